@@ -1,5 +1,51 @@
+//! `immutable`: a tamper-evident audit log in PostgreSQL.
+//!
+//! The modules, in the order an event meets them:
+//! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
+//! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
+//! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
+//! [`read`] answers with pages, [`verify`] with breaks, both from the rows that [`row`] reads back.
+//!
+//! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
+//! product, so none of them is generated.
+
+mod chain;
+mod columns;
+mod error;
+mod function;
+mod guard;
+mod identity;
+mod jsonb;
+mod lane;
+mod random;
+mod read;
+mod relation;
+mod row;
+mod settings;
+mod spi;
+mod tail;
+mod targets;
+mod track;
+mod validate;
+mod verify;
+
 use pgrx::prelude::*;
+
 pgrx::pg_module_magic!(name, version);
-pgrx::extension_sql_file!("../sql/schema.sql", name = "schema");
-#[pg_extern(sql = false)]
-fn immutable_version() -> &'static str { env!("CARGO_PKG_VERSION") }
+
+extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["schema"]);
+extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["tables"]);
+extension_sql_file!("../sql/write.sql", name = "write", requires = ["triggers"]);
+extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
+extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["read"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["verify"], finalize);
+
+#[allow(non_snake_case)]
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    error::quiet_panics();
+    settings::define();
+    lane::register_callbacks();
+    relation::register_callbacks();
+}

@@ -1,0 +1,45 @@
+//! The formats of the `immutable` audit log, without PostgreSQL.
+//!
+//! An event walks through the modules in this order:
+//! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
+//! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
+//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page.
+//!
+//! Insert, verification, export and any verifier outside the server call these same functions.
+
+pub mod commitment;
+pub mod cursor;
+pub mod document;
+pub mod json;
+pub mod limits;
+pub mod link;
+pub mod target;
+pub mod time;
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest (FIPS 180-4).
+pub type Hash = [u8; 32];
+/// Sixteen random bytes, or the sixteen derived from them for one path.
+pub type Salt = [u8; 16];
+/// The bytes of a UUID (RFC 9562) in network order.
+pub type Id = [u8; 16];
+
+/// SHA-256 of `parts`, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> Hash {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+/// Exactly `2 * N` lower-case hex digits, or nothing: the one way hashes and salts are written in this format.
+pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
+}

@@ -1,0 +1,361 @@
+//! Commitments: every value that may one day have to be erased enters the hash as a salted commitment, so that it can be
+//! destroyed later while the chain still verifies. The shape follows the salted disclosures of SD-JWT (RFC 9901).
+
+use crate::json::{write_string, Members, Value};
+use crate::target::Target;
+use crate::{parse_hex, sha256, Hash, Salt};
+use std::borrow::Cow;
+
+/// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation(pub &'static str);
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Columns whose values are committed to, in canonical order.
+pub const COLUMNS: [&str; 10] = [
+    "actor_id",
+    "actor_name",
+    "idempotency_key",
+    "ip_address",
+    "ip_city",
+    "ip_country",
+    "resource_id",
+    "resource_name",
+    "session_id",
+    "user_agent",
+];
+const ACTOR_ID: usize = 0;
+
+/// The values of an event that can be erased.
+#[derive(Debug, Clone, Default)]
+pub struct Content<'a> {
+    /// By [`COLUMNS`]; `None` where the column is NULL.
+    pub columns: [Option<Cow<'a, str>>; 10],
+    /// The members of the metadata object.
+    pub metadata: Members<'a>,
+    /// In stored order.
+    pub targets: Vec<Target<'a>>,
+}
+
+/// The commitments of an event, as its document holds them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commitments {
+    /// By [`COLUMNS`].
+    pub columns: [Option<Hash>; 10],
+    /// Strictly ascending.
+    pub metadata: Vec<Hash>,
+    /// By position.
+    pub targets: Vec<Hash>,
+}
+
+/// The salt of one path: the first half of SHA-256 over the event's salt and the path.
+pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
+    let hash = sha256(&[event_salt, path.as_bytes()]);
+    let mut salt = Salt::default();
+    salt.copy_from_slice(&hash[..16]);
+    salt
+}
+
+/// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
+pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
+    let mut head = String::with_capacity(path.len() + 40);
+    head.push_str("[\"");
+    head.push_str(&hex::encode(leaf_salt));
+    head.push_str("\",");
+    write_string(path, &mut head);
+    head.push(',');
+    sha256(&[head.as_bytes(), value.as_bytes(), b"]"])
+}
+
+fn column_path(column: usize) -> &'static str {
+    COLUMNS[column]
+}
+
+fn metadata_path(key: &str) -> String {
+    format!("metadata.{key}")
+}
+
+fn target_path(position: usize) -> String {
+    format!("targets.{position}")
+}
+
+/// Calls `each` for every value that is there, with its path and canonical text.
+fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)) {
+    let mut text = String::new();
+    for (column, value) in content.columns.iter().enumerate() {
+        if let Some(value) = value {
+            text.clear();
+            write_string(value, &mut text);
+            each(Place::Column(column), column_path(column), &text);
+        }
+    }
+    for (key, value) in &content.metadata {
+        text.clear();
+        value.write(&mut text);
+        each(Place::Metadata, &metadata_path(key), &text);
+    }
+    for (position, target) in content.targets.iter().enumerate() {
+        each(Place::Target(position), &target_path(position), target.canonical());
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Column(usize),
+    Metadata,
+    Target(usize),
+}
+
+/// The commitments of an event none of whose values is erased.
+pub fn seal(content: &Content<'_>, event_salt: &Salt) -> Commitments {
+    let mut sealed = Commitments::default();
+    for_each_value(content, |place, path, value| {
+        let hash = commitment(&leaf_salt(event_salt, path), path, value);
+        match place {
+            Place::Column(column) => sealed.columns[column] = Some(hash),
+            Place::Metadata => sealed.metadata.push(hash),
+            Place::Target(_) => sealed.targets.push(hash),
+        }
+    });
+    sealed.metadata.sort_unstable();
+    sealed
+}
+
+/// What the column `erased` of a row says: the commitments of what is gone, the salts of what is still there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erasure {
+    /// By [`COLUMNS`].
+    pub columns: [Option<Hash>; 10],
+    /// Strictly ascending.
+    pub metadata: Vec<Hash>,
+    /// Position and commitment, by position.
+    pub targets: Vec<(usize, Hash)>,
+    salts: Vec<(String, Salt)>,
+}
+
+impl Erasure {
+    /// Reads the column `erased`, which has the two members `commitments` (at least one) and `salts`, and no other.
+    pub fn new(value: &Value<'_>) -> Result<Self, Violation> {
+        let bad = Violation("erased is not {commitments, salts}");
+        let Value::Object(members) = value else {
+            return Err(bad);
+        };
+        let [(first, Value::Object(commitments)), (second, Value::Object(salts))] = members.as_slice() else {
+            return Err(bad);
+        };
+        if first != "commitments" || second != "salts" {
+            return Err(bad);
+        }
+        if commitments.is_empty() {
+            return Err(Violation("erased has no commitment"));
+        }
+        let mut erasure = Erasure::default();
+        for (key, value) in commitments {
+            match (key.as_ref(), value) {
+                ("metadata", Value::Array(hashes)) if !hashes.is_empty() => {
+                    for hash in hashes {
+                        erasure.metadata.push(hex_value(hash)?);
+                    }
+                    if erasure.metadata.windows(2).any(|pair| pair[0] >= pair[1]) {
+                        return Err(Violation("erased metadata commitments do not ascend"));
+                    }
+                }
+                ("targets", Value::Object(targets)) if !targets.is_empty() => {
+                    for (position, hash) in targets {
+                        let number = position.parse::<usize>().ok().filter(|n| n.to_string() == *position);
+                        let number = number.ok_or(Violation("erased has a target without a position"))?;
+                        erasure.targets.push((number, hex_value(hash)?));
+                    }
+                    erasure.targets.sort_unstable();
+                }
+                (key, value) => {
+                    let column = COLUMNS.iter().position(|column| *column == key);
+                    let column = column.ok_or(Violation("erased has a commitment of an unknown path"))?;
+                    erasure.columns[column] = Some(hex_value(value)?);
+                }
+            }
+        }
+        for (path, salt) in salts {
+            let salt = salt.as_str().and_then(parse_hex::<16>);
+            erasure.salts.push((path.to_string(), salt.ok_or(Violation("erased has a malformed salt"))?));
+        }
+        Ok(erasure)
+    }
+
+    /// Whether everything `older` had erased is erased here too, under the same commitments.
+    pub fn includes(&self, older: &Erasure) -> bool {
+        let columns = self.columns.iter().zip(&older.columns);
+        columns.into_iter().all(|(new, old)| old.is_none() || new == old)
+            && older.metadata.iter().all(|hash| self.metadata.contains(hash))
+            && older.targets.iter().all(|target| self.targets.contains(target))
+    }
+
+    /// How many values are erased.
+    pub fn len(&self) -> usize {
+        self.columns.iter().flatten().count() + self.metadata.len() + self.targets.len()
+    }
+
+    /// Never true of one that [`Erasure::new`] took.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn salt(&self, path: &str) -> Option<&Salt> {
+        self.salts.iter().find(|(known, _)| known == path).map(|(_, salt)| salt)
+    }
+}
+
+fn hex_value(value: &Value<'_>) -> Result<Hash, Violation> {
+    value.as_str().and_then(parse_hex).ok_or(Violation("erased has a malformed commitment"))
+}
+
+/// The commitments of an event some of whose values are erased: recomputed where the value is still there, taken from
+/// `erasure` where it is gone. A value beside its own erased commitment is a violation.
+pub fn reseal(content: &Content<'_>, erasure: &Erasure) -> Result<Commitments, Violation> {
+    for (position, _) in &erasure.targets {
+        match content.targets.get(*position) {
+            Some(target) if target.is_bare() => {}
+            _ => return Err(Violation("an erased target is there")),
+        }
+    }
+    let mut sealed = Commitments { targets: vec![Hash::default(); content.targets.len()], ..Commitments::default() };
+    let mut present = 0;
+    let mut unsalted = None;
+    for_each_value(content, |place, path, value| {
+        if let Place::Target(position) = place {
+            if let Ok(erased) = erasure.targets.binary_search_by_key(&position, |(at, _)| *at) {
+                sealed.targets[position] = erasure.targets[erased].1;
+                return;
+            }
+        }
+        let Some(salt) = erasure.salt(path) else {
+            unsalted = Some(Violation("a value has no salt"));
+            return;
+        };
+        present += 1;
+        let hash = commitment(salt, path, value);
+        match place {
+            Place::Column(column) => sealed.columns[column] = Some(hash),
+            Place::Metadata => sealed.metadata.push(hash),
+            Place::Target(position) => sealed.targets[position] = hash,
+        }
+    });
+    if let Some(violation) = unsalted {
+        return Err(violation);
+    }
+    if present != erasure.salts.len() {
+        return Err(Violation("erased has a salt of no value"));
+    }
+    for (column, erased) in erasure.columns.iter().enumerate() {
+        if erased.is_some() {
+            if sealed.columns[column].is_some() {
+                return Err(Violation("an erased value is there"));
+            }
+            sealed.columns[column] = *erased;
+        }
+    }
+    sealed.metadata.extend_from_slice(&erasure.metadata);
+    sealed.metadata.sort_unstable();
+    if sealed.metadata.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Violation("an erased metadata value is there"));
+    }
+    Ok(sealed)
+}
+
+/// The `erased` column of a row after erasing `paths` from it, and the content that is left; `None` if one of the paths
+/// has no value. `erased_before` is the row's column so far, `event_salt` its salt: exactly one is there.
+pub fn erase<'a>(
+    content: &Content<'a>,
+    event_salt: Option<&Salt>,
+    erased_before: Option<&Erasure>,
+    paths: &[&str],
+) -> Option<(Content<'a>, Erasure)> {
+    let mut erasure = erased_before.cloned().unwrap_or_default();
+    let old_salts = std::mem::take(&mut erasure.salts);
+    let mut left = content.clone();
+    let mut gone = 0;
+    let mut complete = true;
+    for_each_value(content, |place, path, value| {
+        let known = old_salts.iter().find(|(known, _)| known == path).map(|(_, salt)| *salt);
+        let Some(salt) = event_salt.map(|salt| leaf_salt(salt, path)).or(known) else {
+            // a target that was erased before keeps its place but has no salt
+            complete &= matches!(place, Place::Target(_)) && !paths.contains(&path);
+            return;
+        };
+        if !paths.contains(&path) {
+            erasure.salts.push((path.to_string(), salt));
+            return;
+        }
+        gone += 1;
+        let hash = commitment(&salt, path, value);
+        match place {
+            Place::Column(column) => {
+                erasure.columns[column] = Some(hash);
+                left.columns[column] = None;
+            }
+            Place::Metadata => {
+                erasure.metadata.push(hash);
+                left.metadata.retain(|(key, _)| metadata_path(key) != path);
+            }
+            Place::Target(position) => {
+                erasure.targets.push((position, hash));
+                let bare = vec![("type".into(), Value::String(content.targets[position].kind().to_string().into()))];
+                match Target::new(Value::Object(bare), crate::target::Form::Stored) {
+                    Ok(bare) => left.targets[position] = bare,
+                    Err(_) => complete = false,
+                }
+            }
+        }
+    });
+    erasure.metadata.sort_unstable();
+    erasure.targets.sort_unstable();
+    (complete && gone == paths.len() && gone > 0).then_some((left, erasure))
+}
+
+impl Erasure {
+    /// The value of the column `erased`.
+    pub fn to_value(&self) -> Value<'static> {
+        let text = |hash: &[u8]| Value::String(hex::encode(hash).into());
+        let mut commitments: Members<'static> = Vec::new();
+        for (column, hash) in self.columns.iter().enumerate() {
+            if let Some(hash) = hash {
+                commitments.push((COLUMNS[column].into(), text(hash)));
+            }
+        }
+        if !self.metadata.is_empty() {
+            commitments.push(("metadata".into(), Value::Array(self.metadata.iter().map(|h| text(h)).collect())));
+        }
+        if !self.targets.is_empty() {
+            let targets = self.targets.iter().map(|(n, hash)| (n.to_string().into(), text(hash))).collect();
+            commitments.push(("targets".into(), sorted(targets)));
+        }
+        let salts = self.salts.iter().map(|(path, salt)| (path.clone().into(), text(salt))).collect();
+        Value::Object(vec![("commitments".into(), sorted(commitments)), ("salts".into(), sorted(salts))])
+    }
+}
+
+fn sorted(mut members: Members<'static>) -> Value<'static> {
+    members.sort_by(|a, b| crate::json::key_order(&a.0, &b.0));
+    Value::Object(members)
+}
+
+/// A stored row keeps `actor_id` unless it is erased; of the log's own events only metadata.reason can be erased.
+pub fn check_erasure(content: &Content<'_>, erasure: Option<&Erasure>, action: &str) -> Result<(), Violation> {
+    let actor_erased = erasure.is_some_and(|erasure| erasure.columns[ACTOR_ID].is_some());
+    if content.columns[ACTOR_ID].is_none() && !actor_erased {
+        return Err(Violation("actor_id is missing"));
+    }
+    if let Some(erasure) = erasure {
+        let own = action.starts_with(crate::document::RESERVED);
+        let reason = content.metadata.iter().any(|(key, _)| key == "reason");
+        if own && (reason || erasure.metadata.len() != 1 || erasure.len() != 1) {
+            return Err(Violation("more than the reason is erased from an event of the log's own"));
+        }
+    }
+    Ok(())
+}

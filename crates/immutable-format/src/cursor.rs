@@ -1,0 +1,87 @@
+//! The cursor of a page: base64url (RFC 4648 §5, no padding) of a JSON object with the place after which the next page
+//! begins, bound to the filters and the direction it was made for.
+
+use crate::{sha256, time, Id};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+use serde::{Deserialize, Serialize};
+
+/// Longest text a cursor can have.
+const MAX_BYTES: usize = 512;
+
+/// The last row of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub created_at: i64,
+    pub id: Id,
+}
+
+/// Why a cursor was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// Not a text that [`encode`] wrote.
+    NotOurs,
+    /// Made for another set of filters or another direction.
+    OtherFilters,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cursor {
+    v: u8,
+    created_at: String,
+    id: String,
+    filters: String,
+}
+
+/// What binds a cursor to its filters: `filters` is any unambiguous text of them and of the direction.
+pub fn fingerprint(filters: &str) -> String {
+    hex::encode(&sha256(&[filters.as_bytes()])[..8])
+}
+
+/// Writes the cursor after `place`; nothing for a place outside the years 0001 to 9999.
+pub fn encode(place: &Place, filters: &str) -> Option<String> {
+    let cursor = Cursor {
+        v: 1,
+        created_at: time::format(place.created_at)?,
+        id: crate::document::uuid_text(&place.id),
+        filters: fingerprint(filters),
+    };
+    Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).ok()?))
+}
+
+/// Reads a cursor made for the same filters.
+pub fn decode(text: &str, filters: &str) -> Result<Place, Error> {
+    if text.len() > MAX_BYTES {
+        return Err(Error::NotOurs);
+    }
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::NotOurs)?;
+    let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| Error::NotOurs)?;
+    let created_at = time::parse(&cursor.created_at).map_err(|_| Error::NotOurs)?;
+    let id = uuid::Uuid::try_parse(&cursor.id).map_err(|_| Error::NotOurs)?;
+    if cursor.v != 1 {
+        return Err(Error::NotOurs);
+    }
+    if cursor.filters != fingerprint(filters) {
+        return Err(Error::OtherFilters);
+    }
+    Ok(Place { created_at, id: *id.as_bytes() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_cursor_with_the_same_filters_is_taken() {
+        let place = Place { created_at: 1_773_585_138_847_312, id: [7; 16] };
+        let text = encode(&place, "a").unwrap();
+        assert_eq!(decode(&text, "a"), Ok(place));
+        assert_eq!(decode(&text, "b"), Err(Error::OtherFilters));
+        let service = "eyJjcmVhdGVkX2F0IjoiMjAyNi0wMy0xNVQxNDozMjoxOC44NDczMTJaIn0";
+        for foreign in ["", "x", "%%%", service, &text[1..], &format!("{text}A"), &"A".repeat(9999)] {
+            assert_eq!(decode(foreign, "a"), Err(Error::NotOurs), "{foreign}");
+        }
+    }
+}

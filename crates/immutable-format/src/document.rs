@@ -1,0 +1,192 @@
+//! The document of an event: the canonical text whose SHA-256 is the event's hash.
+
+use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
+use crate::json::write_string;
+use crate::{limits, sha256, time, Hash, Id, Salt};
+
+/// Actions and target types that begin with this belong to the log itself.
+pub const RESERVED: &str = "immutable.";
+
+/// What of an event is written into its document as it is, and so can never be erased.
+#[derive(Debug, Clone)]
+pub struct Envelope<'a> {
+    /// The log's identity, in the first event of a lane.
+    pub log_id: Option<Id>,
+    pub id: Id,
+    pub tenant_id: &'a str,
+    pub lane: i16,
+    pub seq: i64,
+    pub previous_event_hash: Option<Hash>,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub created_at: i64,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub occurred_at: i64,
+    pub recorded_by: &'a str,
+    pub action: &'a str,
+    pub action_category: Option<&'a str>,
+    pub actor_type: Option<&'a str>,
+    pub resource_type: Option<&'a str>,
+    pub version: Option<i32>,
+}
+
+/// A stored event's secret: its salt, or what its erasure left.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    Salt(Salt),
+    Erased(Erasure),
+}
+
+/// The document of a stored event, or why it has none.
+pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
+    let long = |text: &str| text.len() > limits::TEXT_BYTES;
+    let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
+    let texts = texts.into_iter().chain([envelope.actor_type, envelope.resource_type]).flatten();
+    if texts.chain(content.columns.iter().flatten().map(AsRef::as_ref)).any(long) {
+        return Err(Violation("a text is too long"));
+    }
+    let first = envelope.seq == 1;
+    if envelope.lane < 0 || envelope.seq < 1 {
+        return Err(Violation("there is no such place in a chain"));
+    }
+    if first != envelope.previous_event_hash.is_none() || first != envelope.log_id.is_some() {
+        return Err(Violation("the first event of a lane has a log_id, every other a previous_event_hash"));
+    }
+    let commitments = match secret {
+        Secret::Salt(salt) => {
+            check_erasure(content, None, envelope.action)?;
+            seal(content, salt)
+        }
+        Secret::Erased(erasure) => {
+            check_erasure(content, Some(erasure), envelope.action)?;
+            reseal(content, erasure)?
+        }
+    };
+    write(envelope, content, &commitments)
+}
+
+/// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
+pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commitments) -> Result<String, Violation> {
+    let year = Violation("a time is outside the years 0001 to 9999");
+    let mut out = Writer(String::with_capacity(1024));
+    out.0.push('{');
+    out.text("action", Some(envelope.action));
+    out.text("action_category", envelope.action_category);
+    out.text("actor_type", envelope.actor_type);
+    out.commitments(commitments);
+    out.text("created_at", Some(&time::format(envelope.created_at).ok_or(year)?));
+    out.text("id", Some(&uuid_text(&envelope.id)));
+    out.raw("lane", &envelope.lane.to_string());
+    if let Some(log_id) = &envelope.log_id {
+        out.text("log_id", Some(&uuid_text(log_id)));
+    }
+    out.text("occurred_at", Some(&time::format(envelope.occurred_at).ok_or(year)?));
+    match &envelope.previous_event_hash {
+        Some(hash) => out.hash("previous_event_hash", hash),
+        None => out.raw("previous_event_hash", "null"),
+    }
+    out.text("recorded_by", Some(envelope.recorded_by));
+    out.text("resource_type", envelope.resource_type);
+    out.raw("seq", &envelope.seq.to_string());
+    if !content.targets.is_empty() {
+        out.key("target_types");
+        out.list('[', ']', content.targets.iter(), |out, target| write_string(target.kind(), out));
+    }
+    out.text("tenant_id", Some(envelope.tenant_id));
+    out.raw("v", "1");
+    if let Some(version) = envelope.version {
+        out.raw("version", &version.to_string());
+    }
+    out.0.push('}');
+    Ok(out.0)
+}
+
+/// The hash of an event, given its document.
+pub fn hash(document: &str) -> Hash {
+    sha256(&[document.as_bytes()])
+}
+
+/// The text of a UUID (RFC 9562): lower-case hex digits with hyphens.
+pub fn uuid_text(id: &Id) -> String {
+    uuid::Uuid::from_bytes(*id).hyphenated().to_string()
+}
+
+struct Writer(String);
+
+impl Writer {
+    fn key(&mut self, name: &str) {
+        if !self.0.ends_with('{') {
+            self.0.push(',');
+        }
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    fn raw(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.0.push_str(value);
+    }
+
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.key(name);
+            write_string(value, &mut self.0);
+        }
+    }
+
+    fn hash(&mut self, name: &str, hash: &Hash) {
+        self.key(name);
+        write_hash(hash, &mut self.0);
+    }
+
+    fn list<T>(
+        &mut self,
+        open: char,
+        close: char,
+        items: impl Iterator<Item = T>,
+        mut write: impl FnMut(&mut String, T),
+    ) {
+        self.0.push(open);
+        for (n, item) in items.enumerate() {
+            if n > 0 {
+                self.0.push(',');
+            }
+            write(&mut self.0, item);
+        }
+        self.0.push(close);
+    }
+
+    fn commitments(&mut self, commitments: &Commitments) {
+        let Commitments { columns, metadata, targets } = commitments;
+        if columns.iter().all(Option::is_none) && metadata.is_empty() && targets.is_empty() {
+            return;
+        }
+        self.key("commitments");
+        self.0.push('{');
+        for (name, hash) in COLUMNS.iter().zip(columns) {
+            // "metadata" and "targets" sort among the columns.
+            if *name == "resource_id" && !metadata.is_empty() {
+                self.key("metadata");
+                self.list('[', ']', metadata.iter(), |out, hash| write_hash(hash, out));
+            }
+            if *name == "user_agent" && !targets.is_empty() {
+                self.key("targets");
+                self.list('[', ']', targets.iter(), |out, hash| write_hash(hash, out));
+            }
+            if let Some(hash) = hash {
+                self.hash(name, hash);
+            }
+        }
+        self.0.push('}');
+    }
+}
+
+fn write_hash(hash: &Hash, out: &mut String) {
+    let mut digits = [0; 64];
+    // A digest always fits its own digits.
+    if hex::encode_to_slice(hash, &mut digits).is_ok() {
+        out.push('"');
+        out.extend(digits.iter().map(|digit| char::from(*digit)));
+        out.push('"');
+    }
+}

@@ -1,0 +1,475 @@
+//! Canonical JSON: RFC 8785 (JCS) with one deviation. A number keeps its exact decimal text, as PostgreSQL's jsonb
+//! prints it, instead of being rounded to a double: `1.10` stays `1.10` and thirty digits stay thirty.
+//!
+//! [`Tree`] builds a value from a walk over jsonb or over JSON text and enforces the [`limits`](crate::limits) while it
+//! does, so that neither a deep nor a huge value costs more than the bound. No recursion depends on the input.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// Why a JSON text or jsonb value was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// Nesting over the bound.
+    TooDeep,
+    /// Canonical text over the bound, in bytes.
+    TooLarge,
+    /// Two members of one object have the same name.
+    DuplicateKey,
+    /// Not JSON (RFC 8259), at this byte.
+    Syntax(usize),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::TooDeep => write!(f, "nested too deeply"),
+            Error::TooLarge => write!(f, "too large"),
+            Error::DuplicateKey => write!(f, "an object has two members of the same name"),
+            Error::Syntax(at) => write!(f, "not JSON at byte {at}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Members of an object, in canonical order.
+pub type Members<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
+
+/// A JSON value whose objects are sorted canonically and whose numbers are text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    Number(Cow<'a, str>),
+    String(Cow<'a, str>),
+    Array(Vec<Value<'a>>),
+    Object(Members<'a>),
+}
+
+impl<'a> Value<'a> {
+    /// Parses one JSON text (RFC 8259, UTF-8) of at most `bytes` canonical bytes and `depth` levels.
+    pub fn parse(text: &'a str, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+        Parser { text, at: 0 }.run(Tree::new(depth, bytes))
+    }
+
+    /// Writes the canonical text to `out`.
+    pub fn write(&self, out: &mut String) {
+        match self {
+            Value::Null => out.push_str("null"),
+            Value::Bool(true) => out.push_str("true"),
+            Value::Bool(false) => out.push_str("false"),
+            Value::Number(text) => out.push_str(text),
+            Value::String(text) => write_string(text, out),
+            Value::Array(items) => {
+                out.push('[');
+                for (n, item) in items.iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Value::Object(members) => {
+                out.push('{');
+                for (n, (key, value)) in members.iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    write_string(key, out);
+                    out.push(':');
+                    value.write(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+
+    /// The canonical text.
+    pub fn canonical(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// The text, if this is a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// What JCS sorts by: UTF-16 code units. It differs from the order of UTF-8 bytes where a character beyond U+FFFF meets
+/// one from U+E000 to U+FFFF.
+pub fn key_order(a: &str, b: &str) -> Ordering {
+    let differs = a.bytes().zip(b.bytes()).find(|(x, y)| x != y);
+    match differs {
+        // Only lead bytes from 0xEE on can be on the wrong side of a surrogate pair.
+        Some((x, y)) if x.max(y) >= 0xEE => a.encode_utf16().cmp(b.encode_utf16()),
+        Some((x, y)) => x.cmp(&y),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Writes `text` as a JSON string the JCS way: the two-character escapes where JSON has them, `\u00xx` in lower case
+/// for the other control characters, everything else as it is.
+pub fn write_string(text: &str, out: &mut String) {
+    out.push('"');
+    let mut clean = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[clean..at]);
+        clean = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            0x08 => out.push_str("\\b"),
+            0x09 => out.push_str("\\t"),
+            0x0a => out.push_str("\\n"),
+            0x0c => out.push_str("\\f"),
+            0x0d => out.push_str("\\r"),
+            _ => {
+                out.push_str("\\u00");
+                out.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+                out.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+            }
+        }
+    }
+    out.push_str(&text[clean..]);
+    out.push('"');
+}
+
+fn string_bytes(text: &str) -> usize {
+    let escapes: usize = text
+        .bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 1,
+            0..=0x1f => 5,
+            _ => 0,
+        })
+        .sum();
+    text.len() + escapes + 2
+}
+
+enum Frame<'a> {
+    Array(Vec<Value<'a>>),
+    Object(Members<'a>, Option<Cow<'a, str>>),
+}
+
+/// Builds a [`Value`] from a walk: `begin_*`, keys and scalars, `end`. Counts the canonical bytes while it goes, and
+/// refuses as soon as a bound is passed.
+pub struct Tree<'a> {
+    open: Vec<Frame<'a>>,
+    done: Option<Value<'a>>,
+    depth: usize,
+    bytes_left: usize,
+}
+
+impl<'a> Tree<'a> {
+    /// A builder of one value of at most `depth` levels and `bytes` canonical bytes.
+    pub fn new(depth: usize, bytes: usize) -> Self {
+        Tree { open: Vec::new(), done: None, depth, bytes_left: bytes }
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), Error> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(Error::TooLarge)?;
+        Ok(())
+    }
+
+    fn place(&mut self, value: Value<'a>) -> Result<(), Error> {
+        match self.open.last_mut() {
+            None => self.done = Some(value),
+            Some(Frame::Array(items)) => {
+                let first = items.is_empty();
+                items.push(value);
+                self.spend(usize::from(!first))?;
+            }
+            Some(Frame::Object(members, key)) => {
+                // A walk always gives the key first; without one the value has no place.
+                let key = key.take().ok_or(Error::Syntax(0))?;
+                members.push((key, value));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, frame: Frame<'a>) -> Result<(), Error> {
+        if self.open.len() >= self.depth {
+            return Err(Error::TooDeep);
+        }
+        self.spend(2)?;
+        self.open.push(frame);
+        Ok(())
+    }
+
+    /// Opens an object.
+    pub fn begin_object(&mut self) -> Result<(), Error> {
+        self.begin(Frame::Object(Vec::new(), None))
+    }
+
+    /// Opens an array.
+    pub fn begin_array(&mut self) -> Result<(), Error> {
+        self.begin(Frame::Array(Vec::new()))
+    }
+
+    /// The name of the object's next member.
+    pub fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
+        let comma = match self.open.last() {
+            Some(Frame::Object(members, None)) => usize::from(!members.is_empty()),
+            _ => return Err(Error::Syntax(0)),
+        };
+        self.spend(string_bytes(&key) + 1 + comma)?;
+        if let Some(Frame::Object(_, place)) = self.open.last_mut() {
+            *place = Some(key);
+        }
+        Ok(())
+    }
+
+    /// A string, number, boolean or null.
+    pub fn scalar(&mut self, value: Value<'a>) -> Result<(), Error> {
+        self.spend(match &value {
+            Value::Null | Value::Bool(true) => 4,
+            Value::Bool(false) => 5,
+            Value::Number(text) => text.len(),
+            Value::String(text) => string_bytes(text),
+            Value::Array(_) | Value::Object(_) => return Err(Error::Syntax(0)),
+        })?;
+        self.place(value)
+    }
+
+    /// Closes the innermost object or array; its members are sorted here.
+    pub fn end(&mut self) -> Result<(), Error> {
+        let value = match self.open.pop() {
+            Some(Frame::Array(items)) => Value::Array(items),
+            Some(Frame::Object(mut members, None)) => {
+                members.sort_by(|a, b| key_order(&a.0, &b.0));
+                if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                    return Err(Error::DuplicateKey);
+                }
+                Value::Object(members)
+            }
+            _ => return Err(Error::Syntax(0)),
+        };
+        self.place(value)
+    }
+
+    /// Whether a whole value has been built.
+    pub fn is_done(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// The value, once everything opened is closed.
+    pub fn finish(self) -> Option<Value<'a>> {
+        self.done
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn run(mut self, mut tree: Tree<'a>) -> Result<Value<'a>, Error> {
+        // true: inside an object, false: inside an array
+        let mut inside: Vec<bool> = Vec::new();
+        loop {
+            // a value begins here
+            match self.peek() {
+                Some(b'{') => {
+                    self.at += 1;
+                    tree.begin_object()?;
+                    inside.push(true);
+                    if self.peek() != Some(b'}') {
+                        self.key(&mut tree)?;
+                        continue;
+                    }
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    tree.begin_array()?;
+                    inside.push(false);
+                    if self.peek() != Some(b']') {
+                        continue;
+                    }
+                }
+                Some(b'"') => {
+                    let text = self.string()?;
+                    tree.scalar(Value::String(text))?;
+                }
+                Some(b't') => self.word("true", Value::Bool(true), &mut tree)?,
+                Some(b'f') => self.word("false", Value::Bool(false), &mut tree)?,
+                Some(b'n') => self.word("null", Value::Null, &mut tree)?,
+                Some(b'-' | b'0'..=b'9') => {
+                    let text = self.number()?;
+                    tree.scalar(Value::Number(Cow::Borrowed(text)))?;
+                }
+                _ => return Err(Error::Syntax(self.at)),
+            }
+            // a value has ended: close what it closes, or go on to its sibling
+            loop {
+                match (inside.last(), self.peek()) {
+                    (None, None) => return tree.finish().ok_or(Error::Syntax(self.at)),
+                    (Some(true), Some(b'}')) | (Some(false), Some(b']')) => {
+                        self.at += 1;
+                        inside.pop();
+                        tree.end()?;
+                    }
+                    (Some(&object), Some(b',')) => {
+                        self.at += 1;
+                        if object {
+                            self.key(&mut tree)?;
+                        }
+                        break;
+                    }
+                    _ => return Err(Error::Syntax(self.at)),
+                }
+            }
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        self.byte()
+    }
+
+    fn key(&mut self, tree: &mut Tree<'a>) -> Result<(), Error> {
+        if self.peek() != Some(b'"') {
+            return Err(Error::Syntax(self.at));
+        }
+        let key = self.string()?;
+        tree.key(key)?;
+        if self.peek() != Some(b':') {
+            return Err(Error::Syntax(self.at));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn word(&mut self, word: &str, value: Value<'a>, tree: &mut Tree<'a>) -> Result<(), Error> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(Error::Syntax(self.at));
+        }
+        self.at += word.len();
+        tree.scalar(value)
+    }
+
+    fn digits(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        while matches!(self.byte(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(Error::Syntax(self.at));
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<&'a str, Error> {
+        let start = self.at;
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.byte(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.byte(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, Error> {
+        self.at += 1;
+        let start = self.at;
+        let mut owned: Option<String> = None;
+        let mut clean = start;
+        loop {
+            match self.byte() {
+                Some(b'"') => {
+                    let rest = &self.text[clean..self.at];
+                    self.at += 1;
+                    return Ok(match owned {
+                        None => Cow::Borrowed(rest),
+                        Some(mut text) => {
+                            text.push_str(rest);
+                            Cow::Owned(text)
+                        }
+                    });
+                }
+                Some(b'\\') => {
+                    let text = owned.get_or_insert_with(String::new);
+                    text.push_str(&self.text[clean..self.at]);
+                    self.at += 1;
+                    let escaped = self.byte().ok_or(Error::Syntax(self.at))?;
+                    self.at += 1;
+                    let character = match escaped {
+                        b'"' => '"',
+                        b'\\' => '\\',
+                        b'/' => '/',
+                        b'b' => '\u{8}',
+                        b'f' => '\u{c}',
+                        b'n' => '\n',
+                        b'r' => '\r',
+                        b't' => '\t',
+                        b'u' => self.unicode()?,
+                        _ => return Err(Error::Syntax(self.at - 1)),
+                    };
+                    if let Some(text) = owned.as_mut() {
+                        text.push(character);
+                    }
+                    clean = self.at;
+                }
+                Some(0..=0x1f) | None => return Err(Error::Syntax(self.at)),
+                Some(_) => self.at += 1,
+            }
+        }
+    }
+
+    fn four_hex(&mut self) -> Result<u16, Error> {
+        let bad = Error::Syntax(self.at);
+        let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or(bad)?;
+        let mut unit = 0u16;
+        for digit in digits {
+            let value = char::from(*digit).to_digit(16).ok_or(bad)?;
+            unit = unit << 4 | value as u16;
+        }
+        self.at += 4;
+        Ok(unit)
+    }
+
+    fn unicode(&mut self) -> Result<char, Error> {
+        let bad = Error::Syntax(self.at);
+        let mut units = vec![self.four_hex()?];
+        if (0xD800..0xDC00).contains(&units[0]) && self.text.as_bytes()[self.at..].starts_with(b"\\u") {
+            self.at += 2;
+            units.push(self.four_hex()?);
+        }
+        let mut decoded = char::decode_utf16(units);
+        match (decoded.next(), decoded.next()) {
+            (Some(Ok(character)), None) => Ok(character),
+            _ => Err(bad), // a lone surrogate is no character
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The link rule: an event follows the last one of its lane, carries its hash and the next number. [`next`] applies it
+//! when an event is written, [`Walk`] when a lane is read back.
+
+use crate::{Hash, Id};
+
+/// The last event of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    pub seq: i64,
+    pub event_hash: Hash,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub created_at: i64,
+}
+
+/// Where the next event of a lane goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub seq: i64,
+    pub previous_event_hash: Option<Hash>,
+    /// Microseconds since 1970-01-01T00:00:00Z; later than everything before it in the lane.
+    pub created_at: i64,
+}
+
+/// The place after `tail` (none: the lane is empty) when the wall clock shows `now`.
+pub fn next(tail: Option<&Tail>, now: i64) -> Link {
+    match tail {
+        None => Link { seq: 1, previous_event_hash: None, created_at: now },
+        Some(tail) => Link {
+            seq: tail.seq + 1,
+            previous_event_hash: Some(tail.event_hash),
+            created_at: now.max(tail.created_at + 1),
+        },
+    }
+}
+
+/// What kind of evidence of tampering a break is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakType {
+    HashMismatch,
+    ChainBreak,
+    MissingEvent,
+    TargetMismatch,
+    ErasureMismatch,
+}
+
+impl BreakType {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            BreakType::HashMismatch => "hash_mismatch",
+            BreakType::ChainBreak => "chain_break",
+            BreakType::MissingEvent => "missing_event",
+            BreakType::TargetMismatch => "target_mismatch",
+            BreakType::ErasureMismatch => "erasure_mismatch",
+        }
+    }
+}
+
+/// One break, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Break {
+    pub kind: BreakType,
+    pub tenant_id: Option<String>,
+    pub lane: Option<i16>,
+    pub seq: Option<i64>,
+    pub event_id: Option<Id>,
+    pub expected: Option<Vec<u8>>,
+    pub actual: Option<Vec<u8>>,
+    pub detail: String,
+}
+
+/// A stored event, as much of it as its links need.
+#[derive(Debug, Clone)]
+pub struct Row<'a> {
+    pub tenant_id: &'a str,
+    pub lane: i16,
+    pub seq: i64,
+    pub id: Id,
+    pub log_id: Option<Id>,
+    pub previous_event_hash: Option<&'a [u8]>,
+    pub event_hash: Option<&'a [u8]>,
+    /// The hash of the row's document, or why it has none.
+    pub recomputed: Result<Hash, &'a str>,
+    /// The table the row is in, where that is not the events table itself.
+    pub stray: Option<&'a str>,
+}
+
+struct Lane {
+    tenant_id: String,
+    lane: i16,
+    /// The last event seen; 0 before the first.
+    seq: i64,
+    event_hash: Option<Vec<u8>>,
+}
+
+/// Reads rows in the order of tenant, lane and seq and reports every break. Its state is one lane's, whatever the
+/// number of rows.
+pub struct Walk {
+    log_id: Option<Id>,
+    at: Option<Lane>,
+    /// Events read so far.
+    pub events: u64,
+    /// Lanes read so far.
+    pub lanes: u64,
+    /// Tenants read so far.
+    pub tenants: u64,
+}
+
+impl Walk {
+    /// A walk through the log that has this identity; `None` takes that of the first lane.
+    pub fn new(log_id: Option<Id>) -> Self {
+        Walk { log_id, at: None, events: 0, lanes: 0, tenants: 0 }
+    }
+
+    /// Whether this row begins another lane than the row before it.
+    pub fn begins_lane(&self, tenant_id: &str, lane: i16) -> bool {
+        self.at.as_ref().is_none_or(|at| at.lane != lane || at.tenant_id != tenant_id)
+    }
+
+    /// Begins a lane. `before` is the stored event that the first row must follow, where a check begins in the middle.
+    pub fn begin_lane(&mut self, tenant_id: &str, lane: i16, before: Option<(i64, Vec<u8>)>) {
+        self.lanes += 1;
+        if self.at.as_ref().is_none_or(|at| at.tenant_id != tenant_id) {
+            self.tenants += 1;
+        }
+        let (seq, event_hash) = before.map_or((0, None), |(seq, hash)| (seq, Some(hash)));
+        self.at = Some(Lane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
+    }
+
+    /// Reads the next row and reports what is wrong with it and with its link to the one before.
+    pub fn push(&mut self, row: &Row<'_>, mut report: impl FnMut(Break)) {
+        if self.begins_lane(row.tenant_id, row.lane) {
+            self.begin_lane(row.tenant_id, row.lane, None);
+        }
+        self.events += 1;
+        let found = |kind, expected: Option<&[u8]>, actual: Option<&[u8]>, detail: String| Break {
+            kind,
+            tenant_id: Some(row.tenant_id.to_string()),
+            lane: Some(row.lane),
+            seq: Some(row.seq),
+            event_id: Some(row.id),
+            expected: expected.map(<[u8]>::to_vec),
+            actual: actual.map(<[u8]>::to_vec),
+            detail,
+        };
+        match row.recomputed {
+            Ok(hash) if row.event_hash == Some(&hash) => {}
+            Ok(hash) => report(found(
+                BreakType::HashMismatch,
+                Some(&hash),
+                row.event_hash,
+                "the event's content does not hash to its event_hash".to_string(),
+            )),
+            Err(why) => report(found(
+                BreakType::HashMismatch,
+                None,
+                row.event_hash,
+                format!("the event has no valid document: {why}"),
+            )),
+        }
+        let Some(at) = self.at.as_mut() else { return };
+        let expected = at.event_hash.as_deref();
+        if let Some(table) = row.stray {
+            let detail = format!("the event is stored in {table}, not in the events table");
+            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            return;
+        }
+        if row.seq > at.seq + 1 {
+            let (first, last) = (at.seq + 1, row.seq - 1);
+            let detail = if first == last {
+                format!("the event with seq {first} is missing")
+            } else {
+                format!("the events with seq {first} to {last} are missing")
+            };
+            let mut hole = found(BreakType::MissingEvent, row.previous_event_hash, None, detail);
+            hole.seq = Some(first);
+            hole.event_id = None;
+            report(hole);
+        } else if row.seq <= at.seq {
+            let detail = format!("seq {} is there more than once, or below 1", row.seq);
+            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            return; // the lane goes on from the first of them
+        } else if row.previous_event_hash != expected {
+            let detail = "previous_event_hash is not the hash of the event before it in the lane".to_string();
+            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+        }
+        if row.seq == 1 {
+            match (self.log_id, row.log_id) {
+                (None, own) => self.log_id = own,
+                (Some(log), own) if own == Some(log) => {}
+                (Some(log), own) => {
+                    let begins = own.map_or("no log".to_string(), |id| format!("log {}", text(&id)));
+                    let detail = format!("the lane belongs to {begins}, this is log {}", text(&log));
+                    report(found(BreakType::ChainBreak, None, row.previous_event_hash, detail));
+                }
+            }
+        }
+        at.seq = row.seq;
+        at.event_hash = row.event_hash.map(<[u8]>::to_vec);
+    }
+}
+
+fn text(id: &Id) -> String {
+    crate::document::uuid_text(id)
+}

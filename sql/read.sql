@@ -1,0 +1,34 @@
+-- Reading: pages of events, with the caller's rights.
+
+CREATE FUNCTION immutable.canonical(event record)
+RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
+COMMENT ON FUNCTION immutable.canonical(record) IS
+  'The document of a row of events: the canonical JSON (RFC 8785, with jsonb''s exact numbers) whose SHA-256 is its event_hash. NULL for a row that has no valid document. Raises 42804 for a record that is no row of events';
+
+CREATE FUNCTION immutable.get_event(id uuid, tenant_id text DEFAULT NULL)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_event';
+COMMENT ON FUNCTION immutable.get_event(uuid, text) IS
+  'The event with this id as {"data": event}, NULL if none is visible to the caller. Raises 21000 if events of several tenants have it: then name the tenant';
+
+CREATE FUNCTION immutable.get_events(
+  actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
+  tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL, target_id text DEFAULT NULL,
+  search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
+  "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_events';
+COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
+    text, integer) IS
+  'A page of the events that pass every filter given, newest first: {"data": [...], "pagination": {"has_more", "next_cursor", "total"}}. action takes * for any text; search is a case-insensitive substring of actor name, action, resource name or metadata; from_date and to_date are inclusive bounds of created_at; tenant_id '''' means events without tenant; limit is 1 to 100. Raises 22023 for a limit outside, or a cursor that is not ours or of other filters';
+
+CREATE FUNCTION immutable.find_events(
+  actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
+  tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL, target_id text DEFAULT NULL,
+  search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
+  "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25)
+RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 25
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_find_events';
+COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
+    text, integer) IS
+  'The rows of the events that pass every filter given, newest first; the filters of immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, or a cursor that is not ours or of other filters';

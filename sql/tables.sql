@@ -1,0 +1,122 @@
+-- The tables. Every unique key contains tenant_id, so that they can be distributed by tenant as they are.
+
+CREATE TABLE immutable.log (
+  log_id uuid NOT NULL,
+  created_at timestamptz NOT NULL,
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+COMMENT ON TABLE immutable.log IS 'The identity of this database''s audit log: one row, made with the first event';
+COMMENT ON COLUMN immutable.log.log_id IS 'Random UUID, hashed into the first event of every lane';
+COMMENT ON COLUMN immutable.log.created_at IS 'When the first event was recorded';
+COMMENT ON COLUMN immutable.log.singleton IS 'Always true: there is one row';
+
+CREATE TABLE immutable.events (
+  id uuid NOT NULL,
+  tenant_id text COLLATE "C" NOT NULL DEFAULT coalesce(pg_catalog.current_setting('immutable.tenant_id', true), ''),
+  actor_id text COLLATE "C" DEFAULT nullif(pg_catalog.current_setting('immutable.actor_id', true), ''),
+  actor_name text DEFAULT nullif(pg_catalog.current_setting('immutable.actor_name', true), ''),
+  actor_type text COLLATE "C" DEFAULT nullif(pg_catalog.current_setting('immutable.actor_type', true), ''),
+  action text COLLATE "C" NOT NULL,
+  action_category text COLLATE "C",
+  resource_type text COLLATE "C",
+  resource_id text COLLATE "C",
+  resource_name text,
+  targets jsonb NOT NULL DEFAULT '[]',
+  metadata jsonb NOT NULL DEFAULT '{}',
+  session_id text COLLATE "C" DEFAULT nullif(pg_catalog.current_setting('immutable.session_id', true), ''),
+  idempotency_key text COLLATE "C",
+  ip_address inet DEFAULT nullif(pg_catalog.current_setting('immutable.ip_address', true), '')::inet,
+  ip_country text COLLATE "C",
+  ip_city text,
+  user_agent text DEFAULT nullif(pg_catalog.current_setting('immutable.user_agent', true), ''),
+  version integer,
+  occurred_at timestamptz NOT NULL,
+  created_at timestamptz NOT NULL,
+  lane smallint NOT NULL,
+  seq bigint NOT NULL,
+  previous_event_hash bytea,
+  event_hash bytea NOT NULL,
+  salt bytea,
+  erased jsonb,
+  recorded_by text NOT NULL,
+  log_id uuid,
+  xact xid8 NOT NULL,
+  PRIMARY KEY (id, tenant_id),
+  UNIQUE (tenant_id, lane, seq),
+  -- Not partial: ON CONFLICT (tenant_id, idempotency_key) finds it without a WHERE of its own.
+  UNIQUE (tenant_id, idempotency_key),
+  -- With triggers off a row can not slip in without its place in a chain.
+  CONSTRAINT events_link_check CHECK (
+    lane >= 0 AND seq >= 1
+    AND (seq = 1) = (previous_event_hash IS NULL) AND (seq = 1) = (log_id IS NOT NULL)
+    AND (previous_event_hash IS NULL OR pg_catalog.octet_length(previous_event_hash) = 32)
+    AND pg_catalog.octet_length(event_hash) = 32),
+  CONSTRAINT events_secret_check CHECK (
+    CASE WHEN salt IS NULL THEN erased IS NOT NULL
+         ELSE erased IS NULL AND pg_catalog.octet_length(salt) = 16 AND actor_id IS NOT NULL END),
+  CONSTRAINT events_json_check CHECK (
+    pg_catalog.jsonb_typeof(targets) = 'array' AND pg_catalog.jsonb_typeof(metadata) = 'object')
+);
+-- Keyset order, alone and within a tenant. Further indexes come with the queries that need them.
+CREATE INDEX events_tenant_page ON immutable.events (tenant_id, created_at DESC, id DESC);
+CREATE INDEX events_page ON immutable.events (created_at DESC, id DESC);
+
+COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';
+COMMENT ON COLUMN immutable.events.id IS 'The event''s id: the caller''s, or a UUIDv7 (RFC 9562)';
+COMMENT ON COLUMN immutable.events.tenant_id IS 'The customer the event belongs to; empty for none. Default: setting immutable.tenant_id. Never erasable';
+COMMENT ON COLUMN immutable.events.actor_id IS 'Who did it; required, at most 512 bytes. Default: setting immutable.actor_id. Erasable';
+COMMENT ON COLUMN immutable.events.actor_name IS 'The actor''s name, at most 1,024 bytes. Default: setting immutable.actor_name. Erasable';
+COMMENT ON COLUMN immutable.events.actor_type IS 'What kind of actor, such as user or service; at most 255 bytes. Default: setting immutable.actor_type. Never erasable';
+COMMENT ON COLUMN immutable.events.action IS 'What was done, such as document.created; required, at most 255 bytes. Never erasable';
+COMMENT ON COLUMN immutable.events.action_category IS 'Category of the action, at most 255 bytes. Never erasable';
+COMMENT ON COLUMN immutable.events.resource_type IS 'What kind of thing it was done to, at most 255 bytes. Never erasable';
+COMMENT ON COLUMN immutable.events.resource_id IS 'Id of the thing it was done to, at most 512 bytes. Erasable';
+COMMENT ON COLUMN immutable.events.resource_name IS 'Name of the thing it was done to, at most 1,024 bytes. Erasable';
+COMMENT ON COLUMN immutable.events.targets IS 'Further resources: array of {type, id?, name?, metadata?}, stored sorted by type, then id. Erasable one by one, but for the type';
+COMMENT ON COLUMN immutable.events.metadata IS 'Whatever else belongs to the event: an object. Erasable key by key';
+COMMENT ON COLUMN immutable.events.session_id IS 'The actor''s session, at most 512 bytes. Default: setting immutable.session_id. Erasable';
+COMMENT ON COLUMN immutable.events.idempotency_key IS 'Unique in the tenant: a second event with it is not recorded; at most 512 bytes. Erasable';
+COMMENT ON COLUMN immutable.events.ip_address IS 'The actor''s address. Default: setting immutable.ip_address. Erasable';
+COMMENT ON COLUMN immutable.events.ip_country IS 'Country of the address, at most 255 bytes. Erasable';
+COMMENT ON COLUMN immutable.events.ip_city IS 'City of the address, at most 255 bytes. Erasable';
+COMMENT ON COLUMN immutable.events.user_agent IS 'The actor''s program, at most 4,096 bytes. Default: setting immutable.user_agent. Erasable';
+COMMENT ON COLUMN immutable.events.version IS 'Version of the event''s schema, the caller''s. Never erasable';
+COMMENT ON COLUMN immutable.events.occurred_at IS 'When it happened, as the caller says; default created_at. Years 0001 to 9999';
+COMMENT ON COLUMN immutable.events.created_at IS 'When it was recorded: wall clock under the lane''s lock, strictly increasing in a lane';
+COMMENT ON COLUMN immutable.events.lane IS 'The lane of the tenant''s chain, from 0';
+COMMENT ON COLUMN immutable.events.seq IS 'Number in the lane: from 1, without gaps, in the order of commits';
+COMMENT ON COLUMN immutable.events.previous_event_hash IS 'event_hash of the event before it in the lane; NULL for seq 1';
+COMMENT ON COLUMN immutable.events.event_hash IS 'SHA-256 of immutable.canonical(event); format in docs/hash-format.md';
+COMMENT ON COLUMN immutable.events.salt IS '16 random bytes that the commitments are salted with; NULL once something is erased';
+COMMENT ON COLUMN immutable.events.erased IS 'Commitments of what is erased and salts of what is not; NULL while nothing is';
+COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded it';
+COMMENT ON COLUMN immutable.events.log_id IS 'Identity of the log, in the first event of a lane';
+COMMENT ON COLUMN immutable.events.xact IS 'The recording transaction; not hashed';
+
+CREATE TABLE immutable.event_targets (
+  tenant_id text COLLATE "C" NOT NULL,
+  event_id uuid NOT NULL,
+  position smallint NOT NULL,
+  target_type text COLLATE "C" NOT NULL,
+  target_id text COLLATE "C",
+  target_name text,
+  target_metadata jsonb,
+  created_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, event_id, position),
+  FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id)
+);
+CREATE INDEX event_targets_target ON immutable.event_targets (target_type, target_id, tenant_id, created_at DESC, event_id DESC);
+
+COMMENT ON TABLE immutable.event_targets IS 'The targets of events, one row each, for joins and filters; derived from events.targets, which is what is hashed';
+COMMENT ON COLUMN immutable.event_targets.tenant_id IS 'events.tenant_id';
+COMMENT ON COLUMN immutable.event_targets.event_id IS 'events.id';
+COMMENT ON COLUMN immutable.event_targets.position IS 'Place in events.targets, from 0';
+COMMENT ON COLUMN immutable.event_targets.target_type IS 'The target''s type, at most 255 bytes';
+COMMENT ON COLUMN immutable.event_targets.target_id IS 'The target''s id, at most 512 bytes';
+COMMENT ON COLUMN immutable.event_targets.target_name IS 'The target''s name, at most 1,024 bytes';
+COMMENT ON COLUMN immutable.event_targets.target_metadata IS 'The target''s metadata';
+COMMENT ON COLUMN immutable.event_targets.created_at IS 'events.created_at';
+
+-- Data that a dump must hold. event_targets follows from events.
+SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.events', '');

@@ -1,0 +1,137 @@
+//! The BEFORE INSERT row trigger: validates the event, commits to its values, takes a lane, and links the row to the one
+//! before it.
+
+use crate::columns as c;
+use crate::error::{Code, Fault};
+use crate::function::{bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
+use crate::jsonb;
+use crate::relation::Events;
+use crate::{identity, lane, random, tail, validate};
+use immutable_format::commitment::seal;
+use immutable_format::document::{self, Envelope};
+use immutable_format::link;
+use pgrx::pg_sys::{self, Datum};
+
+/// The call of a trigger function, checked to be one.
+pub unsafe fn trigger_data<'a>(call: Call, allowed: u32) -> &'a pg_sys::TriggerData {
+    let context = (*call.0).context;
+    if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+        Fault::new(Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "this function can only be called as a trigger")
+            .raise()
+    }
+    let data = &*context.cast::<pg_sys::TriggerData>();
+    if data.tg_event & (pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK)
+        != allowed
+    {
+        Fault::new(Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "this trigger function is not made for this event")
+            .raise()
+    }
+    data
+}
+
+pub const BEFORE_INSERT_ROW: u32 =
+    pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+
+sql_function!(immutable_chain, pg_finfo_immutable_chain, chain);
+
+unsafe fn chain(call: Call) -> Datum {
+    let data = trigger_data(call, BEFORE_INSERT_ROW);
+    let relation = data.tg_relation;
+    let events = Events::of(relation);
+    if let Some(later) = &events.later_trigger {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("trigger \"{later}\" would run after the chain and could change a row that is hashed already"),
+        )
+        .hint("Rename the trigger so that it sorts before \"~immutable_chain\", or drop it.")
+        .raise()
+    }
+    let layout = &events.layout;
+    let descriptor = (*relation).rd_att;
+    let mut row = c::Values::of(data.tg_trigtuple, descriptor);
+
+    let own = is_own_writer(relation);
+    let entering = validate::entering(&row, layout, own);
+    for (column, empty) in [(c::TARGETS, "[]"), (c::METADATA, "{}")] {
+        if row.get(layout, column).is_none() {
+            row.set(layout, column, jsonb::datum(empty));
+        }
+    }
+    if entering.reordered {
+        let targets: Vec<&str> = entering.content.targets.iter().map(|target| target.canonical()).collect();
+        row.set(layout, c::TARGETS, jsonb::datum(&format!("[{}]", targets.join(","))));
+    }
+    if row.get(layout, c::TENANT_ID).is_none() {
+        row.set(layout, c::TENANT_ID, text_datum(""));
+    }
+    let id = match row.get(layout, c::ID) {
+        Some(id) => uuid(id),
+        None => {
+            let id = random::id(now());
+            row.set(layout, c::ID, uuid_datum(&id));
+            id
+        }
+    };
+    let salt = random::salt();
+    let commitments = seal(&entering.content, &salt);
+    let recorded_by = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
+    let recorded_by = std::ffi::CStr::from_ptr(recorded_by).to_string_lossy();
+
+    // From here on nobody else appends to this lane until the transaction ends.
+    let tenant = row.get(layout, c::TENANT_ID).unwrap_or(Datum::from(0usize));
+    let tenant_id = text(tenant);
+    let oid = (*relation).rd_id;
+    let lane = lane::acquire(oid, lane::tenant_number(tenant_id));
+    let tail = tail::read(relation, &events, tenant, tenant_id, lane);
+    let link = link::next(tail.as_ref(), now());
+    let log_id = (link.seq == 1).then(|| identity::get_or_make());
+    let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
+    let text_of = |column| row.get(layout, column).map(|datum| text(datum));
+    let envelope = Envelope {
+        log_id,
+        id,
+        tenant_id,
+        lane,
+        seq: link.seq,
+        previous_event_hash: link.previous_event_hash,
+        created_at: link.created_at,
+        occurred_at,
+        recorded_by: &recorded_by,
+        action: text_of(c::ACTION).unwrap_or_default(),
+        action_category: text_of(c::ACTION_CATEGORY),
+        actor_type: text_of(c::ACTOR_TYPE),
+        resource_type: text_of(c::RESOURCE_TYPE),
+        version: row.get(layout, c::VERSION).map(|datum| datum.value() as i32),
+    };
+    let document = document::write(&envelope, &entering.content, &commitments).unwrap_or_else(|violation| {
+        Fault::new(Code::ERRCODE_DATETIME_FIELD_OVERFLOW, violation.to_string()).field("created_at").raise()
+    });
+    tail::remember(oid, tenant_id, lane, link.seq);
+
+    row.set(layout, c::OCCURRED_AT, timestamptz(occurred_at));
+    row.set(layout, c::CREATED_AT, timestamptz(link.created_at));
+    row.set(layout, c::LANE, Datum::from(lane));
+    row.set(layout, c::SEQ, Datum::from(link.seq));
+    if let Some(previous) = &link.previous_event_hash {
+        row.set(layout, c::PREVIOUS_EVENT_HASH, bytes_datum(previous));
+    }
+    row.set(layout, c::EVENT_HASH, bytes_datum(&document::hash(&document)));
+    row.set(layout, c::SALT, bytes_datum(&salt));
+    row.set(layout, c::RECORDED_BY, text_datum(&recorded_by));
+    if let Some(log_id) = &log_id {
+        row.set(layout, c::LOG_ID, uuid_datum(log_id));
+    }
+    row.set(layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+    Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+}
+
+fn now() -> i64 {
+    // SAFETY: reads the clock.
+    micros(Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
+}
+
+/// Whether the log itself writes: a SECURITY DEFINER function of the table's owner. Nothing a session can set makes it
+/// so, and being the owner, or a superuser, does not either.
+unsafe fn is_own_writer(relation: pg_sys::Relation) -> bool {
+    pg_sys::InLocalUserIdChange() && pg_sys::GetUserId() == (*(*relation).rd_rel).relowner
+}

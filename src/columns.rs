@@ -1,0 +1,147 @@
+//! The columns of an event, and where a relation or record keeps them. Looked up by name and type, never by number: a
+//! Citus shard, an upgraded table and a subquery's record all have the same columns in places of their own.
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// A column of `immutable.events`, as an index into [`ALL`].
+pub type Column = usize;
+
+macro_rules! columns {
+    ($($name:ident $text:literal $type:ident $kind:ident),+ $(,)?) => {
+        /// Name, type and who sets it.
+        pub const ALL: &[(&str, Oid, SetBy)] = &[$(($text, pg_sys::$type, SetBy::$kind)),+];
+        columns!(@number 0usize; $($name)+);
+    };
+    (@number $n:expr; $name:ident $($rest:ident)*) => {
+        pub const $name: Column = $n;
+        columns!(@number $n + 1usize; $($rest)*);
+    };
+    (@number $n:expr;) => {};
+}
+
+/// Who sets a column: the caller of an INSERT, or the chain alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SetBy {
+    Caller,
+    Chain,
+}
+
+columns! {
+    ID "id" UUIDOID Caller,
+    TENANT_ID "tenant_id" TEXTOID Caller,
+    ACTOR_ID "actor_id" TEXTOID Caller,
+    ACTOR_NAME "actor_name" TEXTOID Caller,
+    ACTOR_TYPE "actor_type" TEXTOID Caller,
+    ACTION "action" TEXTOID Caller,
+    ACTION_CATEGORY "action_category" TEXTOID Caller,
+    RESOURCE_TYPE "resource_type" TEXTOID Caller,
+    RESOURCE_ID "resource_id" TEXTOID Caller,
+    RESOURCE_NAME "resource_name" TEXTOID Caller,
+    TARGETS "targets" JSONBOID Caller,
+    METADATA "metadata" JSONBOID Caller,
+    SESSION_ID "session_id" TEXTOID Caller,
+    IDEMPOTENCY_KEY "idempotency_key" TEXTOID Caller,
+    IP_ADDRESS "ip_address" INETOID Caller,
+    IP_COUNTRY "ip_country" TEXTOID Caller,
+    IP_CITY "ip_city" TEXTOID Caller,
+    USER_AGENT "user_agent" TEXTOID Caller,
+    VERSION "version" INT4OID Caller,
+    OCCURRED_AT "occurred_at" TIMESTAMPTZOID Caller,
+    CREATED_AT "created_at" TIMESTAMPTZOID Chain,
+    LANE "lane" INT2OID Chain,
+    SEQ "seq" INT8OID Chain,
+    PREVIOUS_EVENT_HASH "previous_event_hash" BYTEAOID Chain,
+    EVENT_HASH "event_hash" BYTEAOID Chain,
+    SALT "salt" BYTEAOID Chain,
+    ERASED "erased" JSONBOID Chain,
+    RECORDED_BY "recorded_by" TEXTOID Chain,
+    LOG_ID "log_id" UUIDOID Chain,
+    XACT "xact" XID8OID Chain,
+}
+
+/// The columns that are committed to, in the order of [`immutable_format::commitment::COLUMNS`].
+pub const COMMITTED: [Column; 10] = [
+    ACTOR_ID,
+    ACTOR_NAME,
+    IDEMPOTENCY_KEY,
+    IP_ADDRESS,
+    IP_CITY,
+    IP_COUNTRY,
+    RESOURCE_ID,
+    RESOURCE_NAME,
+    SESSION_ID,
+    USER_AGENT,
+];
+
+/// Where a tuple descriptor keeps each column.
+#[derive(Clone)]
+pub struct Layout {
+    /// Attribute numbers minus one, by [`Column`].
+    places: Vec<usize>,
+    /// Number of attributes, dropped ones and strangers included.
+    pub width: usize,
+}
+
+impl Layout {
+    /// Finds the columns; the name of the first that is missing, or of another type, otherwise.
+    pub unsafe fn of(descriptor: pg_sys::TupleDesc) -> Result<Layout, &'static str> {
+        let width = (*descriptor).natts as usize;
+        let mut places = Vec::with_capacity(ALL.len());
+        for (name, oid, _) in ALL {
+            let place = (0..width).find(|place| {
+                let attribute = &*attribute(descriptor, *place);
+                !attribute.attisdropped
+                    && attribute.atttypid == *oid
+                    && std::ffi::CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+            });
+            places.push(place.ok_or(*name)?);
+        }
+        Ok(Layout { places, width })
+    }
+
+    pub fn place(&self, column: Column) -> usize {
+        self.places[column]
+    }
+
+    /// The attribute number, as scan keys count.
+    pub fn number(&self, column: Column) -> i16 {
+        self.places[column] as i16 + 1
+    }
+}
+
+unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> *const pg_sys::FormData_pg_attribute {
+    #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+    {
+        (*descriptor).attrs.as_ptr().add(place)
+    }
+    #[cfg(feature = "pg18")]
+    {
+        pg_sys::TupleDescAttr(descriptor, place as i32)
+    }
+}
+
+/// A tuple taken apart.
+pub struct Values {
+    pub values: Vec<Datum>,
+    pub nulls: Vec<bool>,
+}
+
+impl Values {
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Values {
+        let width = (*descriptor).natts as usize;
+        let mut taken = Values { values: vec![Datum::from(0usize); width], nulls: vec![true; width] };
+        pg_sys::heap_deform_tuple(tuple, descriptor, taken.values.as_mut_ptr(), taken.nulls.as_mut_ptr());
+        taken
+    }
+
+    pub fn get(&self, layout: &Layout, column: Column) -> Option<Datum> {
+        let place = layout.place(column);
+        (!self.nulls[place]).then(|| self.values[place])
+    }
+
+    pub fn set(&mut self, layout: &Layout, column: Column, datum: Datum) {
+        let place = layout.place(column);
+        self.values[place] = datum;
+        self.nulls[place] = false;
+    }
+}

@@ -1,0 +1,111 @@
+//! SQL-callable functions: how PostgreSQL finds one, and how one reads its arguments.
+
+use crate::error::internal;
+use pgrx::pg_sys::{self, Datum};
+
+/// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo record.
+macro_rules! sql_function {
+    ($name:ident, $info:ident, $body:expr) => {
+        #[no_mangle]
+        pub extern "C" fn $info() -> &'static pgrx::pg_sys::Pg_finfo_record {
+            static V1: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            &V1
+        }
+
+        /// # Safety
+        /// Called by PostgreSQL's function manager alone.
+        #[no_mangle]
+        pub unsafe extern "C-unwind" fn $name(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
+            pgrx::pg_sys::panic::pgrx_extern_c_guard(|| {
+                $crate::error::contain(|| {
+                    let body: unsafe fn($crate::function::Call) -> pgrx::pg_sys::Datum = $body;
+                    body($crate::function::Call(fcinfo))
+                })
+            })
+        }
+    };
+}
+pub(crate) use sql_function;
+
+/// One call of a function.
+#[derive(Clone, Copy)]
+pub struct Call(pub pg_sys::FunctionCallInfo);
+
+impl Call {
+    /// The argument at `index`, unless it is NULL.
+    pub unsafe fn arg(self, index: usize) -> Option<Datum> {
+        if index >= (*self.0).nargs as usize {
+            internal("the SQL declaration of a function has too few arguments");
+        }
+        let arg = (*self.0).args.as_slice((*self.0).nargs as usize)[index];
+        (!arg.isnull).then_some(arg.value)
+    }
+
+    pub unsafe fn null(self) -> Datum {
+        (*self.0).isnull = true;
+        Datum::from(0usize)
+    }
+}
+
+/// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context.
+pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
+    let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+    std::slice::from_raw_parts(
+        pgrx::varlena::vardata_any(varlena).cast::<u8>(),
+        pgrx::varlena::varsize_any_exhdr(varlena),
+    )
+}
+
+/// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.
+pub unsafe fn text<'a>(datum: Datum) -> &'a str {
+    std::str::from_utf8(bytes(datum)).unwrap_or("\u{0}")
+}
+
+/// A text datum in the current memory context.
+pub unsafe fn text_datum(text: &str) -> Datum {
+    bytes_datum(text.as_bytes())
+}
+
+/// A bytea or text datum in the current memory context.
+pub unsafe fn bytes_datum(bytes: &[u8]) -> Datum {
+    Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32))
+}
+
+/// A uuid datum in the current memory context.
+pub unsafe fn uuid_datum(id: &immutable_format::Id) -> Datum {
+    let place = pg_sys::palloc(id.len()).cast::<u8>();
+    std::ptr::copy_nonoverlapping(id.as_ptr(), place, id.len());
+    Datum::from(place)
+}
+
+/// The bytes of a uuid.
+pub unsafe fn uuid(datum: Datum) -> immutable_format::Id {
+    *datum.cast_mut_ptr::<immutable_format::Id>()
+}
+
+/// What a type's output function prints.
+pub unsafe fn output(function: u32, datum: Datum) -> String {
+    let printed = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(function), datum);
+    let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
+    pg_sys::pfree(printed.cast());
+    text
+}
+
+/// What a type's input function makes of `text`; raises its error where it makes nothing.
+pub unsafe fn input(function: u32, text: &str) -> Datum {
+    let text = std::ffi::CString::new(text).unwrap_or_default();
+    pg_sys::OidInputFunctionCall(pg_sys::Oid::from(function), text.as_ptr().cast_mut(), pg_sys::InvalidOid, -1)
+}
+
+/// Microseconds from 1970, where this format counts from, to 2000, where PostgreSQL does.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// A timestamptz as microseconds since 1970; the infinities are outside every year.
+pub fn micros(datum: Datum) -> i64 {
+    (datum.value() as i64).saturating_add(EPOCH)
+}
+
+/// The reverse of [`micros`].
+pub fn timestamptz(micros: i64) -> Datum {
+    Datum::from(micros - EPOCH)
+}

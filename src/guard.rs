@@ -1,0 +1,150 @@
+//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the event's hash as it is.
+
+use crate::chain::trigger_data;
+use crate::columns::{self as c, Values};
+use crate::error::{Code, Fault};
+use crate::function::{sql_function, text, Call};
+use crate::jsonb::Jsonb;
+use crate::relation::{last_row, name, Events, Key, Targets};
+use crate::row::{hash, read, Stored};
+use crate::{lane, targets};
+use immutable_format::commitment::{Erasure, Violation};
+use immutable_format::document::{self, RESERVED};
+use immutable_format::limits;
+use pgrx::pg_sys::{self, Datum};
+
+sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
+
+/// DELETE, TRUNCATE and whatever else has no exception.
+unsafe fn refuse(call: Call) -> Datum {
+    let context = (*call.0).context;
+    if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+        trigger_data(call, 0);
+    }
+    let data = &*context.cast::<pg_sys::TriggerData>();
+    let command = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+        pg_sys::TRIGGER_EVENT_INSERT => "INSERT",
+        pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
+        pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
+        _ => "TRUNCATE",
+    };
+    append_only(data.tg_relation, command, "Nobody can change or remove what is recorded, the owner included.")
+}
+
+unsafe fn append_only(relation: pg_sys::Relation, command: &str, hint: &str) -> ! {
+    let table = name(relation);
+    Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: {command} is refused"))
+        .hint(hint)
+        .raise()
+}
+
+const BEFORE_UPDATE_ROW: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+
+sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event);
+
+/// UPDATE of an event.
+unsafe fn guard_event(call: Call) -> Datum {
+    let data = trigger_data(call, BEFORE_UPDATE_ROW);
+    let relation = data.tg_relation;
+    let events = Events::of(relation);
+    let layout = &events.layout;
+    let old = Values::of(data.tg_trigtuple, (*relation).rd_att);
+    let new = Values::of(data.tg_newtuple, (*relation).rd_att);
+    let hint = "The one change an event takes is an erasure that leaves its hash as it is.";
+    let refuse = |why: &str| -> ! {
+        let table = name(relation);
+        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: UPDATE is refused"))
+            .detail(why.to_string())
+            .hint(hint)
+            .raise()
+    };
+    let (before, after) = match (read(&old, layout), read(&new, layout)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(violation), _) => refuse(&format!("The stored row has no valid document: {violation}.")),
+        (_, Err(violation)) => refuse(&format!("The new row has no valid document: {violation}.")),
+    };
+    let stored = |row: &Values| row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum));
+    let (Some(event_hash), true) = (stored(&old), stored(&old) == stored(&new)) else {
+        refuse("The event's hash would change.")
+    };
+    for event in [&before, &after] {
+        if event.document().map(|document| document::hash(&document)) != Ok(event_hash) {
+            refuse("What would remain does not hash to the event's hash.")
+        }
+    }
+    let xact = |row: &Values| row.get(layout, c::XACT).map(|datum| datum.value());
+    if xact(&old) != xact(&new) {
+        refuse("The column xact would change.")
+    }
+    if let Err(Violation(why)) = erases(&before, &after) {
+        refuse(why)
+    }
+    // An update in flight can hide the lane's tail from a writer who holds the lock.
+    let tenant = lane::tenant_number(before.envelope.tenant_id);
+    lane::acquire_existing((*relation).rd_id, tenant, before.envelope.lane);
+    Datum::from(data.tg_newtuple)
+}
+
+/// Both hash to the same, so they differ in what is erased alone; more must be erased after than before.
+fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
+    let nothing = Erasure::default();
+    let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
+    let new = new.ok_or(Violation("Nothing would be erased."))?;
+    if !new.includes(old) {
+        return Err(Violation("What is erased can not come back."));
+    }
+    if new.len() == old.len() {
+        return Err(Violation("Nothing more would be erased."));
+    }
+    let own = before.envelope.action.starts_with(RESERVED);
+    if own && !before.content.metadata.iter().any(|(key, _)| key == "reason") {
+        return Err(Violation("Of an event of the log's own only metadata.reason can be erased."));
+    }
+    Ok(())
+}
+
+sql_function!(immutable_guard_target, pg_finfo_immutable_guard_target, guard_target);
+
+/// INSERT into and UPDATE of event_targets: only what the event itself says at that position.
+unsafe fn guard_target(call: Call) -> Datum {
+    let context = (*call.0).context;
+    let is_update = !context.is_null()
+        && (*context).type_ == pg_sys::NodeTag::T_TriggerData
+        && (*context.cast::<pg_sys::TriggerData>()).tg_event & pg_sys::TRIGGER_EVENT_OPMASK
+            == pg_sys::TRIGGER_EVENT_UPDATE;
+    let data = trigger_data(call, if is_update { BEFORE_UPDATE_ROW } else { crate::chain::BEFORE_INSERT_ROW });
+    let relation = data.tg_relation;
+    let command = if is_update { "UPDATE" } else { "INSERT" };
+    let hint = "Its rows follow from events.targets; insert the event.";
+    let table = Targets::of(relation);
+    let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
+    let row = Values::of(new, (*relation).rd_att);
+    let get = |column: usize| (!row.nulls[table.places[column]]).then(|| row.values[table.places[column]]);
+    let (Some(tenant_id), Some(event_id), Some(position), Some(events)) = (get(0), get(1), get(2), table.events) else {
+        append_only(relation, command, hint)
+    };
+    let events_relation = pg_sys::table_open(events, pg_sys::AccessShareLock as i32);
+    let events = Events::of(events_relation);
+    let key = |column, equals, value| Key { attribute: events.layout.number(column), equals, value };
+    let keys = [key(c::ID, pg_sys::F_UUID_EQ, event_id), key(c::TENANT_ID, pg_sys::F_TEXTEQ, tenant_id)];
+    let equal = last_row(events_relation, events.id_index, &keys, |_, event| {
+        let Some(stored) = event.get(&events.layout, c::TARGETS) else { return false };
+        let flat = targets::flatten(Jsonb::new(stored));
+        let Some(target) = usize::try_from(position.value() as i16).ok().and_then(|at| flat.get(at)) else {
+            return false;
+        };
+        let text = |column| get(column).map(|datum| text(datum));
+        let canonical = |jsonb: Jsonb| jsonb.value(limits::NESTING, limits::CANONICAL_BYTES).map(|v| v.canonical());
+        let metadata = get(6).map(|datum| canonical(Jsonb::new(datum)));
+        text(3) == Some(&target.target_type)
+            && text(4) == target.target_id.as_deref()
+            && text(5) == target.target_name.as_deref()
+            && metadata == target.target_metadata.map(canonical)
+            && get(7).map(|at| at.value()) == event.get(&events.layout, c::CREATED_AT).map(|at| at.value())
+    });
+    pg_sys::table_close(events_relation, pg_sys::AccessShareLock as i32);
+    if equal != Some(true) {
+        append_only(relation, command, hint)
+    }
+    Datum::from(new)
+}

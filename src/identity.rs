@@ -1,0 +1,60 @@
+//! The log's identity: a random UUID made with its first event and written into the first event of every lane, so that a
+//! lane from another log does not pass for one of this.
+
+use crate::columns::Values;
+use crate::error::{Code, Fault};
+use crate::function::{uuid, uuid_datum};
+use crate::random;
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Datum};
+
+/// `immutable.log`; its columns are log_id, created_at, singleton.
+const COLUMNS: usize = 3;
+
+/// The identity of this database's log; made now if this is its first event.
+pub unsafe fn get_or_make() -> Id {
+    let relation = open(pg_sys::AccessShareLock);
+    let known = read(relation);
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    if let Some(known) = known {
+        return known;
+    }
+    // Until commit nobody else may make one; what another has committed meanwhile is seen after the wait.
+    let relation = open(pg_sys::ShareRowExclusiveLock);
+    let id = read(relation).unwrap_or_else(|| {
+        let id = *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes();
+        let mut values = [uuid_datum(&id), Datum::from(pg_sys::GetCurrentTimestamp()), Datum::from(true)];
+        let mut nulls = [false; COLUMNS];
+        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CatalogTupleInsert(relation, tuple);
+        pg_sys::CommandCounterIncrement();
+        id
+    });
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    id
+}
+
+unsafe fn open(lock: u32) -> pg_sys::Relation {
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+    let oid = pg_sys::get_relname_relid(c"log".as_ptr(), schema);
+    let relation = pg_sys::try_relation_open(oid, lock as i32);
+    if relation.is_null() || (*(*relation).rd_att).natts as usize != COLUMNS {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table immutable.log is missing or altered").raise()
+    }
+    relation
+}
+
+unsafe fn read(relation: pg_sys::Relation) -> Option<Id> {
+    let scan = pg_sys::systable_beginscan(
+        relation,
+        pg_sys::InvalidOid,
+        false,
+        std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
+        0,
+        std::ptr::null_mut(),
+    );
+    let tuple = pg_sys::systable_getnext(scan);
+    let id = (!tuple.is_null()).then(|| uuid(Values::of(tuple, (*relation).rd_att).values[0]));
+    pg_sys::systable_endscan(scan);
+    id
+}

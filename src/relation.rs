@@ -1,0 +1,264 @@
+//! What the triggers have to know of their relations, looked up once and forgotten when the relation changes. Everything
+//! is found through the relation a trigger fires on, never by name: on Citus it is a shard.
+
+use crate::columns::{self as c, Layout, Values};
+use crate::error::{Code, Fault};
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+/// An events relation.
+pub struct Events {
+    pub layout: Layout,
+    /// The unique index on (tenant_id, lane, seq).
+    pub chain_index: Oid,
+    /// The unique index on (id, tenant_id).
+    pub id_index: Oid,
+    /// The event_targets relation whose foreign key points here.
+    pub targets: Option<Oid>,
+    /// A BEFORE INSERT row trigger that would run after the chain's.
+    pub later_trigger: Option<String>,
+}
+
+/// An event_targets relation.
+pub struct Targets {
+    pub places: [usize; 8],
+    pub width: usize,
+    /// The events relation that its foreign key points to.
+    pub events: Option<Oid>,
+    /// Whether rows can be put in without the executor: nothing but plain indexes and the extension's triggers.
+    pub plain: bool,
+}
+
+pub const TARGET_COLUMNS: [(&str, Oid); 8] = [
+    ("tenant_id", pg_sys::TEXTOID),
+    ("event_id", pg_sys::UUIDOID),
+    ("position", pg_sys::INT2OID),
+    ("target_type", pg_sys::TEXTOID),
+    ("target_id", pg_sys::TEXTOID),
+    ("target_name", pg_sys::TEXTOID),
+    ("target_metadata", pg_sys::JSONBOID),
+    ("created_at", pg_sys::TIMESTAMPTZOID),
+];
+
+thread_local! {
+    static EVENTS: RefCell<HashMap<Oid, Rc<Events>>> = RefCell::new(HashMap::new());
+    static TARGETS: RefCell<HashMap<Oid, Rc<Targets>>> = RefCell::new(HashMap::new());
+}
+
+pub fn register_callbacks() {
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize)) };
+}
+
+unsafe extern "C-unwind" fn relation_changed(_: Datum, relation: Oid) {
+    if relation == pg_sys::InvalidOid {
+        EVENTS.with(|known| known.borrow_mut().clear());
+        TARGETS.with(|known| known.borrow_mut().clear());
+    } else {
+        EVENTS.with(|known| known.borrow_mut().remove(&relation));
+        TARGETS.with(|known| known.borrow_mut().remove(&relation));
+    }
+}
+
+fn unfit(what: String) -> ! {
+    Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, what).raise()
+}
+
+pub unsafe fn name(relation: pg_sys::Relation) -> String {
+    CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()).to_string_lossy().into_owned()
+}
+
+unsafe fn triggers<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
+    let triggers = (*relation).trigdesc;
+    if triggers.is_null() {
+        return &[];
+    }
+    std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
+}
+
+impl Events {
+    pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Events> {
+        let oid = (*relation).rd_id;
+        if let Some(known) = EVENTS.with(|known| known.borrow().get(&oid).cloned()) {
+            return known;
+        }
+        let layout = Layout::of((*relation).rd_att)
+            .unwrap_or_else(|column| unfit(format!("table {} has no column {column} of its type", name(relation))));
+        let index = |columns: &[c::Column]| {
+            let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
+            unique_index(relation, &numbers).unwrap_or_else(|| {
+                let names: Vec<&str> = columns.iter().map(|column| c::ALL[*column].0).collect();
+                unfit(format!("table {} has no unique index on ({})", name(relation), names.join(", ")))
+            })
+        };
+        let found = Rc::new(Events {
+            chain_index: index(&[c::TENANT_ID, c::LANE, c::SEQ]),
+            id_index: index(&[c::ID, c::TENANT_ID]),
+            targets: triggers(relation)
+                .iter()
+                .map(|trigger| trigger.tgconstrrelid)
+                .find(|other| *other != pg_sys::InvalidOid && is_targets(*other)),
+            later_trigger: later_trigger(relation),
+            layout,
+        });
+        EVENTS.with(|known| known.borrow_mut().insert(oid, found.clone()));
+        found
+    }
+}
+
+/// The first enabled BEFORE INSERT row trigger after the chain's own. PostgreSQL runs them in the order of their names.
+unsafe fn later_trigger(relation: pg_sys::Relation) -> Option<String> {
+    let before_insert_row =
+        (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;
+    let mut after_ours = false;
+    for trigger in triggers(relation) {
+        if trigger.tgtype & before_insert_row != before_insert_row {
+            continue;
+        }
+        let name = CStr::from_ptr(trigger.tgname);
+        if name == CHAIN_TRIGGER {
+            after_ours = true;
+        } else if after_ours && trigger.tgenabled != b'D' as std::ffi::c_char {
+            return Some(name.to_string_lossy().into_owned());
+        }
+    }
+    None
+}
+
+/// The chain's trigger; `~` sorts after every other ASCII character.
+pub const CHAIN_TRIGGER: &CStr = c"~immutable_chain";
+
+unsafe fn is_targets(relation: Oid) -> bool {
+    let relation = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
+    let is = target_places(relation).is_some();
+    pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+    is
+}
+
+unsafe fn target_places(relation: pg_sys::Relation) -> Option<[usize; 8]> {
+    let mut places = [0; 8];
+    for (place, (name, oid)) in places.iter_mut().zip(TARGET_COLUMNS) {
+        let name = std::ffi::CString::new(name).ok()?;
+        let number = pg_sys::get_attnum((*relation).rd_id, name.as_ptr());
+        if number <= 0 || pg_sys::get_atttype((*relation).rd_id, number) != oid {
+            return None;
+        }
+        *place = number as usize - 1;
+    }
+    Some(places)
+}
+
+impl Targets {
+    pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Targets> {
+        let oid = (*relation).rd_id;
+        if let Some(known) = TARGETS.with(|known| known.borrow().get(&oid).cloned()) {
+            return known;
+        }
+        let places = target_places(relation)
+            .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", name(relation))));
+        let foreign_key = cells(pg_sys::RelationGetFKeyList(relation)).first();
+        let events = foreign_key.map(|key| (*key.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>()).confrelid);
+        let found =
+            Rc::new(Targets { places, width: (*(*relation).rd_att).natts as usize, events, plain: is_plain(relation) });
+        TARGETS.with(|known| known.borrow_mut().insert(oid, found.clone()));
+        found
+    }
+}
+
+unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
+    let own = |trigger: &pg_sys::Trigger| {
+        trigger.tgisinternal || CStr::from_ptr(trigger.tgname).to_bytes().starts_with(b"~immutable_")
+    };
+    (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
+        && triggers(relation).iter().all(own)
+        && indexes(relation).into_iter().all(|index| {
+            with_index(index, |index| {
+                let form = &*(*index).rd_index;
+                form.indimmediate
+                    && !form.indisexclusion
+                    && !has_attribute(index, pg_sys::Anum_pg_index_indexprs)
+                    && !has_attribute(index, pg_sys::Anum_pg_index_indpred)
+            })
+        })
+}
+
+unsafe fn has_attribute(index: pg_sys::Relation, attribute: u32) -> bool {
+    !pg_sys::heap_attisnull((*index).rd_indextuple, attribute as i32, std::ptr::null_mut())
+}
+
+unsafe fn with_index<T>(index: Oid, look: impl FnOnce(pg_sys::Relation) -> T) -> T {
+    let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+    let seen = look(index);
+    pg_sys::index_close(index, pg_sys::NoLock as i32);
+    seen
+}
+
+unsafe fn indexes(relation: pg_sys::Relation) -> Vec<Oid> {
+    cells(pg_sys::RelationGetIndexList(relation)).iter().map(|cell| cell.oid_value).collect()
+}
+
+/// The cells of a PostgreSQL list, which is null when empty.
+unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
+    if list.is_null() {
+        return &[];
+    }
+    std::slice::from_raw_parts((*list).elements, (*list).length as usize)
+}
+
+/// The valid unique index whose keys are exactly these attributes, in this order.
+unsafe fn unique_index(relation: pg_sys::Relation, numbers: &[i16]) -> Option<Oid> {
+    indexes(relation).into_iter().find(|index| {
+        with_index(*index, |index| {
+            let form = &*(*index).rd_index;
+            form.indisunique
+                && form.indisvalid
+                && form.indimmediate
+                && form.indnkeyatts as usize == numbers.len()
+                && form.indkey.values.as_slice(numbers.len()) == numbers
+                && !has_attribute(index, pg_sys::Anum_pg_index_indpred)
+        })
+    })
+}
+
+/// One equality of an index probe.
+pub struct Key {
+    pub attribute: i16,
+    pub equals: u32,
+    pub value: Datum,
+}
+
+/// Looks at the first row that an index finds, backwards from the greatest, seen by SnapshotSelf: this transaction's own
+/// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
+pub unsafe fn last_row<T>(
+    relation: pg_sys::Relation,
+    index: Oid,
+    keys: &[Key],
+    look: impl FnOnce(pg_sys::HeapTuple, &Values) -> T,
+) -> Option<T> {
+    let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
+    for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
+        pg_sys::ScanKeyInit(
+            scan_key,
+            key.attribute,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::Oid::from(key.equals),
+            key.value,
+        );
+    }
+    let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+    let scan = pg_sys::systable_beginscan_ordered(
+        relation,
+        index,
+        std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
+        scan_keys.len() as i32,
+        scan_keys.as_mut_ptr(),
+    );
+    let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
+    let seen = (!tuple.is_null()).then(|| look(tuple, &Values::of(tuple, (*relation).rd_att)));
+    pg_sys::systable_endscan_ordered(scan);
+    pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+    seen
+}

@@ -1,0 +1,123 @@
+//! A stored row read back: what insert, erasure and verification all compute the document from.
+
+use crate::columns::{self as c, Layout, Values};
+use crate::error::{Code, Fault};
+use crate::function::{bytes, micros, output, sql_function, text, text_datum, uuid, Call};
+use crate::jsonb::{Jsonb, Kind};
+use immutable_format::commitment::{Content, Erasure, Violation};
+use immutable_format::document::{of_stored, Envelope, Secret};
+use immutable_format::json::Value;
+use immutable_format::{limits, target, Hash};
+use pgrx::pg_sys::{self, Datum};
+use std::borrow::Cow;
+
+/// The event that a row holds; borrowed from the memory context the row was read in.
+pub struct Stored<'a> {
+    pub envelope: Envelope<'a>,
+    pub content: Content<'a>,
+    pub secret: Secret,
+}
+
+impl Stored<'_> {
+    pub fn document(&self) -> Result<String, Violation> {
+        of_stored(&self.envelope, &self.content, &self.secret)
+    }
+
+    pub fn erasure(&self) -> Option<&Erasure> {
+        match &self.secret {
+            Secret::Erased(erasure) => Some(erasure),
+            Secret::Salt(_) => None,
+        }
+    }
+}
+
+/// Reads the row. Whatever is in it, this raises nothing: what no writer can have left is a violation.
+pub unsafe fn read<'a>(row: &Values, layout: &Layout) -> Result<Stored<'a>, Violation> {
+    let required = Violation("a mandatory column is NULL");
+    let get = |column| row.get(layout, column);
+    let text_of = |column| get(column).map(|datum| text(datum));
+    let envelope = Envelope {
+        log_id: get(c::LOG_ID).map(|datum| uuid(datum)),
+        id: uuid(get(c::ID).ok_or(required)?),
+        tenant_id: text_of(c::TENANT_ID).ok_or(required)?,
+        lane: get(c::LANE).ok_or(required)?.value() as i16,
+        seq: get(c::SEQ).ok_or(required)?.value() as i64,
+        previous_event_hash: match get(c::PREVIOUS_EVENT_HASH) {
+            None => None,
+            Some(datum) => Some(hash(datum).ok_or(Violation("previous_event_hash is not 32 bytes"))?),
+        },
+        created_at: micros(get(c::CREATED_AT).ok_or(required)?),
+        occurred_at: micros(get(c::OCCURRED_AT).ok_or(required)?),
+        recorded_by: text_of(c::RECORDED_BY).ok_or(required)?,
+        action: text_of(c::ACTION).ok_or(required)?,
+        action_category: text_of(c::ACTION_CATEGORY),
+        actor_type: text_of(c::ACTOR_TYPE),
+        resource_type: text_of(c::RESOURCE_TYPE),
+        version: get(c::VERSION).map(|datum| datum.value() as i32),
+    };
+    let metadata = Jsonb::new(get(c::METADATA).ok_or(required)?);
+    let metadata = match metadata.value(limits::NESTING, limits::CANONICAL_BYTES) {
+        Ok(Value::Object(members)) if members.len() <= limits::METADATA_KEYS => members,
+        Ok(_) => return Err(Violation("metadata is not an object of at most 1,000 keys")),
+        Err(_) => return Err(Violation("metadata is too large or too deep")),
+    };
+    let targets = Jsonb::new(get(c::TARGETS).ok_or(required)?);
+    if targets.kind() != Kind::Array || targets.len() > limits::TARGETS {
+        return Err(Violation("targets is not an array of at most 1,000"));
+    }
+    let targets = targets.elements(limits::NESTING, limits::CANONICAL_BYTES);
+    let targets = targets.map_err(|_| Violation("a target is too large or too deep"))?;
+    let targets = target::stored(targets).ok_or(Violation("a target is malformed"))?;
+    let secret = match (get(c::SALT), get(c::ERASED)) {
+        (Some(salt), None) => Secret::Salt(bytes(salt).try_into().map_err(|_| Violation("salt is not 16 bytes"))?),
+        (None, Some(erased)) => {
+            // As many paths as an event can have, each with a name, a salt and a commitment.
+            let bound = 16 * limits::CANONICAL_BYTES;
+            let erased = Jsonb::new(erased).value(3, bound);
+            Secret::Erased(Erasure::new(&erased.map_err(|_| Violation("erased is malformed"))?)?)
+        }
+        _ => return Err(Violation("salt and erased are both there, or both missing")),
+    };
+    Ok(Stored { envelope, content: Content { columns: committed(row, layout), metadata, targets }, secret })
+}
+
+/// The values of the columns that are committed to, as the commitments take them.
+pub unsafe fn committed<'a>(row: &Values, layout: &Layout) -> [Option<Cow<'a, str>>; 10] {
+    c::COMMITTED.map(|column| {
+        row.get(layout, column).map(|datum| match column {
+            c::IP_ADDRESS => Cow::Owned(output(pg_sys::F_INET_OUT, datum)),
+            _ => Cow::Borrowed(text(datum)),
+        })
+    })
+}
+
+/// A stored hash, if it has the length of one.
+pub unsafe fn hash(datum: Datum) -> Option<Hash> {
+    bytes(datum).try_into().ok()
+}
+
+sql_function!(immutable_canonical, pg_finfo_immutable_canonical, canonical);
+
+/// `immutable.canonical(record)`: the document of an event, NULL if the row has none.
+unsafe fn canonical(call: Call) -> Datum {
+    let Some(record) = call.arg(0) else { return call.null() };
+    let header = pg_sys::pg_detoast_datum(record.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+    let fields = (*header).t_choice.t_datum;
+    let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(fields.datum_typeid, fields.datum_typmod);
+    let layout = Layout::of(descriptor).unwrap_or_else(|column| {
+        Fault::new(Code::ERRCODE_DATATYPE_MISMATCH, format!("the record has no column {column} of its type"))
+            .field(column)
+            .hint("Pass a whole row: SELECT immutable.canonical(e) FROM immutable.events e")
+            .raise()
+    });
+    let mut tuple = pg_sys::HeapTupleData {
+        t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
+        t_data: header,
+        ..Default::default()
+    };
+    let row = Values::of(&mut tuple, descriptor);
+    match read(&row, &layout).and_then(|stored| stored.document()) {
+        Ok(document) => text_datum(&document),
+        Err(_) => call.null(),
+    }
+}

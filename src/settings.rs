@@ -1,0 +1,101 @@
+//! The settings `immutable.*`. Limits and lanes are the superuser's; what describes a session's context is its own.
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
+
+pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(16);
+pub static MAX_CHAINS_PER_TRANSACTION: GucSetting<i32> = GucSetting::<i32>::new(1000);
+pub static MAX_TARGETS: GucSetting<i32> = GucSetting::<i32>::new(100);
+pub static MAX_METADATA_KEYS: GucSetting<i32> = GucSetting::<i32>::new(50);
+pub static MAX_METADATA_BYTES: GucSetting<i32> =
+    GucSetting::<i32>::new(immutable_format::limits::CANONICAL_BYTES as i32);
+pub static MAX_NESTING: GucSetting<i32> = GucSetting::<i32>::new(immutable_format::limits::NESTING as i32);
+pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
+
+static TENANT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ACTOR_NAME: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ACTOR_TYPE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static SESSION_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static IP_ADDRESS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static USER_AGENT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// Defines every setting and reserves the prefix, so that a misspelt one is an error.
+pub fn define() {
+    use immutable_format::limits;
+    let superuser = |name, short, long, setting, min, max: usize| {
+        GucRegistry::define_int_guc(
+            name,
+            short,
+            long,
+            setting,
+            min,
+            max as i32,
+            GucContext::Suset,
+            GucFlags::default(),
+        );
+    };
+    superuser(
+        c"immutable.lanes",
+        c"Lanes of each tenant's chain.",
+        c"Writers of one tenant that commit at the same time use different lanes; 1 gives one strict chain and one writer at a time.",
+        &LANES,
+        1,
+        1024,
+    );
+    superuser(
+        c"immutable.max_chains_per_transaction",
+        c"Most chains (lanes of tenants) that one transaction may append to.",
+        c"Each takes a place in the shared lock table until the transaction ends; raise max_locks_per_transaction with it.",
+        &MAX_CHAINS_PER_TRANSACTION,
+        1,
+        1_000_000,
+    );
+    superuser(c"immutable.max_targets", c"Most targets of an event.", c"", &MAX_TARGETS, 0, limits::TARGETS);
+    superuser(
+        c"immutable.max_metadata_keys",
+        c"Most top-level keys of an event's, or of a target's, metadata.",
+        c"",
+        &MAX_METADATA_KEYS,
+        0,
+        limits::METADATA_KEYS,
+    );
+    superuser(
+        c"immutable.max_metadata_bytes",
+        c"Most bytes of canonical text of an event's metadata, and of each target.",
+        c"",
+        &MAX_METADATA_BYTES,
+        2,
+        limits::CANONICAL_BYTES,
+    );
+    superuser(
+        c"immutable.max_nesting",
+        c"Deepest nesting of an event's metadata, and of each target; the object itself is level 1.",
+        c"",
+        &MAX_NESTING,
+        1,
+        limits::NESTING,
+    );
+    superuser(c"immutable.max_batch", c"Most events of one track_batch() call.", c"", &MAX_BATCH, 1, 10_000);
+
+    for (name, short, setting) in [
+        (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", &TENANT_ID),
+        (c"immutable.actor_id", c"Default of events.actor_id in this session.", &ACTOR_ID),
+        (c"immutable.actor_name", c"Default of events.actor_name in this session.", &ACTOR_NAME),
+        (c"immutable.actor_type", c"Default of events.actor_type in this session.", &ACTOR_TYPE),
+        (c"immutable.session_id", c"Default of events.session_id in this session.", &SESSION_ID),
+        (c"immutable.ip_address", c"Default of events.ip_address in this session.", &IP_ADDRESS),
+        (c"immutable.user_agent", c"Default of events.user_agent in this session.", &USER_AGENT),
+    ] {
+        GucRegistry::define_string_guc(
+            name,
+            short,
+            c"Used where an INSERT or track() leaves the column out; behind a transaction pooler, SET LOCAL it.",
+            setting,
+            GucContext::Userset,
+            GucFlags::default(),
+        );
+    }
+    // SAFETY: called once, from _PG_init.
+    unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"immutable".as_ptr()) };
+}

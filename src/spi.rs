@@ -1,0 +1,173 @@
+//! SPI the way this extension needs it: kept plans, statements run as the tables' owner, and cursors whose memory is
+//! bounded. (pgrx's own wrapper keeps every batch of a cursor until the session ends.)
+
+use crate::columns::Values;
+use crate::error::internal;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+
+type Statement = (String, Vec<Oid>);
+
+thread_local! {
+    static PLANS: RefCell<HashMap<Statement, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+}
+
+/// Plans kept; the filters of find_events() make thousands of different statements possible.
+const KEPT: usize = 256;
+
+struct Session;
+
+impl Session {
+    unsafe fn connect() -> Session {
+        if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
+            internal("SPI_connect failed")
+        }
+        Session
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // SAFETY: connected by connect(). After an error the transaction's end has done it, and this does nothing.
+        unsafe { pg_sys::SPI_finish() };
+    }
+}
+
+/// Owner's rights for the time it lives. An error restores the caller's through the transaction's end.
+struct Owner(Oid, i32);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: restores what was there.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) };
+    }
+}
+
+/// Runs `body` with the rights of the relation's owner.
+pub unsafe fn as_owner<T>(relation: pg_sys::Relation, body: impl FnOnce() -> T) -> T {
+    let mut user = pg_sys::InvalidOid;
+    let mut context = 0;
+    pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+    let _restored = Owner(user, context);
+    let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+    pg_sys::SetUserIdAndSecContext((*(*relation).rd_rel).relowner, local);
+    body()
+}
+
+/// The relation's name, quoted and with its schema.
+pub unsafe fn qualified_name(relation: pg_sys::Relation) -> String {
+    let schema = pg_sys::get_namespace_name((*(*relation).rd_rel).relnamespace);
+    let name = pg_sys::quote_qualified_identifier(schema, (*(*relation).rd_rel).relname.data.as_ptr());
+    CStr::from_ptr(name).to_string_lossy().into_owned()
+}
+
+unsafe fn plan(statement: &str, types: &[Oid]) -> pg_sys::SPIPlanPtr {
+    let key = (statement.to_string(), types.to_vec());
+    if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).copied()) {
+        return plan;
+    }
+    let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
+    let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut());
+    if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+        internal("SPI_prepare failed")
+    }
+    PLANS.with(|plans| {
+        let mut plans = plans.borrow_mut();
+        if plans.len() >= KEPT {
+            for (_, old) in plans.drain() {
+                pg_sys::SPI_freeplan(old);
+            }
+        }
+        plans.insert(key, plan);
+    });
+    plan
+}
+
+fn arguments(arguments: &[Option<Datum>]) -> (Vec<Datum>, Vec<std::ffi::c_char>) {
+    let values = arguments.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
+    let nulls = arguments.iter().map(|datum| if datum.is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect();
+    (values, nulls)
+}
+
+/// Runs a statement that writes, with a new snapshot, and gives its RETURNING rows to `each`.
+pub unsafe fn write(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
+    run(statement, types, given, false, each);
+}
+
+/// Runs a statement that writes and returns nothing.
+pub unsafe fn execute(statement: &str, types: &[Oid], given: &[Option<Datum>]) {
+    write(statement, types, given, |_| {});
+}
+
+/// Runs a query under the caller's snapshot and gives its rows to `each`. Takes no transaction id, so it works on a hot
+/// standby.
+pub unsafe fn read(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
+    run(statement, types, given, true, each);
+}
+
+unsafe fn run(statement: &str, types: &[Oid], given: &[Option<Datum>], read_only: bool, mut each: impl FnMut(&Values)) {
+    let _session = Session::connect();
+    let plan = plan(statement, types);
+    let (mut values, nulls) = arguments(given);
+    if pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0) < 0 {
+        internal("SPI_execute_plan failed")
+    }
+    let table = pg_sys::SPI_tuptable;
+    if table.is_null() {
+        return;
+    }
+    for row in 0..pg_sys::SPI_processed as usize {
+        each(&Values::of(*(*table).vals.add(row), (*table).tupdesc));
+    }
+}
+
+/// A memory context that is emptied after every row.
+struct Scratch(pg_sys::MemoryContext);
+
+impl Scratch {
+    unsafe fn new() -> Scratch {
+        Scratch(pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"immutable row".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        ))
+    }
+}
+
+/// Rows fetched at once. A row may be some megabytes, so not many.
+const BATCH: i64 = 64;
+
+/// Runs a query like [`read`] but through a cursor: memory is bounded by a batch, whatever the number of rows.
+/// `each` gets the row and its descriptor; what it allocates in the current memory context is gone after it.
+pub unsafe fn stream(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    let _session = Session::connect();
+    let plan = plan(statement, types);
+    let (mut values, nulls) = arguments(given);
+    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+    let scratch = Scratch::new();
+    loop {
+        pg_sys::SPI_cursor_fetch(portal, true, BATCH as _);
+        let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed);
+        for row in 0..fetched as usize {
+            pgrx::check_for_interrupts!();
+            let before = pg_sys::MemoryContextSwitchTo(scratch.0);
+            each(*(*table).vals.add(row), (*table).tupdesc);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(scratch.0);
+        }
+        pg_sys::SPI_freetuptable(table);
+        if fetched == 0 {
+            break;
+        }
+    }
+    pg_sys::SPI_cursor_close(portal);
+}

@@ -1,0 +1,120 @@
+//! The AFTER INSERT row trigger: one row of event_targets per target, for joins and filters. Derived data; the event's
+//! own `targets` column is what is hashed.
+
+use crate::chain::trigger_data;
+use crate::columns::{self as c, Values};
+use crate::error::{Code, Fault};
+use crate::function::{sql_function, text_datum, Call};
+use crate::jsonb::{Jsonb, Kind, Member};
+use crate::relation::{Events, Targets, TARGET_COLUMNS};
+use crate::spi;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// One target as event_targets keeps it.
+#[derive(Default)]
+pub struct Flat {
+    pub target_type: String,
+    pub target_id: Option<String>,
+    pub target_name: Option<String>,
+    pub target_metadata: Option<Jsonb>,
+}
+
+/// The targets of a stored event; what is not one is skipped.
+pub unsafe fn flatten(targets: Jsonb) -> Vec<Flat> {
+    let mut flat = Vec::new();
+    if targets.kind() != Kind::Array {
+        return flat;
+    }
+    targets.each_element(|element| {
+        let Member::Nested(object) = element else { return };
+        let mut target = Flat::default();
+        if object.kind() == Kind::Object {
+            object.members(|key, value| match (key, value) {
+                ("type", Member::Text(text)) => target.target_type = text,
+                ("id", Member::Text(text)) => target.target_id = Some(text),
+                ("name", Member::Text(text)) => target.target_name = Some(text),
+                ("metadata", Member::Nested(metadata)) => target.target_metadata = Some(metadata),
+                _ => {}
+            });
+        }
+        flat.push(target);
+    });
+    flat
+}
+
+sql_function!(immutable_targets, pg_finfo_immutable_targets, derive);
+
+unsafe fn derive(call: Call) -> Datum {
+    let data =
+        trigger_data(call, pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER);
+    let events = Events::of(data.tg_relation);
+    let row = Values::of(data.tg_trigtuple, (*data.tg_relation).rd_att);
+    let Some(targets) = row.get(&events.layout, c::TARGETS).map(|datum| Jsonb::new(datum)) else {
+        return Datum::from(0usize);
+    };
+    if targets.len() == 0 {
+        return Datum::from(0usize);
+    }
+    let Some(table) = events.targets else {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "no table of event targets refers to this table of events",
+        )
+        .raise()
+    };
+    let fixed = [c::TENANT_ID, c::ID, c::CREATED_AT]
+        .map(|column| row.get(&events.layout, column).unwrap_or(Datum::from(0usize)));
+    let rows: Vec<[Option<Datum>; 8]> = flatten(targets)
+        .iter()
+        .enumerate()
+        .map(|(position, target)| {
+            let text = |value: &Option<String>| value.as_ref().map(|value| text_datum(value));
+            [
+                Some(fixed[0]),
+                Some(fixed[1]),
+                Some(Datum::from(position as i16)),
+                Some(text_datum(&target.target_type)),
+                text(&target.target_id),
+                text(&target.target_name),
+                target.target_metadata.map(|metadata| metadata.datum()),
+                Some(fixed[2]),
+            ]
+        })
+        .collect();
+    insert(table, &rows);
+    Datum::from(0usize)
+}
+
+unsafe fn insert(table: Oid, rows: &[[Option<Datum>; 8]]) {
+    let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+    let targets = Targets::of(relation);
+    if targets.plain {
+        // The rows are right by construction, the event they refer to is this transaction's own: neither the guard nor
+        // the foreign key's check could find anything.
+        let indexes = pg_sys::CatalogOpenIndexes(relation);
+        for row in rows {
+            let mut values = vec![Datum::from(0usize); targets.width];
+            let mut nulls = vec![true; targets.width];
+            for (place, datum) in targets.places.iter().zip(row) {
+                nulls[*place] = datum.is_none();
+                values[*place] = datum.unwrap_or(Datum::from(0usize));
+            }
+            let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::CatalogTupleInsertWithInfo(relation, tuple, indexes);
+            pg_sys::heap_freetuple(tuple);
+        }
+        pg_sys::CatalogCloseIndexes(indexes);
+    } else {
+        let name = spi::qualified_name(relation);
+        let columns = TARGET_COLUMNS.map(|(column, _)| column).join(", ");
+        let statement = format!("INSERT INTO {name} ({columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+        let types = TARGET_COLUMNS.map(|(_, oid)| oid);
+        // The writer has no right to this table, and needs none.
+        spi::as_owner(relation, || {
+            for row in rows {
+                spi::execute(&statement, &types, row);
+            }
+        });
+    }
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+}

@@ -1,0 +1,724 @@
+#!/usr/bin/env python3
+"""Hash format v1 of `immutable`, implemented a second time and independently of the extension.
+
+It shares no code with the server, so an error in either shows up as a disagreement. Python 3.9 or newer, standard
+library alone.
+
+    psql ... | immutable_format.py check          rows as row_to_json(e), one a line, session TimeZone UTC
+    immutable_format.py psql -- -d mydatabase     runs psql itself, streams every event and checks it
+
+Both print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input can not be
+read). What is checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
+text where a line carries it in a member "canonical", and the chain of each lane.
+
+In Python, a row is the dict that read_row() makes of one such line: numbers are `Number`, bytea is "\\x..." text.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from typing import NamedTuple, Optional
+
+MAX_DEPTH = 64
+MAX_BYTES = 65536
+MAX_TARGETS = 1000
+
+COLUMNS = (
+    "id", "tenant_id", "actor_id", "actor_name", "actor_type", "action", "action_category",
+    "resource_type", "resource_id", "resource_name", "targets", "metadata", "session_id", "idempotency_key",
+    "ip_address", "ip_country", "ip_city", "user_agent", "version", "occurred_at", "created_at", "lane", "seq",
+    "previous_event_hash", "event_hash", "salt", "erased", "recorded_by", "log_id",
+)
+ERASABLE = (
+    "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
+    "ip_address", "ip_country", "ip_city", "user_agent",
+)
+
+
+class FormatError(ValueError):
+    """Text that is not JSON as the format knows it, or a value without a canonical form."""
+
+
+class NoDocument(Exception):
+    """A row that has no canonical document; the text says why."""
+
+
+class InputError(Exception):
+    """Input that is not a row of immutable.events at all."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Canonical JSON: RFC 8785, with numbers as their own decimal text
+
+
+class Number(str):
+    """A JSON number, kept as the text it was written with."""
+
+    GRAMMAR = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"Number({str(self)!r})"
+
+
+def parse(text):
+    """JSON text to dict, list, str, Number, bool and None. Duplicate keys, NaN and Infinity are refused."""
+    try:
+        return _loads(text)
+    except RecursionError:
+        raise FormatError(f"nested deeper than {MAX_DEPTH} levels") from None
+
+
+def _loads(text):
+    try:
+        return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant,
+                          object_pairs_hook=_object)
+    except json.JSONDecodeError:
+        raise FormatError("not JSON") from None
+
+
+def _refuse_constant(_name):
+    raise FormatError("not JSON")
+
+
+def _object(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise FormatError("duplicate key")
+    return members
+
+
+def canonical(value, max_depth=MAX_DEPTH):
+    """The canonical text of a value. A container is one level deeper than what holds it; the outermost is level 1."""
+    if isinstance(value, Number):
+        if not Number.GRAMMAR.fullmatch(value):
+            raise FormatError("not a JSON number")
+        return str(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    if value is None:
+        return "null"
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, (dict, list)):
+        raise FormatError(f"no canonical form for {type(value).__name__}")
+    if max_depth is not None:
+        if max_depth == 0:
+            raise FormatError(f"nested deeper than {MAX_DEPTH} levels")
+        max_depth -= 1
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item, max_depth) for item in value) + "]"
+    return "{" + ",".join(_quoted(key) + ":" + canonical(value[key], max_depth)
+                          for key in sorted(value, key=_utf16)) + "}"
+
+
+def _utf16(key):
+    """Big-endian UTF-16: its bytes compare as the code units do."""
+    return key.encode("utf-16-be", "surrogatepass")
+
+
+_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_MUST_ESCAPE = re.compile(r'[\x00-\x1f"\\]')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _quoted(text):
+    if _SURROGATE.search(text):
+        raise FormatError("lone surrogate")
+    return '"' + _MUST_ESCAPE.sub(lambda match: _ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}", text) + '"'
+
+
+def _bounded(value, name):
+    """Checks the two bounds that metadata and each target have."""
+    try:
+        text = canonical(value)
+    except FormatError as error:
+        raise NoDocument(f"{name}: {error}") from None
+    if len(text.encode("utf-8")) > MAX_BYTES:
+        raise NoDocument(f"{name}: canonical text longer than {MAX_BYTES} bytes")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Commitments
+
+
+def leaf_salt(event_salt, path):
+    """bytes, path -> hex of 16 bytes"""
+    return hashlib.sha256(event_salt + path.encode("utf-8")).digest()[:16].hex()
+
+
+def commitment(salt_hex, path, value):
+    """hex of the leaf salt, path, value -> hex of 32 bytes"""
+    return _sha256(canonical([salt_hex, path, value], max_depth=None))
+
+
+def _sha256(text):
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def commitments(row):
+    """{path: hex} for every value that is still present in the row. Raises NoDocument."""
+    return _commitments(_checked(row))
+
+
+def _commitments(row):
+    values = _values(row)
+    if row["salt"] is not None:
+        salts = {path: leaf_salt(row["salt"], path) for path in values}
+    else:
+        salts = row["erased"]["salts"]
+    return {path: commitment(salts[path], path, value) for path, value in values.items()}
+
+
+def _values(row):
+    """{path: value} for every value that is still present; needs a row that is well-formed so far."""
+    values = {column: row[column] for column in ERASABLE if row[column] is not None}
+    values.update(("metadata." + key, value) for key, value in row["metadata"].items())
+    erased_targets = row["erased"]["commitments"].get("targets", {}) if row["erased"] is not None else {}
+    values.update((f"targets.{n}", target) for n, target in enumerate(row["targets"]) if str(n) not in erased_targets)
+    return values
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The document and its hash
+
+
+def document(row) -> Optional[str]:
+    """The canonical document of a row, or None if it has none."""
+    try:
+        return _document(row)
+    except NoDocument:
+        return None
+
+
+def why_no_document(row) -> Optional[str]:
+    """Why a row has no document, or None if it has one."""
+    try:
+        _document(row)
+    except NoDocument as reason:
+        return str(reason)
+    return None
+
+
+def event_hash(row) -> Optional[str]:
+    """The recomputed hash as hex, or None if the row has no document."""
+    text = document(row)
+    return None if text is None else _sha256(text)
+
+
+def _document(row):
+    row = _checked(row)
+    event = {
+        "v": 1,
+        "log_id": row["log_id"],
+        "id": row["id"],
+        "tenant_id": row["tenant_id"],
+        "lane": row["lane"],
+        "seq": row["seq"],
+        "created_at": row["created_at"],
+        "occurred_at": row["occurred_at"],
+        "recorded_by": row["recorded_by"],
+        "action": row["action"],
+        "action_category": row["action_category"],
+        "actor_type": row["actor_type"],
+        "resource_type": row["resource_type"],
+        "version": row["version"],
+        "target_types": [target["type"] for target in row["targets"]] or None,
+        "commitments": _merged(row, _commitments(row)) or None,
+    }
+    event = {name: value for name, value in event.items() if value is not None}
+    event["previous_event_hash"] = row["previous_event_hash"]
+    try:
+        return canonical(event, max_depth=None)
+    except FormatError as error:
+        raise NoDocument(str(error)) from None
+
+
+def _merged(row, present):
+    """The document's "commitments": those of the present values together with those of the erased ones."""
+    erased = row["erased"]["commitments"] if row["erased"] is not None else {}
+
+    columns = {column: present.get(column) or erased.get(column) for column in ERASABLE}
+    merged = {column: hash_ for column, hash_ in columns.items() if hash_ is not None}
+
+    metadata = [present["metadata." + key] for key in row["metadata"]] + erased.get("metadata", [])
+    if len(set(metadata)) != len(metadata):
+        raise NoDocument("metadata: the same commitment twice")
+    if metadata:
+        merged["metadata"] = sorted(metadata)
+
+    erased_targets = erased.get("targets", {})
+    if row["targets"]:
+        merged["targets"] = [present.get(f"targets.{n}") or erased_targets[str(n)] for n in range(len(row["targets"]))]
+    return merged
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a row must look like to have a document
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_BYTEA = re.compile(r"\\x((?:[0-9a-f]{2})*)")
+_TIMESTAMP = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})"
+                        r"(?:\.([0-9]{1,6}))?\+00:00")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_SALT = re.compile(r"[0-9a-f]{32}")
+_POSITION = re.compile(r"0|[1-9][0-9]*")
+
+
+def _checked(row):
+    """A copy of the row with each column as the document wants it. Raises NoDocument if anything is wrong."""
+    checked = {column: _text(row, column) for column in ERASABLE}
+    for column in ("tenant_id", "action", "recorded_by"):
+        checked[column] = _required(column, _text(row, column))
+    for column in ("action_category", "actor_type", "resource_type"):
+        checked[column] = _text(row, column)
+
+    checked["id"] = _required("id", _uuid(row, "id"))
+    checked["created_at"] = _required("created_at", _timestamp(row, "created_at"))
+    checked["occurred_at"] = _required("occurred_at", _timestamp(row, "occurred_at"))
+    checked["version"] = _integer(row, "version")
+    checked["lane"] = _required("lane", _integer(row, "lane"))
+    checked["seq"] = _required("seq", _integer(row, "seq"))
+    checked["metadata"] = _metadata(row.get("metadata"), "metadata")
+    checked["targets"] = _targets(row.get("targets"))
+    _check_place_in_chain(row, checked)
+    _check_salt_or_erased(row, checked)
+    return checked
+
+
+def _check_place_in_chain(row, checked):
+    """The first event of a lane has a log_id and no previous hash; every other one the reverse."""
+    if checked["lane"] < 0:
+        raise NoDocument("lane is negative")
+    if checked["seq"] < 1:
+        raise NoDocument("seq is less than 1")
+    checked["previous_event_hash"] = _bytea(row, "previous_event_hash", 32)
+    checked["log_id"] = _uuid(row, "log_id")
+    if checked["seq"] == 1:
+        _required("log_id", checked["log_id"])
+        _must_be_null("previous_event_hash", checked["previous_event_hash"], "at seq 1")
+    else:
+        _required("previous_event_hash", checked["previous_event_hash"])
+        _must_be_null("log_id", checked["log_id"], "after seq 1")
+
+
+def _check_salt_or_erased(row, checked):
+    salt = _bytea(row, "salt", 16)
+    checked["salt"] = None if salt is None else bytes.fromhex(salt)
+    checked["erased"] = row.get("erased")
+    if (checked["salt"] is None) == (checked["erased"] is None):
+        raise NoDocument("exactly one of salt and erased must be present")
+    if checked["erased"] is not None:
+        _check_erased(checked)
+    elif checked["actor_id"] is None:
+        raise NoDocument("actor_id is missing")
+
+
+def _check_erased(row):
+    erased = row["erased"]
+    if not isinstance(erased, dict) or set(erased) != {"commitments", "salts"}:
+        raise NoDocument("erased must have exactly the members commitments and salts")
+    hashes, salts = erased["commitments"], erased["salts"]
+    if not isinstance(hashes, dict) or not isinstance(salts, dict):
+        raise NoDocument("erased: commitments and salts must be objects")
+    if not hashes:
+        raise NoDocument("erased: no commitments")
+    for name, content in hashes.items():
+        if name == "metadata":
+            _check_erased_metadata(content)
+        elif name == "targets":
+            _check_erased_targets(content, row["targets"])
+        elif name in ERASABLE:
+            _check_erased_column(name, content, row)
+        else:
+            raise NoDocument(f"erased: unknown commitment {name}")
+    if row["actor_id"] is None and "actor_id" not in hashes:
+        raise NoDocument("actor_id is missing")
+    if row["action"].startswith("immutable.") and (set(hashes) != {"metadata"} or len(hashes["metadata"]) != 1):
+        raise NoDocument("erased: only metadata.reason of an event of the extension's own can be erased")
+
+    for path, salt in salts.items():
+        if not _is_hex(salt, _SALT):
+            raise NoDocument(f"erased: the salt of {path} is not 32 hex digits")
+    if set(salts) != set(_values(row)):
+        raise NoDocument("erased: salts must be there for exactly the paths that are present")
+
+
+def _check_erased_column(column, hash_, row):
+    if not _is_hex(hash_, _HASH):
+        raise NoDocument(f"erased: the commitment of {column} is not 64 hex digits")
+    if row[column] is not None:
+        raise NoDocument(f"erased: {column} is present beside its commitment")
+
+
+def _check_erased_metadata(hashes):
+    if not isinstance(hashes, list) or not hashes:
+        raise NoDocument("erased: metadata must be an array that is not empty")
+    if not all(_is_hex(hash_, _HASH) for hash_ in hashes):
+        raise NoDocument("erased: a metadata commitment is not 64 hex digits")
+    if any(hashes[i] >= hashes[i + 1] for i in range(len(hashes) - 1)):
+        raise NoDocument("erased: metadata commitments are not strictly ascending")
+
+
+def _check_erased_targets(hashes, targets):
+    if not isinstance(hashes, dict) or not hashes:
+        raise NoDocument("erased: targets must be an object that is not empty")
+    for position, hash_ in hashes.items():
+        # the length is looked at first: int() of endless digits is slow, or refused
+        if not _POSITION.fullmatch(position) or len(position) > 4 or int(position) >= len(targets):
+            raise NoDocument("erased: no such target position")
+        if not _is_hex(hash_, _HASH):
+            raise NoDocument("erased: a target commitment is not 64 hex digits")
+        if set(targets[int(position)]) != {"type"}:
+            raise NoDocument("erased: an erased target must have its type alone")
+
+
+def _is_hex(value, pattern):
+    return _is_text(value) and pattern.fullmatch(value) is not None
+
+
+def _metadata(value, name):
+    if not isinstance(value, dict):
+        raise NoDocument(f"{name} is not an object")
+    _bounded(value, name)
+    return value
+
+
+def _targets(targets):
+    if not isinstance(targets, list):
+        raise NoDocument("targets is not an array")
+    if len(targets) > MAX_TARGETS:
+        raise NoDocument(f"more than {MAX_TARGETS} targets")
+    for target in targets:
+        if not isinstance(target, dict):
+            raise NoDocument("a target is not an object")
+        if not set(target) <= {"type", "id", "name", "metadata"}:
+            raise NoDocument("a target has an unknown member")
+        if "type" not in target:
+            raise NoDocument("a target has no type")
+        for member in ("type", "id", "name"):
+            if member in target and not _is_text(target[member]):
+                raise NoDocument(f"the {member} of a target is not a string")
+        if "metadata" in target and not isinstance(target["metadata"], dict):
+            raise NoDocument("the metadata of a target is not an object")
+        _bounded(target, "a target")
+    return targets
+
+
+def _is_text(value):
+    return isinstance(value, str) and not isinstance(value, Number)
+
+
+def _text(row, column):
+    value = row.get(column)
+    if value is None:
+        return None
+    if not _is_text(value):
+        raise NoDocument(f"{column} is not text")
+    if _SURROGATE.search(value):
+        raise NoDocument(f"{column}: lone surrogate")
+    return value
+
+
+def _uuid(row, column):
+    value = _text(row, column)
+    if value is not None and not _UUID.fullmatch(value):
+        raise NoDocument(f"{column} is not a UUID")
+    return value
+
+
+def _integer(row, column):
+    value = row.get(column)
+    if value is None:
+        return None
+    if isinstance(value, Number) and _INTEGER.fullmatch(value):
+        return int(value)
+    raise NoDocument(f"{column} is not an integer")
+
+
+def _bytea(row, column, length):
+    """bytea text -> hex"""
+    value = _text(row, column)
+    if value is None:
+        return None
+    match = _BYTEA.fullmatch(value)
+    if not match or len(match[1]) != 2 * length:
+        raise NoDocument(f"{column} is not {length} bytes")
+    return match[1]
+
+
+def _timestamp(row, column):
+    """2026-03-15T14:32:18.8+00:00 -> 2026-03-15T14:32:18.800000Z. Infinity, BC and years over 9999 are refused."""
+    value = _text(row, column)
+    if value is None:
+        return None
+    match = _TIMESTAMP.fullmatch(value)
+    try:
+        datetime.datetime(*(int(field) for field in match.groups()[:6]))
+    except (AttributeError, ValueError):
+        raise NoDocument(f"{column} is outside the years 0001 to 9999") from None
+    return f"{value[:19]}.{match[7] or '':0<6}Z"
+
+
+def _required(column, value):
+    if value is None:
+        raise NoDocument(f"{column} is missing")
+    return value
+
+
+def _must_be_null(column, value, where):
+    if value is not None:
+        raise NoDocument(f"{column} is present {where}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Erasure
+
+
+def erase(row, paths):
+    """A new row in which the values at these paths are erased; its hash is the same. Raises ValueError."""
+    try:
+        checked = _checked(row)
+        present = _commitments(checked)
+    except NoDocument as reason:
+        raise ValueError(f"the row has no document: {reason}") from None
+    paths = set(paths)
+    if not paths:
+        raise ValueError("nothing to erase")
+    for path in sorted(paths):
+        if path not in present:
+            raise ValueError(f"nothing to erase at {path}")
+        if row["action"].startswith("immutable.") and path != "metadata.reason":
+            raise ValueError(f"{path} of an event of the extension's own can not be erased")
+
+    before = row["erased"] or {"commitments": {}, "salts": None}
+    hashes = dict(before["commitments"])
+    metadata, targets = dict(row["metadata"]), list(row["targets"])
+    after = dict(row)
+    for path in paths:
+        container, _, name = path.partition(".")
+        if container == "metadata":
+            del metadata[name]
+            hashes["metadata"] = sorted(hashes.get("metadata", []) + [present[path]])
+        elif container == "targets":
+            targets[int(name)] = {"type": targets[int(name)]["type"]}
+            hashes["targets"] = {**hashes.get("targets", {}), name: present[path]}
+        else:
+            after[path] = None
+            hashes[path] = present[path]
+    salts = {path: before["salts"][path] if before["salts"] is not None else leaf_salt(checked["salt"], path)
+             for path in present if path not in paths}
+    after.update(metadata=metadata, targets=targets, salt=None, erased={"commitments": hashes, "salts": salts})
+    return after
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Breaks of the chain
+
+
+class Link(NamedTuple):
+    """What the chain needs to know of a row. Sorts by tenant (UTF-8 bytes), lane, seq."""
+
+    tenant: bytes
+    lane: int
+    seq: int
+    event_id: str
+    stored: Optional[str]
+    previous: Optional[str]
+    recomputed: Optional[str]
+
+    def place(self):
+        return self[:4]
+
+
+def link(row):
+    return Link(row["tenant_id"].encode("utf-8"), int(row["lane"]), int(row["seq"]), row["id"],
+                _plain_hex(row["event_hash"]), _plain_hex(row["previous_event_hash"]), event_hash(row))
+
+
+def _plain_hex(bytea):
+    return None if bytea is None else bytea[2:]
+
+
+def walk(links):
+    """Yields the breaks of links that come in order, holding no more than one of them."""
+    before = None
+    for now in links:
+        lane_begins = before is None or (before.tenant, before.lane) != (now.tenant, now.lane)
+        last_seq = 0 if lane_begins else before.seq
+        hole = now.seq > last_seq + 1
+        if hole:
+            yield _break("missing_event", now, seq=last_seq + 1, event_id=None)
+        if now.recomputed is None or now.recomputed != now.stored:
+            yield _break("hash_mismatch", now, expected=now.recomputed, actual=now.stored)
+        expected = None if lane_begins else before.stored
+        if not hole and now.previous != expected:
+            yield _break("chain_break", now, expected=expected, actual=now.previous)
+        before = now
+
+
+def _break(type_, at, **members):
+    return {"type": type_, "tenant_id": at.tenant.decode("utf-8"), "lane": at.lane, "seq": at.seq,
+            "event_id": at.event_id, "expected": None, "actual": None, **members}
+
+
+def verify(rows):
+    """The breaks of rows in any order, of any lanes: hash_mismatch, chain_break and missing_event.
+
+    A hole is one missing_event at its first missing seq. The row behind a hole has nothing to be compared with, so it
+    is no chain_break. A lane without its first events is reported: rows do not say what was pruned.
+    """
+    return list(walk(sorted(map(link, rows), key=Link.place)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Command line
+
+
+def read_row(line):
+    """One line of row_to_json to a row. Raises InputError if it is not a row of immutable.events."""
+    try:
+        try:
+            row = _loads(line)
+        except RecursionError:
+            row = parse(_without_depths(line))
+    except FormatError as error:
+        raise InputError(str(error)) from None
+    if not isinstance(row, dict):
+        raise InputError("not a row")
+    absent = [column for column in COLUMNS if column not in row]
+    if absent:
+        raise InputError(f"not a row of immutable.events: no {', '.join(absent)}")
+    if not _is_text(row["id"]) or not _is_text(row["tenant_id"]) or _SURROGATE.search(row["id"] + row["tenant_id"]):
+        raise InputError("id and tenant_id must be text")
+    for column in ("lane", "seq"):
+        if not isinstance(row[column], Number) or not _INTEGER.fullmatch(row[column]):
+            raise InputError(f"{column} must be an integer")
+    for column in ("event_hash", "previous_event_hash"):
+        if row[column] is not None and not (_is_text(row[column]) and _BYTEA.fullmatch(row[column])):
+            raise InputError(f"{column} must be bytea in hex format (bytea_output)")
+    for column in ("created_at", "occurred_at"):
+        offset = re.search(r"([-+][0-9:]+)(?: BC)?$", row[column]) if _is_text(row[column]) else None
+        if offset and offset[1] != "+00:00":
+            raise InputError(f"{column} must be in UTC (SET timezone = 'UTC')")
+    return row
+
+
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+
+
+def _without_depths(text, keep=100):
+    """The text with everything left out that is nested deeper than `keep`: what remains is too deep as well."""
+    kept, depth, done = [], 0, 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth == keep:
+                kept.append(text[done:match.end()])
+        elif match[0] in "]}":
+            if depth == keep:
+                done = match.start()
+            depth -= 1
+    return "".join(kept) + text[done:]
+
+
+def read_rows(lines):
+    """Lines of bytes to rows."""
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8").strip(" \t\r\n")
+            if text:
+                yield read_row(text)
+        except UnicodeDecodeError:
+            raise InputError(f"line {number}: not UTF-8") from None
+        except InputError as error:
+            raise InputError(f"line {number}: {error}") from None
+
+
+def check(rows, in_order=False):
+    """The summary that the command line prints. Rows that come in order need not be held in memory."""
+    summary = {"rows": 0, "hash_mismatch": [], "canonical_mismatch": [], "breaks": []}
+
+    def links():
+        for row in rows:
+            summary["rows"] += 1
+            if "canonical" in row and row["canonical"] != document(row):
+                summary["canonical_mismatch"].append(row["id"])
+            now = link(row)
+            if now.recomputed is None or now.recomputed != now.stored:
+                summary["hash_mismatch"].append(row["id"])
+            yield now
+
+    summary["breaks"] = list(walk(links() if in_order else sorted(links(), key=Link.place)))
+    return summary
+
+
+# row_to_json writes no raw control character, so with these two as quote and delimiter COPY quotes and escapes nothing:
+# its lines are the JSON texts themselves, and unlike a SELECT in psql they are not collected first.
+_COPY = """
+COPY (
+    SELECT pg_catalog.row_to_json(r)
+    FROM (SELECT e.*{canonical} FROM immutable.events e ORDER BY e.tenant_id COLLATE "C", e.lane, e.seq, e.id) r
+) TO STDOUT WITH (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')
+"""
+
+
+def psql_command(arguments, server_canonical=True):
+    copy = _COPY.format(canonical=", immutable.canonical(e) AS canonical" if server_canonical else "")
+    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
+    for statement in ("SET timezone = 'UTC'", "SET bytea_output = 'hex'", "SET client_encoding = 'UTF8'", copy):
+        command += ["-c", statement]
+    return command + list(arguments)
+
+
+def check_with_psql(arguments, server_canonical=True):
+    try:
+        psql = subprocess.Popen(psql_command(arguments, server_canonical), stdout=subprocess.PIPE)
+    except OSError as error:
+        raise InputError(f"psql does not run: {error.strerror}") from None
+    with psql:
+        try:
+            summary = check(read_rows(psql.stdout), in_order=True)
+        except BaseException:
+            psql.kill()
+            raise
+    if psql.returncode:
+        raise InputError(f"psql failed with exit status {psql.returncode}")
+    return summary
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Checks rows of immutable.events, independently of the extension.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check", help="read row_to_json lines from standard input")
+    psql = commands.add_parser("psql", help="run psql and check every event it can see")
+    psql.add_argument("--no-canonical", action="store_true", help="do not ask for immutable.canonical(e) to compare")
+    psql.usage = "immutable_format.py psql [-h] [--no-canonical] [-- ARGUMENTS FOR PSQL]"
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    try:
+        if options.command == "check":
+            if end < len(arguments):
+                parser.error("check takes no arguments")
+            summary = check(read_rows(sys.stdin.buffer))
+        else:
+            summary = check_with_psql(arguments[end + 1:], not options.no_canonical)
+    except InputError as error:
+        print(f"immutable_format.py: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(summary))
+    return 1 if summary["breaks"] or summary["canonical_mismatch"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
