@@ -563,7 +563,8 @@ def walk(links):
         expected = None if lane_begins else before.stored
         if not hole and now.previous != expected:
             yield _break("chain_break", now, expected=expected, actual=now.previous)
-        before = now
+        if now.seq > last_seq:
+            before = now  # of several at one seq the lane goes on from the first
 
 
 def _break(type_, at, **members):

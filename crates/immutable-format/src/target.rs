@@ -47,7 +47,7 @@ impl<'a> Target<'a> {
         }
         for (key, value) in &members {
             match (key.as_ref(), value) {
-                ("type", Value::String(text)) if !text.is_empty() => {}
+                ("type", Value::String(text)) if form == Form::Stored || !text.is_empty() => {}
                 ("type", _) => return Err(Error::Type),
                 ("id" | "name" | "metadata", Value::Null) => return Err(Error::Null),
                 ("id" | "name", Value::String(_)) | ("metadata", Value::Object(_)) => {}

@@ -1,0 +1,145 @@
+//! Properties of the canonical form, the commitments and the readers, over generated input.
+
+use immutable_format::commitment::{erase, reseal, seal, Content, Erasure};
+use immutable_format::json::{key_order, Value};
+use immutable_format::target::{self, Form, Target};
+use immutable_format::{cursor, limits, time};
+use proptest::prelude::*;
+use std::borrow::Cow;
+
+fn number() -> impl Strategy<Value = String> {
+    "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?"
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<String>().prop_map(serde_json::Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(serde_json::Value::from),
+            prop::collection::hash_map(any::<String>(), inner, 0..8)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn parse(text: &str) -> Value<'_> {
+    Value::parse(text, limits::NESTING, 1 << 24).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn canonical_text_means_the_same_and_is_its_own_canonical_text(value in json()) {
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        let canonical = parse(&pretty).canonical();
+        prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&canonical).unwrap(), &value);
+        prop_assert_eq!(parse(&canonical).canonical(), canonical);
+    }
+
+    #[test]
+    fn numbers_keep_their_text(number in number()) {
+        prop_assert_eq!(parse(&number).canonical(), number);
+    }
+
+    #[test]
+    fn keys_sort_by_utf16(a in any::<String>(), b in any::<String>()) {
+        prop_assert_eq!(key_order(&a, &b), a.encode_utf16().cmp(b.encode_utf16()));
+    }
+
+    #[test]
+    fn the_bound_in_bytes_is_exact(value in json()) {
+        let text = value.to_string();
+        let bytes = parse(&text).canonical().len();
+        prop_assert!(Value::parse(&text, limits::NESTING, bytes).is_ok());
+        prop_assert!(Value::parse(&text, limits::NESTING, bytes - 1).is_err());
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[\\[\\]{}:,\"\\\\u0-9a-f.eE+ -]{0,64}|.{0,64}") {
+        let ours = Value::parse(&text, limits::NESTING, 4096);
+        if let Ok(value) = ours {
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&value.canonical()).is_ok()
+                || text.contains(['e', 'E'])); // serde_json refuses exponents that no double has
+        }
+    }
+
+    #[test]
+    fn every_instant_round_trips(micros in time::MIN..=time::MAX) {
+        let text = time::format(micros).unwrap();
+        prop_assert_eq!(text.len(), 27);
+        prop_assert_eq!(time::parse(&text), Ok(micros));
+    }
+
+    #[test]
+    fn no_text_is_a_time_or_a_cursor_by_panic(text in "[0-9T:.Z+ -]{0,40}|.{0,40}") {
+        let _ = time::parse(&text);
+        let _ = cursor::decode(&text, "");
+    }
+
+    #[test]
+    fn a_cursor_comes_back(micros in time::MIN..=time::MAX, id in any::<[u8; 16]>(), filters in any::<String>()) {
+        let place = cursor::Place { created_at: micros, id };
+        let text = cursor::encode(&place, &filters).unwrap();
+        prop_assert_eq!(cursor::decode(&text, &filters), Ok(place));
+        prop_assert_eq!(cursor::decode(&text, &format!("{filters}x")), Err(cursor::Error::OtherFilters));
+    }
+
+    #[test]
+    fn the_order_targets_are_given_in_does_not_matter(
+        ids in prop::collection::vec(("[ab]", prop::option::of("[a-c]{0,2}"), prop::option::of(".{0,3}")), 0..8),
+        seed in any::<u64>(),
+    ) {
+        let targets = |ids: &[(String, Option<String>, Option<String>)]| -> Vec<String> {
+            let mut targets: Vec<Target> = ids.iter().map(|(kind, id, name)| {
+                let given = serde_json::json!({"type": kind, "id": id, "name": name}).to_string();
+                Target::new(parse(given.leak()), Form::Entering).unwrap()
+            }).collect();
+            target::sort(&mut targets);
+            targets.iter().map(|target| target.canonical().to_string()).collect()
+        };
+        let mut shuffled = ids.clone();
+        for n in (1..shuffled.len()).rev() {
+            shuffled.swap(n, (seed.rotate_left(n as u32) % (n as u64 + 1)) as usize);
+        }
+        prop_assert_eq!(targets(&ids), targets(&shuffled));
+    }
+
+    #[test]
+    fn any_erasure_in_any_steps_leaves_the_commitments(
+        metadata in prop::collection::btree_map(any::<String>(), any::<String>(), 0..5),
+        actor in any::<String>(), ip in prop::option::of(any::<String>()),
+        salt in any::<[u8; 16]>(), picks in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
+    ) {
+        let object = serde_json::to_string(&metadata).unwrap();
+        let Value::Object(members) = parse(&object) else { unreachable!() };
+        let target = Target::new(parse(r#"{"type":"t","id":"1"}"#), Form::Stored).unwrap();
+        let mut content = Content { metadata: members, targets: vec![target], ..Content::default() };
+        content.columns[0] = Some(Cow::Owned(actor));
+        content.columns[3] = ip.map(Cow::Owned);
+        let whole = seal(&content, &salt);
+        let mut paths: Vec<String> = metadata.keys().map(|key| format!("metadata.{key}")).collect();
+        paths.extend(["actor_id".to_string(), "targets.0".to_string()]);
+        if content.columns[3].is_some() {
+            paths.push("ip_address".to_string());
+        }
+        let mut state: (Content, Option<Erasure>) = (content, None);
+        for pick in picks {
+            if paths.is_empty() {
+                break;
+            }
+            let path = paths.swap_remove(pick.index(paths.len()));
+            let event_salt = state.1.is_none().then_some(&salt);
+            let (left, erasure) = erase(&state.0, event_salt, state.1.as_ref(), &[&path]).unwrap();
+            prop_assert_eq!(reseal(&left, &erasure), Ok(whole.clone()));
+            let canonical = erasure.to_value().canonical();
+            prop_assert_eq!(Erasure::new(&parse(&canonical)), Ok(erasure.clone()));
+            // and the same path is not erased twice
+            prop_assert!(erase(&left, None, Some(&erasure), &[&path]).is_none());
+            state = (left, Some(erasure));
+        }
+    }
+}
