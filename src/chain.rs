@@ -83,7 +83,14 @@ unsafe fn chain(call: Call) -> Datum {
     let oid = (*relation).rd_id;
     let lane = lane::acquire(oid, lane::tenant_number(tenant_id));
     let tail = tail::read(relation, &events, tenant, tenant_id, lane);
-    let link = link::next(tail.as_ref(), now());
+    let link = link::next(tail.as_ref(), now()).unwrap_or_else(|| {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("nothing can follow the last event of lane {lane} of tenant \"{tenant_id}\""),
+        )
+        .hint("Its seq or created_at is the greatest there is: immutable.verify_chain() tells whether it was tampered with.")
+        .raise()
+    });
     let log_id = (link.seq == 1).then(|| identity::get_or_make());
     let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
     let text_of = |column| row.get(layout, column).map(|datum| text(datum));

@@ -74,7 +74,7 @@ pub unsafe fn read<'a>(row: &Values, layout: &Layout) -> Result<Stored<'a>, Viol
             // As many paths as an event can have, each with a name, a salt and a commitment.
             let bound = 16 * limits::CANONICAL_BYTES;
             let erased = Jsonb::new(erased).value(3, bound);
-            Secret::Erased(Erasure::new(&erased.map_err(|_| Violation("erased is malformed"))?)?)
+            Secret::Erased(Box::new(Erasure::new(&erased.map_err(|_| Violation("erased is malformed"))?)?))
         }
         _ => return Err(Violation("salt and erased are both there, or both missing")),
     };

@@ -11,6 +11,8 @@ use std::ffi::{CStr, CString};
 type Statement = (String, Vec<Oid>);
 
 thread_local! {
+    /// Sessions open now, one inside the other: a plan of an outer one is in use.
+    static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
     static PLANS: RefCell<HashMap<Statement, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
 }
 
@@ -24,12 +26,14 @@ impl Session {
         if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
             internal("SPI_connect failed")
         }
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
         Session
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
         // SAFETY: connected by connect(). After an error the transaction's end has done it, and this does nothing.
         unsafe { pg_sys::SPI_finish() };
     }
@@ -75,7 +79,7 @@ unsafe fn plan(statement: &str, types: &[Oid]) -> pg_sys::SPIPlanPtr {
     }
     PLANS.with(|plans| {
         let mut plans = plans.borrow_mut();
-        if plans.len() >= KEPT {
+        if plans.len() >= KEPT && DEPTH.with(|depth| depth.get() == 1) {
             for (_, old) in plans.drain() {
                 pg_sys::SPI_freeplan(old);
             }

@@ -33,7 +33,7 @@ pub struct Envelope<'a> {
 #[derive(Debug, Clone)]
 pub enum Secret {
     Salt(Salt),
-    Erased(Erasure),
+    Erased(Box<Erasure>),
 }
 
 /// The document of a stored event, or why it has none.

@@ -1,7 +1,7 @@
 //! The link rule: an event follows the last one of its lane, carries its hash and the next number. [`next`] applies it
 //! when an event is written, [`Walk`] when a lane is read back.
 
-use crate::{Hash, Id};
+use crate::{time, Hash, Id};
 
 /// The last event of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,16 +21,15 @@ pub struct Link {
     pub created_at: i64,
 }
 
-/// The place after `tail` (none: the lane is empty) when the wall clock shows `now`.
-pub fn next(tail: Option<&Tail>, now: i64) -> Link {
-    match tail {
-        None => Link { seq: 1, previous_event_hash: None, created_at: now },
-        Some(tail) => Link {
-            seq: tail.seq + 1,
-            previous_event_hash: Some(tail.event_hash),
-            created_at: now.max(tail.created_at + 1),
-        },
-    }
+/// The place after `tail` (none: the lane is empty) when the wall clock shows `now`. Nothing comes after the greatest
+/// seq or the greatest time, which no honest lane reaches.
+pub fn next(tail: Option<&Tail>, now: i64) -> Option<Link> {
+    let Some(tail) = tail else {
+        return Some(Link { seq: 1, previous_event_hash: None, created_at: now });
+    };
+    let created_at = now.max(tail.created_at.checked_add(1)?);
+    let link = Link { seq: tail.seq.checked_add(1)?, previous_event_hash: Some(tail.event_hash), created_at };
+    (created_at <= time::MAX).then_some(link)
 }
 
 /// What kind of evidence of tampering a break is.
@@ -202,4 +201,27 @@ impl Walk {
 
 fn text(id: &Id) -> String {
     crate::document::uuid_text(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_and_number_only_go_forward() {
+        let tail = Tail { seq: 7, event_hash: [1; 32], created_at: 1000 };
+        let link = next(Some(&tail), 5000).unwrap();
+        assert_eq!((link.seq, link.previous_event_hash, link.created_at), (8, Some([1; 32]), 5000));
+        assert_eq!(next(Some(&tail), 10).unwrap().created_at, 1001); // the clock went back
+        assert_eq!(next(None, 10).unwrap(), Link { seq: 1, previous_event_hash: None, created_at: 10 });
+    }
+
+    #[test]
+    fn a_tail_that_nothing_can_follow() {
+        let tail = Tail { seq: i64::MAX, event_hash: [1; 32], created_at: 0 };
+        assert_eq!(next(Some(&tail), 1), None);
+        for created_at in [time::MAX, i64::MAX] {
+            assert_eq!(next(Some(&Tail { seq: 1, event_hash: [1; 32], created_at }), 1), None);
+        }
+    }
 }

@@ -1,0 +1,68 @@
+"""The SQL in the README and the docs is run as a reader would type it, top to bottom in one session."""
+
+import pathlib
+import re
+
+import pytest
+from psycopg import sql
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```sql\n(.*?)^```", re.M | re.S)
+
+
+def blocks(file):
+    found = BLOCK.findall((ROOT / file).read_text())
+    assert found, f"{file} has no SQL"
+    return found
+
+
+@pytest.fixture
+def empty(server):
+    """A database without the extension; the roles of the README go with it."""
+    name = "test_readme"
+    with server.connect() as admin:
+        for statement in ("DROP DATABASE IF EXISTS {}", "CREATE DATABASE {} TEMPLATE template0"):
+            admin.execute(sql.SQL(statement).format(sql.Identifier(name)))
+        yield name
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        admin.execute("DROP ROLE IF EXISTS app, auditor")
+
+
+def run(server, database, texts):
+    """Runs blocks in one psql; gives what each printed. A block that says `fails: SQLSTATE` has to."""
+    script = ["\\set ON_ERROR_STOP on", "\\pset footer off"]
+    for text in texts:
+        expected = re.search(r"-- fails: (\w{5})", text)
+        script.append("\\echo ~~~")
+        if expected:
+            script += ["\\set ON_ERROR_STOP off", text, "\\set ON_ERROR_STOP on",
+                       f"SELECT :'LAST_ERROR_SQLSTATE' = '{expected[1]}' AS expected \\gset",
+                       "\\if :expected", "\\else", "\\warn this should have failed",
+                       "SELECT 1/0;", "\\endif"]
+        else:
+            script.append(text)
+    done = server.run("psql", "-X", "-q", "-d", database, "-f", "-", input="\n".join(script))
+    return done.stdout.split("~~~\n")[1:]
+
+
+def test_every_block_of_the_readme_runs(server, empty):
+    texts = blocks("README.md")
+    printed = dict(zip(texts, run(server, empty, texts)))
+
+    def output(fragment):
+        (text,) = [text for text in printed if fragment in text]
+        return printed[text]
+
+    assert re.search(r"\b0 \|\s+1 \| \\x[0-9a-f]{64}", output("RETURNING id, lane, seq"))
+    assert output("track_batch").count("recorded") == 3
+    assert "23502" in output("track_batch")
+    assert re.search(r"t\s+\|\s+5\s+\|\s+1\s+\|\s+0", output("breaks_found FROM immutable.verify_chain()"))
+    assert re.search(r"wrong\s*\n-+\n\s+0\n", output("AS wrong"))
+    assert re.search(r"valid\s*\n-+\n\s+t\n", output("heads => :'heads'"))
+    assert "has_more" in output("get_events") and "Sarah Chen" in output("get_events")
+
+
+def test_every_block_of_the_format_runs(db):
+    db.conn.execute("INSERT INTO immutable.events (actor_id, action) VALUES ('u', 'a.b')")
+    for printed in run(db.server, db.name, blocks("docs/hash-format.md")):
+        assert re.search(r"wrong\s*\n-+\n\s+0\n", printed)
