@@ -78,24 +78,51 @@ pub fn define() {
     );
     superuser(c"immutable.max_batch", c"Most events of one track_batch() call.", c"", &MAX_BATCH, 1, 10_000);
 
-    for (name, short, setting) in [
-        (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", &TENANT_ID),
-        (c"immutable.actor_id", c"Default of events.actor_id in this session.", &ACTOR_ID),
-        (c"immutable.actor_name", c"Default of events.actor_name in this session.", &ACTOR_NAME),
-        (c"immutable.actor_type", c"Default of events.actor_type in this session.", &ACTOR_TYPE),
-        (c"immutable.session_id", c"Default of events.session_id in this session.", &SESSION_ID),
-        (c"immutable.ip_address", c"Default of events.ip_address in this session.", &IP_ADDRESS),
-        (c"immutable.user_agent", c"Default of events.user_agent in this session.", &USER_AGENT),
+    for (name, short, setting, check) in [
+        (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", &TENANT_ID, None),
+        (c"immutable.actor_id", c"Default of events.actor_id in this session.", &ACTOR_ID, None),
+        (c"immutable.actor_name", c"Default of events.actor_name in this session.", &ACTOR_NAME, None),
+        (c"immutable.actor_type", c"Default of events.actor_type in this session.", &ACTOR_TYPE, None),
+        (c"immutable.session_id", c"Default of events.session_id in this session.", &SESSION_ID, None),
+        (c"immutable.ip_address", c"Default of events.ip_address in this session.", &IP_ADDRESS, IS_ADDRESS),
+        (c"immutable.user_agent", c"Default of events.user_agent in this session.", &USER_AGENT, None),
     ] {
-        GucRegistry::define_string_guc(
-            name,
-            short,
-            c"Used where an INSERT or track() leaves the column out; behind a transaction pooler, SET LOCAL it.",
-            setting,
-            GucContext::Userset,
-            GucFlags::default(),
-        );
+        // SAFETY: the hook neither raises nor panics.
+        unsafe {
+            GucRegistry::define_string_guc_with_hooks(
+                name,
+                short,
+                c"Used where an INSERT or track() leaves the column out; behind a transaction pooler, SET LOCAL it.",
+                setting,
+                GucContext::Userset,
+                GucFlags::default(),
+                check,
+                None,
+                None,
+            );
+        }
     }
     // SAFETY: called once, from _PG_init.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"immutable".as_ptr()) };
+}
+
+const IS_ADDRESS: pgrx::pg_sys::GucStringCheckHook = Some(is_address);
+
+/// Refuses what is no address when it is set, where the setting's name is in the error, and not at the next INSERT.
+unsafe extern "C-unwind" fn is_address(
+    value: *mut *mut std::ffi::c_char,
+    _: *mut *mut std::ffi::c_void,
+    _: pgrx::pg_sys::GucSource::Type,
+) -> bool {
+    if (*value).is_null() {
+        return true;
+    }
+    let Ok(text) = std::ffi::CStr::from_ptr(*value).to_str() else { return false };
+    let (address, mask) = match text.split_once('/') {
+        Some((address, mask)) => (address, Some(mask)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<std::net::IpAddr>() else { return text.is_empty() };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    mask.is_none_or(|mask| mask.parse::<u8>().is_ok_and(|mask| mask <= most))
 }
