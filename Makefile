@@ -1,0 +1,65 @@
+# `make help` lists the verbs. PG_CONFIG chooses the PostgreSQL for build, install and installcheck.
+
+PG_CONFIG ?= pg_config
+# Where `install` puts it; another than PG_CONFIG only for a copy of the same PostgreSQL.
+INSTALL_PG_CONFIG ?= $(PG_CONFIG)
+INSTALL ?= install
+DESTDIR ?=
+
+# Asked only by the verbs that need it: the demo and the tests bring their own PostgreSQL.
+major = $(shell "$(PG_CONFIG)" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+stage = target/pg$(major)/stage
+pkglibdir = $(DESTDIR)$(shell "$(INSTALL_PG_CONFIG)" --pkglibdir)
+extdir = $(DESTDIR)$(shell "$(INSTALL_PG_CONFIG)" --sharedir)/extension
+regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regress
+isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
+names = $(sort $(basename $(notdir $(1))))
+
+.PHONY: all install installcheck demo stop test clean help
+.NOTPARALLEL:
+
+all:
+	@scripts/build "$(PG_CONFIG)"
+
+# `make && sudo make install` must not need Rust for root: build only if nothing is built yet, or
+# if a source file is newer than what is.
+install:
+	@if [ ! -d $(stage) ] || [ -n "$$(find Cargo.toml Cargo.lock *.control src crates sql -newer $(stage))" ]; then \
+		scripts/build "$(PG_CONFIG)"; fi
+	$(INSTALL) -d "$(pkglibdir)" "$(extdir)"
+	$(INSTALL) -m 755 $(stage)/immutable.so "$(pkglibdir)/"
+	$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(extdir)/"
+
+installcheck:
+	mkdir -p target/installcheck/regress target/installcheck/isolation
+	"$(regress)" --inputdir=tests/regress --outputdir=target/installcheck/regress \
+		--bindir="$$("$(PG_CONFIG)" --bindir)" --dbname=contrib_regression \
+		$(call names,$(wildcard tests/regress/sql/*.sql))
+	"$(isolation)" --inputdir=tests/isolation --outputdir=target/installcheck/isolation \
+		--bindir="$$("$(PG_CONFIG)" --bindir)" --dbname=contrib_regression --load-extension=immutable \
+		$(call names,$(wildcard tests/isolation/specs/*.spec))
+
+demo:
+	@scripts/setup demo
+	@scripts/pg install
+	@scripts/pg start demo
+	@scripts/demo
+
+stop:
+	@scripts/pg stop
+
+test:
+	@scripts/setup test
+	@tests/run
+
+clean:
+	rm -rf target
+
+help:
+	@echo 'make               build for the PostgreSQL of PG_CONFIG (default: pg_config)'
+	@echo 'make install       install into that PostgreSQL (honours DESTDIR)'
+	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'
+	@echo 'make demo          show it on a private server; nothing of the system is changed'
+	@echo 'make test          install what the tests need, and run all of them'
+	@echo 'make stop          stop the private servers of the demo and the tests'
+	@echo 'make clean         delete what was built'
