@@ -38,12 +38,14 @@ unsafe fn chain(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_INSERT_ROW);
     let relation = data.tg_relation;
     let events = Events::of(relation);
-    if let Some(later) = &events.later_trigger {
+    let own = std::ffi::CStr::from_ptr((*data.tg_trigger).tgname);
+    if let Some(later) = events.before_insert.iter().skip_while(|name| name.as_c_str() != own).nth(1) {
+        let (own, later) = (own.to_string_lossy(), later.to_string_lossy());
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("trigger \"{later}\" would run after the chain and could change a row that is hashed already"),
         )
-        .hint("Rename the trigger so that it sorts before \"~immutable_chain\", or drop it.")
+        .hint(format!("Rename the trigger so that it sorts before \"{own}\", or drop it."))
         .raise()
     }
     let layout = &events.layout;

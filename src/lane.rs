@@ -61,7 +61,12 @@ impl Lane {
     unsafe fn acquire(&self, wait: bool) -> bool {
         let tag = self.tag();
         let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        // The transaction's own, as for its xid: a portal's owner would let go of the lock when a cursor fails, while
+        // rows written under it are still there.
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
         let taken = pg_sys::LockAcquire(&tag, mode, false, !wait) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL;
+        pg_sys::CurrentResourceOwner = owner;
         if taken {
             let since = pg_sys::GetCurrentSubTransactionId();
             HELD.with(|held| held.borrow_mut().push(Held { lane: *self, since }));

@@ -38,7 +38,7 @@ const EVENT_JSON: &str = "pg_catalog.jsonb_build_object(\
     'action', e.action, 'action_category', e.action_category, \
     'resource', pg_catalog.jsonb_build_object('type', e.resource_type, 'id', e.resource_id, 'name', e.resource_name), \
     'targets', e.targets, 'metadata', e.metadata, 'tenant_id', nullif(e.tenant_id, ''), \
-    'session_id', e.session_id, 'ip_address', e.ip_address::text, 'ip_country', e.ip_country, 'ip_city', e.ip_city, \
+    'session_id', e.session_id, 'ip_address', pg_catalog.to_json(e.ip_address), 'ip_country', e.ip_country, 'ip_city', e.ip_city, \
     'user_agent', e.user_agent, 'idempotency_key', e.idempotency_key, 'version', e.version, \
     'integrity', pg_catalog.jsonb_build_object(\
         'event_hash', pg_catalog.encode(e.event_hash, 'hex'), \

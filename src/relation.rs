@@ -18,8 +18,8 @@ pub struct Events {
     pub id_index: Oid,
     /// The event_targets relation whose foreign key points here.
     pub targets: Option<Oid>,
-    /// A BEFORE INSERT row trigger that would run after the chain's.
-    pub later_trigger: Option<String>,
+    /// Its enabled BEFORE INSERT row triggers, in the order they run in.
+    pub before_insert: Vec<std::ffi::CString>,
 }
 
 /// An event_targets relation.
@@ -101,7 +101,7 @@ impl Events {
                 .iter()
                 .map(|trigger| trigger.tgconstrrelid)
                 .find(|other| *other != pg_sys::InvalidOid && is_targets(*other)),
-            later_trigger: later_trigger(relation),
+            before_insert: before_insert(relation),
             layout,
         });
         EVENTS.with(|known| known.borrow_mut().insert(oid, found.clone()));
@@ -109,27 +109,18 @@ impl Events {
     }
 }
 
-/// The first enabled BEFORE INSERT row trigger after the chain's own. PostgreSQL runs them in the order of their names.
-unsafe fn later_trigger(relation: pg_sys::Relation) -> Option<String> {
+/// The enabled BEFORE INSERT row triggers, in the order of their names, which is the order they run in.
+unsafe fn before_insert(relation: pg_sys::Relation) -> Vec<std::ffi::CString> {
     let before_insert_row =
         (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;
-    let mut after_ours = false;
-    for trigger in triggers(relation) {
-        if trigger.tgtype & before_insert_row != before_insert_row {
-            continue;
-        }
-        let name = CStr::from_ptr(trigger.tgname);
-        if name == CHAIN_TRIGGER {
-            after_ours = true;
-        } else if after_ours && trigger.tgenabled != b'D' as std::ffi::c_char {
-            return Some(name.to_string_lossy().into_owned());
-        }
-    }
-    None
+    triggers(relation)
+        .iter()
+        .filter(|trigger| {
+            trigger.tgtype & before_insert_row == before_insert_row && trigger.tgenabled != b'D' as std::ffi::c_char
+        })
+        .map(|trigger| CStr::from_ptr(trigger.tgname).to_owned())
+        .collect()
 }
-
-/// The chain's trigger; `~` sorts after every other ASCII character.
-pub const CHAIN_TRIGGER: &CStr = c"~immutable_chain";
 
 unsafe fn is_targets(relation: Oid) -> bool {
     let relation = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
@@ -172,7 +163,11 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
     let own = |trigger: &pg_sys::Trigger| {
         trigger.tgisinternal || CStr::from_ptr(trigger.tgname).to_bytes().starts_with(b"~immutable_")
     };
+    let constraints = (*(*relation).rd_att).constr;
     (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
+        && (*(*relation).rd_att).natts as usize == TARGET_COLUMNS.len()
+        && (constraints.is_null() || (*constraints).num_check == 0)
+        && cells(pg_sys::RelationGetFKeyList(relation)).len() <= 1
         && triggers(relation).iter().all(own)
         && indexes(relation).into_iter().all(|index| {
             with_index(index, |index| {

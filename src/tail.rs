@@ -77,6 +77,10 @@ unsafe fn look(
 
 unsafe fn is_own(tuple: pg_sys::HeapTuple) -> bool {
     let header = &*(*tuple).t_data;
+    // A row that an erasure rewrote has this transaction's xmin too, but was not inserted under the lock held now.
+    if header.t_infomask & pg_sys::HEAP_UPDATED as u16 != 0 {
+        return false;
+    }
     let frozen = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID) as u16;
     header.t_infomask & frozen != frozen && pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmin)
 }

@@ -164,6 +164,7 @@ unsafe fn value_of(index: usize, value: Member) -> Option<Datum> {
                 format!("{field} must be in the years 0001 to 9999 (UTC)"),
             )
             .field(field)
+            .hint("Leave occurred_at out for the time of recording.")
             .raise(),
         },
         (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text)),
@@ -255,14 +256,15 @@ unsafe fn record_or_error(event: Member) -> String {
     }))
     .catch_others(|caught| {
         let field = error::take_field();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
         let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught else { caught.rethrow() };
         if !is_refusal(report.sql_error_code(), field.is_some()) {
             caught.rethrow()
         }
-        let answer = error_json(report.sql_error_code(), report.message(), field.as_deref());
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        answer
+        error_json(report.sql_error_code(), report.message(), field.as_deref())
     })
     .execute();
     pg_sys::MemoryContextSwitchTo(context);

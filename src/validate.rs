@@ -56,7 +56,12 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
                     _ => "Say what was done, for example document.created.",
                 })
                 .raise(),
-            Some("") => Fault::invalid(name, format!("{name} must not be empty")).raise(),
+            Some("") => Fault::invalid(name, format!("{name} must not be empty"))
+                .hint(match column {
+                    c::ACTOR_ID => "Say who did it, or set immutable.actor_id for the session.",
+                    _ => "Say what was done, for example document.created.",
+                })
+                .raise(),
             Some(_) => {}
         }
     }
@@ -75,6 +80,7 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
                 "occurred_at must be finite and in the years 0001 to 9999 (UTC)",
             )
             .field("occurred_at")
+            .hint("Leave occurred_at out for the time of recording.")
             .raise()
         }
     }
@@ -102,6 +108,7 @@ fn check_length_as(shown: &str, field: &str, value: &str) {
             format!("{shown} is too long: {} bytes, at most {most}", value.len()),
         )
         .field(shown)
+        .hint("Bytes of UTF-8 are counted. What is longer belongs into metadata.")
         .raise()
     }
 }
@@ -139,12 +146,14 @@ fn check_keys(field: &str, keys: usize) {
 
 unsafe fn entering_metadata<'a>(metadata: Jsonb) -> Members<'a> {
     if metadata.kind() != Kind::Object {
-        Fault::invalid("metadata", "metadata must be a JSON object").raise()
+        Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
     }
     check_keys("metadata", metadata.len());
     match metadata.value(settings::MAX_NESTING.get() as usize, settings::MAX_METADATA_BYTES.get() as usize) {
         Ok(Value::Object(members)) => members,
-        Ok(_) => Fault::invalid("metadata", "metadata must be a JSON object").raise(),
+        Ok(_) => {
+            Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
+        }
         Err(error) => bounds("metadata", error),
     }
 }
@@ -197,17 +206,24 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool) -> (Vec<Target<'a>>, b
 fn refuse_target(n: usize, error: target::Error) -> ! {
     let at = |member: &str| format!("targets[{n}]{member}");
     match error {
-        target::Error::NotAnObject => Fault::invalid(&at(""), format!("targets[{n}] must be a JSON object")).raise(),
+        target::Error::NotAnObject => Fault::invalid(&at(""), format!("targets[{n}] must be a JSON object"))
+            .hint("For example {\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}.")
+            .raise(),
         target::Error::Type => Fault::invalid(
             &at(".type"),
             format!("targets[{n}].type is required and must be a string that is not empty"),
         )
+        .hint("For example {\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}.")
         .raise(),
         target::Error::NotAString(member) => {
-            Fault::invalid(&at(&format!(".{member}")), format!("targets[{n}].{member} must be a string")).raise()
+            Fault::invalid(&at(&format!(".{member}")), format!("targets[{n}].{member} must be a string"))
+                .hint("Write it in quotes, or leave it out.")
+                .raise()
         }
         target::Error::Metadata | target::Error::Null => {
-            Fault::invalid(&at(".metadata"), format!("targets[{n}].metadata must be a JSON object")).raise()
+            Fault::invalid(&at(".metadata"), format!("targets[{n}].metadata must be a JSON object"))
+                .hint("For example {\"size\": 1024}.")
+                .raise()
         }
         target::Error::UnknownMember(member) => {
             let shown: String = member.chars().take(64).collect();

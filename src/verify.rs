@@ -79,11 +79,6 @@ impl Scope {
             self.max_events.map_or(String::new(), |most| format!(" ORDER BY e.tenant_id, e.lane, e.seq LIMIT {most}"));
         (format!("(SELECT {columns} FROM immutable.events e{conditions}{limit})"), types, values)
     }
-
-    /// Whether it is the whole log, or whole tenants of it.
-    fn is_whole(&self) -> bool {
-        self.from_date.is_none() && self.to_date.is_none() && self.max_events.is_none()
-    }
 }
 
 /// Verifies what is in scope and calls `report` with every break.
@@ -188,17 +183,28 @@ unsafe fn predecessor(row: &Row) -> Option<(i64, Vec<u8>)> {
 unsafe fn check_targets(scope: &Scope, report: &mut impl FnMut(Break)) {
     let (events, types, values) = scope.events("e.*");
     // Where only some events are looked at, the rows of all others would look like strays.
-    let (join, derived) = match scope.max_events {
-        Some(_) => ("LEFT JOIN", "(SELECT d.* FROM immutable.event_targets d)".to_string()),
+    let derived = match scope.max_events {
+        Some(_) => format!(
+            "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
+              FROM immutable.event_targets d \
+              WHERE (d.tenant_id, d.event_id) IN (SELECT s.tenant_id, s.id FROM {events} s))"
+        ),
         None => {
             let (conditions, _, _) = scope.conditions_on("d");
-            ("FULL JOIN", format!("(SELECT d.* FROM immutable.event_targets d{conditions})"))
+            format!(
+                "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
+              FROM immutable.event_targets d{conditions})"
+            )
         }
     };
     let statement = format!(
-        "SELECT coalesce(x.tenant_id, d.tenant_id), x.lane, x.seq, coalesce(x.id, d.event_id), \
+        "SELECT coalesce(x.tenant_id, d.tenant_id), \
+                coalesce(x.lane, (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
+                coalesce(x.seq, (SELECT e.seq FROM immutable.events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
+                coalesce(x.id, d.event_id), \
                 coalesce(x.position, d.position), \
-                CASE WHEN d.event_id IS NULL THEN 'is missing from event_targets' \
+                CASE WHEN d.stray THEN 'is in a child table of event_targets' \
+                     WHEN d.event_id IS NULL THEN 'is missing from event_targets' \
                      WHEN x.id IS NULL THEN 'is in event_targets but not in the event' \
                      ELSE 'differs in event_targets' END \
          FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, (t.n - 1)::pg_catalog.int2 AS position, t.target \
@@ -207,8 +213,8 @@ unsafe fn check_targets(scope: &Scope, report: &mut impl FnMut(Break)) {
                         AND pg_catalog.jsonb_array_length( \
                             CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' THEN e.targets ELSE '[]' END) <= {} \
                         THEN e.targets ELSE '[]' END) WITH ORDINALITY t(target, n)) x \
-         {join} {derived} d ON d.tenant_id = x.tenant_id AND d.event_id = x.id AND d.position = x.position \
-         WHERE x.id IS NULL OR d.event_id IS NULL \
+         FULL JOIN {derived} d ON d.tenant_id = x.tenant_id AND d.event_id = x.id AND d.position = x.position \
+         WHERE x.id IS NULL OR d.event_id IS NULL OR d.stray \
             OR d.created_at IS DISTINCT FROM x.created_at \
             OR d.target_type IS DISTINCT FROM x.target ->> 'type' OR d.target_id IS DISTINCT FROM x.target ->> 'id' \
             OR d.target_name IS DISTINCT FROM x.target ->> 'name' \
@@ -245,10 +251,12 @@ unsafe fn check_erasures(scope: &Scope, report: &mut impl FnMut(Break)) {
              UNION ALL \
              SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
          ) x(c) WHERE e.erased IS NOT NULL";
-    let recorded = "SELECT r.tenant_id, t ->> 'id' AS id, c #>> '{}' AS commitment FROM immutable.events r, \
-         LATERAL pg_catalog.jsonb_path_query(r.targets, 'lax $[*] ? (@.type == \"immutable.event\")') t, \
-         LATERAL pg_catalog.jsonb_path_query(t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c \
-         WHERE r.action = 'immutable.event_erased'";
+    // An id is 36 bytes and a commitment 64: longer texts, each repeated once a commitment, would fill a disk.
+    let recorded = "SELECT r.tenant_id, u.t ->> 'id' AS id, c.c #>> '{}' AS commitment FROM immutable.events r, \
+         LATERAL pg_catalog.jsonb_path_query(r.targets, 'lax $[*] ? (@.type == \"immutable.event\")') t(t), \
+         LATERAL (SELECT t.t WHERE pg_catalog.octet_length(t.t ->> 'id') = 36 OFFSET 0) u(t), \
+         LATERAL pg_catalog.jsonb_path_query(u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
+         WHERE r.action = 'immutable.event_erased' AND pg_catalog.octet_length(c.c #>> '{}') = 64";
     let statement = format!(
         "WITH scope AS MATERIALIZED (SELECT * FROM {events} e), \
               erased AS (SELECT DISTINCT e.tenant_id, e.id::text AS id, e.commitment FROM ({erased}) e), \
@@ -419,7 +427,7 @@ unsafe fn verify_chain(call: Call) -> Datum {
         Some(jsonb::datum(&format!("[{}]", listed.join(",")))),
         Some(Datum::from(counts.breaks as i64)),
         Some(Datum::from(counts.tenants as i64)),
-        Some(Datum::from(!counts.cut && scope.is_whole())),
+        Some(Datum::from(!counts.cut && scope.from_date.is_none() && scope.to_date.is_none())),
         log_id,
     ];
     let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));

@@ -164,7 +164,7 @@ impl Walk {
             report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
             return;
         }
-        if row.seq > at.seq + 1 {
+        if row.seq > at.seq.saturating_add(1) {
             let (first, last) = (at.seq + 1, row.seq - 1);
             let detail = if first == last {
                 format!("the event with seq {first} is missing")
