@@ -90,7 +90,7 @@ unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Counts {
         report(&found);
     };
     walk(scope, &mut counts, &mut report);
-    check_targets(scope, &mut report);
+    check_targets(scope, counts.cut, &mut report);
     check_erasures(scope, &mut report);
     check_heads(scope, &mut report);
     counts.breaks = breaks;
@@ -180,16 +180,16 @@ unsafe fn predecessor(row: &Row) -> Option<(i64, Vec<u8>)> {
 }
 
 /// event_targets against the targets of the events themselves.
-unsafe fn check_targets(scope: &Scope, report: &mut impl FnMut(Break)) {
+unsafe fn check_targets(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     let (events, types, values) = scope.events("e.*");
     // Where only some events are looked at, the rows of all others would look like strays.
-    let derived = match scope.max_events {
-        Some(_) => format!(
+    let derived = match cut {
+        true => format!(
             "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
               FROM immutable.event_targets d \
               WHERE (d.tenant_id, d.event_id) IN (SELECT s.tenant_id, s.id FROM {events} s))"
         ),
-        None => {
+        false => {
             let (conditions, _, _) = scope.conditions_on("d");
             format!(
                 "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
