@@ -424,6 +424,8 @@ def _text(row, column):
         return None
     if not _is_text(value):
         raise NoDocument(f"{column} is not text")
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise NoDocument(f"{column} is longer than {MAX_BYTES} bytes")
     if _SURROGATE.search(value):
         raise NoDocument(f"{column}: lone surrogate")
     return value
