@@ -26,6 +26,7 @@ from typing import NamedTuple, Optional
 MAX_DEPTH = 64
 MAX_BYTES = 65536
 MAX_TARGETS = 1000
+MAX_METADATA_KEYS = 1000
 
 COLUMNS = (
     "id", "tenant_id", "actor_id", "actor_name", "actor_type", "action", "action_category",
@@ -389,6 +390,8 @@ def _is_hex(value, pattern):
 def _metadata(value, name):
     if not isinstance(value, dict):
         raise NoDocument(f"{name} is not an object")
+    if name == "metadata" and len(value) > MAX_METADATA_KEYS:
+        raise NoDocument(f"more than {MAX_METADATA_KEYS} metadata keys")
     _bounded(value, name)
     return value
 
