@@ -251,9 +251,10 @@ unsafe fn check_erasures(scope: &Scope, report: &mut impl FnMut(Break)) {
              UNION ALL \
              SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
          ) x(c) WHERE e.erased IS NOT NULL";
-    // An id is 36 bytes and a commitment 64: longer texts, each repeated once a commitment, would fill a disk.
+    // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
+    // fill a disk, and an object can be small as jsonb and huge as text.
     let recorded = "SELECT r.tenant_id, u.t ->> 'id' AS id, c.c #>> '{}' AS commitment FROM immutable.events r, \
-         LATERAL pg_catalog.jsonb_path_query(r.targets, 'lax $[*] ? (@.type == \"immutable.event\")') t(t), \
+         LATERAL pg_catalog.jsonb_path_query(r.targets, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
          LATERAL (SELECT t.t WHERE pg_catalog.octet_length(t.t ->> 'id') = 36 OFFSET 0) u(t), \
          LATERAL pg_catalog.jsonb_path_query(u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
          WHERE r.action = 'immutable.event_erased' AND pg_catalog.octet_length(c.c #>> '{}') = 64";

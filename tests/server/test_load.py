@@ -209,8 +209,8 @@ KINDS = [Session.plain] * 6 + [Session.multi_row, Session.copy, Session.track_ba
     Session.on_conflict, Session.track] + [Session.many_on_conflict]
 MAINTENANCE = itertools.cycle([
     "VACUUM immutable.events", "REINDEX INDEX CONCURRENTLY immutable.events_tenant_id_lane_seq_key",
-    "ANALYZE immutable.events", "CREATE INDEX CONCURRENTLY by_action ON immutable.events (action)",
-    "REINDEX TABLE CONCURRENTLY immutable.events", "DROP INDEX CONCURRENTLY immutable.by_action",
+    "ANALYZE immutable.events", "CREATE INDEX CONCURRENTLY IF NOT EXISTS by_action ON immutable.events (action)",
+    "REINDEX TABLE CONCURRENTLY immutable.events", "DROP INDEX CONCURRENTLY IF EXISTS immutable.by_action",
     "VACUUM immutable.event_targets", "REINDEX TABLE CONCURRENTLY immutable.event_targets"])
 
 
