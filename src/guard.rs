@@ -68,8 +68,10 @@ unsafe fn guard_event(call: Call) -> Datum {
         refuse("The event's hash would change.")
     };
     for event in [&before, &after] {
-        if event.document().map(|document| document::hash(&document)) != Ok(event_hash) {
-            refuse("What would remain does not hash to the event's hash.")
+        match event.document().map(|document| document::hash(&document)) {
+            Ok(hash) if hash == event_hash => {}
+            Ok(_) => refuse("What would remain does not hash to the event's hash."),
+            Err(violation) => refuse(&format!("What would remain has no valid document: {violation}.")),
         }
     }
     let xact = |row: &Values| row.get(layout, c::XACT).map(|datum| datum.value());
@@ -115,7 +117,10 @@ unsafe fn guard_target(call: Call) -> Datum {
     let data = trigger_data(call, if is_update { BEFORE_UPDATE_ROW } else { crate::chain::BEFORE_INSERT_ROW });
     let relation = data.tg_relation;
     let command = if is_update { "UPDATE" } else { "INSERT" };
-    let hint = "Its rows follow from events.targets; insert the event.";
+    let hint = match is_update {
+        true => "Its rows follow from events.targets and change with an erasure alone.",
+        false => "Its rows follow from events.targets; insert the event.",
+    };
     let table = Targets::of(relation);
     let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
     let row = Values::of(new, (*relation).rd_att);

@@ -38,6 +38,9 @@ const IDEMPOTENCY_KEY: usize = 12;
 /// What one event is given; what is not given takes the column's default, and so the session's.
 type Given = [Option<Datum>; 19];
 
+const EVENT_HINT: &str = "For example {\"actor_id\": \"user_1\", \"action\": \"document.created\"}.";
+const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"document.created\"}].";
+
 struct Recorded {
     id: Id,
     is_duplicate: bool,
@@ -74,7 +77,10 @@ sql_function!(immutable_track_event, pg_finfo_immutable_track_event, track_event
 /// `immutable.track(event jsonb)`
 unsafe fn track_event(call: Call) -> Datum {
     let Some(event) = call.arg(0) else {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "event must not be NULL").field("event").raise()
+        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "event must not be NULL")
+            .field("event")
+            .hint(EVENT_HINT)
+            .raise()
     };
     jsonb::datum(&record(&payload(Jsonb::new(event))).json())
 }
@@ -84,7 +90,10 @@ sql_function!(immutable_track_batch, pg_finfo_immutable_track_batch, track_batch
 /// `immutable.track_batch(events jsonb)`
 unsafe fn track_batch(call: Call) -> Datum {
     let Some(events) = call.arg(0) else {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "events must not be NULL").field("events").raise()
+        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "events must not be NULL")
+            .field("events")
+            .hint(BATCH_HINT)
+            .raise()
     };
     let events = unwrap_batch(Jsonb::new(events));
     let most = settings::MAX_BATCH.get();
@@ -115,14 +124,16 @@ unsafe fn unwrap_batch(batch: Jsonb) -> Jsonb {
     }
     match inner {
         Some(events) if events.kind() == Kind::Array => events,
-        _ => Fault::invalid("events", "events must be a JSON array of events, or {\"events\": [...]}").raise(),
+        _ => Fault::invalid("events", "events must be a JSON array of events, or {\"events\": [...]}")
+            .hint(BATCH_HINT)
+            .raise(),
     }
 }
 
 /// The payload of one event, member by member. Nothing in it is ignored: what is unknown is refused.
 unsafe fn payload(event: Jsonb) -> Given {
     if event.kind() != Kind::Object {
-        Fault::invalid("event", "an event must be a JSON object").raise()
+        not_an_object()
     }
     let mut given: Given = [None; 19];
     event.members(|key, value| {
@@ -137,20 +148,34 @@ unsafe fn payload(event: Jsonb) -> Given {
     given
 }
 
+fn not_an_object() -> ! {
+    Fault::invalid("event", "an event must be a JSON object").hint(EVENT_HINT).raise()
+}
+
+fn not_a_string(field: &str) -> ! {
+    Fault::invalid(field, format!("{field} must be a string")).hint("Write it in quotes, or leave it out.").raise()
+}
+
+fn not_an_integer(field: &str) -> ! {
+    Fault::invalid(field, format!("{field} must be an integer from {} to {}", i32::MIN, i32::MAX))
+        .hint("Write a plain number, or leave it out.")
+        .raise()
+}
+
 unsafe fn value_of(index: usize, value: Member) -> Option<Datum> {
     let (field, _, oid) = FIELDS[index];
     match (oid, value) {
         (_, Member::Null) => None,
         (pg_sys::TEXTOID, Member::Text(text)) => Some(text_datum(&text)),
-        (pg_sys::TEXTOID, _) => Fault::invalid(field, format!("{field} must be a string")).raise(),
+        (pg_sys::TEXTOID, _) => not_a_string(field),
         // the trigger says what is wrong with a value that is no array, or no object
         (pg_sys::JSONBOID, Member::Nested(value)) => Some(value.datum()),
         (pg_sys::JSONBOID, _) => Some(jsonb::datum("0")),
         (pg_sys::INT4OID, Member::Number(number)) => match number.parse::<i32>() {
             Ok(version) => Some(Datum::from(version)),
-            Err(_) => Fault::invalid(field, format!("{field} must be an integer of four bytes")).raise(),
+            Err(_) => not_an_integer(field),
         },
-        (pg_sys::INT4OID, _) => Fault::invalid(field, format!("{field} must be an integer")).raise(),
+        (pg_sys::INT4OID, _) => not_an_integer(field),
         (pg_sys::TIMESTAMPTZOID, Member::Text(text)) => match time::parse(&text) {
             Ok(micros) => Some(timestamptz(micros)),
             Err(time::Error::Form) => {
@@ -168,7 +193,7 @@ unsafe fn value_of(index: usize, value: Member) -> Option<Datum> {
             .raise(),
         },
         (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text)),
-        _ => Fault::invalid(field, format!("{field} must be a string")).raise(),
+        _ => not_a_string(field),
     }
 }
 
@@ -178,6 +203,7 @@ unsafe fn inet(field: &str, text: &str) -> Datum {
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::new(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, format!("{field} must be an IP address"))
                 .field(field)
+                .hint("For example 203.0.113.7 or 2001:db8::1.")
                 .raise()
         })
         .execute()
@@ -249,7 +275,7 @@ unsafe fn record_or_error(event: Member) -> String {
     pg_sys::BeginInternalSubTransaction(std::ptr::null());
     pg_sys::MemoryContextSwitchTo(context);
     let answer = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
-        let Member::Nested(event) = event else { Fault::invalid("event", "an event must be a JSON object").raise() };
+        let Member::Nested(event) = event else { not_an_object() };
         let recorded = record(&payload(event));
         pg_sys::ReleaseCurrentSubTransaction();
         recorded.json()
