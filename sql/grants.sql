@@ -3,6 +3,10 @@
 REVOKE ALL ON ALL TABLES IN SCHEMA immutable FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
 
+-- A CHECK runs with the rights of whoever inserts. It tells nothing but what it is given.
+GRANT EXECUTE ON FUNCTION
+  immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb) TO PUBLIC;
+
 GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor;
 
 -- The caller's columns alone: the chain's are refused by the trigger as well.

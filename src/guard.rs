@@ -3,8 +3,8 @@
 use crate::chain::trigger_data;
 use crate::columns::{self as c, Values};
 use crate::error::{Code, Fault};
-use crate::function::{sql_function, text, Call};
-use crate::jsonb::Jsonb;
+use crate::function::{bytes, sql_function, text, Call};
+use crate::jsonb::{Jsonb, Kind};
 use crate::relation::{last_row, name, Events, Key, Targets};
 use crate::row::{hash, read, Stored};
 use crate::{lane, targets};
@@ -152,4 +152,23 @@ unsafe fn guard_target(call: Call) -> Datum {
         append_only(relation, command, hint)
     }
     Datum::from(new)
+}
+
+sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
+
+/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain is filled in. What
+/// the hash says of the rest is for verification.
+unsafe fn is_chained(call: Call) -> Datum {
+    let length = |index| call.arg(index).map(|datum| bytes(datum).len());
+    let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());
+    let lane = call.arg(0).map_or(-1, |lane| lane.value() as i16);
+    let seq = call.arg(1).map_or(0, |seq| seq.value() as i64);
+    let (previous, event_hash, salt) = (length(2), length(3), length(5));
+    let (has_log_id, is_erased, has_actor) = (call.arg(4).is_some(), call.arg(6).is_some(), call.arg(7).is_some());
+    let linked = lane >= 0
+        && seq >= 1
+        && event_hash == Some(32)
+        && if seq == 1 { previous.is_none() && has_log_id } else { previous == Some(32) && !has_log_id };
+    let sealed = if is_erased { salt.is_none() } else { salt == Some(16) && has_actor };
+    Datum::from(linked && sealed && kind(8) == Some(Kind::Array) && kind(9) == Some(Kind::Object))
 }

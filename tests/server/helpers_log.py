@@ -189,7 +189,7 @@ def behind_triggers(conn):
 
 def drop_checks(conn, *names):
     """Without names: all that the tables have besides their keys."""
-    for name in names or ("events_link_check", "events_secret_check", "events_json_check"):
+    for name in names or ("events_chained_check",):
         conn.execute(f"ALTER TABLE immutable.events DROP CONSTRAINT {name}")
 
 

@@ -158,14 +158,14 @@ def test_event_hash_of_the_last(db, log):
 
 
 def test_column_erased(db, log):
-    drop_checks(db.conn, "events_secret_check")
+    drop_checks(db.conn)
     now = update(db.conn, PLACE, erased={"commitments": {"actor_name": ZEROS}, "salts": {}})
     assert python_format.event_hash(now) is None
     check_breaks(db.conn, hash_mismatch(now), erased_unrecorded(now, ZEROS))
 
 
 def test_neither_salt_nor_erased(db, log):
-    drop_checks(db.conn, "events_secret_check")
+    drop_checks(db.conn)
     now = update(db.conn, PLACE, salt=None)
     check_breaks(db.conn, Break("hash_mismatch", *h.at(now), None, log.hash(*PLACE)))
 
@@ -176,13 +176,13 @@ def test_column_log_id(db, log):
 
 
 def test_log_id_in_the_middle(db, log):
-    drop_checks(db.conn, "events_link_check")
+    drop_checks(db.conn)
     now = update(db.conn, PLACE, log_id=log["acme", 0, 1]["log_id"])
     check_breaks(db.conn, Break("hash_mismatch", *h.at(now), None, log.hash(*PLACE)))
 
 
 def test_no_log_id(db, log):
-    drop_checks(db.conn, "events_link_check")
+    drop_checks(db.conn)
     now = update(db.conn, ("acme", 0, 1), log_id=None)
     check_breaks(db.conn, Break("hash_mismatch", *h.at(now), None, log.hash("acme", 0, 1)), chain_break(now, None))
 
@@ -193,14 +193,14 @@ def test_column_xact(db, log):
 
 
 def test_actor_id_is_null(db, log):
-    drop_checks(db.conn, "events_secret_check")
+    drop_checks(db.conn)
     now = update(db.conn, PLACE, actor_id=None)
     check_breaks(db.conn, Break("hash_mismatch", *h.at(now), None, log.hash(*PLACE)))
 
 
 def test_event_hash_is_null(db, log):
     db.conn.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
-    drop_checks(db.conn, "events_link_check")
+    drop_checks(db.conn)
     now = update(db.conn, PLACE, event_hash=None)
     check_breaks(db.conn, Break("hash_mismatch", *h.at(now), log.hash(*PLACE), None), chain_break(log[AFTER], None))
 
@@ -208,7 +208,7 @@ def test_event_hash_is_null(db, log):
 def test_all_hashes_of_a_lane_are_null(db, log):
     """A row without a hash is not hidden by a follower that names none either."""
     db.conn.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
-    drop_checks(db.conn, "events_link_check")
+    drop_checks(db.conn)
     expected = []
     for seq in range(1, 7):
         now = update(db.conn, ("acme", 0, seq), event_hash=None, previous_event_hash=None)
