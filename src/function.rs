@@ -49,11 +49,20 @@ impl Call {
 
 /// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context.
 pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
-    let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+    let mut varlena = datum.cast_mut_ptr();
+    // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
+    if !is_plain(varlena) {
+        varlena = pg_sys::pg_detoast_datum_packed(varlena);
+    }
     std::slice::from_raw_parts(
         pgrx::varlena::vardata_any(varlena).cast::<u8>(),
         pgrx::varlena::varsize_any_exhdr(varlena),
     )
+}
+
+unsafe fn is_plain(varlena: *const pg_sys::varlena) -> bool {
+    use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
+    varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena)
 }
 
 /// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.

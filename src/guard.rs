@@ -130,7 +130,8 @@ unsafe fn guard_target(call: Call) -> Datum {
     };
     let events_relation = pg_sys::table_open(events, pg_sys::AccessShareLock as i32);
     let events = Events::of(events_relation);
-    let key = |column, equals, value| Key { attribute: events.layout.number(column), equals, value };
+    let strategy = pg_sys::BTEqualStrategyNumber;
+    let key = |column, function, value| Key { attribute: events.layout.number(column), strategy, function, value };
     let keys = [key(c::ID, pg_sys::F_UUID_EQ, event_id), key(c::TENANT_ID, pg_sys::F_TEXTEQ, tenant_id)];
     let equal = last_row(events_relation, events.id_index, &keys, |_, event| {
         let Some(stored) = event.get(&events.layout, c::TARGETS) else { return false };

@@ -21,7 +21,11 @@ pub enum Kind {
 impl Jsonb {
     pub unsafe fn new(datum: Datum) -> Jsonb {
         // the iterator reads aligned words: no packed header
-        Jsonb(pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast())
+        let varlena = datum.cast_mut_ptr();
+        match pgrx::varlena::varatt_is_4b_u(varlena) {
+            true => Jsonb(varlena.cast()),
+            false => Jsonb(pg_sys::pg_detoast_datum(varlena).cast()),
+        }
     }
 
     pub unsafe fn kind(self) -> Kind {

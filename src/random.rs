@@ -3,15 +3,32 @@
 use crate::error::{Code, Fault};
 use immutable_format::{Id, Salt};
 use pgrx::pg_sys;
+use std::cell::RefCell;
 
-/// `N` random bytes.
+/// Random bytes fetched at once: the source's set-up costs more than its bytes.
+const FETCHED: usize = 512;
+
+thread_local! {
+    static POOL: RefCell<([u8; FETCHED], usize)> = const { RefCell::new(([0; FETCHED], FETCHED)) };
+}
+
+/// `N` random bytes, given out once and forgotten here. (A backend never forks, so no other process has them.)
 pub fn bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    // SAFETY: the buffer is as long as said.
-    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
-        Fault::new(Code::ERRCODE_SYSTEM_ERROR, "the system gave no random bytes").raise()
-    }
-    bytes
+    POOL.with(|pool| {
+        let (bytes, used) = &mut *pool.borrow_mut();
+        if *used + N > FETCHED {
+            // SAFETY: the buffer is as long as said.
+            if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), FETCHED) } {
+                Fault::new(Code::ERRCODE_SYSTEM_ERROR, "the system gave no random bytes").raise()
+            }
+            *used = 0;
+        }
+        let mut given = [0; N];
+        given.copy_from_slice(&bytes[*used..*used + N]);
+        bytes[*used..*used + N].fill(0);
+        *used += N;
+        given
+    })
 }
 
 /// An event's salt.

@@ -218,30 +218,44 @@ unsafe fn unique_index(relation: pg_sys::Relation, numbers: &[i16]) -> Option<Oi
     })
 }
 
-/// One equality of an index probe.
+/// One condition of an index probe.
 pub struct Key {
     pub attribute: i16,
-    pub equals: u32,
+    /// `BTEqualStrategyNumber` or another of btree's.
+    pub strategy: u32,
+    /// The operator's function.
+    pub function: u32,
     pub value: Datum,
 }
 
-/// Looks at the first row that an index finds, backwards from the greatest, seen by SnapshotSelf: this transaction's own
-/// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
+/// Looks at the first row that an index finds, backwards from the greatest; see [`scan`].
 pub unsafe fn last_row<T>(
     relation: pg_sys::Relation,
     index: Oid,
     keys: &[Key],
     look: impl FnOnce(pg_sys::HeapTuple, &Values) -> T,
 ) -> Option<T> {
+    let mut seen = None;
+    let mut look = Some(look);
+    scan(relation, index, keys, pg_sys::ScanDirection::BackwardScanDirection, |tuple, row| {
+        seen = look.take().map(|look| look(tuple, row));
+        false
+    });
+    seen
+}
+
+/// Shows `each` the rows that an index finds, for as long as it says true, seen by SnapshotSelf: this transaction's own
+/// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
+pub unsafe fn scan(
+    relation: pg_sys::Relation,
+    index: Oid,
+    keys: &[Key],
+    direction: pg_sys::ScanDirection::Type,
+    mut each: impl FnMut(pg_sys::HeapTuple, &Values) -> bool,
+) {
     let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
     for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
-        pg_sys::ScanKeyInit(
-            scan_key,
-            key.attribute,
-            pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::Oid::from(key.equals),
-            key.value,
-        );
+        pg_sys::ScanKeyInit(scan_key, key.attribute, key.strategy as u16, pg_sys::Oid::from(key.function), key.value);
     }
     let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
     let scan = pg_sys::systable_beginscan_ordered(
@@ -251,9 +265,12 @@ pub unsafe fn last_row<T>(
         scan_keys.len() as i32,
         scan_keys.as_mut_ptr(),
     );
-    let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
-    let seen = (!tuple.is_null()).then(|| look(tuple, &Values::of(tuple, (*relation).rd_att)));
+    loop {
+        let tuple = pg_sys::systable_getnext_ordered(scan, direction);
+        if tuple.is_null() || !each(tuple, &Values::of(tuple, (*relation).rd_att)) {
+            break;
+        }
+    }
     pg_sys::systable_endscan_ordered(scan);
     pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-    seen
 }

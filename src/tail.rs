@@ -1,8 +1,8 @@
 //! The tail of a lane, read from the events themselves: there is no head table that could disagree with them.
 
-use crate::columns as c;
+use crate::columns::{self as c, Values};
 use crate::function::micros;
-use crate::relation::{last_row, Events, Key};
+use crate::relation::{last_row, scan, Events, Key};
 use crate::row::hash;
 use immutable_format::link::Tail;
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -36,43 +36,45 @@ pub unsafe fn read(
     tenant_id: &str,
     lane: i16,
 ) -> Option<Tail> {
-    let oid = (*relation).rd_id;
-    let known = LAST.with(|last| last.borrow().get(&(oid, tenant_id.to_string(), lane)).copied());
-    if let Some(seq) = known {
-        if let Some((tail, own)) = look(relation, events, tenant, lane, Some(seq)) {
-            // A row of this transaction was written under the lock that is held still. Any other may have been
-            // followed since, by a writer elsewhere.
-            if own || look(relation, events, tenant, lane, Some(seq + 1)).is_none() {
-                return Some(tail);
+    let layout = &events.layout;
+    let key = |column, strategy, function, value| Key { attribute: layout.number(column), strategy, function, value };
+    let mut keys = vec![
+        key(c::TENANT_ID, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, tenant),
+        key(c::LANE, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, Datum::from(lane)),
+    ];
+    let known = LAST.with(|last| last.borrow().get(&((*relation).rd_id, tenant_id.to_string(), lane)).copied());
+    if let Some(known) = known {
+        keys.push(key(c::SEQ, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(known)));
+        let mut found = None;
+        scan(relation, events.chain_index, &keys, pg_sys::ScanDirection::ForwardScanDirection, |tuple, row| {
+            let tail = tail_of(row, events);
+            match found {
+                // A row of this transaction was written under the lock that is held still. Any other may have been
+                // followed since, by a writer elsewhere: the scan goes on and must find nothing.
+                None if tail.seq == known => found = Some(tail),
+                _ => {
+                    found = None;
+                    return false;
+                }
             }
+            !is_own(tuple)
+        });
+        if found.is_some() {
+            return found;
         }
+        keys.pop();
     }
-    look(relation, events, tenant, lane, None).map(|(tail, _)| tail)
+    last_row(relation, events.chain_index, &keys, |_, row| tail_of(row, events))
 }
 
-/// The row of a lane with this seq, or the one with the greatest; and whether this transaction wrote it.
-unsafe fn look(
-    relation: pg_sys::Relation,
-    events: &Events,
-    tenant: Datum,
-    lane: i16,
-    seq: Option<i64>,
-) -> Option<(Tail, bool)> {
+unsafe fn tail_of(row: &Values, events: &Events) -> Tail {
     let layout = &events.layout;
-    let key = |column, equals, value| Key { attribute: layout.number(column), equals, value };
-    let mut keys = vec![key(c::TENANT_ID, pg_sys::F_TEXTEQ, tenant), key(c::LANE, pg_sys::F_INT2EQ, Datum::from(lane))];
-    if let Some(seq) = seq {
-        keys.push(key(c::SEQ, pg_sys::F_INT8EQ, Datum::from(seq)));
+    Tail {
+        seq: row.get(layout, c::SEQ).map_or(0, |seq| seq.value() as i64),
+        // A row without a hash is a break that verify_chain() reports; the chain goes on after it.
+        event_hash: row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum)).unwrap_or_default(),
+        created_at: row.get(layout, c::CREATED_AT).map_or(0, micros),
     }
-    last_row(relation, events.chain_index, &keys, |tuple, row| {
-        let tail = Tail {
-            seq: row.get(layout, c::SEQ).map_or(0, |seq| seq.value() as i64),
-            // A row without a hash is a break that verify_chain() reports; the chain goes on after it.
-            event_hash: row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum)).unwrap_or_default(),
-            created_at: row.get(layout, c::CREATED_AT).map_or(0, micros),
-        };
-        (tail, is_own(tuple))
-    })
 }
 
 unsafe fn is_own(tuple: pg_sys::HeapTuple) -> bool {
