@@ -25,7 +25,6 @@ pub struct Events {
 /// An event_targets relation.
 pub struct Targets {
     pub places: [usize; 8],
-    pub width: usize,
     /// The events relation that its foreign key points to.
     pub events: Option<Oid>,
     /// Whether rows can be put in without the executor: nothing but plain indexes and the extension's triggers.
@@ -152,8 +151,7 @@ impl Targets {
             .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", name(relation))));
         let foreign_key = cells(pg_sys::RelationGetFKeyList(relation)).first();
         let events = foreign_key.map(|key| (*key.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>()).confrelid);
-        let found =
-            Rc::new(Targets { places, width: (*(*relation).rd_att).natts as usize, events, plain: is_plain(relation) });
+        let found = Rc::new(Targets { places, events, plain: is_plain(relation) });
         TARGETS.with(|known| known.borrow_mut().insert(oid, found.clone()));
         found
     }

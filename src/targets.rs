@@ -85,23 +85,44 @@ unsafe fn derive(call: Call) -> Datum {
     Datum::from(0usize)
 }
 
+/// Bytes of a tuple that is stored as it is. Many at once go in cheaper, but a tuple that the heap replaces by a toasted
+/// one would lose its place for the indexes.
+const NEVER_TOASTED: u32 = 1900;
+
+unsafe fn form(relation: pg_sys::Relation, targets: &Targets, row: &[Option<Datum>; 8]) -> pg_sys::HeapTuple {
+    let mut values = [Datum::from(0usize); TARGET_COLUMNS.len()];
+    let mut nulls = [true; TARGET_COLUMNS.len()];
+    for (place, datum) in targets.places.iter().zip(row) {
+        nulls[*place] = datum.is_none();
+        values[*place] = datum.unwrap_or(Datum::from(0usize));
+    }
+    pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr())
+}
+
 unsafe fn insert(table: Oid, rows: &[[Option<Datum>; 8]]) {
     let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
     let targets = Targets::of(relation);
     if targets.plain {
         // The rows are right by construction, the event they refer to is this transaction's own: neither the guard nor
         // the foreign key's check could find anything.
+        let tuples: Vec<pg_sys::HeapTuple> = rows.iter().map(|row| form(relation, &targets, row)).collect();
         let indexes = pg_sys::CatalogOpenIndexes(relation);
-        for row in rows {
-            let mut values = vec![Datum::from(0usize); targets.width];
-            let mut nulls = vec![true; targets.width];
-            for (place, datum) in targets.places.iter().zip(row) {
-                nulls[*place] = datum.is_none();
-                values[*place] = datum.unwrap_or(Datum::from(0usize));
+        if tuples.len() > 1 && tuples.iter().all(|tuple| (**tuple).t_len <= NEVER_TOASTED) {
+            let mut slots: Vec<_> = tuples
+                .iter()
+                .map(|tuple| {
+                    let slot = pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
+                    pg_sys::ExecStoreHeapTuple(*tuple, slot, false)
+                })
+                .collect();
+            pg_sys::CatalogTuplesMultiInsertWithInfo(relation, slots.as_mut_ptr(), slots.len() as i32, indexes);
+            for slot in slots {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
-            let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-            pg_sys::CatalogTupleInsertWithInfo(relation, tuple, indexes);
-            pg_sys::heap_freetuple(tuple);
+        } else {
+            for tuple in tuples {
+                pg_sys::CatalogTupleInsertWithInfo(relation, tuple, indexes);
+            }
         }
         pg_sys::CatalogCloseIndexes(indexes);
     } else {
