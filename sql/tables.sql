@@ -101,7 +101,7 @@ CREATE TABLE immutable.event_targets (
   target_name text,
   target_metadata jsonb,
   created_at timestamptz NOT NULL,
-  PRIMARY KEY (tenant_id, event_id, position),
+  PRIMARY KEY (event_id, tenant_id, position),
   FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id)
 );
 CREATE INDEX event_targets_target ON immutable.event_targets (target_type, target_id, tenant_id, created_at DESC, event_id DESC);

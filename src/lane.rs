@@ -9,6 +9,7 @@ use crate::error::{Code, Fault};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// A lane of a tenant, as the lock manager knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,15 +19,19 @@ pub struct Lane {
     pub lane: i16,
 }
 
+/// A lane taken, and the subtransaction that took it.
+type Taken = (i16, pg_sys::SubTransactionId);
+
+/// What this transaction took, by relation and tenant. Only a memory of the lock manager's state, which is always asked
+/// too.
+#[derive(Default)]
 struct Held {
-    lane: Lane,
-    /// The subtransaction that took it.
-    since: pg_sys::SubTransactionId,
+    lanes: HashMap<(Oid, u32), Vec<Taken>>,
+    count: usize,
 }
 
 thread_local! {
-    /// What this transaction took. Only a memory of the lock manager's state, which is always asked too.
-    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+    static HELD: RefCell<Held> = RefCell::default();
 }
 
 /// The number that stands for a tenant in lock tags. Two tenants with the same number share their locks and no more.
@@ -69,7 +74,10 @@ impl Lane {
         pg_sys::CurrentResourceOwner = owner;
         if taken {
             let since = pg_sys::GetCurrentSubTransactionId();
-            HELD.with(|held| held.borrow_mut().push(Held { lane: *self, since }));
+            HELD.with_borrow_mut(|held| {
+                held.lanes.entry((self.relation, self.tenant)).or_default().push((self.lane, since));
+                held.count += 1;
+            });
         }
         taken
     }
@@ -78,12 +86,9 @@ impl Lane {
 /// Takes a lane of the tenant to append to: the lowest that this transaction holds, else the first that is free, else it
 /// waits for one.
 pub unsafe fn acquire(relation: Oid, tenant: u32) -> i16 {
-    let lowest = HELD.with(|held| {
-        let held = held.borrow();
-        let own = held.iter().rev().map(|held| held.lane);
-        own.filter(|lane| lane.relation == relation && lane.tenant == tenant && lane.is_held())
-            .map(|lane| lane.lane)
-            .min()
+    let lowest = HELD.with_borrow(|held| {
+        let own = held.lanes.get(&(relation, tenant))?.iter().map(|(lane, _)| *lane);
+        own.filter(|lane| Lane { relation, tenant, lane: *lane }.is_held()).min()
     });
     if let Some(lane) = lowest {
         return lane;
@@ -112,7 +117,7 @@ pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
 
 /// A full shared lock table fails other sessions too, so a transaction is stopped before.
 fn check_count() {
-    let held = HELD.with(|held| held.borrow().len());
+    let held = HELD.with_borrow(|held| held.count);
     let most = settings::MAX_CHAINS_PER_TRANSACTION.get();
     if held >= most as usize {
         Fault::new(
@@ -138,7 +143,7 @@ pub fn register_callbacks() {
 unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::*;
     if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
-        HELD.with(|held| held.borrow_mut().clear());
+        HELD.take();
     }
 }
 
@@ -150,6 +155,12 @@ unsafe extern "C-unwind" fn subtransaction_ends(
 ) {
     if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
         // Numbers are given in order: whatever began since is a child of the one that aborts.
-        HELD.with(|held| held.borrow_mut().retain(|held| held.since < subtransaction));
+        HELD.with_borrow_mut(|held| {
+            held.lanes.retain(|_, taken| {
+                taken.retain(|(_, since)| *since < subtransaction);
+                !taken.is_empty()
+            });
+            held.count = held.lanes.values().map(Vec::len).sum();
+        });
     }
 }
