@@ -66,3 +66,10 @@ def test_every_block_of_the_format_runs(db):
     db.conn.execute("INSERT INTO immutable.events (actor_id, action) VALUES ('u', 'a.b')")
     for printed in run(db.server, db.name, blocks("docs/hash-format.md")):
         assert re.search(r"wrong\s*\n-+\n\s+0\n", printed)
+
+
+def test_every_block_of_operations_runs(db):
+    conn = db.connect(autocommit=False)
+    conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a.b')")
+    (printed,) = run(db.server, db.name, blocks("docs/operations.md"))
+    assert re.search(rf"{conn.info.backend_pid} \|\s+0 \| t", printed)
