@@ -21,11 +21,14 @@ GRANT EXECUTE ON FUNCTION
   immutable.track(jsonb), immutable.track_batch(jsonb), immutable.canonical(record)
 TO immutable_writer;
 
-GRANT SELECT ON immutable.events, immutable.event_targets, immutable.log TO immutable_auditor;
+GRANT SELECT ON immutable.events, immutable.event_targets, immutable.log, immutable.activity, immutable.activity_targets
+TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION
   immutable.canonical(record), immutable.get_event(uuid, text),
-  immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer),
-  immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer),
+  immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text,
+    text),
+  immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text),
+  immutable.changes(text, jsonb, integer),
   immutable.heads(text), immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify(timestamptz, timestamptz, integer)

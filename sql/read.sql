@@ -15,20 +15,26 @@ CREATE FUNCTION immutable.get_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
   tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL, target_id text DEFAULT NULL,
   search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
-  "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25)
+  "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25, "order" text DEFAULT 'desc', "count" text DEFAULT 'auto')
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_get_events';
 COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
-    text, integer) IS
-  'A page of the events that pass every filter given, newest first: {"data": [...], "pagination": {"has_more", "next_cursor", "total"}}. action takes * for any text; search is a case-insensitive substring of actor name, action, resource name or metadata; from_date and to_date are inclusive bounds of created_at; tenant_id '''' means events without tenant; limit is 1 to 100. Raises 22023 for a limit outside, or a cursor that is not ours or of other filters';
+    text, integer, text, text) IS
+  'A page of the events that pass every filter given: {"data": [...], "pagination": {"has_more", "next_cursor", "previous_cursor", "total", "total_relation"}}. order is desc (newest first) or asc. total is counted up to immutable.max_exact_total (total_relation eq), beyond it estimated (estimate); count none leaves it out. action takes * for any text; search is a case-insensitive substring of actor name, action, resource name or metadata; from_date and to_date are inclusive bounds of created_at; tenant_id '''' means events without tenant; limit is 1 to 100. Raises 22023 for a limit outside, an unknown order or count, or a cursor that is not ours or of other filters or another order';
 
 CREATE FUNCTION immutable.find_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
   tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL, target_id text DEFAULT NULL,
   search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
-  "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25)
+  "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25, "order" text DEFAULT 'desc')
 RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 25
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_find_events';
 COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
-    text, integer) IS
-  'The rows of the events that pass every filter given, newest first; the filters of immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, or a cursor that is not ours or of other filters';
+    text, integer, text) IS
+  'The rows of the events that pass every filter given; filters, cursor and order as in immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, an unknown order, or a cursor that is not ours or of other filters or another order';
+
+CREATE FUNCTION immutable.changes(tenant_id text DEFAULT NULL, after jsonb DEFAULT NULL, "limit" integer DEFAULT 100)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_changes';
+COMMENT ON FUNCTION immutable.changes(text, jsonb, integer) IS
+  'The events after a position, for consumers that must see each once: {"data": [...], "position", "has_more"}; pass position as after in the next call, NULL begins. In a tenant the position is {lane: seq}: exact, nothing held back, valid on standbys and after a restore. Without a tenant (NULL) the order is that of the recording transactions, held back by the oldest one that is still writing in the cluster; such a position does not survive a restore by pg_dump. limit is 1 to 10,000. Raises 22023 for a limit outside or an after that is no position';

@@ -56,9 +56,20 @@ CREATE TABLE immutable.events (
   CONSTRAINT events_chained_check CHECK (immutable.is_chained(
     lane, seq, previous_event_hash, event_hash, log_id, salt, erased, actor_id, targets, metadata))
 );
--- Keyset order, alone and within a tenant. Further indexes come with the queries that need them.
-CREATE INDEX events_tenant_page ON immutable.events (tenant_id, created_at DESC, id DESC);
+-- Each filter's index ends in the tenant and the order of pages, so that a filter alone and a filter in a tenant read as
+-- many entries as the page has rows. docs/benchmarks.md has what each one costs.
 CREATE INDEX events_page ON immutable.events (created_at DESC, id DESC);
+CREATE INDEX events_tenant ON immutable.events (tenant_id, created_at DESC, id DESC);
+CREATE INDEX events_actor ON immutable.events (actor_id, tenant_id, created_at DESC, id DESC);
+CREATE INDEX events_action ON immutable.events (action, tenant_id, created_at DESC, id DESC);
+CREATE INDEX events_resource_type ON immutable.events (resource_type, tenant_id, created_at DESC, id DESC)
+  WHERE resource_type IS NOT NULL;
+CREATE INDEX events_resource_id ON immutable.events (resource_id, tenant_id, created_at DESC, id DESC)
+  WHERE resource_id IS NOT NULL;
+CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_at DESC, id DESC)
+  WHERE session_id IS NOT NULL;
+-- The order of changes().
+CREATE INDEX events_xact ON immutable.events (xact, id);
 
 COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';
 COMMENT ON COLUMN immutable.events.id IS 'The event''s id: the caller''s, or a UUIDv7 (RFC 9562)';
@@ -104,7 +115,8 @@ CREATE TABLE immutable.event_targets (
   PRIMARY KEY (event_id, tenant_id, position),
   FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id)
 );
-CREATE INDEX event_targets_target ON immutable.event_targets (target_type, target_id, tenant_id, created_at DESC, event_id DESC);
+CREATE INDEX event_targets_type ON immutable.event_targets (target_type, tenant_id, created_at DESC, event_id DESC);
+CREATE INDEX event_targets_id ON immutable.event_targets (target_id, tenant_id, created_at DESC, event_id DESC);
 
 COMMENT ON TABLE immutable.event_targets IS 'The targets of events, one row each, for joins and filters; derived from events.targets, which is what is hashed';
 COMMENT ON COLUMN immutable.event_targets.tenant_id IS 'events.tenant_id';

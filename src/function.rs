@@ -80,6 +80,27 @@ pub unsafe fn bytes_datum(bytes: &[u8]) -> Datum {
     Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32))
 }
 
+/// A text[] datum in the current memory context.
+pub unsafe fn text_array(texts: &[String]) -> Datum {
+    let mut elements: Vec<Datum> = texts.iter().map(|text| text_datum(text)).collect();
+    let array = pg_sys::construct_array(
+        elements.as_mut_ptr(),
+        elements.len() as i32,
+        pg_sys::TEXTOID,
+        -1,
+        false,
+        pg_sys::TYPALIGN_INT as std::ffi::c_char,
+    );
+    Datum::from(array)
+}
+
+/// A text as an SQL literal.
+pub unsafe fn quote(text: &str) -> String {
+    let text = std::ffi::CString::new(text).unwrap_or_default();
+    let quoted = pg_sys::quote_literal_cstr(text.as_ptr());
+    std::ffi::CStr::from_ptr(quoted).to_string_lossy().into_owned()
+}
+
 /// A uuid datum in the current memory context.
 pub unsafe fn uuid_datum(id: &immutable_format::Id) -> Datum {
     let place = pg_sys::palloc(id.len()).cast::<u8>();

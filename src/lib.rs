@@ -4,19 +4,22 @@
 //! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
-//! [`read`] answers with pages, [`verify`] with breaks, both from the rows that [`row`] reads back.
+//! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks, both from the rows that [`row`] reads back.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
 
 mod chain;
+mod changes;
 mod columns;
 mod error;
+mod filter;
 mod function;
 mod guard;
 mod identity;
 mod jsonb;
 mod lane;
+mod page;
 mod random;
 mod read;
 mod relation;
@@ -38,7 +41,9 @@ extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["schema"])
 extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["tables"]);
 extension_sql_file!("../sql/write.sql", name = "write", requires = ["triggers"]);
 extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
-extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["read"]);
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["read"]);
+extension_sql_file!("../sql/search.sql", name = "search", requires = ["views"]);
+extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["verify"], finalize);
 
 #[allow(non_snake_case)]

@@ -11,6 +11,7 @@ pub static MAX_METADATA_BYTES: GucSetting<i32> =
     GucSetting::<i32>::new(immutable_format::limits::CANONICAL_BYTES as i32);
 pub static MAX_NESTING: GucSetting<i32> = GucSetting::<i32>::new(immutable_format::limits::NESTING as i32);
 pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
+pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 static TENANT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -77,6 +78,17 @@ pub fn define() {
         limits::NESTING,
     );
     superuser(c"immutable.max_batch", c"Most events of one track_batch() call.", c"", &MAX_BATCH, 1, 10_000);
+
+    GucRegistry::define_int_guc(
+        c"immutable.max_exact_total",
+        c"Most events that get_events() counts for a page's total.",
+        c"Beyond it, total is an estimate; 0 never counts.",
+        &MAX_EXACT_TOTAL,
+        0,
+        1_000_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
 
     for (name, short, setting, check) in [
         (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", &TENANT_ID, None),

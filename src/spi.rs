@@ -8,7 +8,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
-type Statement = (String, Vec<Oid>);
+/// How a statement is planned: for the arguments of each call while that pays, or once for any. The latter is for
+/// statements whose arguments make no difference to which index is right, where planning would cost more than running.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Planned {
+    Each,
+    Once,
+}
+
+type Statement = (String, Vec<Oid>, Planned);
 
 thread_local! {
     /// Sessions open now, one inside the other: a plan of an outer one is in use.
@@ -67,13 +75,14 @@ pub unsafe fn qualified_name(relation: pg_sys::Relation) -> String {
     CStr::from_ptr(name).to_string_lossy().into_owned()
 }
 
-unsafe fn plan(statement: &str, types: &[Oid]) -> pg_sys::SPIPlanPtr {
-    let key = (statement.to_string(), types.to_vec());
+unsafe fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr {
+    let key = (statement.to_string(), types.to_vec(), planned);
     if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).copied()) {
         return plan;
     }
     let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
-    let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut());
+    let options = if planned == Planned::Once { pg_sys::CURSOR_OPT_GENERIC_PLAN } else { 0 };
+    let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut(), options as i32);
     if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
         internal("SPI_prepare failed")
     }
@@ -97,7 +106,7 @@ fn arguments(arguments: &[Option<Datum>]) -> (Vec<Datum>, Vec<std::ffi::c_char>)
 
 /// Runs a statement that writes, with a new snapshot, and gives its RETURNING rows to `each`.
 pub unsafe fn write(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
-    run(statement, types, given, false, each);
+    run(statement, types, given, Planned::Each, false, each);
 }
 
 /// Runs a statement that writes and returns nothing.
@@ -108,12 +117,24 @@ pub unsafe fn execute(statement: &str, types: &[Oid], given: &[Option<Datum>]) {
 /// Runs a query under the caller's snapshot and gives its rows to `each`. Takes no transaction id, so it works on a hot
 /// standby.
 pub unsafe fn read(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
-    run(statement, types, given, true, each);
+    run(statement, types, given, Planned::Each, true, each);
 }
 
-unsafe fn run(statement: &str, types: &[Oid], given: &[Option<Datum>], read_only: bool, mut each: impl FnMut(&Values)) {
+/// The same, planned once.
+pub unsafe fn read_planned_once(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
+    run(statement, types, given, Planned::Once, true, each);
+}
+
+unsafe fn run(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    planned: Planned,
+    read_only: bool,
+    mut each: impl FnMut(&Values),
+) {
     let _session = Session::connect();
-    let plan = plan(statement, types);
+    let plan = plan(statement, types, planned);
     let (mut values, nulls) = arguments(given);
     if pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0) < 0 {
         internal("SPI_execute_plan failed")
@@ -122,6 +143,43 @@ unsafe fn run(statement: &str, types: &[Oid], given: &[Option<Datum>], read_only
     if table.is_null() {
         return;
     }
+    for row in 0..pg_sys::SPI_processed as usize {
+        each(&Values::of(*(*table).vals.add(row), (*table).tupdesc));
+    }
+}
+
+/// Runs a query planned once; its rows go to `each` only if there are `rows` of them.
+pub unsafe fn read_if(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    rows: usize,
+    each: &mut impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) -> bool {
+    let _session = Session::connect();
+    let plan = plan(statement, types, Planned::Once);
+    let (mut values, nulls) = arguments(given);
+    if pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0) < 0 {
+        internal("SPI_execute_plan failed")
+    }
+    let table = pg_sys::SPI_tuptable;
+    let full = pg_sys::SPI_processed as usize >= rows;
+    if full {
+        for row in 0..rows {
+            each(*(*table).vals.add(row), (*table).tupdesc);
+        }
+    }
+    full
+}
+
+/// Runs a query once, without keeping a plan, for statements that have their arguments written into them.
+pub unsafe fn read_once(statement: &str, mut each: impl FnMut(&Values)) {
+    let _session = Session::connect();
+    let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
+    if pg_sys::SPI_execute(text.as_ptr(), true, 0) < 0 {
+        internal("SPI_execute failed")
+    }
+    let table = pg_sys::SPI_tuptable;
     for row in 0..pg_sys::SPI_processed as usize {
         each(&Values::of(*(*table).vals.add(row), (*table).tupdesc));
     }
@@ -151,10 +209,30 @@ pub unsafe fn stream(
     statement: &str,
     types: &[Oid],
     given: &[Option<Datum>],
+    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    fetch(statement, types, given, Planned::Each, each);
+}
+
+/// The same, planned once.
+pub unsafe fn stream_planned_once(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    fetch(statement, types, given, Planned::Once, each);
+}
+
+unsafe fn fetch(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    planned: Planned,
     mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
 ) {
     let _session = Session::connect();
-    let plan = plan(statement, types);
+    let plan = plan(statement, types, planned);
     let (mut values, nulls) = arguments(given);
     let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
     let scratch = Scratch::new();

@@ -1,20 +1,30 @@
-//! The cursor of a page: base64url (RFC 4648 §5, no padding) of a JSON object with the place after which the next page
-//! begins, bound to the filters and the direction it was made for.
+//! The cursor of a page: base64url (RFC 4648 §5, no padding) of a JSON object with the place where the next page begins,
+//! bound to the filters and the order it was made for.
 
 use crate::{sha256, time, Id};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use serde::{Deserialize, Serialize};
 
-/// Longest text a cursor can have.
-const MAX_BYTES: usize = 512;
+/// Longest text a cursor can have: a tenant_id's 255 bytes may take six each in JSON, and a third more in base64.
+const MAX_BYTES: usize = 3072;
 
-/// The last row of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The row at the end of a page. Ids are unique in a tenant, so without one as a filter the tenant belongs to the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Microseconds since 1970-01-01T00:00:00Z.
     pub created_at: i64,
     pub id: Id,
+    pub tenant_id: String,
+}
+
+/// Which way a page lies from its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The page after it, in the order asked for.
+    Next,
+    /// The page before it.
+    Previous,
 }
 
 /// Why a cursor was refused.
@@ -22,7 +32,7 @@ pub struct Place {
 pub enum Error {
     /// Not a text that [`encode`] wrote.
     NotOurs,
-    /// Made for another set of filters or another direction.
+    /// Made for another set of filters or another order.
     OtherFilters,
 }
 
@@ -32,27 +42,32 @@ struct Cursor {
     v: u8,
     created_at: String,
     id: String,
+    tenant_id: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    previous: bool,
     filters: String,
 }
 
-/// What binds a cursor to its filters: `filters` is any unambiguous text of them and of the direction.
+/// What binds a cursor to its filters: `filters` is any unambiguous text of them and of the order.
 pub fn fingerprint(filters: &str) -> String {
     hex::encode(&sha256(&[filters.as_bytes()])[..8])
 }
 
-/// Writes the cursor after `place`; nothing for a place outside the years 0001 to 9999.
-pub fn encode(place: &Place, filters: &str) -> Option<String> {
+/// Writes the cursor from `place` on; nothing for a place outside the years 0001 to 9999.
+pub fn encode(place: &Place, way: Way, filters: &str) -> Option<String> {
     let cursor = Cursor {
         v: 1,
         created_at: time::format(place.created_at)?,
         id: crate::document::uuid_text(&place.id),
+        tenant_id: place.tenant_id.clone(),
+        previous: way == Way::Previous,
         filters: fingerprint(filters),
     };
     Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).ok()?))
 }
 
 /// Reads a cursor made for the same filters.
-pub fn decode(text: &str, filters: &str) -> Result<Place, Error> {
+pub fn decode(text: &str, filters: &str) -> Result<(Place, Way), Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::NotOurs);
     }
@@ -60,13 +75,14 @@ pub fn decode(text: &str, filters: &str) -> Result<Place, Error> {
     let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| Error::NotOurs)?;
     let created_at = time::parse(&cursor.created_at).map_err(|_| Error::NotOurs)?;
     let id = uuid::Uuid::try_parse(&cursor.id).map_err(|_| Error::NotOurs)?;
-    if cursor.v != 1 {
+    if cursor.v != 1 || cursor.tenant_id.contains('\0') {
         return Err(Error::NotOurs);
     }
     if cursor.filters != fingerprint(filters) {
         return Err(Error::OtherFilters);
     }
-    Ok(Place { created_at, id: *id.as_bytes() })
+    let way = if cursor.previous { Way::Previous } else { Way::Next };
+    Ok((Place { created_at, id: *id.as_bytes(), tenant_id: cursor.tenant_id }, way))
 }
 
 #[cfg(test)]
@@ -75,13 +91,23 @@ mod tests {
 
     #[test]
     fn only_our_own_cursor_with_the_same_filters_is_taken() {
-        let place = Place { created_at: 1_773_585_138_847_312, id: [7; 16] };
-        let text = encode(&place, "a").unwrap();
-        assert_eq!(decode(&text, "a"), Ok(place));
-        assert_eq!(decode(&text, "b"), Err(Error::OtherFilters));
+        let place = Place { created_at: 1_773_585_138_847_312, id: [7; 16], tenant_id: "a\"é".to_string() };
+        for way in [Way::Next, Way::Previous] {
+            let text = encode(&place, way, "a").unwrap();
+            assert_eq!(decode(&text, "a"), Ok((place.clone(), way)));
+            assert_eq!(decode(&text, "b"), Err(Error::OtherFilters));
+        }
+        let text = encode(&place, Way::Next, "a").unwrap();
         let service = "eyJjcmVhdGVkX2F0IjoiMjAyNi0wMy0xNVQxNDozMjoxOC44NDczMTJaIn0";
         for foreign in ["", "x", "%%%", service, &text[1..], &format!("{text}A"), &"A".repeat(9999)] {
             assert_eq!(decode(foreign, "a"), Err(Error::NotOurs), "{foreign}");
         }
+    }
+
+    #[test]
+    fn the_longest_tenant_has_a_cursor() {
+        let place = Place { created_at: 0, id: [255; 16], tenant_id: "\u{1}".repeat(255) };
+        let text = encode(&place, Way::Previous, "a").unwrap();
+        assert_eq!(decode(&text, "a"), Ok((place, Way::Previous)));
     }
 }

@@ -1,0 +1,25 @@
+-- The index for get_events(search => ...). Its expression is the one that src/filter.rs puts into the query.
+
+CREATE FUNCTION immutable.enable_search()
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trgm pg_catalog.name := (SELECT n.nspname FROM pg_catalog.pg_extension e
+    JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm');
+BEGIN
+  IF trgm IS NULL THEN
+    RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'As superuser: CREATE EXTENSION pg_trgm';
+  END IF;
+  EXECUTE pg_catalog.format('CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
+    pg_catalog.lower((coalesce(actor_name, ) || E\n || action || E\n || coalesce(resource_name, ) || E''\n'' ||
+    metadata::text) COLLATE pg_catalog."default")) %I.gin_trgm_ops)', trgm);
+END
+$$;
+COMMENT ON FUNCTION immutable.enable_search() IS
+  'Builds the index that answers get_events(search => ...) over everything at once; writers wait while it is built (docs/operations.md has the statement that lets them go on). The answers are the same without it. For the table''s owner. Raises 55000 without the extension pg_trgm';
+
+CREATE FUNCTION immutable.disable_search()
+RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$ DROP INDEX IF EXISTS immutable.events_search $$;
+COMMENT ON FUNCTION immutable.disable_search() IS
+  'Drops the index of immutable.enable_search(). For the table''s owner';

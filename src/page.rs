@@ -1,0 +1,418 @@
+//! One page of events, newest or oldest first: which statement reads it, so that it costs what the page holds and not
+//! what the table does.
+//!
+//! Every filter has an index of (filter, tenant_id, created_at, id). Within one tenant a page is the next entries of the
+//! most selective filter's index. Without a tenant it is the merge of that for each tenant which has such events: they
+//! are found by skipping through the index. Filters with few different values are looked for among the next rows of
+//! all first, where a frequent one is soon found.
+//!
+//! Whoever row security binds to a tenant needs no such merge, and must not look for tenants: PostgreSQL puts the
+//! policy's tenant into the conditions.
+
+use crate::filter::{where_all, Filters, Lead, Pattern};
+use crate::function::{text, text_array, text_datum, timestamptz, uuid_datum};
+use crate::settings;
+use crate::spi;
+use immutable_format::cursor::Place;
+use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
+
+/// Rows of all that are looked through for a filter with few values.
+const WALKED: usize = 1000;
+/// Tenants that are merged without looking through the next rows first.
+const FEW: usize = 50;
+
+/// The order of a page's rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+impl Order {
+    pub fn reversed(self) -> Order {
+        match self {
+            Order::OldestFirst => Order::NewestFirst,
+            Order::NewestFirst => Order::OldestFirst,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Order::OldestFirst => "ASC",
+            Order::NewestFirst => "DESC",
+        }
+    }
+}
+
+/// What to read.
+pub struct Page<'a> {
+    pub filters: Filters,
+    /// The number of the first argument of the place that the rows come after.
+    after: Option<usize>,
+    order: Order,
+    rows: usize,
+    /// What to select of the alias `e`.
+    columns: &'a str,
+    /// Whether the rows are shown in the reverse of the order they are read in.
+    reverse: bool,
+}
+
+/// Where a statement reads from, and what it calls the columns of the order there.
+struct Source {
+    from: &'static str,
+    created_at: &'static str,
+    id: &'static str,
+    tenant_id: &'static str,
+}
+
+const EVENTS: Source =
+    Source { from: "immutable.events e", created_at: "e.created_at", id: "e.id", tenant_id: "e.tenant_id" };
+const TARGETS: Source = Source {
+    from: "immutable.event_targets t JOIN immutable.events e ON e.id = t.event_id AND e.tenant_id = t.tenant_id",
+    created_at: "t.created_at",
+    id: "t.event_id",
+    tenant_id: "t.tenant_id",
+};
+
+impl Source {
+    fn of(lead: Lead) -> &'static Source {
+        match lead {
+            Lead::TargetId | Lead::TargetType => &TARGETS,
+            _ => &EVENTS,
+        }
+    }
+}
+
+/// Whether row security shows the caller less than everything. An auditor's policy shows all.
+pub unsafe fn is_limited() -> bool {
+    let mut limited = true;
+    spi::read_planned_once(
+        "SELECT pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
+         AND NOT pg_catalog.pg_has_role('immutable_auditor', 'USAGE')",
+        &[],
+        &[],
+        |row| limited = row.values[0].value() != 0,
+    );
+    limited
+}
+
+impl<'a> Page<'a> {
+    /// The `rows` rows after `place`, in this order; shown in the reverse if `reverse`.
+    pub unsafe fn new(
+        mut filters: Filters,
+        place: Option<&Place>,
+        order: Order,
+        rows: usize,
+        columns: &'a str,
+        reverse: bool,
+    ) -> Page<'a> {
+        let after = place.map(|place| {
+            let first = filters.argument(pg_sys::TIMESTAMPTZOID, timestamptz(place.created_at));
+            filters.argument(pg_sys::UUIDOID, uuid_datum(&place.id));
+            if filters.tenant.is_none() {
+                filters.text(&place.tenant_id);
+            }
+            first
+        });
+        Page { filters, after, order, rows, columns, reverse }
+    }
+
+    /// Gives the page's rows to `each`.
+    pub unsafe fn read(mut self, limited: bool, mut each: impl FnMut(HeapTuple, TupleDesc)) {
+        let lead = self.filters.lead();
+        let in_tenant = self.filters.tenant.is_some();
+        let has_few_values = match lead {
+            Lead::Pattern | Lead::Search => true,
+            Lead::Page => false,
+            _ => !in_tenant && !limited && self.tenants(lead, FEW + 1).len() > FEW,
+        };
+        if has_few_values && self.rows <= WALKED / 4 && self.walk(&mut each) {
+            return;
+        }
+        let statement = match lead {
+            Lead::Search if !limited && has_search_index() => self.gathered(),
+            Lead::Pattern if !limited => self.merged_actions(),
+            Lead::Pattern if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => {
+                self.gathered()
+            }
+            Lead::Page | Lead::Pattern | Lead::Search => self.straight(lead),
+            _ if in_tenant || limited => self.straight(lead),
+            _ => self.merged_tenants(lead),
+        };
+        spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+    }
+
+    fn after_place(&self, source: &Source) -> Option<String> {
+        let first = self.after?;
+        let sign = match self.order {
+            Order::OldestFirst => ">",
+            Order::NewestFirst => "<",
+        };
+        let Source { created_at, id, tenant_id, .. } = source;
+        Some(match self.filters.tenant {
+            Some(_) => format!("({created_at}, {id}) {sign} (${first}, ${})", first + 1),
+            None => format!("({created_at}, {id}, {tenant_id}) {sign} (${first}, ${}, ${})", first + 1, first + 2),
+        })
+    }
+
+    /// Tenant, time and place.
+    fn scope(&self, source: &Source) -> Vec<String> {
+        let mut clauses = self.filters.scope(source.tenant_id, source.created_at);
+        clauses.extend(self.after_place(source));
+        clauses
+    }
+
+    /// Within a tenant ids are unique; without one the tenant is the last word.
+    fn order_by(&self, source: &Source, order: Order) -> String {
+        let word = order.word();
+        let tenant = match self.filters.tenant {
+            Some(_) => String::new(),
+            None => format!(", {} {word}", source.tenant_id),
+        };
+        format!(" ORDER BY {} {word}, {} {word}{tenant}", source.created_at, source.id)
+    }
+
+    /// The statement that shows the page of the events that `inner` gives.
+    fn shown(&self, inner: &str) -> String {
+        let order = self.order_by(&EVENTS, self.order);
+        let page = format!("SELECT e.* FROM ({inner}) e{order} LIMIT {}", self.rows);
+        let order = if self.reverse { self.order_by(&EVENTS, self.order.reversed()) } else { order };
+        format!("SELECT {} FROM ({page}) e{order}", self.columns)
+    }
+
+    /// The next rows through the lead's index, under the conditions `clauses` beside the filters' own.
+    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, order: &str) -> String {
+        clauses.extend(self.filters.own(Lead::Page));
+        match lead {
+            Lead::TargetId | Lead::TargetType => {
+                let target = self.filters.target("t");
+                // An event may have such a target twice.
+                clauses.push(format!(
+                    "NOT EXISTS (SELECT FROM immutable.event_targets o WHERE o.event_id = t.event_id \
+                     AND o.tenant_id = t.tenant_id AND o.position < t.position AND {})",
+                    self.filters.target("o").join(" AND ")
+                ));
+                clauses.extend(target);
+            }
+            _ => clauses.extend(self.filters.has_target()),
+        }
+        format!("SELECT e.* FROM {}{}{order} LIMIT {}", Source::of(lead).from, where_all(&clauses), self.rows)
+    }
+
+    /// In order through the lead's index, within the one tenant there is.
+    fn straight(&self, lead: Lead) -> String {
+        let source = Source::of(lead);
+        self.shown(&self.next_rows(lead, self.scope(source), &self.order_by(source, self.order)))
+    }
+
+    /// In order through the lead's index in each tenant that has such events, merged.
+    unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
+        let tenants = self.tenants(lead, usize::MAX);
+        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let source = Source::of(lead);
+        let mut clauses = self.filters.time(source.created_at);
+        clauses.extend(self.after_place(source));
+        clauses.push(format!("{} = k.tenant_id", source.tenant_id));
+        let rows = self.next_rows(lead, clauses, &self.order_by(source, self.order));
+        self.shown(&format!("SELECT e.* FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), LATERAL ({rows}) e"))
+    }
+
+    /// The same for every action that the pattern matches: in the tenant, or in each that has it.
+    unsafe fn merged_actions(&mut self) -> String {
+        let (mut actions, mut tenants) = (Vec::new(), Vec::new());
+        for action in self.actions() {
+            if self.filters.tenant.is_some() {
+                actions.push(action);
+                continue;
+            }
+            let given = [Some(text_datum(&action))];
+            for tenant in
+                skip("immutable.events e", "tenant_id", "e.action = $1", &[pg_sys::TEXTOID], &given, usize::MAX)
+            {
+                actions.push(action.clone());
+                tenants.push(tenant);
+            }
+        }
+        let mut clauses = self.filters.time(EVENTS.created_at);
+        clauses.extend(self.after_place(&EVENTS));
+        clauses.push("e.action = k.action".to_string());
+        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&actions));
+        let keys = match self.filters.tenant {
+            Some(tenant) => {
+                clauses.push(format!("e.tenant_id = ${tenant}"));
+                format!("pg_catalog.unnest(${n}::text[]) k(action)")
+            }
+            None => {
+                clauses.push("e.tenant_id = k.tenant_id".to_string());
+                let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+                format!(
+                    "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
+                )
+            }
+        };
+        clauses.extend(self.filters.own(Lead::Pattern));
+        clauses.extend(self.filters.has_target());
+        let order = self.order_by(&EVENTS, self.order);
+        let rows = format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {}", where_all(&clauses), self.rows);
+        self.shown(&format!("SELECT e.* FROM {keys}, LATERAL ({rows}) e"))
+    }
+
+    /// All that match, through whatever index finds them, and only then in order: for what few rows match.
+    fn gathered(&self) -> String {
+        let mut clauses = self.scope(&EVENTS);
+        clauses.extend(self.filters.own(Lead::Page));
+        clauses.extend(self.filters.searched.clone());
+        clauses.extend(self.filters.has_target());
+        let all = format!("SELECT e.* FROM immutable.events e{}", where_all(&clauses));
+        format!("WITH found AS MATERIALIZED ({all}) {}", self.shown("SELECT e.* FROM found e"))
+    }
+
+    /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
+    unsafe fn walk(&self, each: &mut impl FnMut(HeapTuple, TupleDesc)) -> bool {
+        let mut rest = self.filters.own(Lead::Page);
+        rest.extend(self.filters.has_target());
+        let order = self.order_by(&EVENTS, self.order);
+        let next =
+            format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {WALKED}", where_all(&self.scope(&EVENTS)));
+        let statement = self.shown(&format!("SELECT e.* FROM ({next}) e{}", where_all(&rest)));
+        spi::read_if(&statement, &self.filters.types, &self.filters.values, self.rows, each)
+    }
+
+    /// The tenants that have events of the lead, at most so many.
+    unsafe fn tenants(&self, lead: Lead, most: usize) -> Vec<String> {
+        let relation = match lead {
+            Lead::TargetId | Lead::TargetType => "immutable.event_targets e",
+            _ => "immutable.events e",
+        };
+        let condition = self.filters.of_lead(lead);
+        skip(relation, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
+    }
+
+    /// The actions that the pattern matches.
+    unsafe fn actions(&self) -> Vec<String> {
+        let Some(pattern) = &self.filters.pattern else { return Vec::new() };
+        let (types, values) = (&self.filters.types, &self.filters.values);
+        let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
+        let found = skip("immutable.events e", "action", &range, types, values, usize::MAX);
+        let Some(like) = pattern.like else { return found };
+        let given = [Some(text_array(&found)), values[like - 1]];
+        let mut matching = Vec::new();
+        spi::read_planned_once(
+            "SELECT a FROM pg_catalog.unnest($1::text[]) a WHERE a COLLATE \"C\" LIKE $2",
+            &[pg_sys::TEXTARRAYOID, pg_sys::TEXTOID],
+            &given,
+            |row| matching.push(text(row.values[0]).to_string()),
+        );
+        matching
+    }
+}
+
+/// The different values of a column under a condition, found by skipping from one to the next through an index that has
+/// the condition's columns and then this one; at most so many.
+unsafe fn skip(
+    relation: &str,
+    column: &str,
+    condition: &str,
+    types: &[Oid],
+    values: &[Option<Datum>],
+    most: usize,
+) -> Vec<String> {
+    let limit = if most == usize::MAX { String::new() } else { format!(" LIMIT {most}") };
+    let (first, next) = match condition {
+        "" => (String::new(), format!(" WHERE e.{column} > k.value")),
+        _ => (format!(" WHERE {condition}"), format!(" WHERE {condition} AND e.{column} > k.value")),
+    };
+    let statement = format!(
+        "WITH RECURSIVE k(value) AS ( \
+             (SELECT e.{column} FROM {relation}{first} ORDER BY e.{column} LIMIT 1) \
+             UNION ALL \
+             SELECT (SELECT e.{column} FROM {relation}{next} ORDER BY e.{column} LIMIT 1) FROM k WHERE k.value IS NOT NULL) \
+         SELECT k.value FROM k WHERE k.value IS NOT NULL{limit}"
+    );
+    let mut found = Vec::new();
+    spi::read_planned_once(&statement, types, values, |row| found.push(text(row.values[0]).to_string()));
+    found
+}
+
+unsafe fn has_search_index() -> bool {
+    let mut has = false;
+    spi::read_planned_once(
+        "SELECT FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass('immutable.events_search') AND indisvalid",
+        &[],
+        &[],
+        |_| has = true,
+    );
+    has
+}
+
+/// How many events pass the filters.
+pub struct Total {
+    pub events: i64,
+    /// Whether they were counted.
+    pub exact: bool,
+}
+
+/// Counts, but never more than `immutable.max_exact_total` entries; beyond that it is the planner's estimate. Whom row
+/// security limits gets no estimate, since it is made of everybody's rows, but the number that was counted to.
+pub unsafe fn total(filters: &Filters, limited: bool) -> Total {
+    let most = i64::from(settings::MAX_EXACT_TOTAL.get());
+    let lead = filters.lead();
+    let source = Source::of(lead);
+    let mut candidates = filters.scope(source.tenant_id, source.created_at);
+    let mut rest = filters.own(lead);
+    match lead {
+        Lead::TargetId | Lead::TargetType => candidates.extend(filters.target("t")),
+        Lead::Page => {}
+        Lead::Search => rest.extend(filters.own_of(lead)),
+        Lead::Pattern => {
+            let pattern = filters.pattern.as_ref();
+            candidates
+                .extend(pattern.map(|p| Pattern { range: p.range, like: None }.on("e.action")).unwrap_or_default());
+            rest.extend(pattern.map(|p| Pattern { range: None, like: p.like }.on("e.action")).unwrap_or_default());
+        }
+        _ => candidates.extend(filters.own_of(lead)),
+    }
+    let by_target = matches!(lead, Lead::TargetId | Lead::TargetType);
+    if !by_target {
+        rest.extend(filters.has_target());
+    }
+    let candidates = where_all(&candidates);
+    let limit = most + 1;
+    let (counted, looked_at) = match (rest.is_empty(), by_target) {
+        // These two read the lead's index alone.
+        (true, false) => count(&format!("SELECT FROM {}{candidates} LIMIT {limit}", source.from), "*", "", filters),
+        (true, true) => {
+            let distinct = "SELECT DISTINCT t.tenant_id, t.created_at, t.event_id FROM immutable.event_targets t";
+            count(&format!("{distinct}{candidates} LIMIT {limit}"), "*", "", filters)
+        }
+        (false, _) => {
+            let what = if by_target { "DISTINCT (e.tenant_id, e.id)" } else { "*" };
+            let rest = format!(" FILTER (WHERE {})", rest.join(" AND "));
+            count(&format!("SELECT e.* FROM {}{candidates} LIMIT {limit}", source.from), what, &rest, filters)
+        }
+    };
+    if looked_at <= most {
+        return Total { events: counted, exact: true };
+    }
+    if limited {
+        return Total { events: counted.min(most), exact: false };
+    }
+    let plan = format!("EXPLAIN (FORMAT JSON) SELECT FROM immutable.events e{}", filters.where_literally());
+    let mut events = counted;
+    spi::read_once(&plan, |row| {
+        let rows = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
+        let digits: String = rows.chars().take_while(char::is_ascii_digit).collect();
+        events = digits.parse::<i64>().unwrap_or(counted).max(counted);
+    });
+    Total { events, exact: false }
+}
+
+/// How many of the rows pass, and how many there are.
+unsafe fn count(rows: &str, what: &str, filter: &str, filters: &Filters) -> (i64, i64) {
+    let statement = format!("SELECT pg_catalog.count({what}){filter}, pg_catalog.count(*) FROM ({rows}) e");
+    let mut counts = (0, 0);
+    spi::read_planned_once(&statement, &filters.types, &filters.values, |row| {
+        counts = (row.values[0].value() as i64, row.values[1].value() as i64);
+    });
+    counts
+}
