@@ -1,4 +1,8 @@
 -- Reading: pages of events, with the caller's rights.
+--
+-- The statements of pages are made so that an index gives their rows in order. A plan that is kept for any arguments must
+-- not bet on few rows and sort them, or read the table: so sorting and scanning are made dear while one is planned (which
+-- would make a just-in-time compiler believe that it pays).
 
 CREATE FUNCTION immutable.canonical(event record)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
@@ -17,6 +21,7 @@ CREATE FUNCTION immutable.get_events(
   search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
   "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25, "order" text DEFAULT 'desc', "count" text DEFAULT 'auto')
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_get_events';
 COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
     text, integer, text, text) IS
@@ -28,13 +33,15 @@ CREATE FUNCTION immutable.find_events(
   search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
   "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25, "order" text DEFAULT 'desc')
 RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 25
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_find_events';
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off AS 'MODULE_PATHNAME', 'immutable_find_events';
 COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
     text, integer, text) IS
   'The rows of the events that pass every filter given; filters, cursor and order as in immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, an unknown order, or a cursor that is not ours or of other filters or another order';
 
 CREATE FUNCTION immutable.changes(tenant_id text DEFAULT NULL, after jsonb DEFAULT NULL, "limit" integer DEFAULT 100)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_changes';
 COMMENT ON FUNCTION immutable.changes(text, jsonb, integer) IS
   'The events after a position, for consumers that must see each once: {"data": [...], "position", "has_more"}; pass position as after in the next call, NULL begins. In a tenant the position is {lane: seq}: exact, nothing held back, valid on standbys and after a restore. Without a tenant (NULL) the order is that of the recording transactions, held back by the oldest one that is still writing in the cluster; such a position does not survive a restore by pg_dump. limit is 1 to 10,000. Raises 22023 for a limit outside or an after that is no position';

@@ -168,6 +168,14 @@ impl Filters {
         own.chain(self.target.iter().map(|(lead, _, _)| *lead)).min().unwrap_or(Lead::Page)
     }
 
+    /// The filters with an index of their own that finds exactly their events.
+    pub fn exact_leads(&self) -> Vec<Lead> {
+        let own = self.own.iter().map(|(lead, _)| *lead).filter(|lead| *lead < Lead::Pattern);
+        let mut leads: Vec<Lead> = own.chain(self.target.iter().map(|(lead, _, _)| *lead)).collect();
+        leads.sort_unstable();
+        leads
+    }
+
     /// The conditions on tenant and time, for the columns given.
     pub fn scope(&self, tenant_id: &str, created_at: &str) -> Vec<String> {
         let mut scope = self.time(created_at);
@@ -196,6 +204,12 @@ impl Filters {
         self.target.iter().map(|(_, column, n)| format!("{alias}.{column} = ${n}")).collect()
     }
 
+    /// The same for targets that are looked up by their event: written so that no index on the target itself serves.
+    pub fn looked_up_target(&self, alias: &str) -> String {
+        let each = self.target.iter().map(|(_, column, n)| format!("{alias}.{column} IS NOT DISTINCT FROM ${n}"));
+        each.collect::<Vec<_>>().join(" AND ")
+    }
+
     /// The lead's condition on the table it reads from, for the alias `e`.
     pub fn of_lead(&self, lead: Lead) -> String {
         let target = self.target.iter().find(|(of, _, _)| *of == lead);
@@ -205,13 +219,13 @@ impl Filters {
         }
     }
 
-    /// Whether the event `e` has such a target.
+    /// Whether the event `e` has such a target: looked up for each event, never joined.
     pub fn has_target(&self) -> Option<String> {
         (!self.target.is_empty()).then(|| {
             format!(
-                "EXISTS (SELECT FROM immutable.event_targets t \
-                 WHERE t.event_id = e.id AND t.tenant_id = e.tenant_id AND {})",
-                self.target("t").join(" AND ")
+                "(SELECT true FROM immutable.event_targets t \
+                 WHERE t.event_id = e.id AND t.tenant_id = e.tenant_id AND {} LIMIT 1)",
+                self.looked_up_target("t")
             )
         })
     }

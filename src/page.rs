@@ -18,6 +18,10 @@ use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
 const WALKED: usize = 1000;
+/// The same for several filters that are all frequent.
+const WALKED_FAR: usize = 20_000;
+/// Entries that are counted to find the most selective of several filters.
+const WEIGHED: usize = 20_000;
 /// Tenants that are merged without looking through the next rows first.
 const FEW: usize = 50;
 
@@ -60,15 +64,25 @@ pub struct Page<'a> {
 /// Where a statement reads from, and what it calls the columns of the order there.
 struct Source {
     from: &'static str,
+    /// The table of the lead's index, as `e`.
+    entries: &'static str,
     created_at: &'static str,
     id: &'static str,
     tenant_id: &'static str,
 }
 
-const EVENTS: Source =
-    Source { from: "immutable.events e", created_at: "e.created_at", id: "e.id", tenant_id: "e.tenant_id" };
+const EVENTS: Source = Source {
+    from: "immutable.events e",
+    entries: "immutable.events e",
+    created_at: "e.created_at",
+    id: "e.id",
+    tenant_id: "e.tenant_id",
+};
 const TARGETS: Source = Source {
-    from: "immutable.event_targets t JOIN immutable.events e ON e.id = t.event_id AND e.tenant_id = t.tenant_id",
+    // OFFSET keeps it what it is: the target's entries in order, and each one's event looked up.
+    from: "immutable.event_targets t, LATERAL (SELECT e.* FROM immutable.events e \
+           WHERE e.id = t.event_id AND e.tenant_id = t.tenant_id OFFSET 0) e",
+    entries: "immutable.event_targets e",
     created_at: "t.created_at",
     id: "t.event_id",
     tenant_id: "t.tenant_id",
@@ -118,16 +132,24 @@ impl<'a> Page<'a> {
     }
 
     /// Gives the page's rows to `each`.
-    pub unsafe fn read(mut self, limited: bool, mut each: impl FnMut(HeapTuple, TupleDesc)) {
-        let lead = self.filters.lead();
+    pub unsafe fn read(
+        mut self,
+        Through { lead, is_frequent }: Through,
+        limited: bool,
+        mut each: impl FnMut(HeapTuple, TupleDesc),
+    ) {
         let in_tenant = self.filters.tenant.is_some();
         let has_few_values = match lead {
             Lead::Pattern | Lead::Search => true,
             Lead::Page => false,
-            _ => !in_tenant && !limited && self.tenants(lead, FEW + 1).len() > FEW,
+            _ => is_frequent || !in_tenant && !limited && self.tenants(lead, FEW + 1).len() > FEW,
         };
-        if has_few_values && self.rows <= WALKED / 4 && self.walk(&mut each) {
-            return;
+        for rows in [WALKED, WALKED_FAR] {
+            // So far only where every filter is frequent and only what passes all of them is rare.
+            let is_worth = if rows == WALKED { has_few_values } else { is_frequent };
+            if is_worth && self.rows <= rows / 4 && self.walk(rows, &mut each) {
+                return;
+            }
         }
         let statement = match lead {
             Lead::Search if !limited && has_search_index() => self.gathered(),
@@ -181,31 +203,32 @@ impl<'a> Page<'a> {
     }
 
     /// The next rows through the lead's index, under the conditions `clauses` beside the filters' own.
-    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, order: &str) -> String {
+    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, order: &str, columns: &str, rows: usize) -> String {
         clauses.extend(self.filters.own(Lead::Page));
         match lead {
             Lead::TargetId | Lead::TargetType => {
                 let target = self.filters.target("t");
                 // An event may have such a target twice.
                 clauses.push(format!(
-                    "NOT EXISTS (SELECT FROM immutable.event_targets o WHERE o.event_id = t.event_id \
-                     AND o.tenant_id = t.tenant_id AND o.position < t.position AND {})",
-                    self.filters.target("o").join(" AND ")
+                    "(SELECT true FROM immutable.event_targets o WHERE o.event_id = t.event_id \
+                     AND o.tenant_id = t.tenant_id AND o.position < t.position AND {} LIMIT 1) IS NULL",
+                    self.filters.looked_up_target("o")
                 ));
                 clauses.extend(target);
             }
             _ => clauses.extend(self.filters.has_target()),
         }
-        format!("SELECT e.* FROM {}{}{order} LIMIT {}", Source::of(lead).from, where_all(&clauses), self.rows)
+        format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", Source::of(lead).from, where_all(&clauses))
     }
 
     /// In order through the lead's index, within the one tenant there is.
     fn straight(&self, lead: Lead) -> String {
         let source = Source::of(lead);
-        self.shown(&self.next_rows(lead, self.scope(source), &self.order_by(source, self.order)))
+        self.shown(&self.next_rows(lead, self.scope(source), &self.order_by(source, self.order), "e.*", self.rows))
     }
 
-    /// In order through the lead's index in each tenant that has such events, merged.
+    /// In order through the lead's index in each tenant that has such events, merged. Only the tenants whose first such
+    /// events come first of all can have one in the page, and there are no more of them than the page has rows.
     unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
         let tenants = self.tenants(lead, usize::MAX);
         let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
@@ -213,8 +236,16 @@ impl<'a> Page<'a> {
         let mut clauses = self.filters.time(source.created_at);
         clauses.extend(self.after_place(source));
         clauses.push(format!("{} = k.tenant_id", source.tenant_id));
-        let rows = self.next_rows(lead, clauses, &self.order_by(source, self.order));
-        self.shown(&format!("SELECT e.* FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), LATERAL ({rows}) e"))
+        let order = self.order_by(source, self.order);
+        let first = self.next_rows(lead, clauses.clone(), &order, &format!("{}, {}", source.created_at, source.id), 1);
+        let rows = self.next_rows(lead, clauses, &order, "e.*", self.rows);
+        let word = self.order.word();
+        self.shown(&format!(
+            "SELECT e.* FROM (SELECT k.tenant_id FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), \
+                 LATERAL ({first}) f(created_at, id) \
+                 ORDER BY f.created_at {word}, f.id {word}, k.tenant_id {word} LIMIT {}) k, LATERAL ({rows}) e",
+            self.rows
+        ))
     }
 
     /// The same for every action that the pattern matches: in the tenant, or in each that has it.
@@ -268,24 +299,20 @@ impl<'a> Page<'a> {
     }
 
     /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
-    unsafe fn walk(&self, each: &mut impl FnMut(HeapTuple, TupleDesc)) -> bool {
+    unsafe fn walk(&self, among: usize, each: &mut impl FnMut(HeapTuple, TupleDesc)) -> bool {
         let mut rest = self.filters.own(Lead::Page);
         rest.extend(self.filters.has_target());
         let order = self.order_by(&EVENTS, self.order);
         let next =
-            format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {WALKED}", where_all(&self.scope(&EVENTS)));
+            format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {among}", where_all(&self.scope(&EVENTS)));
         let statement = self.shown(&format!("SELECT e.* FROM ({next}) e{}", where_all(&rest)));
         spi::read_if(&statement, &self.filters.types, &self.filters.values, self.rows, each)
     }
 
     /// The tenants that have events of the lead, at most so many.
     unsafe fn tenants(&self, lead: Lead, most: usize) -> Vec<String> {
-        let relation = match lead {
-            Lead::TargetId | Lead::TargetType => "immutable.event_targets e",
-            _ => "immutable.events e",
-        };
         let condition = self.filters.of_lead(lead);
-        skip(relation, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
+        skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
     }
 
     /// The actions that the pattern matches.
@@ -345,6 +372,32 @@ unsafe fn has_search_index() -> bool {
     has
 }
 
+/// The filter to read a page through, and whether that is one of several that are all frequent.
+#[derive(Clone, Copy)]
+pub struct Through {
+    pub lead: Lead,
+    is_frequent: bool,
+}
+
+/// What to read a page through: of several filters the one that the fewest events pass, as far as they are counted.
+pub unsafe fn through(filters: &Filters) -> Through {
+    let leads = filters.exact_leads();
+    if leads.len() < 2 {
+        return Through { lead: filters.lead(), is_frequent: false };
+    }
+    let tenant = filters.tenant.map_or(String::new(), |n| format!(" AND e.tenant_id = ${n}"));
+    let mut best = (Lead::Page, i64::MAX);
+    for lead in leads {
+        let entries = Source::of(lead).entries;
+        let entries = format!("SELECT FROM {entries} WHERE {}{tenant} LIMIT {WEIGHED}", filters.of_lead(lead));
+        let weight = count(&entries, "*", "", filters).0;
+        if weight < best.1 {
+            best = (lead, weight);
+        }
+    }
+    Through { lead: best.0, is_frequent: best.1 >= WEIGHED as i64 }
+}
+
 /// How many events pass the filters.
 pub struct Total {
     pub events: i64,
@@ -354,9 +407,8 @@ pub struct Total {
 
 /// Counts, but never more than `immutable.max_exact_total` entries; beyond that it is the planner's estimate. Whom row
 /// security limits gets no estimate, since it is made of everybody's rows, but the number that was counted to.
-pub unsafe fn total(filters: &Filters, limited: bool) -> Total {
+pub unsafe fn total(filters: &Filters, lead: Lead, limited: bool) -> Total {
     let most = i64::from(settings::MAX_EXACT_TOTAL.get());
-    let lead = filters.lead();
     let source = Source::of(lead);
     let mut candidates = filters.scope(source.tenant_id, source.created_at);
     let mut rest = filters.own(lead);
@@ -383,7 +435,8 @@ pub unsafe fn total(filters: &Filters, limited: bool) -> Total {
         (true, false) => count(&format!("SELECT FROM {}{candidates} LIMIT {limit}", source.from), "*", "", filters),
         (true, true) => {
             let distinct = "SELECT DISTINCT t.tenant_id, t.created_at, t.event_id FROM immutable.event_targets t";
-            count(&format!("{distinct}{candidates} LIMIT {limit}"), "*", "", filters)
+            let order = " ORDER BY t.tenant_id, t.created_at DESC, t.event_id DESC";
+            count(&format!("{distinct}{candidates}{order} LIMIT {limit}"), "*", "", filters)
         }
         (false, _) => {
             let what = if by_target { "DISTINCT (e.tenant_id, e.id)" } else { "*" };
@@ -399,7 +452,7 @@ pub unsafe fn total(filters: &Filters, limited: bool) -> Total {
     }
     let plan = format!("EXPLAIN (FORMAT JSON) SELECT FROM immutable.events e{}", filters.where_literally());
     let mut events = counted;
-    spi::read_once(&plan, |row| {
+    spi::explain(&plan, |row| {
         let rows = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
         let digits: String = rows.chars().take_while(char::is_ascii_digit).collect();
         events = digits.parse::<i64>().unwrap_or(counted).max(counted);

@@ -6,7 +6,7 @@ use crate::error::{Code, Fault};
 use crate::filter::{Filters, FILTERS};
 use crate::function::{micros, sql_function, text, uuid, Call};
 use crate::jsonb;
-use crate::page::{is_limited, total, Order, Page, Total};
+use crate::page::{is_limited, through, total, Order, Page, Total};
 use crate::spi;
 use immutable_format::cursor::{self, Place, Way};
 use pgrx::pg_sys::{self, Datum};
@@ -113,12 +113,13 @@ unsafe fn get_events(call: Call) -> Datum {
     };
     let asked = Asked::of(call);
     let limited = is_limited();
+    let through = through(&asked.filters);
     let (order, way, fingerprint) = (asked.reading(), asked.way, asked.filters.fingerprint.clone());
     // One more than a page tells whether there is another.
     let columns = format!("{EVENT_JSON}, e.created_at, e.id, e.tenant_id");
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, &columns, false);
     let mut rows = Vec::new();
-    page.read(limited, |tuple, descriptor| {
+    page.read(through, limited, |tuple, descriptor| {
         let row = Values::of(tuple, descriptor);
         let place = Place {
             created_at: micros(row.values[1]),
@@ -147,7 +148,7 @@ unsafe fn get_events(call: Call) -> Datum {
     let total = match is_counted {
         false => None,
         true if !came && !is_cut => Some(Total { events: rows.len() as i64, exact: true }),
-        true => Some(total(&Filters::of(call), limited)),
+        true => Some(total(&Filters::of(call), through.lead, limited)),
     };
     let total = match total {
         None => "\"total\":null,\"total_relation\":null".to_string(),
@@ -169,11 +170,11 @@ sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events
 unsafe fn find_events(call: Call) -> Datum {
     let limit = page_size(call, MAX_FOUND) as usize;
     let asked = Asked::of(call);
-    let limited = is_limited();
+    let (limited, through) = (is_limited(), through(&asked.filters));
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
     let set = result_set(call);
-    page.read(limited, |tuple, _| {
+    page.read(through, limited, |tuple, _| {
         pg_sys::tuplestore_puttuple((*set).setResult, tuple);
     });
     call.null()

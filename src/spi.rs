@@ -172,11 +172,11 @@ pub unsafe fn read_if(
     full
 }
 
-/// Runs a query once, without keeping a plan, for statements that have their arguments written into them.
-pub unsafe fn read_once(statement: &str, mut each: impl FnMut(&Values)) {
+/// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
+pub unsafe fn explain(statement: &str, mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
-    if pg_sys::SPI_execute(text.as_ptr(), true, 0) < 0 {
+    if pg_sys::SPI_execute(text.as_ptr(), false, 0) < 0 {
         internal("SPI_execute failed")
     }
     let table = pg_sys::SPI_tuptable;
