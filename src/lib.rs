@@ -4,6 +4,7 @@
 //! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
+//! [`erase`] destroys what may no longer be kept, and records that it did.
 //! [`read`] answers with pages, [`verify`] with breaks, both from the rows that [`row`] reads back.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
@@ -11,6 +12,7 @@
 
 mod chain;
 mod columns;
+mod erase;
 mod error;
 mod function;
 mod guard;
@@ -39,7 +41,8 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["table
 extension_sql_file!("../sql/write.sql", name = "write", requires = ["triggers"]);
 extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["read"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["verify"], finalize);
+extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["verify"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["erase"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]

@@ -151,12 +151,33 @@ pub unsafe fn stream(
     statement: &str,
     types: &[Oid],
     given: &[Option<Datum>],
+    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    walk(statement, types, given, true, each);
+}
+
+/// Like [`stream`], with a new snapshot: it sees what this transaction has written, and what others have committed while
+/// it waited for a lock.
+pub unsafe fn stream_now(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    walk(statement, types, given, false, each);
+}
+
+unsafe fn walk(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    read_only: bool,
     mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
 ) {
     let _session = Session::connect();
     let plan = plan(statement, types);
     let (mut values, nulls) = arguments(given);
-    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), read_only);
     let scratch = Scratch::new();
     loop {
         pg_sys::SPI_cursor_fetch(portal, true, BATCH as _);
