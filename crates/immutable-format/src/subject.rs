@@ -40,9 +40,11 @@ impl Subject<'_> {
             let as_metadata = key.is_some_and(|key| found.contains(&key) || self.metadata_keys.contains(&key));
             as_actor || as_resource || as_metadata || is_target(path)
         };
+        // Who erased, and why, is the log's to keep; a reason goes where it names the person.
+        let goes_of_own = |path: &str| path == REASON && found.contains(&"reason");
         let own = action.starts_with(RESERVED);
         let there = paths(content, erasure).into_iter();
-        there.filter(|path| goes(path) && (!own || path == REASON)).collect()
+        there.filter(|path| if own { goes_of_own(path) } else { goes(path) }).collect()
     }
 
     fn is(&self, content: &Content<'_>, column: &str) -> bool {
@@ -168,7 +170,8 @@ mod tests {
         let metadata = r#"{"reason":"for u1","other":"u1"}"#;
         let content = event(&[("actor_id", "u1")], metadata, TARGETS);
         assert_eq!(subject.paths(&content, None, "immutable.event_erased"), ["metadata.reason"]);
-        let content = event(&[("actor_id", "u2")], r#"{"reason":"for u2"}"#, TARGETS);
+        let subject = Subject { id: "u1", metadata_keys: vec!["reason"], ..Subject::default() };
+        let content = event(&[("actor_id", "u1")], r#"{"reason":"for u2"}"#, TARGETS);
         assert!(subject.paths(&content, None, "immutable.event_erased").is_empty());
     }
 
