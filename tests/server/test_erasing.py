@@ -118,7 +118,8 @@ def test_a_thousand_of_five_thousand_persons(db, officer):
         assert erased == preview
         assert not done & set(erased), "erased twice"
         done.update(erased)
-        assert erase_subject(officer, *call, **options) == []
+        if int(number) % 10 == 0:
+            assert erase_subject(officer, *call, **options) == []
 
     # Gone from exactly the events that said something about them, and from all of each.
     concerned = {event_id for event_id, persons in before.items() if persons & subjects}
