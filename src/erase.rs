@@ -148,8 +148,8 @@ impl<'a> Erasing<'a> {
         places
     }
 
-    /// Calls `found` for every event that has something of the subject's, with the paths: of the tenant's, or of a lane's
-    /// after a seq. In order of lane and seq.
+    /// Calls `found` for every event of the tenant, or of a lane after a seq, that has something of the subject's, with
+    /// the paths. In order of lane and seq.
     unsafe fn search(
         &self,
         subject: &Subject<'_>,
@@ -157,17 +157,20 @@ impl<'a> Erasing<'a> {
         after: Option<Place>,
         mut found: impl FnMut(&Stored<'_>, Vec<String>),
     ) {
-        // In a jsonb's text the id is escaped. A text that has it is looked at closely below.
+        // In a jsonb's text the id is escaped. What has it there is looked at closely below; of the log's own events,
+        // whose targets can be long, only the metadata can matter.
         let mut quoted = String::new();
         write_string(subject.id, &mut quoted);
         let escaped = &quoted[1..quoted.len() - 1];
         let range = after.map_or("", |_| " AND e.lane = $4 AND e.seq > $5");
+        let has = |column| format!("pg_catalog.strpos(e.{column}::pg_catalog.text COLLATE pg_catalog.\"C\", $3) > 0");
         let statement = format!(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range} \
-             AND (e.actor_id = $2 OR e.resource_id = $2 \
-                  OR pg_catalog.strpos(e.metadata::pg_catalog.text COLLATE pg_catalog.\"C\", $3) > 0 \
-                  OR pg_catalog.strpos(e.targets::pg_catalog.text COLLATE pg_catalog.\"C\", $3) > 0) \
-             ORDER BY e.lane, e.seq"
+             AND (e.actor_id = $2 OR e.resource_id = $2 OR {} \
+                  OR NOT pg_catalog.starts_with(e.action, '{RESERVED}') AND {}) \
+             ORDER BY e.lane, e.seq",
+            has("metadata"),
+            has("targets"),
         );
         let mut types = vec![pg_sys::TEXTOID; 3];
         let mut values: Vec<Option<Datum>> =
@@ -222,7 +225,8 @@ impl<'a> Erasing<'a> {
         update_event(self.tenant_id, id, &left, &erasure, &borrowed);
         if !targets.is_empty() {
             spi::execute(
-                "UPDATE ONLY immutable.event_targets t SET target_id = NULL, target_name = NULL, target_metadata = NULL \
+                "UPDATE ONLY immutable.event_targets t \
+                 SET target_id = NULL, target_name = NULL, target_metadata = NULL \
                  WHERE t.tenant_id = $1 AND t.event_id = $2 AND t.position = ANY (CAST($3 AS pg_catalog.int2[]))",
                 &[pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::TEXTOID],
                 &[Some(text_datum(self.tenant_id)), id, Some(text_datum(&format!("{{{}}}", targets.join(","))))],
@@ -264,8 +268,8 @@ impl<'a> Erasing<'a> {
         let caller = std::ffi::CStr::from_ptr(caller).to_string_lossy();
         spi::execute(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
-                 resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, ip_address, \
-                 ip_country, ip_city, user_agent, version, occurred_at) \
+                 resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, \
+                 ip_address, ip_country, ip_city, user_agent, version, occurred_at) \
              VALUES ($1, $2, NULL, 'role', 'immutable.event_erased', NULL, NULL, NULL, NULL, $3, $4, NULL, NULL, NULL, \
                  NULL, NULL, NULL, NULL, NULL)",
             &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::JSONBOID],

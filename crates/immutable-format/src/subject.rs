@@ -154,7 +154,8 @@ mod tests {
             found(&event(&[("actor_id", "u2")], metadata, &[])),
             ["metadata.a", "metadata.b", "metadata.c", "metadata.name", "metadata.u1"]
         );
-        assert!(found(&event(&[("actor_id", "u2")], r#"{"d":"u12","name":"Ann","n":["x"]}"#, &TARGETS[1..])).is_empty());
+        let metadata = r#"{"d":"u12","name":"Ann","n":["x"]}"#;
+        assert!(found(&event(&[("actor_id", "u2")], metadata, &TARGETS[1..])).is_empty());
     }
 
     #[test]
