@@ -110,15 +110,15 @@ def test_a_thousand_of_five_thousand_persons(db, officer):
 
     subjects = set(random.Random(SEED).sample(sorted(everybody), SUBJECTS))
     done = set()
-    for number in sorted(subjects):
+    for turn, number in enumerate(sorted(subjects)):
         call = f"tenant {int(number) % TENANTS}", f"person-{number}"
         options = {"metadata_keys": ["assignee_name", "no such key"]}
-        preview = erase_subject(officer, *call, **options, dry_run=True)
+        preview = erase_subject(officer, *call, **options, dry_run=True) if turn % 4 == 0 else None
         erased = erase_subject(officer, *call, **options)
-        assert erased == preview
+        assert preview in (None, erased)
         assert not done & set(erased), "erased twice"
         done.update(erased)
-        if int(number) % 10 == 0:
+        if turn % 20 == 0:
             assert erase_subject(officer, *call, **options) == []
 
     # Gone from exactly the events that said something about them, and from all of each.
