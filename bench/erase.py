@@ -19,10 +19,10 @@ DATABASE = "bench_erase"
 INSERT = """
     INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, resource_type, resource_id,
                                   resource_name, targets, metadata, session_id, ip_address, user_agent)
-    SELECT 'tenant_1', CASE WHEN n % 1000 = 0 THEN 'few' ELSE 'many' END, 'Sarah Chen', 'user', 'task.completed',
+    SELECT 'tenant_1', CASE WHEN n %% 1000 = 0 THEN 'few' ELSE 'many' END, 'Sarah Chen', 'user', 'task.completed',
            'task', 'task_' || n, 'Design landing page mockup',
            '[{"type": "project", "id": "project_1"}, {"type": "user", "id": "user_7", "name": "Bob"}]',
-           jsonb_build_object('priority', 'high', 'points', 12.5, 'assignee_id', 'user_8', 'n', n), 'sess_' || n % 99,
+           jsonb_build_object('priority', 'high', 'points', 12.5, 'assignee_id', 'user_8', 'n', n), 'sess_' || n %% 99,
            '203.0.113.7', 'Mozilla/5.0 (X11; Linux x86_64)'
     FROM generate_series(1, %s) n"""
 UPDATE = """
