@@ -7,7 +7,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
   immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb) TO PUBLIC;
 
-GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor;
+GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor, immutable_eraser;
 
 -- The caller's columns alone: the chain's are refused by the trigger as well.
 GRANT INSERT (id, tenant_id, actor_id, actor_name, actor_type, action, action_category, resource_type, resource_id,
@@ -33,6 +33,11 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify(timestamptz, timestamptz, integer)
 TO immutable_auditor;
+
+-- No right to the tables: the functions say which paths an event has, and never what was there.
+GRANT EXECUTE ON FUNCTION
+  immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean)
+TO immutable_eraser;
 
 ALTER TABLE immutable.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.event_targets ENABLE ROW LEVEL SECURITY;

@@ -20,7 +20,7 @@ DO $$
 DECLARE
   role pg_catalog.text;
 BEGIN
-  FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer'] LOOP
+  FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser'] LOOP
     BEGIN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -32,3 +32,4 @@ $$;
 COMMENT ON ROLE immutable_writer IS 'May insert events into the audit log and call immutable.track()';
 COMMENT ON ROLE immutable_auditor IS 'May read and verify the whole audit log';
 COMMENT ON ROLE immutable_viewer IS 'Will see one tenant''s events through a viewer token; has no rights yet';
+COMMENT ON ROLE immutable_eraser IS 'May erase values from events through immutable.erase() and immutable.erase_subject(), and read none';

@@ -4,7 +4,9 @@
 //! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
-//! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks, both from the rows that [`row`] reads back.
+//! [`erase`] destroys what may no longer be kept, and records that it did.
+//! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks,
+//! all from the rows that [`row`] reads back.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
@@ -12,6 +14,7 @@
 mod chain;
 mod changes;
 mod columns;
+mod erase;
 mod error;
 mod filter;
 mod function;
@@ -44,7 +47,8 @@ extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["read"]);
 extension_sql_file!("../sql/search.sql", name = "search", requires = ["views"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["verify"], finalize);
+extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["verify"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["erase"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]

@@ -78,6 +78,12 @@ unsafe fn triggers<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
     std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
 }
 
+/// `immutable.events` by its name: for functions, which no trigger tells their relation.
+pub unsafe fn events_oid() -> Oid {
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
+    pg_sys::get_relname_relid(c"events".as_ptr(), schema)
+}
+
 impl Events {
     pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Events> {
         let oid = (*relation).rd_id;

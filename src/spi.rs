@@ -211,7 +211,7 @@ pub unsafe fn stream(
     given: &[Option<Datum>],
     each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
 ) {
-    fetch(statement, types, given, Planned::Each, each);
+    fetch(statement, types, given, Planned::Each, true, each);
 }
 
 /// The same, planned once.
@@ -221,7 +221,18 @@ pub unsafe fn stream_planned_once(
     given: &[Option<Datum>],
     each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
 ) {
-    fetch(statement, types, given, Planned::Once, each);
+    fetch(statement, types, given, Planned::Once, true, each);
+}
+
+/// Like [`stream`], with a new snapshot: it sees what this transaction has written, and what others have committed while
+/// it waited for a lock.
+pub unsafe fn stream_now(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) {
+    fetch(statement, types, given, Planned::Each, false, each);
 }
 
 unsafe fn fetch(
@@ -229,12 +240,13 @@ unsafe fn fetch(
     types: &[Oid],
     given: &[Option<Datum>],
     planned: Planned,
+    read_only: bool,
     mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
 ) {
     let _session = Session::connect();
     let plan = plan(statement, types, planned);
     let (mut values, nulls) = arguments(given);
-    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), read_only);
     let scratch = Scratch::new();
     loop {
         pg_sys::SPI_cursor_fetch(portal, true, BATCH as _);

@@ -3,6 +3,7 @@
 use crate::error::{self, Code, Fault};
 use crate::function::{input, sql_function, text, text_datum, timestamptz, uuid, Call};
 use crate::jsonb::{self, Jsonb, Kind, Member};
+use crate::relation::events_oid;
 use crate::{settings, spi};
 use immutable_format::document::uuid_text;
 use immutable_format::{time, Id};
@@ -251,9 +252,7 @@ unsafe fn record(given: &Given) -> Recorded {
 /// The id of the event that has the key. With the owner's rights: a writer may know the id of what it recorded before,
 /// and sees no other row.
 unsafe fn original(given: &Given) -> Option<Id> {
-    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
-    let events = pg_sys::get_relname_relid(c"events".as_ptr(), schema);
-    let relation = pg_sys::table_open(events, pg_sys::AccessShareLock as i32);
+    let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
     let tenant = given[TENANT_ID].map(|tenant| text(tenant).to_string());
     let mut id = None;
     spi::as_owner(relation, || {

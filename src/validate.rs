@@ -84,13 +84,15 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
             .raise()
         }
     }
+    let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
+    let bounds = Bounds::of(recording);
     let (targets, reordered) = match row.get(layout, c::TARGETS) {
         None => (Vec::new(), false),
-        Some(datum) => entering_targets(Jsonb::new(datum), own),
+        Some(datum) => entering_targets(Jsonb::new(datum), own, &bounds),
     };
     let metadata = match row.get(layout, c::METADATA) {
         None => Members::new(),
-        Some(datum) => entering_metadata(Jsonb::new(datum)),
+        Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
     Entering { content: Content { columns: committed(row, layout), metadata, targets }, reordered }
 }
@@ -122,8 +124,37 @@ fn check_reserved(field: &str, value: &str, own: bool) {
     }
 }
 
-fn bounds(field: &str, error: Error) -> ! {
-    let (nesting, bytes) = (settings::MAX_NESTING.get(), settings::MAX_METADATA_BYTES.get());
+/// What metadata and targets may be at most.
+struct Bounds {
+    targets: usize,
+    keys: usize,
+    bytes: usize,
+    nesting: usize,
+}
+
+impl Bounds {
+    /// The settings', or for an event of the log's own the format's: no setting shall keep an erasure from being recorded.
+    fn of(recording: bool) -> Bounds {
+        let set = |setting: i32| setting as usize;
+        match recording {
+            true => Bounds {
+                targets: limits::TARGETS,
+                keys: limits::METADATA_KEYS,
+                bytes: limits::CANONICAL_BYTES,
+                nesting: limits::NESTING,
+            },
+            false => Bounds {
+                targets: set(settings::MAX_TARGETS.get()),
+                keys: set(settings::MAX_METADATA_KEYS.get()),
+                bytes: set(settings::MAX_METADATA_BYTES.get()),
+                nesting: set(settings::MAX_NESTING.get()),
+            },
+        }
+    }
+}
+
+fn refuse_size(field: &str, error: Error, bounds: &Bounds) -> ! {
+    let (nesting, bytes) = (bounds.nesting, bounds.bytes);
     let (message, setting) = match error {
         Error::TooDeep => (format!("{field} is nested more than {nesting} levels deep"), "immutable.max_nesting"),
         _ => (format!("{field} is larger than {bytes} bytes of canonical JSON"), "immutable.max_metadata_bytes"),
@@ -134,9 +165,9 @@ fn bounds(field: &str, error: Error) -> ! {
         .raise()
 }
 
-fn check_keys(field: &str, keys: usize) {
-    let most = settings::MAX_METADATA_KEYS.get();
-    if keys > most as usize {
+fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
+    let most = bounds.keys;
+    if keys > most {
         Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{field} has {keys} keys, at most {most}"))
             .field(field)
             .hint("The limit is the setting immutable.max_metadata_keys.")
@@ -144,28 +175,28 @@ fn check_keys(field: &str, keys: usize) {
     }
 }
 
-unsafe fn entering_metadata<'a>(metadata: Jsonb) -> Members<'a> {
+unsafe fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Members<'a> {
     if metadata.kind() != Kind::Object {
         Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
     }
-    check_keys("metadata", metadata.len());
-    match metadata.value(settings::MAX_NESTING.get() as usize, settings::MAX_METADATA_BYTES.get() as usize) {
+    check_keys("metadata", metadata.len(), bounds);
+    match metadata.value(bounds.nesting, bounds.bytes) {
         Ok(Value::Object(members)) => members,
         Ok(_) => {
             Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
         }
-        Err(error) => bounds("metadata", error),
+        Err(error) => refuse_size("metadata", error, bounds),
     }
 }
 
-unsafe fn entering_targets<'a>(targets: Jsonb, own: bool) -> (Vec<Target<'a>>, bool) {
+unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Target<'a>>, bool) {
     if targets.kind() != Kind::Array {
         Fault::invalid("targets", "targets must be a JSON array")
             .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
             .raise()
     }
-    let most = settings::MAX_TARGETS.get();
-    if targets.len() > most as usize {
+    let most = bounds.targets;
+    if targets.len() > most {
         Fault::new(
             Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             format!("targets has {} elements, at most {most}", targets.len()),
@@ -174,10 +205,9 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool) -> (Vec<Target<'a>>, b
         .hint("The limit is the setting immutable.max_targets.")
         .raise()
     }
-    let (depth, bytes) = (settings::MAX_NESTING.get() as usize, settings::MAX_METADATA_BYTES.get() as usize);
-    let elements = match targets.elements(depth, bytes) {
+    let elements = match targets.elements(bounds.nesting, bounds.bytes) {
         Ok(elements) => elements,
-        Err((n, error)) => bounds(&format!("targets[{n}]"), error),
+        Err((n, error)) => refuse_size(&format!("targets[{n}]"), error, bounds),
     };
     let mut taken: Vec<Target<'a>> = Vec::with_capacity(elements.len());
     let mut reordered = false;
@@ -193,7 +223,7 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool) -> (Vec<Target<'a>>, b
         check_length_as(&field("type"), "target.type", target.kind());
         check_length_as(&field("id"), "target.id", target.id().unwrap_or_default());
         check_length_as(&field("name"), "target.name", target.name().unwrap_or_default());
-        check_keys(&field("metadata"), target.metadata().map_or(0, <[_]>::len));
+        check_keys(&field("metadata"), target.metadata().map_or(0, <[_]>::len), bounds);
         taken.push(target);
     }
     if !taken.is_sorted_by(|a, b| target::order(a, b).is_le()) {

@@ -76,12 +76,37 @@ fn column_path(column: usize) -> &'static str {
     COLUMNS[column]
 }
 
+/// What the path of a metadata key begins with; the key follows as it is.
+pub const METADATA: &str = "metadata.";
+/// What the path of a target begins with; its position follows in decimal digits.
+pub const TARGETS: &str = "targets.";
+
 fn metadata_path(key: &str) -> String {
-    format!("metadata.{key}")
+    format!("{METADATA}{key}")
 }
 
 fn target_path(position: usize) -> String {
-    format!("targets.{position}")
+    format!("{TARGETS}{position}")
+}
+
+/// The target that a path names, written the one way it is written.
+pub fn target_position(path: &str) -> Option<usize> {
+    let digits = path.strip_prefix(TARGETS)?;
+    digits.parse::<usize>().ok().filter(|position| position.to_string() == digits)
+}
+
+/// Whether an event can have a value at this path.
+pub fn is_path(path: &str) -> bool {
+    COLUMNS.contains(&path) || path.starts_with(METADATA) || target_position(path).is_some()
+}
+
+/// The paths of the values that are there, in canonical order of columns, then metadata, then targets.
+pub fn paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
+    let gone = |position| erasure.is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position));
+    let columns = content.columns.iter().zip(COLUMNS).filter(|(value, _)| value.is_some());
+    let metadata = content.metadata.iter().map(|(key, _)| metadata_path(key));
+    let targets = (0..content.targets.len()).filter(|position| !gone(*position)).map(target_path);
+    columns.map(|(_, column)| column.to_string()).chain(metadata).chain(targets).collect()
 }
 
 /// Calls `each` for every value that is there, with its path and canonical text.
@@ -195,6 +220,17 @@ impl Erasure {
             && older.targets.iter().all(|target| self.targets.contains(target))
     }
 
+    /// The commitments of what is erased here and was not in `older`.
+    pub fn beyond(&self, older: Option<&Erasure>) -> Vec<Hash> {
+        let nothing = Erasure::default();
+        let older = older.unwrap_or(&nothing);
+        let columns = self.columns.iter().zip(&older.columns).filter(|(_, old)| old.is_none());
+        let metadata = self.metadata.iter().filter(|hash| older.metadata.binary_search(hash).is_err());
+        let targets = self.targets.iter().filter(|target| !older.targets.contains(target));
+        let columns = columns.filter_map(|(new, _)| *new);
+        columns.chain(metadata.copied()).chain(targets.map(|(_, hash)| *hash)).collect()
+    }
+
     /// How many values are erased.
     pub fn len(&self) -> usize {
         self.columns.iter().flatten().count() + self.metadata.len() + self.targets.len()
@@ -300,7 +336,7 @@ pub fn erase<'a>(
             }
             Place::Metadata => {
                 erasure.metadata.push(hash);
-                left.metadata.retain(|(key, _)| metadata_path(key) != path);
+                left.metadata.retain(|(key, _)| path.strip_prefix(METADATA) != Some(key.as_ref()));
             }
             Place::Target(position) => {
                 erasure.targets.push((position, hash));

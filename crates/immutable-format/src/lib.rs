@@ -3,7 +3,8 @@
 //! An event walks through the modules in this order:
 //! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
 //! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
-//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page.
+//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page, and [`subject`] says what
+//! of an event has to go when a person asks for it.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
@@ -13,6 +14,7 @@ pub mod document;
 pub mod json;
 pub mod limits;
 pub mod link;
+pub mod subject;
 pub mod target;
 pub mod time;
 

@@ -131,7 +131,7 @@ SELECT valid, events_checked FROM immutable.verify_chain();
 -- It goes without a trace, but for the roles, which are the cluster's; and comes back.
 DROP EXTENSION immutable;
 SELECT count(*) AS left_behind FROM pg_namespace WHERE nspname = 'immutable';
-SELECT count(*) AS roles FROM pg_roles WHERE rolname IN ('immutable_writer', 'immutable_auditor', 'immutable_viewer');
+SELECT count(*) AS roles FROM pg_roles WHERE rolname IN ('immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser');
 CREATE EXTENSION immutable;
 SELECT count(*) FROM immutable.events;
 \c :first

@@ -160,7 +160,8 @@ RESET SESSION AUTHORIZATION;
 -- The viewer has no rights yet, and who has no role has none: not even the schema.
 CREATE FUNCTION pg_temp.refused_all() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT s || ' => ' || pg_temp.refused(s) FROM unnest(ARRAY['SELECT FROM immutable.events', 'SELECT FROM immutable.event_targets', 'SELECT FROM immutable.log', 'INSERT INTO immutable.events (actor_id, action) VALUES (''a'', ''b'')', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')',
-    'SELECT immutable.track_batch(''[]'')', 'SELECT immutable.get_events()', 'SELECT FROM immutable.find_events()', 'SELECT FROM immutable.verify_chain()', 'SELECT FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT FROM immutable.heads()', 'SELECT immutable.canonical(ROW(1))']) s
+    'SELECT immutable.track_batch(''[]'')', 'SELECT immutable.get_events()', 'SELECT FROM immutable.find_events()', 'SELECT FROM immutable.verify_chain()', 'SELECT FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT FROM immutable.heads()', 'SELECT immutable.canonical(ROW(1))',
+    'SELECT immutable.erase(gen_random_uuid(), ''t'', ''{actor_id}'', ''r'')', 'SELECT immutable.erase_subject(''t'', ''u'', ''r'')']) s
 $$;
 SET SESSION AUTHORIZATION regress_privileges_viewer;
 SELECT pg_temp.refused_all();
