@@ -24,7 +24,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer),
   immutable.heads(text), immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
-  immutable.verify(timestamptz, timestamptz, integer)
+  immutable.verify(timestamptz, timestamptz, integer),
+  immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
 TO immutable_auditor;
 
 ALTER TABLE immutable.events ENABLE ROW LEVEL SECURITY;

@@ -4,7 +4,8 @@
 //! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
-//! [`read`] answers with pages, [`verify`] with breaks, both from the rows that [`row`] reads back.
+//! [`read`] answers with pages, [`verify`] with breaks, [`export`] with lines to be verified elsewhere, all from the rows
+//! that [`row`] reads back.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
@@ -12,6 +13,7 @@
 mod chain;
 mod columns;
 mod error;
+mod export;
 mod function;
 mod guard;
 mod identity;
@@ -39,7 +41,8 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["table
 extension_sql_file!("../sql/write.sql", name = "write", requires = ["triggers"]);
 extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["read"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["verify"], finalize);
+extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["export"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]

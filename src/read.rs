@@ -15,7 +15,7 @@ const MAX_PAGE: i32 = 100;
 const MAX_FOUND: i32 = 10_000;
 
 /// The filters, in the order of the functions' arguments.
-const FILTERS: [(&str, Oid); 11] = [
+pub const FILTERS: [(&str, Oid); 11] = [
     ("actor_id", pg_sys::TEXTOID),
     ("action", pg_sys::TEXTOID),
     ("resource", pg_sys::TEXTOID),
@@ -49,10 +49,10 @@ const EVENT_JSON: &str = "pg_catalog.jsonb_build_object(\
 
 /// A statement's conditions and their arguments.
 #[derive(Default)]
-struct Conditions {
+pub struct Conditions {
     clauses: Vec<String>,
-    types: Vec<Oid>,
-    values: Vec<Option<Datum>>,
+    pub types: Vec<Oid>,
+    pub values: Vec<Option<Datum>>,
     /// What a cursor is bound to.
     fingerprint: String,
 }
@@ -68,7 +68,7 @@ impl Conditions {
         self.argument(pg_sys::TEXTOID, crate::function::text_datum(value))
     }
 
-    fn where_clause(&self) -> String {
+    pub fn where_clause(&self) -> String {
         match self.clauses.len() {
             0 => String::new(),
             _ => format!(" WHERE {}", self.clauses.join(" AND ")),
@@ -76,7 +76,7 @@ impl Conditions {
     }
 
     /// Reads the filters of a call.
-    unsafe fn of(call: Call) -> Conditions {
+    pub unsafe fn of(call: Call) -> Conditions {
         let mut conditions = Conditions::default();
         let mut target = Vec::new();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
