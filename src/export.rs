@@ -89,7 +89,10 @@ impl Export {
             let row = Values::of(tuple, descriptor);
             let place = place(&row, layout);
             *events += 1;
-            if lane.as_ref().is_none_or(|(tenant_id, lane)| (tenant_id.as_str(), *lane) != (&place.tenant_id, place.lane)) {
+            if lane
+                .as_ref()
+                .is_none_or(|(tenant_id, lane)| (tenant_id.as_str(), *lane) != (&place.tenant_id, place.lane))
+            {
                 *lanes += 1;
                 *lane = Some((place.tenant_id.to_string(), place.lane));
             }
@@ -126,7 +129,10 @@ unsafe fn line(row: &Values, layout: &Layout, place: &Place) -> String {
     let stored = row::read(row, layout).and_then(|stored| Ok((stored.document()?, stored)));
     match stored {
         Ok((document, stored)) => write::event(&document, event_hash, &stored.content, &stored.secret),
-        Err(violation) => write::no_document(place, hash(c::PREVIOUS_EVENT_HASH), event_hash, violation.0),
+        Err(violation) => {
+            let log_id = row.get(layout, c::LOG_ID).map(|id| uuid(id));
+            write::no_document(place, log_id, hash(c::PREVIOUS_EVENT_HASH), event_hash, violation.0)
+        }
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Progress {
 impl Progress {
     pub fn new(files: &[PathBuf], hidden: bool) -> Progress {
         // Of the standard input, a pipe or a device nobody knows the size.
-        let size = |path: &PathBuf| std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
+        let size =
+            |path: &PathBuf| std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
         let total: Option<u64> = files.iter().map(size).sum();
         let bar = match total {
             _ if hidden => ProgressBar::hidden(),

@@ -36,9 +36,11 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// A JSON array of heads, written as the lanes end.
+/// A JSON array of heads, written as the lanes end. It gets its name when all was valid, so that heads of something
+/// else are never taken for good ones.
 struct HeadsFile {
     path: PathBuf,
+    unfinished: PathBuf,
     file: BufWriter<File>,
     empty: bool,
 }
@@ -59,8 +61,12 @@ impl Report {
     pub fn new(options: &Options) -> Result<Report, Failure> {
         let mut report = Report::plain(options);
         if let Some(path) = &options.save_heads {
-            let file = File::create(path).map_err(|error| Failure::file(path, error.to_string()))?;
-            report.heads = Some(HeadsFile { path: path.clone(), file: BufWriter::new(file), empty: true });
+            let mut unfinished = path.clone().into_os_string();
+            unfinished.push(".unfinished");
+            let unfinished = PathBuf::from(unfinished);
+            let file = File::create(&unfinished).map_err(|error| Failure::file(&unfinished, error.to_string()))?;
+            let file = BufWriter::new(file);
+            report.heads = Some(HeadsFile { path: path.clone(), unfinished, file, empty: true });
         }
         Ok(report)
     }
@@ -82,7 +88,7 @@ impl Report {
 
     /// Prints what is left to say; gives the exit status.
     pub fn finish(&mut self, failure: Option<Failure>) -> io::Result<u8> {
-        let failure = failure.or(self.end_heads());
+        let failure = self.end_heads(failure);
         let status = match (&failure, self.breaks) {
             (Some(_), _) => 2,
             (None, 0) => 0,
@@ -113,11 +119,16 @@ impl Report {
         self.breaks.min(self.max_breaks)
     }
 
-    fn end_heads(&mut self) -> Option<Failure> {
-        let heads = self.heads.as_mut()?;
+    fn end_heads(&mut self, failure: Option<Failure>) -> Option<Failure> {
+        let Some(heads) = self.heads.as_mut() else { return failure };
+        if failure.is_some() || self.breaks > 0 {
+            let _ = std::fs::remove_file(&heads.unfinished); // the status tells already that it is of no use
+            return failure;
+        }
         let written = if heads.empty { heads.file.write_all(b"[]\n") } else { heads.file.write_all(b"\n]\n") };
         let written = written.and_then(|()| heads.file.flush());
-        written.err().map(|error| Failure::file(&heads.path, error.to_string()))
+        let named = written.and_then(|()| std::fs::rename(&heads.unfinished, &heads.path));
+        named.err().map(|error| Failure::file(&heads.path, error.to_string()))
     }
 
     fn write_summary(&self, out: &mut impl Write) -> io::Result<()> {
@@ -128,9 +139,13 @@ impl Report {
         writeln!(out, "events   {events} in {lanes} lanes")?;
         writeln!(out, "links    {links} checked")?;
         if *gaps > 0 {
-            writeln!(out, "         {gaps} places where filters may have left out events: a removed one would not show")?;
+            writeln!(
+                out,
+                "         {gaps} places where filters may have left out events: a removed one would not show"
+            )?;
         }
-        let records = if *erasures_checked { "each looked up among their records" } else { "their records not looked for" };
+        let records =
+            if *erasures_checked { "each looked up among their records" } else { "their records not looked for" };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         writeln!(out, "heads    {heads_checked} checked")?;
         if self.heads_not_covered > 0 {

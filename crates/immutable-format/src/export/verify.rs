@@ -262,7 +262,13 @@ impl Verifier {
             self.summary.heads_checked += 1;
             if event.event_hash.as_deref() != Some(&head.event_hash) {
                 let actual = (Some(*id), event.event_hash.clone());
-                sink.broken(head_break(tenant_id, *lane, head, actual, "another event is in the place of a saved head"));
+                sink.broken(head_break(
+                    tenant_id,
+                    *lane,
+                    head,
+                    actual,
+                    "another event is in the place of a saved head",
+                ));
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{Header, Place};
 use crate::commitment::{write_disclosures, Content};
 use crate::document::{uuid_text, Secret};
 use crate::json::{write_string, Value};
-use crate::time;
+use crate::{time, Id};
 
 fn hex_or_null(hash: Option<&[u8]>, out: &mut String) {
     match hash {
@@ -64,6 +64,7 @@ pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, s
 /// The line of a row that has no document; `why` says why not.
 pub fn no_document(
     place: &Place<'_>,
+    log_id: Option<Id>,
     previous_event_hash: Option<&[u8]>,
     event_hash: Option<&[u8]>,
     why: &str,
@@ -72,7 +73,9 @@ pub fn no_document(
     hex_or_null(event_hash, &mut out);
     out.push_str(",\"id\":");
     write_string(&uuid_text(&place.id), &mut out);
-    out.push_str(&format!(",\"lane\":{},\"previous_event_hash\":", place.lane));
+    out.push_str(&format!(",\"lane\":{},\"log_id\":", place.lane));
+    text_or_null(log_id.as_ref().map(uuid_text).as_deref(), &mut out);
+    out.push_str(",\"previous_event_hash\":");
     hex_or_null(previous_event_hash, &mut out);
     out.push_str(&format!(",\"seq\":{},\"tenant_id\":", place.seq));
     write_string(&place.tenant_id, &mut out);
