@@ -721,13 +721,14 @@ def _discloses(document, columns, metadata, targets, types, disclosures):
     if len(types) != len(targets) or any(a >= b for a, b in zip(metadata, metadata[1:])) or "actor_id" not in columns:
         return False
     before = (0,)
+    known_metadata = set(metadata)
     shown = set()
     for salt, path, value in disclosures:
         hash_ = commitment(salt, path, value)
         kind, _, name = path.partition(".")
         if kind == "metadata" and "." in path:
             place = (1, _utf16(path))
-            right = hash_ in metadata
+            right = hash_ in known_metadata
         elif kind == "targets" and "." in path:
             if not _POSITION.fullmatch(name) or len(name) > 4 or int(name) >= len(targets):
                 return False

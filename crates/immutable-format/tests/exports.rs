@@ -232,6 +232,31 @@ fn no_line_of_any_stored_event_is_longer_than_the_bound() {
     assert!(line.len() <= limits::LINE_BYTES, "{} bytes", line.len());
 }
 
+/// As large as a hostile line may well be: the work grows with the line, not with its square.
+#[test]
+fn a_line_of_very_many_commitments_and_disclosures() {
+    let made = sample();
+    let names: Vec<String> = (0..300_000).map(|n| format!("b{n:07}")).collect();
+    let columns: Vec<String> = names.iter().map(|name| format!("\"{name}\":\"{}\"", "0".repeat(64))).collect();
+    let disclosures: Vec<String> =
+        names.iter().map(|name| format!("[\"{}\",\"{name}x\",\"v\"]", "0".repeat(32))).collect();
+    let document = format!(
+        "{{\"action\":\"a\",\"commitments\":{{\"actor_id\":\"{}\",{}}},\"id\":\"{}\",\"lane\":0,\"log_id\":\"{}\",\
+         \"previous_event_hash\":null,\"seq\":1,\"tenant_id\":\"t\",\"v\":1}}",
+        "0".repeat(64),
+        columns.join(","),
+        uuid_text(&[1; 16]),
+        uuid_text(&[9; 16])
+    );
+    let hash = hex::encode(document::hash(&document));
+    let line =
+        format!("{{\"document\":{document},\"event_hash\":\"{hash}\",\"disclosures\":[{}]}}", disclosures.join(","));
+    let lines = [made[0].clone(), line, write::end(1, 1)].map(String::into_bytes);
+    let (_, _, found) = run(lines.iter().map(Vec::as_slice), "[]").unwrap();
+    assert_eq!(found.0.len(), 1);
+    assert!(found.0[0].detail.contains("the event has no commitment of this (disclosure of b0000000x)"));
+}
+
 fn json_value() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         Just(Json::Null),

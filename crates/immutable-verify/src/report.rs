@@ -45,12 +45,16 @@ struct HeadsFile {
     empty: bool,
 }
 
+/// Bytes of texts that a listing held for --json may have: a hostile file can have breaks of any size.
+const MOST_LISTED: usize = 64 << 20;
+
 pub struct Report {
     json: bool,
     quiet: bool,
     max_breaks: u64,
     breaks: u64,
     listed: Vec<Value>,
+    listed_bytes: usize,
     heads: Option<HeadsFile>,
     pub heads_error: Option<Failure>,
     pub heads_not_covered: u64,
@@ -79,6 +83,7 @@ impl Report {
             max_breaks: options.max_breaks,
             breaks: 0,
             listed: Vec::new(),
+            listed_bytes: 0,
             heads: None,
             heads_error: None,
             heads_not_covered: 0,
@@ -192,6 +197,10 @@ impl Sink for Report {
             return;
         }
         if self.json {
+            self.listed_bytes += found.tenant_id.as_ref().map_or(0, String::len) + found.detail.len();
+            if self.listed_bytes > MOST_LISTED {
+                return;
+            }
             self.listed.push(json!({
                 "type": found.kind.name(), "tenant_id": found.tenant_id, "lane": found.lane, "seq": found.seq,
                 "event_id": found.event_id.as_ref().map(uuid_text), "expected_hash": hex(&found.expected),

@@ -97,7 +97,8 @@ fn a_valid_export_in_every_packing() {
 fn standard_input_and_parts() {
     let dir = Dir::new("parts");
     let lines = vector("several lanes and tenants");
-    let mut child = command(&["-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command(&["-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&gzip(&good())).unwrap();
     assert_eq!(outcome(child.wait_with_output().unwrap()).0, 0);
 
@@ -109,6 +110,25 @@ fn standard_input_and_parts() {
     assert!(status == 2 && error.contains("b, line 1: an export begins with its header"), "{error}");
     let whole = dir.file("whole", &good());
     assert_eq!(verify(&[&whole, &whole]).0, 0); // two exports, each by itself
+}
+
+#[test]
+fn the_example_of_the_docs() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/hash-format.md")).unwrap();
+    let example = docs.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(example.contains("465a20543cfc984506cd1188ad29263482f6b2db175750dc77c2d37ccd6df17c"));
+    let dir = Dir::new("docs");
+    assert_eq!(verify(&["--whole", &dir.file("example", example.as_bytes())]).0, 0);
+    let erased = with_actor_id_erased(example);
+    let (status, out, _) = verify(&[&dir.file("erased", erased.as_bytes())]);
+    assert!(status == 1 && out.starts_with("erasure_mismatch") && out.contains("erased   1 values"), "{out}");
+}
+
+/// The example as its last sentence says it is with actor_id erased.
+fn with_actor_id_erased(example: &str) -> String {
+    let (head, rest) = example.split_once("\"disclosures\":[").unwrap();
+    let (_, tail) = rest.split_once("]]}").unwrap();
+    format!("{head}\"disclosures\":[]}}{tail}")
 }
 
 #[test]
@@ -143,7 +163,10 @@ fn heads_saved_by_one_run_and_asked_for_by_the_next() {
     let cut = dir.file("cut", &bytes(&vector("the end of a lane removed: nobody can see it")));
     assert_eq!(verify(&[&cut]).0, 0);
     let (status, out, _) = verify(&["--heads", &heads, &cut]);
-    assert!(status == 1 && out.starts_with("missing_event tenant \"acme\" lane 0 seq 4: the event of a saved head"), "{out}");
+    assert!(
+        status == 1 && out.starts_with("missing_event tenant \"acme\" lane 0 seq 4: the event of a saved head"),
+        "{out}"
+    );
 
     let one_tenant = dir.file("tenant", &bytes(&vector("one tenant")));
     let (status, out, _) = verify(&["--heads", &heads, &one_tenant]);
@@ -234,7 +257,8 @@ fn bombs() {
     zstd::stream::copy_encode(chained, std::fs::File::create(&file).unwrap(), 1).unwrap();
     // Not even a quarter of what the line would be.
     let limited = format!("ulimit -v {}; exec \"$0\" \"$1\"", 768 << 10);
-    let done = Command::new("sh").args(["-c", &limited, env!("CARGO_BIN_EXE_immutable-verify"), &file]).output().unwrap();
+    let done =
+        Command::new("sh").args(["-c", &limited, env!("CARGO_BIN_EXE_immutable-verify"), &file]).output().unwrap();
     let (status, _, error) = outcome(done);
     assert!(status == 2 && error.contains("line 2: a line of more than"), "{error}");
 }

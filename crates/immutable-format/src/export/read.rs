@@ -4,7 +4,7 @@
 use super::scan::{comes_after, decode, is_hex, Error, Scanner};
 use super::{Header, Lanes, Place};
 use crate::document::{parse_uuid, RESERVED};
-use crate::json::{Members, Value};
+use crate::json::{key_order, Members, Value};
 use crate::{limits, parse_hex, sha256, time, Hash, Id};
 use std::borrow::Cow;
 
@@ -241,7 +241,8 @@ impl<'a> Disclosed<'a> {
     fn take(&mut self, document: &Document<'_>, disclosure: &Disclosure<'a>) {
         let found = self.find(document, disclosure);
         if self.wrong.is_none() {
-            self.wrong = found.err().map(|why| format!("{why} (disclosure of {})", decode(disclosure.path)));
+            let path: String = decode(disclosure.path).chars().take(100).collect();
+            self.wrong = found.err().map(|why| format!("{why} (disclosure of {path})"));
         }
     }
 
@@ -263,8 +264,15 @@ impl<'a> Disclosed<'a> {
         self.section = section;
         match section {
             0 => {
-                let at = document.columns.iter().position(|(column, _)| *column == path);
-                let at = at.ok_or("the event has no commitment of this")?;
+                // Where nothing is erased it is the next; else they are in order, however many a hostile line has.
+                let at = match document.columns.get(self.columns) {
+                    Some((column, _)) if *column == path => self.columns,
+                    _ => {
+                        let path = decode(path);
+                        let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
+                        place.map_err(|_| "the event has no commitment of this")?
+                    }
+                };
                 if at < self.columns {
                     return Err(ORDER);
                 }
@@ -407,8 +415,10 @@ fn get<'v, 'a>(members: &'v Members<'a>, name: &str) -> Option<&'v Value<'a>> {
 }
 
 /// The other kinds of lines are few and small; their order of members is not fixed.
+const SMALL_LINE: usize = 4 << 20;
+
 fn members<'a>(text: &'a str, name: &str) -> Result<Members<'a>, Malformed> {
-    match Value::parse(text, 4, limits::LINE_BYTES) {
+    match Value::parse(text, 4, SMALL_LINE) {
         Ok(Value::Object(members)) if get(&members, name).is_some() => Ok(members),
         Ok(_) => malformed("not a line of an export"),
         Err(error) => Err(Malformed(error.to_string())),

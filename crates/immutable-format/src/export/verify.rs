@@ -287,9 +287,7 @@ impl Verifier {
         if open.lanes == Lanes::Whole {
             self.check_heads_left(&open, sink);
         }
-        for broken in open.unmatched_erasures() {
-            sink.broken(broken);
-        }
+        open.report_erasures(sink);
         if !open.named && open.events > 0 {
             sink.broken(nowhere("the export names no log: immutable.log had lost its row".to_string()));
         }
@@ -378,41 +376,39 @@ impl Open {
         }
     }
 
-    fn unmatched_erasures(&self) -> Vec<Break> {
-        let mut found: Vec<Break> = Vec::new();
-        for erasure in self.erasures.values() {
-            let (tenant_id, lane, seq, id) = match erasure {
-                Erasure::Both => continue,
-                Erasure::Value(value) => (&value.tenant_id, Some(value.lane), Some(value.seq), value.id),
-                Erasure::Record(tenant_id, id, _) => (tenant_id, None, None, *id),
-            };
-            let (expected, actual, detail) = match erasure {
-                Erasure::Value(value) => {
-                    let detail = "a value is erased that no immutable.event_erased event lists";
-                    (None, Some(value.commitment), detail)
-                }
-                Erasure::Record(_, _, commitment) => {
-                    (Some(*commitment), None, "a value that was erased is back, or its event is not there")
-                }
-                Erasure::Both => continue,
-            };
-            found.push(Break {
+    /// Reports, in the order of places, what is erased and not recorded or the reverse.
+    fn report_erasures(&self, sink: &mut impl Sink) {
+        let mut unmatched: Vec<_> = self.erasures.values().filter_map(Erasure::unmatched).collect();
+        unmatched.sort_unstable();
+        for (tenant_id, place, id, recorded, commitment) in unmatched {
+            let hash = Some(commitment.to_vec());
+            sink.broken(Break {
                 kind: BreakType::ErasureMismatch,
                 tenant_id: Some(tenant_id.to_string()),
-                lane,
-                seq,
-                event_id: Some(id),
-                expected: expected.map(|hash| hash.to_vec()),
-                actual: actual.map(|hash| hash.to_vec()),
-                detail: detail.to_string(),
+                lane: place.map(|(lane, _)| lane),
+                seq: place.map(|(_, seq)| seq),
+                event_id: Some(*id),
+                expected: if recorded { hash.clone() } else { None },
+                actual: if recorded { None } else { hash },
+                detail: match recorded {
+                    true => "a value that was erased is back, or its event is not there".to_string(),
+                    false => "a value is erased that no immutable.event_erased event lists".to_string(),
+                },
             });
         }
-        let order = |found: &Break| {
-            let place = (found.tenant_id.clone(), found.lane, found.seq, found.event_id);
-            (place, found.expected.clone(), found.actual.clone())
-        };
-        found.sort_by_cached_key(order);
-        found
+    }
+}
+
+impl Erasure {
+    /// Tenant, lane and seq where they are known, event, whether this is a record, and the commitment.
+    fn unmatched(&self) -> Option<(&str, Option<(i16, i64)>, &Id, bool, &Hash)> {
+        match self {
+            Erasure::Both => None,
+            Erasure::Value(value) => {
+                Some((&value.tenant_id, Some((value.lane, value.seq)), &value.id, false, &value.commitment))
+            }
+            Erasure::Record(tenant_id, id, commitment) => Some((tenant_id, None, id, true, commitment)),
+        }
     }
 }
 
