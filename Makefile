@@ -15,7 +15,7 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all install installcheck demo stop test clean help
+.PHONY: all install verifier install-verifier installcheck demo stop test clean help
 .NOTPARALLEL:
 
 all:
@@ -29,6 +29,17 @@ install:
 	$(INSTALL) -d "$(pkglibdir)" "$(extdir)"
 	$(INSTALL) -m 755 $(stage)/immutable.so "$(pkglibdir)/"
 	$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(extdir)/"
+
+# The program that verifies exports. It needs no PostgreSQL, and belongs where the exports are, not on the server.
+verifier:
+	cargo build --release --locked -p immutable-verify
+	@echo target/release/immutable-verify
+
+PREFIX ?= /usr/local
+install-verifier:
+	@[ -x target/release/immutable-verify ] || { echo 'run make verifier first' >&2; exit 1; }
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin"
+	$(INSTALL) -m 755 target/release/immutable-verify "$(DESTDIR)$(PREFIX)/bin/"
 
 installcheck:
 	mkdir -p target/installcheck/regress target/installcheck/isolation
@@ -58,6 +69,8 @@ clean:
 help:
 	@echo 'make               build for the PostgreSQL of PG_CONFIG (default: pg_config)'
 	@echo 'make install       install into that PostgreSQL (honours DESTDIR)'
+	@echo 'make verifier      build immutable-verify, which checks exports and needs no PostgreSQL'
+	@echo 'make install-verifier  install it below PREFIX (default /usr/local)'
 	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'
 	@echo 'make demo          show it on a private server; nothing of the system is changed'
 	@echo 'make test          install what the tests need, and run all of them'

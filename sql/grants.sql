@@ -31,7 +31,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.changes(text, jsonb, integer),
   immutable.heads(text), immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
-  immutable.verify(timestamptz, timestamptz, integer)
+  immutable.verify(timestamptz, timestamptz, integer),
+  immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
 TO immutable_auditor;
 
 -- No right to the tables: the functions say which paths an event has, and never what was there.

@@ -6,7 +6,7 @@
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
 //! [`erase`] destroys what may no longer be kept, and records that it did.
 //! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks,
-//! all from the rows that [`row`] reads back.
+//! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
@@ -16,6 +16,7 @@ mod changes;
 mod columns;
 mod erase;
 mod error;
+mod export;
 mod filter;
 mod function;
 mod guard;
@@ -47,7 +48,8 @@ extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["read"]);
 extension_sql_file!("../sql/search.sql", name = "search", requires = ["views"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"]);
-extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["verify"]);
+extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
+extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["export"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["erase"], finalize);
 
 #[allow(non_snake_case)]

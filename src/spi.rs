@@ -265,3 +265,46 @@ unsafe fn fetch(
     }
     pg_sys::SPI_cursor_close(portal);
 }
+
+/// A query that is read on from call to call. PostgreSQL ends it with the transaction at the latest; it is known here by
+/// name, so that one that is gone already is never touched.
+pub struct Cursor(CString);
+
+impl Cursor {
+    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id.
+    pub unsafe fn open(statement: &str, types: &[Oid], given: &[Option<Datum>]) -> Cursor {
+        let _session = Session::connect();
+        let plan = plan(statement, types, Planned::Each);
+        let (mut values, nulls) = arguments(given);
+        let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+        Cursor(CStr::from_ptr((*portal).name).to_owned())
+    }
+
+    /// Gives the next rows, at most `most`, to `each`, as [`stream`] does; says how many there were.
+    pub unsafe fn fetch(&self, most: i64, mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc)) -> usize {
+        let _session = Session::connect();
+        let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
+        if portal.is_null() {
+            internal("the cursor of a query is gone")
+        }
+        pg_sys::SPI_cursor_fetch(portal, true, most as _);
+        let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
+        let scratch = Scratch::new();
+        for row in 0..fetched {
+            pgrx::check_for_interrupts!();
+            let before = pg_sys::MemoryContextSwitchTo(scratch.0);
+            each(*(*table).vals.add(row), (*table).tupdesc);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(scratch.0);
+        }
+        fetched // the session's end frees the rows and the scratch
+    }
+
+    /// Ends the query, if the transaction has not.
+    pub unsafe fn close(&self) {
+        let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
+        if !portal.is_null() {
+            pg_sys::SPI_cursor_close(portal);
+        }
+    }
+}

@@ -6,8 +6,9 @@ library alone.
 
     psql ... | immutable_format.py check          rows as row_to_json(e), one a line, session TimeZone UTC
     immutable_format.py psql -- -d mydatabase     runs psql itself, streams every event and checks it
+    immutable_format.py export FILE...            what immutable.export_events() wrote, plain or gzip; - is stdin
 
-Both print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input can not be
+All print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input can not be
 read). What is checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
 text where a line carries it in a member "canonical", and the chain of each lane.
 
@@ -16,11 +17,14 @@ In Python, a row is the dict that read_row() makes of one such line: numbers are
 
 import argparse
 import datetime
+import gzip
 import hashlib
+import io
 import json
 import re
 import subprocess
 import sys
+import zlib
 from typing import NamedTuple, Optional
 
 MAX_DEPTH = 64
@@ -587,6 +591,411 @@ def verify(rows):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Exports
+
+_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})\.[0-9]{6}Z")
+_NATURAL = re.compile(r"0|[1-9][0-9]*")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_BEFORE_DOCUMENT, _AFTER_DOCUMENT = '{"document":', ',"event_hash":'
+
+
+def export_line(row):
+    """The line of a row that has a document, as immutable.export_events() writes it."""
+    checked = _checked(row)
+    values = _values(checked)
+    salts = checked["erased"]["salts"] if checked["erased"] is not None else None
+    order = [column for column in sorted(ERASABLE) if column in values]
+    order += ["metadata." + key for key in sorted(checked["metadata"], key=_utf16)]
+    order += [path for path in (f"targets.{n}" for n in range(len(checked["targets"]))) if path in values]
+    disclosures = [[leaf_salt(checked["salt"], path) if salts is None else salts[path], path, values[path]]
+                   for path in order]
+    stored = canonical(_plain_hex(row["event_hash"]))
+    return (f'{_BEFORE_DOCUMENT}{_document(row)}{_AFTER_DOCUMENT}{stored},'
+            f'"disclosures":{canonical(disclosures, max_depth=None)}}}')
+
+
+class ExportError(Exception):
+    """A line that is none of an export."""
+
+
+class Event(NamedTuple):
+    """One event of an export, checked by itself."""
+
+    tenant_id: str
+    lane: int
+    seq: int
+    id: str
+    log_id: Optional[str]
+    previous: Optional[str]
+    stored: Optional[str]
+    recomputed: Optional[str]  # None: there is no valid document, or a disclosure does not belong to it
+    erased: list  # commitments
+    recorded: list  # (event id, commitment)
+
+    def broken(self, type_, **members):
+        return {"type": type_, "tenant_id": self.tenant_id, "lane": self.lane, "seq": self.seq, "event_id": self.id,
+                "expected": None, "actual": None, **members}
+
+
+def _need(condition, what):
+    if not condition:
+        raise ExportError(what)
+
+
+def _strict(text, what, max_depth):
+    """The value of a text that has to be canonical."""
+    try:
+        value = parse(text)
+        _need(canonical(value, max_depth) == text, f"{what}: not canonical JSON")
+    except FormatError as error:
+        raise ExportError(f"{what}: {error}") from None
+    except RecursionError:
+        raise ExportError(f"{what}: nested too deeply") from None
+    return value
+
+
+def _int(value, least, most):
+    _need(isinstance(value, Number) and _INTEGER.fullmatch("0" if value == "-0" else value), "not an integer")
+    number = int(value)
+    _need(least <= number <= most, "an integer out of range")
+    return number
+
+
+def _hashes(value):
+    _need(isinstance(value, list) and all(_is_hex(item, _HASH) for item in value), "not an array of hashes")
+    return value
+
+
+def read_event(line):
+    """A line that begins with the document -> Event"""
+    end = line.find(_AFTER_DOCUMENT)
+    _need(end >= 0, "no event_hash")
+    text = line[len(_BEFORE_DOCUMENT):end]
+    document = _strict(text, "document", MAX_DEPTH)
+    _need(isinstance(document, dict), "the document is no object")
+    found = re.match(r'(null|"((?:[0-9a-f]{2})*)"),"disclosures":', line[end + len(_AFTER_DOCUMENT):])
+    _need(found is not None, "no event_hash in hex, or no disclosures behind it")
+    listed = line[end + len(_AFTER_DOCUMENT) + found.end():]
+    _need(listed.endswith("}"), "the line does not end where it should")
+    disclosures = _strict(listed[:-1], "disclosures", MAX_DEPTH + 2)
+    _need(isinstance(disclosures, list), "disclosures is no array")
+    for disclosure in disclosures:
+        _need(isinstance(disclosure, list) and len(disclosure) == 3 and _is_hex(disclosure[0], _SALT)
+              and _is_text(disclosure[1]), "not a disclosure")
+
+    _need(document.get("v") == "1" and isinstance(document["v"], Number), "not a document of version 1")
+    for member in ("id", "tenant_id"):
+        _need(_is_text(document.get(member)), f"no {member}")
+    for member in ("action", "log_id"):
+        _need(_is_text(document.get(member, "")), f"{member} is no text")
+    for member in ("id", "log_id"):
+        _need(member not in document or _UUID.fullmatch(document[member]), f"{member} is no UUID")
+    lane, seq = _int(document.get("lane"), -2 ** 15, 2 ** 15 - 1), _int(document.get("seq"), -2 ** 63, 2 ** 63 - 1)
+    previous = document.get("previous_event_hash")
+    _need(previous is None or _is_hex(previous, _HASH), "previous_event_hash is no hash")
+    types = document.get("target_types", [])
+    _need(isinstance(types, list) and all(map(_is_text, types)), "target_types is no array of texts")
+    committed = dict(document.get("commitments", {}) if isinstance(document.get("commitments", {}), dict) else {"": 0})
+    metadata, targets = _hashes(committed.pop("metadata", [])), _hashes(committed.pop("targets", []))
+    _hashes(list(committed.values()))
+
+    recomputed, stored = _sha256(text), found[2]
+    if recomputed == stored and not _discloses(document, committed, metadata, targets, types, disclosures):
+        recomputed = None
+    erased, recorded = [], []
+    if recomputed == stored:  # an event that is not valid says nothing about erasures
+        known = {commitment(*disclosure) for disclosure in disclosures}
+        erased = [hash_ for hash_ in [*committed.values(), *metadata, *targets] if hash_ not in known]
+        recorded = list(_recorded(document, disclosures))
+    return Event(document["tenant_id"], lane, seq, document["id"], document.get("log_id"), previous, stored, recomputed,
+                 erased, recorded)
+
+
+def _discloses(document, columns, metadata, targets, types, disclosures):
+    """Whether the document is one that a row can have, and the disclosures are of it, in order, each once."""
+    seq = document["seq"]
+    if document["lane"].startswith("-") or seq.startswith("-") or seq == "0":
+        return False
+    if (seq == "1") != (document.get("previous_event_hash") is None) or (seq == "1") != ("log_id" in document):
+        return False
+    if len(types) != len(targets) or any(a >= b for a, b in zip(metadata, metadata[1:])) or "actor_id" not in columns:
+        return False
+    before = (0,)
+    known_metadata = set(metadata)
+    shown = set()
+    for salt, path, value in disclosures:
+        hash_ = commitment(salt, path, value)
+        kind, _, name = path.partition(".")
+        if kind == "metadata" and "." in path:
+            place = (1, _utf16(path))
+            right = hash_ in known_metadata
+        elif kind == "targets" and "." in path:
+            if not _POSITION.fullmatch(name) or len(name) > 4 or int(name) >= len(targets):
+                return False
+            place = (2, int(name))
+            right = (targets[int(name)] == hash_ and isinstance(value, dict)
+                     and _is_text(value.get("type")) and value["type"] == types[int(name)])
+        else:
+            place = (0, _utf16(path))
+            right = columns.get(path) == hash_ and _is_text(value)
+        if not right or place <= before:
+            return False
+        before = place
+        shown.add(path)
+    if document.get("action", "").startswith("immutable."):
+        erased = len(columns) + len(metadata) + len(targets) - len(shown)
+        erased_keys = len(metadata) - sum(path.startswith("metadata.") for path in shown)
+        return erased == 0 or (erased == erased_keys == 1 and "metadata.reason" not in shown)
+    return True
+
+
+def _recorded(document, disclosures):
+    if document.get("action") != "immutable.event_erased":
+        return
+    for _, path, target in disclosures:
+        if path.startswith("targets.") and isinstance(target, dict) and target.get("type") == "immutable.event":
+            hashes = target.get("metadata", {})
+            hashes = hashes.get("commitments") if isinstance(hashes, dict) else None
+            if _is_hex(target.get("id"), _UUID) and isinstance(hashes, list):
+                yield from ((target["id"], hash_) for hash_ in hashes if _is_hex(hash_, _HASH))
+
+
+def _members(line, name):
+    """The object on a line that is not an event's, of version 1 if it has one."""
+    try:
+        value = parse(line)
+    except (FormatError, RecursionError) as error:
+        raise ExportError(str(error)) from None
+    _need(isinstance(value, dict) and (name == "no_document" or value.get(name) == "1"), "of another version than 1")
+    return value
+
+
+def read_no_document(line):
+    row = _members(line, "no_document")["no_document"]
+    _need(isinstance(row, dict) and _is_text(row.get("tenant_id")) and _is_hex(row.get("id"), _UUID), "no place")
+    for member, pattern in ("previous_event_hash", _HEX), ("event_hash", _HEX), ("log_id", _UUID):
+        _need(member in row and (row[member] is None or _is_hex(row[member], pattern)), f"no {member}")
+    return Event(row["tenant_id"], _int(row.get("lane"), -2 ** 15, 2 ** 15 - 1),
+                 _int(row.get("seq"), -2 ** 63, 2 ** 63 - 1), row["id"], row["log_id"], row["previous_event_hash"],
+                 row["event_hash"], None, [], [])
+
+
+def read_header(line):
+    header = _members(line, "immutable_export")
+    time = _TIME.fullmatch(header["created_at"]) if _is_text(header.get("created_at")) else None
+    _need(time is not None, "no created_at")
+    try:
+        datetime.datetime(*(int(field) for field in time.groups()))
+    except ValueError:
+        raise ExportError("no such time") from None
+    filters = header.get("filters")
+    _need(isinstance(filters, dict) and all(map(_is_text, filters.values())), "no filters")
+    _need("log_id" in header and (header["log_id"] is None or _is_hex(header["log_id"], _UUID)), "no log_id")
+    left = set(filters) - {"tenant_id"}
+    lanes = "gaps" if left - {"from_date", "to_date"} else "range" if left else "whole"
+    _need(header.get("lanes") == lanes, "the filters do not leave the lanes as the header says")
+    return header
+
+
+def read_end(line):
+    end = _members(line, "immutable_export_end")
+    for member in ("events", "lanes"):
+        _need(isinstance(end.get(member), Number) and _NATURAL.fullmatch(end[member]) and int(end[member]) < 2 ** 64,
+              "no counts")
+    return int(end["events"]), int(end["lanes"])
+
+
+class Export:
+    """Verifies an export, or several, line by line. `summary` has what is known so far."""
+
+    def __init__(self, heads=()):
+        self.heads = {}
+        for head in heads:
+            place = (head["tenant_id"], int(head["lane"]))
+            self.heads.setdefault(place, {})[int(head["seq"])] = head["event_hash"].replace("\\x", "")
+        self.heads_checked = set()
+        self.header = self.log_id = None
+        self.summary = {"valid": True, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
+                        "chains_checked": 0, "links_checked": 0, "gaps": 0, "values_erased": 0,
+                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "breaks": []}
+
+    def line(self, line):
+        """A line of bytes without its line feed. Raises ExportError."""
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ExportError("not UTF-8") from None
+        if text.startswith('{"immutable_export":'):
+            header = read_header(text)
+            _need(self.header is None, "a header where the export before has no end line")
+            self._begin(header)
+            return
+        event = end = None
+        if text.startswith(_BEFORE_DOCUMENT):
+            event = read_event(text)
+        elif text.startswith('{"no_document":'):
+            event = read_no_document(text)
+        else:
+            _need(text.startswith('{"immutable_export_end":'), "not a line of an export")
+            end = read_end(text)
+        _need(self.header is not None, "an export begins with its header")
+        if event:
+            self._event(event)
+        else:
+            self._end(*end)
+
+    def finish(self):
+        """After the last line. Gives the summary."""
+        _need(self.header is None, "the export is cut off: it has no end line")
+        _need(self.summary["exports"], "no export")
+        everything = {(*place, seq) for place, heads in self.heads.items() for seq in heads}
+        self.summary["heads_not_covered"] = len(everything - self.heads_checked)
+        self.summary["valid"] = not self.summary["breaks"]
+        return self.summary
+
+    def _report(self, found):
+        self.summary["breaks"].append(found)
+
+    def _count(self, name, number=1):
+        self.summary[name] += number
+
+    def _begin(self, header):
+        _need(None in (self.log_id, header["log_id"]) or self.log_id == header["log_id"], "an export of another log")
+        self.log_id = self.log_id or header["log_id"]
+        self.summary["log_id"] = self.log_id
+        self.header, self.lane = header, None
+        self.walked_log_id = self.log_id
+        self.events = self.lanes = 0
+        self.erased, self.recorded = {}, {}
+        self._count("exports")
+        if header["lanes"] != "whole":
+            self.summary["whole"] = self.summary["erasures_checked"] = False
+
+    def _event(self, event):
+        self.events += 1
+        self._count("events_checked")
+        self._count("values_erased", len(event.erased))
+        whole, lane = self.header["lanes"] == "whole", (event.tenant_id.encode("utf-8"), event.lane)
+        saved = self.heads.get((event.tenant_id, event.lane), {})
+        if lane != self.lane:
+            if self.lane is not None and lane < self.lane:
+                self._report(event.broken("chain_break", actual=event.previous))
+            self.lane, self.seq, self.last = lane, 0, None
+            self.lanes += 1
+            self._count("chains_checked")
+            if not whole and event.seq > 1:
+                self.seq, self.last = event.seq - 1, event.previous or ""
+                if event.seq - 1 in saved:
+                    self.last = saved[event.seq - 1]
+                    self._head_checked(event, event.seq - 1)
+                    self._count("links_checked")
+                else:
+                    self._count("gaps")
+        elif self.header["lanes"] == "gaps" and event.seq > self.seq + 1:
+            self.seq, self.last = event.seq - 1, event.previous or ""
+            self._count("gaps")
+        else:
+            self._count("links_checked")
+        self._walk(event)
+        if event.seq in saved:
+            self._head_checked(event, event.seq)
+            if event.stored != saved[event.seq]:
+                self._report(event.broken("missing_event", expected=saved[event.seq], actual=event.stored))
+        if whole:
+            for hash_ in event.erased:
+                self.erased[event.tenant_id, event.id, hash_] = event
+            self.recorded.update(dict.fromkeys((event.tenant_id, *record) for record in event.recorded))
+
+    def _head_checked(self, event, seq):
+        self.heads_checked.add((event.tenant_id, event.lane, seq))
+        self._count("heads_checked")
+
+    def _walk(self, event):
+        if event.recomputed is None or event.recomputed != event.stored:
+            self._report(event.broken("hash_mismatch", expected=event.recomputed, actual=event.stored))
+        if event.seq <= self.seq:
+            self._report(event.broken("chain_break", expected=self.last, actual=event.previous))
+            return
+        if event.seq > self.seq + 1:
+            self._report(event.broken("missing_event", seq=self.seq + 1, event_id=None, expected=event.previous))
+        elif event.previous != self.last:
+            self._report(event.broken("chain_break", expected=self.last, actual=event.previous))
+        if event.seq == 1:
+            self.walked_log_id = self.walked_log_id or event.log_id
+            if event.log_id != self.walked_log_id:
+                self._report(event.broken("chain_break", actual=event.previous))
+        self.seq, self.last = event.seq, event.stored
+
+    def _end(self, events, lanes):
+        header, self.header = self.header, None
+        nowhere = dict.fromkeys(("tenant_id", "lane", "seq", "event_id", "expected", "actual"))
+        if header["lanes"] == "whole":
+            for (tenant, lane), heads in sorted(self.heads.items(), key=lambda item: (item[0][0].encode(), item[0][1])):
+                if header["filters"].get("tenant_id", tenant) != tenant:
+                    continue
+                for seq in sorted(heads):
+                    if (tenant, lane, seq) not in self.heads_checked:
+                        self.heads_checked.add((tenant, lane, seq))
+                        self._count("heads_checked")
+                        self._report({"type": "missing_event", **nowhere, "tenant_id": tenant, "lane": lane,
+                                      "seq": seq, "expected": heads[seq]})
+            self._report_erasures(nowhere)
+        if header["log_id"] is None and self.events:
+            self._report({"type": "missing_event", **nowhere})
+        if (events, lanes) != (self.events, self.lanes):
+            self._report({"type": "missing_event", **nowhere})
+
+    def _report_erasures(self, nowhere):
+        back = sorted(set(self.recorded) - set(self.erased), key=lambda key: (key[0].encode(), *key[1:]))
+        unrecorded = [(event, hash_) for (tenant, id_, hash_), event in self.erased.items()
+                      if (tenant, id_, hash_) not in self.recorded]
+        unrecorded.sort(key=lambda item: (item[0].tenant_id.encode(), item[0].lane, item[0].seq, item[0].id, item[1]))
+        found = [(tenant.encode(), 0, {"type": "erasure_mismatch", **nowhere, "tenant_id": tenant, "event_id": id_,
+                                       "expected": hash_}) for tenant, id_, hash_ in back]
+        found += [(event.tenant_id.encode(), 1, event.broken("erasure_mismatch", actual=hash_))
+                  for event, hash_ in unrecorded]
+        for _, _, each in sorted(found, key=lambda item: item[:2]):
+            self._report(each)
+
+
+def read_heads(text):
+    """What `SELECT jsonb_agg(h) FROM immutable.heads() h` printed."""
+    try:
+        heads = json.loads(text) if text.strip() else []
+        for head in heads or []:
+            if not (isinstance(head["tenant_id"], str) and isinstance(head["lane"], int)
+                    and isinstance(head["seq"], int) and re.fullmatch(r"(\\x)?[0-9a-f]{64}", head["event_hash"])):
+                raise ValueError
+    except (ValueError, TypeError, KeyError):
+        raise InputError("the heads are not an array of {tenant_id, lane, seq, event_hash}") from None
+    return heads or []
+
+
+def check_export(files, heads=()):
+    """`files`: (name, lines of bytes). Gives the summary; raises InputError with file and line."""
+    export = Export(heads)
+    for name, lines in files:
+        number = 0
+        try:
+            for number, line in enumerate(lines, 1):
+                export.line(line[:-1] if line.endswith(b"\n") else line)
+        except ExportError as error:
+            raise InputError(f"{name}, line {number}: {error}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{name}, line {number + 1}: {error}") from None
+    try:
+        return export.finish()
+    except ExportError as error:
+        raise InputError(f"{files[-1][0]}: {error}") from None
+
+
+def _open(name):
+    file = sys.stdin.buffer if name == "-" else open(name, "rb")
+    file = file if hasattr(file, "peek") else io.BufferedReader(file)
+    return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Command line
 
 
@@ -708,6 +1117,9 @@ def main(arguments=None):
     commands.add_parser("check", help="read row_to_json lines from standard input")
     psql = commands.add_parser("psql", help="run psql and check every event it can see")
     psql.add_argument("--no-canonical", action="store_true", help="do not ask for immutable.canonical(e) to compare")
+    export = commands.add_parser("export", help="verify what immutable.export_events() wrote")
+    export.add_argument("--heads", metavar="FILE", help="heads saved earlier, a JSON array")
+    export.add_argument("files", nargs="+", metavar="FILE")
     psql.usage = "immutable_format.py psql [-h] [--no-canonical] [-- ARGUMENTS FOR PSQL]"
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -717,13 +1129,16 @@ def main(arguments=None):
             if end < len(arguments):
                 parser.error("check takes no arguments")
             summary = check(read_rows(sys.stdin.buffer))
+        elif options.command == "export":
+            heads = read_heads(open(options.heads, encoding="utf-8").read()) if options.heads else ()
+            summary = check_export([(name, _open(name)) for name in options.files], heads)
         else:
             summary = check_with_psql(arguments[end + 1:], not options.no_canonical)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"immutable_format.py: {error}", file=sys.stderr)
         return 2
     print(json.dumps(summary))
-    return 1 if summary["breaks"] or summary["canonical_mismatch"] else 0
+    return 1 if summary["breaks"] or summary.get("canonical_mismatch") else 0
 
 
 if __name__ == "__main__":

@@ -245,6 +245,8 @@ def event_vectors():
         ("time: leap day", plain(occurred_at="2024-02-29T00:00:00+00:00")),
         ("time: before 1970", plain(occurred_at="1969-12-31T23:59:59.5+00:00")),
 
+        ("text: 65,536 bytes", plain(actor_name="\u00e9" * 32768, user_agent="x" * 65536, action="y" * 65536)),
+        ("metadata: 1000 keys", plain(metadata={f"k{n:03}": numbered(n) for n in range(1000)})),
         ("metadata: JSON null has a commitment", plain(metadata={"a": None})),
         ("metadata: nested empties", plain(metadata={"a": {}, "b": [], "c": "", "d": {"": [{}]}})),
         ("metadata: dotted and empty keys", plain(metadata={
@@ -310,6 +312,10 @@ def event_vectors():
         ("time: created in the year 10000", {"created_at": "10000-01-01T00:00:00+00:00"}, year("created_at")),
         ("time: created at infinity", {"created_at": "infinity"}, year("created_at")),
 
+        *((f"text: {column} of 65,537 bytes", {column: "\u00e9" + "x" * 65535}, f"{column} is longer than 65536 bytes")
+          for column in ("tenant_id", "actor_id", "actor_type", "action", "user_agent", "recorded_by")),
+        ("metadata: 1001 keys", {"metadata": {f"k{n:04}": numbered(n) for n in range(1001)}},
+         "more than 1000 metadata keys"),
         ("metadata: array", {"metadata": []}, "metadata is not an object"),
         ("metadata: string", {"metadata": "x"}, "metadata is not an object"),
         ("metadata: number", {"metadata": Number("1")}, "metadata is not an object"),
@@ -699,12 +705,252 @@ def chain_vectors():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# exports.json
+
+
+def header(lanes="whole", log_id=LOG_ID, **filters):
+    return fmt.canonical({"filters": filters}, None).join((
+        f'{{"immutable_export":1,"created_at":"2026-03-15T15:00:00.000000Z","log_id":{fmt.canonical(log_id)},'
+        f'"lanes":"{lanes}",', "")).replace(',{"filters"', ',"filters"')
+
+
+def export_end(events, lanes):
+    return f'{{"immutable_export_end":1,"events":{events},"lanes":{lanes}}}'
+
+
+def export_of(rows, *head):
+    """The lines of an export of these rows, which come in its order."""
+    lanes = len({(row["tenant_id"], row["lane"]) for row in rows})
+    return [*(head or [header()]), *map(fmt.export_line, rows), export_end(len(rows), lanes)]
+
+
+def export_vectors():
+    a = lane(4)
+    b = lane(2, lane_number=1, first_id=0x101)
+    other = lane(2, tenant="globex", first_id=0x201)
+    rows = a + b + other
+    good = export_of(rows)
+    full_row = full(seq=numbered(2), lane=numbered(0), previous_event_hash=a[0]["event_hash"])
+    odd = plain(metadata={"": 1, "a.b": 2, HEBREW: 4, GRIN: None, "q": 'a"\\\n\x01\u2028', "n": Number("1.10")},
+                targets=[{"type": 't"', "id": f"{n:02}"} for n in range(12)], action="caf\u00e9\t")
+
+    erased = fmt.erase(full_row, ["actor_name", "metadata.reason", "targets.1"])
+    hashes = erased["erased"]["commitments"]
+    gone = [hashes["actor_name"], *hashes["metadata"], hashes["targets"]["1"]]
+
+    def record(*commitments, id_=full_row["id"], previous=erased, **columns):
+        """The event after `previous` that lists these as erased."""
+        return plain(**{**dict(
+            id=ID.format(0x900), seq=numbered(int(previous["seq"]) + 1), log_id=None, action="immutable.event_erased",
+            previous_event_hash=previous["event_hash"], actor_id="dpo", metadata={"reason": "request 12"},
+            targets=[{"type": "immutable.event", "id": id_, "metadata": {"commitments": list(commitments)}}]), **columns})
+
+    recorded = [a[0], erased, record(*gone)]
+
+    def head(row, hash_=None):
+        return {"tenant_id": row["tenant_id"], "lane": int(row["lane"]), "seq": int(row["seq"]),
+                "event_hash": "\\x" + (hash_ or hex_(row))}
+
+    def hole(seq, after):
+        return {**missing(seq, after["tenant_id"], int(after["lane"])), "expected": after["previous_event_hash"][2:]}
+
+    def nowhere(type_="missing_event", **members):
+        return {**dict.fromkeys(("tenant_id", "lane", "seq", "event_id", "expected", "actual")), "type": type_, **members}
+
+    def replaced(n, old, new, lines=good):
+        """A line changed in one place."""
+        assert lines[n].count(old) >= 1, (lines[n], old)
+        return lines[:n] + [lines[n].replace(old, new, 1)] + lines[n + 1:]
+
+    def without(*numbers):
+        return [line for n, line in enumerate(good[:-1]) if n not in numbers]
+
+    def content(row):
+        return broken("hash_mismatch", row, None, hex_(row))
+
+    lines_full = export_of([a[0], full_row])
+    shown = lines_full[2]
+    first, second = [shown[shown.index(f'["{salt}'):].split("],[")[0] + "]" for salt in (
+        fmt.leaf_salt(bytes(range(16, 32)), path) for path in ("actor_id", "actor_name"))]
+    edited_document = good[2].replace("document.viewed", "document.deleted")
+    edited_hash = hashlib.sha256(edited_document[12:edited_document.index(',"event_hash"')].encode()).hexdigest()
+    no_document = ('{"no_document":{"event_hash":"%s","id":"%s","lane":0,"log_id":null,"previous_event_hash":"%s","seq":2,'
+                   '"tenant_id":"acme","why":"metadata is not an object"}}' % (hex_(a[1]), a[1]["id"], hex_(a[0])))
+    future = json.loads(good[1][12:good[1].index(',"event_hash"')])
+    later = fmt.canonical({**{k: numbered(v) if isinstance(v, int) else v for k, v in future.items()},
+                           "zz_later": {"x": []}}, None)
+    later = f'{{"document":{later},"event_hash":"{hashlib.sha256(later.encode()).hexdigest()}",' + good[1].split('",', 1)[1][
+        good[1].split('",', 1)[1].index('"disclosures"'):]
+
+    cases = [
+        ("several lanes and tenants", good, {}, []),
+        ("no events", [header(), export_end(0, 0)], {}, []),
+        ("no events and no log", [header(log_id=None), export_end(0, 0)], {}, []),
+        ("every column", lines_full, {}, []),
+        ("keys, escapes and numbers", export_of([odd]), {}, []),
+        ("a member that comes with a later version", [header(), later, export_end(1, 1)], {}, []),
+        ("two exports, one after the other", export_of(a) + export_of(other), {}, []),
+        ("one tenant", export_of(other, header(tenant_id="globex")), {}, []),
+        ("a range", export_of(a[1:3] + b, header("range", from_date="2026-03-15T14:32:18.000002Z")), {}, []),
+        ("a filter that leaves holes", export_of([a[0], a[2], a[3]], header("gaps", action="*")), {}, []),
+        ("erased and recorded", export_of(recorded), {}, []),
+        ("a record's reason erased, and recorded", export_of([
+            a[0], erased, fmt.erase(record(*gone), ["metadata.reason"]),
+            record(fmt.commitments(record(*gone))["metadata.reason"], id_=record()["id"], previous=record(*gone),
+                   id=ID.format(0x901))]), {}, []),
+        ("recorded in another lane, twice", export_of([a[0], erased, *[
+            record(*gone, lane=numbered(1), seq=numbered(1), log_id=LOG_ID, previous_event_hash=None)],
+            record(*gone, lane=numbered(2), seq=numbered(1), log_id=LOG_ID, previous_event_hash=None)]), {}, []),
+        ("erased, in a range: the record may lie outside", export_of([a[0], erased], header("range", to_date="infinity")),
+         {}, []),
+
+        ("a value edited", replaced(2, "document.viewed", "document.deleted"), {},
+         [broken("hash_mismatch", a[1], edited_hash, hex_(a[1]))]),
+        ("a value edited and its hash with it", replaced(2, hex_(a[1]) + '","disc', edited_hash + '","disc',
+                                                         replaced(2, "document.viewed", "document.deleted")), {},
+         [broken("chain_break", a[2], edited_hash, hex_(a[1]))]),
+        ("a disclosed value edited", replaced(2, '"user-17"]', '"user-18"]'), {}, [content(a[1])]),
+        ("a disclosed number edited", replaced(2, '"metadata.n",2]', '"metadata.n",3]'), {}, [content(a[1])]),
+        ("a disclosed number of the same value", replaced(2, '"metadata.n",2]', '"metadata.n",2.0]'), {}, [content(a[1])]),
+        ("a disclosed key renamed", replaced(2, '"metadata.n",', '"metadata.m",'), {}, [content(a[1])]),
+        ("a salt edited", [line.replace(fmt.leaf_salt(bytes.fromhex(a[1]["salt"][2:]), "actor_id"), "00" * 16)
+                           for line in good], {}, [content(a[1])]),
+        ("a disclosure twice", replaced(2, first, first + "," + first, lines_full), {}, [content(full_row)]),
+        ("disclosures in another order", replaced(2, first + "," + second, second + "," + first, lines_full), {},
+         [content(full_row)]),
+        ("a disclosure left out: erased without a record", replaced(2, first + ",", "", lines_full), {},
+         [broken("erasure_mismatch", full_row, None, fmt.commitments(full_row)["actor_id"])]),
+        ("a disclosure of nothing in the document", replaced(2, first + ",", first + ',["' + "00" * 16 + '","email","x"],',
+                                                             lines_full), {}, [content(full_row)]),
+        ("a target of another type", replaced(2, '"type":"group"}]', '"type":"grouq"}]', lines_full), {},
+         [content(full_row)]),
+        ("a row without a document", good[:2] + [no_document] + good[3:], {}, [content(a[1])]),
+
+        ("an event removed", without(2) + [export_end(7, 3)], {}, [hole(2, a[2])]),
+        ("an event removed, the end line left", without(2) + good[-1:], {}, [hole(2, a[2]), nowhere()]),
+        ("the first event of a lane removed", without(5) + [export_end(7, 3)], {}, [hole(1, b[1])]),
+        ("a lane removed, the end line left", without(5, 6) + good[-1:], {}, [nowhere()]),
+        ("the end of a lane removed: nobody can see it", without(4) + [export_end(7, 3)], {}, []),
+        ("two events swapped", good[:2] + [good[3], good[2]] + good[4:], {},
+         [hole(2, a[2]), broken("chain_break", a[1], hex_(a[2]), hex_(a[0]))]),
+        ("an event twice", good[:3] + good[2:-1] + [export_end(9, 3)], {},
+         [broken("chain_break", a[1], hex_(a[1]), hex_(a[0]))]),
+        ("lanes in another order", [good[0], *good[5:7], *good[1:5], *good[7:]], {}, [broken("chain_break", a[0])]),
+        ("an event removed from a range", export_of([a[0], a[2]], header("range", to_date="infinity")), {}, [hole(2, a[2])]),
+        ("a lane of another log", export_of(rows, header(log_id=ID.format(0x77))), {}, [
+            broken("chain_break", row) for row in (a[0], b[0], other[0])]),
+        ("the log's identity lost", export_of(a, header(log_id=None)), {}, [nowhere()]),
+
+        ("erased without a record", export_of([a[0], erased]), {}, [
+            broken("erasure_mismatch", erased, None, hash_) for hash_ in sorted(gone)]),
+        ("a record of something else", export_of([a[0], erased, record(*gone[1:], some_hash("x"))]), {}, [
+            nowhere("erasure_mismatch", tenant_id="acme", event_id=erased["id"], expected=some_hash("x")),
+            broken("erasure_mismatch", erased, None, gone[0])]),
+        ("recorded as erased, and back", export_of([a[0], full_row, record(gone[0])]), {}, [
+            nowhere("erasure_mismatch", tenant_id="acme", event_id=erased["id"], expected=gone[0])]),
+        ("more than the reason erased from a record", replaced(
+            3, '["' + fmt.leaf_salt(bytes(range(16)), "actor_id") + '","actor_id","dpo"],', "", export_of(recorded)), {},
+         [content(record(*gone)), *(broken("erasure_mismatch", erased, None, hash_) for hash_ in sorted(gone))]),
+
+        ("heads that are there", good, {"heads": [head(a[3]), head(b[0]), head(other[1])]}, []),
+        ("a head that is gone", without(4) + [export_end(7, 3)], {"heads": [head(a[3])]},
+         [{**missing(4), "expected": hex_(a[3])}]),
+        ("a lane whose head is gone", [good[0], *good[1:5], *good[7:-1], export_end(6, 2)], {"heads": [head(b[1])]},
+         [{**missing(2, lane_number=1), "expected": hex_(b[1])}]),
+        ("another event in the place of a head", good, {"heads": [head(a[1], some_hash("x"))]},
+         [{**broken("missing_event", a[1], some_hash("x"), hex_(a[1]))}]),
+        ("a head of another tenant than was exported", export_of(other, header(tenant_id="globex")),
+         {"heads": [head(a[3])]}, []),
+        ("a range that follows a head", export_of(a[2:], header("range", from_date="x")), {"heads": [head(a[1])]}, []),
+        ("a range that follows another event than the head", export_of(a[2:], header("range", from_date="x")),
+         {"heads": [head(a[1], some_hash("x"))]}, [broken("chain_break", a[2], some_hash("x"), hex_(a[1]))]),
+    ]
+    vectors = []
+    for name, lines, options, breaks in cases:
+        export = fmt.Export(options.get("heads", ()))
+        for line in lines:
+            export.line(line.encode())
+        summary = export.finish()
+        assert summary["breaks"] == breaks, (name, summary["breaks"])
+        counts = {member: summary[member] for member in (
+            "events_checked", "chains_checked", "links_checked", "gaps", "values_erased", "heads_checked",
+            "heads_not_covered", "whole", "erasures_checked")}
+        vectors.append({"name": name, "lines": lines, **options, "counts": counts, "breaks": breaks})
+
+    deep = '{"a":' * 64 + "1" + "}" * 64
+    bad = [  # the number of the line that is refused; after the last: the export is cut off
+        ("nothing", [], 1), ("no header", good[1:], 1), ("no end line", good[:-1], len(good)),
+        ("only a header", good[:1], 2), ("another header inside", good[:3] + good[:1] + good[3:], 4),
+        ("something behind the end", good + good[1:2], len(good) + 1),
+        ("an empty line", good[:2] + [""] + good[2:], 3),
+        ("a line cut off", good[:2] + [good[2][:len(good[2]) // 2]], 3),
+        ("a line cut off in its disclosures", good[:2] + [good[2][:-30]], 3),
+        ("a line cut off by one", good[:2] + [good[2][:-1]], 3),
+        ("something behind a line", good[:2] + [good[2] + " "], 3),
+        ("two lines in one", good[:2] + [good[2] + good[3]], 3),
+        ("not JSON", good[:2] + ["x"], 3), ("an array", good[:2] + ["[]"], 3),
+        ("white space in the document", replaced(2, '"lane":', '"lane": '), 3),
+        ("white space in the disclosures", replaced(2, '],["', '], ["'), 3),
+        ("a member twice in the document", replaced(2, '"lane":0', '"lane":0,"lane":0'), 3),
+        ("members in another order", replaced(2, '"seq":2,"tenant_id":"acme"', '"tenant_id":"acme","seq":2'), 3),
+        ("a member twice in a value", replaced(2, '"metadata.n",2]', '"metadata.n",{"a":1,"a":1}]'), 3),
+        ("an escape that canonical JSON has not", replaced(2, '"user-17"]', '"user-\\u0031\\u0037"]'), 3),
+        ("a lone surrogate", replaced(2, '"user-17"]', '"\\ud800"]'), 3),
+        ("a control character", replaced(2, '"user-17"]', '"\t"]'), 3),
+        ("COPY's text format: backslashes doubled", [line.replace("\\", "\\\\") for line in export_of([odd])], 2),
+        ("a number that is none", replaced(2, '"metadata.n",2]', '"metadata.n",02]'), 3),
+        ("nested too deeply", replaced(2, '"metadata.n",2]', f'"metadata.n",{{"a":{deep}}}]'), 3),
+        ("nested without end", replaced(2, '"metadata.n",2]', '"metadata.n",' + "[" * 5000), 3),
+        ("a salt too short", replaced(2, '"disclosures":[["', '"disclosures":[["0'), 3),
+        ("a disclosure of two", replaced(2, '"metadata.n",2]', '2]'), 3),
+        ("a disclosure of four", replaced(2, '"metadata.n",2]', '"metadata.n",2,2]'), 3),
+        ("a hash in capitals", replaced(2, hex_(a[1]) + '","disc', hex_(a[1]).upper() + '","disc'), 3),
+        ("a hash that is no hex", replaced(2, hex_(a[1]) + '","disc', "x" * 64 + '","disc'), 3),
+        ("a commitment too short", replaced(2, '"actor_id":"', '"actor_id":"0'), 3),
+        ("no event_hash", [header(), good[1].split(',"event_hash"')[0] + "}"], 2),
+        ("no disclosures", [header(), good[1].split(',"disclosures"')[0] + "}"], 2),
+        ("another member between", replaced(2, ',"disclosures"', ',"x":1,"disclosures"'), 3),
+        ("a document of version 2", replaced(2, '"v":1}', '"v":2}'), 3),
+        ("a document without a tenant", replaced(2, ',"tenant_id":"acme"', ""), 3),
+        ("a lane beyond 32767", replaced(2, '"lane":0', '"lane":32768'), 3),
+        ("a seq beyond 2^63", replaced(2, '"seq":2', '"seq":9223372036854775808'), 3),
+        ("a seq with a fraction", replaced(2, '"seq":2', '"seq":2.0'), 3),
+        ("an id in capitals", replaced(2, '"id":"0195d3a0', '"id":"0195D3A0'), 3),
+        ("a document that is no object", [header(), '{"document":[],"event_hash":null,"disclosures":[]}'], 2),
+        ("an export of version 2", [good[0].replace('export":1', 'export":2')] + good[1:], 1),
+        ("a header without a log_id", [good[0].replace(f'"log_id":"{LOG_ID}",', "")] + good[1:], 1),
+        ("a header whose time is none", [good[0].replace("03-15", "02-30")] + good[1:], 1),
+        ("a header that hides what was left out", export_of(rows, header("whole", action="x")), 1),
+        ("exports of two logs", export_of(a) + export_of([], header(log_id=ID.format(5))), 7),
+        ("an end line that counts nothing", good[:-1] + ['{"immutable_export_end":1}'], len(good)),
+        ("an end line that counts below zero", good[:-1] + [export_end(-1, 0)], len(good)),
+        ("no_document without a place", good[:2] + ['{"no_document":{}}'], 3),
+    ]
+    for name, lines, number in bad:
+        export, refused = fmt.Export(), None
+        for n, line in enumerate(lines, 1):
+            try:
+                export.line(line.encode())
+            except fmt.ExportError:
+                refused = n
+                break
+        if refused is None:
+            try:
+                export.finish()
+            except fmt.ExportError:
+                refused = len(lines) + 1
+        assert refused == number, (name, refused)
+        vectors.append({"name": name, "lines": lines, "refused": number})
+    return vectors
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def build():
     """{file name: content}"""
     files = {"canonical.json": canonical_vectors(), "events.json": event_vectors(), "chains.json": chain_vectors(),
-             "erasure.json": erasure_vectors()}
+             "erasure.json": erasure_vectors(), "exports.json": export_vectors()}
     for name, vectors in files.items():
         names = [vector["name"] for vector in vectors]
         assert len(set(names)) == len(names), (name, [twice for twice in names if names.count(twice) > 1])

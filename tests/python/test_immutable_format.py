@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gzip
 import hashlib
 import io
 import json
@@ -85,6 +86,74 @@ class Vectors(unittest.TestCase):
             for order in (rows, rows[::-1]):
                 with self.subTest(vector["name"]):
                     self.assertEqual(fmt.verify(order), vector["breaks"])
+
+
+class Exports(unittest.TestCase):
+    def run_lines(self, lines, heads=()):
+        """The summary, or the number of the line that is refused."""
+        export = fmt.Export(heads)
+        for number, line in enumerate(lines, 1):
+            try:
+                export.line(line.encode())
+            except fmt.ExportError:
+                return number
+        try:
+            return export.finish()
+        except fmt.ExportError:
+            return len(lines) + 1
+
+    def test_vectors(self):
+        for vector in vectors("exports.json"):
+            with self.subTest(vector["name"]):
+                found = self.run_lines(vector["lines"], vector.get("heads", ()))
+                if "refused" in vector:
+                    self.assertEqual(found, vector["refused"])
+                else:
+                    self.assertEqual(found["breaks"], vector["breaks"])
+                    self.assertEqual({name: found[name] for name in vector["counts"]}, vector["counts"])
+
+    def test_lines_hash_as_they_stand(self):
+        """By cutting them up, as the format says, without parsing."""
+        for vector in vectors("exports.json")[:5]:
+            for line in vector["lines"][1:-1]:
+                document, rest = line[12:].split(',"event_hash":', 1)
+                self.assertEqual(sha256(document.encode()), rest[1:65])
+
+    def test_every_changed_letter_is_found(self):
+        rows = make.lane(3)
+        rows[1] = make.full(seq=Number("2"), lane=Number("0"), previous_event_hash=rows[0]["event_hash"])
+        lines = make.export_of(rows[:2])
+        self.assertEqual(self.run_lines(lines)["breaks"], [])
+        for at in range(len(lines[2])):
+            for letter in '0a"':
+                changed = lines[2][:at] + letter + lines[2][at + 1:]
+                if changed != lines[2]:
+                    found = self.run_lines([*lines[:2], changed, lines[3]])
+                    self.assertTrue(isinstance(found, int) or found["breaks"], (at, letter))
+
+    def test_command_line(self):
+        good = "\n".join(make.export_of(make.lane(3))).encode() + b"\n"
+        heads = json.dumps([{"tenant_id": "acme", "lane": 0, "seq": 9, "event_hash": "\\x" + "00" * 32}])
+        with tempfile.TemporaryDirectory() as folder:
+            def write(name, content):
+                path = pathlib.Path(folder, name)
+                path.write_bytes(content)
+                return str(path)
+
+            whole, packed = write("whole", good), write("packed.gz", gzip.compress(good))
+            for arguments, status in [
+                    (["export", whole], 0), (["export", packed], 0), (["export", whole, packed], 0),
+                    (["export", "--heads", write("heads", heads.encode()), whole], 1),
+                    (["export", "--heads", write("none", b"\n"), whole], 0),
+                    (["export", "--heads", whole, whole], 2),
+                    (["export", write("edited", good.replace(b"document.viewed", b"document.deleted", 1))], 1),
+                    (["export", write("cut", good[:-60])], 2), (["export", write("empty", b"")], 2),
+                    (["export", write("cut.gz", gzip.compress(good)[:-20])], 2),
+                    (["export", write("bytes", b"\xff\n")], 2), (["export", folder + "/missing"], 2)]:
+                with self.subTest(arguments), contextlib.redirect_stdout(io.StringIO()) as out, \
+                        contextlib.redirect_stderr(io.StringIO()):
+                    self.assertEqual(fmt.main(arguments), status)
+                    self.assertEqual(status != 2, bool(out.getvalue()))
 
 
 class Canonical(unittest.TestCase):

@@ -64,12 +64,40 @@ pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
 /// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
     let mut head = String::with_capacity(path.len() + 40);
-    head.push_str("[\"");
-    head.push_str(&hex::encode(leaf_salt));
-    head.push_str("\",");
-    write_string(path, &mut head);
-    head.push(',');
+    write_head(leaf_salt, path, &mut head);
     sha256(&[head.as_bytes(), value.as_bytes(), b"]"])
+}
+
+/// What a disclosure has before its value.
+fn write_head(leaf_salt: &Salt, path: &str, out: &mut String) {
+    out.push_str("[\"");
+    out.push_str(&hex::encode(leaf_salt));
+    out.push_str("\",");
+    write_string(path, out);
+    out.push(',');
+}
+
+/// Writes the disclosures of the values that are there: the texts that their commitments are the SHA-256 of, joined by
+/// commas, in the order of columns, metadata keys and targets. Exactly one of `event_salt` and `erasure` is given; a
+/// value that has no salt is not disclosed.
+pub fn write_disclosures(
+    content: &Content<'_>,
+    event_salt: Option<&Salt>,
+    erasure: Option<&Erasure>,
+    out: &mut String,
+) {
+    let mut first = true;
+    for_each_value(content, |_, path, value| {
+        let kept = erasure.and_then(|erasure| erasure.salt(path)).copied();
+        let Some(salt) = event_salt.map(|salt| leaf_salt(salt, path)).or(kept) else { return };
+        if !first {
+            out.push(',');
+        }
+        first = false;
+        write_head(&salt, path, out);
+        out.push_str(value);
+        out.push(']');
+    });
 }
 
 fn column_path(column: usize) -> &'static str {

@@ -110,6 +110,12 @@ pub fn uuid_text(id: &Id) -> String {
     uuid::Uuid::from_bytes(*id).hyphenated().to_string()
 }
 
+/// The reverse of [`uuid_text`]; no other way of writing it is taken.
+pub fn parse_uuid(text: &str) -> Option<Id> {
+    let id = *uuid::Uuid::try_parse(text).ok()?.as_bytes();
+    (uuid_text(&id) == text).then_some(id)
+}
+
 struct Writer(String);
 
 impl Writer {

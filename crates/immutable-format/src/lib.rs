@@ -3,14 +3,15 @@
 //! An event walks through the modules in this order:
 //! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
 //! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
-//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page, and [`subject`] says what
-//! of an event has to go when a person asks for it.
+//! it goes and, read back, whether it is still there. [`cursor`] is the way out page by page, [`export`] the way out as
+//! a file that verifies without a database, and [`subject`] says what of an event has to go when a person asks for it.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
 pub mod commitment;
 pub mod cursor;
 pub mod document;
+pub mod export;
 pub mod json;
 pub mod limits;
 pub mod link;

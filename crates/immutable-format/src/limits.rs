@@ -12,6 +12,11 @@ pub const METADATA_KEYS: usize = 1000;
 /// Bytes of any text column that a document or commitment is made of.
 pub const TEXT_BYTES: usize = 64 * 1024;
 
+/// Bytes of a line of an export: more than any stored event can make. Its target types and targets, its metadata, and
+/// its texts with each byte escaped to six.
+pub const LINE_BYTES: usize =
+    2 * TARGETS * (CANONICAL_BYTES + 256) + METADATA_KEYS * 256 + 7 * CANONICAL_BYTES + 20 * (6 * TEXT_BYTES + 256);
+
 /// Bytes a text field may have when an event enters. Fields that an index may hold are short enough that no index
 /// entry, of up to four such fields, outgrows what a btree page takes (about 2,700 bytes).
 pub fn text_bytes(field: &str) -> usize {

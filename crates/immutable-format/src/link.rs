@@ -126,6 +126,18 @@ impl Walk {
         self.at = Some(Lane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
     }
 
+    /// The last event read of the lane the walk is in: its seq, 0 before the first, and its hash.
+    pub fn last(&self) -> (i64, Option<&[u8]>) {
+        self.at.as_ref().map_or((0, None), |at| (at.seq, at.event_hash.as_deref()))
+    }
+
+    /// Goes on in the same lane behind `before`, where a selection has left out what is between.
+    pub fn skip_to(&mut self, before: (i64, Vec<u8>)) {
+        if let Some(at) = self.at.as_mut() {
+            (at.seq, at.event_hash) = (before.0, Some(before.1));
+        }
+    }
+
     /// Reads the next row and reports what is wrong with it and with its link to the one before.
     pub fn push(&mut self, row: &Row<'_>, mut report: impl FnMut(Break)) {
         if self.begins_lane(row.tenant_id, row.lane) {

@@ -160,7 +160,7 @@ RESET SESSION AUTHORIZATION;
 -- The viewer has no rights yet, and who has no role has none: not even the schema.
 CREATE FUNCTION pg_temp.refused_all() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT s || ' => ' || pg_temp.refused(s) FROM unnest(ARRAY['SELECT FROM immutable.events', 'SELECT FROM immutable.event_targets', 'SELECT FROM immutable.log', 'INSERT INTO immutable.events (actor_id, action) VALUES (''a'', ''b'')', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')',
-    'SELECT immutable.track_batch(''[]'')', 'SELECT immutable.get_events()', 'SELECT FROM immutable.find_events()', 'SELECT FROM immutable.verify_chain()', 'SELECT FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT FROM immutable.heads()', 'SELECT immutable.canonical(ROW(1))',
+    'SELECT immutable.track_batch(''[]'')', 'SELECT immutable.get_events()', 'SELECT FROM immutable.find_events()', 'SELECT FROM immutable.verify_chain()', 'SELECT FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT FROM immutable.heads()', 'SELECT immutable.export_events()', 'SELECT immutable.canonical(ROW(1))',
     'SELECT immutable.erase(gen_random_uuid(), ''t'', ''{actor_id}'', ''r'')', 'SELECT immutable.erase_subject(''t'', ''u'', ''r'')']) s
 $$;
 SET SESSION AUTHORIZATION regress_privileges_viewer;
@@ -187,7 +187,7 @@ REVOKE immutable_writer, immutable_auditor FROM regress_privileges_nobody;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO regress_privileges_nobody;
 SET SESSION AUTHORIZATION regress_privileges_nobody;
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT immutable.get_events()', 'SELECT * FROM immutable.find_events()', 'SELECT immutable.get_event(gen_random_uuid())', 'SELECT * FROM immutable.verify_chain()', 'SELECT * FROM immutable.verify_breaks()', 'SELECT immutable.verify()',
-  'SELECT * FROM immutable.heads()', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')', 'SELECT immutable.track_batch(''[{"actor_id":"a","action":"b"}]'')']) s;
+  'SELECT * FROM immutable.heads()', 'SELECT immutable.export_events()', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')', 'SELECT immutable.track_batch(''[{"actor_id":"a","action":"b"}]'')']) s;
 -- And a trigger function is none without a trigger, or on a table that is none of events.
 SELECT f, pg_temp.refused(format('SELECT immutable.%I()', f)) FROM unnest(ARRAY['chain', 'derive_targets', 'guard_event', 'guard_target', 'refuse']) f;
 CREATE TEMPORARY TABLE mine (id int);

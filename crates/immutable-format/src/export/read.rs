@@ -1,0 +1,517 @@
+//! One line of an export, taken apart and checked by itself: the document's hash, and each disclosed value against its
+//! commitment.
+
+use super::scan::{comes_after, decode, is_hex, Error, Scanner};
+use super::{Header, Lanes, Place};
+use crate::document::{parse_uuid, RESERVED};
+use crate::json::{key_order, Members, Value};
+use crate::{limits, parse_hex, sha256, time, Hash, Id};
+use std::borrow::Cow;
+
+/// A line that is none of this format. Where it is, the reader of the file knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed(pub String);
+
+impl From<Error> for Malformed {
+    fn from(error: Error) -> Self {
+        Malformed(format!("{}, at byte {}", error.what, error.at + 1))
+    }
+}
+
+fn malformed<T>(what: &str) -> Result<T, Malformed> {
+    Err(Malformed(what.to_string()))
+}
+
+/// What a line is.
+#[derive(Debug)]
+pub enum Line<'a> {
+    Header(Header<'a>),
+    Event(Box<Event<'a>>),
+    End { events: u64, lanes: u64 },
+}
+
+/// An event's line.
+#[derive(Debug)]
+pub struct Event<'a> {
+    pub place: Place<'a>,
+    pub log_id: Option<Id>,
+    pub previous_event_hash: Option<Vec<u8>>,
+    pub event_hash: Option<Vec<u8>>,
+    /// The hash of the document; or why, although that is the event's, the line is no valid event.
+    pub content: Result<Hash, String>,
+    /// The commitments that nothing is disclosed for: what is erased.
+    pub erased: Vec<Hash>,
+    /// What an immutable.event_erased event lists: the events' ids with one erased commitment each.
+    pub recorded: Vec<(String, Hash)>,
+}
+
+/// Reads a line, given without its line feed.
+pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => return Err(Malformed(format!("not UTF-8, at byte {}", error.valid_up_to() + 1))),
+    };
+    if text.starts_with(DOCUMENT) {
+        event(text).map(Box::new).map(Line::Event)
+    } else if text.starts_with("{\"no_document\":") {
+        no_document(text).map(Box::new).map(Line::Event)
+    } else if text.starts_with("{\"immutable_export\":") {
+        header(text).map(Line::Header)
+    } else if text.starts_with("{\"immutable_export_end\":") {
+        end(text)
+    } else if text.is_empty() {
+        malformed("an empty line")
+    } else {
+        malformed("not a line of an export")
+    }
+}
+
+const DOCUMENT: &str = "{\"document\":";
+/// No document of any version has a member of this name, and no string has a bare quote in it, so that the first of
+/// these is the end of the document.
+const AFTER_DOCUMENT: &str = ",\"event_hash\":";
+
+/// What the document says that has to be known here. Whatever else it has is hashed and nothing more.
+#[derive(Default)]
+struct Document<'a> {
+    version: Option<&'a str>,
+    id: Option<&'a str>,
+    tenant_id: Option<&'a str>,
+    lane: Option<&'a str>,
+    seq: Option<&'a str>,
+    action: &'a str,
+    log_id: Option<&'a str>,
+    previous_event_hash: Option<&'a str>,
+    target_types: Vec<&'a str>,
+    /// Names and commitments of columns.
+    columns: Vec<(&'a str, &'a str)>,
+    metadata: Vec<&'a str>,
+    targets: Vec<&'a str>,
+}
+
+impl<'a> Document<'a> {
+    fn read(text: &'a str) -> Result<Self, Error> {
+        let mut document = Document::default();
+        let mut scanner = Scanner::new(text, 0, limits::NESTING);
+        scanner.object(|scanner, name| {
+            match name {
+                "v" => document.version = Some(scanner.value()?),
+                "id" => document.id = Some(scanner.string()?),
+                "tenant_id" => document.tenant_id = Some(scanner.string()?),
+                "action" => document.action = scanner.string()?,
+                "log_id" => document.log_id = Some(scanner.string()?),
+                "lane" => document.lane = Some(scanner.number()?),
+                "seq" => document.seq = Some(scanner.number()?),
+                "previous_event_hash" if scanner.skip("null") => {}
+                "previous_event_hash" => document.previous_event_hash = Some(scanner.hex(64)?),
+                "target_types" => scanner.array(|scanner| {
+                    document.target_types.push(scanner.string()?);
+                    Ok(())
+                })?,
+                "commitments" => document.commitments(scanner)?,
+                _ => {
+                    scanner.value()?;
+                }
+            }
+            Ok(())
+        })?;
+        if scanner.byte().is_some() {
+            return scanner.fail("something behind the document");
+        }
+        Ok(document)
+    }
+
+    fn commitments(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Error> {
+        scanner.object(|scanner, name| {
+            let list = match name {
+                "metadata" => &mut self.metadata,
+                "targets" => &mut self.targets,
+                column => {
+                    self.columns.push((column, scanner.hex(64)?));
+                    return Ok(());
+                }
+            };
+            scanner.array(|scanner| {
+                list.push(scanner.hex(64)?);
+                Ok(())
+            })
+        })
+    }
+
+    fn place(&self) -> Result<Place<'a>, Malformed> {
+        let place = match (self.id, self.tenant_id, self.lane, self.seq) {
+            (Some(id), Some(tenant_id), Some(lane), Some(seq)) => {
+                let parsed = (parse_uuid(id), lane.parse::<i16>(), seq.parse::<i64>());
+                let (Some(id), Ok(lane), Ok(seq)) = parsed else {
+                    return malformed("the document's id, lane or seq is none");
+                };
+                Place { tenant_id: decode(tenant_id), lane, seq, id }
+            }
+            _ => return malformed("the document has no id, tenant_id, lane or seq"),
+        };
+        match self.version {
+            Some("1") => Ok(place),
+            _ => malformed("a document of another version than 1, which this program does not know"),
+        }
+    }
+
+    /// What no writer of the format leaves in a document.
+    fn violation(&self) -> Option<&'static str> {
+        let first = self.seq == Some("1");
+        let negative = |number: Option<&str>| number.is_some_and(|number| number.starts_with('-'));
+        if negative(self.lane) || negative(self.seq) || self.seq == Some("0") {
+            return Some("there is no such place in a chain");
+        }
+        if first != self.previous_event_hash.is_none() || first != self.log_id.is_some() {
+            return Some("the first event of a lane has a log_id, every other a previous_event_hash");
+        }
+        if self.target_types.len() != self.targets.len() {
+            return Some("there are not as many target types as targets");
+        }
+        if self.metadata.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Some("the metadata commitments do not ascend");
+        }
+        if self.columns.first().is_none_or(|(column, _)| *column != "actor_id") {
+            return Some("actor_id is missing");
+        }
+        None
+    }
+}
+
+/// What has been disclosed so far. Disclosures come in one order, so that none can be there twice.
+#[derive(Default)]
+struct Disclosed<'a> {
+    section: u8,
+    columns: usize,
+    key: Option<&'a str>,
+    target: usize,
+    metadata_seen: Vec<bool>,
+    columns_seen: Vec<bool>,
+    targets_seen: Vec<bool>,
+    reason: bool,
+    wrong: Option<String>,
+}
+
+/// One disclosure.
+struct Disclosure<'a> {
+    /// As it stands in the line: what its commitment is the hash of.
+    text: &'a str,
+    path: &'a str,
+    value: &'a str,
+    /// The member `type` of an object.
+    kind: Option<&'a str>,
+}
+
+fn disclosure<'a>(line: &'a str, scanner: &mut Scanner<'a>) -> Result<Disclosure<'a>, Error> {
+    let start = scanner.at;
+    scanner.expect("[")?;
+    scanner.hex(32)?;
+    scanner.expect(",")?;
+    let path = scanner.string()?;
+    scanner.expect(",")?;
+    let from = scanner.at;
+    let mut kind = None;
+    if path.starts_with("targets.") && scanner.byte() == Some(b'{') {
+        scanner.object(|scanner, name| {
+            let value = scanner.value()?;
+            if name == "type" {
+                kind = Some(value);
+            }
+            Ok(())
+        })?;
+    } else {
+        scanner.value()?;
+    }
+    let value = &line[from..scanner.at];
+    scanner.expect("]")?;
+    Ok(Disclosure { text: &line[start..scanner.at], path, value, kind })
+}
+
+impl<'a> Disclosed<'a> {
+    fn new(document: &Document<'_>) -> Self {
+        Disclosed {
+            columns_seen: vec![false; document.columns.len()],
+            metadata_seen: vec![false; document.metadata.len()],
+            targets_seen: vec![false; document.targets.len()],
+            ..Disclosed::default()
+        }
+    }
+
+    /// Finds the commitment of a disclosure in the place that its path names.
+    fn take(&mut self, document: &Document<'_>, disclosure: &Disclosure<'a>) {
+        let found = self.find(document, disclosure);
+        if self.wrong.is_none() {
+            let path: String = decode(disclosure.path).chars().take(100).collect();
+            self.wrong = found.err().map(|why| format!("{why} (disclosure of {path})"));
+        }
+    }
+
+    fn find(&mut self, document: &Document<'_>, disclosure: &Disclosure<'a>) -> Result<(), &'static str> {
+        const DIFFERS: &str = "the value is not the one that was committed to";
+        const ORDER: &str = "the disclosures are not in order, or one is there twice";
+        let mut digits = [0; 64];
+        let hash = sha256(&[disclosure.text.as_bytes()]);
+        let digits: &str = faster_hex::hex_encode(&hash, &mut digits).map_or("", |digits| digits);
+        let path = disclosure.path;
+        let section = match path {
+            _ if path.starts_with("metadata.") => 1,
+            _ if path.starts_with("targets.") => 2,
+            _ => 0,
+        };
+        if section < self.section {
+            return Err(ORDER);
+        }
+        self.section = section;
+        match section {
+            0 => {
+                // Where nothing is erased it is the next; else they are in order, however many a hostile line has.
+                let at = match document.columns.get(self.columns) {
+                    Some((column, _)) if *column == path => self.columns,
+                    _ => {
+                        let path = decode(path);
+                        let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
+                        place.map_err(|_| "the event has no commitment of this")?
+                    }
+                };
+                if at < self.columns {
+                    return Err(ORDER);
+                }
+                self.columns = at + 1;
+                if document.columns[at].1 != digits {
+                    return Err(DIFFERS);
+                }
+                if !disclosure.value.starts_with('"') {
+                    return Err("the value of a column is no string");
+                }
+                self.columns_seen[at] = true;
+            }
+            1 => {
+                if self.key.is_some_and(|before| !comes_after(path, before)) {
+                    return Err(ORDER);
+                }
+                self.key = Some(path);
+                let at = document.metadata.binary_search(&digits).map_err(|_| DIFFERS)?;
+                self.metadata_seen[at] = true;
+                self.reason |= path == "metadata.reason";
+            }
+            _ => {
+                let digits_of_n = &path["targets.".len()..];
+                let n = Some(digits_of_n).filter(|digits| digits.len() <= 4).and_then(|digits| digits.parse().ok());
+                let n: usize = n.filter(|n: &usize| n.to_string() == digits_of_n).ok_or("there is no such target")?;
+                if n < self.target {
+                    return Err(ORDER);
+                }
+                self.target = n + 1;
+                if *document.targets.get(n).ok_or("there is no such target")? != digits {
+                    return Err(DIFFERS);
+                }
+                // both are canonical strings, one with its quotes
+                let kind = disclosure.kind.and_then(|kind| kind.strip_prefix('"')?.strip_suffix('"'));
+                if kind.is_none() || kind != document.target_types.get(n).copied() {
+                    return Err("the target's type is not the one in the document");
+                }
+                self.targets_seen[n] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The commitments that nothing was disclosed for.
+    fn left<'d>(&self, document: &Document<'d>) -> Vec<&'d str> {
+        let all = document.columns.iter().map(|(_, hash)| *hash).chain(document.metadata.iter().copied());
+        let all = all.chain(document.targets.iter().copied());
+        let seen = self.columns_seen.iter().chain(&self.metadata_seen).chain(&self.targets_seen);
+        all.zip(seen).filter(|(_, seen)| !**seen).map(|(hash, _)| hash).collect()
+    }
+}
+
+fn event(text: &str) -> Result<Event<'_>, Malformed> {
+    let Some(end) = memchr::memmem::find(text.as_bytes(), AFTER_DOCUMENT.as_bytes()) else {
+        return malformed("the line ends early: there is no event_hash");
+    };
+    let document_text = &text[DOCUMENT.len()..end];
+    let document = Document::read(document_text)
+        .map_err(|error| Malformed::from(Error { at: error.at + DOCUMENT.len(), ..error }))?;
+    let place = document.place()?;
+
+    let mut scanner = Scanner::new(text, end + AFTER_DOCUMENT.len(), limits::NESTING + 1);
+    let event_hash = match scanner.skip("null") {
+        true => None,
+        false => Some(bytes(scanner.string()?).ok_or(Malformed("event_hash is no hex text".to_string()))?),
+    };
+    scanner.expect(",\"disclosures\":")?;
+    let mut disclosed = Disclosed::new(&document);
+    let lists_erasures = document.action == "immutable.event_erased";
+    let mut recorded = Vec::new();
+    scanner.array(|scanner| {
+        let disclosure = disclosure(text, scanner)?;
+        disclosed.take(&document, &disclosure);
+        if lists_erasures && disclosure.path.starts_with("targets.") {
+            erasures(disclosure.value, &mut recorded);
+        }
+        Ok(())
+    })?;
+    scanner.expect("}")?;
+    if scanner.byte().is_some() {
+        return malformed("something behind the end of the line");
+    }
+
+    let erased = disclosed.left(&document);
+    let own = document.action.starts_with(RESERVED);
+    let too_much = own && !erased.is_empty() && (erased.len() > 1 || disclosed.reason || disclosed.all_metadata());
+    let hash = sha256(&[document_text.as_bytes()]);
+    let mut wrong = document.violation().map(str::to_string).or(disclosed.wrong);
+    if too_much && wrong.is_none() {
+        wrong = Some("more than the reason is erased from an event of the log's own".to_string());
+    }
+    let valid = wrong.is_none() && event_hash.as_deref() == Some(&hash);
+    if !valid {
+        recorded.clear(); // an event that is not valid says nothing about erasures
+    }
+    Ok(Event {
+        place,
+        log_id: document
+            .log_id
+            .map(|id| parse_uuid(id).ok_or(Malformed("log_id is no uuid".to_string())))
+            .transpose()?,
+        previous_event_hash: document.previous_event_hash.and_then(bytes),
+        content: match wrong {
+            Some(wrong) if event_hash.as_deref() == Some(&hash) => Err(wrong),
+            _ => Ok(hash),
+        },
+        event_hash,
+        erased: if valid { erased.into_iter().filter_map(parse_hex).collect() } else { Vec::new() },
+        recorded,
+    })
+}
+
+impl Disclosed<'_> {
+    fn all_metadata(&self) -> bool {
+        self.metadata_seen.iter().all(|seen| *seen)
+    }
+}
+
+/// The bytes of a lower-case hex text of any length: what a damaged row has for a hash is not always 32 bytes.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    (is_hex(text.as_bytes()) && faster_hex::hex_decode(text.as_bytes(), &mut bytes).is_ok()).then_some(bytes)
+}
+
+/// What a target of an immutable.event_erased event lists.
+fn erasures(target: &str, recorded: &mut Vec<(String, Hash)>) {
+    let Ok(Value::Object(target)) = Value::parse(target, limits::NESTING, limits::CANONICAL_BYTES) else { return };
+    if get(&target, "type").and_then(Value::as_str) != Some("immutable.event") {
+        return;
+    }
+    let Some(id) = get(&target, "id").and_then(Value::as_str).filter(|id| id.len() == 36) else { return };
+    let Some(Value::Object(metadata)) = get(&target, "metadata") else { return };
+    let Some(Value::Array(commitments)) = get(metadata, "commitments") else { return };
+    let commitments = commitments.iter().filter_map(Value::as_str).filter_map(parse_hex);
+    recorded.extend(commitments.map(|commitment| (id.to_string(), commitment)));
+}
+
+fn get<'v, 'a>(members: &'v Members<'a>, name: &str) -> Option<&'v Value<'a>> {
+    members.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// The other kinds of lines are few and small; their order of members is not fixed.
+const SMALL_LINE: usize = 4 << 20;
+
+fn members<'a>(text: &'a str, name: &str) -> Result<Members<'a>, Malformed> {
+    match Value::parse(text, 4, SMALL_LINE) {
+        Ok(Value::Object(members)) if get(&members, name).is_some() => Ok(members),
+        Ok(_) => malformed("not a line of an export"),
+        Err(error) => Err(Malformed(error.to_string())),
+    }
+}
+
+fn version(members: &Members<'_>, name: &str) -> Result<(), Malformed> {
+    match get(members, name) {
+        Some(Value::Number(one)) if one == "1" => Ok(()),
+        _ => malformed("an export of another version than 1, which this program does not know"),
+    }
+}
+
+fn header(text: &str) -> Result<Header<'_>, Malformed> {
+    let members = members(text, "immutable_export")?;
+    version(&members, "immutable_export")?;
+    let created_at = get(&members, "created_at").and_then(Value::as_str);
+    let created_at = created_at.and_then(|text| {
+        let micros = time::parse(text).ok()?;
+        (time::format(micros)? == text).then_some(micros)
+    });
+    let log_id = match get(&members, "log_id") {
+        Some(Value::Null) => Some(None),
+        Some(Value::String(id)) => parse_uuid(id).map(Some),
+        _ => None,
+    };
+    let lanes = get(&members, "lanes").and_then(Value::as_str).and_then(Lanes::named);
+    let filters = members.into_iter().find(|(name, _)| name == "filters").map(|(_, value)| value);
+    let (Some(created_at), Some(log_id), Some(lanes), Some(Value::Object(given))) =
+        (created_at, log_id, lanes, filters)
+    else {
+        return malformed("a header without created_at, log_id, lanes or filters, or with malformed ones");
+    };
+    let mut filters: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    for (name, value) in given {
+        match value {
+            Value::String(value) => filters.push((name, value)),
+            _ => return malformed("a header with a filter that is no string"),
+        }
+    }
+    if Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())) != lanes {
+        return malformed("a header whose filters do not leave the lanes as it says");
+    }
+    Ok(Header { created_at, log_id, lanes, filters })
+}
+
+fn end(text: &str) -> Result<Line<'_>, Malformed> {
+    let members = members(text, "immutable_export_end")?;
+    version(&members, "immutable_export_end")?;
+    let number = |name| match get(&members, name) {
+        Some(Value::Number(number)) => number.parse::<u64>().ok(),
+        _ => None,
+    };
+    match (number("events"), number("lanes")) {
+        (Some(events), Some(lanes)) => Ok(Line::End { events, lanes }),
+        _ => malformed("an end line without the numbers of events and lanes"),
+    }
+}
+
+fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
+    let members = members(text, "no_document")?;
+    let Some(Value::Object(row)) = get(&members, "no_document") else { return malformed("no_document is no object") };
+    let text_of = |name| get(row, name).and_then(Value::as_str);
+    let number = |name| match get(row, name) {
+        Some(Value::Number(number)) => number.parse::<i64>().ok(),
+        _ => None,
+    };
+    let hash = |name| match get(row, name) {
+        Some(Value::Null) => Some(None),
+        Some(Value::String(text)) => bytes(text).map(Some),
+        _ => None,
+    };
+    let log_id = match get(row, "log_id") {
+        Some(Value::Null) => Some(None),
+        Some(Value::String(id)) => parse_uuid(id).map(Some),
+        _ => None,
+    };
+    let lane = number("lane").and_then(|lane| i16::try_from(lane).ok());
+    let (Some(tenant_id), Some(id)) = (text_of("tenant_id"), text_of("id").and_then(parse_uuid)) else {
+        return malformed("no_document has no tenant_id or id");
+    };
+    let (Some(lane), Some(seq), Some(log_id), Some(previous_event_hash), Some(event_hash)) =
+        (lane, number("seq"), log_id, hash("previous_event_hash"), hash("event_hash"))
+    else {
+        return malformed("no_document has no lane, seq, log_id, previous_event_hash or event_hash");
+    };
+    Ok(Event {
+        place: Place { tenant_id: Cow::Owned(tenant_id.to_string()), lane, seq, id },
+        log_id,
+        previous_event_hash,
+        event_hash,
+        content: Err(text_of("why").unwrap_or("its columns make none").to_string()),
+        erased: Vec::new(),
+        recorded: Vec::new(),
+    })
+}

@@ -1,0 +1,299 @@
+//! A reader of canonical JSON that builds nothing: it says where values begin and end, and refuses every byte that
+//! canonical JSON would not have there. No recursion, and memory of one small frame for each open object or array.
+
+use crate::json::{key_order, Value};
+use std::borrow::Cow;
+
+/// What is wrong, and at which byte of the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Error {
+    pub what: &'static str,
+    pub at: usize,
+}
+
+enum Frame<'a> {
+    Array,
+    /// With the name of the last member.
+    Object(&'a str),
+}
+
+pub struct Scanner<'a> {
+    text: &'a str,
+    pub at: usize,
+    open: Vec<Frame<'a>>,
+    depth: usize,
+}
+
+/// High bits of the bytes of `word` that are zero. A byte above a zero byte may be marked too, so only the lowest mark
+/// is to be trusted, which is the one that is used.
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
+}
+
+/// Where the first byte is, from `at` on, that a JSON string does not have as it is: `"`, `\` or a control character.
+fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    while let Some(chunk) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        let control = word.wrapping_sub(EACH * 0x20) & !word & 0x8080_8080_8080_8080;
+        let found = zero_bytes(word ^ (EACH * 0x22)) | zero_bytes(word ^ (EACH * 0x5c)) | control;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\') {
+        at += 1;
+    }
+    at
+}
+
+/// The text that a canonical string stands for, given without its quotes.
+pub fn decode(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('\\') {
+        return Cow::Borrowed(raw);
+    }
+    match Value::parse(&format!("\"{raw}\""), 1, usize::MAX) {
+        Ok(Value::String(text)) => Cow::Owned(text.into_owned()),
+        _ => Cow::Borrowed(raw), // not of a string that the scanner has taken
+    }
+}
+
+/// Whether one name, as canonical JSON writes it between quotes, has its place behind another.
+pub fn comes_after(raw: &str, before: &str) -> bool {
+    // Most names differ in their first letter, and nearly all are ASCII.
+    match (raw.as_bytes(), before.as_bytes()) {
+        ([a, ..], [b, ..]) if a != b && a.max(b).is_ascii() && *a != b'\\' && *b != b'\\' => return a > b,
+        _ => {}
+    }
+    key_order(&decode(raw), &decode(before)).is_gt()
+}
+
+impl<'a> Scanner<'a> {
+    /// Reads `text` from byte `at` on; values may be nested `depth` levels deep.
+    pub fn new(text: &'a str, at: usize, depth: usize) -> Self {
+        Scanner { text, at, open: Vec::new(), depth }
+    }
+
+    pub fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub fn fail<T>(&self, what: &'static str) -> Result<T, Error> {
+        Err(Error { what, at: self.at })
+    }
+
+    /// Whether the text goes on with `token`, which is then behind.
+    pub fn skip(&mut self, token: &str) -> bool {
+        let is = self.text.as_bytes()[self.at..].starts_with(token.as_bytes());
+        if is {
+            self.at += token.len();
+        }
+        is
+    }
+
+    /// The text has to go on with `token`.
+    pub fn expect(&mut self, token: &'static str) -> Result<(), Error> {
+        if self.skip(token) {
+            return Ok(());
+        }
+        match self.byte() {
+            None => self.fail("the line ends early"),
+            Some(_) => self.fail("not a line of this format"),
+        }
+    }
+
+    /// A string; gives what is between its quotes.
+    pub fn string(&mut self) -> Result<&'a str, Error> {
+        if self.byte() != Some(b'"') {
+            return self.fail("not a string where one has to be");
+        }
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            at = end_of_plain(bytes, at);
+            match bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(&self.text[start..at]);
+                }
+                Some(b'\\') => {
+                    let length = match bytes[at + 1..] {
+                        [b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+                        // those that have a short form are written with it
+                        [b'u', b'0', b'0', b'0', b'0'..=b'7' | b'b' | b'e' | b'f', ..] => 6,
+                        [b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => 6,
+                        _ => return Err(Error { what: "an escape that canonical JSON does not have", at }),
+                    };
+                    at += length;
+                }
+                Some(_) => return Err(Error { what: "a control character in a string", at }),
+                None => return Err(Error { what: "the line ends in a string", at }),
+            }
+        }
+    }
+
+    /// A lower-case hex text of exactly `digits`; gives where it begins.
+    pub fn hex(&mut self, digits: usize) -> Result<&'a str, Error> {
+        let (start, end) = (self.at + 1, self.at + 1 + digits);
+        match self.text.as_bytes().get(self.at..=end) {
+            Some([b'"', hex @ .., b'"']) if is_hex(hex) => {}
+            _ => return self.fail("not the hex digits that have to be here"),
+        }
+        self.at = end + 1;
+        Ok(&self.text[start..end])
+    }
+
+    fn digits(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        while matches!(self.byte(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start {
+            return self.fail("not a number");
+        }
+        Ok(())
+    }
+
+    /// A number; gives its text.
+    pub fn number(&mut self) -> Result<&'a str, Error> {
+        let start = self.at;
+        self.skip("-");
+        if !self.skip("0") {
+            self.digits()?;
+        }
+        if self.skip(".") {
+            self.digits()?;
+        }
+        if self.skip("e") || self.skip("E") {
+            let _ = self.skip("+") || self.skip("-");
+            self.digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn key(&mut self, before: Option<&'a str>) -> Result<&'a str, Error> {
+        let start = self.at;
+        let key = self.string()?;
+        if before.is_some_and(|before| !comes_after(key, before)) {
+            return Err(Error { what: "members that are not in canonical order, or twice the same", at: start });
+        }
+        self.expect(":")?;
+        Ok(key)
+    }
+
+    fn begin(&mut self, frame: Frame<'a>) -> Result<(), Error> {
+        if self.open.len() >= self.depth {
+            return self.fail("nested too deeply");
+        }
+        self.open.push(frame);
+        Ok(())
+    }
+
+    /// Any value; gives its text.
+    pub fn value(&mut self) -> Result<&'a str, Error> {
+        let (start, bottom) = (self.at, self.open.len());
+        loop {
+            // a value begins here
+            match self.byte() {
+                Some(b'"') => {
+                    self.string()?;
+                }
+                Some(b'{') => {
+                    self.at += 1;
+                    self.begin(Frame::Object(""))?;
+                    if self.byte() != Some(b'}') {
+                        let key = self.key(None)?;
+                        if let Some(Frame::Object(last)) = self.open.last_mut() {
+                            *last = key;
+                        }
+                        continue;
+                    }
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    self.begin(Frame::Array)?;
+                    if self.byte() != Some(b']') {
+                        continue;
+                    }
+                }
+                Some(b'-' | b'0'..=b'9') => {
+                    self.number()?;
+                }
+                _ if self.skip("null") || self.skip("true") || self.skip("false") => {}
+                None => return self.fail("the line ends early"),
+                Some(_) => return self.fail("not canonical JSON"),
+            }
+            // a value has ended: close what it closes, or go on to its sibling
+            loop {
+                if self.open.len() == bottom {
+                    return Ok(&self.text[start..self.at]);
+                }
+                match (self.open.last(), self.byte()) {
+                    (Some(Frame::Array), Some(b']')) | (Some(Frame::Object(_)), Some(b'}')) => {
+                        self.at += 1;
+                        self.open.pop();
+                    }
+                    (Some(Frame::Array), Some(b',')) => {
+                        self.at += 1;
+                        break;
+                    }
+                    (Some(Frame::Object(before)), Some(b',')) => {
+                        let before = *before;
+                        self.at += 1;
+                        let key = self.key(Some(before))?;
+                        if let Some(Frame::Object(last)) = self.open.last_mut() {
+                            *last = key;
+                        }
+                        break;
+                    }
+                    (_, None) => return self.fail("the line ends early"),
+                    _ => return self.fail("not canonical JSON"),
+                }
+            }
+        }
+    }
+
+    /// An object; calls `member` with each name, to read the value.
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &'a str) -> Result<(), Error>) -> Result<(), Error> {
+        self.expect("{")?;
+        self.begin(Frame::Array)?; // keeps the count of levels; the order is checked here
+        if !self.skip("}") {
+            let mut before = None;
+            loop {
+                let key = self.key(before)?;
+                member(self, key)?;
+                before = Some(key);
+                if self.skip("}") {
+                    break;
+                }
+                self.expect(",")?;
+            }
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    /// An array; calls `element` to read each of its values.
+    pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        self.expect("[")?;
+        self.begin(Frame::Array)?;
+        if !self.skip("]") {
+            loop {
+                element(self)?;
+                if self.skip("]") {
+                    break;
+                }
+                self.expect(",")?;
+            }
+        }
+        self.open.pop();
+        Ok(())
+    }
+}
+
+/// Whether a text is lower-case hex digits alone. All are looked at whatever they are: that takes a few instructions.
+pub fn is_hex(text: &[u8]) -> bool {
+    text.iter().fold(true, |is, byte| is & ((byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)))
+}

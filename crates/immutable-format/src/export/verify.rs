@@ -1,0 +1,430 @@
+//! Verifies an export line by line: content, links, the order of lanes, saved heads, erasures, and that it is all there.
+//! Memory is one lane's, plus the saved heads, plus one small entry for every erased value that no record of its
+//! erasure was seen for yet, or the reverse.
+
+use super::read::{line, Event, Line, Malformed};
+use super::{Header, Lanes, Place};
+use crate::document::{parse_uuid, uuid_text};
+use crate::link::{Break, BreakType, Row, Walk};
+use crate::{parse_hex, sha256, Hash, Id};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Who wants to know.
+pub trait Sink {
+    /// A break was found.
+    fn broken(&mut self, found: Break);
+    /// A lane has ended with this event.
+    fn head(&mut self, _head: &Head) {}
+}
+
+/// The last event of a lane, now or as it was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub tenant_id: String,
+    pub lane: i16,
+    pub seq: i64,
+    pub event_hash: Vec<u8>,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub exports: u64,
+    pub events: u64,
+    pub lanes: u64,
+    /// Links to the event before, in the file or as a saved head.
+    pub links: u64,
+    /// Places where a filter may have left out events, so that there was no link to check.
+    pub gaps: u64,
+    /// Values that are erased.
+    pub erased: u64,
+    /// Whether every erased value was looked up among the records of erasures.
+    pub erasures_checked: bool,
+    pub heads_checked: u64,
+    /// Whether all lanes were whole.
+    pub whole: bool,
+    pub log_id: Option<Id>,
+}
+
+struct Saved {
+    seq: i64,
+    event_hash: Hash,
+    /// Whether some export held its place.
+    checked: bool,
+}
+
+#[derive(Clone)]
+struct ErasedValue {
+    tenant_id: Rc<str>,
+    lane: i16,
+    seq: i64,
+    id: Id,
+    commitment: Hash,
+}
+
+enum Erasure {
+    /// Erased here, and not recorded so far.
+    Value(ErasedValue),
+    /// Recorded for this event, and not seen erased so far.
+    Record(Rc<str>, Id, Hash),
+    Both,
+}
+
+/// The export that is being read.
+struct Open {
+    walk: Walk,
+    lanes: Lanes,
+    tenant_id: Option<String>,
+    lane: Option<(Rc<str>, i16)>,
+    events: u64,
+    erasures: HashMap<[u8; 16], Erasure>,
+    named: bool,
+}
+
+/// The state of a verification.
+pub struct Verifier {
+    log_id: Option<Id>,
+    heads: HashMap<String, HashMap<i16, Vec<Saved>>>,
+    open: Option<Open>,
+    summary: Summary,
+}
+
+impl Verifier {
+    /// `log_id` is what every export has to be of, if it is known; `heads` were saved before.
+    pub fn new(log_id: Option<Id>, heads: Vec<Head>) -> Self {
+        let mut saved: HashMap<String, HashMap<i16, Vec<Saved>>> = HashMap::new();
+        for head in heads {
+            let Ok(event_hash) = head.event_hash.try_into() else { continue };
+            let lane = saved.entry(head.tenant_id).or_default().entry(head.lane).or_default();
+            lane.push(Saved { seq: head.seq, event_hash, checked: false });
+        }
+        for heads in saved.values_mut().flat_map(HashMap::values_mut) {
+            heads.sort_by_key(|head| head.seq);
+        }
+        let summary = Summary { erasures_checked: true, whole: true, ..Summary::default() };
+        Verifier { log_id, heads: saved, open: None, summary }
+    }
+
+    /// Reads the next line, given without its line feed.
+    pub fn line(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
+        match (line(bytes)?, self.open.is_some()) {
+            (Line::Header(header), false) => self.begin(header),
+            (Line::Header(_), true) => Err(Malformed("a header where the export before has no end line".to_string())),
+            (_, false) => Err(Malformed("an export begins with its header".to_string())),
+            (Line::Event(event), true) => {
+                self.event(&event, sink);
+                Ok(())
+            }
+            (Line::End { events, lanes }, true) => {
+                self.end(events, lanes, sink);
+                Ok(())
+            }
+        }
+    }
+
+    /// After the last line. An export that has no end line is cut off.
+    pub fn finish(self) -> (Summary, Result<(), Malformed>) {
+        let whole = match (self.open.is_some(), self.summary.exports) {
+            (true, _) => Err(Malformed("the export is cut off: it has no end line".to_string())),
+            (false, 0) => Err(Malformed("there is no export in this".to_string())),
+            (false, _) => Ok(()),
+        };
+        (self.summary, whole)
+    }
+
+    /// Saved heads whose place no export held.
+    pub fn heads_not_covered(&self) -> u64 {
+        let heads = self.heads.values().flat_map(HashMap::values).flatten();
+        heads.filter(|head| !head.checked).count() as u64
+    }
+
+    /// What was counted so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn begin(&mut self, header: Header<'_>) -> Result<(), Malformed> {
+        if let (Some(known), Some(own)) = (self.log_id, header.log_id) {
+            if known != own {
+                let (own, known) = (uuid_text(&own), uuid_text(&known));
+                return Err(Malformed(format!("an export of log {own}, where log {known} is expected")));
+            }
+        }
+        self.log_id = self.log_id.or(header.log_id);
+        self.summary.exports += 1;
+        self.summary.log_id = self.log_id;
+        self.summary.whole &= header.lanes == Lanes::Whole;
+        self.summary.erasures_checked &= header.lanes == Lanes::Whole;
+        let tenant_id = header.filters.into_iter().find(|(name, _)| name == "tenant_id");
+        self.open = Some(Open {
+            walk: Walk::new(self.log_id),
+            lanes: header.lanes,
+            tenant_id: tenant_id.map(|(_, value)| value.into_owned()),
+            lane: None,
+            events: 0,
+            erasures: HashMap::new(),
+            named: header.log_id.is_some(),
+        });
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
+        let Some(mut open) = self.open.take() else { return };
+        let Place { tenant_id, lane, seq, id } = &event.place;
+        open.events += 1;
+        self.summary.events += 1;
+        self.summary.erased += event.erased.len() as u64;
+        if open.walk.begins_lane(tenant_id, *lane) {
+            self.end_lane(&open, sink);
+            self.begin_lane(&mut open, event, sink);
+        } else {
+            let (last, _) = open.walk.last();
+            if open.lanes == Lanes::Gaps && *seq > last.saturating_add(1) {
+                self.summary.gaps += 1;
+                open.walk.skip_to((seq - 1, event.previous_event_hash.clone().unwrap_or_default()));
+            } else {
+                self.summary.links += 1;
+            }
+        }
+        let row = Row {
+            tenant_id,
+            lane: *lane,
+            seq: *seq,
+            id: *id,
+            log_id: event.log_id,
+            previous_event_hash: event.previous_event_hash.as_deref(),
+            event_hash: event.event_hash.as_deref(),
+            recomputed: match &event.content {
+                Ok(hash) => Ok(*hash),
+                Err(why) => Err(why),
+            },
+            stray: None,
+        };
+        open.walk.push(&row, |found| sink.broken(found));
+        self.check_head(event, sink);
+        if open.lanes == Lanes::Whole {
+            open.note_erasures(event);
+        }
+        self.open = Some(open);
+    }
+
+    /// The lane of `event` begins. What the first event has to follow is known if it is the lane's first, or if the
+    /// event before it is a saved head.
+    fn begin_lane(&mut self, open: &mut Open, event: &Event<'_>, sink: &mut impl Sink) {
+        let Place { tenant_id, lane, seq, id } = &event.place;
+        if let Some((tenant_before, lane_before)) = &open.lane {
+            if (tenant_id.as_ref(), *lane) < (tenant_before, *lane_before) {
+                sink.broken(Break {
+                    kind: BreakType::ChainBreak,
+                    tenant_id: Some(tenant_id.to_string()),
+                    lane: Some(*lane),
+                    seq: Some(*seq),
+                    event_id: Some(*id),
+                    expected: None,
+                    actual: event.previous_event_hash.clone(),
+                    detail: "the lane is not in its place: lanes come by tenant and number, each once".to_string(),
+                });
+            }
+        }
+        open.lane = Some((Rc::from(tenant_id.as_ref()), *lane));
+        self.summary.lanes += 1;
+        let mut before = None;
+        if open.lanes != Lanes::Whole && *seq > 1 {
+            let head = self.heads.get_mut(tenant_id.as_ref()).and_then(|lanes| lanes.get_mut(lane));
+            let head = head.and_then(|heads| heads.iter_mut().find(|head| head.seq == seq - 1));
+            before = match head {
+                Some(head) => {
+                    head.checked = true;
+                    self.summary.heads_checked += 1;
+                    self.summary.links += 1;
+                    Some((head.seq, head.event_hash.to_vec()))
+                }
+                None => {
+                    self.summary.gaps += 1;
+                    Some((seq - 1, event.previous_event_hash.clone().unwrap_or_default()))
+                }
+            };
+        }
+        open.walk.begin_lane(tenant_id, *lane, before);
+    }
+
+    /// Saved heads in the place of this event.
+    fn check_head(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
+        if self.heads.is_empty() {
+            return;
+        }
+        let Place { tenant_id, lane, seq, id } = &event.place;
+        let heads = self.heads.get_mut(tenant_id.as_ref()).and_then(|lanes| lanes.get_mut(lane));
+        let Some(heads) = heads else { return };
+        for head in heads.iter_mut().filter(|head| head.seq == *seq) {
+            head.checked = true;
+            self.summary.heads_checked += 1;
+            if event.event_hash.as_deref() != Some(&head.event_hash) {
+                let actual = (Some(*id), event.event_hash.clone());
+                sink.broken(head_break(
+                    tenant_id,
+                    *lane,
+                    head,
+                    actual,
+                    "another event is in the place of a saved head",
+                ));
+            }
+        }
+    }
+
+    /// The lane that was read last has ended.
+    fn end_lane(&mut self, open: &Open, sink: &mut impl Sink) {
+        let Some((tenant_id, lane)) = &open.lane else { return };
+        let (seq, event_hash) = open.walk.last();
+        let event_hash = event_hash.unwrap_or_default().to_vec();
+        sink.head(&Head { tenant_id: tenant_id.to_string(), lane: *lane, seq, event_hash });
+    }
+
+    fn end(&mut self, events: u64, lanes: u64, sink: &mut impl Sink) {
+        let Some(open) = self.open.take() else { return };
+        self.end_lane(&open, sink);
+        if open.lanes == Lanes::Whole {
+            self.check_heads_left(&open, sink);
+        }
+        open.report_erasures(sink);
+        if !open.named && open.events > 0 {
+            sink.broken(nowhere("the export names no log: immutable.log had lost its row".to_string()));
+        }
+        if (events, lanes) != (open.events, open.walk.lanes) {
+            sink.broken(nowhere(format!(
+                "the end line counts {events} events in {lanes} lanes, the file has {} in {}",
+                open.events, open.walk.lanes
+            )));
+        }
+    }
+
+    /// Saved heads of the lanes that the export has to hold, and whose place nothing is in.
+    fn check_heads_left(&mut self, open: &Open, sink: &mut impl Sink) {
+        let mut gone = Vec::new();
+        let in_scope = |tenant_id: &String| open.tenant_id.as_ref().is_none_or(|only| only == tenant_id);
+        for (tenant_id, lanes) in self.heads.iter_mut().filter(|(tenant_id, _)| in_scope(tenant_id)) {
+            for (lane, heads) in lanes {
+                for head in heads.iter_mut().filter(|head| !head.checked) {
+                    head.checked = true;
+                    self.summary.heads_checked += 1;
+                    let why = "the event of a saved head is gone";
+                    gone.push(head_break(tenant_id, *lane, head, (None, None), why));
+                }
+            }
+        }
+        gone.sort_by(|a, b| (&a.tenant_id, a.lane, a.seq).cmp(&(&b.tenant_id, b.lane, b.seq)));
+        gone.into_iter().for_each(|broken| sink.broken(broken));
+    }
+}
+
+fn nowhere(detail: String) -> Break {
+    Break {
+        kind: BreakType::MissingEvent,
+        tenant_id: None,
+        lane: None,
+        seq: None,
+        event_id: None,
+        expected: None,
+        actual: None,
+        detail,
+    }
+}
+
+fn head_break(tenant_id: &str, lane: i16, head: &Saved, actual: (Option<Id>, Option<Vec<u8>>), why: &str) -> Break {
+    Break {
+        kind: BreakType::MissingEvent,
+        tenant_id: Some(tenant_id.to_string()),
+        lane: Some(lane),
+        seq: Some(head.seq),
+        event_id: actual.0,
+        expected: Some(head.event_hash.to_vec()),
+        actual: actual.1,
+        detail: why.to_string(),
+    }
+}
+
+impl Open {
+    /// What is erased from this event, and what it records as erased.
+    fn note_erasures(&mut self, event: &Event<'_>) {
+        if event.erased.is_empty() && event.recorded.is_empty() {
+            return;
+        }
+        let Some((tenant_id, lane)) = self.lane.clone() else { return };
+        let key = |id: &Id, commitment: &Hash| {
+            let digest = sha256(&[id, commitment, tenant_id.as_bytes()]);
+            let mut key = [0; 16];
+            key.copy_from_slice(&digest[..16]);
+            key
+        };
+        let (seq, id) = (event.place.seq, event.place.id);
+        for commitment in &event.erased {
+            let value = ErasedValue { tenant_id: tenant_id.clone(), lane, seq, id, commitment: *commitment };
+            let known = self.erasures.entry(key(&id, commitment)).or_insert(Erasure::Value(value));
+            if matches!(known, Erasure::Record(..)) {
+                *known = Erasure::Both;
+            }
+        }
+        for (id, commitment) in &event.recorded {
+            // A text that is no id is that of no event.
+            let Some(id) = parse_uuid(id) else { continue };
+            let record = Erasure::Record(tenant_id.clone(), id, *commitment);
+            let known = self.erasures.entry(key(&id, commitment)).or_insert(record);
+            if matches!(known, Erasure::Value(_)) {
+                *known = Erasure::Both;
+            }
+        }
+    }
+
+    /// Reports, in the order of places, what is erased and not recorded or the reverse.
+    fn report_erasures(&self, sink: &mut impl Sink) {
+        let mut unmatched: Vec<_> = self.erasures.values().filter_map(Erasure::unmatched).collect();
+        unmatched.sort_unstable();
+        for (tenant_id, place, id, recorded, commitment) in unmatched {
+            let hash = Some(commitment.to_vec());
+            sink.broken(Break {
+                kind: BreakType::ErasureMismatch,
+                tenant_id: Some(tenant_id.to_string()),
+                lane: place.map(|(lane, _)| lane),
+                seq: place.map(|(_, seq)| seq),
+                event_id: Some(*id),
+                expected: if recorded { hash.clone() } else { None },
+                actual: if recorded { None } else { hash },
+                detail: match recorded {
+                    true => "a value that was erased is back, or its event is not there".to_string(),
+                    false => "a value is erased that no immutable.event_erased event lists".to_string(),
+                },
+            });
+        }
+    }
+}
+
+impl Erasure {
+    /// Tenant, lane and seq where they are known, event, whether this is a record, and the commitment.
+    fn unmatched(&self) -> Option<(&str, Option<(i16, i64)>, &Id, bool, &Hash)> {
+        match self {
+            Erasure::Both => None,
+            Erasure::Value(value) => {
+                Some((&value.tenant_id, Some((value.lane, value.seq)), &value.id, false, &value.commitment))
+            }
+            Erasure::Record(tenant_id, id, commitment) => Some((tenant_id, None, id, true, commitment)),
+        }
+    }
+}
+
+/// Saved heads: a JSON array of `{"tenant_id", "lane", "seq", "event_hash"}`, as `jsonb_agg` of `immutable.heads()`
+/// gives it, with hashes in hex, `\x` before them or not.
+pub fn heads(text: &str) -> Option<Vec<Head>> {
+    let heads: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
+    let head = |head: &serde_json::Value| {
+        let hash = head.get("event_hash")?.as_str()?;
+        let hash = parse_hex::<32>(hash.strip_prefix("\\x").unwrap_or(hash))?;
+        Some(Head {
+            tenant_id: head.get("tenant_id")?.as_str()?.to_string(),
+            lane: i16::try_from(head.get("lane")?.as_i64()?).ok()?,
+            seq: head.get("seq")?.as_i64()?,
+            event_hash: hash.to_vec(),
+        })
+    };
+    heads.iter().map(head).collect()
+}

@@ -1,0 +1,91 @@
+//! The lines of an export, as the server writes them.
+
+use super::{Header, Place};
+use crate::commitment::{write_disclosures, Content};
+use crate::document::{uuid_text, Secret};
+use crate::json::{write_string, Value};
+use crate::{time, Id};
+
+fn hex_or_null(hash: Option<&[u8]>, out: &mut String) {
+    match hash {
+        Some(hash) => {
+            out.push('"');
+            out.push_str(&hex::encode(hash));
+            out.push('"');
+        }
+        None => out.push_str("null"),
+    }
+}
+
+fn text_or_null(text: Option<&str>, out: &mut String) {
+    match text {
+        Some(text) => write_string(text, out),
+        None => out.push_str("null"),
+    }
+}
+
+/// The first line.
+pub fn header(header: &Header<'_>) -> String {
+    let mut out = String::from("{\"immutable_export\":1,\"created_at\":");
+    text_or_null(time::format(header.created_at).as_deref(), &mut out);
+    out.push_str(",\"log_id\":");
+    text_or_null(header.log_id.as_ref().map(uuid_text).as_deref(), &mut out);
+    out.push_str(",\"lanes\":");
+    write_string(header.lanes.name(), &mut out);
+    out.push_str(",\"filters\":{");
+    for (n, (name, value)) in header.filters.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write_string(name, &mut out);
+        out.push(':');
+        write_string(value, &mut out);
+    }
+    out.push_str("}}");
+    out
+}
+
+/// The line of an event that has a document.
+pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, secret: &Secret) -> String {
+    let mut out = String::with_capacity(document.len() + 2048);
+    out.push_str("{\"document\":");
+    out.push_str(document);
+    out.push_str(",\"event_hash\":");
+    hex_or_null(event_hash, &mut out);
+    out.push_str(",\"disclosures\":[");
+    match secret {
+        Secret::Salt(salt) => write_disclosures(content, Some(salt), None, &mut out),
+        Secret::Erased(erasure) => write_disclosures(content, None, Some(erasure), &mut out),
+    }
+    out.push_str("]}");
+    out
+}
+
+/// The line of a row that has no document; `why` says why not.
+pub fn no_document(
+    place: &Place<'_>,
+    log_id: Option<Id>,
+    previous_event_hash: Option<&[u8]>,
+    event_hash: Option<&[u8]>,
+    why: &str,
+) -> String {
+    let mut out = String::from("{\"no_document\":{\"event_hash\":");
+    hex_or_null(event_hash, &mut out);
+    out.push_str(",\"id\":");
+    write_string(&uuid_text(&place.id), &mut out);
+    out.push_str(&format!(",\"lane\":{},\"log_id\":", place.lane));
+    text_or_null(log_id.as_ref().map(uuid_text).as_deref(), &mut out);
+    out.push_str(",\"previous_event_hash\":");
+    hex_or_null(previous_event_hash, &mut out);
+    out.push_str(&format!(",\"seq\":{},\"tenant_id\":", place.seq));
+    write_string(&place.tenant_id, &mut out);
+    out.push_str(",\"why\":");
+    Value::String(why.into()).write(&mut out);
+    out.push_str("}}");
+    out
+}
+
+/// The last line.
+pub fn end(events: u64, lanes: u64) -> String {
+    format!("{{\"immutable_export_end\":1,\"events\":{events},\"lanes\":{lanes}}}")
+}

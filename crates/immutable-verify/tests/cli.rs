@@ -1,0 +1,287 @@
+//! The program as people use it: what it prints, and its exit status.
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn vector(name: &str) -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/exports.json");
+    let vectors: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let vector = vectors.iter().find(|vector| vector["name"] == name).unwrap();
+    vector["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_string()).collect()
+}
+
+fn bytes(lines: &[String]) -> Vec<u8> {
+    lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
+}
+
+fn good() -> Vec<u8> {
+    bytes(&vector("several lanes and tenants"))
+}
+
+/// A directory that is deleted with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> String {
+        std::fs::write(self.0.join(name), content).unwrap();
+        self.path(name)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_immutable-verify"));
+    command.args(arguments);
+    command
+}
+
+fn verify(arguments: &[&str]) -> (i32, String, String) {
+    outcome(command(arguments).stdin(Stdio::null()).output().unwrap())
+}
+
+fn outcome(done: Output) -> (i32, String, String) {
+    let error = String::from_utf8(done.stderr).unwrap();
+    assert!(!error.contains("panicked"), "{error}");
+    (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap(), error)
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_valid_export_in_every_packing() {
+    let dir = Dir::new("packing");
+    let content = good();
+    let plain = dir.file("plain", &content);
+    let gz = dir.file("gz", &gzip(&content));
+    let zst = dir.file("zst", &zstd::encode_all(content.as_slice(), 3).unwrap());
+    // as `cat a.gz b.gz` and `cat a.zst b.zst` make them
+    let (first, second) = content.split_at(content.len() / 2);
+    let two_gz = dir.file("two.gz", &[gzip(first), gzip(second)].concat());
+    let frames = [first, second].map(|part| zstd::encode_all(part, 3).unwrap());
+    let two_zst = dir.file("two.zst", &frames.concat());
+    for file in [&plain, &gz, &zst, &two_gz, &two_zst] {
+        let (status, out, error) = verify(&[file]);
+        assert_eq!((status, error.as_str()), (0, ""), "{file}: {out}");
+        assert!(out.ends_with("breaks   0\nVALID\n"), "{out}");
+        assert!(out.contains("events   8 in 3 lanes") && out.contains("links    5 checked"), "{out}");
+        assert!(out.contains("without saved heads"), "{out}");
+    }
+    assert_eq!(verify(&["--quiet", &plain]), (0, String::new(), String::new()));
+}
+
+#[test]
+fn standard_input_and_parts() {
+    let dir = Dir::new("parts");
+    let lines = vector("several lanes and tenants");
+    let mut child =
+        command(&["-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&gzip(&good())).unwrap();
+    assert_eq!(outcome(child.wait_with_output().unwrap()).0, 0);
+
+    let (a, b) = (dir.file("a", &bytes(&lines[..4])), dir.file("b", &gzip(&bytes(&lines[4..]))));
+    assert_eq!(verify(&[&a, &b]).0, 0);
+    let (status, _, error) = verify(&[&a]);
+    assert!(status == 2 && error.contains("cut off"), "{error}");
+    let (status, _, error) = verify(&[&b]);
+    assert!(status == 2 && error.contains("b, line 1: an export begins with its header"), "{error}");
+    let whole = dir.file("whole", &good());
+    assert_eq!(verify(&[&whole, &whole]).0, 0); // two exports, each by itself
+}
+
+#[test]
+fn the_example_of_the_docs() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/hash-format.md")).unwrap();
+    let example = docs.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(example.contains("465a20543cfc984506cd1188ad29263482f6b2db175750dc77c2d37ccd6df17c"));
+    let dir = Dir::new("docs");
+    assert_eq!(verify(&["--whole", &dir.file("example", example.as_bytes())]).0, 0);
+    let erased = with_actor_id_erased(example);
+    let (status, out, _) = verify(&[&dir.file("erased", erased.as_bytes())]);
+    assert!(status == 1 && out.starts_with("erasure_mismatch") && out.contains("erased   1 values"), "{out}");
+}
+
+/// The example as its last sentence says it is with actor_id erased.
+fn with_actor_id_erased(example: &str) -> String {
+    let (head, rest) = example.split_once("\"disclosures\":[").unwrap();
+    let (_, tail) = rest.split_once("]]}").unwrap();
+    format!("{head}\"disclosures\":[]}}{tail}")
+}
+
+#[test]
+fn breaks_as_text_and_as_json() {
+    let dir = Dir::new("breaks");
+    let file = dir.file("edited", &bytes(&vector("a value edited and its hash with it")));
+    let (status, out, error) = verify(&[&file]);
+    assert_eq!((status, error.as_str()), (1, ""));
+    assert!(out.starts_with("chain_break tenant \"acme\" lane 0 seq 3 event 0195d3a0-"), "{out}");
+    assert!(out.contains("\n    expected ") && out.ends_with("breaks   1\nNOT VALID\n"), "{out}");
+
+    let (status, out, _) = verify(&["--json", &file]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &json["valid"], &json["breaks_found"]), (1, &Value::Bool(false), &Value::from(1)));
+    assert_eq!(json["breaks"][0]["type"], "chain_break");
+    assert_eq!(json["error"], Value::Null);
+
+    let (status, out, _) = verify(&["--json", "--max-breaks", "0", &file]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &json["breaks_found"], json["breaks"].as_array().unwrap().len()), (1, &Value::from(1), 0));
+}
+
+#[test]
+fn heads_saved_by_one_run_and_asked_for_by_the_next() {
+    let dir = Dir::new("heads");
+    let whole = dir.file("whole", &good());
+    let heads = dir.path("heads.json");
+    assert_eq!(verify(&["--save-heads", &heads, &whole]).0, 0);
+    let (status, out, _) = verify(&["--heads", &heads, &whole]);
+    assert!(status == 0 && out.contains("heads    3 checked"), "{out}");
+
+    let cut = dir.file("cut", &bytes(&vector("the end of a lane removed: nobody can see it")));
+    assert_eq!(verify(&[&cut]).0, 0);
+    let (status, out, _) = verify(&["--heads", &heads, &cut]);
+    assert!(
+        status == 1 && out.starts_with("missing_event tenant \"acme\" lane 0 seq 4: the event of a saved head"),
+        "{out}"
+    );
+
+    let one_tenant = dir.file("tenant", &bytes(&vector("one tenant")));
+    let (status, out, _) = verify(&["--heads", &heads, &one_tenant]);
+    assert!(status == 0 && out.contains("2 saved heads lie outside"), "{out}");
+
+    // Heads of what is not valid are not written, and what was there stays.
+    let before = std::fs::read(&heads).unwrap();
+    let bad = dir.file("bad", &bytes(&vector("a value edited")));
+    assert_eq!(verify(&["--save-heads", &heads, &bad]).0, 1);
+    assert_eq!(std::fs::read(&heads).unwrap(), before);
+    assert!(!Path::new(&format!("{heads}.unfinished")).exists());
+
+    let none = dir.file("none", b"\n");
+    assert_eq!(verify(&["--heads", &none, &whole]).0, 0); // the aggregate of no rows
+    let (status, _, error) = verify(&["--heads", &whole, &whole]);
+    assert!(status == 2 && error.contains("not a JSON array of {tenant_id"), "{error}");
+}
+
+#[test]
+fn what_was_asked_for_is_checked() {
+    let dir = Dir::new("asked");
+    let (whole, gaps) = (dir.file("whole", &good()), dir.file("gaps", &bytes(&vector("a filter that leaves holes"))));
+    assert_eq!(verify(&["--whole", &whole]).0, 0);
+    let (status, _, error) = verify(&["--whole", &gaps]);
+    assert!(status == 2 && error.contains("--whole refuses"), "{error}");
+    let (status, out, _) = verify(&[&gaps]);
+    assert!(status == 0 && out.contains("1 places where filters may have left out events"), "{out}");
+    assert_eq!(verify(&["--log-id", "7f3e1c52-9d0b-4a86-b6f4-2f8f5d1c0e9a", &whole]).0, 0);
+    let (status, _, error) = verify(&["--log-id", "00000000-9d0b-4a86-b6f4-2f8f5d1c0e9a", &whole]);
+    assert!(status == 2 && error.contains("an export of log 7f3e1c52"), "{error}");
+    assert_eq!(verify(&["--log-id", "x", &whole]).0, 2);
+    assert_eq!(verify(&[]).0, 2);
+    assert_eq!(verify(&["--nonsense"]).0, 2);
+    assert_eq!(verify(&["--help"]).0, 0);
+}
+
+#[test]
+fn files_that_can_not_be_read_to_their_end() {
+    let dir = Dir::new("unreadable");
+    let content = good();
+    let zst = zstd::encode_all(content.as_slice(), 3).unwrap();
+    let gz = gzip(&content);
+    let mut latin = content.clone();
+    latin[400] = 0xe9;
+    let text_format: Vec<String> =
+        vector("keys, escapes and numbers").iter().map(|line| line.replace('\\', "\\\\")).collect();
+    for (name, content, expected) in [
+        ("empty", &b""[..], ": there is no export in this"),
+        ("cut.gz", &gz[..gz.len() / 2], ": the compressed file is cut off"),
+        ("cut_trailer.gz", &gz[..gz.len() - 4], ": the compressed file is cut off"),
+        ("cut.zst", &zst[..zst.len() / 2], ", line "),
+        ("garbage.gz", &b"\x1f\x8bgarbage that is no gzip"[..], ""),
+        ("garbage.zst", &b"\x28\xb5\x2f\xfdgarbage"[..], ""),
+        ("latin1", &latin, ", line 2: not UTF-8, at byte "),
+        ("nul", &[0; 1000], ", line 1: not a line of an export"),
+        ("text_format", &bytes(&text_format), ", line 2: "),
+        ("cut", &content[..content.len() - 100], ""),
+        ("directory/", b"", ""),
+    ] {
+        let path = match name.strip_suffix('/') {
+            Some(_) => dir.path(""),
+            None => dir.file(name, content),
+        };
+        for arguments in [&[path.as_str()][..], &["--json", &path]] {
+            let (status, out, error) = verify(arguments);
+            assert_eq!(status, 2, "{name}: {out}{error}");
+            if arguments.len() == 1 {
+                assert!(error.contains(expected) && error.contains(path.trim_end_matches('/')), "{name}: {error}");
+            } else {
+                let json: Value = serde_json::from_str(&out).unwrap();
+                assert_eq!((&json["valid"], error.as_str()), (&Value::Bool(false), ""), "{name}");
+                assert!(json["error"]["message"].is_string(), "{out}");
+            }
+        }
+    }
+    let (status, _, error) = verify(&[&dir.path("missing")]);
+    assert!(status == 2 && error.contains("missing: No such file"), "{error}");
+}
+
+/// Packed to some kilobytes each: what they unpack to must neither be held nor make a line without end.
+#[test]
+fn bombs() {
+    let dir = Dir::new("bombs");
+    let header = &vector("several lanes and tenants")[0];
+    let zeros = std::io::Read::take(std::io::repeat(b'['), 3 << 30);
+    let chained = std::io::Read::chain(header.as_bytes(), std::io::Read::chain(&b"\n{\"document\":"[..], zeros));
+    let file = dir.path("line.zst");
+    zstd::stream::copy_encode(chained, std::fs::File::create(&file).unwrap(), 1).unwrap();
+    // Not even a quarter of what the line would be.
+    let limited = format!("ulimit -v {}; exec \"$0\" \"$1\"", 768 << 10);
+    let done =
+        Command::new("sh").args(["-c", &limited, env!("CARGO_BIN_EXE_immutable-verify"), &file]).output().unwrap();
+    let (status, _, error) = outcome(done);
+    assert!(status == 2 && error.contains("line 2: a line of more than"), "{error}");
+}
+
+#[test]
+fn what_a_file_says_plays_no_tricks_on_a_terminal() {
+    let dir = Dir::new("terminal");
+    let line = r#"{"no_document":{"event_hash":null,"id":"0195d3a0-6c1e-7c3a-9f00-000000000001","lane":0,"log_id":null,"previous_event_hash":null,"seq":1,"tenant_id":"\u001b[31m\u009b\u202e","why":"\u001b]0;x\u0007\n"}}"#;
+    let lines = [vector("no events")[0].clone(), line.to_string(), vector("no events")[1].replace(":0", ":1")];
+    let (status, out, _) = verify(&[&dir.file("escapes", &bytes(&lines))]);
+    assert_eq!(status, 1, "{out}");
+    assert!(!out.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{out:?}");
+    let (_, out, _) = verify(&["--json", &dir.path("escapes")]);
+    assert!(!out.trim_end().chars().any(|c| c < ' '), "{out:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away() {
+    let dir = Dir::new("pipe");
+    let file = dir.file("edited", &bytes(&vector("erased without a record")));
+    let mut child = command(&[&file]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert!(!String::from_utf8_lossy(&done.stderr).contains("panicked"));
+    assert_ne!(done.status.code(), Some(0));
+}
