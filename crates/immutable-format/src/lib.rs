@@ -3,7 +3,8 @@
 //! An event walks through the modules in this order:
 //! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
 //! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
-//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page.
+//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page;
+//! [`token`] says who may look.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
@@ -15,6 +16,7 @@ pub mod limits;
 pub mod link;
 pub mod target;
 pub mod time;
+pub mod token;
 
 use sha2::{Digest, Sha256};
 
