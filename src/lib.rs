@@ -5,6 +5,7 @@
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
 //! [`read`] answers with pages, [`verify`] with breaks, both from the rows that [`row`] reads back.
+//! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
@@ -16,6 +17,7 @@ mod function;
 mod guard;
 mod identity;
 mod jsonb;
+mod keys;
 mod lane;
 mod random;
 mod read;
@@ -23,8 +25,11 @@ mod relation;
 mod row;
 mod settings;
 mod spi;
+mod table;
 mod tail;
 mod targets;
+mod tenant;
+mod token;
 mod track;
 mod validate;
 mod verify;
@@ -39,7 +44,8 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["table
 extension_sql_file!("../sql/write.sql", name = "write", requires = ["triggers"]);
 extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["read"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["verify"], finalize);
+extension_sql_file!("../sql/tenants.sql", name = "tenants", requires = ["verify"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["tenants"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]
