@@ -57,7 +57,8 @@ CREATE TABLE immutable.events (
     lane, seq, previous_event_hash, event_hash, log_id, salt, erased, actor_id, targets, metadata))
 );
 -- Keyset order, alone and within a tenant. Further indexes come with the queries that need them.
-CREATE INDEX events_tenant_page ON immutable.events (tenant_id, created_at DESC, id DESC);
+-- With the actor, whom row security asks for: a viewer's count is then answered from the index alone.
+CREATE INDEX events_tenant_page ON immutable.events (tenant_id, created_at DESC, id DESC) INCLUDE (actor_id);
 CREATE INDEX events_page ON immutable.events (created_at DESC, id DESC);
 
 COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';

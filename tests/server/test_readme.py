@@ -25,7 +25,7 @@ def empty(server):
             admin.execute(sql.SQL(statement).format(sql.Identifier(name)))
         yield name
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        admin.execute("DROP ROLE IF EXISTS app, auditor")
+        admin.execute("DROP ROLE IF EXISTS app, auditor, feed, bi_acme")
 
 
 def run(server, database, texts):
@@ -59,6 +59,9 @@ def test_every_block_of_the_readme_runs(server, empty):
     assert re.search(r"t\s+\|\s+5\s+\|\s+1\s+\|\s+0", output("breaks_found FROM immutable.verify_chain()"))
     assert re.search(r"wrong\s*\n-+\n\s+0\n", output("AS wrong"))
     assert re.search(r"valid\s*\n-+\n\s+t\n", output("heads => :'heads'"))
+    assert re.search(r"document.shared +\| Sarah Chen", output("AS without_token"))
+    assert re.search(r"without_token\s*\n-+\n\s+0\n", output("AS without_token"))
+    assert re.search(r"seen\s*\n-+\n org_7rT2xBc\n", output("AS seen"))
     assert "has_more" in output("get_events") and "Sarah Chen" in output("get_events")
 
 
