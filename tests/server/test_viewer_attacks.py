@@ -172,7 +172,16 @@ def test_two_tokens_do_not_mix_within_a_statement(log):
     viewer.execute("CREATE TEMPORARY TABLE kept (narrow text, wide text)")
     viewer.execute("INSERT INTO kept VALUES (%s, %s)", (narrow, wide))
     switch = "SELECT set_config('immutable.viewer_token', {}, false) FROM kept"
+    # The first key is nobody's, so that only the tenant has been asked for when the token is exchanged. A policy that
+    # asks for tenant and actor one after the other shows all of the tenant's events here.
+    log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) "
+                      "SELECT 'mine', 'u' || i % 3, 'a.b', 'x' || i FROM generate_series(1, 3000) i")
+    log.admin.execute("ANALYZE immutable.events")
+    guesses = (f"SELECT e.actor_id FROM (SELECT 'x' || n AS k, CASE n WHEN 1 THEN ({switch.format('wide')}) END AS s "
+               "FROM generate_series(0, 3000) n OFFSET 0) x CROSS JOIN LATERAL (SELECT actor_id FROM immutable.events e "
+               "WHERE e.idempotency_key = x.k AND x.s IS DISTINCT FROM 'never' OFFSET 0) e")
     mixed = [
+        guesses,
         f"WITH x AS MATERIALIZED ({switch.format('wide')}) SELECT e.actor_id FROM immutable.events e, x WHERE e.tenant_id = 'mine'",
         f"WITH x AS MATERIALIZED ({switch.format('wide')}) SELECT e.actor_id FROM x, immutable.events e",
         f"SELECT e.actor_id FROM immutable.events e WHERE e.tenant_id = 'mine' AND ({switch.format('wide')}) IS NOT NULL",
@@ -434,6 +443,19 @@ def test_roles_can_not_be_exchanged_for_more(log):
     assert count(bi) == MINE
     log.admin.execute("SELECT immutable.revoke_tenant(%s)", (f"{granted}_renamed",))
     refused(bi, state="42501")
+
+
+def test_grants_come_back_by_name(log):
+    """A dump has the numbers of another server's roles."""
+    role = log.db.create_role("IN ROLE immutable_viewer")
+    bi = log.db.connect(role)
+    auditor = log.admin.execute("SELECT 'immutable_auditor'::regrole::oid").fetchone()[0]
+    copied = "COPY immutable.tenant_grants (role, mode, tenant_id, role_oid, granted_at, granted_by) FROM STDIN"
+    with log.admin.cursor().copy(copied) as copy:
+        copy.write(f"{role}\tread\tmine\t{auditor}\t2026-01-01\tx\nnot_restored\tread\tmine\t{auditor}\t2026-01-01\tx\n")
+    rows = log.admin.execute("SELECT role, role_oid FROM immutable.tenant_grants ORDER BY role_oid").fetchall()
+    assert [row[0] for row in rows] == ["not_restored", role] and rows[0][1] == 0 and rows[1][1] not in (0, auditor)
+    assert count(bi) == MINE
 
 
 def test_who_can_not_be_granted_a_tenant(log):
