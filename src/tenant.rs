@@ -301,11 +301,12 @@ unsafe fn bind_role(call: Call) -> Datum {
         )
         .raise()
     }
-    let row = c::Values::of(new, descriptor);
+    let mut row = c::Values::of(new, descriptor);
     if row.nulls[0] {
         return Datum::from(new); // the column's own NOT NULL says it
     }
-    let role = pg_sys::get_role_oid(row.values[0].cast_mut_ptr(), true);
-    let (mut column, mut value, mut null) = (i32::from(ROLE_OID), Datum::from(role), false);
-    Datum::from(pg_sys::heap_modify_tuple_by_cols(new, descriptor, 1, &mut column, &mut value, &mut null))
+    let place = ROLE_OID as usize - 1;
+    row.values[place] = Datum::from(pg_sys::get_role_oid(row.values[0].cast_mut_ptr(), true));
+    row.nulls[place] = false;
+    Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
 }
