@@ -7,7 +7,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
   immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb) TO PUBLIC;
 
-GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor, immutable_eraser;
+GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
 
 -- The caller's columns alone: the chain's are refused by the trigger as well.
 GRANT INSERT (id, tenant_id, actor_id, actor_name, actor_type, action, action_category, resource_type, resource_id,
@@ -21,14 +21,18 @@ GRANT EXECUTE ON FUNCTION
   immutable.track(jsonb), immutable.track_batch(jsonb), immutable.canonical(record)
 TO immutable_writer;
 
-GRANT SELECT ON immutable.events, immutable.event_targets, immutable.log, immutable.activity, immutable.activity_targets
-TO immutable_auditor;
+GRANT SELECT ON immutable.events, immutable.event_targets, immutable.activity, immutable.activity_targets
+TO immutable_auditor, immutable_viewer;
+GRANT SELECT ON immutable.log TO immutable_auditor;
+-- With the caller's rights and under row security: the same functions serve both.
 GRANT EXECUTE ON FUNCTION
   immutable.canonical(record), immutable.get_event(uuid, text),
   immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text,
     text),
   immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text),
-  immutable.changes(text, jsonb, integer),
+  immutable.changes(text, jsonb, integer)
+TO immutable_auditor, immutable_viewer;
+GRANT EXECUTE ON FUNCTION
   immutable.heads(text), immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
   immutable.verify(timestamptz, timestamptz, integer),
@@ -39,16 +43,28 @@ TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION
   immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean)
 TO immutable_eraser;
+-- A policy's functions are called with the rights of whoever it holds.
+GRANT EXECUTE ON FUNCTION immutable.may_record_for(text) TO immutable_writer;
+GRANT EXECUTE ON FUNCTION immutable.visible_tenant(), immutable.is_visible(text, text),
+  immutable.is_target_visible(text, uuid) TO immutable_viewer;
 
 ALTER TABLE immutable.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.event_targets ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY writer_insert ON immutable.events FOR INSERT TO immutable_writer WITH CHECK (true);
+CREATE POLICY writer_insert ON immutable.events FOR INSERT TO immutable_writer WITH CHECK (immutable.may_record_for(tenant_id));
 CREATE POLICY writer_returning ON immutable.events FOR SELECT TO immutable_writer
   USING (xact = pg_catalog.pg_current_xact_id_if_assigned());
 CREATE POLICY auditor_select ON immutable.events FOR SELECT TO immutable_auditor USING (true);
 CREATE POLICY auditor_select ON immutable.event_targets FOR SELECT TO immutable_auditor USING (true);
-COMMENT ON POLICY writer_insert ON immutable.events IS 'A writer may record for any tenant';
+-- One policy a role: two that are OR'ed would cost the index. The comparison with a value known before the scan is what
+-- finds the rows; the function beside it is what decides, so that both never follow different tokens.
+CREATE POLICY viewer_select ON immutable.events FOR SELECT TO immutable_viewer
+  USING (tenant_id = (SELECT immutable.visible_tenant()) AND immutable.is_visible(tenant_id, actor_id));
+CREATE POLICY viewer_select ON immutable.event_targets FOR SELECT TO immutable_viewer
+  USING (tenant_id = (SELECT immutable.visible_tenant()) AND immutable.is_target_visible(tenant_id, event_id));
+COMMENT ON POLICY writer_insert ON immutable.events IS 'A writer may record for any tenant, or for the one it is bound to';
 COMMENT ON POLICY writer_returning ON immutable.events IS 'A writer sees what its own transaction recorded';
 COMMENT ON POLICY auditor_select ON immutable.events IS 'An auditor sees every event';
 COMMENT ON POLICY auditor_select ON immutable.event_targets IS 'An auditor sees every event''s targets';
+COMMENT ON POLICY viewer_select ON immutable.events IS 'A viewer sees the events of its token, or of the tenant granted to its role';
+COMMENT ON POLICY viewer_select ON immutable.event_targets IS 'A viewer sees the targets of the events it sees';

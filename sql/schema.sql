@@ -31,5 +31,5 @@ END
 $$;
 COMMENT ON ROLE immutable_writer IS 'May insert events into the audit log and call immutable.track()';
 COMMENT ON ROLE immutable_auditor IS 'May read and verify the whole audit log';
-COMMENT ON ROLE immutable_viewer IS 'Will see one tenant''s events through a viewer token; has no rights yet';
+COMMENT ON ROLE immutable_viewer IS 'Sees one tenant''s events: the one of its viewer token, or the one granted to it';
 COMMENT ON ROLE immutable_eraser IS 'May erase values from events through immutable.erase() and immutable.erase_subject(), and read none';

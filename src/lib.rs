@@ -7,6 +7,7 @@
 //! [`erase`] destroys what may no longer be kept, and records that it did.
 //! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
+//! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
@@ -22,6 +23,7 @@ mod function;
 mod guard;
 mod identity;
 mod jsonb;
+mod keys;
 mod lane;
 mod page;
 mod random;
@@ -30,8 +32,11 @@ mod relation;
 mod row;
 mod settings;
 mod spi;
+mod table;
 mod tail;
 mod targets;
+mod tenant;
+mod token;
 mod track;
 mod validate;
 mod verify;
@@ -50,7 +55,8 @@ extension_sql_file!("../sql/search.sql", name = "search", requires = ["views"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"]);
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
 extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["export"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["erase"], finalize);
+extension_sql_file!("../sql/tenants.sql", name = "tenants", requires = ["erase"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["tenants"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]

@@ -20,6 +20,13 @@ static ACTOR_TYPE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 static SESSION_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static IP_ADDRESS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static USER_AGENT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+/// Its value is a secret for as long as the token is valid, so it is read through [`viewer_token`] alone.
+static VIEWER_TOKEN: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// The setting `immutable.viewer_token`, unless it is empty: SET LOCAL leaves an empty one behind.
+pub fn viewer_token() -> Option<CString> {
+    VIEWER_TOKEN.get().filter(|token| !token.is_empty())
+}
 
 /// Defines every setting and reserves the prefix, so that a misspelt one is an error.
 pub fn define() {
@@ -114,6 +121,15 @@ pub fn define() {
             );
         }
     }
+    // Whatever it is set to is taken: a check would put a refused token into the error and the log.
+    GucRegistry::define_string_guc(
+        c"immutable.viewer_token",
+        c"The signed token that says which tenant's events a viewer sees.",
+        c"From immutable.create_viewer_token(); behind a transaction pooler, SET LOCAL it. Empty for none.",
+        &VIEWER_TOKEN,
+        GucContext::Userset,
+        GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE | GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
     // SAFETY: called once, from _PG_init.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"immutable".as_ptr()) };
 }

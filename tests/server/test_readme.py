@@ -25,7 +25,7 @@ def empty(server):
             admin.execute(sql.SQL(statement).format(sql.Identifier(name)))
         yield name
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        admin.execute("DROP ROLE IF EXISTS app, auditor, officer")
+        admin.execute("DROP ROLE IF EXISTS app, auditor, officer, feed, bi_acme")
 
 
 def run(server, database, texts):
@@ -62,6 +62,9 @@ def test_every_block_of_the_readme_runs(server, empty):
     assert len(re.findall(r"\| actor_id *$", output("dry_run => true"), re.M)) == 2 * 5
     assert re.search(r"t\s+\|\s+5\n", output("valid, events_erased")) and "GDPR" in output("valid, events_erased")
     assert re.search(r"\| metadata\.token\n", output("metadata.token"))
+    assert re.search(r"document.shared +\| Sarah Chen", output("AS without_token"))
+    assert re.search(r"without_token\s*\n-+\n\s+0\n", output("AS without_token"))
+    assert re.search(r"seen\s*\n-+\n org_7rT2xBc\n", output("AS seen"))
     assert "has_more" in output("get_events") and "Sarah Chen" in output("get_events")
 
 

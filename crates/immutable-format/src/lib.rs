@@ -4,7 +4,8 @@
 //! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
 //! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
 //! it goes and, read back, whether it is still there. [`cursor`] is the way out page by page, [`export`] the way out as
-//! a file that verifies without a database, and [`subject`] says what of an event has to go when a person asks for it.
+//! a file that verifies without a database; [`subject`] says what of an event has to go when a person asks for it, and
+//! [`token`] who may look.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
@@ -18,6 +19,7 @@ pub mod link;
 pub mod subject;
 pub mod target;
 pub mod time;
+pub mod token;
 
 use sha2::{Digest, Sha256};
 

@@ -28,12 +28,14 @@ $$;
 SELECT what, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee, string_agg(privilege_type, ',' ORDER BY privilege_type COLLATE "C") AS rights, bool_or(is_grantable) AS grantable
 FROM (
   SELECT 'schema' AS what, nspname::text AS name, nspowner AS owner, coalesce(nspacl, acldefault('n', nspowner)) AS acl FROM pg_namespace WHERE nspname = 'immutable'
-  UNION ALL SELECT 'table', relname, relowner, coalesce(relacl, acldefault('r', relowner)) FROM pg_class WHERE relnamespace = 'immutable'::regnamespace AND relkind <> 'i'
+  UNION ALL SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' ELSE relkind::text END, relname, relowner, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, relowner)) FROM pg_class WHERE relnamespace = 'immutable'::regnamespace AND relkind NOT IN ('i', 't')
+  UNION ALL SELECT 'type', typname, typowner, coalesce(typacl, acldefault('T', typowner)) FROM pg_type WHERE typnamespace = 'immutable'::regnamespace AND typcategory <> 'A'
   UNION ALL SELECT 'column', c.relname || '.' || a.attname, relowner, attacl FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'immutable'::regnamespace AND attacl IS NOT NULL
   UNION ALL SELECT 'function', oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = 'immutable'::regnamespace
 ) x, aclexplode(acl) WHERE grantee <> owner
 GROUP BY what, name, grantee ORDER BY what, name COLLATE "C", 3;
--- And functions that nobody else may call.
+-- And tables that nobody else may touch, and functions that nobody else may call.
+SELECT oid::regclass AS "the owner's alone" FROM pg_class c WHERE relnamespace = 'immutable'::regnamespace AND relkind NOT IN ('i', 't') AND NOT EXISTS (SELECT FROM aclexplode(coalesce(relacl, acldefault('r', relowner))) WHERE grantee <> relowner) ORDER BY oid::regclass::text COLLATE "C";
 SELECT oid::regprocedure AS "the owner's alone" FROM pg_proc p WHERE pronamespace = 'immutable'::regnamespace AND NOT EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee <> proowner) ORDER BY oid::regprocedure::text COLLATE "C";
 SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'r' ORDER BY relname COLLATE "C";
 SELECT tablename, policyname, permissive, roles, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'immutable' ORDER BY tablename COLLATE "C", policyname COLLATE "C";
@@ -157,14 +159,27 @@ SELECT pg_temp.refused(s) FROM unnest(ARRAY['INSERT INTO immutable.events (tenan
   'SELECT immutable.track_batch(''[]'')', 'SELECT * FROM immutable.events FOR UPDATE', 'SET immutable.lanes = 1', 'SELECT immutable.refuse()']) s;
 RESET SESSION AUTHORIZATION;
 
--- The viewer has no rights yet, and who has no role has none: not even the schema.
+-- Who has no role has no rights: not even the schema. The viewer reads, with neither token nor grant nothing, and may do nothing else.
 CREATE FUNCTION pg_temp.refused_all() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT s || ' => ' || pg_temp.refused(s) FROM unnest(ARRAY['SELECT FROM immutable.events', 'SELECT FROM immutable.event_targets', 'SELECT FROM immutable.log', 'INSERT INTO immutable.events (actor_id, action) VALUES (''a'', ''b'')', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')',
     'SELECT immutable.track_batch(''[]'')', 'SELECT immutable.get_events()', 'SELECT FROM immutable.find_events()', 'SELECT FROM immutable.verify_chain()', 'SELECT FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT FROM immutable.heads()', 'SELECT immutable.export_events()', 'SELECT immutable.canonical(ROW(1))',
     'SELECT immutable.erase(gen_random_uuid(), ''t'', ''{actor_id}'', ''r'')', 'SELECT immutable.erase_subject(''t'', ''u'', ''r'')']) s
 $$;
 SET SESSION AUTHORIZATION regress_privileges_viewer;
-SELECT pg_temp.refused_all();
+SELECT count(*) AS events FROM immutable.events;
+SELECT count(*) AS targets FROM immutable.event_targets;
+SELECT immutable.get_events(), immutable.get_event('00000000-0000-4000-8000-0000000000c1') AS event, immutable.visible_tenant(), immutable.is_visible('privileges', 'a');
+SELECT count(*) AS found FROM immutable.find_events();
+SELECT s FROM pg_temp.refused_all() s WHERE s NOT LIKE '%NOT REFUSED%' AND s NOT LIKE '%canonical%';
+SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT * FROM immutable.viewer_keys', 'SELECT * FROM immutable.revocations', 'SELECT * FROM immutable.tenant_grants', 'SELECT * FROM immutable.viewer_key_import', 'INSERT INTO immutable.viewer_key_import VALUES (''x'')', 'SELECT immutable.create_viewer_token(''privileges'')', 'SELECT immutable.rotate_viewer_key()',
+  'SELECT immutable.revoke_viewer_token(''x'')', 'SELECT immutable.revoke_viewer_tokens(''x'')', 'SELECT immutable.grant_tenant(current_user, ''privileges'')', 'SELECT immutable.revoke_tenant(current_user)', 'SELECT immutable.bind_role()', 'SELECT immutable.take_viewer_key()', 'SELECT immutable.refuse_viewer_key()', 'SELECT immutable.may_record_for(''privileges'')']) s;
+-- What is set is taken, whatever it is, and is what counts.
+SET immutable.viewer_token = 'nonsense';
+SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT * FROM immutable.events', 'SELECT * FROM immutable.event_targets', 'SELECT immutable.get_events()']) s;
+SET immutable.viewer_token = '';
+SELECT count(*) AS events FROM immutable.events;
+-- It is shown to nobody else, nor in a list.
+SELECT count(*) AS shown FROM pg_settings WHERE name = 'immutable.viewer_token';
 SET SESSION AUTHORIZATION regress_privileges_nobody;
 SELECT pg_temp.refused_all();
 RESET SESSION AUTHORIZATION;

@@ -1,0 +1,118 @@
+//! The extension's small tables of keys, revocations and grants, read from below: without the caller's rights, without
+//! SPI, and with a snapshot of now. The transaction's snapshot would not do: what was revoked since must count.
+
+use crate::columns::Values;
+use crate::error::{Code, Fault};
+use crate::spi;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::ffi::CStr;
+
+/// A table of the schema `immutable`, open for as long as this lives; the lock is kept until the transaction ends.
+pub struct Table {
+    pub relation: pg_sys::Relation,
+    schema: Oid,
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: opened by open(). After an error the transaction's end has closed it, and unwinding comes here too.
+        if !std::thread::panicking() {
+            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
+        }
+    }
+}
+
+impl Table {
+    /// Opens a table that must have as many columns as `width`.
+    pub unsafe fn open(name: &CStr, width: usize, lock: u32) -> Table {
+        let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+        let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
+        let relation = pg_sys::try_relation_open(oid, lock as i32);
+        if relation.is_null() || (*(*relation).rd_att).natts as usize != width {
+            let name = name.to_string_lossy();
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("table immutable.{name} is missing or altered"),
+            )
+            .raise()
+        }
+        Table { relation, schema }
+    }
+
+    /// Gives every row that passes the keys, which are columns of the index, to `each`.
+    pub unsafe fn rows(&self, index: Option<&CStr>, keys: &[Equal], each: impl FnMut(&Values)) {
+        let index = index.map_or(pg_sys::InvalidOid, |index| pg_sys::get_relname_relid(index.as_ptr(), self.schema));
+        // No snapshot given: for a table that is no catalog PostgreSQL takes a new one each time.
+        scan(self.relation, index, std::ptr::null_mut(), keys, each);
+    }
+
+    /// Appends a row.
+    pub unsafe fn insert(&self, row: &[Option<Datum>]) {
+        let mut values: Vec<Datum> = row.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
+        let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
+        let tuple = pg_sys::heap_form_tuple((*self.relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CatalogTupleInsert(self.relation, tuple);
+        pg_sys::CommandCounterIncrement();
+    }
+
+    /// Runs a statement with the rights of the table's owner, and counts the rows that it returns.
+    pub unsafe fn execute(&self, statement: &str, types: &[Oid], given: &[Option<Datum>]) -> usize {
+        let mut rows = 0;
+        spi::as_owner(self.relation, || spi::write(statement, types, given, |_| rows += 1));
+        rows
+    }
+}
+
+/// A column that must have this value, or be NULL.
+pub struct Equal {
+    pub attribute: i16,
+    /// The function of the type's equality.
+    pub function: u32,
+    pub value: Option<Datum>,
+}
+
+/// Gives every row that an index finds, or that is there where the index is none, to `each`.
+pub unsafe fn scan(
+    relation: pg_sys::Relation,
+    index: Oid,
+    snapshot: pg_sys::Snapshot,
+    keys: &[Equal],
+    mut each: impl FnMut(&Values),
+) {
+    let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
+    for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
+        let (value, function) = (key.value.unwrap_or(Datum::from(0usize)), Oid::from(key.function));
+        pg_sys::ScanKeyInit(scan_key, key.attribute, pg_sys::BTEqualStrategyNumber as u16, function, value);
+        if key.value.is_none() {
+            scan_key.sk_flags = (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32;
+            scan_key.sk_strategy = 0 /* InvalidStrategy */;
+        }
+    }
+    let by_index = index != pg_sys::InvalidOid;
+    let count = scan_keys.len() as i32;
+    let scan = pg_sys::systable_beginscan(relation, index, by_index, snapshot, count, scan_keys.as_mut_ptr());
+    loop {
+        let tuple = pg_sys::systable_getnext(scan);
+        if tuple.is_null() {
+            break;
+        }
+        each(&Values::of(tuple, (*relation).rd_att));
+    }
+    pg_sys::systable_endscan(scan);
+}
+
+/// Seconds since 1970, by the wall clock.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    crate::function::micros(Datum::from(unsafe { pg_sys::GetCurrentTimestamp() })).div_euclid(1_000_000)
+}
+
+/// A timestamptz datum of seconds since 1970.
+pub fn timestamptz(seconds: i64) -> Datum {
+    crate::function::timestamptz(seconds.saturating_mul(1_000_000))
+}
+
+/// Seconds since 1970 of a timestamptz.
+pub fn seconds(datum: Datum) -> i64 {
+    crate::function::micros(datum).div_euclid(1_000_000)
+}

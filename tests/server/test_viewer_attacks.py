@@ -1,0 +1,632 @@
+"""What somebody with a viewer's rights and any SQL at all can try to learn of another tenant. `mine` is the viewer's,
+`rival` the other; of both the same keys, actors and actions are recorded, so that what is found must be its own."""
+
+import json
+import os
+import re
+import subprocess
+
+import psycopg
+import pytest
+from helpers_tokens import (EVENTS, MINE, MINE_U1, RIVAL, SECRET, TARGETS, Log, count, headers, import_key, present, refused,
+                            token)
+
+
+@pytest.fixture
+def log(db):
+    return Log(db)
+
+
+@pytest.fixture
+def viewer(log):
+    return log.viewer(token())
+
+
+def only_mine(rows):
+    assert rows and {row[0] for row in rows} == {"mine"}
+
+
+# Filters, cursors, ids, counts
+
+
+def test_no_filter_opens_another_tenant(log, viewer):
+    for statement in ("SELECT * FROM immutable.events WHERE tenant_id = 'rival'",
+                      "SELECT * FROM immutable.events WHERE tenant_id <> 'mine'",
+                      "SELECT * FROM immutable.events WHERE tenant_id <> 'mine' OR true ORDER BY (tenant_id = 'rival') LIMIT 0",
+                      "SELECT * FROM immutable.event_targets WHERE tenant_id = 'rival' OR target_id LIKE 'rival%'",
+                      "SELECT * FROM immutable.find_events(tenant_id => 'rival')",
+                      "SELECT * FROM immutable.find_events(target_type => 't', target_id => 'rival7')",
+                      "SELECT * FROM immutable.find_events(search => 'rival')",
+                      f"SELECT * FROM immutable.events WHERE id = '{log.rival_id}'",
+                      f"SELECT * FROM immutable.events WHERE created_at = '{log.rival_at}'"):
+        assert viewer.execute(statement).fetchall() == [], statement
+    only_mine(viewer.execute("SELECT tenant_id FROM immutable.events WHERE idempotency_key = 'k7' OR true").fetchall())
+    page = viewer.execute("SELECT immutable.get_events()").fetchone()[0]
+    assert page["pagination"]["total"] == MINE and {event["tenant_id"] for event in page["data"]} == {"mine"}
+    other = viewer.execute("SELECT immutable.get_events(tenant_id => 'rival')").fetchone()[0]
+    assert other == {"data": [], "pagination": {"has_more": False, "next_cursor": None, "total": 0}}
+
+
+def test_a_cursor_of_another_tenant_opens_nothing(log, viewer):
+    rival = log.viewer(token(tenant_id="rival"))
+    cursor = rival.execute("SELECT immutable.get_events(\"limit\" => 5) #>> '{pagination,next_cursor}'").fetchone()[0]
+    page = viewer.execute("SELECT immutable.get_events(\"cursor\" => %s)", (cursor,)).fetchone()[0]
+    assert {event["tenant_id"] for event in page["data"]} <= {"mine"}
+    filtered = rival.execute("SELECT immutable.get_events(tenant_id => 'rival', \"limit\" => 5) "
+                             "#>> '{pagination,next_cursor}'").fetchone()[0]
+    page = viewer.execute("SELECT immutable.get_events(tenant_id => 'rival', \"cursor\" => %s)", (filtered,)).fetchone()[0]
+    assert page["data"] == [] and page["pagination"]["total"] == 0
+
+
+def test_a_known_id_tells_nothing(log, viewer):
+    # Another tenant may even have an event of the same id.
+    shared = viewer.execute("SELECT id FROM immutable.events LIMIT 1").fetchone()[0]
+    log.admin.execute("INSERT INTO immutable.events (id, tenant_id, actor_id, action) VALUES (%s, 'rival', 'u', 'a')", (shared,))
+    for arguments in (f"'{log.rival_id}'", f"'{log.rival_id}', 'rival'", f"'{shared}', 'rival'", "gen_random_uuid()"):
+        assert viewer.execute(f"SELECT immutable.get_event({arguments})").fetchone() == (None,)
+    assert viewer.execute(f"SELECT immutable.get_event('{shared}') #>> '{{data,tenant_id}}'").fetchone() == ("mine",)
+
+
+def test_every_other_way_to_read_a_table(log, viewer):
+    with viewer.cursor().copy("COPY (SELECT tenant_id FROM immutable.events) TO STDOUT") as copy:
+        assert [bytes(line) for line in copy] == [b"mine\n"] * MINE
+    with viewer.cursor().copy("COPY immutable.events TO STDOUT") as copy:
+        lines = [bytes(line) for line in copy]
+    assert len(lines) == MINE and not any(b"rival" in line for line in lines)
+    for statement in ("SELECT tenant_id FROM ONLY immutable.events", "TABLE immutable.events",
+                      "SELECT tenant_id FROM immutable.events TABLESAMPLE SYSTEM (100)",
+                      "SELECT e.tenant_id FROM immutable.events e JOIN immutable.event_targets t ON t.event_id = e.id",
+                      "SELECT t.tenant_id FROM immutable.event_targets t LEFT JOIN immutable.events e ON false",
+                      "SELECT tenant_id FROM immutable.events UNION ALL SELECT tenant_id FROM immutable.event_targets",
+                      "SELECT (e).tenant_id FROM (SELECT e FROM immutable.events e) x",
+                      "SELECT tenant_id FROM immutable.events WHERE ctid = ANY (ARRAY(SELECT format('(%s,%s)', b, i)::tid "
+                      "FROM generate_series(0, 9) b, generate_series(1, 99) i))"):
+        rows = viewer.execute(statement).fetchall()
+        if statement.startswith("TABLE"):
+            assert len(rows) == MINE
+        else:
+            assert {str(row[0]) for row in rows} == {"mine"}, statement
+    for statement in ("SELECT * FROM immutable.events FOR UPDATE", "SELECT * FROM immutable.log", "SELECT * FROM immutable.heads()",
+                      "SELECT * FROM immutable.verify_chain()", "SELECT * FROM immutable.verify_chain('rival')",
+                      "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('mine', 'a', 'b')",
+                      "UPDATE immutable.events SET tenant_id = 'mine'", "DELETE FROM immutable.events",
+                      "ANALYZE immutable.log", "SELECT * FROM immutable.tenant_grants",
+                      "SELECT * FROM immutable.revocations", "SELECT * FROM immutable.viewer_keys",
+                      "SELECT immutable.create_viewer_token('rival')", "SELECT immutable.rotate_viewer_key()",
+                      "SELECT immutable.revoke_viewer_tokens('rival')", "SELECT immutable.revoke_viewer_token('x')",
+                      "SELECT immutable.grant_tenant(current_user, 'rival')", "SELECT immutable.revoke_tenant(current_user)",
+                      "SELECT immutable.may_record_for('rival')"):
+        if statement.startswith("ANALYZE"):
+            viewer.execute(statement)  # a warning, and nothing is done
+        else:
+            refused(viewer, statement, "42501")
+    viewer.execute("SET row_security = off")
+    refused(viewer, state="42501")
+
+
+# What SQL can be run beside the rows, and what it gets to see
+
+
+def test_functions_in_where_see_no_other_row(log, viewer):
+    seen = []
+    viewer.add_notice_handler(lambda notice: seen.append(notice.message_primary))
+    viewer.execute("CREATE FUNCTION pg_temp.peek(text) RETURNS boolean COST 0.0000001 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE "
+                   "AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$")
+    viewer.execute("CREATE FUNCTION pg_temp.less(text, text) RETURNS boolean COST 0.0000001 LANGUAGE plpgsql "
+                   "AS $$ BEGIN RAISE NOTICE '% %', $1, $2; RETURN $1 < $2; END $$")
+    viewer.execute("CREATE OPERATOR pg_temp.<<< (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.less, RESTRICT = scalarltsel)")
+    for settings in ("", "SET enable_indexscan = off; SET enable_bitmapscan = off", "RESET ALL"):
+        viewer.execute(settings)
+        if settings == "RESET ALL":
+            present(viewer, token())
+        for statement in ("SELECT FROM immutable.events WHERE pg_temp.peek(tenant_id)",
+                          "SELECT FROM immutable.events WHERE pg_temp.peek(tenant_id) AND tenant_id = 'rival'",
+                          "SELECT FROM immutable.events WHERE tenant_id OPERATOR(pg_temp.<<<) 'z'",
+                          "SELECT pg_temp.peek(tenant_id) FROM immutable.event_targets WHERE pg_temp.peek(target_id)",
+                          "SELECT FROM immutable.events e JOIN immutable.event_targets t ON pg_temp.peek(e.tenant_id || t.tenant_id)",
+                          "SELECT max(tenant_id) FILTER (WHERE pg_temp.peek(tenant_id)) FROM immutable.events",
+                          "SELECT FROM immutable.events ORDER BY pg_temp.peek(tenant_id)",
+                          "SELECT FROM immutable.events WHERE 1 / (length(tenant_id) - 5) <> 2"):
+            viewer.execute(statement)
+    assert len(seen) > MINE and not [text for text in seen if "rival" in text]
+
+
+def test_what_looks_like_ours_is_not_asked(log, viewer):
+    viewer.execute("CREATE TEMPORARY TABLE events (tenant_id text); CREATE TEMPORARY TABLE revocations (jti text)")
+    viewer.execute("CREATE TEMPORARY TABLE viewer_keys (LIKE immutable.events)")
+    for name, kind in (("visible_tenant()", "text LANGUAGE sql AS $$ SELECT 'rival' $$"),
+                       ("is_visible(text, text)", "boolean LANGUAGE sql AS 'SELECT true'"),
+                       ("is_target_visible(text, uuid)", "boolean LANGUAGE sql AS 'SELECT true'"),
+                       ("texteq(text, text)", "boolean LANGUAGE sql AS 'SELECT true'")):
+        viewer.execute(f"CREATE FUNCTION pg_temp.{name} RETURNS {kind}")
+    viewer.execute("CREATE OPERATOR pg_temp.= (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.texteq)")
+    for path in ("pg_temp, immutable, pg_catalog", "immutable, pg_temp", "pg_temp", ""):
+        viewer.execute("SELECT set_config('search_path', %s, false)", (path,))
+        assert count(viewer) == MINE and count(viewer, TARGETS) == MINE
+        assert viewer.execute("SELECT immutable.get_events() #> '{pagination,total}'").fetchone()[0] == MINE
+        assert viewer.execute("SELECT count(*) FROM immutable.find_events(target_type => 't')").fetchone()[0] == 25
+
+
+def test_views_and_lent_rights(log, viewer):
+    viewer.execute("CREATE TEMPORARY VIEW mine AS SELECT * FROM immutable.events")
+    viewer.execute("CREATE FUNCTION pg_temp.lent() RETURNS bigint SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM immutable.events'")
+    assert count(viewer, "SELECT count(*) FROM mine") == MINE and count(viewer, "SELECT pg_temp.lent()") == MINE
+    # An auditor that calls them does not lend its rights, and a view of a viewer's shows the viewer's policies.
+    log.admin.execute("CREATE SCHEMA shop")
+    log.admin.execute(f"GRANT USAGE, CREATE ON SCHEMA shop TO {log.viewer_role}")
+    viewer.execute("CREATE VIEW shop.feed AS SELECT tenant_id FROM immutable.events")
+    viewer.execute("GRANT SELECT ON shop.feed TO PUBLIC")
+    stranger = log.db.create_role()
+    log.admin.execute(f"GRANT USAGE ON SCHEMA shop TO {stranger}")
+    other = log.db.connect(stranger)
+    present(other, token(tenant_id="rival"))
+    refused(other, "SELECT * FROM shop.feed", "42501")
+    log.admin.execute("DROP SCHEMA shop CASCADE")
+
+
+def test_two_tokens_do_not_mix_within_a_statement(log):
+    """One of this tenant's actor and one of another whole tenant, each of which opens little: the tenant of the one with
+    the width of the other would open all of this tenant's."""
+    narrow, wide = token(actor_id="u1"), token(tenant_id="nobody")
+    viewer = log.viewer()
+    viewer.execute("CREATE TEMPORARY TABLE kept (narrow text, wide text)")
+    viewer.execute("INSERT INTO kept VALUES (%s, %s)", (narrow, wide))
+    switch = "SELECT set_config('immutable.viewer_token', {}, false) FROM kept"
+    # The first key is nobody's, so that only the tenant has been asked for when the token is exchanged. A policy that
+    # asks for tenant and actor one after the other shows all of the tenant's events here.
+    log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) "
+                      "SELECT 'mine', 'u' || i % 3, 'a.b', 'x' || i FROM generate_series(1, 3000) i")
+    log.admin.execute("ANALYZE immutable.events")
+    guesses = (f"SELECT e.actor_id FROM (SELECT 'x' || n AS k, CASE n WHEN 1 THEN ({switch.format('wide')}) END AS s "
+               "FROM generate_series(0, 3000) n OFFSET 0) x CROSS JOIN LATERAL (SELECT actor_id FROM immutable.events e "
+               "WHERE e.idempotency_key = x.k AND x.s IS DISTINCT FROM 'never' OFFSET 0) e")
+    mixed = [
+        guesses,
+        f"WITH x AS MATERIALIZED ({switch.format('wide')}) SELECT e.actor_id FROM immutable.events e, x WHERE e.tenant_id = 'mine'",
+        f"WITH x AS MATERIALIZED ({switch.format('wide')}) SELECT e.actor_id FROM x, immutable.events e",
+        f"SELECT e.actor_id FROM immutable.events e WHERE e.tenant_id = 'mine' AND ({switch.format('wide')}) IS NOT NULL",
+        f"SELECT e.actor_id, ({switch.format('wide')}) FROM immutable.events e",
+        f"SELECT e.actor_id FROM immutable.events e, LATERAL ({switch.format('wide')} WHERE e.seq > 0) x",
+        f"SELECT e.actor_id FROM immutable.events a CROSS JOIN LATERAL ({switch.format('wide')} WHERE a.seq > 0) x JOIN immutable.events e ON true",
+        f"SELECT u.actor_id FROM (SELECT actor_id FROM immutable.events UNION ALL SELECT ({switch.format('wide')}) "
+        "UNION ALL SELECT actor_id FROM immutable.events) u",
+        f"SELECT u.actor_id FROM ({switch.format('wide')}) x, LATERAL (SELECT e.actor_id FROM immutable.events e WHERE tenant_id = 'mine') u",
+        f"SELECT e.actor_id FROM immutable.event_targets t, LATERAL ({switch.format('wide')} WHERE t.position = 0) x, "
+        "LATERAL (SELECT actor_id FROM immutable.events e WHERE e.id = t.event_id AND e.tenant_id = t.tenant_id) e",
+    ]
+    for options in ("RESET enable_hashjoin", "SET enable_hashjoin = off; SET enable_mergejoin = off",
+                    "SET enable_nestloop = off", "SET enable_material = off; SET enable_nestloop = on"):
+        viewer.execute(options)
+        for statement in mixed:
+            for begin in (narrow, wide):
+                present(viewer, begin)
+                rows = viewer.execute(statement.replace("wide FROM", "wide FROM" if begin == narrow else "narrow FROM")).fetchall()
+                assert {row[0] for row in rows} <= {"u1", wide, narrow}, statement
+
+
+# What the planner tells
+
+
+def estimate(connection, condition, table="events"):
+    plan = connection.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM immutable.{table} WHERE {condition}").fetchone()[0]
+    return re.sub(r"'[^']*'", "", json.dumps(plan))
+
+
+def test_explain_expects_the_same_of_every_value(log, viewer):
+    log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, resource_id, resource_name, session_id, "
+                      "ip_address, ip_city, ip_country, user_agent, action, targets) SELECT 'rival', 'ceo', 'Ceo', 'r', 'R', 's', "
+                      "'10.0.0.1', 'Rome', 'IT', 'ua', 'a.b', '[{\"type\": \"t\", \"id\": \"deal\", \"name\": \"Deal\"}]' "
+                      "FROM generate_series(1, 5000)")
+    log.admin.execute("ANALYZE immutable.events")
+    log.admin.execute("ANALYZE immutable.event_targets")
+    values = {"tenant_id": "rival", "actor_id": "ceo", "actor_name": "Ceo", "resource_id": "r", "resource_name": "R",
+              "session_id": "s", "ip_address": "10.0.0.1", "ip_city": "Rome", "ip_country": "IT", "user_agent": "ua"}
+    for column, value in values.items():
+        for condition in ("{} = '{}'", "{} < '{}'", "{} IN ('{}', '0.0.0.0')", "{} IS DISTINCT FROM '{}'"):
+            known, unknown = (estimate(viewer, condition.format(column, v)) for v in (value, "0.0.0.9"))
+            assert known == unknown, (column, known, unknown)
+        assert estimate(viewer, f"{column} IS NULL") == estimate(viewer, f"{column} IS NULL")
+    for column, value in {"tenant_id": "rival", "target_id": "deal", "target_name": "Deal"}.items():
+        known, unknown = (estimate(viewer, f"{column} = '{v}'", "event_targets") for v in (value, "nobody"))
+        assert known == unknown, (column, known, unknown)
+
+
+def test_statistics_can_not_be_read(log, viewer):
+    log.admin.execute("ANALYZE immutable.events")
+    assert log.admin.execute("SELECT count(*) > 0 FROM pg_stats WHERE schemaname = 'immutable'").fetchone() == (True,)
+    for view in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"):
+        assert viewer.execute(f"SELECT * FROM {view} WHERE schemaname = 'immutable'").fetchall() == []
+    refused(viewer, "SELECT * FROM pg_statistic", "42501")
+    # Nor of the columns whose values are a tenant's own is there anything to read, for whom it may be.
+    columns = {row[0] for row in log.admin.execute("SELECT attname FROM pg_stats WHERE schemaname = 'immutable' AND tablename = 'events'")}
+    assert "action" in columns
+    assert not columns & {"tenant_id", "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
+                          "ip_address", "ip_country", "ip_city", "user_agent", "recorded_by"}
+
+
+def test_explain_analyze_finds_nothing_by_a_value(log, viewer):
+    """A scan that meets another tenant's rows and drops them would tell how many match. Every index that a value leads
+    into has the tenant in it, so none is met."""
+    log.admin.execute("ANALYZE immutable.events")
+    without = log.admin.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index i WHERE indrelid IN ('immutable.events'::regclass, "
+        "'immutable.event_targets'::regclass) AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid "
+        "AND a.attname = 'tenant_id' AND a.attnum = ANY (i.indkey))").fetchall()
+    assert without in ([("immutable.events_page",)], [])  # the order of all events, which no value leads into
+    viewer.execute("SET enable_seqscan = off")
+    for condition in (f"id = '{log.rival_id}'", "actor_id = 'u1'", "idempotency_key = 'k45'", "action = 'a.b'",
+                      f"created_at = '{log.rival_at}'", "tenant_id = 'rival'", "lane = 0 AND seq = 45"):
+        text = "\n".join(row[0] for row in viewer.execute(
+            f"EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT * FROM immutable.events WHERE {condition}"))
+        met = [int(number) for number in re.findall(r"Rows Removed by (?:Filter|Index Recheck): (\d+)", text)]
+        assert sum(met) <= MINE, text
+
+
+# Unique keys and foreign keys
+
+
+def test_keys_can_not_be_probed(log, viewer):
+    log.admin.execute("CREATE SCHEMA shop")
+    log.admin.execute(f"GRANT USAGE, CREATE ON SCHEMA shop TO {log.viewer_role}")
+    viewer.execute("CREATE TABLE shop.probe (event_id uuid, tenant_id text)")
+    refers = "FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id)"
+    refused(viewer, f"ALTER TABLE shop.probe ADD {refers}", "42501")
+    refused(viewer, f"CREATE TABLE shop.probe2 (event_id uuid, tenant_id text, {refers})", "42501")
+    refused(viewer, "CREATE TABLE shop.child () INHERITS (immutable.events)", "42501")
+    log.admin.execute("DROP SCHEMA shop CASCADE")
+
+
+def test_a_bound_writer_can_not_probe_either(log):
+    role = log.db.create_role()
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
+    writer = log.db.connect(role)
+    insert = "INSERT INTO immutable.events (id, tenant_id, actor_id, action, idempotency_key) VALUES ({}, '{}', 'a', 'b', '{}')"
+    for conflict in ("", " ON CONFLICT DO NOTHING", " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+                     " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING RETURNING id"):
+        # The same, to the letter, whether the key and id are there or not.
+        told = {str(refused(writer, insert.format(f"'{event_id}'", "rival", key) + conflict, "42501"))
+                for event_id in (log.rival_id, "00000000-0000-4000-8000-00000000abcd") for key in ("k7", "k7000")}
+        assert len(told) == 1
+    for tenant, state in (("rival", "42501"), ("", "42501"), ("mine ", "42501")):
+        told = {str(refused(writer, f"SELECT immutable.track(actor_id => 'a', action => 'b', tenant_id => '{tenant}', "
+                                    f"idempotency_key => '{key}')", state)) for key in ("k7", "k7000")}
+        assert len(told) == 1
+    batch = writer.execute("SELECT immutable.track_batch(%s)", (json.dumps([
+        {"actor_id": "a", "action": "b", "tenant_id": tenant, "idempotency_key": key}
+        for tenant in ("rival", "mine") for key in ("k7", "k7001")]),)).fetchone()[0]["events"]
+    assert [answer["status"] for answer in batch] == ["error", "error", "duplicate", "recorded"]
+    assert batch[0] == batch[1] and batch[0]["error"]["field"] == "tenant_id"
+    # Nor leave the binding behind, by any role it may set or any right it is lent.
+    for way in ("SET ROLE immutable_writer", "SET ROLE NONE", "RESET ROLE"):
+        writer.execute(way)
+        assert "mine" in str(refused(writer, insert.format("gen_random_uuid()", "rival", "x"), "42501"))
+    free = log.db.create_role("IN ROLE immutable_writer")
+    log.admin.execute(f"CREATE FUNCTION public.lend(text) RETURNS text SECURITY DEFINER LANGUAGE sql AS "
+                      f"$$ INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ($1, 'a', 'b') RETURNING tenant_id $$; "
+                      f"ALTER FUNCTION public.lend OWNER TO {free}")
+    refused(writer, "SELECT public.lend('rival')", "42501")
+    assert writer.execute("SELECT public.lend('mine')").fetchone() == ("mine",)
+    # A gateway that takes the bound role on is bound by it; what it records for nobody else's sake it is not.
+    gateway_role = log.db.create_role("NOINHERIT")
+    log.admin.execute(f"GRANT {role}, {free} TO {gateway_role}")
+    gateway = log.db.connect(gateway_role)
+    gateway.execute(f"SET ROLE {role}")
+    refused(gateway, insert.format("gen_random_uuid()", "rival", "x"), "42501")
+    refused(gateway, "SELECT public.lend('rival')", "42501")
+    gateway.execute(f"SET ROLE {free}")
+    gateway.execute(insert.format("gen_random_uuid()", "rival", "x"))
+    log.admin.execute("DROP FUNCTION public.lend")
+
+
+def test_a_binding_ends_with_the_membership(log):
+    role, group = log.db.create_role(), log.db.create_role("IN ROLE immutable_writer")
+    insert = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('{}', 'a', 'b')"
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
+    writer = log.db.connect(role)
+    writer.execute(insert.format("mine"))
+    # Never wider for having been taken back.
+    log.admin.execute(f"GRANT {group} TO {role}")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        log.admin.execute("SELECT immutable.revoke_tenant(%s, 'write')", (role,))
+    refused(writer, insert.format("rival"), "42501")
+    log.admin.execute(f"REVOKE {group} FROM {role}")
+    log.admin.execute("SELECT immutable.revoke_tenant(%s, 'write')", (role,))
+    for tenant in ("mine", "rival"):
+        refused(writer, insert.format(tenant), "42501")
+
+
+# Sessions that last: plans, cursors, pools, roles
+
+
+def test_prepared_statements_follow_the_token(log):
+    viewer = log.viewer(prepare_threshold=None)  # DEALLOCATE would take the driver's own away
+    tokens = {"mine": (token(), MINE), "rival": (token(tenant_id="rival"), RIVAL), "u1": (token(actor_id="u1"), MINE_U1),
+              "": ("", 0)}
+    for mode in ("auto", "force_generic_plan", "force_custom_plan"):
+        viewer.execute(f"SET plan_cache_mode = {mode}")
+        viewer.execute("DEALLOCATE ALL")
+        viewer.execute("PREPARE page AS SELECT tenant_id FROM immutable.events WHERE action = $1 ORDER BY created_at")
+        viewer.execute("PREPARE event_targets AS SELECT tenant_id FROM immutable.event_targets")
+        viewer.execute("CREATE OR REPLACE FUNCTION pg_temp.page() RETURNS bigint STABLE LANGUAGE plpgsql AS "
+                       "$$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM immutable.events; RETURN n; END $$")
+        for _ in range(8):
+            for given, events in tokens.values():
+                present(viewer, given)
+                assert len(viewer.execute("EXECUTE page('a.b')").fetchall()) == events
+                assert len(viewer.execute("EXECUTE event_targets").fetchall()) == events
+                assert count(viewer, "SELECT pg_temp.page()") == events
+                assert viewer.execute("SELECT immutable.get_events() #> '{pagination,total}'").fetchone()[0] == events
+
+
+def test_a_cursor_keeps_the_token_of_its_first_fetch(log):
+    viewer = log.viewer(token())
+    with viewer.transaction():
+        viewer.execute("DECLARE page CURSOR FOR SELECT tenant_id FROM immutable.events")
+        viewer.execute("DECLARE later CURSOR FOR SELECT tenant_id FROM immutable.events")
+        only_mine(viewer.execute("FETCH 5 FROM page").fetchall())
+        present(viewer, token(tenant_id="rival"))
+        rest = viewer.execute("FETCH ALL FROM page").fetchall()
+        only_mine(rest)
+        assert len(rest) == MINE - 5
+        assert {row[0] for row in viewer.execute("FETCH ALL FROM later")} == {"rival"}
+
+
+def test_a_pooled_connection_goes_from_one_token_to_another(log):
+    """One connection, transaction by transaction another customer's, as behind pgbouncer."""
+    pooled = log.viewer(prepare_threshold=0)
+    for _ in range(3):
+        for tenant, events in (("mine", MINE), ("rival", RIVAL)):
+            with pooled.transaction():
+                present(pooled, token(tenant_id=tenant), local=True)
+                assert count(pooled) == events and count(pooled, TARGETS) == events
+            assert count(pooled) == 0
+            with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification), pooled.transaction():
+                present(pooled, token(tenant_id=tenant)[:-3] + "AAA", local=True)
+                count(pooled)
+            assert count(pooled) == 0
+            with pooled.transaction(force_rollback=True):
+                present(pooled, token(tenant_id=tenant))
+                assert count(pooled) == events
+            assert count(pooled) == 0
+
+
+def test_parallel_workers_see_no_more(log):
+    force = "debug_parallel_query" if log.db.server.major >= 16 else "force_parallel_mode"
+    viewer = log.viewer()
+    for setting in (f"{force} = on", "parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0",
+                    "max_parallel_workers_per_gather = 4", "enable_indexscan = off", "enable_bitmapscan = off"):
+        viewer.execute(f"SET {setting}")
+    for given, events in ((token(), MINE), (token(actor_id="u1"), MINE_U1), (token(tenant_id="rival"), RIVAL)):
+        present(viewer, given)
+        for statement in (EVENTS, TARGETS):
+            plan = "\n".join(row[0] for row in viewer.execute(f"EXPLAIN (ANALYZE, COSTS off) {statement}"))
+            assert re.search(r"Workers Launched: [1-9]", plan), plan
+            assert count(viewer, statement) == events
+    present(viewer, "")
+    assert count(viewer) == 0
+    viewer.execute("SELECT set_config('request.headers', %s, false)", (headers(token(actor_id="u1")),))
+    assert count(viewer) == MINE_U1
+    present(viewer, token()[:-3] + "AAA")
+    refused(viewer)
+
+
+def test_roles_can_not_be_exchanged_for_more(log):
+    granted = log.db.create_role()
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'rival')", (granted,))
+    auditor = log.db.create_role("IN ROLE immutable_auditor")
+    viewer = log.viewer(token())
+    for role in (granted, auditor, "immutable_auditor", "immutable_writer", "postgres"):
+        refused(viewer, f"SET ROLE {role}", "42501")
+        refused(viewer, f"SET SESSION AUTHORIZATION {role}", "42501")
+    viewer.execute("SET ROLE immutable_viewer")
+    assert count(viewer) == MINE
+    viewer.execute("RESET ROLE")
+    # Who is granted a tenant sees it, and only as itself.
+    bi = log.db.connect(granted)
+    assert count(bi) == RIVAL and count(bi, TARGETS) == RIVAL
+    bi.execute("SET ROLE immutable_viewer")
+    assert count(bi) == 0
+    bi.execute("RESET ROLE")
+    for token_given, events in ((token(), MINE), (token(tenant_id="rival", actor_id="u1"), 17), ("", RIVAL)):
+        present(bi, token_given)
+        assert count(bi) == events
+    present(bi, "x")
+    refused(bi)
+    present(bi, "")
+    # A role of the same name is not the same role, and a renamed one has no grant until it is granted again.
+    log.admin.execute(f"ALTER ROLE {granted} RENAME TO {granted}_renamed")
+    assert count(bi) == 0
+    log.admin.execute(f"CREATE ROLE {granted} LOGIN IN ROLE immutable_viewer")
+    assert count(log.db.connect(granted)) == 0
+    log.db.roles.append(f"{granted}_renamed")
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine')", (f"{granted}_renamed",))
+    assert count(bi) == MINE
+    log.admin.execute("SELECT immutable.revoke_tenant(%s)", (f"{granted}_renamed",))
+    refused(bi, state="42501")
+
+
+def test_grants_come_back_by_name(log):
+    """A dump has the numbers of another server's roles."""
+    role = log.db.create_role("IN ROLE immutable_viewer")
+    bi = log.db.connect(role)
+    auditor = log.admin.execute("SELECT 'immutable_auditor'::regrole::oid").fetchone()[0]
+    copied = "COPY immutable.tenant_grants (role, mode, tenant_id, role_oid, granted_at, granted_by) FROM STDIN"
+    with log.admin.cursor().copy(copied) as copy:
+        copy.write(f"{role}\tread\tmine\t{auditor}\t2026-01-01\tx\nnot_restored\tread\tmine\t{auditor}\t2026-01-01\tx\n")
+    rows = log.admin.execute("SELECT role, role_oid FROM immutable.tenant_grants ORDER BY role_oid").fetchall()
+    assert [row[0] for row in rows] == ["not_restored", role] and rows[0][1] == 0 and rows[1][1] not in (0, auditor)
+    assert count(bi) == MINE
+
+
+def test_who_can_not_be_granted_a_tenant(log):
+    over, auditor = log.db.create_role("BYPASSRLS"), log.db.create_role("IN ROLE immutable_auditor")
+    for role, mode, state in (("postgres", "read", "22023"), (over, "read", "22023"), (auditor, "read", "22023"),
+                              ("immutable_viewer", "read", "22023"), ("immutable_writer", "write", "22023"),
+                              ("nobody_at_all", "read", "42704"), (log.viewer_role, "all", "22023"), (None, "read", "22004")):
+        with pytest.raises(psycopg.Error) as error:
+            log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', %s)", (role, mode))
+        assert error.value.sqlstate == state and error.value.diag.message_hint, role
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        log.admin.execute("SELECT immutable.revoke_tenant(%s)", (log.viewer_role,))
+    assert log.admin.execute("SELECT * FROM immutable.tenant_grants").fetchall() == []
+
+
+# Behind a gateway
+
+
+def test_what_postgrest_does(log):
+    """PostgREST: one login that may become others; in each transaction the role of the token, the headers, the claims."""
+    login = log.db.create_role("NOINHERIT")
+    auditor, granted = log.db.create_role("IN ROLE immutable_auditor"), log.db.create_role()
+    log.admin.execute(f"GRANT immutable_viewer, {auditor}, {granted} TO {login}")
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'rival')", (granted,))
+    gateway = log.db.connect(login)
+
+    def request(role, given, path=EVENTS, **claims):
+        with gateway.transaction():
+            gateway.execute(f"SET LOCAL ROLE {role}")
+            gateway.execute("SELECT set_config('request.headers', %s, true), set_config('request.jwt.claims', %s, true), "
+                            "set_config('request.method', 'GET', true), set_config('search_path', 'immutable', true)",
+                            (headers(given), json.dumps({"role": role, **claims})))
+            return gateway.execute(path).fetchone()[0]
+
+    forged = token()[:-3] + "AAA"
+    for _ in range(2):
+        assert request("immutable_viewer", token()) == MINE
+        assert request("immutable_viewer", token(tenant_id="rival")) == RIVAL
+        assert request("immutable_viewer", token(actor_id="u1"), TARGETS) == MINE_U1
+        # What the gateway took for verified is not believed for it.
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+            request("immutable_viewer", forged, tenant_id="rival")
+        # Tokens of the gateway's own are not looked at where the role does not ask for it.
+        for given in (forged, "anything", token(role="authenticated")):
+            assert request(auditor, given) == MINE + RIVAL
+            assert request(granted, given) == RIVAL
+    with gateway.transaction():
+        gateway.execute("SET LOCAL ROLE immutable_viewer")
+        gateway.execute("SELECT set_config('request.headers', '{\"host\": \"x\"}', true)")
+        gateway.execute("SELECT set_config('request.jwt.claims', '{\"role\": \"immutable_viewer\", \"tenant_id\": \"rival\"}', true)")
+        assert count(gateway) == 0
+    for broken in ("x", "[]", '{"authorization": 1}', '{"authorization": "Bearer a", "Authorization": "Bearer b"}', "x" * 200_000):
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification), gateway.transaction():
+            gateway.execute("SET LOCAL ROLE immutable_viewer")
+            gateway.execute("SELECT set_config('request.headers', %s, true)", (broken,))
+            count(gateway)
+
+
+def test_a_direct_user_can_not_make_itself_a_gateway(log):
+    viewer = log.viewer()
+    claims = json.dumps({"role": "immutable_viewer", "iss": "immutable", "tenant_id": "rival", "exp": 4_000_000_000})
+    for name in ("request.jwt.claims", "request.jwt.claim.tenant_id", "request.jwt", "role_claim.tenant"):
+        viewer.execute("SELECT set_config(%s, %s, false)", (name, claims))
+        assert count(viewer) == 0
+    viewer.execute("SET request.headers = '{\"authorization\": \"Basic cml2YWw6cml2YWw=\", \"x-tenant-id\": \"rival\"}'")
+    assert count(viewer) == 0
+    viewer.execute("SET immutable.tenant_id = 'rival'")
+    assert count(viewer) == 0
+
+
+# An actor's token
+
+
+def test_an_actor_s_token_narrows_everything(log):
+    viewer = log.viewer(token(actor_id="u1"))
+    assert viewer.execute("SELECT DISTINCT tenant_id, actor_id FROM immutable.events").fetchall() == [("mine", "u1")]
+    own = {row[0] for row in viewer.execute("SELECT id FROM immutable.events")}
+    assert {row[0] for row in viewer.execute("SELECT event_id FROM immutable.event_targets")} == own and len(own) == MINE_U1
+    other = log.admin.execute("SELECT id FROM immutable.events WHERE tenant_id = 'mine' AND actor_id = 'u2' LIMIT 1").fetchone()[0]
+    assert viewer.execute("SELECT immutable.get_event(%s)", (other,)).fetchone() == (None,)
+    assert viewer.execute("SELECT immutable.get_events(actor_id => 'u2') -> 'data'").fetchone() == ([],)
+    assert viewer.execute("SELECT immutable.get_events() #> '{pagination,total}'").fetchone() == (MINE_U1,)
+    assert viewer.execute("SELECT count(*) FROM immutable.find_events(target_type => 't')").fetchone() == (MINE_U1,)
+    assert viewer.execute("SELECT * FROM immutable.event_targets WHERE event_id = %s", (other,)).fetchall() == []
+    # Its own transaction's snapshot, and no later one, is what targets are looked up in.
+    with viewer.transaction():
+        viewer.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert count(viewer, TARGETS) == MINE_U1
+        log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES "
+                          "('mine', 'u1', 'a.b', '[{\"type\": \"t\"}]')")
+        assert (count(viewer), count(viewer, TARGETS)) == (MINE_U1, MINE_U1)
+    assert (count(viewer), count(viewer, TARGETS)) == (MINE_U1 + 1, MINE_U1 + 1)
+
+
+# Keys and what is written down of them
+
+
+def test_nobody_reads_or_plants_a_key(log):
+    role = log.db.create_role()
+    log.admin.execute(f"GRANT pg_read_all_data, pg_write_all_data TO {role}")
+    everything = log.db.connect(role)
+    for table in ("viewer_keys", "viewer_key_import", "revocations", "tenant_grants", "events", "event_targets"):
+        assert count(everything, f"SELECT count(*) FROM immutable.{table}") == 0, table
+    assert log.admin.execute("SELECT count(*) FROM immutable.viewer_keys").fetchone() == (1,)
+    for statement in ("INSERT INTO immutable.viewer_keys VALUES (gen_random_uuid(), 'x', now(), NULL, false)",
+                      "INSERT INTO immutable.tenant_grants VALUES (current_user, 'read', 'rival', 0, now(), '')",
+                      "INSERT INTO immutable.revocations VALUES ('x', NULL, NULL, now(), now(), '')"):
+        refused(everything, statement, "42501")
+    for statement in ("UPDATE immutable.viewer_keys SET secret = 'x'", "DELETE FROM immutable.viewer_keys",
+                      "DELETE FROM immutable.revocations", "UPDATE immutable.tenant_grants SET tenant_id = 'rival'"):
+        assert everything.execute(statement).rowcount == 0
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        import_key(everything, "planted planted planted planted planted")
+    assert log.admin.execute("SELECT count(*) FROM immutable.viewer_keys").fetchone() == (1,)
+
+
+def write_as_server(path, text):
+    """The server's directory is its user's, which need not be ours."""
+    command = ["tee", str(path)]
+    if os.geteuid() == 0:
+        command = ["runuser", "-u", "postgres", "--", *command]
+    subprocess.run(command, input=f"{text}\n", text=True, check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
+def test_no_secret_is_written_anywhere_but_its_table(cluster):
+    """With everything logged that can be."""
+    server = cluster(log_statement="all", log_min_messages="debug1", log_min_error_statement="debug1", log_duration="on",
+                     log_min_duration_statement="0", log_parameter_max_length_on_error="-1", log_error_verbosity="verbose",
+                     shared_preload_libraries="pg_stat_statements,auto_explain", **{
+                         "pg_stat_statements.track": "all", "pg_stat_statements.track_utility": "on",
+                         "auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on",
+                         "auto_explain.log_analyze": "on", "auto_explain.log_verbose": "on"})
+    admin = server.connect()
+    admin.execute("CREATE EXTENSION immutable; CREATE EXTENSION pg_stat_statements; CREATE ROLE viewer LOGIN IN ROLE immutable_viewer")
+    secrets = [SECRET, "the second secret, which is imported from a file of the server"]
+    import_key(admin, secrets[0])
+    path = server.data / "secret"
+    write_as_server(path, secrets[1])
+    admin.execute(f"COPY immutable.viewer_key_import FROM '{path}'")
+    # Every mistake that can be made with COPY and a line of text.
+    short, first, second = "short, but secret", "the first of two lines, which are too many", "the second of two lines, too"
+    for lines in ([short], [first, second], ["x" * 1025], ["\\N"], []):
+        with pytest.raises(psycopg.errors.InvalidParameterValue) as error:
+            with admin.cursor().copy("COPY immutable.viewer_key_import FROM STDIN") as copy:
+                copy.write("".join(f"{line}\n" for line in lines))
+        assert "CONTEXT" not in str(error.value) and not any(line and line in str(error.value) for line in (short, first, second))
+    admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('mine', 'a', 'b')")
+    assert admin.execute("SELECT count(*) FROM immutable.viewer_key_import").fetchone() == (0,)
+    admin.execute("SELECT immutable.rotate_viewer_key()")
+    made = admin.execute("SELECT immutable.create_viewer_token('mine') ->> 'token'").fetchone()[0]
+    reader = server.connect(user="viewer")
+    present(reader, made[:-3] + "AAA")
+    refused(reader)
+    # The wrong way. What log_statement shows nobody can prevent; the error shall not.
+    admin.execute("SET log_statement = none; SET log_min_duration_statement = -1; SET log_duration = off")
+    literal = "a literal secret, which an INSERT would have left in the log"
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as error:
+        admin.execute(f"INSERT INTO immutable.viewer_key_import VALUES ('{literal}')")
+    assert literal not in str(error.value) and error.value.diag.message_hint
+    rows = admin.execute("SELECT encode(secret, 'hex'), convert_from(secret, 'UTF8') FROM immutable.viewer_keys WHERE imported").fetchall()
+    random = admin.execute("SELECT encode(secret, 'hex') FROM immutable.viewer_keys WHERE NOT imported").fetchone()[0]
+    assert sorted(text for _, text in rows) == sorted(secrets)
+    admin.execute("SELECT immutable.revoke_viewer_tokens('mine'); SELECT immutable.grant_tenant('viewer', 'mine')")
+    statements = "\n".join(row[0] for row in admin.execute("SELECT query FROM pg_stat_statements"))
+    dumps = [server.run("pg_dump", "-d", "postgres").stdout, server.run("pg_dump", "-d", "postgres", "-a", "--inserts").stdout,
+             server.run("pg_dump", "-d", "postgres", "-t", "immutable.*").stdout,
+             server.run("pg_dump", "-d", "postgres", "-t", "immutable.viewer_keys").stdout]
+    assert "COPY immutable.revocations" in dumps[0] and "COPY immutable.tenant_grants" in dumps[0]
+    server.stop()
+    log = server.log.read_text(errors="replace")
+    assert "COPY immutable.viewer_key_import" in log and "rotate_viewer_key" in log
+    hidden = [*secrets, *(digits for digits, _ in rows), random, short, first, second, literal]
+    for text in (log, statements, *dumps):
+        assert not [secret for secret in hidden if secret in text]
