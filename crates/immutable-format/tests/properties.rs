@@ -81,10 +81,17 @@ proptest! {
     }
 
     #[test]
-    fn a_cursor_comes_back(micros in time::MIN..=time::MAX, id in any::<[u8; 16]>(), filters in any::<String>()) {
-        let place = cursor::Place { created_at: micros, id };
-        let text = cursor::encode(&place, &filters).unwrap();
-        prop_assert_eq!(cursor::decode(&text, &filters), Ok(place));
+    fn a_cursor_comes_back(
+        micros in time::MIN..=time::MAX,
+        id in any::<[u8; 16]>(),
+        tenant_id in "[^\\x00]{0,60}",
+        previous in any::<bool>(),
+        filters in any::<String>(),
+    ) {
+        let place = cursor::Place { created_at: micros, id, tenant_id };
+        let way = if previous { cursor::Way::Previous } else { cursor::Way::Next };
+        let text = cursor::encode(&place, way, &filters).unwrap();
+        prop_assert_eq!(cursor::decode(&text, &filters), Ok((place, way)));
         prop_assert_eq!(cursor::decode(&text, &format!("{filters}x")), Err(cursor::Error::OtherFilters));
     }
 

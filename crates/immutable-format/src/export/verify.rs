@@ -399,9 +399,11 @@ impl Open {
     }
 }
 
+/// Tenant, lane and seq where they are known, event, whether this is a record, and the commitment.
+type Unmatched<'a> = (&'a str, Option<(i16, i64)>, &'a Id, bool, &'a Hash);
+
 impl Erasure {
-    /// Tenant, lane and seq where they are known, event, whether this is a record, and the commitment.
-    fn unmatched(&self) -> Option<(&str, Option<(i16, i64)>, &Id, bool, &Hash)> {
+    fn unmatched(&self) -> Option<Unmatched<'_>> {
         match self {
             Erasure::Both => None,
             Erasure::Value(value) => {
