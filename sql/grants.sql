@@ -22,9 +22,17 @@ GRANT EXECUTE ON FUNCTION
   immutable.canonical(record), immutable.get_event(uuid, text),
   immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer),
   immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer),
-  immutable.heads(text), immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb),
-  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
+  immutable.heads(text),
+  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean),
+  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean),
   immutable.verify(timestamptz, timestamptz, integer)
+TO immutable_auditor;
+-- Verification runs with the caller's rights, and so do its parts. (Those of an aggregate are its owner's.)
+GRANT EXECUTE ON FUNCTION
+  immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,
+    text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea, jsonb, text, uuid),
+  immutable.verify_lane(bytea, bytea),
+  immutable.verify_targets(bytea, boolean, text, uuid, smallint, text, text, text, jsonb, timestamptz)
 TO immutable_auditor;
 
 ALTER TABLE immutable.events ENABLE ROW LEVEL SECURITY;

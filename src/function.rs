@@ -47,9 +47,13 @@ impl Call {
     }
 }
 
-/// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context.
+/// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context, or as long
+/// as the row. What is stored in the row as it is costs no call: verification reads a dozen in every row.
 pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
-    let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+    let mut varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
+    if pgrx::varlena::varatt_is_1b_e(varlena) || pgrx::varlena::varatt_is_4b_c(varlena) {
+        varlena = pg_sys::pg_detoast_datum_packed(varlena);
+    }
     std::slice::from_raw_parts(
         pgrx::varlena::vardata_any(varlena).cast::<u8>(),
         pgrx::varlena::varsize_any_exhdr(varlena),
@@ -83,9 +87,12 @@ pub unsafe fn uuid(datum: Datum) -> immutable_format::Id {
     *datum.cast_mut_ptr::<immutable_format::Id>()
 }
 
-/// What a type's output function prints.
-pub unsafe fn output(function: u32, datum: Datum) -> String {
-    let printed = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(function), datum);
+/// What a type's output function, given as what it is in the server, prints.
+pub unsafe fn output(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, datum: Datum) -> String {
+    let Some(printed) = pgrx::fcinfo::direct_function_call_as_datum(function, &[Some(datum)]) else {
+        return String::new();
+    };
+    let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
     let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
     pg_sys::pfree(printed.cast());
     text

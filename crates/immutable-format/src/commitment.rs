@@ -3,7 +3,7 @@
 
 use crate::json::{write_string, Members, Value};
 use crate::target::Target;
-use crate::{parse_hex, sha256, Hash, Salt};
+use crate::{parse_hex, sha256, write_hex, Hash, Salt};
 use std::borrow::Cow;
 
 /// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
@@ -63,13 +63,15 @@ pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
 
 /// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
-    let mut head = String::with_capacity(path.len() + 40);
-    head.push_str("[\"");
-    head.push_str(&hex::encode(leaf_salt));
-    head.push_str("\",");
-    write_string(path, &mut head);
-    head.push(',');
-    sha256(&[head.as_bytes(), value.as_bytes(), b"]"])
+    let mut text = String::with_capacity(path.len() + value.len() + 48);
+    text.push_str("[\"");
+    write_hex(leaf_salt, &mut text);
+    text.push_str("\",");
+    write_string(path, &mut text);
+    text.push(',');
+    text.push_str(value);
+    text.push(']');
+    sha256(&[text.as_bytes()])
 }
 
 fn column_path(column: usize) -> &'static str {
@@ -86,7 +88,7 @@ fn target_path(position: usize) -> String {
 
 /// Calls `each` for every value that is there, with its path and canonical text.
 fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)) {
-    let mut text = String::new();
+    let (mut path, mut text) = (String::new(), String::new());
     for (column, value) in content.columns.iter().enumerate() {
         if let Some(value) = value {
             text.clear();
@@ -95,9 +97,12 @@ fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)
         }
     }
     for (key, value) in &content.metadata {
+        path.clear();
+        path.push_str("metadata.");
+        path.push_str(key);
         text.clear();
         value.write(&mut text);
-        each(Place::Metadata, &metadata_path(key), &text);
+        each(Place::Metadata, &path, &text);
     }
     for (position, target) in content.targets.iter().enumerate() {
         each(Place::Target(position), &target_path(position), target.canonical());

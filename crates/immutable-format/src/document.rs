@@ -2,7 +2,7 @@
 
 use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
 use crate::json::write_string;
-use crate::{limits, sha256, time, Hash, Id, Salt};
+use crate::{limits, sha256, time, write_hex, Hash, Id, Salt};
 
 /// Actions and target types that begin with this belong to the log itself.
 pub const RESERVED: &str = "immutable.";
@@ -67,7 +67,7 @@ pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret
 /// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
 pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commitments) -> Result<String, Violation> {
     let year = Violation("a time is outside the years 0001 to 9999");
-    let mut out = Writer(String::with_capacity(1024));
+    let mut out = Writer(String::with_capacity(2048));
     out.0.push('{');
     out.text("action", Some(envelope.action));
     out.text("action_category", envelope.action_category);
@@ -107,7 +107,8 @@ pub fn hash(document: &str) -> Hash {
 
 /// The text of a UUID (RFC 9562): lower-case hex digits with hyphens.
 pub fn uuid_text(id: &Id) -> String {
-    uuid::Uuid::from_bytes(*id).hyphenated().to_string()
+    let mut digits = uuid::Uuid::encode_buffer();
+    uuid::Uuid::from_bytes(*id).hyphenated().encode_lower(&mut digits).to_string()
 }
 
 struct Writer(String);
@@ -182,11 +183,7 @@ impl Writer {
 }
 
 fn write_hash(hash: &Hash, out: &mut String) {
-    let mut digits = [0; 64];
-    // A digest always fits its own digits.
-    if hex::encode_to_slice(hash, &mut digits).is_ok() {
-        out.push('"');
-        out.extend(digits.iter().map(|digit| char::from(*digit)));
-        out.push('"');
-    }
+    out.push('"');
+    write_hex(hash, out);
+    out.push('"');
 }

@@ -3,7 +3,7 @@
 //! An event walks through the modules in this order:
 //! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
 //! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
-//! it goes and, read back, whether it is still there. [`cursor`] is the way out, page by page.
+//! it goes and, read back, whether it is still there; [`sum`] says the same of a whole lane in any order. [`cursor`] is the way out, page by page.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
@@ -13,6 +13,7 @@ pub mod document;
 pub mod json;
 pub mod limits;
 pub mod link;
+pub mod sum;
 pub mod target;
 pub mod time;
 
@@ -32,6 +33,20 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
         digest.update(part);
     }
     digest.finalize().into()
+}
+
+/// Appends the lower-case hex digits of `bytes`. Verification writes some five hundred of them an event.
+pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 64];
+    for chunk in bytes.chunks(32) {
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits are ASCII.
+        out.push_str(std::str::from_utf8(&digits[..2 * chunk.len()]).unwrap_or_default());
+    }
 }
 
 /// Exactly `2 * N` lower-case hex digits, or nothing: the one way hashes and salts are written in this format.
