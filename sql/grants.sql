@@ -30,7 +30,8 @@ TO immutable_auditor;
 -- Verification runs with the caller's rights, and so do its parts. (Those of an aggregate are its owner's.)
 GRANT EXECUTE ON FUNCTION
   immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,
-    text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea, jsonb, text, uuid),
+    text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea,
+    jsonb, text, uuid),
   immutable.verify_lane(bytea, bytea),
   immutable.verify_targets(bytea, boolean, text, uuid, smallint, text, text, text, jsonb, timestamptz)
 TO immutable_auditor;

@@ -60,6 +60,9 @@ CREATE TABLE immutable.events (
 -- Keyset order, alone and within a tenant. Further indexes come with the queries that need them.
 CREATE INDEX events_tenant_page ON immutable.events (tenant_id, created_at DESC, id DESC);
 CREATE INDEX events_page ON immutable.events (created_at DESC, id DESC);
+-- The few events that an erasure concerns, for verification.
+CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;
+CREATE INDEX events_erasures ON immutable.events (tenant_id) WHERE action = 'immutable.event_erased';
 
 COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';
 COMMENT ON COLUMN immutable.events.id IS 'The event''s id: the caller''s, or a UUIDv7 (RFC 9562)';

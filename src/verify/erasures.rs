@@ -2,10 +2,15 @@
 
 use super::lanes::Sums;
 use super::scope::{Scope, Sql};
+use super::sums::RECORD;
 use crate::function::{text, uuid};
 use crate::spi;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::parse_hex;
+use pgrx::pg_sys;
+
+/// An id as uuid prints it.
+const UUID: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
 /// What is erased against what the event_erased records list. A record may be later than the range, so all are read.
 pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
@@ -14,32 +19,45 @@ pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) 
         return;
     }
     let mut sql = Sql::default();
-    let events = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
-    let erased = "SELECT e.tenant_id, e.id, c #>> '{}' AS commitment FROM scope e, LATERAL ( \
+    let erased = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
+    let events = scope.events("e.tenant_id, e.lane, e.seq, e.id", &mut sql);
+    let tenant = match scope.tenant_id {
+        Some(tenant) => format!("AND r.tenant_id = {}", sql.argument(pg_sys::TEXTOID, tenant)),
+        None => String::new(),
+    };
+    // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
+    // fill a disk, and an object can be small as jsonb and huge as text. Only events that are erased, or are said to
+    // be, are looked up: in most logs they are few.
+    let statement = format!(
+        "WITH erased AS ( \
+           SELECT DISTINCT e.tenant_id, e.lane, e.seq, e.id, x.c #>> '{{}}' AS commitment FROM {erased} e, LATERAL ( \
              SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.* ? (@.type() == \"string\")') \
              UNION ALL \
-             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.metadata[*] ? (@.type() == \"string\")') \
+             SELECT pg_catalog.jsonb_path_query(e.erased, \
+                                                'lax $.commitments.metadata[*] ? (@.type() == \"string\")') \
              UNION ALL \
              SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
-         ) x(c) WHERE e.erased IS NOT NULL";
-    // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
-    // fill a disk, and an object can be small as jsonb and huge as text.
-    let recorded = "SELECT r.tenant_id, u.t ->> 'id' AS id, c.c #>> '{}' AS commitment FROM immutable.events r, \
-         LATERAL pg_catalog.jsonb_path_query(r.targets, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
-         LATERAL (SELECT t.t WHERE pg_catalog.octet_length(t.t ->> 'id') = 36 OFFSET 0) u(t), \
-         LATERAL pg_catalog.jsonb_path_query(u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
-         WHERE r.action = 'immutable.event_erased' AND pg_catalog.octet_length(c.c #>> '{}') = 64";
-    let statement = format!(
-        "WITH scope AS MATERIALIZED (SELECT * FROM {events} e), \
-              erased AS (SELECT DISTINCT e.tenant_id, e.id::text AS id, e.commitment FROM ({erased}) e), \
-              recorded AS (SELECT DISTINCT r.tenant_id, r.id, r.commitment FROM ({recorded}) r) \
-         SELECT e.tenant_id, e.lane, e.seq, e.id, x.recorded, x.erased \
-         FROM (SELECT coalesce(d.tenant_id, r.tenant_id) AS tenant_id, coalesce(d.id, r.id) AS id, \
-                      r.commitment AS recorded, d.commitment AS erased \
-               FROM erased d FULL JOIN recorded r \
-                 ON r.tenant_id = d.tenant_id AND r.id = d.id AND r.commitment = d.commitment \
-               WHERE d.commitment IS NULL OR r.commitment IS NULL) x \
-         JOIN scope e ON e.tenant_id = x.tenant_id AND e.id::text = x.id"
+           ) x(c) WHERE e.erased IS NOT NULL), \
+         recorded AS MATERIALIZED ( \
+           SELECT DISTINCT r.tenant_id, u.id::pg_catalog.uuid AS id, c.c #>> '{{}}' AS commitment \
+           FROM immutable.events r, \
+             LATERAL pg_catalog.jsonb_path_query( \
+               r.targets, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
+             LATERAL (SELECT t.t, t.t ->> 'id' AS id OFFSET 0) u, \
+             LATERAL pg_catalog.jsonb_path_query( \
+               u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
+           WHERE r.action = '{RECORD}' {tenant} AND pg_catalog.octet_length(c.c #>> '{{}}') = 64 \
+             AND CASE WHEN pg_catalog.octet_length(u.id) = 36 THEN u.id ~ '{UUID}' END), \
+         listed AS ( \
+           SELECT e.tenant_id, e.lane, e.seq, e.id, r.commitment FROM recorded r JOIN ( \
+             SELECT e.tenant_id, e.lane, e.seq, e.id FROM (SELECT DISTINCT r.tenant_id, r.id FROM recorded r) i \
+             JOIN {events} e ON e.tenant_id = i.tenant_id AND e.id = i.id OFFSET 0) e \
+           ON e.tenant_id = r.tenant_id AND e.id = r.id) \
+         SELECT coalesce(d.tenant_id, l.tenant_id), coalesce(d.lane, l.lane), coalesce(d.seq, l.seq), \
+                coalesce(d.id, l.id), l.commitment, d.commitment \
+         FROM erased d FULL JOIN listed l ON l.tenant_id = d.tenant_id AND l.id = d.id AND l.lane = d.lane \
+           AND l.seq = d.seq AND l.commitment = d.commitment \
+         WHERE d.commitment IS NULL OR l.commitment IS NULL"
     );
     spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
         let get = |column: usize| (!nulls[column]).then(|| values[column]);

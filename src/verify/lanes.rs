@@ -123,13 +123,15 @@ unsafe fn add_up(
              WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 LIMIT 1) END"
         }
     };
-    // Behind OFFSET 0 an event is no more than some bytes: what does not fit into memory is spilled without the rest.
+    // Behind OFFSET an event is no more than some bytes: what does not fit into memory is spilled without the rest.
+    // Written as 0 it would still be an expression when PostgreSQL looks whether the subquery can run in parallel.
     let statement = format!(
         "SELECT g.tenant_id, g.lane, g.sum, {before} FROM ( \
-           SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, immutable.verify_lane({argument}, x.seen) AS sum \
+           SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, \
+                  immutable.verify_lane({argument}, x.seen) AS sum \
            FROM (SELECT e.tenant_id, e.lane, e.seq, immutable.verify_event({argument}, {STRAY}, {}) AS seen \
-                 FROM {from} OFFSET 0) x \
-           GROUP BY x.tenant_id, x.lane OFFSET 0) g",
+                 FROM {from} OFFSET pg_catalog.int8 '0') x \
+           GROUP BY x.tenant_id, x.lane OFFSET pg_catalog.int8 '0') g",
         columns_of_event()
     );
     let mut tenants: HashSet<[u8; 16]> = HashSet::new();
@@ -204,7 +206,7 @@ unsafe fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk
         let last = sql.argument(pg_sys::INT8OID, Datum::from(last));
         condition(format!("e.seq BETWEEN {first} AND {last}"));
     }
-    let statement = format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}");
+    let statement = format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}, e.id");
     let mut layout = None;
     spi::stream(&statement, &sql.types, &sql.values, |tuple, descriptor| {
         let values = Values::of(tuple, descriptor);
@@ -233,7 +235,7 @@ unsafe fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Cou
     let from = scope.from(&mut sql);
     // One more than is checked tells whether something was left out.
     let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
-    let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}{limit}");
+    let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}, e.id{limit}");
     let mut layout = None;
     spi::stream(&statement, &sql.types, &sql.values, |tuple, descriptor| {
         if scope.max_events.is_some_and(|most| walk.events >= most as u64) {

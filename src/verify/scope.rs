@@ -137,7 +137,7 @@ impl Scope {
         let tenant = self.tenant_id.map(|tenant| sql.argument(pg_sys::TEXTOID, tenant));
         let first = tenant.as_ref().map_or(String::new(), |tenant| format!("WHERE f.tenant_id = {tenant}"));
         let next = tenant.as_ref().map_or(String::new(), |tenant| format!("AND f.tenant_id = {tenant}"));
-        // One step of the index a lane finds all lanes, and one the events of each after its mark, that itself included.
+        // One step of the index a lane finds all lanes, one more the events of each from its mark on.
         format!(
             "(WITH RECURSIVE lanes AS ( \
                 (SELECT f.tenant_id, f.lane FROM immutable.events f {first} ORDER BY f.tenant_id, f.lane LIMIT 1) \

@@ -61,8 +61,10 @@ unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     };
     let statement = format!(
         "SELECT coalesce(x.tenant_id, d.tenant_id), \
-                coalesce(x.lane, (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
-                coalesce(x.seq, (SELECT e.seq FROM immutable.events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
+                coalesce(x.lane, (SELECT e.lane FROM immutable.events e \
+                                  WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
+                coalesce(x.seq, (SELECT e.seq FROM immutable.events e \
+                                 WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
                 coalesce(x.id, d.event_id), \
                 coalesce(x.position, d.position), \
                 CASE WHEN d.stray THEN 'is in a child table of event_targets' \
