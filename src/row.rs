@@ -5,7 +5,7 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes, micros, output, sql_function, text, text_datum, uuid, Call};
 use crate::jsonb::Reader;
 use immutable_format::commitment::{Content, Erasure, Violation};
-use immutable_format::document::{of_stored, Envelope, Secret};
+use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
 use immutable_format::json::Value;
 use immutable_format::{limits, target, Hash};
 use pgrx::pg_sys::{self, Datum};
@@ -21,6 +21,11 @@ pub struct Stored<'a> {
 impl Stored<'_> {
     pub fn document(&self) -> Result<String, Violation> {
         of_stored(&self.envelope, &self.content, &self.secret)
+    }
+
+    /// The hash of the document, which is written into `room`.
+    pub fn hash(&self, room: &mut String) -> Result<Hash, Violation> {
+        hash_of_stored(&self.envelope, &self.content, &self.secret, room)
     }
 
     pub fn erasure(&self) -> Option<&Erasure> {

@@ -8,12 +8,12 @@ use crate::error::{internal, Code, Fault};
 use crate::function::{bytes, bytes_datum, micros, sql_function, text, uuid, Call};
 use crate::jsonb::Reader;
 use crate::row;
-use immutable_format::document;
 use immutable_format::json::{Members, Value};
 use immutable_format::limits;
 use immutable_format::sum::{target_term, Key, LaneSum, Seen, Sum};
 use immutable_format::target::{Form, Target};
 use pgrx::pg_sys::{self, Datum};
+use std::cell::RefCell;
 
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
@@ -61,6 +61,14 @@ pub fn columns_of_event() -> String {
     names.join(", ")
 }
 
+thread_local! {
+    /// Room for a document, kept from row to row.
+    static ROOM: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Documents are a few kilobytes long, unless there are hundreds of targets.
+const KEPT_ROOM: usize = 64 * 1024;
+
 sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_event);
 
 /// `immutable.verify_event(run, stray, <every column but xact>)`
@@ -73,8 +81,16 @@ unsafe fn verify_event(call: Call) -> Datum {
         progress::count(&run);
     }
     let stored = row::read(get);
-    let recomputed = stored.as_ref().ok().and_then(|stored| stored.document().ok());
-    let recomputed = recomputed.map(|document| document::hash(&document));
+    let recomputed = ROOM.with(|room| {
+        let stored = stored.as_ref().ok()?;
+        // An error of the server leaves it borrowed no longer than the error takes.
+        let mut room = room.try_borrow_mut().ok()?;
+        let recomputed = stored.hash(&mut room).ok();
+        if room.capacity() > KEPT_ROOM {
+            *room = String::new();
+        }
+        recomputed
+    });
 
     let seq = get(c::SEQ).map(|seq| seq.value() as i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(|hash| row::hash(hash));

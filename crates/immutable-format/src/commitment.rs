@@ -3,7 +3,7 @@
 
 use crate::json::{write_string, Members, Value};
 use crate::target::Target;
-use crate::{parse_hex, sha256, write_hex, Hash, Salt};
+use crate::{parse_hex, sha256, sha256_of, write_hex, Hash, Salt};
 use std::borrow::Cow;
 
 /// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
@@ -63,15 +63,19 @@ pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
 
 /// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
-    let mut text = String::with_capacity(path.len() + value.len() + 48);
-    text.push_str("[\"");
-    write_hex(leaf_salt, &mut text);
-    text.push_str("\",");
-    write_string(path, &mut text);
-    text.push(',');
-    text.push_str(value);
-    text.push(']');
-    sha256(&[text.as_bytes()])
+    commit(leaf_salt, path, value, &mut String::new())
+}
+
+/// The same, with room for the text that is hashed.
+fn commit(leaf_salt: &Salt, path: &str, value: &str, room: &mut String) -> Hash {
+    room.push_str("[\"");
+    write_hex(leaf_salt, room);
+    room.push_str("\",");
+    write_string(path, room);
+    room.push(',');
+    room.push_str(value);
+    room.push(']');
+    sha256_of(room)
 }
 
 fn column_path(column: usize) -> &'static str {
@@ -82,13 +86,9 @@ fn metadata_path(key: &str) -> String {
     format!("metadata.{key}")
 }
 
-fn target_path(position: usize) -> String {
-    format!("targets.{position}")
-}
-
 /// Calls `each` for every value that is there, with its path and canonical text.
 fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)) {
-    let (mut path, mut text) = (String::new(), String::new());
+    let (mut path, mut text) = (String::with_capacity(64), String::with_capacity(256));
     for (column, value) in content.columns.iter().enumerate() {
         if let Some(value) = value {
             text.clear();
@@ -105,7 +105,10 @@ fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)
         each(Place::Metadata, &path, &text);
     }
     for (position, target) in content.targets.iter().enumerate() {
-        each(Place::Target(position), &target_path(position), target.canonical());
+        path.clear();
+        path.push_str("targets.");
+        path.push_str(&position.to_string());
+        each(Place::Target(position), &path, target.canonical());
     }
 }
 
@@ -119,8 +122,11 @@ enum Place {
 /// The commitments of an event none of whose values is erased.
 pub fn seal(content: &Content<'_>, event_salt: &Salt) -> Commitments {
     let mut sealed = Commitments::default();
+    sealed.metadata.reserve(content.metadata.len());
+    sealed.targets.reserve(content.targets.len());
+    let mut room = String::with_capacity(256);
     for_each_value(content, |place, path, value| {
-        let hash = commitment(&leaf_salt(event_salt, path), path, value);
+        let hash = commit(&leaf_salt(event_salt, path), path, value, &mut room);
         match place {
             Place::Column(column) => sealed.columns[column] = Some(hash),
             Place::Metadata => sealed.metadata.push(hash),

@@ -2,7 +2,7 @@
 
 use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
 use crate::json::write_string;
-use crate::{limits, sha256, time, write_hex, Hash, Id, Salt};
+use crate::{limits, sha256, sha256_of, time, write_hex, Hash, Id, Salt};
 
 /// Actions and target types that begin with this belong to the log itself.
 pub const RESERVED: &str = "immutable.";
@@ -38,6 +38,29 @@ pub enum Secret {
 
 /// The document of a stored event, or why it has none.
 pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
+    let mut document = String::with_capacity(2048);
+    write_stored(envelope, content, secret, &mut document)?;
+    Ok(document)
+}
+
+/// The hash of a stored event's document, or why it has none.
+pub fn hash_of_stored(
+    envelope: &Envelope<'_>,
+    content: &Content<'_>,
+    secret: &Secret,
+    room: &mut String,
+) -> Result<Hash, Violation> {
+    room.clear();
+    write_stored(envelope, content, secret, room)?;
+    Ok(sha256_of(room))
+}
+
+fn write_stored(
+    envelope: &Envelope<'_>,
+    content: &Content<'_>,
+    secret: &Secret,
+    out: &mut String,
+) -> Result<(), Violation> {
     let long = |text: &str| text.len() > limits::TEXT_BYTES;
     let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
     let texts = texts.into_iter().chain([envelope.actor_type, envelope.resource_type]).flatten();
@@ -61,13 +84,24 @@ pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret
             reseal(content, erasure)?
         }
     };
-    write(envelope, content, &commitments)
+    write_to(envelope, content, &commitments, out)
 }
 
 /// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
 pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commitments) -> Result<String, Violation> {
+    let mut document = String::with_capacity(2048);
+    write_to(envelope, content, commitments, &mut document)?;
+    Ok(document)
+}
+
+fn write_to(
+    envelope: &Envelope<'_>,
+    content: &Content<'_>,
+    commitments: &Commitments,
+    out: &mut String,
+) -> Result<(), Violation> {
     let year = Violation("a time is outside the years 0001 to 9999");
-    let mut out = Writer(String::with_capacity(2048));
+    let mut out = Writer(out);
     out.0.push('{');
     out.text("action", Some(envelope.action));
     out.text("action_category", envelope.action_category);
@@ -97,7 +131,7 @@ pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commi
         out.raw("version", &version.to_string());
     }
     out.0.push('}');
-    Ok(out.0)
+    Ok(())
 }
 
 /// The hash of an event, given its document.
@@ -111,9 +145,9 @@ pub fn uuid_text(id: &Id) -> String {
     uuid::Uuid::from_bytes(*id).hyphenated().encode_lower(&mut digits).to_string()
 }
 
-struct Writer(String);
+struct Writer<'a>(&'a mut String);
 
-impl Writer {
+impl Writer<'_> {
     fn key(&mut self, name: &str) {
         if !self.0.ends_with('{') {
             self.0.push(',');
@@ -131,13 +165,13 @@ impl Writer {
     fn text(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.key(name);
-            write_string(value, &mut self.0);
+            write_string(value, self.0);
         }
     }
 
     fn hash(&mut self, name: &str, hash: &Hash) {
         self.key(name);
-        write_hash(hash, &mut self.0);
+        write_hash(hash, self.0);
     }
 
     fn list<T>(
@@ -152,7 +186,7 @@ impl Writer {
             if n > 0 {
                 self.0.push(',');
             }
-            write(&mut self.0, item);
+            write(self.0, item);
         }
         self.0.push(close);
     }

@@ -17,6 +17,7 @@ pub mod sum;
 pub mod target;
 pub mod time;
 
+use sha2::digest::generic_array::GenericArray;
 use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest (FIPS 180-4).
@@ -34,6 +35,31 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     }
     digest.finalize().into()
 }
+
+/// SHA-256 of the text, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it in
+/// place: most texts of this format are so short that to copy them would cost as much as to hash them.
+pub(crate) fn sha256_of(text: &mut String) -> Hash {
+    let mut message = std::mem::take(text).into_bytes();
+    let bits = message.len() as u64 * 8;
+    message.push(0x80);
+    message.resize((message.len() + 8).next_multiple_of(64) - 8, 0);
+    message.extend_from_slice(&bits.to_be_bytes());
+    let mut state = INITIAL;
+    for block in message.as_chunks::<64>().0 {
+        sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(block)));
+    }
+    message.clear();
+    *text = String::from_utf8(message).unwrap_or_default();
+    let mut hash = Hash::default();
+    for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    hash
+}
+
+/// FIPS 180-4 §5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// Appends the lower-case hex digits of `bytes`. Verification writes some five hundred of them an event.
 pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
@@ -57,4 +83,20 @@ pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padded_in_place_is_the_same_hash() {
+        let mut text = String::new();
+        for length in 0..300 {
+            text.extend(std::iter::repeat_n('x', length));
+            let expected = sha256(&[text.as_bytes()]);
+            assert_eq!(sha256_of(&mut text), expected);
+            assert!(text.is_empty());
+        }
+    }
 }
