@@ -108,7 +108,7 @@ pub unsafe fn count(run: &Run) {
     let known = LOCAL.with(Cell::get).filter(|local| local.key == run.key);
     let mut local = known.unwrap_or_else(|| Local { key: run.key, shared: attach(run), counted: 0 });
     local.counted += 1;
-    let due = local.counted % STEP == 0 && !local.shared.is_null();
+    let due = local.counted.is_multiple_of(STEP) && !local.shared.is_null();
     LOCAL.with(|place| place.set(Some(local)));
     if !due {
         return;

@@ -95,11 +95,7 @@ unsafe fn verify_event(call: Call) -> Datum {
     let seq = get(c::SEQ).map(|seq| seq.value() as i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(|hash| row::hash(hash));
     let event_hash = get(c::EVENT_HASH).and_then(|hash| row::hash(hash));
-    let linked = match (seq, previous) {
-        (Some(1), None) => true,
-        (Some(2..), Some(Some(_))) => true,
-        _ => false,
-    };
+    let linked = matches!((seq, previous), (Some(1), None) | (Some(2..), Some(Some(_))));
     let mut flags = 0;
     let mut flag = |is: bool, flag: u8| flags |= if is { flag } else { 0 };
     flag(recomputed.is_some() && recomputed == event_hash, Seen::VALID);
