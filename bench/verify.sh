@@ -11,7 +11,7 @@ pg=("$ROOT/scripts/pg")
 
 run() { "${pg[@]}" psql bench -X -q -At -v ON_ERROR_STOP=1 "$@"; }
 
-"${pg[@]}" start bench shared_buffers=4GB max_wal_size=16GB fsync=off jit=off
+"${pg[@]}" start bench shared_buffers=4GB max_wal_size=4GB fsync=off jit=off
 if [[ -z $(run -c "SELECT 1 FROM pg_database WHERE datname = '$database'") ]]; then
     say "loading $events events of $tenants tenants in two sessions"
     run -c "CREATE DATABASE $database"

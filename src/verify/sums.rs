@@ -106,9 +106,11 @@ unsafe fn verify_event(call: Call) -> Datum {
     match &stored {
         Ok(stored) if run.targets => {
             let event = &stored.envelope;
+            let mut room = Vec::with_capacity(if stored.content.targets.is_empty() { 0 } else { 512 });
             for (position, target) in stored.content.targets.iter().enumerate() {
                 let (position, at, canonical) = (position as u16, event.created_at, target.canonical());
-                targets = targets.plus(target_term(&run.key, event.tenant_id, &event.id, position, at, canonical));
+                let term = target_term(&run.key, event.tenant_id, &event.id, position, at, canonical, &mut room);
+                targets = targets.plus(term);
             }
         }
         Ok(_) => {}
@@ -253,7 +255,15 @@ unsafe fn term_of_row(call: Call) -> Option<Sum> {
     let target = Target::new(Value::Object(members), Form::Stored).ok()?;
     let (tenant_id, event_id) = (short(3)?, uuid(call.arg(4)?));
     let (position, created_at) = (call.arg(5)?.value() as u16, micros(call.arg(10)?));
-    Some(target_term(&key, tenant_id, &event_id, position, created_at, target.canonical()))
+    Some(target_term(
+        &key,
+        tenant_id,
+        &event_id,
+        position,
+        created_at,
+        target.canonical(),
+        &mut Vec::with_capacity(512),
+    ))
 }
 
 sql_function!(immutable_targets_merge, pg_finfo_immutable_targets_merge, targets_merge);

@@ -3,7 +3,7 @@
 
 use crate::json::{write_string, Members, Value};
 use crate::target::Target;
-use crate::{parse_hex, sha256, sha256_of, write_hex, Hash, Salt};
+use crate::{parse_hex, sha256_of_text, sha256_of_two, write_hex, Hash, Salt};
 use std::borrow::Cow;
 
 /// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
@@ -55,7 +55,7 @@ pub struct Commitments {
 
 /// The salt of one path: the first half of SHA-256 over the event's salt and the path.
 pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
-    let hash = sha256(&[event_salt, path.as_bytes()]);
+    let hash = sha256_of_two(event_salt, path.as_bytes());
     let mut salt = Salt::default();
     salt.copy_from_slice(&hash[..16]);
     salt
@@ -75,7 +75,7 @@ fn commit(leaf_salt: &Salt, path: &str, value: &str, room: &mut String) -> Hash 
     room.push(',');
     room.push_str(value);
     room.push(']');
-    sha256_of(room)
+    sha256_of_text(room)
 }
 
 fn column_path(column: usize) -> &'static str {

@@ -2,7 +2,7 @@
 
 use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
 use crate::json::write_string;
-use crate::{limits, sha256, sha256_of, time, write_hex, Hash, Id, Salt};
+use crate::{limits, sha256, sha256_of_text, time, write_hex, Hash, Id, Salt};
 
 /// Actions and target types that begin with this belong to the log itself.
 pub const RESERVED: &str = "immutable.";
@@ -52,7 +52,7 @@ pub fn hash_of_stored(
 ) -> Result<Hash, Violation> {
     room.clear();
     write_stored(envelope, content, secret, room)?;
-    Ok(sha256_of(room))
+    Ok(sha256_of_text(room))
 }
 
 fn write_stored(
@@ -107,13 +107,19 @@ fn write_to(
     out.text("action_category", envelope.action_category);
     out.text("actor_type", envelope.actor_type);
     out.commitments(commitments);
-    out.text("created_at", Some(&time::format(envelope.created_at).ok_or(year)?));
+    let created_at = time::format(envelope.created_at).ok_or(year)?;
+    out.text("created_at", Some(&created_at));
     out.text("id", Some(&uuid_text(&envelope.id)));
     out.raw("lane", &envelope.lane.to_string());
     if let Some(log_id) = &envelope.log_id {
         out.text("log_id", Some(&uuid_text(log_id)));
     }
-    out.text("occurred_at", Some(&time::format(envelope.occurred_at).ok_or(year)?));
+    // most events say nothing of their own
+    let occurred_at = match envelope.occurred_at == envelope.created_at {
+        true => created_at,
+        false => time::format(envelope.occurred_at).ok_or(year)?,
+    };
+    out.text("occurred_at", Some(&occurred_at));
     match &envelope.previous_event_hash {
         Some(hash) => out.hash("previous_event_hash", hash),
         None => out.raw("previous_event_hash", "null"),

@@ -36,10 +36,9 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     digest.finalize().into()
 }
 
-/// SHA-256 of the text, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it in
-/// place: most texts of this format are so short that to copy them would cost as much as to hash them.
-pub(crate) fn sha256_of(text: &mut String) -> Hash {
-    let mut message = std::mem::take(text).into_bytes();
+/// SHA-256 of the message, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it
+/// in place: most messages of this format are so short that to copy them would cost as much as to hash them.
+pub(crate) fn sha256_of(message: &mut Vec<u8>) -> Hash {
     let bits = message.len() as u64 * 8;
     message.push(0x80);
     message.resize((message.len() + 8).next_multiple_of(64) - 8, 0);
@@ -49,7 +48,34 @@ pub(crate) fn sha256_of(text: &mut String) -> Hash {
         sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(block)));
     }
     message.clear();
+    digest(state)
+}
+
+/// SHA-256 of a text, under the same terms.
+pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
+    let mut message = std::mem::take(text).into_bytes();
+    let hash = sha256_of(&mut message);
     *text = String::from_utf8(message).unwrap_or_default();
+    hash
+}
+
+/// SHA-256 of two parts that, nearly always, fit into one block.
+pub(crate) fn sha256_of_two(first: &[u8], second: &[u8]) -> Hash {
+    let length = first.len() + second.len();
+    let mut block = [0; 64];
+    if length > 55 {
+        return sha256(&[first, second]);
+    }
+    block[..first.len()].copy_from_slice(first);
+    block[first.len()..length].copy_from_slice(second);
+    block[length] = 0x80;
+    block[56..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
+    let mut state = INITIAL;
+    sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(&block)));
+    digest(state)
+}
+
+fn digest(state: [u32; 8]) -> Hash {
     let mut hash = Hash::default();
     for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();
@@ -95,7 +121,11 @@ mod tests {
         for length in 0..300 {
             text.extend(std::iter::repeat_n('x', length));
             let expected = sha256(&[text.as_bytes()]);
-            assert_eq!(sha256_of(&mut text), expected);
+            for cut in [0, length.min(16), length] {
+                let (first, second) = text.as_bytes().split_at(cut);
+                assert_eq!(sha256_of_two(first, second), expected);
+            }
+            assert_eq!(sha256_of_text(&mut text), expected);
             assert!(text.is_empty());
         }
     }

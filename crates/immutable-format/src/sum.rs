@@ -6,7 +6,7 @@
 //! 2^256; the key is random and made for one run, so nobody could choose rows that cancel out.
 //! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
 
-use crate::{sha256, Hash, Id};
+use crate::{sha256, sha256_of, Hash, Id};
 
 /// Random, made anew for every run, shared by its processes.
 pub type Key = [u8; 16];
@@ -62,19 +62,26 @@ fn add_carrying(a: u64, b: u64, carry: bool) -> (u64, bool) {
 }
 
 /// The keyed hash of a row of event_targets, or of the target it follows from. Those of all events, minus those of all
-/// rows, are nothing if the rows are what they have to be.
-pub fn target_term(key: &Key, tenant_id: &str, event_id: &Id, position: u16, created_at: i64, canonical: &str) -> Sum {
-    let length = (tenant_id.len() as u64).to_le_bytes();
-    Sum::of(&sha256(&[
-        key,
-        b"target",
-        event_id,
-        &position.to_le_bytes(),
-        &created_at.to_le_bytes(),
-        &length,
-        tenant_id.as_bytes(),
-        canonical.as_bytes(),
-    ]))
+/// rows, are nothing if the rows are what they have to be. `room` is for what is hashed.
+pub fn target_term(
+    key: &Key,
+    tenant_id: &str,
+    event_id: &Id,
+    position: u16,
+    created_at: i64,
+    canonical: &str,
+    room: &mut Vec<u8>,
+) -> Sum {
+    room.clear();
+    room.extend_from_slice(key);
+    room.extend_from_slice(b"target");
+    room.extend_from_slice(event_id);
+    room.extend_from_slice(&position.to_le_bytes());
+    room.extend_from_slice(&created_at.to_le_bytes());
+    room.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
+    room.extend_from_slice(tenant_id.as_bytes());
+    room.extend_from_slice(canonical.as_bytes());
+    Sum::of(&sha256_of(room))
 }
 
 /// What a lane's sum has to know of one row.
@@ -367,7 +374,7 @@ mod tests {
             event_hash: event.hash,
             previous_event_hash: event.previous.unwrap_or_default(),
             log_id: if event.seq == 1 { LOG } else { Id::default() },
-            targets: target_term(&KEY, "t", &LOG, 0, event.seq, "{}"),
+            targets: target_term(&KEY, "t", &LOG, 0, event.seq, "{}", &mut Vec::new()),
             flags: Seen::VALID | if links { Seen::LINKS } else { 0 },
         }
     }
