@@ -33,10 +33,19 @@ GRANT EXECUTE ON FUNCTION
   immutable.changes(text, jsonb, integer)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
-  immutable.heads(text), immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb),
-  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb),
+  immutable.heads(text),
+  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean),
+  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean),
   immutable.verify(timestamptz, timestamptz, integer),
   immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
+TO immutable_auditor;
+-- Verification runs with the caller's rights, and so do its parts. (Those of an aggregate are its owner's.)
+GRANT EXECUTE ON FUNCTION
+  immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,
+    text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea,
+    jsonb, text, uuid),
+  immutable.verify_lane(bytea, bytea),
+  immutable.verify_targets(bytea, boolean, text, uuid, smallint, text, text, text, jsonb, timestamptz)
 TO immutable_auditor;
 
 -- No right to the tables: the functions say which paths an event has, and never what was there.

@@ -71,6 +71,9 @@ CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_
   WHERE session_id IS NOT NULL;
 -- The order of changes().
 CREATE INDEX events_xact ON immutable.events (xact, id);
+-- The few events that an erasure concerns, for verification.
+CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;
+CREATE INDEX events_erasures ON immutable.events (tenant_id) WHERE action = 'immutable.event_erased';
 
 COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';
 COMMENT ON COLUMN immutable.events.id IS 'The event''s id: the caller''s, or a UUIDv7 (RFC 9562)';

@@ -370,7 +370,7 @@ unsafe fn with_event(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, lo
     });
     let values = Values::of(tuple, descriptor);
     let stored_hash = values.get(&layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
-    let event = row::read(&values, &layout).and_then(|event| {
+    let event = row::read(|column| values.get(&layout, column)).and_then(|event| {
         let document = event.document()?;
         Ok((document::hash(&document), event))
     });

@@ -126,7 +126,7 @@ unsafe fn place<'a>(row: &Values, layout: &Layout) -> Place<'a> {
 unsafe fn line(row: &Values, layout: &Layout, place: &Place) -> String {
     let hash = |column| row.get(layout, column).map(|datum| bytes(datum));
     let event_hash = hash(c::EVENT_HASH);
-    let stored = row::read(row, layout).and_then(|stored| Ok((stored.document()?, stored)));
+    let stored = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
     match stored {
         Ok((document, stored)) => write::event(&document, event_hash, &stored.content, &stored.secret),
         Err(violation) => {

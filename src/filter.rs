@@ -249,7 +249,7 @@ impl Filters {
             let value = self.values.get(n.wrapping_sub(1)).copied().flatten();
             written.push_str(&value.map_or("NULL".to_string(), |value| match self.types[n - 1] {
                 pg_sys::TEXTOID => format!("{}::text", quote(text(value))),
-                _ => format!("{}::timestamptz", quote(&output(pg_sys::F_TIMESTAMPTZ_OUT, value))),
+                _ => format!("{}::timestamptz", quote(&output(pg_sys::timestamptz_out, value))),
             }));
             written.push_str(&part[digits..]);
         }

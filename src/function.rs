@@ -47,7 +47,8 @@ impl Call {
     }
 }
 
-/// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context.
+/// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context, or as long
+/// as the row. What is stored in the row as it is costs no call: verification reads a dozen in every row.
 pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
     let mut varlena = datum.cast_mut_ptr();
     // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
@@ -113,9 +114,12 @@ pub unsafe fn uuid(datum: Datum) -> immutable_format::Id {
     *datum.cast_mut_ptr::<immutable_format::Id>()
 }
 
-/// What a type's output function prints.
-pub unsafe fn output(function: u32, datum: Datum) -> String {
-    let printed = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(function), datum);
+/// What a type's output function, given as what it is in the server, prints.
+pub unsafe fn output(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, datum: Datum) -> String {
+    let Some(printed) = pgrx::fcinfo::direct_function_call_as_datum(function, &[Some(datum)]) else {
+        return String::new();
+    };
+    let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
     let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
     pg_sys::pfree(printed.cast());
     text

@@ -58,7 +58,7 @@ unsafe fn guard_event(call: Call) -> Datum {
             .hint(hint)
             .raise()
     };
-    let (before, after) = match (read(&old, layout), read(&new, layout)) {
+    let (before, after) = match (read(|column| old.get(layout, column)), read(|column| new.get(layout, column))) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(violation), _) => refuse(&format!("The stored row has no valid document: {violation}.")),
         (_, Err(violation)) => refuse(&format!("The new row has no valid document: {violation}.")),

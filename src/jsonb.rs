@@ -1,10 +1,11 @@
 //! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
 //! thirty digits would lose some.
 
-use crate::function::{input, output};
+use crate::function::{bytes, input, output};
 use immutable_format::json::{Error, Tree, Value};
 use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A detoasted jsonb; it lives as long as the memory context it was read in.
 #[derive(Clone, Copy)]
@@ -50,24 +51,16 @@ impl Jsonb {
 
     /// The whole value, within the bounds.
     pub unsafe fn value<'a>(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
-        walk(std::ptr::addr_of_mut!((*self.0).root), depth, bytes)
+        self.reader().ok_or(CORRUPT)?.value(depth, bytes)
     }
 
     /// The elements of an array, each within the bounds.
     pub unsafe fn elements<'a>(self, depth: usize, bytes: usize) -> Result<Vec<Value<'a>>, (usize, Error)> {
-        let mut elements = Vec::new();
-        let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
-        let mut value = pg_sys::JsonbValue::default();
-        loop {
-            match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) {
-                pg_sys::JsonbIteratorToken::WJB_DONE => return Ok(elements),
-                pg_sys::JsonbIteratorToken::WJB_ELEM => {
-                    let element = any(&value, depth, bytes).map_err(|error| (elements.len(), error))?;
-                    elements.push(element);
-                }
-                _ => {}
-            }
-        }
+        self.reader().ok_or((0, CORRUPT))?.elements(depth, bytes)
+    }
+
+    unsafe fn reader<'a>(self) -> Option<Reader<'a>> {
+        Reader::new(self.datum())
     }
 
     /// Calls `each` with the name and value of every member of an object; nested values stay jsonb.
@@ -128,44 +121,225 @@ unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a str {
 }
 
 unsafe fn number(value: &pg_sys::JsonbValue) -> String {
-    output(pg_sys::F_NUMERIC_OUT, Datum::from(value.val.numeric))
+    output(pg_sys::numeric_out, Datum::from(value.val.numeric))
 }
 
-unsafe fn scalar<'a>(value: &pg_sys::JsonbValue) -> Value<'a> {
-    match value.type_ {
-        pg_sys::jbvType::jbvString => Value::String(Cow::Borrowed(string(value))),
-        pg_sys::jbvType::jbvNumeric => Value::Number(Cow::Owned(number(value))),
-        pg_sys::jbvType::jbvBool => Value::Bool(value.val.boolean),
-        _ => Value::Null,
+/// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row, so it copies nothing
+/// and asks the server for nothing but numbers it can not print itself. The layout is that of PostgreSQL's
+/// utils/jsonb.h, which is the same on disk since 9.4. Every access is checked: what somebody edited in the data file
+/// is an error, not a crash.
+#[derive(Clone, Copy)]
+pub struct Reader<'a>(Container<'a>);
+
+impl<'a> Reader<'a> {
+    /// `None` if there is no jsonb in it.
+    pub unsafe fn new(datum: Datum) -> Option<Reader<'a>> {
+        Container::new(bytes(datum)).map(Reader)
+    }
+
+    /// Elements, if it is an array.
+    pub fn array_len(self) -> Option<usize> {
+        (self.0.header & (pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR) == pg_sys::JB_FARRAY).then(|| self.0.count())
+    }
+
+    /// The whole value, within the bounds.
+    pub unsafe fn value(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+        read(Entry::Container(self.0), depth, bytes)
+    }
+
+    /// The elements of an array, each within the bounds.
+    pub unsafe fn elements(self, depth: usize, bytes: usize) -> Result<Vec<Value<'a>>, (usize, Error)> {
+        let count = self.0.count();
+        let mut elements = Vec::with_capacity(count.min(immutable_format::limits::TARGETS));
+        let mut children = self.0.children(0..count, 0);
+        while let Some(child) = children.next() {
+            let element = child.ok_or(CORRUPT).and_then(|child| read(child, depth, bytes));
+            elements.push(element.map_err(|error| (elements.len(), error))?);
+        }
+        Ok(elements)
     }
 }
 
-unsafe fn any<'a>(value: &pg_sys::JsonbValue, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
-    if value.type_ == pg_sys::jbvType::jbvBinary {
-        return walk(value.val.binary.data, depth, bytes);
-    }
-    let mut tree = Tree::new(depth, bytes);
-    tree.scalar(scalar(value))?;
-    tree.finish().ok_or(Error::Syntax(0))
+const CORRUPT: Error = Error::Syntax(0);
+
+/// An object or array: a header with the number of children, an entry of four bytes for each (all keys of an object
+/// before all its values), then their data.
+#[derive(Clone, Copy)]
+struct Container<'a> {
+    header: u32,
+    /// Entries and data.
+    body: &'a [u8],
 }
 
-unsafe fn walk<'a>(container: *mut pg_sys::JsonbContainer, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
-    let bare = (*container).header & pg_sys::JB_FSCALAR != 0; // jsonb keeps a bare scalar in an array of one
-    let mut tree = Tree::new(depth, bytes);
-    let mut iterator = pg_sys::JsonbIteratorInit(container);
-    let mut value = pg_sys::JsonbValue::default();
-    loop {
-        match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false) {
-            pg_sys::JsonbIteratorToken::WJB_DONE => return tree.finish().ok_or(Error::Syntax(0)),
-            pg_sys::JsonbIteratorToken::WJB_KEY => tree.key(Cow::Borrowed(string(&value)))?,
-            pg_sys::JsonbIteratorToken::WJB_BEGIN_OBJECT => tree.begin_object()?,
-            pg_sys::JsonbIteratorToken::WJB_BEGIN_ARRAY if bare => {}
-            pg_sys::JsonbIteratorToken::WJB_END_ARRAY if bare => {}
-            pg_sys::JsonbIteratorToken::WJB_BEGIN_ARRAY => tree.begin_array()?,
-            pg_sys::JsonbIteratorToken::WJB_END_OBJECT | pg_sys::JsonbIteratorToken::WJB_END_ARRAY => tree.end()?,
-            _ => tree.scalar(scalar(&value))?,
+enum Entry<'a> {
+    Container(Container<'a>),
+    Scalar(Value<'a>),
+    Numeric(&'a [u8]),
+}
+
+impl<'a> Container<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Container<'a>> {
+        let header = u32::from_ne_bytes(*bytes.first_chunk()?);
+        let container = Container { header, body: &bytes[4..] };
+        (container.entries() * 4 <= container.body.len()).then_some(container)
+    }
+
+    fn count(self) -> usize {
+        (self.header & pg_sys::JB_CMASK) as usize
+    }
+
+    fn is_object(self) -> bool {
+        self.header & pg_sys::JB_FOBJECT != 0
+    }
+
+    fn entries(self) -> usize {
+        self.count() * if self.is_object() { 2 } else { 1 }
+    }
+
+    fn entry(self, index: usize) -> Option<u32> {
+        self.body.get(index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))
+    }
+
+    /// Where the data of entry `index` ends, if that of the one before it ends at `start`.
+    fn end(entry: u32, start: usize) -> usize {
+        let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+        // Every so many entries have an offset instead of a length.
+        if entry & pg_sys::JENTRY_HAS_OFF != 0 {
+            number
+        } else {
+            start + number
         }
     }
+
+    fn children(self, entries: Range<usize>, start: usize) -> Children<'a> {
+        Children { container: self, entries, start }
+    }
+
+    /// Keys and values of an object.
+    fn members(self) -> Option<(Children<'a>, Children<'a>)> {
+        let count = self.count();
+        let mut end = 0;
+        for index in 0..count {
+            end = Self::end(self.entry(index)?, end);
+        }
+        Some((self.children(0..count, 0), self.children(count..2 * count, end)))
+    }
+}
+
+struct Children<'a> {
+    container: Container<'a>,
+    entries: Range<usize>,
+    start: usize,
+}
+
+impl<'a> Children<'a> {
+    /// The next child; `Some(None)` where there is none although there should be.
+    fn next(&mut self) -> Option<Option<Entry<'a>>> {
+        let index = self.entries.next()?;
+        Some(self.child(index))
+    }
+
+    fn child(&mut self, index: usize) -> Option<Entry<'a>> {
+        let entry = self.container.entry(index)?;
+        let (start, end) = (self.start, Container::end(entry, self.start));
+        self.start = end;
+        let data = &self.container.body[self.container.entries() * 4..];
+        // Containers and numbers are aligned by bytes that count as theirs.
+        let aligned = start.checked_next_multiple_of(4)?;
+        Some(match entry & pg_sys::JENTRY_TYPEMASK {
+            pg_sys::JENTRY_ISSTRING => {
+                // The database is UTF8; what is not all the same can not be part of a valid event.
+                let text = std::str::from_utf8(data.get(start..end)?).unwrap_or("\u{0}");
+                Entry::Scalar(Value::String(Cow::Borrowed(text)))
+            }
+            pg_sys::JENTRY_ISNUMERIC => Entry::Numeric(data.get(aligned..end)?),
+            pg_sys::JENTRY_ISBOOL_TRUE => Entry::Scalar(Value::Bool(true)),
+            pg_sys::JENTRY_ISBOOL_FALSE => Entry::Scalar(Value::Bool(false)),
+            pg_sys::JENTRY_ISNULL => Entry::Scalar(Value::Null),
+            pg_sys::JENTRY_ISCONTAINER => Entry::Container(Container::new(data.get(aligned..end)?)?),
+            _ => return None,
+        })
+    }
+}
+
+/// What is open while a value is read: the keys of an object that are left, and the values.
+struct Open<'a> {
+    keys: Option<Children<'a>>,
+    values: Children<'a>,
+    /// jsonb keeps a bare scalar in an array of one.
+    bare: bool,
+}
+
+unsafe fn read<'a>(value: Entry<'a>, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+    let mut tree = Tree::new(depth, bytes);
+    let mut open: Vec<Open<'a>> = Vec::with_capacity(4);
+    let mut next = Some(value);
+    loop {
+        match next.take() {
+            Some(Entry::Container(container)) => {
+                let bare = container.header & pg_sys::JB_FSCALAR != 0;
+                if container.is_object() {
+                    let (keys, values) = container.members().ok_or(CORRUPT)?;
+                    tree.begin_object()?;
+                    open.push(Open { keys: Some(keys), values, bare });
+                } else {
+                    if !bare {
+                        tree.begin_array()?;
+                    }
+                    open.push(Open { keys: None, values: container.children(0..container.count(), 0), bare });
+                }
+            }
+            Some(Entry::Scalar(value)) => tree.scalar(value)?,
+            Some(Entry::Numeric(numeric)) => tree.scalar(Value::Number(Cow::Owned(numeric_text(numeric)?)))?,
+            None => {}
+        }
+        let Some(inner) = open.last_mut() else { return tree.finish().ok_or(CORRUPT) };
+        if let Some(keys) = &mut inner.keys {
+            match keys.next() {
+                Some(Some(Entry::Scalar(Value::String(key)))) => tree.key(key)?,
+                Some(_) => return Err(CORRUPT),
+                None => {}
+            }
+        }
+        match inner.values.next() {
+            Some(child) => next = Some(child.ok_or(CORRUPT)?),
+            None => {
+                let bare = inner.bare;
+                open.pop();
+                if !bare {
+                    tree.end()?;
+                }
+            }
+        }
+    }
+}
+
+/// What numeric_out prints. Small whole numbers, which most are, are printed here: in the short format of
+/// utils/adt/numeric.c, two bytes (sign, scale, weight) before the digits, which count to 10,000.
+unsafe fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
+    const SHORT_WITHOUT_FRACTION: u16 = 0x8000;
+    let short = |at: usize| numeric.get(at..at + 2).map(|two| u16::from_ne_bytes([two[0], two[1]]));
+    // the header of the varlena comes first
+    if short(4) == Some(SHORT_WITHOUT_FRACTION) {
+        match (numeric.len(), short(6)) {
+            (6, _) => return Ok("0".to_string()),
+            (8, Some(digit)) if digit < 10_000 => return Ok(digit.to_string()),
+            _ => {}
+        }
+    }
+    // Any other has the length its header says, or is none.
+    let size = numeric.first_chunk().map(|header| u32::from_ne_bytes(*header));
+    if cfg!(target_endian = "little") && size.is_none_or(|size| size & 3 != 0 || size >> 2 != numeric.len() as u32)
+        || numeric.len() < 6
+    {
+        return Err(CORRUPT);
+    }
+    // numeric_out wants it aligned
+    let copy = pg_sys::palloc(numeric.len()).cast::<u8>();
+    std::ptr::copy_nonoverlapping(numeric.as_ptr(), copy, numeric.len());
+    let text = output(pg_sys::numeric_out, Datum::from(copy));
+    pg_sys::pfree(copy.cast());
+    Ok(text)
 }
 
 /// jsonb of a JSON text, in the current memory context.

@@ -3,9 +3,9 @@
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, micros, output, sql_function, text, text_datum, uuid, Call};
-use crate::jsonb::{Jsonb, Kind};
+use crate::jsonb::Reader;
 use immutable_format::commitment::{Content, Erasure, Violation};
-use immutable_format::document::{of_stored, Envelope, Secret};
+use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
 use immutable_format::json::Value;
 use immutable_format::{limits, target, Hash};
 use pgrx::pg_sys::{self, Datum};
@@ -23,6 +23,11 @@ impl Stored<'_> {
         of_stored(&self.envelope, &self.content, &self.secret)
     }
 
+    /// The hash of the document, which is written into `room`.
+    pub fn hash(&self, room: &mut String) -> Result<Hash, Violation> {
+        hash_of_stored(&self.envelope, &self.content, &self.secret, room)
+    }
+
     pub fn erasure(&self) -> Option<&Erasure> {
         match &self.secret {
             Secret::Erased(erasure) => Some(erasure),
@@ -31,10 +36,10 @@ impl Stored<'_> {
     }
 }
 
-/// Reads the row. Whatever is in it, this raises nothing: what no writer can have left is a violation.
-pub unsafe fn read<'a>(row: &Values, layout: &Layout) -> Result<Stored<'a>, Violation> {
+/// Reads the row whose columns `get` gives. Whatever is in it, this raises nothing: what no writer can have left is a
+/// violation.
+pub unsafe fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Stored<'a>, Violation> {
     let required = Violation("a mandatory column is NULL");
-    let get = |column| row.get(layout, column);
     let text_of = |column| get(column).map(|datum| text(datum));
     let envelope = Envelope {
         log_id: get(c::LOG_ID).map(|datum| uuid(datum)),
@@ -55,16 +60,15 @@ pub unsafe fn read<'a>(row: &Values, layout: &Layout) -> Result<Stored<'a>, Viol
         resource_type: text_of(c::RESOURCE_TYPE),
         version: get(c::VERSION).map(|datum| datum.value() as i32),
     };
-    let metadata = Jsonb::new(get(c::METADATA).ok_or(required)?);
-    let metadata = match metadata.value(limits::NESTING, limits::CANONICAL_BYTES) {
-        Ok(Value::Object(members)) if members.len() <= limits::METADATA_KEYS => members,
-        Ok(_) => return Err(Violation("metadata is not an object of at most 1,000 keys")),
-        Err(_) => return Err(Violation("metadata is too large or too deep")),
+    let metadata = Reader::new(get(c::METADATA).ok_or(required)?);
+    let metadata = match metadata.map(|metadata| metadata.value(limits::NESTING, limits::CANONICAL_BYTES)) {
+        Some(Ok(Value::Object(members))) if members.len() <= limits::METADATA_KEYS => members,
+        Some(Ok(_)) => return Err(Violation("metadata is not an object of at most 1,000 keys")),
+        _ => return Err(Violation("metadata is too large or too deep")),
     };
-    let targets = Jsonb::new(get(c::TARGETS).ok_or(required)?);
-    if targets.kind() != Kind::Array || targets.len() > limits::TARGETS {
-        return Err(Violation("targets is not an array of at most 1,000"));
-    }
+    let targets = Reader::new(get(c::TARGETS).ok_or(required)?);
+    let targets = targets.filter(|targets| targets.array_len().is_some_and(|length| length <= limits::TARGETS));
+    let targets = targets.ok_or(Violation("targets is not an array of at most 1,000"))?;
     let targets = targets.elements(limits::NESTING, limits::CANONICAL_BYTES);
     let targets = targets.map_err(|_| Violation("a target is too large or too deep"))?;
     let targets = target::stored(targets).ok_or(Violation("a target is malformed"))?;
@@ -73,19 +77,19 @@ pub unsafe fn read<'a>(row: &Values, layout: &Layout) -> Result<Stored<'a>, Viol
         (None, Some(erased)) => {
             // As many paths as an event can have, each with a name, a salt and a commitment.
             let bound = 16 * limits::CANONICAL_BYTES;
-            let erased = Jsonb::new(erased).value(3, bound);
-            Secret::Erased(Box::new(Erasure::new(&erased.map_err(|_| Violation("erased is malformed"))?)?))
+            let erased = Reader::new(erased).and_then(|erased| erased.value(3, bound).ok());
+            Secret::Erased(Box::new(Erasure::new(&erased.ok_or(Violation("erased is malformed"))?)?))
         }
         _ => return Err(Violation("salt and erased are both there, or both missing")),
     };
-    Ok(Stored { envelope, content: Content { columns: committed(row, layout), metadata, targets }, secret })
+    Ok(Stored { envelope, content: Content { columns: committed(get), metadata, targets }, secret })
 }
 
 /// The values of the columns that are committed to, as the commitments take them.
-pub unsafe fn committed<'a>(row: &Values, layout: &Layout) -> [Option<Cow<'a, str>>; 10] {
+pub unsafe fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> [Option<Cow<'a, str>>; 10] {
     c::COMMITTED.map(|column| {
-        row.get(layout, column).map(|datum| match column {
-            c::IP_ADDRESS => Cow::Owned(output(pg_sys::F_INET_OUT, datum)),
+        get(column).map(|datum| match column {
+            c::IP_ADDRESS => Cow::Owned(output(pg_sys::inet_out, datum)),
             _ => Cow::Borrowed(text(datum)),
         })
     })
@@ -116,7 +120,7 @@ unsafe fn canonical(call: Call) -> Datum {
         ..Default::default()
     };
     let row = Values::of(&mut tuple, descriptor);
-    match read(&row, &layout).and_then(|stored| stored.document()) {
+    match read(|column| row.get(&layout, column)).and_then(|stored| stored.document()) {
         Ok(document) => text_datum(&document),
         Err(_) => call.null(),
     }

@@ -185,6 +185,86 @@ pub unsafe fn explain(statement: &str, mut each: impl FnMut(&Values)) {
     }
 }
 
+/// What a query run by [`complete`] sends its rows to. PostgreSQL knows the first member alone.
+#[repr(C)]
+struct Receiver<'a> {
+    receiver: pg_sys::DestReceiver,
+    scratch: pg_sys::MemoryContext,
+    each: &'a mut dyn FnMut(&[Datum], &[bool]),
+}
+
+unsafe extern "C-unwind" fn nothing_at_startup(_: *mut pg_sys::DestReceiver, _: std::ffi::c_int, _: pg_sys::TupleDesc) {
+}
+
+unsafe extern "C-unwind" fn nothing(_: *mut pg_sys::DestReceiver) {}
+
+unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
+    pg_sys::panic::pgrx_extern_c_guard(|| {
+        crate::error::contain(|| {
+            let receiver = &mut *receiver.cast::<Receiver>();
+            let width = (*(*slot).tts_tupleDescriptor).natts;
+            if i32::from((*slot).tts_nvalid) < width {
+                pg_sys::slot_getsomeattrs_int(slot, width);
+            }
+            let values = std::slice::from_raw_parts((*slot).tts_values, width as usize);
+            let nulls = std::slice::from_raw_parts((*slot).tts_isnull, width as usize);
+            let before = pg_sys::MemoryContextSwitchTo(receiver.scratch);
+            (receiver.each)(values, nulls);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(receiver.scratch);
+        })
+    });
+    true
+}
+
+/// Runs a query to its end under the caller's snapshot and gives its rows to `each`, one by one and without keeping
+/// them. PostgreSQL lets such a query, and neither a cursor nor one with a limit, run in parallel. It is planned every
+/// time: a kept plan would not see that the settings for parallel plans have changed, or the table.
+pub unsafe fn complete(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    mut each: impl FnMut(&[Datum], &[bool]),
+) {
+    let _session = Session::connect();
+    let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
+    let options = (pg_sys::CURSOR_OPT_PARALLEL_OK | pg_sys::CURSOR_OPT_CUSTOM_PLAN) as i32;
+    let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut(), options);
+    if plan.is_null() {
+        internal("SPI_prepare_cursor failed")
+    }
+    let parameters = pg_sys::makeParamList(given.len() as i32);
+    for (n, (datum, oid)) in given.iter().zip(types).enumerate() {
+        *(*parameters).params.as_mut_ptr().add(n) = pg_sys::ParamExternData {
+            value: datum.unwrap_or(Datum::from(0usize)),
+            isnull: datum.is_none(),
+            pflags: pg_sys::PARAM_FLAG_CONST as u16,
+            ptype: *oid,
+        };
+    }
+    let scratch = Scratch::new();
+    let mut receiver = Receiver {
+        receiver: pg_sys::DestReceiver {
+            receiveSlot: Some(receive),
+            rStartup: Some(nothing_at_startup),
+            rShutdown: Some(nothing),
+            rDestroy: Some(nothing),
+            mydest: pg_sys::CommandDest::DestTuplestore,
+        },
+        scratch: scratch.0,
+        each: &mut each,
+    };
+    let options = pg_sys::SPIExecuteOptions {
+        params: parameters,
+        read_only: true,
+        dest: std::ptr::addr_of_mut!(receiver).cast(),
+        ..Default::default()
+    };
+    if pg_sys::SPI_execute_plan_extended(plan, &options) < 0 {
+        internal("SPI_execute_plan_extended failed")
+    }
+}
+
 /// A memory context that is emptied after every row.
 struct Scratch(pg_sys::MemoryContext);
 

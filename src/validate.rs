@@ -94,7 +94,7 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
         None => Members::new(),
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
-    Entering { content: Content { columns: committed(row, layout), metadata, targets }, reordered }
+    Entering { content: Content { columns: committed(|column| row.get(layout, column)), metadata, targets }, reordered }
 }
 
 /// Checks the length of a text field in bytes.

@@ -1,39 +1,27 @@
-//! Verification: reads the rows back, in the order of their lanes, and reports every break. It trusts rows and nothing
-//! that was computed before; it reads child tables too, which inheritance could smuggle rows in through.
+//! Verification: reads the rows back and reports every break. It trusts rows and nothing that was computed before; it
+//! reads child tables too, which inheritance could smuggle rows in through.
+//!
+//! [`scope`] reads the arguments; [`lanes`] checks content and links, with the help of [`sums`] in every process of a
+//! parallel plan; [`targets`], [`erasures`] and [`heads`] check the rest.
 
-use crate::columns as c;
-use crate::columns::{Layout, Values};
-use crate::error::{Code, Fault};
-use crate::function::{bytes, bytes_datum, sql_function, text, text_datum, uuid, uuid_datum, Call};
-use crate::jsonb::{self, Jsonb, Kind, Member};
+mod erasures;
+mod heads;
+mod lanes;
+mod progress;
+mod scope;
+mod sums;
+mod targets;
+
+use crate::error::Fault;
+use crate::function::{bytes_datum, sql_function, text_datum, uuid_datum, Call};
+use crate::jsonb;
 use crate::read::result_set;
-use crate::row;
-use crate::spi;
-use immutable_format::document::{self, uuid_text};
+use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
-use immutable_format::link::{Break, BreakType, Row, Walk};
-use immutable_format::{parse_hex, Hash, Id};
-use pgrx::pg_sys::{self, Datum, Oid};
-
-/// Most breaks that one jsonb lists; their number is always exact.
-const MAX_LISTED: usize = 1000;
-
-/// What to verify: the arguments of verify_chain().
-struct Scope {
-    tenant_id: Option<Datum>,
-    from_date: Option<Datum>,
-    to_date: Option<Datum>,
-    max_events: Option<i64>,
-    heads: Vec<Head>,
-}
-
-/// A saved head: the last event of a lane as it was once.
-struct Head {
-    tenant_id: String,
-    lane: i16,
-    seq: i64,
-    event_hash: Hash,
-}
+use immutable_format::link::Break;
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Datum};
+use scope::{Scope, MAX_LISTED};
 
 /// What a run has counted.
 #[derive(Default)]
@@ -49,38 +37,6 @@ struct Counts {
     log_id: Option<Id>,
 }
 
-impl Scope {
-    /// The conditions on the events, for the alias `e`, and their arguments.
-    fn conditions(&self) -> (String, Vec<Oid>, Vec<Option<Datum>>) {
-        self.conditions_on("e")
-    }
-
-    fn conditions_on(&self, alias: &str) -> (String, Vec<Oid>, Vec<Option<Datum>>) {
-        let (mut clauses, mut types, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for (argument, oid, condition) in [
-            (self.tenant_id, pg_sys::TEXTOID, "tenant_id ="),
-            (self.from_date, pg_sys::TIMESTAMPTZOID, "created_at >="),
-            (self.to_date, pg_sys::TIMESTAMPTZOID, "created_at <="),
-        ] {
-            if argument.is_some() {
-                types.push(oid);
-                values.push(argument);
-                clauses.push(format!("{alias}.{condition} ${}", values.len()));
-            }
-        }
-        let clauses = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
-        (clauses, types, values)
-    }
-
-    /// The events in scope as a subquery, in the order of their lanes, for the queries beside the walk.
-    fn events(&self, columns: &str) -> (String, Vec<Oid>, Vec<Option<Datum>>) {
-        let (conditions, types, values) = self.conditions();
-        let limit =
-            self.max_events.map_or(String::new(), |most| format!(" ORDER BY e.tenant_id, e.lane, e.seq LIMIT {most}"));
-        (format!("(SELECT {columns} FROM immutable.events e{conditions}{limit})"), types, values)
-    }
-}
-
 /// Verifies what is in scope and calls `report` with every break.
 unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Counts {
     let mut counts = Counts::default();
@@ -89,292 +45,12 @@ unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Counts {
         breaks += 1;
         report(&found);
     };
-    walk(scope, &mut counts, &mut report);
-    check_targets(scope, counts.cut, &mut report);
-    check_erasures(scope, &mut report);
-    check_heads(scope, &mut report);
+    let (run, sums) = lanes::check(scope, &mut counts, &mut report);
+    targets::check(scope, counts.cut, &run, &sums, &mut report);
+    erasures::check(scope, &sums, &mut report);
+    heads::check(scope, &mut report);
     counts.breaks = breaks;
     counts
-}
-
-/// Content and links, lane by lane.
-unsafe fn walk(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) {
-    spi::read("SELECT log_id FROM immutable.log LIMIT 1", &[], &[], |row| counts.log_id = Some(uuid(row.values[0])));
-    let mut walk = Walk::new(counts.log_id);
-    let (conditions, types, values) = scope.conditions();
-    // One more than is checked tells whether something was left out.
-    let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
-    let statement = format!(
-        "SELECT e.*, \
-         CASE WHEN e.tableoid <> 'immutable.events'::pg_catalog.regclass THEN e.tableoid::pg_catalog.regclass::text END \
-         FROM immutable.events e{conditions} \
-         ORDER BY e.tenant_id, e.lane, e.seq, e.tableoid <> 'immutable.events'::pg_catalog.regclass{limit}"
-    );
-    let mut layout = None;
-    spi::stream(&statement, &types, &values, |tuple, descriptor| {
-        if scope.max_events.is_some_and(|most| walk.events >= most as u64) {
-            counts.cut = true;
-            return;
-        }
-        let layout = layout.get_or_insert_with(|| {
-            Layout::of(descriptor).unwrap_or_else(|column| {
-                Fault::new(
-                    Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!("immutable.events has no column {column} of its type"),
-                )
-                .raise()
-            })
-        });
-        let values = Values::of(tuple, descriptor);
-        let get = |column| values.get(layout, column);
-        let stray_place = layout.width - 1;
-        let stray = (!values.nulls[stray_place]).then(|| text(values.values[stray_place]));
-        let stored = row::read(&values, layout);
-        let document = stored.and_then(|stored| stored.document());
-        let recomputed = document.as_ref().map(|document| document::hash(document)).map_err(|violation| violation.0);
-        counts.erased += u64::from(get(c::ERASED).is_some());
-        let row = Row {
-            tenant_id: get(c::TENANT_ID).map_or("", |datum| text(datum)),
-            lane: get(c::LANE).map_or(-1, |lane| lane.value() as i16),
-            seq: get(c::SEQ).map_or(0, |seq| seq.value() as i64),
-            id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
-            log_id: get(c::LOG_ID).map(|id| uuid(id)),
-            previous_event_hash: get(c::PREVIOUS_EVENT_HASH).map(|hash| bytes(hash)),
-            event_hash: get(c::EVENT_HASH).map(|hash| bytes(hash)),
-            recomputed,
-            stray,
-        };
-        if walk.begins_lane(row.tenant_id, row.lane) {
-            let before = if scope.from_date.is_some() && row.seq > 1 { predecessor(&row) } else { None };
-            walk.begin_lane(row.tenant_id, row.lane, before);
-        }
-        walk.push(&row, &mut *report);
-    });
-    counts.events = walk.events;
-    counts.chains = walk.lanes;
-    counts.tenants = walk.tenants;
-    if counts.log_id.is_none() && counts.events > 0 {
-        report(Break {
-            kind: BreakType::MissingEvent,
-            tenant_id: None,
-            lane: None,
-            seq: None,
-            event_id: None,
-            expected: None,
-            actual: None,
-            detail: "immutable.log has lost the log's identity".to_string(),
-        });
-    }
-}
-
-/// The stored event that the first of a range must follow. One that is missing leaves the place empty.
-unsafe fn predecessor(row: &Row) -> Option<(i64, Vec<u8>)> {
-    let mut found = None;
-    spi::read(
-        "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
-        &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
-        &[Some(text_datum(row.tenant_id)), Some(Datum::from(row.lane)), Some(Datum::from(row.seq - 1))],
-        |before| found = Some(if before.nulls[0] { Vec::new() } else { bytes(before.values[0]).to_vec() }),
-    );
-    Some(found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash)))
-}
-
-/// event_targets against the targets of the events themselves.
-unsafe fn check_targets(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
-    let (events, types, values) = scope.events("e.*");
-    // Where only some events are looked at, the rows of all others would look like strays.
-    let derived = match cut {
-        true => format!(
-            "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
-              FROM immutable.event_targets d \
-              WHERE (d.tenant_id, d.event_id) IN (SELECT s.tenant_id, s.id FROM {events} s))"
-        ),
-        false => {
-            let (conditions, _, _) = scope.conditions_on("d");
-            format!(
-                "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
-              FROM immutable.event_targets d{conditions})"
-            )
-        }
-    };
-    let statement = format!(
-        "SELECT coalesce(x.tenant_id, d.tenant_id), \
-                coalesce(x.lane, (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
-                coalesce(x.seq, (SELECT e.seq FROM immutable.events e WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
-                coalesce(x.id, d.event_id), \
-                coalesce(x.position, d.position), \
-                CASE WHEN d.stray THEN 'is in a child table of event_targets' \
-                     WHEN d.event_id IS NULL THEN 'is missing from event_targets' \
-                     WHEN x.id IS NULL THEN 'is in event_targets but not in the event' \
-                     ELSE 'differs in event_targets' END \
-         FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, (t.n - 1)::pg_catalog.int2 AS position, t.target \
-               FROM {events} e, LATERAL pg_catalog.jsonb_array_elements( \
-                   CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' \
-                        AND pg_catalog.jsonb_array_length( \
-                            CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' THEN e.targets ELSE '[]' END) <= {} \
-                        THEN e.targets ELSE '[]' END) WITH ORDINALITY t(target, n)) x \
-         FULL JOIN {derived} d ON d.tenant_id = x.tenant_id AND d.event_id = x.id AND d.position = x.position \
-         WHERE x.id IS NULL OR d.event_id IS NULL OR d.stray \
-            OR d.created_at IS DISTINCT FROM x.created_at \
-            OR d.target_type IS DISTINCT FROM x.target ->> 'type' OR d.target_id IS DISTINCT FROM x.target ->> 'id' \
-            OR d.target_name IS DISTINCT FROM x.target ->> 'name' \
-            OR d.target_metadata::text IS DISTINCT FROM (x.target -> 'metadata')::text",
-        immutable_format::limits::TARGETS,
-    );
-    spi::stream(&statement, &types, &values, |tuple, descriptor| {
-        let row = Values::of(tuple, descriptor);
-        let get = |column: usize| (!row.nulls[column]).then(|| row.values[column]);
-        report(Break {
-            kind: BreakType::TargetMismatch,
-            tenant_id: get(0).map(|datum| text(datum).to_string()),
-            lane: get(1).map(|lane| lane.value() as i16),
-            seq: get(2).map(|seq| seq.value() as i64),
-            event_id: get(3).map(|id| uuid(id)),
-            expected: None,
-            actual: None,
-            detail: format!(
-                "target {} {}",
-                get(4).map_or(-1, |position| position.value() as i16),
-                get(5).map_or("", |what| text(what))
-            ),
-        });
-    });
-}
-
-/// What is erased against what the event_erased records list. A record may be later than the range, so all are read.
-unsafe fn check_erasures(scope: &Scope, report: &mut impl FnMut(Break)) {
-    let (events, types, values) = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased");
-    let erased = "SELECT e.tenant_id, e.id, c #>> '{}' AS commitment FROM scope e, LATERAL ( \
-             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.* ? (@.type() == \"string\")') \
-             UNION ALL \
-             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.metadata[*] ? (@.type() == \"string\")') \
-             UNION ALL \
-             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
-         ) x(c) WHERE e.erased IS NOT NULL";
-    // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
-    // fill a disk, and an object can be small as jsonb and huge as text.
-    let recorded = "SELECT r.tenant_id, u.t ->> 'id' AS id, c.c #>> '{}' AS commitment FROM immutable.events r, \
-         LATERAL pg_catalog.jsonb_path_query(r.targets, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
-         LATERAL (SELECT t.t WHERE pg_catalog.octet_length(t.t ->> 'id') = 36 OFFSET 0) u(t), \
-         LATERAL pg_catalog.jsonb_path_query(u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
-         WHERE r.action = 'immutable.event_erased' AND pg_catalog.octet_length(c.c #>> '{}') = 64";
-    let statement = format!(
-        "WITH scope AS MATERIALIZED (SELECT * FROM {events} e), \
-              erased AS (SELECT DISTINCT e.tenant_id, e.id::text AS id, e.commitment FROM ({erased}) e), \
-              recorded AS (SELECT DISTINCT r.tenant_id, r.id, r.commitment FROM ({recorded}) r) \
-         SELECT e.tenant_id, e.lane, e.seq, e.id, x.recorded, x.erased \
-         FROM (SELECT coalesce(d.tenant_id, r.tenant_id) AS tenant_id, coalesce(d.id, r.id) AS id, \
-                      r.commitment AS recorded, d.commitment AS erased \
-               FROM erased d FULL JOIN recorded r \
-                 ON r.tenant_id = d.tenant_id AND r.id = d.id AND r.commitment = d.commitment \
-               WHERE d.commitment IS NULL OR r.commitment IS NULL) x \
-         JOIN scope e ON e.tenant_id = x.tenant_id AND e.id::text = x.id"
-    );
-    spi::stream(&statement, &types, &values, |tuple, descriptor| {
-        let row = Values::of(tuple, descriptor);
-        let get = |column: usize| (!row.nulls[column]).then(|| row.values[column]);
-        let commitment = |column: usize| get(column).map(|hex| text(hex).to_string());
-        let (recorded, erased) = (commitment(4), commitment(5));
-        let as_bytes = |hex: &Option<String>| hex.as_deref().and_then(parse_hex::<32>).map(|hash| hash.to_vec());
-        report(Break {
-            kind: BreakType::ErasureMismatch,
-            tenant_id: get(0).map(|datum| text(datum).to_string()),
-            lane: get(1).map(|lane| lane.value() as i16),
-            seq: get(2).map(|seq| seq.value() as i64),
-            event_id: get(3).map(|id| uuid(id)),
-            expected: as_bytes(&recorded),
-            actual: as_bytes(&erased),
-            detail: match recorded {
-                Some(_) => "a value that was erased is back: erase it again".to_string(),
-                None => "a value is erased that no immutable.event_erased event lists".to_string(),
-            },
-        });
-    });
-}
-
-/// Saved heads against the rows in their places.
-unsafe fn check_heads(scope: &Scope, report: &mut impl FnMut(Break)) {
-    let only = scope.tenant_id.map(|tenant| text(tenant));
-    for head in scope.heads.iter().filter(|head| only.is_none_or(|tenant| tenant == head.tenant_id)) {
-        let mut found = None;
-        spi::read(
-            "SELECT e.id, e.event_hash FROM ONLY immutable.events e \
-             WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
-            &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
-            &[Some(text_datum(&head.tenant_id)), Some(Datum::from(head.lane)), Some(Datum::from(head.seq))],
-            |row| {
-                let hash = (!row.nulls[1]).then(|| bytes(row.values[1]).to_vec());
-                found = Some((uuid(row.values[0]), hash));
-            },
-        );
-        let (event_id, actual) = found.map_or((None, None), |(id, hash)| (Some(id), hash));
-        if actual.as_deref() == Some(&head.event_hash) {
-            continue;
-        }
-        report(Break {
-            kind: BreakType::MissingEvent,
-            tenant_id: Some(head.tenant_id.clone()),
-            lane: Some(head.lane),
-            seq: Some(head.seq),
-            event_id,
-            expected: Some(head.event_hash.to_vec()),
-            actual,
-            detail: match event_id {
-                None => "the event of a saved head is gone".to_string(),
-                Some(_) => "another event is in the place of a saved head".to_string(),
-            },
-        });
-    }
-}
-
-fn refuse_heads() -> ! {
-    Fault::invalid("heads", "heads must be a JSON array of {tenant_id, lane, seq, event_hash}")
-        .hint("Save them with: SELECT jsonb_agg(h) FROM immutable.heads() h")
-        .raise()
-}
-
-unsafe fn read_heads(heads: Jsonb) -> Vec<Head> {
-    if heads.kind() != Kind::Array {
-        refuse_heads()
-    }
-    let mut read = Vec::with_capacity(heads.len());
-    heads.each_element(|element| {
-        let Member::Nested(object) = element else { refuse_heads() };
-        if object.kind() != Kind::Object {
-            refuse_heads()
-        }
-        let (mut tenant_id, mut lane, mut seq, mut event_hash) = (None, None, None, None);
-        object.members(|key, value| match (key, value) {
-            ("tenant_id", Member::Text(text)) => tenant_id = Some(text),
-            ("lane", Member::Number(number)) => lane = number.parse().ok(),
-            ("seq", Member::Number(number)) => seq = number.parse().ok(),
-            // as jsonb shows a bytea, or plain
-            ("event_hash", Member::Text(text)) => event_hash = parse_hex(text.strip_prefix("\\x").unwrap_or(&text)),
-            _ => {}
-        });
-        match (tenant_id, lane, seq, event_hash) {
-            (Some(tenant_id), Some(lane), Some(seq), Some(event_hash)) => {
-                read.push(Head { tenant_id, lane, seq, event_hash })
-            }
-            _ => refuse_heads(),
-        }
-    });
-    read
-}
-
-/// Reads the arguments of verify_chain() and verify_breaks().
-unsafe fn scope(call: Call) -> Scope {
-    let max_events = call.arg(3).map(|most| most.value() as i64);
-    if max_events.is_some_and(|most| most < 1) {
-        Fault::invalid("max_events", "max_events must be at least 1").raise()
-    }
-    Scope {
-        tenant_id: call.arg(0),
-        from_date: call.arg(1),
-        to_date: call.arg(2),
-        max_events,
-        heads: call.arg(4).map_or(Vec::new(), |heads| read_heads(Jsonb::new(heads))),
-    }
 }
 
 /// One break as JSON: in full, or as the service shows it.
@@ -412,10 +88,10 @@ sql_function!(immutable_verify_chain, pg_finfo_immutable_verify_chain, verify_ch
 
 /// `immutable.verify_chain(…)`: one row.
 unsafe fn verify_chain(call: Call) -> Datum {
-    let scope = scope(call);
+    let (scope, most) = (Scope::of(call), Scope::most_listed(call));
     let mut listed = Vec::new();
     let counts = verify(&scope, |found| {
-        if listed.len() < MAX_LISTED {
+        if listed.len() < most {
             listed.push(break_json(found, true));
         }
     });
@@ -428,7 +104,7 @@ unsafe fn verify_chain(call: Call) -> Datum {
         Some(jsonb::datum(&format!("[{}]", listed.join(",")))),
         Some(Datum::from(counts.breaks as i64)),
         Some(Datum::from(counts.tenants as i64)),
-        Some(Datum::from(!counts.cut && scope.from_date.is_none() && scope.to_date.is_none())),
+        Some(Datum::from(!counts.cut && !scope.is_range() && scope.since.is_none())),
         log_id,
     ];
     let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));
@@ -442,9 +118,13 @@ sql_function!(immutable_verify_breaks, pg_finfo_immutable_verify_breaks, verify_
 
 /// `immutable.verify_breaks(…)`: one row a break.
 unsafe fn verify_breaks(call: Call) -> Datum {
-    let scope = scope(call);
+    let (scope, mut most) = (Scope::of(call), Scope::most_rows(call));
     let set = result_set(call);
     verify(&scope, |found| {
+        if most == 0 {
+            return;
+        }
+        most -= 1;
         let columns: [Option<Datum>; 8] = [
             found.tenant_id.as_ref().map(|tenant_id| text_datum(tenant_id)),
             found.lane.map(Datum::from),
@@ -471,11 +151,11 @@ unsafe fn verify_as_service(call: Call) -> Datum {
         Fault::invalid("limit", "limit must be at least 1").raise()
     }
     let scope = Scope {
-        tenant_id: None,
         from_date: call.arg(0),
         to_date: call.arg(1),
         max_events: Some(i64::from(limit)),
-        heads: Vec::new(),
+        targets: true,
+        ..Scope::default()
     };
     let mut listed = Vec::new();
     let counts = verify(&scope, |found| {

@@ -108,7 +108,7 @@ def _order(found):
 def _call(scope):
     """Named arguments of a call, and their values."""
     return sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(name)) for name in scope), [
-        Jsonb(value) if name == "heads" else value for name, value in scope.items()]
+        Jsonb(value) if name in ("heads", "since") else value for name, value in scope.items()]
 
 
 def verify_breaks(conn, **scope):
@@ -159,7 +159,10 @@ def check_breaks(conn, *expected, **scope):
     assert whole["breaks_found"] == len(expected)
     assert whole["valid"] is (not expected)
 
-    if not {"tenant_id", "heads"} & set(scope):
+    with in_parallel(conn):
+        assert verify_breaks(conn, **scope) == listed, "in a parallel plan"
+
+    if not {"tenant_id", "heads", "since"} & set(scope):
         service = verify(conn, **scope)
         shown = [(found["event_id"], found["type"], found["expected_hash"], found["actual_hash"])
                  for found in service["breaks"]]
@@ -170,6 +173,22 @@ def check_breaks(conn, *expected, **scope):
             assert len(shown) == MOST_LISTED and set(shown) <= set(wanted), "verify()"
         assert service["valid"] is (not expected)
         assert service["events_checked"] == whole["events_checked"]
+
+
+PARALLEL = {"max_parallel_workers_per_gather": "2", "parallel_setup_cost": "0", "parallel_tuple_cost": "0.1",
+            "min_parallel_table_scan_size": "0", "parallel_leader_participation": "off"}
+
+
+@contextlib.contextmanager
+def in_parallel(conn):
+    """What can run in other processes, does."""
+    for name, value in PARALLEL.items():
+        conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+    try:
+        yield
+    finally:
+        for name in PARALLEL:
+            conn.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
 
 
 def heads(conn):

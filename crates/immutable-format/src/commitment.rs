@@ -3,7 +3,7 @@
 
 use crate::json::{write_string, Members, Value};
 use crate::target::Target;
-use crate::{parse_hex, sha256, Hash, Salt};
+use crate::{parse_hex, sha256_of_text, sha256_of_two, write_hex, Hash, Salt};
 use std::borrow::Cow;
 
 /// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
@@ -55,7 +55,7 @@ pub struct Commitments {
 
 /// The salt of one path: the first half of SHA-256 over the event's salt and the path.
 pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
-    let hash = sha256(&[event_salt, path.as_bytes()]);
+    let hash = sha256_of_two(event_salt, path.as_bytes());
     let mut salt = Salt::default();
     salt.copy_from_slice(&hash[..16]);
     salt
@@ -63,15 +63,21 @@ pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
 
 /// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
-    let mut head = String::with_capacity(path.len() + 40);
-    write_head(leaf_salt, path, &mut head);
-    sha256(&[head.as_bytes(), value.as_bytes(), b"]"])
+    commit(leaf_salt, path, value, &mut String::new())
+}
+
+/// The same, with room for the text that is hashed.
+fn commit(leaf_salt: &Salt, path: &str, value: &str, room: &mut String) -> Hash {
+    write_head(leaf_salt, path, room);
+    room.push_str(value);
+    room.push(']');
+    sha256_of_text(room)
 }
 
 /// What a disclosure has before its value.
 fn write_head(leaf_salt: &Salt, path: &str, out: &mut String) {
     out.push_str("[\"");
-    out.push_str(&hex::encode(leaf_salt));
+    write_hex(leaf_salt, out);
     out.push_str("\",");
     write_string(path, out);
     out.push(',');
@@ -139,7 +145,7 @@ pub fn paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
 
 /// Calls `each` for every value that is there, with its path and canonical text.
 fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)) {
-    let mut text = String::new();
+    let (mut path, mut text) = (String::with_capacity(64), String::with_capacity(256));
     for (column, value) in content.columns.iter().enumerate() {
         if let Some(value) = value {
             text.clear();
@@ -148,12 +154,18 @@ fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)
         }
     }
     for (key, value) in &content.metadata {
+        path.clear();
+        path.push_str(METADATA);
+        path.push_str(key);
         text.clear();
         value.write(&mut text);
-        each(Place::Metadata, &metadata_path(key), &text);
+        each(Place::Metadata, &path, &text);
     }
     for (position, target) in content.targets.iter().enumerate() {
-        each(Place::Target(position), &target_path(position), target.canonical());
+        path.clear();
+        path.push_str(TARGETS);
+        path.push_str(&position.to_string());
+        each(Place::Target(position), &path, target.canonical());
     }
 }
 
@@ -167,8 +179,11 @@ enum Place {
 /// The commitments of an event none of whose values is erased.
 pub fn seal(content: &Content<'_>, event_salt: &Salt) -> Commitments {
     let mut sealed = Commitments::default();
+    sealed.metadata.reserve(content.metadata.len());
+    sealed.targets.reserve(content.targets.len());
+    let mut room = String::with_capacity(256);
     for_each_value(content, |place, path, value| {
-        let hash = commitment(&leaf_salt(event_salt, path), path, value);
+        let hash = commit(&leaf_salt(event_salt, path), path, value, &mut room);
         match place {
             Place::Column(column) => sealed.columns[column] = Some(hash),
             Place::Metadata => sealed.metadata.push(hash),

@@ -2,7 +2,7 @@
 
 use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
 use crate::json::write_string;
-use crate::{limits, sha256, time, Hash, Id, Salt};
+use crate::{limits, sha256, sha256_of_text, time, write_hex, Hash, Id, Salt};
 
 /// Actions and target types that begin with this belong to the log itself.
 pub const RESERVED: &str = "immutable.";
@@ -38,6 +38,29 @@ pub enum Secret {
 
 /// The document of a stored event, or why it has none.
 pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
+    let mut document = String::with_capacity(2048);
+    write_stored(envelope, content, secret, &mut document)?;
+    Ok(document)
+}
+
+/// The hash of a stored event's document, or why it has none.
+pub fn hash_of_stored(
+    envelope: &Envelope<'_>,
+    content: &Content<'_>,
+    secret: &Secret,
+    room: &mut String,
+) -> Result<Hash, Violation> {
+    room.clear();
+    write_stored(envelope, content, secret, room)?;
+    Ok(sha256_of_text(room))
+}
+
+fn write_stored(
+    envelope: &Envelope<'_>,
+    content: &Content<'_>,
+    secret: &Secret,
+    out: &mut String,
+) -> Result<(), Violation> {
     let long = |text: &str| text.len() > limits::TEXT_BYTES;
     let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
     let texts = texts.into_iter().chain([envelope.actor_type, envelope.resource_type]).flatten();
@@ -61,25 +84,42 @@ pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret
             reseal(content, erasure)?
         }
     };
-    write(envelope, content, &commitments)
+    write_to(envelope, content, &commitments, out)
 }
 
 /// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
 pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commitments) -> Result<String, Violation> {
+    let mut document = String::with_capacity(2048);
+    write_to(envelope, content, commitments, &mut document)?;
+    Ok(document)
+}
+
+fn write_to(
+    envelope: &Envelope<'_>,
+    content: &Content<'_>,
+    commitments: &Commitments,
+    out: &mut String,
+) -> Result<(), Violation> {
     let year = Violation("a time is outside the years 0001 to 9999");
-    let mut out = Writer(String::with_capacity(1024));
+    let mut out = Writer(out);
     out.0.push('{');
     out.text("action", Some(envelope.action));
     out.text("action_category", envelope.action_category);
     out.text("actor_type", envelope.actor_type);
     out.commitments(commitments);
-    out.text("created_at", Some(&time::format(envelope.created_at).ok_or(year)?));
+    let created_at = time::format(envelope.created_at).ok_or(year)?;
+    out.text("created_at", Some(&created_at));
     out.text("id", Some(&uuid_text(&envelope.id)));
     out.raw("lane", &envelope.lane.to_string());
     if let Some(log_id) = &envelope.log_id {
         out.text("log_id", Some(&uuid_text(log_id)));
     }
-    out.text("occurred_at", Some(&time::format(envelope.occurred_at).ok_or(year)?));
+    // most events say nothing of their own
+    let occurred_at = match envelope.occurred_at == envelope.created_at {
+        true => created_at,
+        false => time::format(envelope.occurred_at).ok_or(year)?,
+    };
+    out.text("occurred_at", Some(&occurred_at));
     match &envelope.previous_event_hash {
         Some(hash) => out.hash("previous_event_hash", hash),
         None => out.raw("previous_event_hash", "null"),
@@ -97,7 +137,7 @@ pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commi
         out.raw("version", &version.to_string());
     }
     out.0.push('}');
-    Ok(out.0)
+    Ok(())
 }
 
 /// The hash of an event, given its document.
@@ -107,7 +147,8 @@ pub fn hash(document: &str) -> Hash {
 
 /// The text of a UUID (RFC 9562): lower-case hex digits with hyphens.
 pub fn uuid_text(id: &Id) -> String {
-    uuid::Uuid::from_bytes(*id).hyphenated().to_string()
+    let mut digits = uuid::Uuid::encode_buffer();
+    uuid::Uuid::from_bytes(*id).hyphenated().encode_lower(&mut digits).to_string()
 }
 
 /// The reverse of [`uuid_text`]; no other way of writing it is taken.
@@ -116,9 +157,9 @@ pub fn parse_uuid(text: &str) -> Option<Id> {
     (uuid_text(&id) == text).then_some(id)
 }
 
-struct Writer(String);
+struct Writer<'a>(&'a mut String);
 
-impl Writer {
+impl Writer<'_> {
     fn key(&mut self, name: &str) {
         if !self.0.ends_with('{') {
             self.0.push(',');
@@ -136,13 +177,13 @@ impl Writer {
     fn text(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.key(name);
-            write_string(value, &mut self.0);
+            write_string(value, self.0);
         }
     }
 
     fn hash(&mut self, name: &str, hash: &Hash) {
         self.key(name);
-        write_hash(hash, &mut self.0);
+        write_hash(hash, self.0);
     }
 
     fn list<T>(
@@ -157,7 +198,7 @@ impl Writer {
             if n > 0 {
                 self.0.push(',');
             }
-            write(&mut self.0, item);
+            write(self.0, item);
         }
         self.0.push(close);
     }
@@ -188,11 +229,7 @@ impl Writer {
 }
 
 fn write_hash(hash: &Hash, out: &mut String) {
-    let mut digits = [0; 64];
-    // A digest always fits its own digits.
-    if hex::encode_to_slice(hash, &mut digits).is_ok() {
-        out.push('"');
-        out.extend(digits.iter().map(|digit| char::from(*digit)));
-        out.push('"');
-    }
+    out.push('"');
+    write_hex(hash, out);
+    out.push('"');
 }

@@ -118,6 +118,11 @@ pub fn key_order(a: &str, b: &str) -> Ordering {
 /// for the other control characters, everything else as it is.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
+    if !needs_escapes(text) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut clean = 0;
     for (at, byte) in text.bytes().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
@@ -144,7 +149,15 @@ pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Looks at every byte without a branch, which takes many at once: nearly no text has anything to escape.
+fn needs_escapes(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+}
+
 fn string_bytes(text: &str) -> usize {
+    if !needs_escapes(text) {
+        return text.len() + 2;
+    }
     let escapes: usize = text
         .bytes()
         .map(|byte| match byte {

@@ -3,9 +3,9 @@
 //! An event walks through the modules in this order:
 //! [`json`] reads its metadata and targets, [`target`] normalises and sorts the targets, [`commitment`] seals every
 //! value that may one day be erased, [`document`] writes the text that is hashed, and [`link`] says where in its lane
-//! it goes and, read back, whether it is still there. [`cursor`] is the way out page by page, [`export`] the way out as
-//! a file that verifies without a database; [`subject`] says what of an event has to go when a person asks for it, and
-//! [`token`] who may look.
+//! it goes and, read back, whether it is still there; [`sum`] says the same of a whole lane in any order. [`cursor`] is
+//! the way out page by page, [`export`] the way out as a file that verifies without a database; [`subject`] says what of
+//! an event has to go when a person asks for it, and [`token`] who may look.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
@@ -17,10 +17,12 @@ pub mod json;
 pub mod limits;
 pub mod link;
 pub mod subject;
+pub mod sum;
 pub mod target;
 pub mod time;
 pub mod token;
 
+use sha2::digest::generic_array::GenericArray;
 use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest (FIPS 180-4).
@@ -39,6 +41,71 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     digest.finalize().into()
 }
 
+/// SHA-256 of the message, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it
+/// in place: most messages of this format are so short that to copy them would cost as much as to hash them.
+pub(crate) fn sha256_of(message: &mut Vec<u8>) -> Hash {
+    let bits = message.len() as u64 * 8;
+    message.push(0x80);
+    message.resize((message.len() + 8).next_multiple_of(64) - 8, 0);
+    message.extend_from_slice(&bits.to_be_bytes());
+    let mut state = INITIAL;
+    for block in message.as_chunks::<64>().0 {
+        sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(block)));
+    }
+    message.clear();
+    digest(state)
+}
+
+/// SHA-256 of a text, under the same terms.
+pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
+    let mut message = std::mem::take(text).into_bytes();
+    let hash = sha256_of(&mut message);
+    *text = String::from_utf8(message).unwrap_or_default();
+    hash
+}
+
+/// SHA-256 of two parts that, nearly always, fit into one block.
+pub(crate) fn sha256_of_two(first: &[u8], second: &[u8]) -> Hash {
+    let length = first.len() + second.len();
+    let mut block = [0; 64];
+    if length > 55 {
+        return sha256(&[first, second]);
+    }
+    block[..first.len()].copy_from_slice(first);
+    block[first.len()..length].copy_from_slice(second);
+    block[length] = 0x80;
+    block[56..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
+    let mut state = INITIAL;
+    sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(&block)));
+    digest(state)
+}
+
+fn digest(state: [u32; 8]) -> Hash {
+    let mut hash = Hash::default();
+    for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    hash
+}
+
+/// FIPS 180-4 §5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// Appends the lower-case hex digits of `bytes`. Verification writes some five hundred of them an event.
+pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 64];
+    for chunk in bytes.chunks(32) {
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits are ASCII.
+        out.push_str(std::str::from_utf8(&digits[..2 * chunk.len()]).unwrap_or_default());
+    }
+}
+
 /// Exactly `2 * N` lower-case hex digits, or nothing: the one way hashes and salts are written in this format.
 pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || text.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -47,4 +114,24 @@ pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padded_in_place_is_the_same_hash() {
+        let mut text = String::new();
+        for length in 0..300 {
+            text.extend(std::iter::repeat_n('x', length));
+            let expected = sha256(&[text.as_bytes()]);
+            for cut in [0, length.min(16), length] {
+                let (first, second) = text.as_bytes().split_at(cut);
+                assert_eq!(sha256_of_two(first, second), expected);
+            }
+            assert_eq!(sha256_of_text(&mut text), expected);
+            assert!(text.is_empty());
+        }
+    }
 }

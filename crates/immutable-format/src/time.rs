@@ -12,25 +12,26 @@ pub fn format(micros: i64) -> Option<String> {
         return None;
     }
     let (year, month, day) = civil(micros.div_euclid(DAY));
-    let of_day = micros.rem_euclid(DAY);
+    let of_day = micros.rem_euclid(DAY) as u64;
     let (second, micro) = (of_day / 1_000_000, of_day % 1_000_000);
-    let mut out = String::with_capacity(27);
-    for (value, width, after) in [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (second / 3600, 2, ':'),
-        (second / 60 % 60, 2, ':'),
-        (second % 60, 2, '.'),
-        (micro, 6, 'Z'),
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (value, end, width) in [
+        (year as u64, 4, 4),
+        (month as u64, 7, 2),
+        (day as u64, 10, 2),
+        (second / 3600, 13, 2),
+        (second / 60 % 60, 16, 2),
+        (second % 60, 19, 2),
+        (micro, 26, 6),
     ] {
-        let mut scale = 10i64.pow(width - 1);
-        while scale > 0 {
-            out.push(char::from(b'0' + (value / scale % 10) as u8));
-            scale /= 10;
+        let mut value = value as u32;
+        for digit in text[end - width..end].iter_mut().rev() {
+            *digit += (value % 10) as u8;
+            value /= 10;
         }
-        out.push(after);
     }
+    let mut out = String::with_capacity(text.len());
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
     Some(out)
 }
 

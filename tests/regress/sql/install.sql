@@ -140,5 +140,5 @@ DROP DATABASE regression_immutable_second;
 -- Parts of it can not be dropped.
 DROP TABLE immutable.event_targets;
 \echo :LAST_ERROR_SQLSTATE
-DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb);
+DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean);
 \echo :LAST_ERROR_SQLSTATE

@@ -1,0 +1,554 @@
+//! The link rule without order: whether a lane's links add up, from its rows in any order and in any number of parts.
+//!
+//! A row says two things: here is event_hash at seq, and before it is previous_event_hash at seq - 1. In a sound lane
+//! every saying of the second kind meets one of the first, but for the first row's, and every one of the first kind is
+//! met, but for the last row's. [`LaneSum`] adds up keyed hashes of the first and subtracts those of the second, modulo
+//! 2^256; the key is random and made for one run, so nobody could choose rows that cancel out.
+//! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
+
+use crate::{sha256, sha256_of, Hash, Id};
+
+/// Random, made anew for every run, shared by its processes.
+pub type Key = [u8; 16];
+
+/// An integer modulo 2^256.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum([u64; 4]);
+
+impl Sum {
+    fn of(hash: &Hash) -> Sum {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(hash.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Sum(words)
+    }
+
+    /// `self` plus `other`.
+    pub fn plus(self, other: Sum) -> Sum {
+        let (mut words, mut carry) = ([0; 4], false);
+        for ((word, a), b) in words.iter_mut().zip(self.0).zip(other.0) {
+            (*word, carry) = add_carrying(a, b, carry);
+        }
+        Sum(words)
+    }
+
+    /// `self` minus `other`.
+    pub fn minus(self, other: Sum) -> Sum {
+        // two's complement
+        let negated = Sum(other.0.map(|word| !word)).plus(Sum([1, 0, 0, 0]));
+        self.plus(negated)
+    }
+
+    /// Its bytes.
+    pub fn to_bytes(self) -> Hash {
+        let mut bytes = Hash::default();
+        for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *bytes = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// The reverse of [`to_bytes`](Self::to_bytes).
+    pub fn from_bytes(bytes: &Hash) -> Sum {
+        Sum::of(bytes)
+    }
+}
+
+fn add_carrying(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    let (sum, first) = a.overflowing_add(b);
+    let (sum, second) = sum.overflowing_add(u64::from(carry));
+    (sum, first | second)
+}
+
+/// The keyed hash of a row of event_targets, or of the target it follows from. Those of all events, minus those of all
+/// rows, are nothing if the rows are what they have to be. `room` is for what is hashed.
+pub fn target_term(
+    key: &Key,
+    tenant_id: &str,
+    event_id: &Id,
+    position: u16,
+    created_at: i64,
+    canonical: &str,
+    room: &mut Vec<u8>,
+) -> Sum {
+    room.clear();
+    room.extend_from_slice(key);
+    room.extend_from_slice(b"target");
+    room.extend_from_slice(event_id);
+    room.extend_from_slice(&position.to_le_bytes());
+    room.extend_from_slice(&created_at.to_le_bytes());
+    room.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
+    room.extend_from_slice(tenant_id.as_bytes());
+    room.extend_from_slice(canonical.as_bytes());
+    Sum::of(&sha256_of(room))
+}
+
+/// What a lane's sum has to know of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub seq: i64,
+    /// Zeros where the row has none that could be one.
+    pub event_hash: Hash,
+    /// Zeros where the row has none.
+    pub previous_event_hash: Hash,
+    /// In the first event of a lane.
+    pub log_id: Id,
+    /// The terms of its targets.
+    pub targets: Sum,
+    /// See the constants.
+    pub flags: u8,
+}
+
+impl Seen {
+    /// The document hashes to event_hash.
+    pub const VALID: u8 = 1;
+    /// It can be a link at all: both hashes are there and as long as hashes are (the first row has one), and it is in
+    /// the events table itself.
+    pub const LINKS: u8 = 2;
+    /// It has something erased.
+    pub const ERASED: u8 = 4;
+    /// It claims to be the record of an erasure.
+    pub const RECORD: u8 = 8;
+    /// Its targets could not be added up.
+    pub const ODD_TARGETS: u8 = 16;
+    /// The bytes of one.
+    pub const BYTES: usize = 8 + 32 + 32 + 16 + 32 + 1;
+
+    /// Its bytes, on the way from the process that read the row to the sum of its lane.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut out = Writer::new();
+        out.put(&self.seq.to_le_bytes());
+        out.put(&self.event_hash);
+        out.put(&self.previous_event_hash);
+        out.put(&self.log_id);
+        out.put(&self.targets.to_bytes());
+        out.put(&[self.flags]);
+        out.0
+    }
+
+    /// The reverse of [`to_bytes`](Self::to_bytes).
+    pub fn from_bytes(bytes: &[u8]) -> Option<Seen> {
+        let mut from = Reader(bytes);
+        let seen = Seen {
+            seq: i64::from_le_bytes(from.take()?),
+            event_hash: from.take()?,
+            previous_event_hash: from.take()?,
+            log_id: from.take()?,
+            targets: Sum::from_bytes(&from.take()?),
+            flags: u8::from_le_bytes(from.take()?),
+        };
+        from.0.is_empty().then_some(seen)
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+struct Writer<const N: usize>([u8; N], usize);
+
+impl<const N: usize> Writer<N> {
+    fn new() -> Self {
+        Writer([0; N], 0)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        // All lengths are constants whose sum is N.
+        if let Some(place) = self.0.get_mut(self.1..self.1 + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        self.1 += bytes.len();
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+}
+
+/// A place in a lane and the hash there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub seq: i64,
+    pub hash: Hash,
+}
+
+impl Place {
+    fn term(&self, key: &Key) -> Sum {
+        Sum::of(&sha256(&[key, &self.seq.to_le_bytes(), &self.hash]))
+    }
+}
+
+/// What a lane adds up to: constant state, whatever the number of its rows and the order they come in. It has 256
+/// bytes, a size that PostgreSQL's allocator gives without waste: there is one for every lane of every tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneSum {
+    key: Key,
+    /// Rows.
+    pub events: u64,
+    /// Rows with something erased.
+    pub erased: u64,
+    /// First and last seq of the rows whose content is not what their hash says; the wrong way round without any.
+    invalid: (i64, i64),
+    /// Whether every row can be a link.
+    links: bool,
+    /// Whether a row claims to be the record of an erasure.
+    pub records: bool,
+    /// Whether the targets of a row could not be added up.
+    pub odd_targets: bool,
+    /// What the first row has to follow.
+    pub before: Place,
+    /// The last row.
+    pub last: Place,
+    /// Of the first event of the lane; zeros without it.
+    pub log_id: Id,
+    /// The terms of the targets of all rows.
+    pub targets: Sum,
+    /// Rows mostly come in order: the term of the last one is added when the next is not its follower, and so most
+    /// terms, which would cancel out, are never computed.
+    open: Place,
+    sum: Sum,
+}
+
+impl LaneSum {
+    /// The bytes of one, written out.
+    pub const BYTES: usize = 16 + 2 * 8 + 2 * 8 + 3 + 3 * 40 + 16 + 2 * 32;
+
+    /// A lane of one row.
+    pub fn new(key: &Key, row: &Seen) -> LaneSum {
+        let mut lane = LaneSum::part(key, row);
+        lane.sum = lane.sum.minus(lane.before.term(key));
+        lane
+    }
+
+    /// One row, without the terms.
+    fn part(key: &Key, row: &Seen) -> LaneSum {
+        let last = Place { seq: row.seq, hash: row.event_hash };
+        LaneSum {
+            key: *key,
+            events: 1,
+            erased: u64::from(row.has(Seen::ERASED)),
+            invalid: if row.has(Seen::VALID) { (i64::MAX, i64::MIN) } else { (row.seq, row.seq) },
+            links: row.has(Seen::LINKS),
+            records: row.has(Seen::RECORD),
+            odd_targets: row.has(Seen::ODD_TARGETS),
+            // No row that links has the least number there is.
+            before: Place { seq: row.seq.saturating_sub(1), hash: row.previous_event_hash },
+            last,
+            log_id: row.log_id,
+            targets: row.targets,
+            open: last,
+            sum: Sum::default(),
+        }
+    }
+
+    /// Adds a row.
+    pub fn add(&mut self, row: &Seen) {
+        let part = LaneSum::part(&self.key, row);
+        if part.before != self.open {
+            self.sum = self.sum.plus(self.open.term(&self.key)).minus(part.before.term(&self.key));
+        }
+        self.count(&part);
+    }
+
+    /// Adds the rows of another part of the lane.
+    pub fn merge(&mut self, other: &LaneSum) {
+        self.sum = self.sum.plus(self.open.term(&self.key)).plus(other.sum);
+        self.count(other);
+    }
+
+    fn count(&mut self, other: &LaneSum) {
+        self.events += other.events;
+        self.erased += other.erased;
+        self.invalid = (self.invalid.0.min(other.invalid.0), self.invalid.1.max(other.invalid.1));
+        self.links &= other.links;
+        self.records |= other.records;
+        self.odd_targets |= other.odd_targets;
+        if other.before.seq < self.before.seq {
+            self.before = other.before;
+            self.log_id = other.log_id;
+        }
+        if other.last.seq > self.last.seq {
+            self.last = other.last;
+        }
+        self.targets = self.targets.plus(other.targets);
+        self.open = other.open;
+    }
+
+    /// Whether the rows are links of one chain without a hole, each in one place, from [`before`](Self::before) to
+    /// [`last`](Self::last).
+    pub fn adds_up(&self) -> bool {
+        let sum = self.sum.plus(self.open.term(&self.key));
+        self.links && sum == self.last.term(&self.key).minus(self.before.term(&self.key))
+    }
+
+    /// First and last seq of the rows whose content is not what their hash says.
+    pub fn invalid(&self) -> Option<(i64, i64)> {
+        (self.invalid.0 <= self.invalid.1).then_some(self.invalid)
+    }
+
+    /// Its bytes, on the way from one process to another.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut out = Writer::new();
+        out.put(&self.key);
+        out.put(&self.events.to_le_bytes());
+        out.put(&self.erased.to_le_bytes());
+        out.put(&self.invalid.0.to_le_bytes());
+        out.put(&self.invalid.1.to_le_bytes());
+        out.put(&[u8::from(self.links), u8::from(self.records), u8::from(self.odd_targets)]);
+        for place in [&self.before, &self.last, &self.open] {
+            out.put(&place.seq.to_le_bytes());
+            out.put(&place.hash);
+        }
+        out.put(&self.log_id);
+        out.put(&self.targets.to_bytes());
+        out.put(&self.sum.to_bytes());
+        out.0
+    }
+
+    /// The reverse of [`to_bytes`](Self::to_bytes).
+    pub fn from_bytes(bytes: &[u8]) -> Option<LaneSum> {
+        let mut from = Reader(bytes);
+        let key = from.take()?;
+        let (events, erased) = (u64::from_le_bytes(from.take()?), u64::from_le_bytes(from.take()?));
+        let invalid = (i64::from_le_bytes(from.take()?), i64::from_le_bytes(from.take()?));
+        let [links, records, odd_targets] = from.take::<3>()?.map(|flag| flag != 0);
+        let mut place = || Some(Place { seq: i64::from_le_bytes(from.take()?), hash: from.take()? });
+        let (before, last, open) = (place()?, place()?, place()?);
+        let log_id = from.take()?;
+        let (targets, sum) = (Sum::from_bytes(&from.take()?), Sum::from_bytes(&from.take()?));
+        let lane = LaneSum {
+            key,
+            events,
+            erased,
+            invalid,
+            links,
+            records,
+            odd_targets,
+            before,
+            last,
+            log_id,
+            targets,
+            open,
+            sum,
+        };
+        from.0.is_empty().then_some(lane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{BreakType, Row, Walk};
+    use proptest::prelude::*;
+
+    const KEY: Key = *b"sixteen and more";
+    const LOG: Id = [7; 16];
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Event {
+        seq: i64,
+        hash: Hash,
+        previous: Option<Hash>,
+    }
+
+    fn hash(number: i64) -> Hash {
+        sha256(&[&number.to_le_bytes()])
+    }
+
+    fn lane(length: i64) -> Vec<Event> {
+        let previous = |seq| (seq > 1).then(|| hash(seq - 1));
+        (1..=length).map(|seq| Event { seq, hash: hash(seq), previous: previous(seq) }).collect()
+    }
+
+    fn seen(event: &Event) -> Seen {
+        let links = event.previous.is_none() == (event.seq == 1);
+        Seen {
+            seq: event.seq,
+            event_hash: event.hash,
+            previous_event_hash: event.previous.unwrap_or_default(),
+            log_id: if event.seq == 1 { LOG } else { Id::default() },
+            targets: target_term(&KEY, "t", &LOG, 0, event.seq, "{}", &mut Vec::new()),
+            flags: Seen::VALID | if links { Seen::LINKS } else { 0 },
+        }
+    }
+
+    fn sum(events: &[Event]) -> Option<LaneSum> {
+        let (first, rest) = events.split_first()?;
+        let mut lane = LaneSum::new(&KEY, &seen(first));
+        rest.iter().for_each(|event| lane.add(&seen(event)));
+        Some(lane)
+    }
+
+    /// The sum of the parts, each of which goes from one process to another.
+    fn sum_of_parts(events: &[Event], cuts: &[usize]) -> LaneSum {
+        let mut parts: Vec<Vec<Event>> = vec![Vec::new(); 4];
+        for (n, event) in events.iter().enumerate() {
+            parts[cuts[n % cuts.len()] % 4].push(event.clone());
+        }
+        let mut parts = parts.iter().filter_map(|part| sum(part));
+        let mut whole = parts.next().unwrap();
+        for part in parts {
+            whole.merge(&LaneSum::from_bytes(&part.to_bytes()).unwrap());
+        }
+        whole
+    }
+
+    /// Whether a walk through the rows in order finds nothing, beginning at the first of them if `range`.
+    fn walk_finds_nothing(events: &[Event], range: bool) -> bool {
+        let mut events = events.to_vec();
+        events.sort_by_key(|event| event.seq);
+        let mut breaks = Vec::new();
+        let mut walk = Walk::new(Some(LOG));
+        if range {
+            let before = &events[0];
+            walk.begin_lane("t", 0, (before.seq > 1).then(|| (before.seq - 1, hash(before.seq - 1).to_vec())));
+        }
+        for event in &events {
+            let row = Row {
+                tenant_id: "t",
+                lane: 0,
+                seq: event.seq,
+                id: LOG,
+                log_id: (event.seq == 1).then_some(LOG),
+                previous_event_hash: event.previous.as_ref().map(|hash| hash.as_slice()),
+                event_hash: Some(&event.hash),
+                recomputed: Ok(event.hash),
+                stray: None,
+            };
+            walk.push(&row, |found| breaks.push(found));
+        }
+        assert!(breaks.iter().all(|found| found.kind != BreakType::HashMismatch));
+        breaks.is_empty()
+    }
+
+    /// As the verification decides: the sum, and what the lane begins with.
+    fn sum_is_sound(lane: &LaneSum, range: bool) -> bool {
+        let begins = match lane.before.seq {
+            0 => lane.before.hash == Hash::default() && lane.log_id == LOG,
+            before => range && lane.before.hash == hash(before),
+        };
+        lane.adds_up() && begins
+    }
+
+    #[derive(Debug, Clone)]
+    enum Tampering {
+        Remove(usize),
+        Double(usize),
+        Hash(usize, i64),
+        Previous(usize, Option<i64>),
+        Seq(usize, i64),
+        SwapHashes(usize, usize),
+    }
+
+    fn tampering() -> impl Strategy<Value = Tampering> {
+        let at = 0usize..40;
+        prop_oneof![
+            at.clone().prop_map(Tampering::Remove),
+            at.clone().prop_map(Tampering::Double),
+            (at.clone(), 0i64..40).prop_map(|(at, to)| Tampering::Hash(at, to)),
+            (at.clone(), proptest::option::of(0i64..40)).prop_map(|(at, to)| Tampering::Previous(at, to)),
+            (at.clone(), prop_oneof![-2i64..45, Just(i64::MAX), Just(i64::MIN)])
+                .prop_map(|(at, to)| Tampering::Seq(at, to)),
+            (at.clone(), at).prop_map(|(a, b)| Tampering::SwapHashes(a, b)),
+        ]
+    }
+
+    fn tamper(events: &mut Vec<Event>, how: &Tampering) {
+        let length = events.len();
+        match *how {
+            Tampering::Remove(at) if length > 1 => drop(events.remove(at % length)),
+            Tampering::Remove(_) => {}
+            Tampering::Double(at) => events.push(events[at % length].clone()),
+            Tampering::Hash(at, to) => events[at % length].hash = hash(to),
+            Tampering::Previous(at, to) => events[at % length].previous = to.map(hash),
+            Tampering::Seq(at, to) => events[at % length].seq = to,
+            Tampering::SwapHashes(a, b) => {
+                let other = events[b % length].hash;
+                events[b % length].hash = std::mem::replace(&mut events[a % length].hash, other);
+            }
+        }
+    }
+
+    proptest! {
+        /// The sum and the walk agree on every lane, however its rows come in and whatever was done to them.
+        #[test]
+        fn adds_up_exactly_where_the_walk_finds_nothing(
+            length in 1i64..40,
+            how in proptest::collection::vec(tampering(), 0..4),
+            from in 0usize..40,
+            range: bool,
+            order in Just((0..200usize).collect::<Vec<_>>()).prop_shuffle(),
+            shuffled: bool,
+            cuts in proptest::collection::vec(0usize..4, 1..30),
+        ) {
+            let mut events = lane(length);
+            how.iter().for_each(|how| tamper(&mut events, how));
+            if range {
+                events.drain(..from % events.len());
+            }
+            let walked = walk_finds_nothing(&events, range);
+            if shuffled {
+                let mut keyed: Vec<_> = events.iter().cloned().zip(order).collect();
+                keyed.sort_by_key(|(_, place)| *place);
+                events = keyed.into_iter().map(|(event, _)| event).collect();
+            }
+            let whole = sum_of_parts(&events, &cuts);
+            prop_assert_eq!(sum_is_sound(&whole, range), walked);
+            prop_assert_eq!(whole.events, events.len() as u64);
+            if walked {
+                let ends = (events.iter().map(|e| e.seq).min(), events.iter().map(|e| e.seq).max());
+                prop_assert_eq!((Some(whole.before.seq + 1), Some(whole.last.seq)), ends);
+                let last = events.iter().max_by_key(|event| event.seq).unwrap();
+                prop_assert_eq!(whole.last.hash, last.hash);
+            }
+            let targets = events.iter().fold(Sum::default(), |sum, event| sum.plus(seen(event).targets));
+            prop_assert_eq!(whole.targets, targets);
+        }
+
+        #[test]
+        fn sums_are_a_group(a: [u8; 32], b: [u8; 32], c: [u8; 32]) {
+            let [a, b, c] = [a, b, c].map(|bytes| Sum::from_bytes(&bytes));
+            prop_assert_eq!(a.plus(b), b.plus(a));
+            prop_assert_eq!(a.plus(b).plus(c), a.plus(b.plus(c)));
+            prop_assert_eq!(a.plus(b).minus(b), a);
+            prop_assert_eq!(a.minus(a), Sum::default());
+            prop_assert_eq!(Sum::from_bytes(&a.to_bytes()), a);
+        }
+    }
+
+    #[test]
+    fn carries_over_all_words() {
+        let most = Sum::from_bytes(&[0xff; 32]);
+        let one = Sum([1, 0, 0, 0]);
+        assert_eq!(most.plus(one), Sum::default());
+        assert_eq!(Sum::default().minus(one), most);
+    }
+
+    #[test]
+    fn what_is_counted() {
+        let events = lane(5);
+        let mut whole = LaneSum::new(&KEY, &Seen { flags: Seen::LINKS, ..seen(&events[3]) });
+        whole.add(&Seen { flags: Seen::LINKS | Seen::VALID | Seen::ERASED, ..seen(&events[1]) });
+        assert_eq!((whole.invalid(), whole.erased, whole.records, whole.odd_targets), (Some((4, 4)), 1, false, false));
+        whole.add(&Seen { flags: Seen::LINKS | Seen::RECORD | Seen::ODD_TARGETS, ..seen(&events[2]) });
+        assert_eq!((whole.invalid(), whole.erased, whole.records, whole.odd_targets), (Some((3, 4)), 1, true, true));
+        assert!(whole.adds_up());
+        assert_eq!(sum(&events).unwrap().invalid(), None);
+        assert_eq!(size_of::<LaneSum>(), 256);
+    }
+
+    #[test]
+    fn bytes_that_are_none() {
+        assert_eq!(LaneSum::from_bytes(&[0; LaneSum::BYTES - 1]), None);
+        assert_eq!(Seen::from_bytes(&[0; Seen::BYTES + 1]), None);
+        let row = seen(&lane(3)[2]);
+        assert_eq!(Seen::from_bytes(&row.to_bytes()), Some(row));
+    }
+}

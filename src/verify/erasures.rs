@@ -1,0 +1,81 @@
+//! What is erased against what the records of erasures list.
+
+use super::lanes::Sums;
+use super::scope::{Scope, Sql};
+use super::sums::RECORD;
+use crate::function::{text, uuid};
+use crate::spi;
+use immutable_format::link::{Break, BreakType};
+use immutable_format::parse_hex;
+use pgrx::pg_sys;
+
+/// An id as uuid prints it.
+const UUID: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
+
+/// What is erased against what the event_erased records list. A record may be later than the range, so all are read.
+pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
+    // A record may be later than a range, but not outside its tenant.
+    if scope.is_whole() && !sums.erasures {
+        return;
+    }
+    let mut sql = Sql::default();
+    let erased = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
+    let events = scope.events("e.tenant_id, e.lane, e.seq, e.id", &mut sql);
+    let tenant = match scope.tenant_id {
+        Some(tenant) => format!("AND r.tenant_id = {}", sql.argument(pg_sys::TEXTOID, tenant)),
+        None => String::new(),
+    };
+    // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
+    // fill a disk, and an object can be small as jsonb and huge as text. Only events that are erased, or are said to
+    // be, are looked up: in most logs they are few.
+    let statement = format!(
+        "WITH erased AS ( \
+           SELECT DISTINCT e.tenant_id, e.lane, e.seq, e.id, x.c #>> '{{}}' AS commitment FROM {erased} e, LATERAL ( \
+             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.* ? (@.type() == \"string\")') \
+             UNION ALL \
+             SELECT pg_catalog.jsonb_path_query(e.erased, \
+                                                'lax $.commitments.metadata[*] ? (@.type() == \"string\")') \
+             UNION ALL \
+             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
+           ) x(c) WHERE e.erased IS NOT NULL), \
+         recorded AS MATERIALIZED ( \
+           SELECT DISTINCT r.tenant_id, u.id::pg_catalog.uuid AS id, c.c #>> '{{}}' AS commitment \
+           FROM immutable.events r, \
+             LATERAL pg_catalog.jsonb_path_query( \
+               r.targets, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
+             LATERAL (SELECT t.t, t.t ->> 'id' AS id OFFSET 0) u, \
+             LATERAL pg_catalog.jsonb_path_query( \
+               u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
+           WHERE r.action = '{RECORD}' {tenant} AND pg_catalog.octet_length(c.c #>> '{{}}') = 64 \
+             AND CASE WHEN pg_catalog.octet_length(u.id) = 36 THEN u.id ~ '{UUID}' END), \
+         listed AS ( \
+           SELECT e.tenant_id, e.lane, e.seq, e.id, r.commitment FROM recorded r JOIN ( \
+             SELECT e.tenant_id, e.lane, e.seq, e.id FROM (SELECT DISTINCT r.tenant_id, r.id FROM recorded r) i \
+             JOIN {events} e ON e.tenant_id = i.tenant_id AND e.id = i.id OFFSET 0) e \
+           ON e.tenant_id = r.tenant_id AND e.id = r.id) \
+         SELECT coalesce(d.tenant_id, l.tenant_id), coalesce(d.lane, l.lane), coalesce(d.seq, l.seq), \
+                coalesce(d.id, l.id), l.commitment, d.commitment \
+         FROM erased d FULL JOIN listed l ON l.tenant_id = d.tenant_id AND l.id = d.id AND l.lane = d.lane \
+           AND l.seq = d.seq AND l.commitment = d.commitment \
+         WHERE d.commitment IS NULL OR l.commitment IS NULL"
+    );
+    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
+        let get = |column: usize| (!nulls[column]).then(|| values[column]);
+        let commitment = |column: usize| get(column).map(|hex| text(hex).to_string());
+        let (recorded, erased) = (commitment(4), commitment(5));
+        let as_bytes = |hex: &Option<String>| hex.as_deref().and_then(parse_hex::<32>).map(|hash| hash.to_vec());
+        report(Break {
+            kind: BreakType::ErasureMismatch,
+            tenant_id: get(0).map(|datum| text(datum).to_string()),
+            lane: get(1).map(|lane| lane.value() as i16),
+            seq: get(2).map(|seq| seq.value() as i64),
+            event_id: get(3).map(|id| uuid(id)),
+            expected: as_bytes(&recorded),
+            actual: as_bytes(&erased),
+            detail: match recorded {
+                Some(_) => "a value that was erased is back: erase it again".to_string(),
+                None => "a value is erased that no immutable.event_erased event lists".to_string(),
+            },
+        });
+    });
+}

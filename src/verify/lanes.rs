@@ -1,0 +1,311 @@
+//! Content and links. All events are checked in a plan that PostgreSQL may run in parallel, in whatever order they are
+//! stored, and every lane is added up; the lanes that do not add up are then walked in order, which says what is wrong
+//! with them. Both see the same snapshot.
+
+use super::progress::{self, Progress};
+use super::scope::{unfit, Scope, Sql};
+use super::sums::{columns_of_event, Run};
+use super::Counts;
+use crate::columns::{self as c, Layout, Values};
+use crate::error::internal;
+use crate::function::{bytes, bytes_datum, text, text_datum, uuid};
+use crate::{random, row, spi};
+use immutable_format::link::{Break, BreakType, Row, Walk};
+use immutable_format::sum::{LaneSum, Sum};
+use immutable_format::{document, sha256, Hash, Id};
+use pgrx::pg_sys::{self, Datum};
+use std::collections::{HashMap, HashSet};
+
+/// What the events of a run add up to besides their lanes.
+#[derive(Default)]
+pub struct Sums {
+    /// Their targets; nothing where they could not be added up, or were not.
+    pub targets: Option<Sum>,
+    /// Whether there may be something erased, or the record of an erasure.
+    pub erasures: bool,
+}
+
+const STRAY: &str = "e.tableoid <> 'immutable.events'::pg_catalog.regclass";
+/// Bytes of the names of lanes that are kept to be walked one by one. Beyond, everything is walked.
+const MOST_ODD: usize = 4 << 20;
+
+/// A lane to be walked.
+struct Odd {
+    tenant_id: String,
+    lane: i16,
+    /// Whether its links do not add up.
+    links: bool,
+    /// First and last seq of the rows whose content is to be checked again.
+    invalid: Option<(i64, i64)>,
+}
+
+/// The marks of an incremental run, by lane.
+type Marks<'a> = HashMap<(&'a str, i16), i64>;
+
+fn marks(scope: &Scope) -> Marks<'_> {
+    let mut marks = Marks::new();
+    for mark in scope.since.iter().flat_map(|since| &since.heads) {
+        let least = marks.entry((mark.tenant_id.as_str(), mark.lane)).or_insert(mark.seq);
+        *least = mark.seq.min(*least);
+    }
+    marks
+}
+
+pub unsafe fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
+    spi::read("SELECT log_id FROM immutable.log LIMIT 1", &[], &[], |row| counts.log_id = Some(uuid(row.values[0])));
+    let marks = marks(scope);
+    let mut run = Run { key: random::bytes(), targets: scope.targets, progress: 0 };
+    let progress = scope.progress.then(|| Progress::begin(&mut run, estimate(scope)));
+    let mut sums = Sums { targets: None, erasures: true };
+    let found = match counts.log_id {
+        // The walk takes the identity of the first lane there is. The first so many events have an order of their own.
+        Some(log_id) if scope.max_events.is_none() => add_up(scope, &marks, &run, log_id, counts, &mut sums),
+        _ => None,
+    };
+    match found {
+        Some(mut odd) => {
+            odd.sort_unstable_by(|a, b| (a.tenant_id.as_bytes(), a.lane).cmp(&(b.tenant_id.as_bytes(), b.lane)));
+            let mut walk = Walk::new(counts.log_id);
+            for lane in &odd {
+                walk_lane(scope, &marks, lane, &mut walk, report);
+            }
+        }
+        None => walk_all(scope, &marks, &run, counts, report),
+    }
+    if let Some(progress) = progress {
+        progress.end(counts.events);
+    }
+    if counts.log_id.is_none() && counts.events > 0 {
+        report(Break {
+            kind: BreakType::MissingEvent,
+            tenant_id: None,
+            lane: None,
+            seq: None,
+            event_id: None,
+            expected: None,
+            actual: None,
+            detail: "immutable.log has lost the log's identity".to_string(),
+        });
+    }
+    (run, sums)
+}
+
+/// How many events the planner expects.
+unsafe fn estimate(scope: &Scope) -> u64 {
+    let mut sql = Sql::default();
+    let statement = format!("EXPLAIN (FORMAT JSON) SELECT FROM {}", scope.from(&mut sql));
+    let mut rows = 0;
+    spi::write(&statement, &sql.types, &sql.values, |row| {
+        let after = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
+        rows =
+            after.split(|digit: char| !digit.is_ascii_digit()).next().and_then(|rows| rows.parse().ok()).unwrap_or(0);
+    });
+    scope.max_events.map_or(rows, |most| rows.min(most as u64))
+}
+
+/// Checks every event and adds up every lane; gives those to be walked, or nothing if that is all of them.
+unsafe fn add_up(
+    scope: &Scope,
+    marks: &Marks<'_>,
+    run: &Run,
+    log_id: Id,
+    counts: &mut Counts,
+    sums: &mut Sums,
+) -> Option<Vec<Odd>> {
+    let mut sql = Sql::default();
+    let argument = sql.argument(pg_sys::BYTEAOID, bytes_datum(&run.to_bytes()));
+    let from = scope.from(&mut sql);
+    // The hash of the event that the first one of a range must follow, and whether there is one.
+    let before = match scope.from_date {
+        None => "NULL::pg_catalog.bytea",
+        Some(_) => {
+            "CASE WHEN g.first > 1 THEN (SELECT p.event_hash FROM ONLY immutable.events p \
+             WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 LIMIT 1) END"
+        }
+    };
+    // Behind OFFSET an event is no more than some bytes: what does not fit into memory is spilled without the rest.
+    // Written as 0 it would still be an expression when PostgreSQL looks whether the subquery can run in parallel.
+    let statement = format!(
+        "SELECT g.tenant_id, g.lane, g.sum, {before} FROM ( \
+           SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, \
+                  immutable.verify_lane({argument}, x.seen) AS sum \
+           FROM (SELECT e.tenant_id, e.lane, e.seq, immutable.verify_event({argument}, {STRAY}, {}) AS seen \
+                 FROM {from} OFFSET pg_catalog.int8 '0') x \
+           GROUP BY x.tenant_id, x.lane OFFSET pg_catalog.int8 '0') g",
+        columns_of_event()
+    );
+    let mut tenants: HashSet<[u8; 16]> = HashSet::new();
+    let (mut odd, mut odd_bytes) = (Vec::new(), 0);
+    let mut in_order = false;
+    let mut targets = Some(Sum::default());
+    let (mut erased, mut records) = (0, false);
+    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
+        let lane = (!nulls[2]).then(|| LaneSum::from_bytes(bytes(values[2]))).flatten();
+        let Some(lane) = lane else { internal("a lane was lost") };
+        counts.events += lane.events;
+        erased += lane.erased;
+        records |= lane.records;
+        counts.chains += 1;
+        targets = targets.filter(|_| !lane.odd_targets).map(|sum| sum.plus(lane.targets));
+        if nulls[0] || nulls[1] {
+            in_order = true; // rows without a place
+            return;
+        }
+        let (tenant_id, number) = (text(values[0]), values[1].value() as i16);
+        tenants.insert(short_hash(tenant_id));
+        let begins = match (marks.get(&(tenant_id, number)), lane.before.seq) {
+            (Some(mark), before) if *mark > 1 => before == mark - 1,
+            (_, 0) => lane.log_id == log_id,
+            _ => !nulls[3] && bytes(values[3]) == lane.before.hash,
+        };
+        let links = !(begins && lane.adds_up());
+        if links || lane.invalid().is_some() {
+            odd_bytes += size_of::<Odd>() + tenant_id.len();
+            in_order |= odd_bytes > MOST_ODD;
+            if !in_order {
+                odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
+            }
+        }
+    });
+    sums.targets = targets.filter(|_| run.targets);
+    sums.erasures = erased > 0 || records;
+    if in_order {
+        counts.events = 0;
+        counts.chains = 0;
+        return None;
+    }
+    counts.erased = erased;
+    counts.tenants = tenants.len() as u64;
+    Some(odd)
+}
+
+/// Enough of a tenant's name to tell it from all others, in few bytes.
+fn short_hash(tenant_id: &str) -> [u8; 16] {
+    let hash: Hash = sha256(&[tenant_id.as_bytes()]);
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash[..16]);
+    short
+}
+
+/// Walks one lane. Rows whose content was found to be valid are not hashed again.
+unsafe fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, report: &mut impl FnMut(Break)) {
+    let mut sql = Sql::default();
+    let mut conditions = scope.conditions("e", &mut sql);
+    let mut condition = |clause: String| {
+        conditions.push_str(if conditions.is_empty() { " WHERE " } else { " AND " });
+        conditions.push_str(&clause);
+    };
+    condition(format!("e.tenant_id = {}", sql.argument(pg_sys::TEXTOID, text_datum(&odd.tenant_id))));
+    condition(format!("e.lane = {}", sql.argument(pg_sys::INT2OID, Datum::from(odd.lane))));
+    if let Some(mark) = marks.get(&(odd.tenant_id.as_str(), odd.lane)) {
+        condition(format!("e.seq >= {}", sql.argument(pg_sys::INT8OID, Datum::from(*mark))));
+    }
+    // Where the links add up, only what lies between the first and the last invalid row is looked at again.
+    if let (false, Some((first, last))) = (odd.links, odd.invalid) {
+        let first = sql.argument(pg_sys::INT8OID, Datum::from(first));
+        let last = sql.argument(pg_sys::INT8OID, Datum::from(last));
+        condition(format!("e.seq BETWEEN {first} AND {last}"));
+    }
+    let statement = format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}, e.id");
+    let mut layout = None;
+    spi::stream(&statement, &sql.types, &sql.values, |tuple, descriptor| {
+        let values = Values::of(tuple, descriptor);
+        let layout = layout.get_or_insert_with(|| Layout::of(descriptor).unwrap_or_else(|column| unfit(column)));
+        let invalid = |seq| odd.invalid.is_some_and(|(first, last)| (first..=last).contains(&seq));
+        let row = read(&values, layout, invalid);
+        if walk.begins_lane(row.tenant_id, row.lane) {
+            let before = match odd.links {
+                true => before(scope, marks, &row),
+                false => row.previous_event_hash.map(|hash| (row.seq - 1, hash.to_vec())),
+            };
+            walk.begin_lane(row.tenant_id, row.lane, before);
+        }
+        walk.push(&row, &mut *report);
+    });
+}
+
+/// What a walk reads: a column that names the child table a row is in comes last.
+const WALKED: &str = "e.*, CASE WHEN e.tableoid <> 'immutable.events'::pg_catalog.regclass \
+     THEN e.tableoid::pg_catalog.regclass::text END";
+
+/// Walks everything in scope in the order of tenant, lane and seq.
+unsafe fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, report: &mut impl FnMut(Break)) {
+    let mut walk = Walk::new(counts.log_id);
+    let mut sql = Sql::default();
+    let from = scope.from(&mut sql);
+    // One more than is checked tells whether something was left out.
+    let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
+    let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}, e.id{limit}");
+    let mut layout = None;
+    spi::stream(&statement, &sql.types, &sql.values, |tuple, descriptor| {
+        if scope.max_events.is_some_and(|most| walk.events >= most as u64) {
+            counts.cut = true;
+            return;
+        }
+        if run.progress != 0 {
+            progress::count(run);
+        }
+        let values = Values::of(tuple, descriptor);
+        let layout = layout.get_or_insert_with(|| Layout::of(descriptor).unwrap_or_else(|column| unfit(column)));
+        counts.erased += u64::from(values.get(layout, c::ERASED).is_some());
+        let row = read(&values, layout, |_| true);
+        if walk.begins_lane(row.tenant_id, row.lane) {
+            walk.begin_lane(row.tenant_id, row.lane, before(scope, marks, &row));
+        }
+        walk.push(&row, &mut *report);
+    });
+    counts.events = walk.events;
+    counts.chains = walk.lanes;
+    counts.tenants = walk.tenants;
+}
+
+/// A row as the walk takes it. The content is checked where `doubtful` says so for its seq.
+unsafe fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
+    let get = |column| values.get(layout, column);
+    let stray = layout.width - 1;
+    let seq = get(c::SEQ).map_or(0, |seq| seq.value() as i64);
+    let event_hash = get(c::EVENT_HASH).map(|hash| bytes(hash));
+    let recomputed = match event_hash.and_then(|hash| Hash::try_from(hash).ok()) {
+        Some(hash) if !doubtful(seq) => Ok(hash),
+        _ => {
+            let document = row::read(get).and_then(|stored| stored.document());
+            document.map(|document| document::hash(&document)).map_err(|violation| violation.0)
+        }
+    };
+    Row {
+        tenant_id: get(c::TENANT_ID).map_or("", |datum| text(datum)),
+        lane: get(c::LANE).map_or(-1, |lane| lane.value() as i16),
+        seq,
+        id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
+        log_id: get(c::LOG_ID).map(|id| uuid(id)),
+        previous_event_hash: get(c::PREVIOUS_EVENT_HASH).map(|hash| bytes(hash)),
+        event_hash,
+        recomputed,
+        stray: (!values.nulls[stray]).then(|| text(values.values[stray])),
+    }
+}
+
+/// What the first row of a lane has to follow, where not all of the lane is in scope.
+unsafe fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
+    match marks.get(&(row.tenant_id, row.lane)) {
+        // The marked event itself is in scope; what is before it is not looked at.
+        Some(mark) if *mark > 1 => {
+            let hash = row.previous_event_hash.filter(|_| row.seq == *mark);
+            Some((mark - 1, hash.map_or(Vec::new(), <[u8]>::to_vec)))
+        }
+        _ if scope.from_date.is_some() && row.seq > 1 => predecessor(row),
+        _ => None,
+    }
+}
+
+/// The stored event that the first of a range must follow. One that is missing leaves the place empty.
+unsafe fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
+    let mut found = None;
+    spi::read(
+        "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
+        &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
+        &[Some(text_datum(row.tenant_id)), Some(Datum::from(row.lane)), Some(Datum::from(row.seq - 1))],
+        |before| found = Some(if before.nulls[0] { Vec::new() } else { bytes(before.values[0]).to_vec() }),
+    );
+    Some(found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash)))
+}

@@ -1,0 +1,218 @@
+//! What to verify: the arguments of verify_chain() and verify_breaks(), and the same as SQL.
+
+use crate::error::{Code, Fault};
+use crate::function::{text, Call};
+use crate::jsonb::{Jsonb, Kind, Member};
+use immutable_format::{parse_hex, Hash};
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// Most breaks that one jsonb lists unless the caller says otherwise, and the most a caller may ask for: a jsonb has a
+/// greatest size, and verify_breaks() has none.
+pub const MAX_LISTED: usize = 1000;
+const MOST_LISTED: i32 = 100_000;
+
+#[derive(Default)]
+pub struct Scope {
+    pub tenant_id: Option<Datum>,
+    pub from_date: Option<Datum>,
+    pub to_date: Option<Datum>,
+    pub max_events: Option<i64>,
+    pub heads: Vec<Head>,
+    /// Marks: what an earlier run has verified.
+    pub since: Option<Marks>,
+    pub targets: bool,
+    pub progress: bool,
+}
+
+/// A saved head: the last event of a lane as it was once.
+pub struct Head {
+    pub tenant_id: String,
+    pub lane: i16,
+    pub seq: i64,
+    pub event_hash: Hash,
+}
+
+/// The heads that an earlier run saw, and the jsonb they came in.
+pub struct Marks {
+    pub heads: Vec<Head>,
+    jsonb: Datum,
+}
+
+/// A part of a statement, with the arguments it refers to.
+#[derive(Default)]
+pub struct Sql {
+    pub types: Vec<Oid>,
+    pub values: Vec<Option<Datum>>,
+}
+
+impl Sql {
+    /// Adds an argument; its placeholder.
+    pub fn argument(&mut self, oid: Oid, value: Datum) -> String {
+        self.types.push(oid);
+        self.values.push(Some(value));
+        format!("${}", self.values.len())
+    }
+}
+
+impl Scope {
+    /// The arguments, in the order in which both functions have them.
+    pub unsafe fn of(call: Call) -> Scope {
+        let max_events = call.arg(3).map(|most| most.value() as i64);
+        if max_events.is_some_and(|most| most < 1) {
+            Fault::invalid("max_events", "max_events must be at least 1").raise()
+        }
+        let scope = Scope {
+            tenant_id: call.arg(0),
+            from_date: call.arg(1),
+            to_date: call.arg(2),
+            max_events,
+            heads: call.arg(4).map_or(Vec::new(), |heads| read_heads("heads", Jsonb::new(heads))),
+            since: call.arg(5).map(|since| Marks { heads: read_heads("since", Jsonb::new(since)), jsonb: since }),
+            targets: call.arg(6).is_none_or(|targets| targets.value() != 0),
+            progress: call.arg(8).is_some_and(|progress| progress.value() != 0),
+        };
+        if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
+            Fault::invalid("since", "since can not be combined with from_date, to_date or max_events")
+                .hint("since verifies everything after the marks; leave the others out")
+                .raise()
+        }
+        scope
+    }
+
+    /// How many breaks verify_chain() lists.
+    pub unsafe fn most_listed(call: Call) -> usize {
+        match call.arg(7).map(|most| most.value() as i32) {
+            None => MAX_LISTED,
+            Some(most @ 0..=MOST_LISTED) => most as usize,
+            Some(_) => Fault::invalid("max_breaks", format!("max_breaks must be from 0 to {MOST_LISTED}"))
+                .hint("immutable.verify_breaks() gives any number of breaks as rows")
+                .raise(),
+        }
+    }
+
+    /// How many breaks verify_breaks() gives.
+    pub unsafe fn most_rows(call: Call) -> u64 {
+        match call.arg(7).map(|most| most.value() as i64) {
+            None => u64::MAX,
+            Some(most @ 0..) => most as u64,
+            Some(_) => Fault::invalid("max_breaks", "max_breaks must not be negative").raise(),
+        }
+    }
+
+    pub fn is_range(&self) -> bool {
+        self.from_date.is_some() || self.to_date.is_some()
+    }
+
+    /// Whether every event of the tenants in scope is looked at.
+    pub fn is_whole(&self) -> bool {
+        !self.is_range() && self.max_events.is_none() && self.since.is_none()
+    }
+
+    /// The conditions on the rows of `alias`: events, or event_targets.
+    pub fn conditions(&self, alias: &str, sql: &mut Sql) -> String {
+        let mut clauses = Vec::new();
+        for (argument, oid, condition) in [
+            (self.tenant_id, pg_sys::TEXTOID, "tenant_id ="),
+            (self.from_date, pg_sys::TIMESTAMPTZOID, "created_at >="),
+            (self.to_date, pg_sys::TIMESTAMPTZOID, "created_at <="),
+        ] {
+            if let Some(argument) = argument {
+                clauses.push(format!("{alias}.{condition} {}", sql.argument(oid, argument)));
+            }
+        }
+        if clauses.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", clauses.join(" AND "))
+        }
+    }
+
+    /// What stands behind FROM to give the events in scope as `e`, followed by their conditions; max_events is left to
+    /// the caller.
+    pub fn from(&self, sql: &mut Sql) -> String {
+        let Some(since) = &self.since else {
+            return format!("immutable.events e{}", self.conditions("e", sql));
+        };
+        let marks = sql.argument(pg_sys::JSONBOID, since.jsonb);
+        let tenant = self.tenant_id.map(|tenant| sql.argument(pg_sys::TEXTOID, tenant));
+        let first = tenant.as_ref().map_or(String::new(), |tenant| format!("WHERE f.tenant_id = {tenant}"));
+        let next = tenant.as_ref().map_or(String::new(), |tenant| format!("AND f.tenant_id = {tenant}"));
+        // One step of the index a lane finds all lanes, one more the events of each from its mark on.
+        format!(
+            "(WITH RECURSIVE lanes AS ( \
+                (SELECT f.tenant_id, f.lane FROM immutable.events f {first} ORDER BY f.tenant_id, f.lane LIMIT 1) \
+                UNION ALL \
+                SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL ( \
+                  SELECT f.tenant_id, f.lane FROM immutable.events f \
+                  WHERE (f.tenant_id, f.lane) > (l.tenant_id, l.lane) {next} \
+                  ORDER BY f.tenant_id, f.lane LIMIT 1) n), \
+              marks AS ( \
+                SELECT m.tenant_id, m.lane, pg_catalog.min(m.seq) AS seq \
+                FROM pg_catalog.jsonb_to_recordset({marks}) m(tenant_id text COLLATE \"C\", lane int2, seq int8) \
+                GROUP BY m.tenant_id, m.lane) \
+              SELECT l.tenant_id, l.lane, coalesce(m.seq, pg_catalog.int8 '-9223372036854775808') AS seq \
+              FROM lanes l LEFT JOIN marks m ON m.tenant_id = l.tenant_id AND m.lane = l.lane OFFSET 0) l \
+             CROSS JOIN LATERAL (SELECT f.tableoid, f.* FROM immutable.events f \
+               WHERE f.tenant_id = l.tenant_id AND f.lane = l.lane AND f.seq >= l.seq OFFSET 0) e"
+        )
+    }
+
+    /// The events in scope as a subquery, for the queries beside the walk.
+    pub fn events(&self, columns: &str, sql: &mut Sql) -> String {
+        let from = self.from(sql);
+        let limit =
+            self.max_events.map_or(String::new(), |most| format!(" ORDER BY e.tenant_id, e.lane, e.seq LIMIT {most}"));
+        format!("(SELECT {columns} FROM {from}{limit})")
+    }
+}
+
+fn refuse(field: &str) -> ! {
+    Fault::invalid(field, format!("{field} must be a JSON array of {{tenant_id, lane, seq, event_hash}}"))
+        .hint("Save them with: SELECT jsonb_agg(h) FROM immutable.heads() h")
+        .raise()
+}
+
+unsafe fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
+    if heads.kind() != Kind::Array {
+        refuse(field)
+    }
+    let mut read = Vec::with_capacity(heads.len());
+    heads.each_element(|element| {
+        let Member::Nested(object) = element else { refuse(field) };
+        if object.kind() != Kind::Object {
+            refuse(field)
+        }
+        let (mut tenant_id, mut lane, mut seq, mut event_hash) = (None, None, None, None);
+        object.members(|key, value| match (key, value) {
+            ("tenant_id", Member::Text(text)) => tenant_id = Some(text),
+            ("lane", Member::Number(number)) => lane = number.parse().ok(),
+            ("seq", Member::Number(number)) => seq = number.parse().ok(),
+            // as jsonb shows a bytea, or plain
+            ("event_hash", Member::Text(text)) => event_hash = parse_hex(text.strip_prefix("\\x").unwrap_or(&text)),
+            _ => {}
+        });
+        match (tenant_id, lane, seq, event_hash) {
+            (Some(tenant_id), Some(lane), Some(seq), Some(event_hash)) => {
+                read.push(Head { tenant_id, lane, seq, event_hash })
+            }
+            _ => refuse(field),
+        }
+    });
+    read
+}
+
+impl Head {
+    /// Whether the head belongs to what is verified.
+    pub unsafe fn is_in(&self, scope: &Scope) -> bool {
+        scope.tenant_id.is_none_or(|tenant| text(tenant) == self.tenant_id)
+    }
+}
+
+/// The table has not the columns that the extension made.
+pub fn unfit(column: &str) -> ! {
+    Fault::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("immutable.events has no column {column} of its type"),
+    )
+    .raise()
+}

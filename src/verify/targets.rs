@@ -1,0 +1,105 @@
+//! event_targets against the targets of the events themselves. Where all of both are in scope, sums tell whether they
+//! agree: those of the events come with the events, those of the rows take one scan. Only where the sums differ are the
+//! two joined, which costs a sort or hash table of both.
+
+use super::lanes::Sums;
+use super::scope::{Scope, Sql};
+use super::sums::{Run, TargetSum};
+use crate::function::{bytes, bytes_datum, text, uuid};
+use crate::spi;
+use immutable_format::link::{Break, BreakType};
+use immutable_format::sum::Sum;
+use pgrx::pg_sys;
+
+pub unsafe fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
+    if !scope.targets {
+        return;
+    }
+    match sums.targets {
+        Some(of_events) if scope.since.is_none() && of_rows(scope, run) == Some(of_events) => {}
+        _ => join(scope, cut, report),
+    }
+}
+
+/// What the rows in scope add up to, unless one of them can not be what an event has.
+unsafe fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
+    let mut sql = Sql::default();
+    let argument = sql.argument(pg_sys::BYTEAOID, bytes_datum(&run.to_bytes()));
+    let conditions = scope.conditions("d", &mut sql);
+    let statement = format!(
+        "SELECT immutable.verify_targets({argument}, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass, \
+           d.tenant_id, d.event_id, d.position, d.target_type, d.target_id, d.target_name, d.target_metadata, \
+           d.created_at) FROM immutable.event_targets d{conditions}"
+    );
+    let mut found = TargetSum::default();
+    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
+        if !nulls[0] {
+            found = TargetSum::from_bytes(bytes(values[0])).unwrap_or(TargetSum { odd: true, ..found });
+        }
+    });
+    (!found.odd).then_some(found.sum)
+}
+
+/// Joins the two, which says what differs.
+unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
+    let mut sql = Sql::default();
+    let events = scope.events("e.*", &mut sql);
+    // Where only some events are looked at, the rows of all others would look like strays.
+    let derived = match cut || scope.since.is_some() {
+        true => format!(
+            "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
+              FROM immutable.event_targets d \
+              WHERE (d.tenant_id, d.event_id) IN (SELECT s.tenant_id, s.id FROM {events} s))"
+        ),
+        false => {
+            let conditions = scope.conditions("d", &mut Sql::default()); // the same arguments once more
+            format!(
+                "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
+              FROM immutable.event_targets d{conditions})"
+            )
+        }
+    };
+    let statement = format!(
+        "SELECT coalesce(x.tenant_id, d.tenant_id), \
+                coalesce(x.lane, (SELECT e.lane FROM immutable.events e \
+                                  WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
+                coalesce(x.seq, (SELECT e.seq FROM immutable.events e \
+                                 WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
+                coalesce(x.id, d.event_id), \
+                coalesce(x.position, d.position), \
+                CASE WHEN d.stray THEN 'is in a child table of event_targets' \
+                     WHEN d.event_id IS NULL THEN 'is missing from event_targets' \
+                     WHEN x.id IS NULL THEN 'is in event_targets but not in the event' \
+                     ELSE 'differs in event_targets' END \
+         FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, (t.n - 1)::pg_catalog.int2 AS position, t.target \
+               FROM {events} e, LATERAL pg_catalog.jsonb_array_elements( \
+                   CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' \
+                        AND pg_catalog.jsonb_array_length( \
+                            CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' THEN e.targets ELSE '[]' END) <= {} \
+                        THEN e.targets ELSE '[]' END) WITH ORDINALITY t(target, n)) x \
+         FULL JOIN {derived} d ON d.tenant_id = x.tenant_id AND d.event_id = x.id AND d.position = x.position \
+         WHERE x.id IS NULL OR d.event_id IS NULL OR d.stray \
+            OR d.created_at IS DISTINCT FROM x.created_at \
+            OR d.target_type IS DISTINCT FROM x.target ->> 'type' OR d.target_id IS DISTINCT FROM x.target ->> 'id' \
+            OR d.target_name IS DISTINCT FROM x.target ->> 'name' \
+            OR d.target_metadata::text IS DISTINCT FROM (x.target -> 'metadata')::text",
+        immutable_format::limits::TARGETS,
+    );
+    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
+        let get = |column: usize| (!nulls[column]).then(|| values[column]);
+        report(Break {
+            kind: BreakType::TargetMismatch,
+            tenant_id: get(0).map(|datum| text(datum).to_string()),
+            lane: get(1).map(|lane| lane.value() as i16),
+            seq: get(2).map(|seq| seq.value() as i64),
+            event_id: get(3).map(|id| uuid(id)),
+            expected: None,
+            actual: None,
+            detail: format!(
+                "target {} {}",
+                get(4).map_or(-1, |position| position.value() as i16),
+                get(5).map_or("", |what| text(what))
+            ),
+        });
+    });
+}

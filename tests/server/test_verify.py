@@ -1,0 +1,351 @@
+"""How verification goes about it: in parallel plans, in bounded memory, from marks on. What it finds is the subject of
+test_tamper.py, whose every case runs in a parallel plan as well."""
+
+import re
+
+import psycopg
+import pytest
+
+import helpers_log as h
+from helpers_log import (Break, Log, TARGETS, add_event, build_log, chain_break, check_breaks, delete, forge,
+                         hash_mismatch, head_gone, heads, hole, insert_row, target_mismatch, update)
+
+PLACE = ("acme", 0, 3)
+AFTER = ("acme", 0, 4)
+
+
+@pytest.fixture
+def log(db):
+    return build_log(db)
+
+
+def many_lanes(db, tenants=2000):
+    """So many tenants, with three events each; not one after the other."""
+    db.conn.execute("SET immutable.max_chains_per_transaction = 100000")
+    for _ in range(3):
+        db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
+                        "SELECT 'tenant ' || n, 'a', 'b', '[{\"type\": \"t\"}]' FROM generate_series(1, %s) n",
+                        [tenants])
+
+
+def notices(conn):
+    """The messages that the session gets from now on."""
+    messages = []
+    conn.add_notice_handler(lambda diagnostic: messages.append(diagnostic.message_primary))
+    return messages
+
+
+def plans(conn, call, arguments=()):
+    """The plans of the queries that a call runs."""
+    messages = notices(conn)
+    for setting in ("log_min_duration = 0", "log_nested_statements = on", "log_analyze = on", "log_level = notice"):
+        conn.execute(f"SET auto_explain.{setting}")
+    conn.execute(call, arguments)
+    conn.execute("SET auto_explain.log_min_duration = -1")
+    return "\n".join(messages)
+
+
+def test_workers_do_the_work(db):
+    """All events and all rows of event_targets are read, and added up, by processes other than the session's; what
+    they find is what one process finds."""
+    many_lanes(db, 30)
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
+                    "SELECT 'tenant ' || n % 30 + 1, 'a', 'b', '[{\"type\": \"t\"}]' FROM generate_series(1, 6000) n")
+    log = Log(db.conn)
+    check_breaks(db.conn)
+    delete(db.conn, ("tenant 3", 0, 50))
+    expected = [hash_mismatch(update(db.conn, ("tenant 5", 0, 60), action="nothing.happened")),
+                chain_break(update(db.conn, ("tenant 5", 0, 80), previous_event_hash=bytes(32)),
+                            log.hash("tenant 5", 0, 79)), hash_mismatch(Log(db.conn)["tenant 5", 0, 80]),
+                hole(log["tenant 3", 0, 51], 50)]
+    db.conn.execute("VACUUM ANALYZE immutable.events, immutable.event_targets")
+    check_breaks(db.conn, *expected)
+    db.conn.execute("LOAD 'auto_explain'")
+    with h.in_parallel(db.conn):
+        found = plans(db.conn, "SELECT * FROM immutable.verify_chain()")
+    events, targets = (part for part in found.split("Query Text:") if "Workers Launched: 2" in part)
+    for part in (events, targets):
+        assert re.search(r"Partial \w*Aggregate.*Parallel Seq Scan", part, re.DOTALL), part
+    assert "on events" in events and "on event_targets" in targets
+
+
+def test_auditor_in_parallel(db, log):
+    auditor = db.connect(db.create_role("IN ROLE immutable_auditor"))
+    update(db.conn, PLACE, action="nothing.happened")
+    with h.in_parallel(auditor):
+        assert h.verify_breaks(auditor) == [hash_mismatch(Log(db.conn)[PLACE])]
+        assert h.verify_chain(auditor)["events_checked"] == 16
+
+
+@pytest.mark.parametrize("run", [None, b"", bytes(20), bytes(22), bytes(5000)])
+def test_parts_called_by_hand(db, log, run):
+    """They raise an error that says what they are; a made-up run's counter is nobody's memory."""
+    columns = ", ".join(f"e.{name}" for name in h.COLUMNS)
+    order, = db.conn.execute("SELECT string_agg('e.' || attname, ', ' ORDER BY attnum) FROM pg_attribute "
+                             "WHERE attrelid = 'immutable.events'::regclass AND attnum > 0 "
+                             "AND attname <> 'xact'").fetchone()
+    assert set(columns.split(", ")) == set(order.split(", "))
+    for call in (f"SELECT immutable.verify_event(%s, false, {order}) FROM immutable.events e",
+                 "SELECT immutable.verify_lane(%s, sha256('')) FROM immutable.events",
+                 "SELECT immutable.verify_targets(%s, false, tenant_id, event_id, position, target_type, target_id, "
+                 "target_name, target_metadata, created_at) FROM immutable.event_targets"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue) as raised:
+            db.conn.execute(call, [run])
+        assert "verify_chain()" in str(raised.value)
+    made_up = bytes(17) + b"\x01\x02\x03\x04"
+    rows = db.conn.execute(f"SELECT immutable.verify_event(%s, false, {order}) FROM immutable.events e", [made_up])
+    assert len(rows.fetchall()) == 16
+
+
+def test_more_lanes_than_memory(db):
+    """What does not fit into work_mem is spilled, and comes back the same."""
+    many_lanes(db)
+    now = update(db.conn, ("tenant 77", 0, 2), action="nothing.happened")
+    delete(db.conn, ("tenant 1234", 0, 2))
+    after = Log(db.conn)["tenant 1234", 0, 3]
+    # no more than the planner would guess for a table it knows nothing of
+    db.conn.execute("SET work_mem = '64kB'")
+    db.conn.execute("SET hash_mem_multiplier = 1")
+    db.conn.execute("SET enable_sort = off")
+    check_breaks(db.conn, hash_mismatch(now), hole(after, 2))
+    result = h.verify_chain(db.conn)
+    assert (result["events_checked"], result["chains_checked"], result["tenants_checked"]) == (5999, 2000, 2000)
+    db.conn.execute("LOAD 'auto_explain'")
+    assert re.search(r"Batches: (?!1 )\d+", plans(db.conn, "SELECT * FROM immutable.verify_chain()"))
+
+
+def test_every_lane_is_broken(db):
+    many_lanes(db, 1500)
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.events SET action = 'x' WHERE seq = 2")
+    found = h.verify_breaks(db.conn)
+    assert len(found) == 1500
+    assert {(one.type, one.seq) for one in found} == {("hash_mismatch", 2)}
+    assert [one.tenant_id for one in found] == sorted(one.tenant_id for one in found)
+
+
+def test_rows_without_a_place_beside_broken_lanes(db, log):
+    """A row whose lane is NULL belongs to no lane that could be added up: all is walked, and counted once."""
+    db.conn.execute("ALTER TABLE immutable.events ALTER lane DROP NOT NULL")
+    h.drop_checks(db.conn, "events_link_check")
+    now = update(db.conn, ("globex", 0, 2), action="nothing.happened")
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.events SET lane = NULL WHERE tenant_id = 'acme' AND lane = 0 AND seq = 3")
+    result = h.verify_chain(db.conn)
+    assert (result["events_checked"], result["chains_checked"], result["tenants_checked"]) == (16, 5, 3)
+    with h.in_parallel(db.conn):
+        assert h.verify_chain(db.conn) == result
+    assert hash_mismatch(now) in result["breaks"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Options
+
+def test_targets_left_out(db, log):
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.event_targets SET target_id = 'x' WHERE position = 0")
+    check_breaks(db.conn, *(target_mismatch(log["acme", 0, seq]) for seq in (1, 3, 5)))
+    assert h.verify_breaks(db.conn, targets=False) == []
+    assert h.verify_chain(db.conn, targets=False)["valid"]
+    now = update(db.conn, PLACE, targets=[])
+    assert h.verify_breaks(db.conn, targets=False) == [hash_mismatch(now)]
+
+
+def test_max_breaks(db, log):
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.events SET action = 'x'")
+    found = h.verify_breaks(db.conn)
+    assert len(found) == 16
+    for most in (0, 1, 5, 16, 17, 100_000):
+        result = h.verify_chain(db.conn, max_breaks=most)
+        assert (result["valid"], result["breaks_found"], result["breaks"]) == (False, 16, found[:most])
+        assert h.verify_breaks(db.conn, max_breaks=most) == found[:most]
+    assert h.verify_chain(db.conn, max_breaks=None)["breaks"] == found
+    assert h.verify_breaks(db.conn, max_breaks=None) == found
+    for call in ("verify_chain(max_breaks => -1)", "verify_chain(max_breaks => 100001)",
+                 "verify_breaks(max_breaks => -1)"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="max_breaks"):
+            db.conn.execute(f"SELECT * FROM immutable.{call}")
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_progress(db, log, parallel):
+    messages = notices(db.conn)
+    db.conn.execute("SELECT * FROM immutable.verify_chain()")
+    assert messages == []
+    for scope, events in (("", 16), ("tenant_id => 'acme', ", 10), ("max_events => 3, ", 3), ("since => '[]', ", 16)):
+        messages.clear()
+        call = f"SELECT * FROM immutable.verify_chain({scope}progress => true)"
+        if parallel:
+            with h.in_parallel(db.conn):
+                db.conn.execute(call)
+        else:
+            db.conn.execute(call)
+        assert re.fullmatch(rf"verified {events} events in [\d.]+ s, \d+ a second", messages[-1]), messages
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Marks
+
+def grow(db):
+    """What a day may bring: events in old lanes, and a new tenant."""
+    for number in range(3):
+        add_event(db.conn, "acme", f"later{number}", targets=TARGETS)
+    for number in range(2):
+        add_event(db.conn, "initech", f"i{number}")
+
+
+def test_only_what_is_new_is_verified(db, log):
+    marks = heads(db.conn)
+    result = h.verify_chain(db.conn, since=marks)
+    # the marked events themselves, one a lane
+    assert (result["valid"], result["events_checked"], result["chains_checked"]) == (True, 4, 4)
+    assert not result["complete"]
+    grow(db)
+    result = h.verify_chain(db.conn, since=marks)
+    assert (result["events_checked"], result["chains_checked"], result["tenants_checked"]) == (9, 5, 4)
+    check_breaks(db.conn, since=marks)
+    check_breaks(db.conn, since=marks, tenant_id="acme")
+    assert h.verify_chain(db.conn, since=marks, tenant_id="acme")["events_checked"] == 5
+    assert h.verify_chain(db.conn, since=[])["events_checked"] == 21
+    check_breaks(db.conn, since=[])
+
+
+def test_only_new_rows_are_read(db):
+    """One step of the index for each lane, and the rows behind its mark."""
+    many_lanes(db, 30)
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
+                    "SELECT 'tenant ' || n % 30 + 1, 'a', 'b' FROM generate_series(1, 6000) n")
+    marks = heads(db.conn)
+    add_event(db.conn, "tenant 7", "later")
+    db.conn.execute("VACUUM ANALYZE immutable.events")
+    db.conn.execute("LOAD 'auto_explain'")
+    found = plans(db.conn, "SELECT * FROM immutable.verify_chain(since => %s)", [h.Jsonb(marks)])
+    assert h.verify_chain(db.conn, since=marks)["events_checked"] == 31
+    events = next(part for part in found.split("Query Text:") if "verify_lane" in part)
+    condition = r"Index Cond: \(\(tenant_id = \w+\.tenant_id\) AND \(lane = \w+\.lane\) AND \(seq >= "
+    assert re.search(condition, events), events
+    assert "Seq Scan on events" not in events, events
+
+
+def test_before_a_mark_nothing_is_looked_at(db, log):
+    marks = heads(db.conn)
+    grow(db)
+    now = update(db.conn, PLACE, action="nothing.happened")
+    delete(db.conn, ("globex", 0, 2))
+    check_breaks(db.conn, since=marks)
+    check_breaks(db.conn, hash_mismatch(now), hole(log["globex", 0, 3], 2))
+
+
+def test_behind_a_mark_everything_is(db, log):
+    marks = heads(db.conn)
+    grow(db)
+    grown = Log(db.conn)
+    now = update(db.conn, ("acme", 0, 8), action="nothing.happened")
+    new = update(db.conn, ("initech", 0, 1), actor_id="somebody-else")
+    with h.behind_triggers(db.conn):
+        db.conn.execute("DELETE FROM immutable.event_targets WHERE event_id = %s AND position = 1",
+                        [grown["acme", 0, 9]["id"]])
+    expected = [hash_mismatch(now), hash_mismatch(new), target_mismatch(grown["acme", 0, 9])]
+    check_breaks(db.conn, *expected, since=marks)
+    check_breaks(db.conn, *expected)
+
+
+@pytest.mark.parametrize("seq", [7, 8])
+def test_hole_behind_a_mark(db, log, seq):
+    marks = heads(db.conn)
+    grow(db)
+    grown = Log(db.conn)
+    delete(db.conn, ("acme", 0, seq))
+    check_breaks(db.conn, hole(grown["acme", 0, seq + 1], seq), since=marks)
+
+
+def test_new_lane_without_its_beginning(db, log):
+    marks = heads(db.conn)
+    grow(db)
+    grown = Log(db.conn)
+    delete(db.conn, ("initech", 0, 1))
+    check_breaks(db.conn, hole(grown["initech", 0, 2], 1), since=marks)
+
+
+def test_marked_event_is_changed(db, log):
+    """The mark is not believed: the row is hashed again, and compared with it."""
+    marks = heads(db.conn)
+    grow(db)
+    now = update(db.conn, ("acme", 0, 6), action="nothing.happened")
+    check_breaks(db.conn, hash_mismatch(now), since=marks)
+
+
+def test_marked_event_is_forged(db, log):
+    marks = heads(db.conn)
+    grow(db)
+    grown = Log(db.conn)
+    forged = forge(log["acme", 0, 6], action="nothing.happened")
+    digest = h.plain(forged["event_hash"])
+    update(db.conn, ("acme", 0, 6), action="nothing.happened", event_hash=h.bytea(digest))
+    check_breaks(db.conn, chain_break(grown["acme", 0, 7], digest), head_gone(log["acme", 0, 6], forged), since=marks)
+
+
+def test_marked_event_is_gone(db, log):
+    marks = heads(db.conn)
+    grow(db)
+    grown = Log(db.conn)
+    delete(db.conn, ("acme", 0, 6))
+    check_breaks(db.conn, hole(grown["acme", 0, 7], 6), head_gone(log["acme", 0, 6]), since=marks)
+
+
+def test_lane_is_gone(db, log):
+    marks = heads(db.conn)
+    grow(db)
+    delete(db.conn, *(("globex", 0, seq) for seq in range(1, 5)))
+    check_breaks(db.conn, head_gone(log["globex", 0, 4]), since=marks)
+    check_breaks(db.conn, since=marks, tenant_id="acme")
+
+
+def test_lane_rewritten_behind_a_mark(db, log):
+    marks = [head for head in heads(db.conn) if head["tenant_id"] == "acme" and head["lane"] == 0]
+    grow(db)
+    grown = Log(db.conn)
+    forged = forge(grown["acme", 0, 7], action="nothing.happened")
+    update(db.conn, ("acme", 0, 7), action="nothing.happened", event_hash=h.bytea(h.plain(forged["event_hash"])))
+    check_breaks(db.conn, chain_break(grown["acme", 0, 8], h.plain(forged["event_hash"])), since=marks)
+
+
+def test_mark_at_the_first_event(db, log):
+    marks = [{"tenant_id": "acme", "lane": 0, "seq": 1, "event_hash": log.hash("acme", 0, 1)}]
+    check_breaks(db.conn, since=marks)
+    assert h.verify_chain(db.conn, since=marks)["events_checked"] == 16
+    delete(db.conn, ("acme", 0, 1))
+    check_breaks(db.conn, hole(log["acme", 0, 2], 1), head_gone(log["acme", 0, 1]), since=marks)
+
+
+def test_two_marks_of_a_lane(db, log):
+    """The earlier counts; both are looked at."""
+    marks = [{"tenant_id": "acme", "lane": 0, "seq": seq, "event_hash": log.hash("acme", 0, seq)} for seq in (5, 3)]
+    assert h.verify_chain(db.conn, since=marks, tenant_id="acme")["events_checked"] == 4 + 4
+    marks[0]["event_hash"] = "11" * 32
+    check_breaks(db.conn, Break("missing_event", *h.at(log["acme", 0, 5]), "11" * 32, log.hash("acme", 0, 5)),
+                 since=marks)
+
+
+def test_child_table_behind_a_mark(db, log):
+    marks = heads(db.conn)
+    db.conn.execute("CREATE TABLE public.smuggled () INHERITS (immutable.events)")
+    last = log["acme", 0, 6]
+    forged = forge({**last, "idempotency_key": None}, id="22222222-2222-4222-8222-222222222222",
+                   seq=h.python_format.Number("7"), previous_event_hash=last["event_hash"])
+    insert_row(db.conn, forged, "public.smuggled")
+    check_breaks(db.conn, chain_break(forged, log.hash("acme", 0, 6)), since=marks)
+
+
+@pytest.mark.parametrize("scope", ["from_date => now()", "to_date => now()", "max_events => 5"])
+def test_marks_and_another_scope(db, log, scope):
+    for function in ("verify_chain", "verify_breaks"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="since"):
+            db.conn.execute(f"SELECT * FROM immutable.{function}({scope}, since => '[]')")
+
+
+@pytest.mark.parametrize("marks", ["{}", "[1]", '[{"tenant_id": "acme", "lane": 0, "seq": 1}]'])
+def test_what_are_no_marks(db, log, marks):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="since"):
+        db.conn.execute("SELECT * FROM immutable.verify_chain(since => %s)", [marks])
