@@ -70,7 +70,7 @@ CREATE INDEX events_resource_id ON immutable.events (resource_id, tenant_id, cre
 CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_at DESC, id DESC)
   WHERE session_id IS NOT NULL;
 -- The order of changes().
-CREATE INDEX events_xact ON immutable.events (xact, id);
+CREATE INDEX events_xact ON immutable.events (xact, tenant_id, id);
 -- The few events that an erasure concerns, for verification.
 CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;
 CREATE INDEX events_erasures ON immutable.events (tenant_id) WHERE action = 'immutable.event_erased';

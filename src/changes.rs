@@ -145,14 +145,14 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
     let mut values = Vec::new();
     let mut condition = String::new();
     if let Some(place) = &place {
-        types.extend([pg_sys::XID8OID, pg_sys::UUIDOID, pg_sys::TEXTOID]);
-        values.extend([Some(Datum::from(place.xact)), Some(uuid_datum(&place.id)), Some(text_datum(&place.tenant_id))]);
-        condition.push_str(" AND (e.xact, e.id, e.tenant_id) > ($1, $2, $3)");
+        types.extend([pg_sys::XID8OID, pg_sys::TEXTOID, pg_sys::UUIDOID]);
+        values.extend([Some(Datum::from(place.xact)), Some(text_datum(&place.tenant_id)), Some(uuid_datum(&place.id))]);
+        condition.push_str(" AND (e.xact, e.tenant_id, e.id) > ($1, $2, $3)");
     }
     let statement = format!(
         "SELECT {EVENT_JSON}, e.xact, e.id, e.tenant_id FROM immutable.events e \
          WHERE e.xact < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()){condition} \
-         ORDER BY e.xact, e.id, e.tenant_id LIMIT {}",
+         ORDER BY e.xact, e.tenant_id, e.id LIMIT {}",
         limit + 1
     );
     let mut events = Vec::new();

@@ -49,10 +49,8 @@ pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) 
            WHERE r.action = '{RECORD}' {tenant} AND pg_catalog.octet_length(c.c #>> '{{}}') = 64 \
              AND CASE WHEN pg_catalog.octet_length(u.id) = 36 THEN u.id ~ '{UUID}' END), \
          listed AS ( \
-           SELECT e.tenant_id, e.lane, e.seq, e.id, r.commitment FROM recorded r JOIN ( \
-             SELECT e.tenant_id, e.lane, e.seq, e.id FROM (SELECT DISTINCT r.tenant_id, r.id FROM recorded r) i \
-             JOIN {events} e ON e.tenant_id = i.tenant_id AND e.id = i.id OFFSET 0) e \
-           ON e.tenant_id = r.tenant_id AND e.id = r.id) \
+           SELECT e.tenant_id, e.lane, e.seq, e.id, r.commitment \
+           FROM recorded r JOIN {events} e ON e.tenant_id = r.tenant_id AND e.id = r.id) \
          SELECT coalesce(d.tenant_id, l.tenant_id), coalesce(d.lane, l.lane), coalesce(d.seq, l.seq), \
                 coalesce(d.id, l.id), l.commitment, d.commitment \
          FROM erased d FULL JOIN listed l ON l.tenant_id = d.tenant_id AND l.id = d.id AND l.lane = d.lane \

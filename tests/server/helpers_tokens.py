@@ -55,8 +55,8 @@ class Log:
                 "INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key, targets) "
                 "SELECT %s, 'u' || i %% 3, 'a.b', 'k' || i, jsonb_build_array(jsonb_build_object("
                 "'type', 't', 'id', %s || i, 'name', 'n')) FROM generate_series(1, %s) i", (tenant, tenant, rows))
-        self.rival_id, self.rival_at = self.admin.execute(
-            "SELECT id, created_at FROM immutable.events WHERE tenant_id = 'rival' AND idempotency_key = 'k7'").fetchone()
+        self.rival_id, self.rival_at, self.rival_xact = self.admin.execute(
+            "SELECT id, created_at, xact::text FROM immutable.events WHERE tenant_id = 'rival' AND idempotency_key = 'k7'").fetchone()
         self.viewer_role = db.create_role("IN ROLE immutable_viewer")
 
     def viewer(self, viewer_token=None, **options):

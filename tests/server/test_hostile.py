@@ -214,6 +214,12 @@ def test_row_without_a_document(db, log, name):
     column, text, targets, erasures = WITHOUT_DOCUMENT[name]
     if column == "erased":
         store(db.conn, "salt", None)
+    if "8 MiB" in name:
+        # No index would take it; whoever writes behind the triggers' back drops what is in the way.
+        for index, in db.conn.execute(
+                "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'immutable.events'::regclass "
+                "AND NOT indisunique").fetchall():
+            db.conn.execute(f"DROP INDEX {index}")
     store(db.conn, column, text())
     assert canonical(db.conn) is None
     row = log[PLACE]

@@ -684,7 +684,7 @@ DDL = [
     "REINDEX TABLE CONCURRENTLY immutable.events",
     "VACUUM FULL immutable.events",
     "VACUUM (FREEZE, ANALYZE) immutable.events",
-    "CLUSTER immutable.events USING events_tenant_page",
+    "CLUSTER immutable.events USING events_tenant",
     "ALTER TABLE immutable.events SET (fillfactor = 90)",
     "DROP INDEX immutable.by_seq",
     "CREATE INDEX on_targets ON immutable.event_targets (target_name) WHERE target_type = 'doc'",

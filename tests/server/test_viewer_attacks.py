@@ -44,7 +44,8 @@ def test_no_filter_opens_another_tenant(log, viewer):
     page = viewer.execute("SELECT immutable.get_events()").fetchone()[0]
     assert page["pagination"]["total"] == MINE and {event["tenant_id"] for event in page["data"]} == {"mine"}
     other = viewer.execute("SELECT immutable.get_events(tenant_id => 'rival')").fetchone()[0]
-    assert other == {"data": [], "pagination": {"has_more": False, "next_cursor": None, "total": 0}}
+    assert other == {"data": [], "pagination": {"has_more": False, "next_cursor": None, "previous_cursor": None, "total": 0,
+                                                "total_relation": "eq"}}
 
 
 def test_a_cursor_of_another_tenant_opens_nothing(log, viewer):
@@ -255,7 +256,8 @@ def test_explain_analyze_finds_nothing_by_a_value(log, viewer):
     assert without in ([("immutable.events_page",)], [])  # the order of all events, which no value leads into
     viewer.execute("SET enable_seqscan = off")
     for condition in (f"id = '{log.rival_id}'", "actor_id = 'u1'", "idempotency_key = 'k45'", "action = 'a.b'",
-                      f"created_at = '{log.rival_at}'", "tenant_id = 'rival'", "lane = 0 AND seq = 45"):
+                      f"created_at = '{log.rival_at}'", "tenant_id = 'rival'",
+                      f"xact = '{log.rival_xact}'", "lane = 0 AND seq = 45"):
         text = "\n".join(row[0] for row in viewer.execute(
             f"EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT * FROM immutable.events WHERE {condition}"))
         met = [int(number) for number in re.findall(r"Rows Removed by (?:Filter|Index Recheck): (\d+)", text)]
