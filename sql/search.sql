@@ -10,9 +10,9 @@ BEGIN
     RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'As superuser: CREATE EXTENSION pg_trgm';
   END IF;
-  EXECUTE pg_catalog.format('CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
-    pg_catalog.lower((coalesce(actor_name, ) || E\n || action || E\n || coalesce(resource_name, ) || E''\n'' ||
-    metadata::text) COLLATE pg_catalog."default")) %I.gin_trgm_ops)', trgm);
+  EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
+    pg_catalog.lower((coalesce(actor_name, '') || E'\n' || action || E'\n' || coalesce(resource_name, '') || E'\n' ||
+    metadata::text) COLLATE pg_catalog."default")) %I.gin_trgm_ops)$index$, trgm);
 END
 $$;
 COMMENT ON FUNCTION immutable.enable_search() IS
