@@ -25,6 +25,9 @@ const WEIGHED: usize = 20_000;
 /// Tenants that are merged without looking through the next rows first.
 const FEW: usize = 50;
 
+/// Different actions of the log that are looked at one by one for a caller bound by row security.
+const ACTIONS: usize = 2000;
+
 /// The order of a page's rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -153,11 +156,12 @@ impl<'a> Page<'a> {
         }
         let statement = match lead {
             Lead::Search if !limited && has_search_index() => self.gathered(),
-            Lead::Pattern if !limited => self.merged_actions(),
-            Lead::Pattern if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => {
-                self.gathered()
-            }
-            Lead::Page | Lead::Pattern | Lead::Search => self.straight(lead),
+            Lead::Pattern => match self.actions(limited) {
+                Some(actions) => self.merged_actions(actions, limited),
+                None if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => self.gathered(),
+                None => self.straight(lead),
+            },
+            Lead::Page | Lead::Search => self.straight(lead),
             _ if in_tenant || limited => self.straight(lead),
             _ => self.merged_tenants(lead),
         };
@@ -249,10 +253,11 @@ impl<'a> Page<'a> {
     }
 
     /// The same for every action that the pattern matches: in the tenant, or in each that has it.
-    unsafe fn merged_actions(&mut self) -> String {
+    unsafe fn merged_actions(&mut self, matching: Vec<String>, limited: bool) -> String {
+        let in_tenant = limited || self.filters.tenant.is_some();
         let (mut actions, mut tenants) = (Vec::new(), Vec::new());
-        for action in self.actions() {
-            if self.filters.tenant.is_some() {
+        for action in matching {
+            if in_tenant {
                 actions.push(action);
                 continue;
             }
@@ -268,18 +273,13 @@ impl<'a> Page<'a> {
         clauses.extend(self.after_place(&EVENTS));
         clauses.push("e.action = k.action".to_string());
         let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&actions));
-        let keys = match self.filters.tenant {
-            Some(tenant) => {
-                clauses.push(format!("e.tenant_id = ${tenant}"));
-                format!("pg_catalog.unnest(${n}::text[]) k(action)")
-            }
-            None => {
-                clauses.push("e.tenant_id = k.tenant_id".to_string());
-                let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
-                format!(
-                    "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
-                )
-            }
+        let keys = if in_tenant {
+            clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
+            format!("pg_catalog.unnest(${n}::text[]) k(action)")
+        } else {
+            clauses.push("e.tenant_id = k.tenant_id".to_string());
+            let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+            format!("ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)")
         };
         clauses.extend(self.filters.own(Lead::Pattern));
         clauses.extend(self.filters.has_target());
@@ -315,23 +315,52 @@ impl<'a> Page<'a> {
         skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
     }
 
-    /// The actions that the pattern matches.
-    unsafe fn actions(&self) -> Vec<String> {
-        let Some(pattern) = &self.filters.pattern else { return Vec::new() };
-        let (types, values) = (&self.filters.types, &self.filters.values);
+    /// The actions that the pattern matches; nothing if there are too many to look at.
+    unsafe fn actions(&self, limited: bool) -> Option<Vec<String>> {
+        let pattern = self.filters.pattern.as_ref()?;
+        let (mut types, mut values) = (self.filters.types.clone(), self.filters.values.clone());
         let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
-        let found = skip("immutable.events e", "action", &range, types, values, usize::MAX);
-        let Some(like) = pattern.like else { return found };
-        let given = [Some(text_array(&found)), values[like - 1]];
-        let mut matching = Vec::new();
-        spi::read_planned_once(
-            "SELECT a FROM pg_catalog.unnest($1::text[]) a WHERE a COLLATE \"C\" LIKE $2",
-            &[pg_sys::TEXTARRAYOID, pg_sys::TEXTOID],
-            &given,
-            |row| matching.push(text(row.values[0]).to_string()),
+        let found = match limited {
+            true => own_actions()?,
+            false => skip("immutable.events e", "action", &range, &types, &values, usize::MAX),
+        };
+        types.push(pg_sys::TEXTARRAYOID);
+        values.push(Some(text_array(&found)));
+        let statement = format!(
+            "SELECT a FROM pg_catalog.unnest(${}::text[]) a{}",
+            values.len(),
+            where_all(&pattern.on("a COLLATE pg_catalog.\"C\""))
         );
-        matching
+        let mut matching = Vec::new();
+        spi::read_planned_once(&statement, &types, &values, |row| matching.push(text(row.values[0]).to_string()));
+        Some(matching)
     }
+}
+
+/// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
+/// everybody's entries for each of them. So the log's actions are listed with the owner's rights, all of them whatever
+/// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
+/// has, and nothing of what they are or who has them.
+unsafe fn own_actions() -> Option<Vec<String>> {
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
+    let events = pg_sys::relation_open(
+        pg_sys::get_relname_relid(c"events".as_ptr(), schema),
+        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+    );
+    let all = spi::as_owner(events, || skip("immutable.events e", "action", "", &[], &[], ACTIONS + 1));
+    pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
+    if all.len() > ACTIONS {
+        return None;
+    }
+    let mut own = Vec::new();
+    spi::read_planned_once(
+        "SELECT a FROM pg_catalog.unnest($1::text[]) a \
+         WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
+        &[pg_sys::TEXTARRAYOID],
+        &[Some(text_array(&all))],
+        |row| own.push(text(row.values[0]).to_string()),
+    );
+    Some(own)
 }
 
 /// The different values of a column under a condition, found by skipping from one to the next through an index that has

@@ -114,7 +114,8 @@ unsafe fn get_events(call: Call) -> Datum {
     let asked = Asked::of(call);
     let limited = is_limited();
     let through = through(&asked.filters);
-    let (order, way, fingerprint) = (asked.reading(), asked.way, asked.filters.fingerprint.clone());
+    let (order_asked, order) = (asked.order, asked.reading());
+    let (way, fingerprint) = (asked.way, asked.filters.fingerprint.clone());
     // One more than a page tells whether there is another.
     let columns = format!("{EVENT_JSON}, e.created_at, e.id, e.tenant_id");
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, &columns, false);
@@ -143,7 +144,14 @@ unsafe fn get_events(call: Call) -> Datum {
         let cursor = row.filter(|_| there).and_then(|(_, place)| cursor::encode(place, way, &fingerprint));
         cursor.map_or("null".to_string(), |cursor| format!("\"{cursor}\""))
     };
-    let next = cursor(has_more, rows.last(), Way::Next);
+    // Whoever follows the log forward goes on from its end when there is more.
+    let next = match (order_asked, rows.is_empty()) {
+        (Order::OldestFirst, true) => {
+            call.arg(CURSOR).map_or("null".to_string(), |given| format!("\"{}\"", text(given)))
+        }
+        (Order::OldestFirst, false) => cursor(true, rows.last(), Way::Next),
+        (Order::NewestFirst, _) => cursor(has_more, rows.last(), Way::Next),
+    };
     let previous = cursor(has_previous, rows.first(), Way::Previous);
     let total = match is_counted {
         false => None,

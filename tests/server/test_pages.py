@@ -120,13 +120,17 @@ def walk(conn, given, size, order):
     pages, cursor = [], None
     while True:
         events, pagination = page(conn, {**given, "limit": size, "order": order, "cursor": cursor})
-        assert (pagination["next_cursor"] is not None) == pagination["has_more"]
+        # Oldest first, the end has a cursor as well: to go on from when there is more.
+        at_end = order == "asc" and events + pages != []
+        assert (pagination["next_cursor"] is not None) == (pagination["has_more"] or at_end)
         assert (pagination["previous_cursor"] is not None) == bool(pages)
         pages.append(events)
         cursor, last = pagination["next_cursor"], pagination
         assert len(pages) < 1000
-        if cursor is None:
+        if not pagination["has_more"]:
             break
+    if cursor is not None:
+        assert page(conn, {**given, "limit": size, "order": order, "cursor": cursor})[0] == []
     back, cursor = [pages[-1]], last["previous_cursor"]
     while cursor is not None:
         events, pagination = page(conn, {**given, "limit": size, "order": order, "cursor": cursor, "count": "none"})
@@ -225,7 +229,7 @@ def test_rows_recorded_meanwhile_neither_shift_nor_repeat(db):
             some, pagination = page(db.conn, {"tenant_id": "acme", "limit": 7, "order": order, "cursor": cursor})
             events += some
             cursor = pagination["next_cursor"]
-            if cursor is None or len(events) > 1000:
+            if not pagination["has_more"] or len(events) > 1000:
                 break
             if len(events) < 60:
                 db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'acme', 'new', 'x' FROM generate_series(1, 3)")
@@ -233,6 +237,14 @@ def test_rows_recorded_meanwhile_neither_shift_nor_repeat(db):
         after = model(db.conn, {"tenant_id": "acme"}, None, order)
         # Newest first, the new ones are before the first page; oldest first, they come at the end.
         assert events == (before if order == "desc" else after)
+    # And on from there, also from where nothing new was found.
+    for expected in ([], ["later"], [], ["latest"]):
+        for action in expected:
+            db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('acme', 'new', %s)", [action])
+        answer = call(db.conn, "get_events", {"tenant_id": "acme", "order": "asc", "cursor": cursor}).fetchone()[0]
+        assert [event["action"] for event in answer["data"]] == expected
+        assert not answer["pagination"]["has_more"]
+        cursor = answer["pagination"]["next_cursor"]
 
 
 def test_a_cursor_serves_only_what_it_was_made_for(db):
@@ -297,7 +309,7 @@ def test_a_page_costs_what_it_holds(db):
     row = ("SELECT CASE WHEN n %% 3 = 0 THEN 'tenant_0' ELSE 'tenant_' || n %% 50 END, 'user_' || n %% 97, "
            "(ARRAY['document', 'task', 'user'])[1 + n %% 3] || '.' || (ARRAY['viewed', 'updated'])[1 + n / 3 %% 2], "
            "(ARRAY['document', 'task', 'user'])[1 + n %% 3], 'res_' || n %% 1009, 'sess_' || n / 40, "
-           "jsonb_build_array(jsonb_build_object('type', (ARRAY['team', 'folder'])[1 + n %% 2], 'id', 'target_' || n %% 211), "
+           "jsonb_build_array(jsonb_build_object('type', (ARRAY['team', 'folder'])[1 + n %% 2], 'id', 'target_' || n %% 53), "
            "jsonb_build_object('type', 'main', 'id', 'm'))")
     insert = f"INSERT INTO immutable.events (tenant_id, actor_id, action, resource_type, resource_id, session_id, targets) {row} FROM generate_series(%s::int, %s::int) n"
     # So rare that only an index finds them, and at the very beginning.
