@@ -207,7 +207,9 @@ impl<'a> Page<'a> {
     }
 
     /// The next rows through the lead's index, under the conditions `clauses` beside the filters' own.
-    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, order: &str, columns: &str, rows: usize) -> String {
+    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, columns: &str, rows: usize) -> String {
+        let source = Source::of(lead);
+        let order = self.order_by(source, self.order);
         clauses.extend(self.filters.own(Lead::Page));
         match lead {
             Lead::TargetId | Lead::TargetType => {
@@ -222,45 +224,58 @@ impl<'a> Page<'a> {
             }
             _ => clauses.extend(self.filters.has_target()),
         }
-        format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", Source::of(lead).from, where_all(&clauses))
+        format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", source.from, where_all(&clauses))
     }
 
     /// In order through the lead's index, within the one tenant there is.
     fn straight(&self, lead: Lead) -> String {
-        let source = Source::of(lead);
-        self.shown(&self.next_rows(lead, self.scope(source), &self.order_by(source, self.order), "e.*", self.rows))
+        self.shown(&self.next_rows(lead, self.scope(Source::of(lead)), "e.*", self.rows))
     }
 
-    /// In order through the lead's index in each tenant that has such events, merged. Only the tenants whose first such
-    /// events come first of all can have one in the page, and there are no more of them than the page has rows.
-    unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
-        let tenants = self.tenants(lead, usize::MAX);
-        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+    /// In order through the lead's index for each of `keys`, merged. Only the keys whose first rows come first of all
+    /// can have one in the page, and there are no more of them than the page has rows; if there are as many, no row
+    /// that comes after all of their first ones can be in the page either.
+    fn merged(&self, lead: Lead, keys: &str, columns: &str, mut clauses: Vec<String>) -> String {
         let source = Source::of(lead);
-        let mut clauses = self.filters.time(source.created_at);
+        clauses.extend(self.filters.time(source.created_at));
         clauses.extend(self.after_place(source));
-        clauses.push(format!("{} = k.tenant_id", source.tenant_id));
-        let order = self.order_by(source, self.order);
-        let first = self.next_rows(lead, clauses.clone(), &order, &format!("{}, {}", source.created_at, source.id), 1);
-        let rows = self.next_rows(lead, clauses, &order, "e.*", self.rows);
-        let word = self.order.word();
+        let place = format!("{}, {}, {}", source.created_at, source.id, source.tenant_id);
+        let first = self.next_rows(lead, clauses.clone(), &place, 1);
+        let (word, rows) = (self.order.word(), self.rows);
+        let (last, beyond, sign) = match self.order {
+            Order::OldestFirst => ("max", "infinity", "<="),
+            Order::NewestFirst => ("min", "-infinity", ">="),
+        };
+        clauses.push(format!("{} {sign} k.bound", source.created_at));
         self.shown(&format!(
-            "SELECT e.* FROM (SELECT k.tenant_id FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), \
-                 LATERAL ({first}) f(created_at, id) \
-                 ORDER BY f.created_at {word}, f.id {word}, k.tenant_id {word} LIMIT {}) k, LATERAL ({rows}) e",
-            self.rows
+            "SELECT e.* FROM (SELECT k.*, CASE WHEN pg_catalog.count(*) OVER () >= {rows} \
+                     THEN pg_catalog.{last}(k.created_at) OVER () ELSE '{beyond}' END AS bound \
+                 FROM (SELECT {columns}, f.created_at FROM {keys}, LATERAL ({first}) f(created_at, id, tenant_id) \
+                       ORDER BY f.created_at {word}, f.id {word}, f.tenant_id {word} LIMIT {rows}) k) k, \
+             LATERAL ({}) e",
+            self.next_rows(lead, clauses, "e.*", rows)
         ))
     }
 
-    /// The same for every action that the pattern matches: in the tenant, or in each that has it.
+    /// For each tenant that has such events.
+    unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
+        let tenants = self.tenants(lead, usize::MAX);
+        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let clauses = vec![format!("{} = k.tenant_id", Source::of(lead).tenant_id)];
+        self.merged(lead, &format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
+    }
+
+    /// For each action that the pattern matches: in the tenant, or in each that has it.
     unsafe fn merged_actions(&mut self, matching: Vec<String>, limited: bool) -> String {
-        let in_tenant = limited || self.filters.tenant.is_some();
+        let mut clauses = vec!["e.action = k.action".to_string()];
+        if limited || self.filters.tenant.is_some() {
+            clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
+            let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&matching));
+            let keys = format!("pg_catalog.unnest(${n}::text[]) k(action)");
+            return self.merged(Lead::Pattern, &keys, "k.action", clauses);
+        }
         let (mut actions, mut tenants) = (Vec::new(), Vec::new());
         for action in matching {
-            if in_tenant {
-                actions.push(action);
-                continue;
-            }
             let given = [Some(text_datum(&action))];
             for tenant in
                 skip("immutable.events e", "tenant_id", "e.action = $1", &[pg_sys::TEXTOID], &given, usize::MAX)
@@ -269,23 +284,13 @@ impl<'a> Page<'a> {
                 tenants.push(tenant);
             }
         }
-        let mut clauses = self.filters.time(EVENTS.created_at);
-        clauses.extend(self.after_place(&EVENTS));
-        clauses.push("e.action = k.action".to_string());
+        clauses.push("e.tenant_id = k.tenant_id".to_string());
         let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&actions));
-        let keys = if in_tenant {
-            clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
-            format!("pg_catalog.unnest(${n}::text[]) k(action)")
-        } else {
-            clauses.push("e.tenant_id = k.tenant_id".to_string());
-            let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
-            format!("ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)")
-        };
-        clauses.extend(self.filters.own(Lead::Pattern));
-        clauses.extend(self.filters.has_target());
-        let order = self.order_by(&EVENTS, self.order);
-        let rows = format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {}", where_all(&clauses), self.rows);
-        self.shown(&format!("SELECT e.* FROM {keys}, LATERAL ({rows}) e"))
+        let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let keys = format!(
+            "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
+        );
+        self.merged(Lead::Pattern, &keys, "k.action, k.tenant_id", clauses)
     }
 
     /// All that match, through whatever index finds them, and only then in order: for what few rows match.

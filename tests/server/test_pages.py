@@ -333,6 +333,6 @@ def test_a_page_costs_what_it_holds(db):
                 costs.setdefault((who, *given.items()), []).append(touched(conn, {**given, **more, "count": "none"}))
     grown = {case: cost for case, cost in costs.items() if cost[1] > 2 * cost[0] + 200}
     assert grown == {}
-    # 26 events, each a few index pages and one of the table, and as much again to find them.
-    assert {case: cost for case, cost in costs.items() if cost[1] > 4000} == {}
+    # 26 events, each a few index pages and one of the table; or the next 1,000 events looked through, targets and all.
+    assert {case: cost for case, cost in costs.items() if cost[1] > 8000} == {}
     print(max(costs.items(), key=lambda case: case[1][1]))
