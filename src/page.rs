@@ -13,11 +13,14 @@ use crate::filter::{where_all, Filters, Lead, Pattern};
 use crate::function::{text, text_array, text_datum, timestamptz, uuid_datum};
 use crate::settings;
 use crate::spi;
+use crate::tenant::visible_actor;
 use immutable_format::cursor::Place;
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
 const WALKED: usize = 1000;
+/// The same before a search is left to its index.
+const WALKED_SEARCHING: usize = 5000;
 /// The same for several filters that are all frequent.
 const WALKED_FAR: usize = 20_000;
 /// Entries that are counted to find the most selective of several filters.
@@ -102,15 +105,25 @@ impl Source {
 
 /// Whether row security shows the caller less than everything. An auditor's policy shows all.
 pub unsafe fn is_limited() -> bool {
-    let mut limited = true;
-    spi::read_planned_once(
-        "SELECT pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
+    asks(
+        "pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
          AND NOT pg_catalog.pg_has_role('immutable_auditor', 'USAGE')",
-        &[],
-        &[],
-        |row| limited = row.values[0].value() != 0,
-    );
-    limited
+    )
+}
+
+/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check of the actor does not.
+pub unsafe fn bind(filters: &mut Filters, limited: bool) {
+    if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
+        if let Some(actor_id) = visible_actor() {
+            filters.bind_actor(&actor_id);
+        }
+    }
+}
+
+unsafe fn asks(question: &str) -> bool {
+    let mut answer = true;
+    spi::read_planned_once(&format!("SELECT {question}"), &[], &[], |row| answer = row.values[0].value() != 0);
+    answer
 }
 
 impl<'a> Page<'a> {
@@ -147,21 +160,28 @@ impl<'a> Page<'a> {
             Lead::Page => false,
             _ => is_frequent || !in_tenant && !limited && self.tenants(lead, FEW + 1).len() > FEW,
         };
-        for rows in [WALKED, WALKED_FAR] {
+        let condition = self.filters.searched.clone().filter(|_| lead == Lead::Search && !limited);
+        let by_index = condition.filter(|_| has_search_index());
+        let far = match (is_frequent, by_index.is_some()) {
             // So far only where every filter is frequent and only what passes all of them is rare.
-            let is_worth = if rows == WALKED { has_few_values } else { is_frequent };
-            if is_worth && self.rows <= rows / 4 && self.walk(rows, &mut each) {
+            (true, _) => WALKED_FAR,
+            // The index gives all that it finds, in no order: dear unless that is rare.
+            (false, true) => WALKED_SEARCHING,
+            (false, false) => 0,
+        };
+        for rows in [if has_few_values { WALKED } else { 0 }, far] {
+            if self.rows <= rows / 4 && self.walk(rows, &mut each) {
                 return;
             }
         }
-        let statement = match lead {
-            Lead::Search if !limited && has_search_index() => self.gathered(),
-            Lead::Pattern => match self.actions(limited) {
+        let statement = match (lead, by_index) {
+            (_, Some(condition)) => self.searched(&condition),
+            (Lead::Pattern, _) => match self.actions(limited) {
                 Some(actions) => self.merged_actions(actions, limited),
                 None if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => self.gathered(),
                 None => self.straight(lead),
             },
-            Lead::Page | Lead::Search => self.straight(lead),
+            (Lead::Page | Lead::Search, _) => self.straight(lead),
             _ if in_tenant || limited => self.straight(lead),
             _ => self.merged_tenants(lead),
         };
@@ -297,10 +317,19 @@ impl<'a> Page<'a> {
     fn gathered(&self) -> String {
         let mut clauses = self.scope(&EVENTS);
         clauses.extend(self.filters.own(Lead::Page));
-        clauses.extend(self.filters.searched.clone());
         clauses.extend(self.filters.has_target());
         let all = format!("SELECT e.* FROM immutable.events e{}", where_all(&clauses));
         format!("WITH found AS MATERIALIZED ({all}) {}", self.shown("SELECT e.* FROM found e"))
+    }
+
+    /// All that the index for searches finds, alone, so that no plan prefers to read the tenant's events; and of those
+    /// what passes the other filters, in order.
+    fn searched(&self, condition: &str) -> String {
+        let mut clauses = self.scope(&EVENTS);
+        clauses.extend(self.filters.own(Lead::Page));
+        clauses.extend(self.filters.has_target());
+        let page = self.shown(&format!("SELECT e.* FROM found e{}", where_all(&clauses)));
+        format!("WITH found AS MATERIALIZED (SELECT e.* FROM immutable.events e WHERE {condition}) {page}")
     }
 
     /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.

@@ -6,7 +6,7 @@ use crate::error::{Code, Fault};
 use crate::filter::{Filters, FILTERS};
 use crate::function::{micros, sql_function, text, uuid, Call};
 use crate::jsonb;
-use crate::page::{is_limited, through, total, Order, Page, Total};
+use crate::page::{bind, is_limited, through, total, Order, Page, Total};
 use crate::spi;
 use immutable_format::cursor::{self, Place, Way};
 use pgrx::pg_sys::{self, Datum};
@@ -111,8 +111,9 @@ unsafe fn get_events(call: Call) -> Datum {
             .hint("auto gives pagination.total, none leaves it out.")
             .raise(),
     };
-    let asked = Asked::of(call);
+    let mut asked = Asked::of(call);
     let limited = is_limited();
+    bind(&mut asked.filters, limited);
     let through = through(&asked.filters);
     let (order_asked, order) = (asked.order, asked.reading());
     let (way, fingerprint) = (asked.way, asked.filters.fingerprint.clone());
@@ -156,7 +157,11 @@ unsafe fn get_events(call: Call) -> Datum {
     let total = match is_counted {
         false => None,
         true if !came && !is_cut => Some(Total { events: rows.len() as i64, exact: true }),
-        true => Some(total(&Filters::of(call), through.lead, limited)),
+        true => {
+            let mut filters = Filters::of(call);
+            bind(&mut filters, limited);
+            Some(total(&filters, through.lead, limited))
+        }
     };
     let total = match total {
         None => "\"total\":null,\"total_relation\":null".to_string(),
@@ -177,8 +182,10 @@ sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events
 /// `immutable.find_events(…)`
 unsafe fn find_events(call: Call) -> Datum {
     let limit = page_size(call, MAX_FOUND) as usize;
-    let asked = Asked::of(call);
-    let (limited, through) = (is_limited(), through(&asked.filters));
+    let mut asked = Asked::of(call);
+    let limited = is_limited();
+    bind(&mut asked.filters, limited);
+    let through = through(&asked.filters);
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
     let set = result_set(call);

@@ -3,6 +3,7 @@ pages gives exactly the events that a plain query gives, each once, forth and ba
 
 import itertools
 import json
+import pathlib
 import random
 import re
 
@@ -216,8 +217,26 @@ def test_also_with_an_index_for_search_and_tiny_counts(filled):
     for needle in SEARCHED + ["sar", "ara", "ocument.sh", "a\nb", "k", "1"]:
         with_index = call(db.conn, "find_events", {"search": needle, "limit": 10_000}).fetchall()
         assert [(row[1], str(row[0])) for row in with_index] == model(db.conn, {"search": needle}, None, "desc"), needle
+    # The statement for those who can not let writers wait makes the same index.
+    definition = "SELECT pg_get_indexdef('immutable.events_search'::regclass)"
+    built = db.conn.execute(definition).fetchone()
     db.conn.execute("SELECT immutable.disable_search()")
     compare(db, readers, times, seed=3, rounds=60)
+    operations = (pathlib.Path(__file__).resolve().parents[2] / "docs/operations.md").read_text()
+    statement = re.search(r"CREATE INDEX CONCURRENTLY events_search.*?;", operations, re.S)[0]
+    db.conn.execute(statement.replace("public.gin_trgm_ops", "elsewhere.gin_trgm_ops"))
+    assert db.conn.execute(definition).fetchone() == built
+    db.conn.execute("SELECT immutable.enable_search()")  # is content with it
+
+
+def test_the_index_for_search_needs_its_extension(db):
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="pg_trgm") as refused:
+        db.conn.execute("SELECT immutable.enable_search()")
+    assert "CREATE EXTENSION pg_trgm" in refused.value.diag.message_hint
+    role = db.create_role("IN ROLE immutable_auditor")
+    for function in ("enable_search", "disable_search"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.connect(role).execute(f"SELECT immutable.{function}()")
 
 
 def test_rows_recorded_meanwhile_neither_shift_nor_repeat(db):
@@ -306,6 +325,10 @@ def test_a_page_costs_what_it_holds(db):
     db.conn.execute(VIEWER.format(viewer))
     limited = db.connect(viewer)
     limited.execute("SET test.tenant = 'tenant_0'")
+    # And one of an actor alone: the policy's own check of it finds nothing by itself.
+    of_actor = db.connect(db.create_role("IN ROLE immutable_viewer"))
+    token, = db.conn.execute("SELECT immutable.create_viewer_token('tenant_0', 'user_rare') ->> 'token'").fetchone()
+    of_actor.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
     row = ("SELECT CASE WHEN n %% 3 = 0 THEN 'tenant_0' ELSE 'tenant_' || n %% 50 END, 'user_' || n %% 97, "
            "(ARRAY['document', 'task', 'user'])[1 + n %% 3] || '.' || (ARRAY['viewed', 'updated'])[1 + n / 3 %% 2], "
            "(ARRAY['document', 'task', 'user'])[1 + n %% 3], 'res_' || n %% 1009, 'sess_' || n / 40, "
@@ -329,8 +352,13 @@ def test_a_page_costs_what_it_holds(db):
         begin = events + 1
         db.conn.execute("VACUUM (ANALYZE) immutable.events, immutable.event_targets")
         for given in cases:
-            for who, conn, more in (("all", db.conn, {}), ("tenant", db.conn, {"tenant_id": "tenant_0"}), ("viewer", limited, {})):
+            for who, conn, more in (("all", db.conn, {}), ("tenant", db.conn, {"tenant_id": "tenant_0"}), ("viewer", limited, {}),
+                                    ("actor's viewer", of_actor, {})):
                 costs.setdefault((who, *given.items()), []).append(touched(conn, {**given, **more, "count": "none"}))
+    assert page(of_actor, {"limit": 100})[1]["total"] == page(of_actor, {"target_type": "rare", "limit": 100})[1]["total"] == 40
+    assert page(of_actor, {"actor_id": "user_5"})[0] == []
+    _, pagination = page(of_actor, {"limit": 30})
+    assert len(page(of_actor, {"limit": 30, "cursor": pagination["next_cursor"]})[0]) == 10
     grown = {case: cost for case, cost in costs.items() if cost[1] > 2 * cost[0] + 200}
     assert grown == {}
     # 26 events, each a few index pages and one of the table; or the next 1,000 events looked through, targets and all.
