@@ -191,6 +191,39 @@ def run(bench, title, limited, options):
         print(f"| {name} | {median:.2f} | {p99:.2f} | {fetched:.0f} | {scanned:.0f} |", flush=True)
 
 
+def indexes(conn, options):
+    """What each index costs an insert: the same insert without it, in turns, and rolled back."""
+    names = [row[0] for row in conn.execute(
+        "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisunique "
+        "AND i.indrelid IN ('immutable.events'::regclass, 'immutable.event_targets'::regclass) ORDER BY c.relname")]
+    batch, costs = 10_000, {name: [] for name in [None, *names]}
+
+    def insert(without):
+        with conn.transaction(force_rollback=True):
+            if without:
+                conn.execute(f"DROP INDEX immutable.{without}")
+            before, = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+            start = time.perf_counter()
+            conn.execute(ROWS % batch)
+            spent = time.perf_counter() - start
+            wal, = conn.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", [before]).fetchone()
+        return spent * 1e6 / batch, int(wal) / batch
+    conn.execute("SET lock_timeout = '10s'")
+    for number in range(options.runs + 1):
+        for name in costs:
+            cost = insert(name)
+            if number:  # the first warms up
+                costs[name].append(cost)
+    time_of = {name: statistics.median(spent for spent, _ in measured) for name, measured in costs.items()}
+    wal_of = {name: statistics.median(wal for _, wal in measured) for name, measured in costs.items()}
+    print(f"\nAn insert with all of them: {time_of[None]:.1f} us, {wal_of[None]:.0f} bytes of WAL an event\n\n"
+          "| index | bytes an event | us an event | bytes of WAL an event |\n|---|---|---|---|")
+    events = conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0]
+    for name in names:
+        size, = conn.execute("SELECT pg_relation_size(%s::regclass)", [f"immutable.{name}"]).fetchone()
+        print(f"| {name} | {size / events:.0f} | {time_of[None] - time_of[name]:.1f} | {wal_of[None] - wal_of[name]:.0f} |")
+
+
 def main():
     global DAY
     import datetime
@@ -201,6 +234,7 @@ def main():
     parser.add_argument("--only", default="", help="part of the cases' names")
     parser.add_argument("--no-count", action="store_true", help="pages without total")
     parser.add_argument("--no-build", action="store_true")
+    parser.add_argument("--indexes", action="store_true", help="instead, what each index costs an insert")
     options = parser.parse_args()
     commands = [["start", "bench", "shared_buffers=3GB", "max_wal_size=16GB", "checkpoint_timeout=30min",
                  "max_connections=100", "effective_cache_size=12GB", "random_page_cost=1.1"]]
@@ -212,6 +246,8 @@ def main():
     if not is_there:
         fill(database, options.events)
     bench = Bench(database, options)
+    if options.indexes:
+        return indexes(bench.conn, options)
     bench.conn.execute("SET statement_timeout = '20s'")
     run(bench, f"{options.events:,} events, as the owner", False, options)
     if not options.only:

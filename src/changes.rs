@@ -55,7 +55,8 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
             refuse(example)
         }
         after.members(|lane, seq| {
-            let lane = lane.parse::<i16>().ok().filter(|lane| *lane >= 0);
+            // Written as here and no other way: "0" and "00" would be one lane's position twice.
+            let lane = lane.parse::<i16>().ok().filter(|n| *n >= 0 && n.to_string() == lane);
             match (lane, seq) {
                 (Some(lane), Member::Number(seq)) => match seq.parse::<i64>() {
                     Ok(seq) if seq >= 0 => position.push((lane, seq)),

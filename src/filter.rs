@@ -68,7 +68,7 @@ pub struct Filters {
     from: Option<usize>,
     to: Option<usize>,
     pub pattern: Option<Pattern>,
-    /// LIKE's argument on [`SEARCHED`].
+    /// The condition on [`SEARCHED`], if its index can answer it.
     pub searched: Option<String>,
     /// What a cursor is bound to.
     pub fingerprint: String,
@@ -119,6 +119,12 @@ impl Filters {
         self.argument(pg_sys::TEXTOID, text_datum(value))
     }
 
+    /// Narrows to the actor that the caller is bound to; no matter of cursors, since the caller did not ask for it.
+    pub unsafe fn bind_actor(&mut self, actor_id: &str) {
+        let n = self.text(actor_id);
+        self.own.push((Lead::Actor, format!("e.actor_id = ${n}")));
+    }
+
     /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else for itself.
     unsafe fn action(&mut self, pattern: &str) {
         let Some((prefix, rest)) = pattern.split_once('*') else {
@@ -159,7 +165,11 @@ impl Filters {
         }
         self.own.push((Lead::Search, format!("({})", each.join(" OR "))));
         let like = |n: usize| format!("{SEARCHED} LIKE pg_catalog.lower(${n} COLLATE pg_catalog.\"default\")");
-        self.searched = Some(if n == m { like(n) } else { format!("({} OR {})", like(n), like(m)) });
+        // Its index knows three letters at a time: of a shorter needle it knows nothing.
+        self.searched = (needle.chars().count() >= 3).then(|| match n == m {
+            true => like(n),
+            false => format!("({} OR {})", like(n), like(m)),
+        });
     }
 
     /// What to read the page through.

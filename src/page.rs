@@ -13,17 +13,23 @@ use crate::filter::{where_all, Filters, Lead, Pattern};
 use crate::function::{text, text_array, text_datum, timestamptz, uuid_datum};
 use crate::settings;
 use crate::spi;
+use crate::tenant::visible_actor;
 use immutable_format::cursor::Place;
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
 const WALKED: usize = 1000;
+/// The same before a search is left to its index.
+const WALKED_SEARCHING: usize = 5000;
 /// The same for several filters that are all frequent.
 const WALKED_FAR: usize = 20_000;
 /// Entries that are counted to find the most selective of several filters.
 const WEIGHED: usize = 20_000;
 /// Tenants that are merged without looking through the next rows first.
 const FEW: usize = 50;
+
+/// Different actions of the log that are looked at one by one for a caller bound by row security.
+const ACTIONS: usize = 2000;
 
 /// The order of a page's rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,15 +105,25 @@ impl Source {
 
 /// Whether row security shows the caller less than everything. An auditor's policy shows all.
 pub unsafe fn is_limited() -> bool {
-    let mut limited = true;
-    spi::read_planned_once(
-        "SELECT pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
+    asks(
+        "pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
          AND NOT pg_catalog.pg_has_role('immutable_auditor', 'USAGE')",
-        &[],
-        &[],
-        |row| limited = row.values[0].value() != 0,
-    );
-    limited
+    )
+}
+
+/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check of the actor does not.
+pub unsafe fn bind(filters: &mut Filters, limited: bool) {
+    if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
+        if let Some(actor_id) = visible_actor() {
+            filters.bind_actor(&actor_id);
+        }
+    }
+}
+
+unsafe fn asks(question: &str) -> bool {
+    let mut answer = true;
+    spi::read_planned_once(&format!("SELECT {question}"), &[], &[], |row| answer = row.values[0].value() != 0);
+    answer
 }
 
 impl<'a> Page<'a> {
@@ -144,20 +160,28 @@ impl<'a> Page<'a> {
             Lead::Page => false,
             _ => is_frequent || !in_tenant && !limited && self.tenants(lead, FEW + 1).len() > FEW,
         };
-        for rows in [WALKED, WALKED_FAR] {
+        let condition = self.filters.searched.clone().filter(|_| lead == Lead::Search && !limited);
+        let by_index = condition.filter(|_| has_search_index());
+        let far = match (is_frequent, by_index.is_some()) {
             // So far only where every filter is frequent and only what passes all of them is rare.
-            let is_worth = if rows == WALKED { has_few_values } else { is_frequent };
-            if is_worth && self.rows <= rows / 4 && self.walk(rows, &mut each) {
+            (true, _) => WALKED_FAR,
+            // The index gives all that it finds, in no order: dear unless that is rare.
+            (false, true) => WALKED_SEARCHING,
+            (false, false) => 0,
+        };
+        for rows in [if has_few_values { WALKED } else { 0 }, far] {
+            if self.rows <= rows / 4 && self.walk(rows, &mut each) {
                 return;
             }
         }
-        let statement = match lead {
-            Lead::Search if !limited && has_search_index() => self.gathered(),
-            Lead::Pattern if !limited => self.merged_actions(),
-            Lead::Pattern if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => {
-                self.gathered()
-            }
-            Lead::Page | Lead::Pattern | Lead::Search => self.straight(lead),
+        let statement = match (lead, by_index) {
+            (_, Some(condition)) => self.searched(&condition),
+            (Lead::Pattern, _) => match self.actions(limited) {
+                Some(actions) => self.merged_actions(actions, limited),
+                None if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => self.gathered(),
+                None => self.straight(lead),
+            },
+            (Lead::Page | Lead::Search, _) => self.straight(lead),
             _ if in_tenant || limited => self.straight(lead),
             _ => self.merged_tenants(lead),
         };
@@ -203,7 +227,9 @@ impl<'a> Page<'a> {
     }
 
     /// The next rows through the lead's index, under the conditions `clauses` beside the filters' own.
-    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, order: &str, columns: &str, rows: usize) -> String {
+    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, columns: &str, rows: usize) -> String {
+        let source = Source::of(lead);
+        let order = self.order_by(source, self.order);
         clauses.extend(self.filters.own(Lead::Page));
         match lead {
             Lead::TargetId | Lead::TargetType => {
@@ -218,44 +244,58 @@ impl<'a> Page<'a> {
             }
             _ => clauses.extend(self.filters.has_target()),
         }
-        format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", Source::of(lead).from, where_all(&clauses))
+        format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", source.from, where_all(&clauses))
     }
 
     /// In order through the lead's index, within the one tenant there is.
     fn straight(&self, lead: Lead) -> String {
-        let source = Source::of(lead);
-        self.shown(&self.next_rows(lead, self.scope(source), &self.order_by(source, self.order), "e.*", self.rows))
+        self.shown(&self.next_rows(lead, self.scope(Source::of(lead)), "e.*", self.rows))
     }
 
-    /// In order through the lead's index in each tenant that has such events, merged. Only the tenants whose first such
-    /// events come first of all can have one in the page, and there are no more of them than the page has rows.
-    unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
-        let tenants = self.tenants(lead, usize::MAX);
-        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+    /// In order through the lead's index for each of `keys`, merged. Only the keys whose first rows come first of all
+    /// can have one in the page, and there are no more of them than the page has rows; if there are as many, no row
+    /// that comes after all of their first ones can be in the page either.
+    fn merged(&self, lead: Lead, keys: &str, columns: &str, mut clauses: Vec<String>) -> String {
         let source = Source::of(lead);
-        let mut clauses = self.filters.time(source.created_at);
+        clauses.extend(self.filters.time(source.created_at));
         clauses.extend(self.after_place(source));
-        clauses.push(format!("{} = k.tenant_id", source.tenant_id));
-        let order = self.order_by(source, self.order);
-        let first = self.next_rows(lead, clauses.clone(), &order, &format!("{}, {}", source.created_at, source.id), 1);
-        let rows = self.next_rows(lead, clauses, &order, "e.*", self.rows);
-        let word = self.order.word();
+        let place = format!("{}, {}, {}", source.created_at, source.id, source.tenant_id);
+        let first = self.next_rows(lead, clauses.clone(), &place, 1);
+        let (word, rows) = (self.order.word(), self.rows);
+        let (last, beyond, sign) = match self.order {
+            Order::OldestFirst => ("max", "infinity", "<="),
+            Order::NewestFirst => ("min", "-infinity", ">="),
+        };
+        clauses.push(format!("{} {sign} k.bound", source.created_at));
         self.shown(&format!(
-            "SELECT e.* FROM (SELECT k.tenant_id FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), \
-                 LATERAL ({first}) f(created_at, id) \
-                 ORDER BY f.created_at {word}, f.id {word}, k.tenant_id {word} LIMIT {}) k, LATERAL ({rows}) e",
-            self.rows
+            "SELECT e.* FROM (SELECT k.*, CASE WHEN pg_catalog.count(*) OVER () >= {rows} \
+                     THEN pg_catalog.{last}(k.created_at) OVER () ELSE '{beyond}' END AS bound \
+                 FROM (SELECT {columns}, f.created_at FROM {keys}, LATERAL ({first}) f(created_at, id, tenant_id) \
+                       ORDER BY f.created_at {word}, f.id {word}, f.tenant_id {word} LIMIT {rows}) k) k, \
+             LATERAL ({}) e",
+            self.next_rows(lead, clauses, "e.*", rows)
         ))
     }
 
-    /// The same for every action that the pattern matches: in the tenant, or in each that has it.
-    unsafe fn merged_actions(&mut self) -> String {
+    /// For each tenant that has such events.
+    unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
+        let tenants = self.tenants(lead, usize::MAX);
+        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let clauses = vec![format!("{} = k.tenant_id", Source::of(lead).tenant_id)];
+        self.merged(lead, &format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
+    }
+
+    /// For each action that the pattern matches: in the tenant, or in each that has it.
+    unsafe fn merged_actions(&mut self, matching: Vec<String>, limited: bool) -> String {
+        let mut clauses = vec!["e.action = k.action".to_string()];
+        if limited || self.filters.tenant.is_some() {
+            clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
+            let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&matching));
+            let keys = format!("pg_catalog.unnest(${n}::text[]) k(action)");
+            return self.merged(Lead::Pattern, &keys, "k.action", clauses);
+        }
         let (mut actions, mut tenants) = (Vec::new(), Vec::new());
-        for action in self.actions() {
-            if self.filters.tenant.is_some() {
-                actions.push(action);
-                continue;
-            }
+        for action in matching {
             let given = [Some(text_datum(&action))];
             for tenant in
                 skip("immutable.events e", "tenant_id", "e.action = $1", &[pg_sys::TEXTOID], &given, usize::MAX)
@@ -264,38 +304,32 @@ impl<'a> Page<'a> {
                 tenants.push(tenant);
             }
         }
-        let mut clauses = self.filters.time(EVENTS.created_at);
-        clauses.extend(self.after_place(&EVENTS));
-        clauses.push("e.action = k.action".to_string());
+        clauses.push("e.tenant_id = k.tenant_id".to_string());
         let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&actions));
-        let keys = match self.filters.tenant {
-            Some(tenant) => {
-                clauses.push(format!("e.tenant_id = ${tenant}"));
-                format!("pg_catalog.unnest(${n}::text[]) k(action)")
-            }
-            None => {
-                clauses.push("e.tenant_id = k.tenant_id".to_string());
-                let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
-                format!(
-                    "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
-                )
-            }
-        };
-        clauses.extend(self.filters.own(Lead::Pattern));
-        clauses.extend(self.filters.has_target());
-        let order = self.order_by(&EVENTS, self.order);
-        let rows = format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {}", where_all(&clauses), self.rows);
-        self.shown(&format!("SELECT e.* FROM {keys}, LATERAL ({rows}) e"))
+        let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let keys = format!(
+            "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
+        );
+        self.merged(Lead::Pattern, &keys, "k.action, k.tenant_id", clauses)
     }
 
     /// All that match, through whatever index finds them, and only then in order: for what few rows match.
     fn gathered(&self) -> String {
         let mut clauses = self.scope(&EVENTS);
         clauses.extend(self.filters.own(Lead::Page));
-        clauses.extend(self.filters.searched.clone());
         clauses.extend(self.filters.has_target());
         let all = format!("SELECT e.* FROM immutable.events e{}", where_all(&clauses));
         format!("WITH found AS MATERIALIZED ({all}) {}", self.shown("SELECT e.* FROM found e"))
+    }
+
+    /// All that the index for searches finds, alone, so that no plan prefers to read the tenant's events; and of those
+    /// what passes the other filters, in order.
+    fn searched(&self, condition: &str) -> String {
+        let mut clauses = self.scope(&EVENTS);
+        clauses.extend(self.filters.own(Lead::Page));
+        clauses.extend(self.filters.has_target());
+        let page = self.shown(&format!("SELECT e.* FROM found e{}", where_all(&clauses)));
+        format!("WITH found AS MATERIALIZED (SELECT e.* FROM immutable.events e WHERE {condition}) {page}")
     }
 
     /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
@@ -315,23 +349,52 @@ impl<'a> Page<'a> {
         skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
     }
 
-    /// The actions that the pattern matches.
-    unsafe fn actions(&self) -> Vec<String> {
-        let Some(pattern) = &self.filters.pattern else { return Vec::new() };
-        let (types, values) = (&self.filters.types, &self.filters.values);
+    /// The actions that the pattern matches; nothing if there are too many to look at.
+    unsafe fn actions(&self, limited: bool) -> Option<Vec<String>> {
+        let pattern = self.filters.pattern.as_ref()?;
+        let (mut types, mut values) = (self.filters.types.clone(), self.filters.values.clone());
         let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
-        let found = skip("immutable.events e", "action", &range, types, values, usize::MAX);
-        let Some(like) = pattern.like else { return found };
-        let given = [Some(text_array(&found)), values[like - 1]];
-        let mut matching = Vec::new();
-        spi::read_planned_once(
-            "SELECT a FROM pg_catalog.unnest($1::text[]) a WHERE a COLLATE \"C\" LIKE $2",
-            &[pg_sys::TEXTARRAYOID, pg_sys::TEXTOID],
-            &given,
-            |row| matching.push(text(row.values[0]).to_string()),
+        let found = match limited {
+            true => own_actions()?,
+            false => skip("immutable.events e", "action", &range, &types, &values, usize::MAX),
+        };
+        types.push(pg_sys::TEXTARRAYOID);
+        values.push(Some(text_array(&found)));
+        let statement = format!(
+            "SELECT a FROM pg_catalog.unnest(${}::text[]) a{}",
+            values.len(),
+            where_all(&pattern.on("a COLLATE pg_catalog.\"C\""))
         );
-        matching
+        let mut matching = Vec::new();
+        spi::read_planned_once(&statement, &types, &values, |row| matching.push(text(row.values[0]).to_string()));
+        Some(matching)
     }
+}
+
+/// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
+/// everybody's entries for each of them. So the log's actions are listed with the owner's rights, all of them whatever
+/// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
+/// has, and nothing of what they are or who has them.
+unsafe fn own_actions() -> Option<Vec<String>> {
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
+    let events = pg_sys::relation_open(
+        pg_sys::get_relname_relid(c"events".as_ptr(), schema),
+        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+    );
+    let all = spi::as_owner(events, || skip("immutable.events e", "action", "", &[], &[], ACTIONS + 1));
+    pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
+    if all.len() > ACTIONS {
+        return None;
+    }
+    let mut own = Vec::new();
+    spi::read_planned_once(
+        "SELECT a FROM pg_catalog.unnest($1::text[]) a \
+         WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
+        &[pg_sys::TEXTARRAYOID],
+        &[Some(text_array(&all))],
+        |row| own.push(text(row.values[0]).to_string()),
+    );
+    Some(own)
 }
 
 /// The different values of a column under a condition, found by skipping from one to the next through an index that has

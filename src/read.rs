@@ -6,7 +6,7 @@ use crate::error::{Code, Fault};
 use crate::filter::{Filters, FILTERS};
 use crate::function::{micros, sql_function, text, uuid, Call};
 use crate::jsonb;
-use crate::page::{is_limited, through, total, Order, Page, Total};
+use crate::page::{bind, is_limited, through, total, Order, Page, Total};
 use crate::spi;
 use immutable_format::cursor::{self, Place, Way};
 use pgrx::pg_sys::{self, Datum};
@@ -111,10 +111,12 @@ unsafe fn get_events(call: Call) -> Datum {
             .hint("auto gives pagination.total, none leaves it out.")
             .raise(),
     };
-    let asked = Asked::of(call);
+    let mut asked = Asked::of(call);
     let limited = is_limited();
+    bind(&mut asked.filters, limited);
     let through = through(&asked.filters);
-    let (order, way, fingerprint) = (asked.reading(), asked.way, asked.filters.fingerprint.clone());
+    let (order_asked, order) = (asked.order, asked.reading());
+    let (way, fingerprint) = (asked.way, asked.filters.fingerprint.clone());
     // One more than a page tells whether there is another.
     let columns = format!("{EVENT_JSON}, e.created_at, e.id, e.tenant_id");
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, &columns, false);
@@ -143,12 +145,23 @@ unsafe fn get_events(call: Call) -> Datum {
         let cursor = row.filter(|_| there).and_then(|(_, place)| cursor::encode(place, way, &fingerprint));
         cursor.map_or("null".to_string(), |cursor| format!("\"{cursor}\""))
     };
-    let next = cursor(has_more, rows.last(), Way::Next);
+    // Whoever follows the log forward goes on from its end when there is more.
+    let next = match (order_asked, rows.is_empty()) {
+        (Order::OldestFirst, true) => {
+            call.arg(CURSOR).map_or("null".to_string(), |given| format!("\"{}\"", text(given)))
+        }
+        (Order::OldestFirst, false) => cursor(true, rows.last(), Way::Next),
+        (Order::NewestFirst, _) => cursor(has_more, rows.last(), Way::Next),
+    };
     let previous = cursor(has_previous, rows.first(), Way::Previous);
     let total = match is_counted {
         false => None,
         true if !came && !is_cut => Some(Total { events: rows.len() as i64, exact: true }),
-        true => Some(total(&Filters::of(call), through.lead, limited)),
+        true => {
+            let mut filters = Filters::of(call);
+            bind(&mut filters, limited);
+            Some(total(&filters, through.lead, limited))
+        }
     };
     let total = match total {
         None => "\"total\":null,\"total_relation\":null".to_string(),
@@ -169,8 +182,10 @@ sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events
 /// `immutable.find_events(…)`
 unsafe fn find_events(call: Call) -> Datum {
     let limit = page_size(call, MAX_FOUND) as usize;
-    let asked = Asked::of(call);
-    let (limited, through) = (is_limited(), through(&asked.filters));
+    let mut asked = Asked::of(call);
+    let limited = is_limited();
+    bind(&mut asked.filters, limited);
+    let through = through(&asked.filters);
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
     let set = result_set(call);

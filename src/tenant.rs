@@ -35,6 +35,12 @@ unsafe fn scope() -> Option<Scope> {
     Some(Scope { tenant_id: claims.tenant_id.clone(), actor_id: claims.actor_id.clone() })
 }
 
+/// The actor whose events alone the caller sees as a viewer, if it is bound to one. For finding them through an index:
+/// the policies decide all the same.
+pub unsafe fn visible_actor() -> Option<String> {
+    scope()?.actor_id
+}
+
 /// What `resolve` gives, once for each expression of each execution of a statement.
 unsafe fn once<T>(call: Call, resolve: impl FnOnce() -> T) -> &'static T {
     let info = (*call.0).flinfo;
