@@ -88,19 +88,31 @@ fn rate(events: u64, seconds: f64) -> f64 {
 }
 
 unsafe fn attach(run: &Run) -> *const Shared {
-    let mut segment = pg_sys::dsm_find_mapping(run.progress);
-    if segment.is_null() {
-        segment = pg_sys::dsm_attach(run.progress);
+    let of_run = |segment| {
+        let shared = pg_sys::dsm_segment_address(segment).cast::<Shared>().cast_const();
+        let is = pg_sys::dsm_segment_map_length(segment) >= size_of::<Shared>() && (*shared).proof == proof(run);
+        if is {
+            shared
+        } else {
+            std::ptr::null()
+        }
+    };
+    let own = pg_sys::dsm_find_mapping(run.progress);
+    if !own.is_null() {
+        return of_run(own);
     }
-    if segment.is_null() || pg_sys::dsm_segment_map_length(segment) < size_of::<Shared>() {
+    let segment = pg_sys::dsm_attach(run.progress);
+    if segment.is_null() {
         return std::ptr::null();
     }
-    let shared = pg_sys::dsm_segment_address(segment).cast::<Shared>().cast_const();
-    if (*shared).proof == proof(run) {
-        shared
+    let shared = of_run(segment);
+    if shared.is_null() {
+        pg_sys::dsm_detach(segment);
     } else {
-        std::ptr::null()
+        // a worker keeps it to its end, which comes soon
+        pg_sys::dsm_pin_mapping(segment);
     }
+    shared
 }
 
 /// Counts one event.
