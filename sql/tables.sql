@@ -69,8 +69,9 @@ CREATE INDEX events_resource_id ON immutable.events (resource_id, tenant_id, cre
   WHERE resource_id IS NOT NULL;
 CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_at DESC, id DESC)
   WHERE session_id IS NOT NULL;
--- The order of changes().
-CREATE INDEX events_xact ON immutable.events (xact, id);
+-- The order of changes(). It ends in the tenant so that row security is checked in the index, and who looks for a
+-- transaction's events can not see in EXPLAIN that it met others'.
+CREATE INDEX events_xact ON immutable.events (xact, id, tenant_id);
 
 COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';
 COMMENT ON COLUMN immutable.events.id IS 'The event''s id: the caller''s, or a UUIDv7 (RFC 9562)';

@@ -44,7 +44,8 @@ def test_no_filter_opens_another_tenant(log, viewer):
     page = viewer.execute("SELECT immutable.get_events()").fetchone()[0]
     assert page["pagination"]["total"] == MINE and {event["tenant_id"] for event in page["data"]} == {"mine"}
     other = viewer.execute("SELECT immutable.get_events(tenant_id => 'rival')").fetchone()[0]
-    assert other == {"data": [], "pagination": {"has_more": False, "next_cursor": None, "total": 0}}
+    assert other == {"data": [], "pagination": {"has_more": False, "next_cursor": None, "previous_cursor": None, "total": 0,
+                                                "total_relation": "eq"}}
 
 
 def test_a_cursor_of_another_tenant_opens_nothing(log, viewer):
