@@ -191,6 +191,30 @@ def run(bench, title, limited, options):
         print(f"| {name} | {median:.2f} | {p99:.2f} | {fetched:.0f} | {scanned:.0f} |", flush=True)
 
 
+SEARCHES = [
+    ("a rare word", lambda row: {"search": row["code"]}),
+    ("a rare word + tenant", lambda row: {"search": row["code"], "tenant_id": row["tenant_id"]}),
+    ("a word of 1 event in 10,000", lambda row: {"search": "plan_downgraded"}),
+    ("a word of 1 event in 40", lambda row: {"search": row["action"]}),
+    ("a word of every event", lambda row: {"search": "priority"}),
+    ("two letters", lambda row: {"search": row["code"][-2:]}),
+]
+
+
+def search(bench, options):
+    """The index of enable_search(): what it takes to build, what it weighs, and what it gives."""
+    bench.conn.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    start = time.monotonic()
+    bench.conn.execute("SELECT immutable.enable_search()")
+    size, = bench.conn.execute("SELECT pg_size_pretty(pg_relation_size('immutable.events_search'))").fetchone()
+    print(f"\nSearch: the index is built in {time.monotonic() - start:.0f} s and has {size}\n\n| search | median ms | p99 ms |\n|---|---|---|")
+    bench.conn.execute("VACUUM (ANALYZE) immutable.events")
+    for name, make in SEARCHES:
+        median, p99, _, _ = bench.measure(make, options.runs)
+        print(f"| {name} | {median:.2f} | {p99:.2f} |", flush=True)
+    bench.conn.execute("SELECT immutable.disable_search()")
+
+
 def indexes(conn, options):
     """What each index costs an insert: the same insert without it, in turns, and rolled back."""
     names = [row[0] for row in conn.execute(
@@ -234,6 +258,7 @@ def main():
     parser.add_argument("--only", default="", help="part of the cases' names")
     parser.add_argument("--no-count", action="store_true", help="pages without total")
     parser.add_argument("--no-build", action="store_true")
+    parser.add_argument("--search", action="store_true", help="instead, searches with their index")
     parser.add_argument("--indexes", action="store_true", help="instead, what each index costs an insert")
     options = parser.parse_args()
     commands = [["start", "bench", "shared_buffers=3GB", "max_wal_size=16GB", "checkpoint_timeout=30min",
@@ -248,6 +273,8 @@ def main():
     bench = Bench(database, options)
     if options.indexes:
         return indexes(bench.conn, options)
+    if options.search:
+        return search(bench, options)
     bench.conn.execute("SET statement_timeout = '20s'")
     run(bench, f"{options.events:,} events, as the owner", False, options)
     if not options.only:

@@ -69,7 +69,8 @@ CREATE INDEX events_resource_id ON immutable.events (resource_id, tenant_id, cre
   WHERE resource_id IS NOT NULL;
 CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_at DESC, id DESC)
   WHERE session_id IS NOT NULL;
--- The order of changes().
+-- The order of changes(). It has the tenant so that row security is checked in the index, and who looks for a
+-- transaction's events can not see in EXPLAIN that it met others'.
 CREATE INDEX events_xact ON immutable.events (xact, tenant_id, id);
 -- The few events that an erasure concerns, for verification.
 CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;

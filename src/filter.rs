@@ -70,6 +70,8 @@ pub struct Filters {
     pub pattern: Option<Pattern>,
     /// The condition on [`SEARCHED`], if its index can answer it.
     pub searched: Option<String>,
+    /// Whether the caller sees one actor's events alone.
+    pub bound: bool,
     /// What a cursor is bound to.
     pub fingerprint: String,
 }
@@ -123,6 +125,7 @@ impl Filters {
     pub unsafe fn bind_actor(&mut self, actor_id: &str) {
         let n = self.text(actor_id);
         self.own.push((Lead::Actor, format!("e.actor_id = ${n}")));
+        self.bound = true;
     }
 
     /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else for itself.

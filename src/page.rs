@@ -24,7 +24,9 @@ const WALKED_SEARCHING: usize = 5000;
 /// The same for several filters that are all frequent.
 const WALKED_FAR: usize = 20_000;
 /// Entries that are counted to find the most selective of several filters.
-const WEIGHED: usize = 20_000;
+const WEIGHED: i64 = 20_000;
+/// So few that a filter is good enough, and the others need not be weighed.
+const LIGHT: i64 = 1000;
 /// Tenants that are merged without looking through the next rows first.
 const FEW: usize = 50;
 
@@ -444,21 +446,32 @@ pub struct Through {
 
 /// What to read a page through: of several filters the one that the fewest events pass, as far as they are counted.
 pub unsafe fn through(filters: &Filters) -> Through {
-    let leads = filters.exact_leads();
+    // Any other index would lead past the events of other actors, one check of the policy each.
+    if filters.bound {
+        return Through { lead: Lead::Actor, is_frequent: false };
+    }
+    let mut leads = filters.exact_leads();
+    leads.dedup();
     if leads.len() < 2 {
         return Through { lead: filters.lead(), is_frequent: false };
     }
     let tenant = filters.tenant.map_or(String::new(), |n| format!(" AND e.tenant_id = ${n}"));
+    let weigh = |lead, most: i64| {
+        let entries = Source::of(lead).entries;
+        let entries = format!("SELECT FROM {entries} WHERE {}{tenant} LIMIT {most}", filters.of_lead(lead));
+        count(&entries, "*", "", filters).0
+    };
+    if let Some(lead) = leads.iter().copied().find(|lead| weigh(*lead, LIGHT) < LIGHT) {
+        return Through { lead, is_frequent: false };
+    }
     let mut best = (Lead::Page, i64::MAX);
     for lead in leads {
-        let entries = Source::of(lead).entries;
-        let entries = format!("SELECT FROM {entries} WHERE {}{tenant} LIMIT {WEIGHED}", filters.of_lead(lead));
-        let weight = count(&entries, "*", "", filters).0;
+        let weight = weigh(lead, WEIGHED);
         if weight < best.1 {
             best = (lead, weight);
         }
     }
-    Through { lead: best.0, is_frequent: best.1 >= WEIGHED as i64 }
+    Through { lead: best.0, is_frequent: best.1 >= WEIGHED }
 }
 
 /// How many events pass the filters.
