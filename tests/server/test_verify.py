@@ -127,7 +127,7 @@ def test_every_lane_is_broken(db):
 def test_rows_without_a_place_beside_broken_lanes(db, log):
     """A row whose lane is NULL belongs to no lane that could be added up: all is walked, and counted once."""
     db.conn.execute("ALTER TABLE immutable.events ALTER lane DROP NOT NULL")
-    h.drop_checks(db.conn, "events_link_check")
+    h.drop_checks(db.conn)
     now = update(db.conn, ("globex", 0, 2), action="nothing.happened")
     with h.behind_triggers(db.conn):
         db.conn.execute("UPDATE immutable.events SET lane = NULL WHERE tenant_id = 'acme' AND lane = 0 AND seq = 3")
