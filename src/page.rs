@@ -18,7 +18,9 @@ use immutable_format::cursor::Place;
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
-const WALKED: usize = 1000;
+const WALKED: usize = 2500;
+/// The same where each one's targets have to be looked up.
+const WALKED_BY_TARGET: usize = 1000;
 /// The same before a search is left to its index.
 const WALKED_SEARCHING: usize = 5000;
 /// The same for several filters that are all frequent.
@@ -171,7 +173,12 @@ impl<'a> Page<'a> {
             (false, true) => WALKED_SEARCHING,
             (false, false) => 0,
         };
-        for rows in [if has_few_values { WALKED } else { 0 }, far] {
+        let near = match lead {
+            _ if !has_few_values => 0,
+            Lead::TargetId | Lead::TargetType => WALKED_BY_TARGET,
+            _ => WALKED,
+        };
+        for rows in [near, far] {
             if self.rows <= rows / 4 && self.walk(rows, &mut each) {
                 return;
             }
