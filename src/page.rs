@@ -18,7 +18,9 @@ use immutable_format::cursor::Place;
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
-const WALKED: usize = 1000;
+const WALKED: usize = 2500;
+/// The same where each one's targets have to be looked up.
+const WALKED_BY_TARGET: usize = 1000;
 /// The same before a search is left to its index.
 const WALKED_SEARCHING: usize = 5000;
 /// The same for several filters that are all frequent.
@@ -171,14 +173,19 @@ impl<'a> Page<'a> {
             (false, true) => WALKED_SEARCHING,
             (false, false) => 0,
         };
-        for rows in [if has_few_values { WALKED } else { 0 }, far] {
+        let near = match lead {
+            _ if !has_few_values => 0,
+            Lead::TargetId | Lead::TargetType => WALKED_BY_TARGET,
+            _ => WALKED,
+        };
+        for rows in [near, far] {
             if self.rows <= rows / 4 && self.walk(rows, &mut each) {
                 return;
             }
         }
         let statement = match (lead, by_index) {
             (_, Some(condition)) => self.searched(&condition),
-            (Lead::Pattern, _) => match self.actions(limited) {
+            (Lead::Pattern, _) => match actions(&self.filters, limited) {
                 Some(actions) => self.merged_actions(actions, limited),
                 None if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => self.gathered(),
                 None => self.straight(lead),
@@ -350,27 +357,27 @@ impl<'a> Page<'a> {
         let condition = self.filters.of_lead(lead);
         skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
     }
+}
 
-    /// The actions that the pattern matches; nothing if there are too many to look at.
-    unsafe fn actions(&self, limited: bool) -> Option<Vec<String>> {
-        let pattern = self.filters.pattern.as_ref()?;
-        let (mut types, mut values) = (self.filters.types.clone(), self.filters.values.clone());
-        let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
-        let found = match limited {
-            true => own_actions()?,
-            false => skip("immutable.events e", "action", &range, &types, &values, usize::MAX),
-        };
-        types.push(pg_sys::TEXTARRAYOID);
-        values.push(Some(text_array(&found)));
-        let statement = format!(
-            "SELECT a FROM pg_catalog.unnest(${}::text[]) a{}",
-            values.len(),
-            where_all(&pattern.on("a COLLATE pg_catalog.\"C\""))
-        );
-        let mut matching = Vec::new();
-        spi::read_planned_once(&statement, &types, &values, |row| matching.push(text(row.values[0]).to_string()));
-        Some(matching)
-    }
+/// The actions that the pattern matches; nothing if there are too many to look at.
+unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
+    let pattern = filters.pattern.as_ref()?;
+    let (mut types, mut values) = (filters.types.clone(), filters.values.clone());
+    let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
+    let found = match limited {
+        true => own_actions()?,
+        false => skip("immutable.events e", "action", &range, &types, &values, usize::MAX),
+    };
+    types.push(pg_sys::TEXTARRAYOID);
+    values.push(Some(text_array(&found)));
+    let statement = format!(
+        "SELECT a FROM pg_catalog.unnest(${}::text[]) a{}",
+        values.len(),
+        where_all(&pattern.on("a COLLATE pg_catalog.\"C\""))
+    );
+    let mut matching = Vec::new();
+    spi::read_planned_once(&statement, &types, &values, |row| matching.push(text(row.values[0]).to_string()));
+    Some(matching)
 }
 
 /// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
@@ -483,9 +490,10 @@ pub struct Total {
 
 /// Counts, but never more than `immutable.max_exact_total` entries; beyond that it is the planner's estimate. Whom row
 /// security limits gets no estimate, since it is made of everybody's rows, but the number that was counted to.
-pub unsafe fn total(filters: &Filters, lead: Lead, limited: bool) -> Total {
+pub unsafe fn total(filters: &mut Filters, lead: Lead, limited: bool) -> Total {
     let most = i64::from(settings::MAX_EXACT_TOTAL.get());
     let source = Source::of(lead);
+    let mut from = source.from.to_string();
     let mut candidates = filters.scope(source.tenant_id, source.created_at);
     let mut rest = filters.own(lead);
     match lead {
@@ -504,11 +512,23 @@ pub unsafe fn total(filters: &Filters, lead: Lead, limited: bool) -> Total {
     if !by_target {
         rest.extend(filters.has_target());
     }
-    let candidates = where_all(&candidates);
     let limit = most + 1;
+    let by_action = lead == Lead::Pattern && filters.own(lead).is_empty() && filters.has_target().is_none();
+    let matching = if by_action { actions(filters, limited) } else { None };
+    if let Some(matching) = &matching {
+        // Action by action, so that the index alone is read and no pattern compared.
+        let n = filters.argument(pg_sys::TEXTARRAYOID, text_array(matching));
+        candidates = filters.scope(source.tenant_id, source.created_at);
+        candidates.push("e.action = k.action".to_string());
+        rest.clear();
+        let of_one = format!("SELECT FROM immutable.events e{} LIMIT {limit}", where_all(&candidates));
+        from = format!("pg_catalog.unnest(${n}::text[]) k(action), LATERAL ({of_one}) e");
+        candidates.clear();
+    }
+    let candidates = where_all(&candidates);
     let (counted, looked_at) = match (rest.is_empty(), by_target) {
         // These two read the lead's index alone.
-        (true, false) => count(&format!("SELECT FROM {}{candidates} LIMIT {limit}", source.from), "*", "", filters),
+        (true, false) => count(&format!("SELECT FROM {from}{candidates} LIMIT {limit}"), "*", "", filters),
         (true, true) => {
             let distinct = "SELECT DISTINCT t.tenant_id, t.created_at, t.event_id FROM immutable.event_targets t";
             let order = " ORDER BY t.tenant_id, t.created_at DESC, t.event_id DESC";

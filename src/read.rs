@@ -160,7 +160,7 @@ unsafe fn get_events(call: Call) -> Datum {
         true => {
             let mut filters = Filters::of(call);
             bind(&mut filters, limited);
-            Some(total(&filters, through.lead, limited))
+            Some(total(&mut filters, through.lead, limited))
         }
     };
     let total = match total {
