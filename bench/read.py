@@ -261,7 +261,7 @@ def main():
     parser.add_argument("--search", action="store_true", help="instead, searches with their index")
     parser.add_argument("--indexes", action="store_true", help="instead, what each index costs an insert")
     options = parser.parse_args()
-    commands = [["start", "bench", "shared_buffers=3GB", "max_wal_size=16GB", "checkpoint_timeout=30min",
+    commands = [["start", "bench", "shared_buffers=3GB", "max_wal_size=6GB", "checkpoint_timeout=30min",
                  "max_connections=100", "effective_cache_size=12GB", "random_page_cost=1.1"]]
     for command in ([] if options.no_build else [["install"]]) + commands:
         subprocess.run([HERE.parent / "scripts/pg", *command], check=True, stdout=sys.stderr)

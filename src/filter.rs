@@ -42,6 +42,7 @@ pub enum Lead {
 }
 
 /// An action with a `*`: the range of the text before the first one, and the pattern for LIKE if there is more.
+#[derive(Clone)]
 pub struct Pattern {
     pub range: Option<(usize, usize)>,
     pub like: Option<usize>,
@@ -56,7 +57,7 @@ impl Pattern {
 }
 
 /// The filters of a call and their arguments.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Filters {
     pub types: Vec<Oid>,
     pub values: Vec<Option<Datum>>,
@@ -241,6 +242,11 @@ impl Filters {
                 self.looked_up_target("t")
             )
         })
+    }
+
+    /// The same without the tenant.
+    pub fn in_any_tenant(&self) -> Filters {
+        Filters { tenant: None, ..self.clone() }
     }
 
     /// All conditions, for the alias `e`, with the keyword in front if there are any.

@@ -5,7 +5,7 @@
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
 //! [`erase`] destroys what may no longer be kept, and records that it did.
-//! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks,
+//! [`read`] answers with the pages that [`filter`] and [`page`] find (and [`total`] counts), [`changes`] with a feed, [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
 //!
@@ -37,6 +37,7 @@ mod tail;
 mod targets;
 mod tenant;
 mod token;
+mod total;
 mod track;
 mod validate;
 mod verify;

@@ -10,10 +10,11 @@
 //! policy's tenant into the conditions.
 
 use crate::filter::{where_all, Filters, Lead, Pattern};
-use crate::function::{text, text_array, text_datum, timestamptz, uuid_datum};
-use crate::settings;
+use crate::function::{micros, text, text_array, text_datum, timestamptz, uuid_datum};
+use crate::relation::events_oid;
 use crate::spi;
 use crate::tenant::visible_actor;
+use crate::total::count;
 use immutable_format::cursor::Place;
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid, TupleDesc};
 
@@ -31,6 +32,12 @@ const WEIGHED: i64 = 20_000;
 const LIGHT: i64 = 1000;
 /// Tenants that are merged without looking through the next rows first.
 const FEW: usize = 50;
+/// Entries of a filter that are all put in order, whatever tenants they are of: reading the index alone, or each one's
+/// event too.
+const LISTED: i64 = 5000;
+const LISTED_BY_EVENT: i64 = LIGHT;
+/// By how much a stretch of time is widened that did not hold a page.
+const WIDENED: i64 = 4;
 
 /// Different actions of the log that are looked at one by one for a caller bound by row security.
 const ACTIONS: usize = 2000;
@@ -72,13 +79,13 @@ pub struct Page<'a> {
 }
 
 /// Where a statement reads from, and what it calls the columns of the order there.
-struct Source {
-    from: &'static str,
+pub struct Source {
+    pub from: &'static str,
     /// The table of the lead's index, as `e`.
     entries: &'static str,
-    created_at: &'static str,
+    pub created_at: &'static str,
     id: &'static str,
-    tenant_id: &'static str,
+    pub tenant_id: &'static str,
 }
 
 const EVENTS: Source = Source {
@@ -99,7 +106,7 @@ const TARGETS: Source = Source {
 };
 
 impl Source {
-    fn of(lead: Lead) -> &'static Source {
+    pub fn of(lead: Lead) -> &'static Source {
         match lead {
             Lead::TargetId | Lead::TargetType => &TARGETS,
             _ => &EVENTS,
@@ -159,10 +166,15 @@ impl<'a> Page<'a> {
         mut each: impl FnMut(HeapTuple, TupleDesc),
     ) {
         let in_tenant = self.filters.tenant.is_some();
+        let by_tenants = !in_tenant && !limited && lead < Lead::Pattern;
+        if by_tenants && !is_frequent && self.has_few_entries(lead) {
+            let statement = self.listed(lead);
+            return spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+        }
         let has_few_values = match lead {
             Lead::Pattern | Lead::Search => true,
             Lead::Page => false,
-            _ => is_frequent || !in_tenant && !limited && self.tenants(lead, FEW + 1).len() > FEW,
+            _ => is_frequent || by_tenants && self.tenants(lead, FEW + 1).len() > FEW,
         };
         let condition = self.filters.searched.clone().filter(|_| lead == Lead::Search && !limited);
         let by_index = condition.filter(|_| has_search_index());
@@ -183,6 +195,9 @@ impl<'a> Page<'a> {
                 return;
             }
         }
+        if by_tenants && !self.rest(lead).is_empty() {
+            return self.widened(lead, far.max(WALKED), each);
+        }
         let statement = match (lead, by_index) {
             (_, Some(condition)) => self.searched(&condition),
             (Lead::Pattern, _) => match actions(&self.filters, limited) {
@@ -190,9 +205,8 @@ impl<'a> Page<'a> {
                 None if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => self.gathered(),
                 None => self.straight(lead),
             },
-            (Lead::Page | Lead::Search, _) => self.straight(lead),
-            _ if in_tenant || limited => self.straight(lead),
-            _ => self.merged_tenants(lead),
+            _ if by_tenants => self.merged_tenants(lead),
+            _ => self.straight(lead),
         };
         spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
     }
@@ -322,6 +336,98 @@ impl<'a> Page<'a> {
         self.merged(Lead::Pattern, &keys, "k.action, k.tenant_id", clauses)
     }
 
+    /// The conditions on an event that is found through the lead's index.
+    fn rest(&self, lead: Lead) -> Vec<String> {
+        let mut rest = self.filters.own(lead);
+        rest.extend(self.filters.has_target().filter(|_| !matches!(lead, Lead::TargetId | Lead::TargetType)));
+        rest
+    }
+
+    unsafe fn has_few_entries(&self, lead: Lead) -> bool {
+        let most = if self.rest(lead).is_empty() { LISTED } else { LISTED_BY_EVENT };
+        let entries =
+            format!("SELECT FROM {} WHERE {} LIMIT {most}", Source::of(lead).entries, self.filters.of_lead(lead));
+        count(&entries, &self.filters) < most
+    }
+
+    /// All entries of the lead that are in scope, put in order, and the page's events looked up.
+    fn listed(&self, lead: Lead) -> String {
+        let source = Source::of(lead);
+        let mut clauses = self.scope(source);
+        let (entries, distinct) = match lead {
+            Lead::TargetId | Lead::TargetType => {
+                clauses.extend(self.filters.target("t"));
+                // An event may have such a target twice.
+                ("immutable.event_targets t", "DISTINCT ")
+            }
+            _ => {
+                clauses.extend(self.filters.own_of(lead));
+                (source.entries, "")
+            }
+        };
+        let rest = self.rest(lead);
+        // With nothing more to pass, the first entries are the page. OFFSET keeps them together, in no order: whatever
+        // gives the order would be read instead, all of it.
+        let first = match rest.is_empty() {
+            true => format!("{} LIMIT {}", self.order_by(&EVENTS, self.order), self.rows),
+            false => String::new(),
+        };
+        let place =
+            format!("{} AS created_at, {} AS id, {} AS tenant_id", source.created_at, source.id, source.tenant_id);
+        let entries = format!("SELECT {distinct}{place} FROM {entries}{} OFFSET 0", where_all(&clauses));
+        let entries = format!("SELECT e.created_at, e.id, e.tenant_id FROM ({entries}) e{first}");
+        let mut of_entry = vec!["e.id = k.id".to_string(), "e.tenant_id = k.tenant_id".to_string()];
+        of_entry.extend(rest);
+        let event = format!("SELECT e.* FROM immutable.events e{} OFFSET 0", where_all(&of_entry));
+        let page = self.shown(&format!("SELECT e.* FROM k, LATERAL ({event}) e"));
+        format!("WITH k AS MATERIALIZED ({entries}) {page}")
+    }
+
+    /// Looks for the page in a stretch of time after its place that holds some times so many rows of all, tenant by tenant
+    /// through the lead's index, and then in longer ones, until it is there as a whole. Merging the tenants from the start would read each one's events until
+    /// one passes all the filters, in tenants where none may.
+    unsafe fn widened(&mut self, lead: Lead, rows: usize, mut each: impl FnMut(HeapTuple, TupleDesc)) {
+        let next = |order, offset| {
+            let (events, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, order));
+            let statement =
+                format!("SELECT e.created_at FROM immutable.events e{events}{order} OFFSET {offset} LIMIT 1");
+            let mut at = None;
+            spi::read_planned_once(&statement, &self.filters.types, &self.filters.values, |row| {
+                at = Some(micros(row.values[0]));
+            });
+            at
+        };
+        let (Some(from), Some(last)) = (next(self.order, 0), next(self.order.reversed(), 0)) else { return };
+        let whole = (last - from).abs();
+        let mut stretch = next(self.order, rows).map_or(whole, |to| (to - from).abs().max(1));
+
+        let tenants = self.tenants(lead, usize::MAX);
+        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let bound = self.filters.argument(pg_sys::TIMESTAMPTZOID, timestamptz(last));
+        let source = Source::of(lead);
+        let mut clauses = self.scope(source);
+        let sign = if self.order == Order::OldestFirst { "<=" } else { ">=" };
+        clauses.push(format!("{} = k.tenant_id", source.tenant_id));
+        clauses.push(format!("{} {sign} ${bound}", source.created_at));
+        let statement = self.shown(&format!(
+            "SELECT e.* FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), LATERAL ({}) e",
+            self.next_rows(lead, clauses, "e.*", self.rows)
+        ));
+        loop {
+            stretch = stretch.saturating_mul(WIDENED);
+            if stretch >= whole {
+                break;
+            }
+            let to = if self.order == Order::OldestFirst { from + stretch } else { from - stretch };
+            self.filters.values[bound - 1] = Some(timestamptz(to));
+            if spi::read_if(&statement, &self.filters.types, &self.filters.values, self.rows, &mut each) {
+                return;
+            }
+        }
+        self.filters.values[bound - 1] = Some(timestamptz(last));
+        spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+    }
+
     /// All that match, through whatever index finds them, and only then in order: for what few rows match.
     fn gathered(&self) -> String {
         let mut clauses = self.scope(&EVENTS);
@@ -360,7 +466,7 @@ impl<'a> Page<'a> {
 }
 
 /// The actions that the pattern matches; nothing if there are too many to look at.
-unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
+pub unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
     let pattern = filters.pattern.as_ref()?;
     let (mut types, mut values) = (filters.types.clone(), filters.values.clone());
     let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
@@ -385,11 +491,7 @@ unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
 /// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
 /// has, and nothing of what they are or who has them.
 unsafe fn own_actions() -> Option<Vec<String>> {
-    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
-    let events = pg_sys::relation_open(
-        pg_sys::get_relname_relid(c"events".as_ptr(), schema),
-        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-    );
+    let events = pg_sys::relation_open(events_oid(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     let all = spi::as_owner(events, || skip("immutable.events e", "action", "", &[], &[], ACTIONS + 1));
     pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
     if all.len() > ACTIONS {
@@ -466,7 +568,7 @@ pub unsafe fn through(filters: &Filters) -> Through {
     let weigh = |lead, most: i64| {
         let entries = Source::of(lead).entries;
         let entries = format!("SELECT FROM {entries} WHERE {}{tenant} LIMIT {most}", filters.of_lead(lead));
-        count(&entries, "*", "", filters).0
+        count(&entries, filters)
     };
     if let Some(lead) = leads.iter().copied().find(|lead| weigh(*lead, LIGHT) < LIGHT) {
         return Through { lead, is_frequent: false };
@@ -479,89 +581,4 @@ pub unsafe fn through(filters: &Filters) -> Through {
         }
     }
     Through { lead: best.0, is_frequent: best.1 >= WEIGHED }
-}
-
-/// How many events pass the filters.
-pub struct Total {
-    pub events: i64,
-    /// Whether they were counted.
-    pub exact: bool,
-}
-
-/// Counts, but never more than `immutable.max_exact_total` entries; beyond that it is the planner's estimate. Whom row
-/// security limits gets no estimate, since it is made of everybody's rows, but the number that was counted to.
-pub unsafe fn total(filters: &mut Filters, lead: Lead, limited: bool) -> Total {
-    let most = i64::from(settings::MAX_EXACT_TOTAL.get());
-    let source = Source::of(lead);
-    let mut from = source.from.to_string();
-    let mut candidates = filters.scope(source.tenant_id, source.created_at);
-    let mut rest = filters.own(lead);
-    match lead {
-        Lead::TargetId | Lead::TargetType => candidates.extend(filters.target("t")),
-        Lead::Page => {}
-        Lead::Search => rest.extend(filters.own_of(lead)),
-        Lead::Pattern => {
-            let pattern = filters.pattern.as_ref();
-            candidates
-                .extend(pattern.map(|p| Pattern { range: p.range, like: None }.on("e.action")).unwrap_or_default());
-            rest.extend(pattern.map(|p| Pattern { range: None, like: p.like }.on("e.action")).unwrap_or_default());
-        }
-        _ => candidates.extend(filters.own_of(lead)),
-    }
-    let by_target = matches!(lead, Lead::TargetId | Lead::TargetType);
-    if !by_target {
-        rest.extend(filters.has_target());
-    }
-    let limit = most + 1;
-    let by_action = lead == Lead::Pattern && filters.own(lead).is_empty() && filters.has_target().is_none();
-    let matching = if by_action { actions(filters, limited) } else { None };
-    if let Some(matching) = &matching {
-        // Action by action, so that the index alone is read and no pattern compared.
-        let n = filters.argument(pg_sys::TEXTARRAYOID, text_array(matching));
-        candidates = filters.scope(source.tenant_id, source.created_at);
-        candidates.push("e.action = k.action".to_string());
-        rest.clear();
-        let of_one = format!("SELECT FROM immutable.events e{} LIMIT {limit}", where_all(&candidates));
-        from = format!("pg_catalog.unnest(${n}::text[]) k(action), LATERAL ({of_one}) e");
-        candidates.clear();
-    }
-    let candidates = where_all(&candidates);
-    let (counted, looked_at) = match (rest.is_empty(), by_target) {
-        // These two read the lead's index alone.
-        (true, false) => count(&format!("SELECT FROM {from}{candidates} LIMIT {limit}"), "*", "", filters),
-        (true, true) => {
-            let distinct = "SELECT DISTINCT t.tenant_id, t.created_at, t.event_id FROM immutable.event_targets t";
-            let order = " ORDER BY t.tenant_id, t.created_at DESC, t.event_id DESC";
-            count(&format!("{distinct}{candidates}{order} LIMIT {limit}"), "*", "", filters)
-        }
-        (false, _) => {
-            let what = if by_target { "DISTINCT (e.tenant_id, e.id)" } else { "*" };
-            let rest = format!(" FILTER (WHERE {})", rest.join(" AND "));
-            count(&format!("SELECT e.* FROM {}{candidates} LIMIT {limit}", source.from), what, &rest, filters)
-        }
-    };
-    if looked_at <= most {
-        return Total { events: counted, exact: true };
-    }
-    if limited {
-        return Total { events: counted.min(most), exact: false };
-    }
-    let plan = format!("EXPLAIN (FORMAT JSON) SELECT FROM immutable.events e{}", filters.where_literally());
-    let mut events = counted;
-    spi::explain(&plan, |row| {
-        let rows = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
-        let digits: String = rows.chars().take_while(char::is_ascii_digit).collect();
-        events = digits.parse::<i64>().unwrap_or(counted).max(counted);
-    });
-    Total { events, exact: false }
-}
-
-/// How many of the rows pass, and how many there are.
-unsafe fn count(rows: &str, what: &str, filter: &str, filters: &Filters) -> (i64, i64) {
-    let statement = format!("SELECT pg_catalog.count({what}){filter}, pg_catalog.count(*) FROM ({rows}) e");
-    let mut counts = (0, 0);
-    spi::read_planned_once(&statement, &filters.types, &filters.values, |row| {
-        counts = (row.values[0].value() as i64, row.values[1].value() as i64);
-    });
-    counts
 }

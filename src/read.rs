@@ -6,8 +6,9 @@ use crate::error::{Code, Fault};
 use crate::filter::{Filters, FILTERS};
 use crate::function::{micros, sql_function, text, uuid, Call};
 use crate::jsonb;
-use crate::page::{bind, is_limited, through, total, Order, Page, Total};
+use crate::page::{bind, is_limited, through, Order, Page};
 use crate::spi;
+use crate::total::{total, Total};
 use immutable_format::cursor::{self, Place, Way};
 use pgrx::pg_sys::{self, Datum};
 
@@ -117,6 +118,7 @@ unsafe fn get_events(call: Call) -> Datum {
     let through = through(&asked.filters);
     let (order_asked, order) = (asked.order, asked.reading());
     let (way, fingerprint) = (asked.way, asked.filters.fingerprint.clone());
+    let counted = is_counted.then(|| asked.filters.clone());
     // One more than a page tells whether there is another.
     let columns = format!("{EVENT_JSON}, e.created_at, e.id, e.tenant_id");
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, &columns, false);
@@ -154,15 +156,10 @@ unsafe fn get_events(call: Call) -> Datum {
         (Order::NewestFirst, _) => cursor(has_more, rows.last(), Way::Next),
     };
     let previous = cursor(has_previous, rows.first(), Way::Previous);
-    let total = match is_counted {
-        false => None,
-        true if !came && !is_cut => Some(Total { events: rows.len() as i64, exact: true }),
-        true => {
-            let mut filters = Filters::of(call);
-            bind(&mut filters, limited);
-            Some(total(&mut filters, through.lead, limited))
-        }
-    };
+    let total = counted.map(|filters| match !came && !is_cut {
+        true => Total { events: rows.len() as i64, exact: true },
+        false => total(filters, through.lead, limited),
+    });
     let total = match total {
         None => "\"total\":null,\"total_relation\":null".to_string(),
         Some(Total { events, exact }) => {

@@ -131,14 +131,23 @@ unsafe fn run(
     given: &[Option<Datum>],
     planned: Planned,
     read_only: bool,
-    mut each: impl FnMut(&Values),
+    each: impl FnMut(&Values),
 ) {
     let _session = Session::connect();
+    execute_kept(statement, types, given, planned, read_only);
+    each_result(each);
+}
+
+/// Runs a statement to its end; its rows are then what SPI calls the result.
+unsafe fn execute_kept(statement: &str, types: &[Oid], given: &[Option<Datum>], planned: Planned, read_only: bool) {
     let plan = plan(statement, types, planned);
     let (mut values, nulls) = arguments(given);
     if pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0) < 0 {
         internal("SPI_execute_plan failed")
     }
+}
+
+unsafe fn each_result(mut each: impl FnMut(&Values)) {
     let table = pg_sys::SPI_tuptable;
     if table.is_null() {
         return;
@@ -157,11 +166,7 @@ pub unsafe fn read_if(
     each: &mut impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
 ) -> bool {
     let _session = Session::connect();
-    let plan = plan(statement, types, Planned::Once);
-    let (mut values, nulls) = arguments(given);
-    if pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0) < 0 {
-        internal("SPI_execute_plan failed")
-    }
+    execute_kept(statement, types, given, Planned::Once, true);
     let table = pg_sys::SPI_tuptable;
     let full = pg_sys::SPI_processed as usize >= rows;
     if full {
@@ -173,16 +178,13 @@ pub unsafe fn read_if(
 }
 
 /// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
-pub unsafe fn explain(statement: &str, mut each: impl FnMut(&Values)) {
+pub unsafe fn explain(statement: &str, each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
     if pg_sys::SPI_execute(text.as_ptr(), false, 0) < 0 {
         internal("SPI_execute failed")
     }
-    let table = pg_sys::SPI_tuptable;
-    for row in 0..pg_sys::SPI_processed as usize {
-        each(&Values::of(*(*table).vals.add(row), (*table).tupdesc));
-    }
+    each_result(each);
 }
 
 /// What a query run by [`complete`] sends its rows to. PostgreSQL knows the first member alone.
@@ -328,22 +330,29 @@ unsafe fn fetch(
     let (mut values, nulls) = arguments(given);
     let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), read_only);
     let scratch = Scratch::new();
-    loop {
-        pg_sys::SPI_cursor_fetch(portal, true, BATCH as _);
-        let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed);
-        for row in 0..fetched as usize {
-            pgrx::check_for_interrupts!();
-            let before = pg_sys::MemoryContextSwitchTo(scratch.0);
-            each(*(*table).vals.add(row), (*table).tupdesc);
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(scratch.0);
-        }
-        pg_sys::SPI_freetuptable(table);
-        if fetched == 0 {
-            break;
-        }
+    while next_rows(portal, BATCH, &scratch, &mut each) > 0 {
+        pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
     }
     pg_sys::SPI_cursor_close(portal);
+}
+
+/// Gives the next rows, at most `most`, to `each`; says how many there were. They are left in SPI_tuptable.
+unsafe fn next_rows(
+    portal: pg_sys::Portal,
+    most: i64,
+    scratch: &Scratch,
+    each: &mut impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
+) -> usize {
+    pg_sys::SPI_cursor_fetch(portal, true, most as _);
+    let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
+    for row in 0..fetched {
+        pgrx::check_for_interrupts!();
+        let before = pg_sys::MemoryContextSwitchTo(scratch.0);
+        each(*(*table).vals.add(row), (*table).tupdesc);
+        pg_sys::MemoryContextSwitchTo(before);
+        pg_sys::MemoryContextReset(scratch.0);
+    }
+    fetched
 }
 
 /// A query that is read on from call to call. PostgreSQL ends it with the transaction at the latest; it is known here by
@@ -367,17 +376,7 @@ impl Cursor {
         if portal.is_null() {
             internal("the cursor of a query is gone")
         }
-        pg_sys::SPI_cursor_fetch(portal, true, most as _);
-        let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
-        let scratch = Scratch::new();
-        for row in 0..fetched {
-            pgrx::check_for_interrupts!();
-            let before = pg_sys::MemoryContextSwitchTo(scratch.0);
-            each(*(*table).vals.add(row), (*table).tupdesc);
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(scratch.0);
-        }
-        fetched // the session's end frees the rows and the scratch
+        next_rows(portal, most, &Scratch::new(), &mut each) // the session's end frees the rows and the scratch
     }
 
     /// Ends the query, if the transaction has not.

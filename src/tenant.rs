@@ -5,7 +5,7 @@ use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::columns::{self as c};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, sql_function, text, text_datum, Call};
-use crate::relation::Events;
+use crate::relation::{events_oid, Events};
 use crate::settings;
 use crate::table::{now, scan, timestamptz, Equal, Table};
 use crate::token::{self, identity, Source};
@@ -81,9 +81,7 @@ unsafe fn is_target_visible(call: Call) -> Datum {
     }
     let Some(actor_id) = &scope.actor_id else { return Datum::from(true) };
     // By the key of the event, in the statement's own snapshot: what is seen here is what is seen there.
-    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
-    let events = pg_sys::get_relname_relid(c"events".as_ptr(), schema);
-    let relation = pg_sys::table_open(events, pg_sys::AccessShareLock as i32);
+    let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
     let events = Events::of(relation);
     let equal =
         |column, function, value| Equal { attribute: events.layout.number(column), function, value: Some(value) };
