@@ -11,7 +11,9 @@ CREATE TABLE hand_written.event (
   session_id text, ip_address inet, ip_country text, ip_city text, user_agent text,
   idempotency_key text, version int,
   occurred_at timestamptz NOT NULL DEFAULT now(),
-  created_at timestamptz NOT NULL DEFAULT clock_timestamp());
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- For the index that a gap-free feed needs.
+  xact xid8 NOT NULL DEFAULT pg_current_xact_id());
 CREATE TABLE hand_written.event_target (
   event_id uuid NOT NULL REFERENCES hand_written.event, position smallint NOT NULL,
   tenant_id text NOT NULL, type text NOT NULL, id text, name text, metadata jsonb,

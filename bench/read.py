@@ -44,8 +44,7 @@ FROM (SELECT random() r1, random() r2, random() r3, random() r4, random() r5, ra
 """
 
 VIEWER = """
-DROP ROLE IF EXISTS bench_viewer;
-CREATE ROLE bench_viewer;
+DO $$ BEGIN CREATE ROLE bench_viewer; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 GRANT USAGE ON SCHEMA immutable TO bench_viewer;
 GRANT SELECT ON immutable.events, immutable.event_targets TO bench_viewer;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO bench_viewer;
@@ -261,8 +260,8 @@ def main():
     parser.add_argument("--search", action="store_true", help="instead, searches with their index")
     parser.add_argument("--indexes", action="store_true", help="instead, what each index costs an insert")
     options = parser.parse_args()
-    commands = [["start", "bench", "shared_buffers=3GB", "max_wal_size=6GB", "checkpoint_timeout=30min",
-                 "max_connections=100", "effective_cache_size=12GB", "random_page_cost=1.1"]]
+    commands = [["start", "bench", "shared_buffers=8GB", "max_wal_size=6GB", "checkpoint_timeout=30min",
+                 "max_connections=100", "effective_cache_size=16GB", "random_page_cost=1.1"]]
     for command in ([] if options.no_build else [["install"]]) + commands:
         subprocess.run([HERE.parent / "scripts/pg", *command], check=True, stdout=sys.stderr)
     database = f"bench_read_{options.events}"

@@ -158,46 +158,43 @@ impl<'a> Page<'a> {
         Page { filters, after, order, rows, columns, reverse }
     }
 
-    /// Gives the page's rows to `each`.
+    /// Gives the page's rows to `each`; says whether the index for searches had to find them, which means they are rare.
     pub unsafe fn read(
         mut self,
         Through { lead, is_frequent }: Through,
         limited: bool,
         mut each: impl FnMut(HeapTuple, TupleDesc),
-    ) {
-        let in_tenant = self.filters.tenant.is_some();
-        let by_tenants = !in_tenant && !limited && lead < Lead::Pattern;
+    ) -> bool {
+        let by_tenants = self.filters.tenant.is_none() && !limited && lead < Lead::Pattern;
         if by_tenants && !is_frequent && self.has_few_entries(lead) {
             let statement = self.listed(lead);
-            return spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+            spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+            return false;
         }
-        let has_few_values = match lead {
-            Lead::Pattern | Lead::Search => true,
-            Lead::Page => false,
-            _ => is_frequent || by_tenants && self.tenants(lead, FEW + 1).len() > FEW,
-        };
         let condition = self.filters.searched.clone().filter(|_| lead == Lead::Search && !limited);
         let by_index = condition.filter(|_| has_search_index());
-        let far = match (is_frequent, by_index.is_some()) {
-            // So far only where every filter is frequent and only what passes all of them is rare.
-            (true, _) => WALKED_FAR,
+        let near = if matches!(lead, Lead::TargetId | Lead::TargetType) { WALKED_BY_TARGET } else { WALKED };
+        let walks = match lead {
             // The index gives all that it finds, in no order: dear unless that is rare.
-            (false, true) => WALKED_SEARCHING,
-            (false, false) => 0,
+            Lead::Search if by_index.is_some() => [0, WALKED_SEARCHING],
+            // They walk in any case, as far as they must.
+            Lead::Search | Lead::Page => [0, 0],
+            // So far only where every filter is frequent and only what passes all of them is rare.
+            _ if is_frequent => [near, WALKED_FAR],
+            Lead::Pattern => [near, 0],
+            _ if by_tenants && self.tenants(lead, FEW + 1).len() > FEW => [near, 0],
+            _ => [0, 0],
         };
-        let near = match lead {
-            _ if !has_few_values => 0,
-            Lead::TargetId | Lead::TargetType => WALKED_BY_TARGET,
-            _ => WALKED,
-        };
-        for rows in [near, far] {
+        for rows in walks {
             if self.rows <= rows / 4 && self.walk(rows, &mut each) {
-                return;
+                return false;
             }
         }
         if by_tenants && !self.rest(lead).is_empty() {
-            return self.widened(lead, far.max(WALKED), each);
+            self.widened(lead, walks[1].max(WALKED), each);
+            return false;
         }
+        let is_searched = by_index.is_some();
         let statement = match (lead, by_index) {
             (_, Some(condition)) => self.searched(&condition),
             (Lead::Pattern, _) => match actions(&self.filters, limited) {
@@ -209,6 +206,7 @@ impl<'a> Page<'a> {
             _ => self.straight(lead),
         };
         spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+        is_searched
     }
 
     fn after_place(&self, source: &Source) -> Option<String> {
@@ -443,8 +441,7 @@ impl<'a> Page<'a> {
         let mut clauses = self.scope(&EVENTS);
         clauses.extend(self.filters.own(Lead::Page));
         clauses.extend(self.filters.has_target());
-        let page = self.shown(&format!("SELECT e.* FROM found e{}", where_all(&clauses)));
-        format!("WITH found AS MATERIALIZED (SELECT e.* FROM immutable.events e WHERE {condition}) {page}")
+        found(condition, &self.shown(&format!("SELECT e.* FROM found e{}", where_all(&clauses))))
     }
 
     /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
@@ -463,6 +460,11 @@ impl<'a> Page<'a> {
         let condition = self.filters.of_lead(lead);
         skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
     }
+}
+
+/// A statement about the events that the index for searches finds, as `found`.
+pub fn found(condition: &str, statement: &str) -> String {
+    format!("WITH found AS MATERIALIZED (SELECT e.* FROM immutable.events e WHERE {condition}) {statement}")
 }
 
 /// The actions that the pattern matches; nothing if there are too many to look at.

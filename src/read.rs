@@ -123,7 +123,7 @@ unsafe fn get_events(call: Call) -> Datum {
     let columns = format!("{EVENT_JSON}, e.created_at, e.id, e.tenant_id");
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, &columns, false);
     let mut rows = Vec::new();
-    page.read(through, limited, |tuple, descriptor| {
+    let is_searched = page.read(through, limited, |tuple, descriptor| {
         let row = Values::of(tuple, descriptor);
         let place = Place {
             created_at: micros(row.values[1]),
@@ -158,7 +158,7 @@ unsafe fn get_events(call: Call) -> Datum {
     let previous = cursor(has_previous, rows.first(), Way::Previous);
     let total = counted.map(|filters| match !came && !is_cut {
         true => Total { events: rows.len() as i64, exact: true },
-        false => total(filters, through.lead, limited),
+        false => total(filters, through.lead, limited, is_searched),
     });
     let total = match total {
         None => "\"total\":null,\"total_relation\":null".to_string(),

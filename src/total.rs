@@ -2,7 +2,7 @@
 
 use crate::filter::{where_all, Filters, Lead, Pattern};
 use crate::function::{text, text_array};
-use crate::page::{actions, Source};
+use crate::page::{actions, found, Source};
 use crate::settings;
 use crate::spi;
 use pgrx::pg_sys;
@@ -16,9 +16,13 @@ pub struct Total {
 
 /// Looks at no more than `immutable.max_exact_total` entries of the lead's index; beyond that it is an estimate. Whom
 /// row security limits gets no estimate, since it is made of everybody's rows, but the number that was counted to.
-pub unsafe fn total(mut filters: Filters, lead: Lead, limited: bool) -> Total {
+/// `is_searched`: the index for searches found the page.
+pub unsafe fn total(mut filters: Filters, lead: Lead, limited: bool, is_searched: bool) -> Total {
     let most = i64::from(settings::MAX_EXACT_TOTAL.get());
-    let Looked { passed, at } = look(&mut filters, lead, limited, most + 1);
+    let Looked { passed, at } = match filters.searched.clone().filter(|_| is_searched) {
+        Some(condition) => by_search(&filters, &condition, most + 1),
+        None => look(&mut filters, lead, limited, most + 1),
+    };
     match at <= most {
         true => Total { events: passed, exact: true },
         false if limited => Total { events: passed.min(most), exact: false },
@@ -76,6 +80,17 @@ unsafe fn look(filters: &mut Filters, lead: Lead, limited: bool, most: i64) -> L
         looked = Looked { passed: row.values[0].value() as i64, at: row.values[1].value() as i64 };
     });
     looked
+}
+
+/// All that the index for searches finds, as the page was found: of a rare text that is less than the next rows of all.
+unsafe fn by_search(filters: &Filters, condition: &str, most: i64) -> Looked {
+    let mut counted = 0;
+    let statement =
+        format!("SELECT pg_catalog.count(*) FROM (SELECT FROM found e{} LIMIT {most}) e", filters.where_clause());
+    spi::read_planned_once(&found(condition, &statement), &filters.types, &filters.values, |row| {
+        counted = row.values[0].value() as i64;
+    });
+    Looked { passed: counted, at: counted }
 }
 
 unsafe fn all_passed(rows: String, filters: &Filters) -> Looked {
