@@ -50,10 +50,10 @@ CREATE TABLE immutable.tenant_grants (
 );
 CREATE INDEX tenant_grants_role ON immutable.tenant_grants (role_oid, mode);
 COMMENT ON TABLE immutable.tenant_grants IS 'The one tenant that a role may read, or record for';
-COMMENT ON COLUMN immutable.tenant_grants.role IS 'The role''s name when it was granted; renaming the role ends the grant';
+COMMENT ON COLUMN immutable.tenant_grants.role IS 'The role''s name when it was granted; renaming the role ends a grant to read, and no binding to write';
 COMMENT ON COLUMN immutable.tenant_grants.mode IS 'read: what the role sees without a token. write: what it may record for, and nothing else';
 COMMENT ON COLUMN immutable.tenant_grants.tenant_id IS 'The tenant; empty for the events without tenant';
-COMMENT ON COLUMN immutable.tenant_grants.role_oid IS 'The role''s number, set by a trigger: a role dropped and made again is another';
+COMMENT ON COLUMN immutable.tenant_grants.role_oid IS 'The role''s number, set by a trigger: a role dropped and made again is another to a grant to read';
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
 COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the connection that granted it';
 
@@ -120,7 +120,7 @@ CREATE FUNCTION immutable.grant_tenant(role name, tenant_id text, mode text DEFA
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_grant_tenant';
 COMMENT ON FUNCTION immutable.grant_tenant(name, text, text) IS
-  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it records for that tenant and no other, and becomes a member of immutable_writer. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
+  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it and whoever inherits its rights record for that tenant and no other, and it becomes a member of immutable_writer. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
 
 CREATE FUNCTION immutable.revoke_tenant(role name, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -143,11 +143,6 @@ CREATE FUNCTION immutable.is_target_visible(tenant_id text, event_id uuid)
 RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_target_visible';
 COMMENT ON FUNCTION immutable.is_target_visible(text, uuid) IS
   'Whether a viewer may see a target of this event: looks the event''s actor up where the token names one. Raises 28000 for a token that is refused';
-
-CREATE FUNCTION immutable.may_record_for(tenant_id text)
-RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_may_record_for';
-COMMENT ON FUNCTION immutable.may_record_for(text) IS
-  'True if the caller is bound to no tenant, or to this one; raises 42501 if to another. Bound is who has a grant of mode write as current role, as the role that was set, or as the login';
 
 -- The planner's statistics of a column hold other tenants' values, and EXPLAIN tells everybody how many rows it expects:
 -- equality of texts is leakproof, so row security does not keep it from using them. Without statistics it expects the
