@@ -63,13 +63,7 @@ impl Table {
     }
 
     /// The same, and gives the rows that it returns to `each`.
-    pub unsafe fn returning(
-        &self,
-        statement: &str,
-        types: &[Oid],
-        given: &[Option<Datum>],
-        each: impl FnMut(&Values),
-    ) {
+    pub unsafe fn returning(&self, statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
         spi::as_owner(self.relation, || spi::write(statement, types, given, each));
     }
 }

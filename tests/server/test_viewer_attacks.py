@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -57,6 +58,58 @@ def test_a_cursor_of_another_tenant_opens_nothing(log, viewer):
                              "#>> '{pagination,next_cursor}'").fetchone()[0]
     page = viewer.execute("SELECT immutable.get_events(tenant_id => 'rival', \"cursor\" => %s)", (filtered,)).fetchone()[0]
     assert page["data"] == [] and page["pagination"]["total"] == 0
+
+
+def everything_readable(connection):
+    """Rows of each way to read that a viewer has: {way: (tenants, events)}."""
+    found = {}
+    for way, statement in {
+        "events": "SELECT tenant_id, id FROM immutable.events",
+        "event_targets": "SELECT tenant_id, event_id FROM immutable.event_targets",
+        "activity": "SELECT tenant_id, event_id FROM immutable.activity",
+        "activity_targets": "SELECT tenant_id, event_id FROM immutable.activity_targets",
+        "find_events": "SELECT tenant_id, id FROM immutable.find_events(\"limit\" => 10000)",
+        "by action": "SELECT tenant_id, id FROM immutable.find_events(action => 'a*', \"limit\" => 10000)",
+        "by target": "SELECT tenant_id, id FROM immutable.find_events(target_type => 't', \"limit\" => 10000)",
+        "search": "SELECT tenant_id, id FROM immutable.find_events(search => 'a.b', \"limit\" => 10000)",
+        "get_events": "SELECT e ->> 'tenant_id', (e ->> 'id')::uuid FROM jsonb_array_elements("
+                      "immutable.get_events(\"limit\" => 100) -> 'data') e",
+        "changes": "SELECT e ->> 'tenant_id', (e ->> 'id')::uuid FROM jsonb_array_elements("
+                   "immutable.changes(\"limit\" => 10000) -> 'data') e",
+        "changes of a tenant": "SELECT e ->> 'tenant_id', (e ->> 'id')::uuid FROM unnest(ARRAY['', 'mine', 'rival']) t, "
+                               "jsonb_array_elements(immutable.changes(t, \"limit\" => 10000) -> 'data') e",
+    }.items():
+        rows = connection.execute(statement).fetchall()
+        found[way] = {tenant for tenant, _ in rows}, {event for _, event in rows}
+    return found
+
+
+@pytest.mark.parametrize("actor", [None, "u1"])
+def test_every_way_to_read_shows_the_same(log, actor):
+    """Under a token, a gateway's token and a grant: no function, view or feed knows more events than the table does."""
+    granted = log.db.create_role()
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine')", (granted,))
+    given = token(actor_id=actor or ...)
+    by_setting, by_headers, by_grant = log.viewer(given), log.viewer(), log.db.connect(granted)
+    by_headers.execute("SELECT set_config('request.headers', %s, false)", (headers(given),))
+    rival = log.viewer(token(tenant_id="rival"))
+    own = {row[0] for row in log.admin.execute(
+        "SELECT id FROM immutable.events WHERE tenant_id = 'mine' AND coalesce(actor_id = %s, true)", (actor,))}
+    assert len(own) == (MINE_U1 if actor else MINE)
+    for connection in (by_setting, by_headers) + (() if actor else (by_grant,)):
+        for way, found in everything_readable(connection).items():
+            assert found == ({"mine"}, own), way
+        # What a feed says beside the events: nothing of where another tenant's lanes are.
+        feed, = connection.execute("SELECT immutable.changes('rival')").fetchone()
+        assert feed == {"data": [], "has_more": False, "position": {}}
+        position, = rival.execute("SELECT immutable.changes('rival', NULL, 5) -> 'position'").fetchone()
+        feed, = connection.execute("SELECT immutable.changes('rival', %s)", (json.dumps(position),)).fetchone()
+        assert feed == {"data": [], "has_more": False, "position": position}
+        for statement in ("SELECT immutable.export_events()", "SELECT * FROM immutable.verify_breaks()",
+                          "SELECT immutable.verify()", "SELECT * FROM immutable.heads('mine')"):
+            refused(connection, statement, "42501")
+    present(by_setting, "")
+    assert all(found == (set(), set()) for found in everything_readable(by_setting).values())
 
 
 def test_a_known_id_tells_nothing(log, viewer):
@@ -241,7 +294,22 @@ def test_statistics_can_not_be_read(log, viewer):
     columns = {row[0] for row in log.admin.execute("SELECT attname FROM pg_stats WHERE schemaname = 'immutable' AND tablename = 'events'")}
     assert "action" in columns
     assert not columns & {"tenant_id", "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
-                          "ip_address", "ip_country", "ip_city", "user_agent", "recorded_by"}
+                          "ip_address", "ip_country", "ip_city", "user_agent", "recorded_by", "salt", "event_hash",
+                          "previous_event_hash"}
+
+
+def test_the_search_index_tells_no_text(log, viewer):
+    """Statistics of its expression are the planner's as well, and equality of texts is leakproof."""
+    log.admin.execute("CREATE EXTENSION pg_trgm")
+    log.admin.execute("SELECT immutable.enable_search()")
+    log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action) "
+                      "SELECT 'rival', 'ceo', 'Ceo', 'a.b' FROM generate_series(1, 3000)")
+    log.admin.execute("ANALYZE immutable.events")
+    expression, = log.admin.execute(
+        "SELECT pg_get_expr(indexprs, indrelid) FROM pg_index WHERE indexrelid = 'immutable.events_search'::regclass").fetchone()
+    known, unknown = (estimate(viewer, f"{expression} = E'{name}\\na.b\\n\\n{{}}'") for name in ("ceo", "nobody"))
+    assert known == unknown
+    assert log.admin.execute("SELECT count(*) FROM pg_stats WHERE tablename = 'events_search'").fetchone() == (0,)
 
 
 def test_explain_analyze_finds_nothing_by_a_value(log, viewer):
@@ -488,6 +556,32 @@ def test_a_cursor_keeps_the_token_of_its_first_fetch(log):
         only_mine(rest)
         assert len(rest) == MINE - 5
         assert {row[0] for row in viewer.execute("FETCH ALL FROM later")} == {"rival"}
+
+
+@pytest.mark.parametrize("ended", ["expired", "revoked", "its key gone"])
+def test_a_cursor_outlasts_its_token_and_no_other_statement_does(log, ended):
+    """As documented: what runs is not stopped. What has not been fetched from yet does not run."""
+    exp = int(time.time()) + 2 if ended == "expired" else int(time.time()) + 600
+    given = token(exp=exp)
+    viewer = log.viewer(given)
+    with viewer.transaction():
+        for name in ("begun", "not_begun"):
+            viewer.execute(f"DECLARE {name} CURSOR FOR SELECT tenant_id FROM immutable.events")
+        only_mine(viewer.execute("FETCH 5 FROM begun").fetchall())
+        if ended == "expired":
+            while time.time() < exp:
+                time.sleep(0.05)
+        elif ended == "revoked":
+            log.admin.execute("SELECT immutable.revoke_viewer_token(%s)", (given,))
+        else:
+            log.admin.execute("SELECT immutable.rotate_viewer_key(revoke_old => true)")
+        assert len(viewer.execute("FETCH ALL FROM begun").fetchall()) == MINE - 5
+        viewer.execute("SAVEPOINT s")
+        refused(viewer, "FETCH 1 FROM not_begun")
+        viewer.execute("ROLLBACK TO s")
+        refused(viewer)
+        viewer.execute("ROLLBACK TO s")
+    refused(viewer, "SELECT immutable.get_events()")
 
 
 def test_a_pooled_connection_goes_from_one_token_to_another(log):
