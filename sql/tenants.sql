@@ -75,7 +75,7 @@ CREATE TRIGGER "~immutable_bind" BEFORE INSERT OR UPDATE ON immutable.tenant_gra
 
 CREATE FUNCTION immutable.take_viewer_key() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_take_viewer_key';
 COMMENT ON FUNCTION immutable.take_viewer_key() IS
-  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends. Raises 22023 unless it is one line of 32 to 1,024 bytes';
+  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends, which is recorded as immutable.viewer_key_imported. Raises 22023 unless it is one line of 32 to 1,024 bytes';
 CREATE FUNCTION immutable.refuse_viewer_key() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse_viewer_key';
 COMMENT ON FUNCTION immutable.refuse_viewer_key() IS 'Rule of viewer_key_import: raises 0A000 for an INSERT';
 
@@ -102,31 +102,31 @@ CREATE FUNCTION immutable.rotate_viewer_key(revoke_old boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_rotate_viewer_key';
 COMMENT ON FUNCTION immutable.rotate_viewer_key(boolean) IS
-  'Makes a new key of 32 random bytes to sign with. Tokens of the old keys are accepted until the last has run out (a day), or with revoke_old no longer';
+  'Makes a new key of 32 random bytes to sign with. Tokens of the old keys are accepted until the last has run out (a day), or with revoke_old no longer. Recorded as immutable.viewer_key_rotated';
 
 CREATE FUNCTION immutable.revoke_viewer_token(token text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_viewer_token';
 COMMENT ON FUNCTION immutable.revoke_viewer_token(text) IS
-  'Refuses one token from the next statement of any session on, given itself or its jti. Raises 22023 for a token that is signed with no key in use, or a jti that is empty or longer than 255 bytes, 22004 for NULL';
+  'Refuses one token from the next statement of any session on, given itself or its jti. Recorded as immutable.viewer_token_revoked. Raises 22023 for a token that is signed with no key in use, or a jti that is empty or longer than 255 bytes, 22004 for NULL';
 
 CREATE FUNCTION immutable.revoke_viewer_tokens(tenant_id text, actor_id text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_viewer_tokens';
 COMMENT ON FUNCTION immutable.revoke_viewer_tokens(text, text) IS
-  'Refuses every token issued for a tenant, or for one actor of it, until the end of this second, from the next statement of any session on. NULL tenant means the events without tenant. Raises 22023 for an id that is too long';
+  'Refuses every token issued for a tenant, or for one actor of it, until the end of this second, from the next statement of any session on. NULL tenant means the events without tenant. Recorded as immutable.viewer_tokens_revoked. Raises 22023 for an id that is too long';
 
 CREATE FUNCTION immutable.grant_tenant(role name, tenant_id text, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_grant_tenant';
 COMMENT ON FUNCTION immutable.grant_tenant(name, text, text) IS
-  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it and whoever inherits its rights record for that tenant and no other, and it becomes a member of immutable_writer. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
+  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it and whoever inherits its rights record for that tenant and no other, and it becomes a member of immutable_writer. Recorded as immutable.tenant_granted. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
 
 CREATE FUNCTION immutable.revoke_tenant(role name, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_tenant';
 COMMENT ON FUNCTION immutable.revoke_tenant(name, text) IS
-  'Takes back what immutable.grant_tenant() gave, the membership included. Raises 42704 if there is no such grant, 22023 for a mode that is none, 55000 if the role would still be a member through another role, and so hold more than before';
+  'Takes back what immutable.grant_tenant() gave, the membership included. Recorded as immutable.tenant_revoked. Raises 42704 if there is no such grant, 22023 for a mode that is none, 55000 if the role would still be a member through another role, and so hold more than before';
 
 -- What the policies ask. All of it comes from one place, src/tenant.rs.
 CREATE FUNCTION immutable.visible_tenant()

@@ -5,6 +5,7 @@ use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::columns::{self as c};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, sql_function, text, text_datum, Call};
+use crate::record::{record, Own};
 use crate::relation::Events;
 use crate::settings;
 use crate::table::{now, scan, timestamptz, Equal, Table};
@@ -312,6 +313,7 @@ unsafe fn grant_tenant(call: Call) -> Datum {
         &[call.arg(0), Some(text_datum(mode.text())), Some(text_datum(&tenant_id)), Some(timestamptz(now()))],
     );
     membership(&table, "GRANT", "TO", mode, &name);
+    record_decision("immutable.tenant_granted", &shown, mode, &tenant_id);
     Datum::from(0usize)
 }
 
@@ -326,6 +328,16 @@ unsafe fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     let auditor = pg_sys::get_role_oid(c"immutable_auditor".as_ptr(), true);
     let reads_all = auditor != pg_sys::InvalidOid && pg_sys::has_privs_of_role(role, auditor);
     (mode == Mode::Read && reads_all).then_some("it is a member of immutable_auditor, which sees every tenant")
+}
+
+unsafe fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
+    record(&Own {
+        action,
+        resource_type: Some("role"),
+        resource_id: Some(role),
+        metadata: &[("mode", mode.text()), ("tenant_id", tenant_id)],
+        ..Own::default()
+    });
 }
 
 unsafe fn membership(table: &Table, verb: &str, preposition: &str, mode: Mode, name: &CStr) {
@@ -345,25 +357,28 @@ unsafe fn revoke_tenant(call: Call) -> Datum {
     let role = pg_sys::get_role_oid(name.as_ptr(), true);
     // Under its name of today, or the one it was granted under: whoever is bound by the grant loses the membership.
     let mut roles = if role == pg_sys::InvalidOid { Vec::new() } else { vec![role] };
-    let mut revoked = 0;
+    let mut revoked = Vec::new();
     table.returning(
         "DELETE FROM immutable.tenant_grants WHERE mode OPERATOR(pg_catalog.=) $1 AND (role OPERATOR(pg_catalog.=) $2 \
-         OR role_oid OPERATOR(pg_catalog.=) $3 AND role_oid OPERATOR(pg_catalog.<>) 0) RETURNING role_oid",
+         OR role_oid OPERATOR(pg_catalog.=) $3 AND role_oid OPERATOR(pg_catalog.<>) 0) RETURNING role_oid, tenant_id",
         &[pg_sys::TEXTOID, pg_sys::NAMEOID, pg_sys::OIDOID],
         &[Some(text_datum(mode.text())), call.arg(0), Some(Datum::from(role))],
         |row| {
-            revoked += 1;
+            revoked.push(text(row.values[1]).to_string());
             let granted = Oid::from(row.values[0].value() as u32);
             if !roles.contains(&granted) && !pg_sys::GetUserNameFromId(granted, true).is_null() {
                 roles.push(granted);
             }
         },
     );
-    if revoked == 0 {
+    if revoked.is_empty() {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" has no grant of mode {}", mode.text()))
             .field("role")
             .hint("immutable.tenant_grants lists them.")
             .raise()
+    }
+    for tenant_id in &revoked {
+        record_decision("immutable.tenant_revoked", &shown, mode, tenant_id);
     }
     let group = pg_sys::get_role_oid(mode.group().as_ptr(), true);
     if group == pg_sys::InvalidOid {
