@@ -50,10 +50,10 @@ CREATE TABLE immutable.tenant_grants (
 );
 CREATE INDEX tenant_grants_role ON immutable.tenant_grants (role_oid, mode);
 COMMENT ON TABLE immutable.tenant_grants IS 'The one tenant that a role may read, or record for';
-COMMENT ON COLUMN immutable.tenant_grants.role IS 'The role''s name when it was granted; renaming the role ends the grant';
+COMMENT ON COLUMN immutable.tenant_grants.role IS 'The role''s name when it was granted; renaming the role ends a grant to read, and no binding to write';
 COMMENT ON COLUMN immutable.tenant_grants.mode IS 'read: what the role sees without a token. write: what it may record for, and nothing else';
 COMMENT ON COLUMN immutable.tenant_grants.tenant_id IS 'The tenant; empty for the events without tenant';
-COMMENT ON COLUMN immutable.tenant_grants.role_oid IS 'The role''s number, set by a trigger: a role dropped and made again is another';
+COMMENT ON COLUMN immutable.tenant_grants.role_oid IS 'The role''s number, set by a trigger: a role dropped and made again is another to a grant to read';
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
 COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the connection that granted it';
 
@@ -75,7 +75,7 @@ CREATE TRIGGER "~immutable_bind" BEFORE INSERT OR UPDATE ON immutable.tenant_gra
 
 CREATE FUNCTION immutable.take_viewer_key() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_take_viewer_key';
 COMMENT ON FUNCTION immutable.take_viewer_key() IS
-  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends. Raises 22023 unless it is one line of 32 to 1,024 bytes';
+  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends, which is recorded as immutable.viewer_key_imported. Raises 22023 unless it is one line of 32 to 1,024 bytes';
 CREATE FUNCTION immutable.refuse_viewer_key() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse_viewer_key';
 COMMENT ON FUNCTION immutable.refuse_viewer_key() IS 'Rule of viewer_key_import: raises 0A000 for an INSERT';
 
@@ -102,31 +102,31 @@ CREATE FUNCTION immutable.rotate_viewer_key(revoke_old boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_rotate_viewer_key';
 COMMENT ON FUNCTION immutable.rotate_viewer_key(boolean) IS
-  'Makes a new key of 32 random bytes to sign with. Tokens of the old keys are accepted until the last has run out (a day), or with revoke_old no longer';
+  'Makes a new key of 32 random bytes to sign with. Tokens of the old keys are accepted until the last has run out (a day), or with revoke_old no longer. Recorded as immutable.viewer_key_rotated';
 
 CREATE FUNCTION immutable.revoke_viewer_token(token text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_viewer_token';
 COMMENT ON FUNCTION immutable.revoke_viewer_token(text) IS
-  'Refuses one token from the next statement of any session on, given itself or its jti. Raises 22023 for a token that is signed with no key in use, or a jti that is empty or longer than 255 bytes, 22004 for NULL';
+  'Refuses one token from the next statement of any session on, given itself or its jti. Recorded as immutable.viewer_token_revoked. Raises 22023 for a token that is signed with no key in use, or a jti that is empty or longer than 255 bytes, 22004 for NULL';
 
 CREATE FUNCTION immutable.revoke_viewer_tokens(tenant_id text, actor_id text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_viewer_tokens';
 COMMENT ON FUNCTION immutable.revoke_viewer_tokens(text, text) IS
-  'Refuses every token issued for a tenant, or for one actor of it, until the end of this second, from the next statement of any session on. NULL tenant means the events without tenant. Raises 22023 for an id that is too long';
+  'Refuses every token issued for a tenant, or for one actor of it, until the end of this second, from the next statement of any session on. NULL tenant means the events without tenant. Recorded as immutable.viewer_tokens_revoked. Raises 22023 for an id that is too long';
 
 CREATE FUNCTION immutable.grant_tenant(role name, tenant_id text, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_grant_tenant';
 COMMENT ON FUNCTION immutable.grant_tenant(name, text, text) IS
-  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it records for that tenant and no other, and becomes a member of immutable_writer. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
+  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it and whoever inherits its rights record for that tenant and no other, and it becomes a member of immutable_writer. Recorded as immutable.tenant_granted. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
 
 CREATE FUNCTION immutable.revoke_tenant(role name, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_tenant';
 COMMENT ON FUNCTION immutable.revoke_tenant(name, text) IS
-  'Takes back what immutable.grant_tenant() gave, the membership included. Raises 42704 if there is no such grant, 22023 for a mode that is none, 55000 if the role would still be a member through another role, and so hold more than before';
+  'Takes back what immutable.grant_tenant() gave, the membership included. Recorded as immutable.tenant_revoked. Raises 42704 if there is no such grant, 22023 for a mode that is none, 55000 if the role would still be a member through another role, and so hold more than before';
 
 -- What the policies ask. All of it comes from one place, src/tenant.rs.
 CREATE FUNCTION immutable.visible_tenant()
@@ -144,11 +144,6 @@ RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable
 COMMENT ON FUNCTION immutable.is_target_visible(text, uuid) IS
   'Whether a viewer may see a target of this event: looks the event''s actor up where the token names one. Raises 28000 for a token that is refused';
 
-CREATE FUNCTION immutable.may_record_for(tenant_id text)
-RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_may_record_for';
-COMMENT ON FUNCTION immutable.may_record_for(text) IS
-  'True if the caller is bound to no tenant, or to this one; raises 42501 if to another. Bound is who has a grant of mode write as current role, as the role that was set, or as the login';
-
 -- The planner's statistics of a column hold other tenants' values, and EXPLAIN tells everybody how many rows it expects:
 -- equality of texts is leakproof, so row security does not keep it from using them. Without statistics it expects the
 -- same of every value. The columns left are the application's vocabulary (actions, types) and the times.
@@ -156,7 +151,8 @@ ALTER TABLE immutable.events
   ALTER tenant_id SET STATISTICS 0, ALTER actor_id SET STATISTICS 0, ALTER actor_name SET STATISTICS 0,
   ALTER resource_id SET STATISTICS 0, ALTER resource_name SET STATISTICS 0, ALTER session_id SET STATISTICS 0,
   ALTER idempotency_key SET STATISTICS 0, ALTER ip_address SET STATISTICS 0, ALTER ip_country SET STATISTICS 0,
-  ALTER ip_city SET STATISTICS 0, ALTER user_agent SET STATISTICS 0, ALTER recorded_by SET STATISTICS 0;
+  ALTER ip_city SET STATISTICS 0, ALTER user_agent SET STATISTICS 0, ALTER recorded_by SET STATISTICS 0,
+  ALTER salt SET STATISTICS 0, ALTER event_hash SET STATISTICS 0, ALTER previous_event_hash SET STATISTICS 0;
 ALTER TABLE immutable.event_targets
   ALTER tenant_id SET STATISTICS 0, ALTER event_id SET STATISTICS 0, ALTER target_id SET STATISTICS 0,
   ALTER target_name SET STATISTICS 0;

@@ -6,7 +6,7 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
 use crate::jsonb;
 use crate::relation::Events;
-use crate::{identity, lane, random, tail, validate};
+use crate::{identity, lane, random, tail, tenant, validate};
 use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
@@ -65,6 +65,9 @@ unsafe fn chain(call: Call) -> Datum {
     }
     if row.get(layout, c::TENANT_ID).is_none() {
         row.set(layout, c::TENANT_ID, text_datum(""));
+    }
+    if !entering.recording {
+        tenant::hold_to_binding(call, row.get(layout, c::TENANT_ID).map_or("", |tenant_id| text(tenant_id)));
     }
     let id = match row.get(layout, c::ID) {
         Some(id) => uuid(id),

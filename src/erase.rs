@@ -8,6 +8,7 @@ use crate::columns::{self as c, Layout, Values};
 use crate::error::{internal, Code, Fault};
 use crate::function::{sql_function, text, text_datum, uuid_datum, Call};
 use crate::read::result_set;
+use crate::record::{record, Own};
 use crate::relation::events_oid;
 use crate::row::{self, Stored};
 use crate::{jsonb, lane, spi};
@@ -252,34 +253,20 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    /// Records what is erased and not recorded yet. Everything else is NULL, not the session's: of a record nothing but
-    /// the reason can be erased again.
+    /// Records what is erased and not recorded yet.
     unsafe fn record(&mut self) {
         if self.unrecorded.is_empty() {
             return;
         }
         let targets = format!("[{}]", self.unrecorded.join(","));
         self.unrecorded.clear();
-        let mut metadata = String::from("{\"reason\":");
-        write_string(self.reason, &mut metadata);
-        metadata.push('}');
-        // The outer user: the current one is the owner, and the session's may be a gateway's login.
-        let caller = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
-        let caller = std::ffi::CStr::from_ptr(caller).to_string_lossy();
-        spi::execute(
-            "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
-                 resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, \
-                 ip_address, ip_country, ip_city, user_agent, version, occurred_at) \
-             VALUES ($1, $2, NULL, 'role', 'immutable.event_erased', NULL, NULL, NULL, NULL, $3, $4, NULL, NULL, NULL, \
-                 NULL, NULL, NULL, NULL, NULL)",
-            &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::JSONBOID],
-            &[
-                Some(text_datum(self.tenant_id)),
-                Some(text_datum(&caller)),
-                Some(jsonb::datum(&targets)),
-                Some(jsonb::datum(&metadata)),
-            ],
-        );
+        record(&Own {
+            tenant_id: self.tenant_id,
+            action: "immutable.event_erased",
+            targets: &targets,
+            metadata: &[("reason", self.reason)],
+            ..Own::default()
+        });
     }
 }
 

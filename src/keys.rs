@@ -5,6 +5,7 @@ use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, bytes_datum, sql_function, uuid, uuid_datum, Call};
 use crate::random;
+use crate::record::{record, Own};
 use crate::table::{self, now, seconds, timestamptz, Table};
 use immutable_format::{token, Id};
 use pgrx::pg_sys::{self, Datum};
@@ -115,6 +116,8 @@ sql_function!(immutable_rotate_viewer_key, pg_finfo_immutable_rotate_viewer_key,
 unsafe fn rotate_viewer_key(call: Call) -> Datum {
     let revoke_old = call.arg(0).is_some_and(|revoke_old| revoke_old.value() != 0);
     replace(&Secret::new(random::bytes::<32>().to_vec()), false, revoke_old);
+    let old = if revoke_old { "refused" } else { "accepted" };
+    record(&Own { action: "immutable.viewer_key_rotated", metadata: &[("old_keys", old)], ..Own::default() });
     Datum::from(0usize)
 }
 
@@ -163,6 +166,7 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
                 .raise()
         };
         replace(&secret, true, false);
+        record(&Own { action: "immutable.viewer_key_imported", ..Own::default() });
     }
     // For a row: none, so that it is not stored.
     Datum::from(0usize)

@@ -4,8 +4,9 @@
 //! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
-//! [`erase`] destroys what may no longer be kept, and records that it did.
-//! [`read`] answers with the pages that [`filter`] and [`page`] find (and [`total`] counts), [`changes`] with a feed, [`verify`] with breaks,
+//! [`erase`] destroys what may no longer be kept; [`record`] writes down that it did, and other decisions about the log.
+//! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts, [`changes`] with a feed,
+//! [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
 //!
@@ -28,6 +29,7 @@ mod lane;
 mod page;
 mod random;
 mod read;
+mod record;
 mod relation;
 mod row;
 mod settings;

@@ -58,8 +58,13 @@ impl Table {
     /// Runs a statement with the rights of the table's owner, and counts the rows that it returns.
     pub unsafe fn execute(&self, statement: &str, types: &[Oid], given: &[Option<Datum>]) -> usize {
         let mut rows = 0;
-        spi::as_owner(self.relation, || spi::write(statement, types, given, |_| rows += 1));
+        self.returning(statement, types, given, |_| rows += 1);
         rows
+    }
+
+    /// The same, and gives the rows that it returns to `each`.
+    pub unsafe fn returning(&self, statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
+        spi::as_owner(self.relation, || spi::write(statement, types, given, each));
     }
 }
 

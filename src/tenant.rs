@@ -5,6 +5,7 @@ use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::columns::{self as c};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, sql_function, text, text_datum, Call};
+use crate::record::{record, Own};
 use crate::relation::{events_oid, Events};
 use crate::settings;
 use crate::table::{now, scan, timestamptz, Equal, Table};
@@ -23,7 +24,7 @@ struct Scope {
 unsafe fn scope() -> Option<Scope> {
     let claims = if let Some(token) = settings::viewer_token() {
         token::verify(Source::Setting, token.as_bytes())?
-    } else if let Some(tenant_id) = granted(pg_sys::GetUserId(), Mode::Read) {
+    } else if let Some(tenant_id) = readable(pg_sys::GetUserId()) {
         return Some(Scope { tenant_id, actor_id: None });
     } else {
         let headers = pg_sys::GetConfigOption(c"request.headers".as_ptr(), true, false);
@@ -95,34 +96,85 @@ unsafe fn is_target_visible(call: Call) -> Datum {
     Datum::from(visible)
 }
 
-sql_function!(immutable_may_record_for, pg_finfo_immutable_may_record_for, may_record_for);
-
-/// `immutable.may_record_for(tenant_id)`
-unsafe fn may_record_for(call: Call) -> Datum {
-    let bound = once(call, || bound_to());
-    let Some(tenant_id) = call.arg(0) else { return Datum::from(false) };
-    if let Some(other) = bound.iter().find(|bound| bound.as_bytes() != bytes(tenant_id)) {
-        Fault::new(
-            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("tenant_id must be \"{other}\": the role records for that tenant alone"),
-        )
-        .field("tenant_id")
-        .hint("Set immutable.tenant_id to it, or leave tenant_id to whoever grants: immutable.grant_tenant().")
-        .raise()
+/// Refuses a tenant that the caller is not bound to. The chain's trigger asks, not a policy: whoever owns the function
+/// that inserts may pass row security by, and nobody bound is to wait for another tenant's lanes, or to meet its keys.
+pub unsafe fn hold_to_binding(call: Call, tenant_id: &str) {
+    for allowed in once(call, || bound_to()) {
+        if !allowed.iter().any(|allowed| allowed == tenant_id) {
+            let shown: Vec<String> = allowed.iter().take(3).map(|allowed| format!("\"{allowed}\"")).collect();
+            let more = if allowed.len() > shown.len() { ", …" } else { "" };
+            Fault::new(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("tenant_id must be {}{more}: the role records for that tenant alone", shown.join(" or ")),
+            )
+            .field("tenant_id")
+            .hint("Set immutable.tenant_id to it, or leave tenant_id to whoever grants: immutable.grant_tenant().")
+            .raise()
+        }
     }
-    Datum::from(true)
 }
 
-/// The tenants the caller is bound to. Not the current role's alone: who is a member of a role may set it, and must not
-/// leave the binding behind; nor does a function that lends its owner's rights lift it.
-unsafe fn bound_to() -> Vec<String> {
+/// The tenants that each of the caller's roles is bound to. Not the current role's alone: who is a member of a role may
+/// set it, and must not leave the binding behind; nor does a function that lends its owner's rights lift it.
+unsafe fn bound_to() -> Vec<Vec<String>> {
     let mut roles = vec![pg_sys::GetUserId()];
     for role in [pg_sys::GetOuterUserId(), pg_sys::GetSessionUserId()] {
         if !roles.contains(&role) {
             roles.push(role);
         }
     }
-    roles.into_iter().filter_map(|role| granted(role, Mode::Write)).collect()
+    let mut bound = Vec::new();
+    for role in roles {
+        // A superuser has every role's rights and was bound by nobody.
+        if !pg_sys::superuser_arg(role) {
+            let tenants = bindings(role);
+            if !tenants.is_empty() {
+                bound.push(tenants);
+            }
+        }
+    }
+    bound
+}
+
+/// The tenants that a role may record for, if it is bound: its own, or else those of the roles whose rights it inherits,
+/// since with them it has the right to insert. Whoever joins a bound team is bound as the team is.
+unsafe fn bindings(role: Oid) -> Vec<String> {
+    let mut known = vec![role];
+    let mut tenants = Vec::new();
+    let mut next = 0;
+    while let Some(each) = known.get(next).copied() {
+        next += 1;
+        tenants.extend(bound_itself(each));
+        if each == role && !tenants.is_empty() {
+            break;
+        }
+        for group in groups(each) {
+            if !known.contains(&group) && pg_sys::has_privs_of_role(role, group) {
+                known.push(group);
+            }
+        }
+    }
+    tenants
+}
+
+/// The roles that a role is a member of.
+unsafe fn groups(role: Oid) -> Vec<Oid> {
+    let none = Datum::from(0usize);
+    let cache = pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32;
+    // Its place differs from one PostgreSQL to the next.
+    let catalog = pg_sys::get_namespace_oid(c"pg_catalog".as_ptr(), false);
+    let members = pg_sys::get_relname_relid(c"pg_auth_members".as_ptr(), catalog);
+    let roleid = pg_sys::get_attnum(members, c"roleid".as_ptr());
+    let list = pg_sys::SearchSysCacheList(cache, 1, Datum::from(role), none, none);
+    let members = std::slice::from_raw_parts((*list).members.as_ptr(), (*list).n_members as usize);
+    let mut groups = Vec::with_capacity(members.len());
+    for member in members {
+        let mut null = false;
+        let group = pg_sys::SysCacheGetAttr(cache, std::ptr::addr_of_mut!((**member).tuple), roleid, &mut null);
+        groups.push(Oid::from(group.value() as u32));
+    }
+    pg_sys::ReleaseCatCacheList(list);
+    groups
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,24 +215,53 @@ unsafe fn grants(lock: u32) -> Table {
     Table::open(c"tenant_grants", 6, lock)
 }
 
+const ROLE: i16 = 1;
 const MODE: i16 = 2;
 const ROLE_OID: i16 = 4;
 
-/// The tenant granted to a role.
-unsafe fn granted(role: Oid, mode: Mode) -> Option<String> {
+/// The rows of a mode that a role's number, or its name, leads to.
+unsafe fn rows_of(role: Datum, by: i16, mode: Mode, each: impl FnMut(&c::Values)) {
+    let (index, function) = match by {
+        ROLE => (c"tenant_grants_pkey", pg_sys::F_NAMEEQ),
+        _ => (c"tenant_grants_role", pg_sys::F_OIDEQ),
+    };
     let keys = [
-        Equal { attribute: ROLE_OID, function: pg_sys::F_OIDEQ, value: Some(Datum::from(role)) },
+        Equal { attribute: by, function, value: Some(role) },
         Equal { attribute: MODE, function: pg_sys::F_TEXTEQ, value: Some(text_datum(mode.text())) },
     ];
+    grants(pg_sys::AccessShareLock).rows(Some(index), &keys, each);
+}
+
+/// The tenant that a role may read. Number and name must be the grant's: a role dropped and made again is another, and
+/// a dump keeps names, so that a renamed role's grant would come back as another's.
+unsafe fn readable(role: Oid) -> Option<String> {
     let mut tenant = None;
-    grants(pg_sys::AccessShareLock).rows(Some(c"tenant_grants_role"), &keys, |row| {
-        // The name too: a dump keeps names, and a renamed role's grant would come back as another's.
+    rows_of(Datum::from(role), ROLE_OID, Mode::Read, |row| {
         let name = pg_sys::GetUserNameFromId(role, true);
         if !name.is_null() && CStr::from_ptr(name) == CStr::from_ptr(row.values[0].cast_mut_ptr()) {
             tenant = Some(text(row.values[2]).to_string());
         }
     });
     tenant
+}
+
+/// The tenants that a role has been bound to itself. Here number or name will do: what takes a right away must outlast
+/// a new name, and a restore that came before the roles.
+unsafe fn bound_itself(role: Oid) -> Vec<String> {
+    let mut tenants = Vec::new();
+    let name = pg_sys::GetUserNameFromId(role, true);
+    if name.is_null() {
+        return tenants;
+    }
+    for (role, by) in [(Datum::from(role), ROLE_OID), (Datum::from(name), ROLE)] {
+        rows_of(role, by, Mode::Write, |row| {
+            let tenant = text(row.values[2]);
+            if !tenants.iter().any(|known| known == tenant) {
+                tenants.push(tenant.to_string());
+            }
+        });
+    }
+    tenants
 }
 
 unsafe fn role_name(call: Call) -> CString {
@@ -214,6 +295,13 @@ unsafe fn grant_tenant(call: Call) -> Datum {
             .raise()
     }
     let table = grants(pg_sys::RowExclusiveLock);
+    // What it was granted under another name is replaced as well.
+    table.execute(
+        "DELETE FROM immutable.tenant_grants WHERE role_oid OPERATOR(pg_catalog.=) $1 \
+         AND mode OPERATOR(pg_catalog.=) $2 AND role OPERATOR(pg_catalog.<>) $3",
+        &[pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::NAMEOID],
+        &[Some(Datum::from(role)), Some(text_datum(mode.text())), call.arg(0)],
+    );
     table.execute(
         "INSERT INTO immutable.tenant_grants (role, mode, tenant_id, role_oid, granted_at, granted_by) \
          VALUES ($1, $2, $3, 0, $4, session_user) \
@@ -223,6 +311,7 @@ unsafe fn grant_tenant(call: Call) -> Datum {
         &[call.arg(0), Some(text_datum(mode.text())), Some(text_datum(&tenant_id)), Some(timestamptz(now()))],
     );
     membership(&table, "GRANT", "TO", mode, &name);
+    record_decision("immutable.tenant_granted", &shown, mode, &tenant_id);
     Datum::from(0usize)
 }
 
@@ -239,6 +328,16 @@ unsafe fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     (mode == Mode::Read && reads_all).then_some("it is a member of immutable_auditor, which sees every tenant")
 }
 
+unsafe fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
+    record(&Own {
+        action,
+        resource_type: Some("role"),
+        resource_id: Some(role),
+        metadata: &[("mode", mode.text()), ("tenant_id", tenant_id)],
+        ..Own::default()
+    });
+}
+
 unsafe fn membership(table: &Table, verb: &str, preposition: &str, mode: Mode, name: &CStr) {
     let quoted = CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy();
     let group = mode.group().to_string_lossy();
@@ -253,33 +352,49 @@ unsafe fn revoke_tenant(call: Call) -> Datum {
     let mode = Mode::of(call.arg(1));
     let shown = name.to_string_lossy();
     let table = grants(pg_sys::RowExclusiveLock);
-    let revoked = table.execute(
-        "DELETE FROM immutable.tenant_grants \
-         WHERE role OPERATOR(pg_catalog.=) $1 AND mode OPERATOR(pg_catalog.=) $2 RETURNING 1",
-        &[pg_sys::NAMEOID, pg_sys::TEXTOID],
-        &[call.arg(0), Some(text_datum(mode.text()))],
+    let role = pg_sys::get_role_oid(name.as_ptr(), true);
+    // Under its name of today, or the one it was granted under: whoever is bound by the grant loses the membership.
+    let mut roles = if role == pg_sys::InvalidOid { Vec::new() } else { vec![role] };
+    let mut revoked = Vec::new();
+    table.returning(
+        "DELETE FROM immutable.tenant_grants WHERE mode OPERATOR(pg_catalog.=) $1 AND (role OPERATOR(pg_catalog.=) $2 \
+         OR role_oid OPERATOR(pg_catalog.=) $3 AND role_oid OPERATOR(pg_catalog.<>) 0) RETURNING role_oid, tenant_id",
+        &[pg_sys::TEXTOID, pg_sys::NAMEOID, pg_sys::OIDOID],
+        &[Some(text_datum(mode.text())), call.arg(0), Some(Datum::from(role))],
+        |row| {
+            revoked.push(text(row.values[1]).to_string());
+            let granted = Oid::from(row.values[0].value() as u32);
+            if !roles.contains(&granted) && !pg_sys::GetUserNameFromId(granted, true).is_null() {
+                roles.push(granted);
+            }
+        },
     );
-    if revoked == 0 {
+    if revoked.is_empty() {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" has no grant of mode {}", mode.text()))
             .field("role")
             .hint("immutable.tenant_grants lists them.")
             .raise()
     }
-    let role = pg_sys::get_role_oid(name.as_ptr(), true);
+    for tenant_id in &revoked {
+        record_decision("immutable.tenant_revoked", &shown, mode, tenant_id);
+    }
     let group = pg_sys::get_role_oid(mode.group().as_ptr(), true);
-    if role == pg_sys::InvalidOid || group == pg_sys::InvalidOid {
+    if group == pg_sys::InvalidOid {
         return Datum::from(0usize);
     }
-    membership(&table, "REVOKE", "FROM", mode, &name);
-    if pg_sys::is_member_of_role_nosuper(role, group) {
-        let group = mode.group().to_string_lossy();
-        Fault::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("role \"{shown}\" would still be a member of {group}, and no longer bound to a tenant"),
-        )
-        .field("role")
-        .hint(format!("Revoke what makes it a member of {group} first, whoever granted it."))
-        .raise()
+    for role in roles {
+        let name = CStr::from_ptr(pg_sys::GetUserNameFromId(role, false));
+        membership(&table, "REVOKE", "FROM", mode, name);
+        if pg_sys::is_member_of_role_nosuper(role, group) {
+            let (shown, group) = (name.to_string_lossy(), mode.group().to_string_lossy());
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("role \"{shown}\" would still be a member of {group}, and no longer bound to a tenant"),
+            )
+            .field("role")
+            .hint(format!("Revoke what makes it a member of {group} first, whoever granted it."))
+            .raise()
+        }
     }
     Datum::from(0usize)
 }

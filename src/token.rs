@@ -6,6 +6,7 @@ use crate::function::{sql_function, text, text_datum, Call};
 use crate::jsonb;
 use crate::keys::{self, RUN_OUT};
 use crate::random;
+use crate::record::{record, Own};
 use crate::table::{now, seconds, timestamptz, Equal, Table};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
@@ -224,6 +225,12 @@ unsafe fn revoke_viewer_token(call: Call) -> Datum {
         Fault::invalid("token", "token must not be empty").hint("Give the token, or its jti.").raise()
     }
     revoke("jti", &[Some(text_datum(&jti)), None, None]);
+    record(&Own {
+        action: "immutable.viewer_token_revoked",
+        resource_type: Some("viewer_token"),
+        resource_id: Some(&jti),
+        ..Own::default()
+    });
     Datum::from(0usize)
 }
 
@@ -233,7 +240,14 @@ sql_function!(immutable_revoke_viewer_tokens, pg_finfo_immutable_revoke_viewer_t
 unsafe fn revoke_viewer_tokens(call: Call) -> Datum {
     let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = identity("actor_id", call.arg(1));
+    // Not who the actor is: of a record that could not be erased.
+    let whose = if actor_id.is_some() { "one actor's" } else { "all" };
     revoke("tenant_id, actor_id", &[None, Some(text_datum(&tenant_id)), actor_id.map(|actor| text_datum(&actor))]);
+    record(&Own {
+        action: "immutable.viewer_tokens_revoked",
+        metadata: &[("tenant_id", &tenant_id), ("tokens", whose)],
+        ..Own::default()
+    });
     Datum::from(0usize)
 }
 

@@ -29,14 +29,16 @@ const TEXTS: [c::Column; 14] = [
     c::USER_AGENT,
 ];
 
-/// The row's content, once it has passed. `own` is whether the log itself writes the event; `reordered` says whether
-/// the normalised targets differ from the given ones and so have to be stored anew.
+/// The row's content, once it has passed. `recording` is whether the log itself writes the event, about itself;
+/// `reordered` says whether the normalised targets differ from the given ones and so have to be stored anew.
 pub struct Entering<'a> {
     pub content: Content<'a>,
+    pub recording: bool,
     pub reordered: bool,
 }
 
-/// Checks every column the caller sets. The chain's own columns must be left out.
+/// Checks every column the caller sets. The chain's own columns must be left out. `own` is whether it may be the log
+/// itself that writes.
 pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
     for (column, (name, _, set_by)) in c::ALL.iter().enumerate() {
         if *set_by == SetBy::Chain && row.get(layout, column).is_some() {
@@ -94,7 +96,8 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
         None => Members::new(),
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
-    Entering { content: Content { columns: committed(|column| row.get(layout, column)), metadata, targets }, reordered }
+    let content = Content { columns: committed(|column| row.get(layout, column)), metadata, targets };
+    Entering { content, recording, reordered }
 }
 
 /// Checks the length of a text field in bytes.

@@ -12,6 +12,7 @@ import pytest
 import helpers_log as h
 from helpers_log import (Log, TARGETS, add_event, build_log, check_breaks, delete, erased_is_back, erased_unrecorded,
                          hash_mismatch, python_format, target_mismatch, update)
+from test_export import export, verify
 
 SEED = 20260401
 PLACE = ("acme", 0, 3)  # has two targets
@@ -98,7 +99,7 @@ def persons_in_files(db):
 
 
 @pytest.mark.timeout(600)
-def test_a_thousand_of_five_thousand_persons(db, officer):
+def test_a_thousand_of_five_thousand_persons(db, officer, tmp_path):
     db.conn.execute(POPULATE)
     db.conn.execute("ANALYZE")
     reading = db.connect(autocommit=False)
@@ -148,6 +149,13 @@ def test_a_thousand_of_five_thousand_persons(db, officer):
     reading.commit()
     assert list(python_format.walk(links)) == []
     assert len(links) == result["events_checked"] > EVENTS
+
+    # And outside the database: the program and the other implementation read the export and say the same.
+    path = tmp_path / "export.ndjson"
+    status, summary = verify(export(db, path), path)
+    assert (status, summary["whole"], summary["erasures_checked"]) == (0, True, True)
+    assert (summary["events_checked"], summary["values_erased"]) == (result["events_checked"], len(done))
+    assert set(PERSON.findall(path.read_text())) == set().union(*after.values())
 
     # VACUUM alone takes the rows away, but may leave bytes of theirs in a page's free space; and the planner's
     # statistics are a copy of values too, until the next ANALYZE. As the README says:

@@ -56,7 +56,7 @@ def test_every_block_of_the_readme_runs(server, empty):
     assert re.search(r"\b0 \|\s+1 \| \\x[0-9a-f]{64}", output("RETURNING id, lane, seq"))
     assert output("track_batch").count("recorded") == 3
     assert "23502" in output("track_batch")
-    assert re.search(r"t\s+\|\s+5\s+\|\s+1\s+\|\s+0", output("breaks_found FROM immutable.verify_chain()"))
+    assert re.search(r"t\s+\|\s+6\s+\|\s+2\s+\|\s+0", output("breaks_found FROM immutable.verify_chain()"))
     assert re.search(r"wrong\s*\n-+\n\s+0\n", output("AS wrong"))
     assert re.search(r"valid\s*\n-+\n\s+t\n", output("heads => :'heads'"))
     assert len(re.findall(r"\| actor_id *$", output("dry_run => true"), re.M)) == 2 * 5

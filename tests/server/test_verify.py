@@ -1,7 +1,9 @@
 """How verification goes about it: in parallel plans, in bounded memory, from marks on. What it finds is the subject of
 test_tamper.py, whose every case runs in a parallel plan as well."""
 
+import pathlib
 import re
+import threading
 
 import psycopg
 import pytest
@@ -185,6 +187,118 @@ def test_progress(db, log, parallel):
         last = messages.pop()
         assert re.fullmatch(rf"verified {events} events in [\d.]+ s, \d+ a second", last), last
         assert all(re.fullmatch(r"verified \d+ of about \d+ events, \d+ a second", one) for one in messages), messages
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Given up, and full of breaks
+
+def memory(conn):
+    """Bytes of the backend that are its own."""
+    status = pathlib.Path(f"/proc/{conn.info.backend_pid}/status").read_text()
+    anonymous, = re.findall(r"RssAnon:\s+(\d+) kB", status)
+    return int(anonymous) << 10
+
+
+class Sampled(threading.Thread):
+    """The most memory that a backend has of its own until the block ends, over what it had before."""
+
+    def __init__(self, conn):
+        super().__init__()
+        self.conn, self.done, self.most, self.before = conn, threading.Event(), 0, memory(conn)
+
+    def run(self):
+        while not self.done.wait(0.005):
+            self.most = max(self.most, memory(self.conn) - self.before)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.join()
+
+
+def test_breaks_that_are_not_listed_take_no_memory(db):
+    """120,000 events, each of which is wrong in its hash and in its target. Kept, as many breaks would take another 60 MB
+    and more; so many as are listed, and what sorts and joins have by work_mem, is all there may be."""
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
+                    "SELECT 'tenant ' || n % 7, 'a', 'b', '[{\"type\": \"t\"}]' FROM generate_series(1, 120000) n")
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.events SET action = 'x'")
+        db.conn.execute("UPDATE immutable.event_targets SET target_id = 'x'")
+    for call, breaks in (("verify_chain(max_breaks => 10)", 240_000), ("verify_breaks(max_breaks => 10)", 10),
+                         ("verify_chain(max_breaks => 10, targets => false)", 120_000),
+                         ("verify_chain(max_breaks => 10, since => '[]', targets => false)", 120_000),
+                         ("verify_chain(max_breaks => 10, max_events => 1000000)", 240_000)):
+        conn = db.connect()
+        conn.execute("SET max_parallel_workers_per_gather = 0")
+        conn.execute("SELECT * FROM immutable.verify_chain(tenant_id => 'nobody')")
+        with Sampled(conn) as sampled:
+            cursor = conn.execute(f"SELECT * FROM immutable.{call}")
+            rows = [dict(zip((column.name for column in cursor.description), row)) for row in cursor]
+        assert sampled.most < 64 << 20, call
+        if call.startswith("verify_breaks"):
+            assert len(rows) == breaks
+        else:
+            assert (len(rows[0]["breaks"]), rows[0]["breaks_found"]) == (10, breaks), call
+        conn.close()
+
+
+LONG = {
+    "whole": "immutable.verify_chain(max_breaks => n % 2)",
+    "in order": "immutable.verify_chain(since => '[]', max_breaks => n % 2)",
+    "so many": "immutable.verify_chain(max_events => 1000000 + n)",
+    "breaks": "immutable.verify_breaks(max_breaks => n % 2)",
+    "service": "immutable.verify(NULL, NULL, 1000000 + n)",
+    "export": "(SELECT count(*) FROM (SELECT immutable.export_events(from_date => '2000-01-01'::timestamptz + n * '1 s'::interval)) x)",
+}
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("call", LONG)
+@pytest.mark.parametrize("ended", ["cancelled", "timed out"])
+def test_given_up(db, call, parallel, ended):
+    """At once, wherever it is; nothing is left behind, and the session goes on. Were it not to end, the test would not."""
+    many_lanes(db, 30)
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
+                    "SELECT 'tenant ' || n % 30 + 1, 'a', 'b', '[{\"type\": \"t\"}]' FROM generate_series(1, 6000) n")
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.events SET action = 'x' WHERE seq = 2")
+    conn = db.connect(db.create_role("IN ROLE immutable_auditor"))
+    if parallel:
+        for name, value in h.PARALLEL.items():
+            conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+    # Again and again: it would take hours.
+    statement = f"SELECT x FROM generate_series(1, 1000000) n, LATERAL (SELECT * FROM {LONG[call]}) x"
+    if call in ("export", "service"):
+        statement = f"SELECT count({LONG[call]}) FROM generate_series(1, 1000000) n"
+    of_it = "FROM pg_stat_activity WHERE %s IN (pid, leader_pid) AND state = 'active'"
+    pid = conn.info.backend_pid
+    ended_by = []
+
+    def run():
+        if ended == "timed out":
+            conn.execute("SET statement_timeout = '400ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled) as error:
+            conn.execute(statement)
+        ended_by.append(str(error.value))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    has_workers = parallel and call in ("whole", "breaks")
+    if ended == "cancelled":
+        while db.conn.execute(f"SELECT count(*) {of_it}", [pid]).fetchone()[0] < (3 if has_workers else 1):
+            assert thread.is_alive()
+        assert db.conn.execute("SELECT pg_cancel_backend(%s)", [pid]).fetchone() == (True,)
+    thread.join()
+    expected = "user request" if ended == "cancelled" else "statement timeout"
+    assert len(ended_by) == 1 and expected in ended_by[0]
+    assert db.conn.execute("SELECT count(*) FROM pg_stat_activity WHERE leader_pid = %s AND pid <> leader_pid",
+                           [pid]).fetchone() == (0,)
+    conn.execute("RESET statement_timeout")
+    result = h.verify_chain(conn)
+    assert (result["events_checked"], result["breaks_found"]) == (6090, 30)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -59,6 +60,58 @@ def test_a_cursor_of_another_tenant_opens_nothing(log, viewer):
     assert page["data"] == [] and page["pagination"]["total"] == 0
 
 
+def everything_readable(connection):
+    """Rows of each way to read that a viewer has: {way: (tenants, events)}."""
+    found = {}
+    for way, statement in {
+        "events": "SELECT tenant_id, id FROM immutable.events",
+        "event_targets": "SELECT tenant_id, event_id FROM immutable.event_targets",
+        "activity": "SELECT tenant_id, event_id FROM immutable.activity",
+        "activity_targets": "SELECT tenant_id, event_id FROM immutable.activity_targets",
+        "find_events": "SELECT tenant_id, id FROM immutable.find_events(\"limit\" => 10000)",
+        "by action": "SELECT tenant_id, id FROM immutable.find_events(action => 'a*', \"limit\" => 10000)",
+        "by target": "SELECT tenant_id, id FROM immutable.find_events(target_type => 't', \"limit\" => 10000)",
+        "search": "SELECT tenant_id, id FROM immutable.find_events(search => 'a.b', \"limit\" => 10000)",
+        "get_events": "SELECT e ->> 'tenant_id', (e ->> 'id')::uuid FROM jsonb_array_elements("
+                      "immutable.get_events(\"limit\" => 100) -> 'data') e",
+        "changes": "SELECT e ->> 'tenant_id', (e ->> 'id')::uuid FROM jsonb_array_elements("
+                   "immutable.changes(\"limit\" => 10000) -> 'data') e",
+        "changes of a tenant": "SELECT e ->> 'tenant_id', (e ->> 'id')::uuid FROM unnest(ARRAY['', 'mine', 'rival']) t, "
+                               "jsonb_array_elements(immutable.changes(t, \"limit\" => 10000) -> 'data') e",
+    }.items():
+        rows = connection.execute(statement).fetchall()
+        found[way] = {tenant for tenant, _ in rows}, {event for _, event in rows}
+    return found
+
+
+@pytest.mark.parametrize("actor", [None, "u1"])
+def test_every_way_to_read_shows_the_same(log, actor):
+    """Under a token, a gateway's token and a grant: no function, view or feed knows more events than the table does."""
+    granted = log.db.create_role()
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine')", (granted,))
+    given = token(actor_id=actor or ...)
+    by_setting, by_headers, by_grant = log.viewer(given), log.viewer(), log.db.connect(granted)
+    by_headers.execute("SELECT set_config('request.headers', %s, false)", (headers(given),))
+    rival = log.viewer(token(tenant_id="rival"))
+    own = {row[0] for row in log.admin.execute(
+        "SELECT id FROM immutable.events WHERE tenant_id = 'mine' AND coalesce(actor_id = %s, true)", (actor,))}
+    assert len(own) == (MINE_U1 if actor else MINE)
+    for connection in (by_setting, by_headers) + (() if actor else (by_grant,)):
+        for way, found in everything_readable(connection).items():
+            assert found == ({"mine"}, own), way
+        # What a feed says beside the events: nothing of where another tenant's lanes are.
+        feed, = connection.execute("SELECT immutable.changes('rival')").fetchone()
+        assert feed == {"data": [], "has_more": False, "position": {}}
+        position, = rival.execute("SELECT immutable.changes('rival', NULL, 5) -> 'position'").fetchone()
+        feed, = connection.execute("SELECT immutable.changes('rival', %s)", (json.dumps(position),)).fetchone()
+        assert feed == {"data": [], "has_more": False, "position": position}
+        for statement in ("SELECT immutable.export_events()", "SELECT * FROM immutable.verify_breaks()",
+                          "SELECT immutable.verify()", "SELECT * FROM immutable.heads('mine')"):
+            refused(connection, statement, "42501")
+    present(by_setting, "")
+    assert all(found == (set(), set()) for found in everything_readable(by_setting).values())
+
+
 def test_a_known_id_tells_nothing(log, viewer):
     # Another tenant may even have an event of the same id.
     shared = viewer.execute("SELECT id FROM immutable.events LIMIT 1").fetchone()[0]
@@ -95,8 +148,7 @@ def test_every_other_way_to_read_a_table(log, viewer):
                       "SELECT * FROM immutable.revocations", "SELECT * FROM immutable.viewer_keys",
                       "SELECT immutable.create_viewer_token('rival')", "SELECT immutable.rotate_viewer_key()",
                       "SELECT immutable.revoke_viewer_tokens('rival')", "SELECT immutable.revoke_viewer_token('x')",
-                      "SELECT immutable.grant_tenant(current_user, 'rival')", "SELECT immutable.revoke_tenant(current_user)",
-                      "SELECT immutable.may_record_for('rival')"):
+                      "SELECT immutable.grant_tenant(current_user, 'rival')", "SELECT immutable.revoke_tenant(current_user)"):
         if statement.startswith("ANALYZE"):
             viewer.execute(statement)  # a warning, and nothing is done
         else:
@@ -242,7 +294,22 @@ def test_statistics_can_not_be_read(log, viewer):
     columns = {row[0] for row in log.admin.execute("SELECT attname FROM pg_stats WHERE schemaname = 'immutable' AND tablename = 'events'")}
     assert "action" in columns
     assert not columns & {"tenant_id", "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
-                          "ip_address", "ip_country", "ip_city", "user_agent", "recorded_by"}
+                          "ip_address", "ip_country", "ip_city", "user_agent", "recorded_by", "salt", "event_hash",
+                          "previous_event_hash"}
+
+
+def test_the_search_index_tells_no_text(log, viewer):
+    """Statistics of its expression are the planner's as well, and equality of texts is leakproof."""
+    log.admin.execute("CREATE EXTENSION pg_trgm")
+    log.admin.execute("SELECT immutable.enable_search()")
+    log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action) "
+                      "SELECT 'rival', 'ceo', 'Ceo', 'a.b' FROM generate_series(1, 3000)")
+    log.admin.execute("ANALYZE immutable.events")
+    expression, = log.admin.execute(
+        "SELECT pg_get_expr(indexprs, indrelid) FROM pg_index WHERE indexrelid = 'immutable.events_search'::regclass").fetchone()
+    known, unknown = (estimate(viewer, f"{expression} = E'{name}\\na.b\\n\\n{{}}'") for name in ("ceo", "nobody"))
+    assert known == unknown
+    assert log.admin.execute("SELECT count(*) FROM pg_stats WHERE tablename = 'events_search'").fetchone() == (0,)
 
 
 def test_explain_analyze_finds_nothing_by_a_value(log, viewer):
@@ -308,6 +375,27 @@ def test_a_bound_writer_can_not_probe_either(log):
                       f"ALTER FUNCTION public.lend OWNER TO {free}")
     refused(writer, "SELECT public.lend('rival')", "42501")
     assert writer.execute("SELECT public.lend('mine')").fetchone() == ("mine",)
+    # Nor where row security does not hold at all: in a function of a superuser's, by COPY with BYPASSRLS.
+    log.admin.execute("ALTER FUNCTION public.lend OWNER TO postgres")
+    told = str(refused(writer, "SELECT public.lend('rival')", "42501"))
+    assert "mine" in told and writer.execute("SELECT public.lend('mine')").fetchone() == ("mine",)
+    log.admin.execute(f"ALTER FUNCTION public.lend OWNER TO {free}")
+    log.admin.execute(f"ALTER ROLE {role} BYPASSRLS")
+    copied = "COPY immutable.events (tenant_id, actor_id, action) FROM STDIN"
+    for tenant, taken in (("mine", True), ("rival", False)):
+        try:
+            with writer.cursor().copy(copied) as copy:
+                copy.write(f"{tenant}\tcopied\tb\n")
+            assert taken
+        except psycopg.errors.InsufficientPrivilege:
+            assert not taken
+    log.admin.execute(f"ALTER ROLE {role} NOBYPASSRLS")
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        with writer.cursor().copy(copied) as copy:
+            copy.write("mine\tcopied\tb\n")
+    for tenant, state in (("rival", "42501"), ("mine", "23505")):
+        refused(writer, "MERGE INTO immutable.events e USING (VALUES (1)) x ON false WHEN NOT MATCHED THEN INSERT "
+                        f"(tenant_id, actor_id, action, idempotency_key) VALUES ('{tenant}', 'a', 'b', 'k7')", state)
     # A gateway that takes the bound role on is bound by it; what it records for nobody else's sake it is not.
     gateway_role = log.db.create_role("NOINHERIT")
     log.admin.execute(f"GRANT {role}, {free} TO {gateway_role}")
@@ -318,6 +406,103 @@ def test_a_bound_writer_can_not_probe_either(log):
     gateway.execute(f"SET ROLE {free}")
     gateway.execute(insert.format("gen_random_uuid()", "rival", "x"))
     log.admin.execute("DROP FUNCTION public.lend")
+
+
+def test_a_bound_writer_does_not_wait_for_another_tenant(log):
+    """It would tell that somebody writes there."""
+    role = log.db.create_role()
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
+    log.admin.execute(f"ALTER DATABASE {log.db.name} SET immutable.lanes = 1")
+    writer, rival = log.db.connect(role), log.db.connect(autocommit=False)
+    rival.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('rival', 'a', 'b'), ('mine', 'a', 'b')")
+    writer.execute("SET lock_timeout = '100ms'")
+    insert = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('{}', 'a', 'b')"
+    refused(writer, insert.format("rival"), "42501")
+    refused(writer, insert.format("mine"), "55P03")
+    rival.rollback()
+
+
+def test_members_of_a_bound_role_are_bound(log):
+    """Inserting is a right that they have from it."""
+    team, rivals, free = (log.db.create_role() for _ in range(3))
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write'), immutable.grant_tenant(%s, 'rival', 'write')",
+                      (team, rivals))
+    log.admin.execute(f"GRANT immutable_writer TO {free}")
+    inner = log.db.create_role(f"IN ROLE {team}")
+    insert = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('{}', 'a', 'b')"
+
+    def may(connection):
+        allowed = []
+        for tenant in ("mine", "rival", ""):
+            try:
+                connection.execute(insert.format(tenant))
+                allowed.append(tenant)
+            except psycopg.errors.InsufficientPrivilege as error:
+                assert "tenant_id must be" in str(error) and error.diag.message_hint
+        return allowed
+
+    for groups, allowed in ((team, ["mine"]), (inner, ["mine"]), (f"{team}, {free}", ["mine"]), (free, ["mine", "rival", ""]),
+                            (f"{team}, {rivals}", ["mine", "rival"])):
+        member = log.db.connect(log.db.create_role(f"IN ROLE {groups}"))
+        assert may(member) == allowed, groups
+    # Of the two, the one that it takes on.
+    member.execute(f"SET ROLE {rivals}")
+    assert may(member) == ["rival"]
+    # A binding of its own is narrower than those it inherits.
+    own = log.db.create_role(f"IN ROLE {team}, {rivals}")
+    log.admin.execute("SELECT immutable.grant_tenant(%s, '', 'write')", (own,))
+    assert may(log.db.connect(own)) == [""]
+    # Who does not inherit has no right to insert from it either, until it takes the role on.
+    gateway = log.db.connect(log.db.create_role(f"NOINHERIT IN ROLE {team}, {free}"))
+    refused(gateway, insert.format("mine"), "42501")
+    gateway.execute(f"SET ROLE {team}")
+    assert may(gateway) == ["mine"]
+    gateway.execute(f"SET ROLE {free}")
+    assert may(gateway) == ["mine", "rival", ""]
+
+
+def test_a_binding_outlasts_a_new_name(log):
+    """A grant to read ends with the name, which takes a right away; a binding must not end so, which would give one."""
+    role = log.db.create_role()
+    log.db.roles.remove(role)
+    renamed = f"{role}_renamed"
+    insert = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('{}', 'a', 'b')"
+    grants = "SELECT role, tenant_id FROM immutable.tenant_grants ORDER BY 1"
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
+    log.admin.execute(f"ALTER ROLE {role} RENAME TO {renamed}")
+    log.db.roles.append(renamed)
+    writer = log.db.connect(renamed)
+    writer.execute(insert.format("mine"))
+    refused(writer, insert.format("rival"), "42501")
+    # Bound anew it is bound to that alone.
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'rival', 'write')", (renamed,))
+    assert log.admin.execute(grants).fetchall() == [(renamed, "rival")]
+    writer.execute(insert.format("rival"))
+    refused(writer, insert.format("mine"), "42501")
+    # Taken back by the name it was granted under, or by that of today: neither leaves a writer that is not bound.
+    for first, then in ((role, role), (role, renamed)):
+        log.admin.execute(f"ALTER ROLE {renamed} RENAME TO {first}")
+        log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (first,))
+        log.admin.execute(f"ALTER ROLE {first} RENAME TO {renamed}")
+        log.admin.execute("SELECT immutable.revoke_tenant(%s, 'write')", (then,))
+        assert log.admin.execute(grants).fetchall() == []
+        for tenant in ("mine", "rival"):
+            refused(writer, insert.format(tenant), "42501")
+    # Made again under the name of one that was bound, it is bound, until somebody takes that back.
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (renamed,))
+    writer.close()
+    log.admin.execute(f"DROP ROLE {renamed}")
+    log.admin.execute(f"CREATE ROLE {renamed} LOGIN IN ROLE immutable_writer")
+    writer = log.db.connect(renamed)
+    writer.execute(insert.format("mine"))
+    refused(writer, insert.format("rival"), "42501")
+    # As after a restore that came before the roles: the number is none.
+    with log.admin.transaction():
+        log.admin.execute("ALTER TABLE immutable.tenant_grants DISABLE TRIGGER ALL")
+        log.admin.execute("UPDATE immutable.tenant_grants SET role_oid = 0")
+        log.admin.execute("ALTER TABLE immutable.tenant_grants ENABLE TRIGGER ALL")
+    refused(writer, insert.format("rival"), "42501")
+    writer.execute(insert.format("mine"))
 
 
 def test_a_binding_ends_with_the_membership(log):
@@ -371,6 +556,32 @@ def test_a_cursor_keeps_the_token_of_its_first_fetch(log):
         only_mine(rest)
         assert len(rest) == MINE - 5
         assert {row[0] for row in viewer.execute("FETCH ALL FROM later")} == {"rival"}
+
+
+@pytest.mark.parametrize("ended", ["expired", "revoked", "its key gone"])
+def test_a_cursor_outlasts_its_token_and_no_other_statement_does(log, ended):
+    """As documented: what runs is not stopped. What has not been fetched from yet does not run."""
+    exp = int(time.time()) + 2 if ended == "expired" else int(time.time()) + 600
+    given = token(exp=exp)
+    viewer = log.viewer(given)
+    with viewer.transaction():
+        for name in ("begun", "not_begun"):
+            viewer.execute(f"DECLARE {name} CURSOR FOR SELECT tenant_id FROM immutable.events")
+        only_mine(viewer.execute("FETCH 5 FROM begun").fetchall())
+        if ended == "expired":
+            while time.time() < exp:
+                time.sleep(0.05)
+        elif ended == "revoked":
+            log.admin.execute("SELECT immutable.revoke_viewer_token(%s)", (given,))
+        else:
+            log.admin.execute("SELECT immutable.rotate_viewer_key(revoke_old => true)")
+        assert len(viewer.execute("FETCH ALL FROM begun").fetchall()) == MINE - 5
+        viewer.execute("SAVEPOINT s")
+        refused(viewer, "FETCH 1 FROM not_begun")
+        viewer.execute("ROLLBACK TO s")
+        refused(viewer)
+        viewer.execute("ROLLBACK TO s")
+    refused(viewer, "SELECT immutable.get_events()")
 
 
 def test_a_pooled_connection_goes_from_one_token_to_another(log):
@@ -502,7 +713,7 @@ def test_what_postgrest_does(log):
             request("immutable_viewer", forged, tenant_id="rival")
         # Tokens of the gateway's own are not looked at where the role does not ask for it.
         for given in (forged, "anything", token(role="authenticated")):
-            assert request(auditor, given) == MINE + RIVAL
+            assert request(auditor, given, f"{EVENTS} WHERE tenant_id <> ''") == MINE + RIVAL
             assert request(granted, given) == RIVAL
     with gateway.transaction():
         gateway.execute("SET LOCAL ROLE immutable_viewer")

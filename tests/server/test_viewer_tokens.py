@@ -41,10 +41,13 @@ def test_another_library_reads_our_tokens(log):
 def test_tokens_of_another_library_open_what_they_say_and_nothing_else(log):
     viewer = log.viewer()
     for changes, events in (({}, MINE), ({"tenant_id": "rival"}, RIVAL), ({"actor_id": "u1"}, MINE_U1),
-                            ({"tenant_id": "nobody"}, 0), ({"tenant_id": ""}, 0), ({"actor_id": "nobody"}, 0),
+                            ({"tenant_id": "nobody"}, 0), ({"actor_id": "nobody"}, 0),
                             ({"nbf": int(time.time()) - 5}, MINE), ({"aud": "api", "sub": "x", "x": {"y": [1]}}, MINE)):
         present(viewer, token(**changes))
         assert (count(viewer), count(viewer, TARGETS)) == (events, events)
+    # The events without tenant are a tenant's like others; what the log records of itself is among them.
+    present(viewer, token(tenant_id=""))
+    assert viewer.execute("SELECT tenant_id, action FROM immutable.events").fetchall() == [("", "immutable.viewer_key_imported")]
     present(viewer, token(headers={"kid": "k1"}))
     assert count(viewer) == MINE
     # Their clock may be ahead by a minute.
@@ -295,3 +298,45 @@ def test_the_longest_ids_fit_into_a_token(log):
     assert len(create(log.admin, "\x01" * 255, "\x01" * 512)["token"]) < 8192
     assert create(log.admin, "mine", "u", 60) and create(log.admin, "mine", "u", 86_400)
     assert create(log.admin, "mine", None, None)["expires_at"] > time.time() + 3000
+
+
+def test_who_decided_whose_events_are_seen_is_recorded(log):
+    """By the name of who did it, with the rights that it has: EXECUTE, and not even the right to insert here."""
+    officer, bi = log.db.create_role(), log.db.create_role()
+    log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (officer,))
+    log.admin.execute(f"GRANT EXECUTE ON FUNCTION immutable.create_viewer_token, immutable.rotate_viewer_key, "
+                      f"immutable.revoke_viewer_token, immutable.revoke_viewer_tokens TO {officer}")
+    recorded = ("SELECT actor_id, actor_type, recorded_by, action, resource_type, resource_id, metadata, ip_address, targets "
+                "FROM immutable.events WHERE tenant_id = '' AND created_at > %s ORDER BY seq")
+    since = log.admin.execute("SELECT clock_timestamp()").fetchone()[0]
+    connection = log.db.connect(officer)
+    connection.execute("SET immutable.ip_address = '203.0.113.7'; SET immutable.actor_id = 'somebody else'")
+    connection.execute("SELECT immutable.rotate_viewer_key(), immutable.rotate_viewer_key(true)")
+    made = create(connection, "mine", "u1")["token"]
+    jti = jwt.decode(made, options={"verify_signature": False})["jti"]
+    connection.execute("SELECT immutable.revoke_viewer_token(%s)", (made,))
+    connection.execute("SELECT immutable.revoke_viewer_tokens('mine', 'u1'), immutable.revoke_viewer_tokens('rival')")
+    for mode in ("read", "write"):
+        log.admin.execute("SELECT immutable.grant_tenant(%s, 'rival', %s)", (bi, mode))
+        log.admin.execute("SELECT immutable.revoke_tenant(%s, %s)", (bi, mode))
+    rows = log.admin.execute(recorded, (since,)).fetchall()
+    assert [row[:3] for row in rows] == [(officer, "role", officer)] * 5 + [("postgres", "role", "postgres")] * 4
+    granted = [("role", bi, {"mode": mode, "tenant_id": "rival"}) for mode in ("read", "read", "write", "write")]
+    assert [row[3:7] for row in rows] == [
+        ("immutable.viewer_key_rotated", None, None, {"old_keys": "accepted"}),
+        ("immutable.viewer_key_rotated", None, None, {"old_keys": "refused"}),
+        ("immutable.viewer_token_revoked", "viewer_token", jti, {}),
+        ("immutable.viewer_tokens_revoked", None, None, {"tenant_id": "mine", "tokens": "one actor's"}),
+        ("immutable.viewer_tokens_revoked", None, None, {"tenant_id": "rival", "tokens": "all"}),
+        *((f"immutable.tenant_{action}", *row) for action, row in zip(("granted", "revoked") * 2, granted))]
+    assert {(row[7], str(row[8])) for row in rows} == {(None, "[]")}
+    # With what it is about, or not at all.
+    with connection.transaction(force_rollback=True):
+        connection.execute("SELECT immutable.revoke_viewer_tokens('mine')")
+    assert len(log.admin.execute(recorded, (since,)).fetchall()) == len(rows)
+    # No tenant sees it, and the chain is whole. Nobody else can write such events.
+    assert count(log.viewer(create(log.admin, "rival")["token"])) == RIVAL
+    assert log.admin.execute("SELECT valid FROM immutable.verify_chain()").fetchone() == (True,)
+    for role in ("postgres", officer):
+        refused(log.db.connect(role), "INSERT INTO immutable.events (tenant_id, actor_id, action) "
+                                      "VALUES ('mine', 'x', 'immutable.tenant_granted')", "42501")

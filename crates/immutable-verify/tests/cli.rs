@@ -246,6 +246,41 @@ fn files_that_can_not_be_read_to_their_end() {
     assert!(status == 2 && error.contains("missing: No such file"), "{error}");
 }
 
+/// Every way a file can be spoilt on its way ends in a verdict of the program's own, and never in its being fine.
+#[test]
+fn flipped_bits_and_cuts_in_every_packing() {
+    let dir = Dir::new("spoilt");
+    let content = good();
+    // With the content's checksum, as the zstd program writes it.
+    let mut packed = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+    packed.include_checksum(true).unwrap();
+    packed.write_all(&content).unwrap();
+    let packings = [("plain", content.clone()), ("gz", gzip(&content)), ("zst", packed.finish().unwrap())];
+    let events = content.iter().position(|byte| *byte == b'\n').unwrap();
+    let end = content[..content.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+    for (packing, whole) in packings {
+        let judge = |name: &str, spoilt: &[u8]| -> i32 {
+            let (status, out, error) = verify(&["--json", &dir.file(&format!("{packing}.ndjson"), spoilt)]);
+            assert!((0..=2).contains(&status) && error.is_empty(), "{packing}, {name}: {status} {error}");
+            let json: Value = serde_json::from_str(&out).unwrap();
+            assert_eq!(json["valid"], Value::Bool(status == 0), "{packing}, {name}: {out}");
+            status
+        };
+        assert_eq!(judge("as it was", &whole), 0);
+        for step in 0..100 {
+            let at = whole.len() * step / 100;
+            // What ends early is no export, wherever it ends.
+            assert_eq!(judge(&format!("cut at {at}"), &whole[..at]), 2);
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (step % 8);
+            let status = judge(&format!("bit {} of byte {at}", step % 8), &flipped);
+            // When it was made and by what is nobody's to check, nor are the fields of a packing that say as much.
+            let checked = packing == "plain" && (events..end).contains(&at);
+            assert!(status != 0 || !checked, "{packing}, bit {} of byte {at}", step % 8);
+        }
+    }
+}
+
 /// Packed to some kilobytes each: what they unpack to must neither be held nor make a line without end.
 #[test]
 fn bombs() {

@@ -172,7 +172,7 @@ SELECT immutable.get_events(), immutable.get_event('00000000-0000-4000-8000-0000
 SELECT count(*) AS found FROM immutable.find_events();
 SELECT s FROM pg_temp.refused_all() s WHERE s NOT LIKE '%NOT REFUSED%' AND s NOT LIKE '%canonical%';
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT * FROM immutable.viewer_keys', 'SELECT * FROM immutable.revocations', 'SELECT * FROM immutable.tenant_grants', 'SELECT * FROM immutable.viewer_key_import', 'INSERT INTO immutable.viewer_key_import VALUES (''x'')', 'SELECT immutable.create_viewer_token(''privileges'')', 'SELECT immutable.rotate_viewer_key()',
-  'SELECT immutable.revoke_viewer_token(''x'')', 'SELECT immutable.revoke_viewer_tokens(''x'')', 'SELECT immutable.grant_tenant(current_user, ''privileges'')', 'SELECT immutable.revoke_tenant(current_user)', 'SELECT immutable.bind_role()', 'SELECT immutable.take_viewer_key()', 'SELECT immutable.refuse_viewer_key()', 'SELECT immutable.may_record_for(''privileges'')']) s;
+  'SELECT immutable.revoke_viewer_token(''x'')', 'SELECT immutable.revoke_viewer_tokens(''x'')', 'SELECT immutable.grant_tenant(current_user, ''privileges'')', 'SELECT immutable.revoke_tenant(current_user)', 'SELECT immutable.bind_role()', 'SELECT immutable.take_viewer_key()', 'SELECT immutable.refuse_viewer_key()']) s;
 -- What is set is taken, whatever it is, and is what counts.
 SET immutable.viewer_token = 'nonsense';
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT * FROM immutable.events', 'SELECT * FROM immutable.event_targets', 'SELECT immutable.get_events()']) s;
