@@ -451,7 +451,8 @@ unsafe fn required(call: Call, index: usize, name: &str, hint: &str) -> Datum {
     })
 }
 
-unsafe fn reason<'a>(call: Call, index: usize) -> &'a str {
+/// The argument that says why; it is kept in a record.
+pub unsafe fn reason<'a>(call: Call, index: usize) -> &'a str {
     let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
     let reason = text(required(call, index, "reason", hint));
     if reason.trim().is_empty() {
