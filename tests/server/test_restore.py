@@ -124,11 +124,11 @@ def test_the_log_alone_is_dumped_by_its_extension(db, server, target, tmp_path):
     # The schema is the extension's, so that naming it alone is naming nothing.
     empty = dump(db, tmp_path / "empty", "-n", "immutable")
     assert "COPY" not in empty.read_text() and "EXTENSION" not in empty.read_text()
-    path = dump(db, tmp_path / "dump", "-F", "c", "-e", "immutable")
+    path = dump(db, tmp_path / "dump", "-F", "c", "-n", "immutable", "-e", "immutable")
     listed = server.run("pg_restore", "-l", str(path)).stdout
     assert "EXTENSION - immutable" in listed and "TABLE DATA immutable events" in listed
-    for absent in ("event_targets", "viewer_keys", "cluster", "app"):
-        assert f"TABLE DATA immutable {absent}" not in listed and " app " not in listed
+    for absent in (" event_targets ", " viewer_keys ", " cluster ", " app "):
+        assert absent not in listed
     restore(server, "pg_restore", "-e", "-d", target, path)
     with server.connect(target) as restored:
         check_equal(db, restored)
@@ -138,7 +138,7 @@ def test_the_log_alone_is_dumped_by_its_extension(db, server, target, tmp_path):
 
 def test_who_is_no_superuser_restores_with_the_role_for_it(db, server, target, tmp_path):
     fill(db.conn)
-    path = dump(db, tmp_path / "dump", "-F", "c", "-e", "immutable")
+    path = dump(db, tmp_path / "dump", "-F", "c", "-n", "immutable", "-e", "immutable")
     member = db.create_role("BYPASSRLS")
     outsider = db.create_role("BYPASSRLS")
     with server.connect(target) as restored:
@@ -247,7 +247,7 @@ def test_a_row_that_does_not_match_its_hash_is_refused(db):
 
 def test_restoring_into_a_log_that_has_begun_is_noticed(db, server, target, tmp_path):
     fill(db.conn)
-    path = dump(db, tmp_path / "dump", "-F", "c", "-e", "immutable")
+    path = dump(db, tmp_path / "dump", "-F", "c", "-n", "immutable", "-e", "immutable")
     with server.connect(target) as restored:
         restored.execute("CREATE EXTENSION immutable")
         record(restored, tenant="here before")
@@ -352,7 +352,7 @@ def test_fifty_thousand_tenants_restore_with_default_settings(db, server, target
     for first in range(0, 50_000, 1000):
         db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                         "SELECT 'tenant ' || n, 'u', 'a' FROM generate_series(%s::int, %s) n", [first, first + 999])
-    path = dump(db, tmp_path / "dump", "-e", "immutable")
+    path = dump(db, tmp_path / "dump", "-n", "immutable", "-e", "immutable")
     restore(server, "psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", target, "-f", path)
     with server.connect(target) as restored:
         same = "SELECT count(*), count(DISTINCT tenant_id), md5(string_agg(event_hash::text, '' ORDER BY tenant_id, seq)) " \
