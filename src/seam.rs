@@ -187,6 +187,8 @@ sql_function!(immutable_record_restore, pg_finfo_immutable_record_restore, recor
 /// `immutable.record_restore(reason)`
 unsafe fn record_restore(call: Call) -> Datum {
     let reason = reason(call, 0);
+    pg_sys::PreventCommandIfReadOnly(c"immutable.record_restore()".as_ptr());
+    pg_sys::PreventCommandDuringRecovery(c"immutable.record_restore()".as_ptr());
     let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
     let Some(table) = table_for(relation) else { internal("table immutable.cluster is missing") };
     let place = here();
