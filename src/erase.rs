@@ -113,6 +113,7 @@ impl<'a> Erasing<'a> {
     }
 
     unsafe fn lock(&self, lane: i16) {
+        pg_sys::PreventCommandDuringRecovery(c"erasing".as_ptr());
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 
