@@ -431,6 +431,9 @@ def test_pg_upgrade_keeps_the_chain(cluster, tmp_path_factory):
             fill(conn)
             conn.execute("SET timezone = 'UTC'")
             before = [rows(conn, query) for query in (EVENTS, TARGETS, "SELECT xact FROM immutable.events ORDER BY id")]
+            # Debian's 15.20 gives every column of every table an option of its own, at which pg_dump and pg_upgrade of
+            # other builds fail, with this extension or without it. What is tested here is what comes after that.
+            conn.execute("UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text LIKE '{pg_attver=%}'")
         new.stop()
         old.stop()
         conf = (new.data / "postgresql.conf").read_text()
@@ -445,7 +448,7 @@ def test_pg_upgrade_keeps_the_chain(cluster, tmp_path_factory):
         write_file(new.data / "extra.conf")
         place = new.data.parent
         as_server("sh", "-c", f"cd {place} && {new.bin}/pg_upgrade -b {old.bin} -B {new.bin} -d {old.data} -D {new.data} "
-                  f"-U postgres -s {place} -j 2")
+                  f"-U postgres -s {place} -j 2 || {{ tail -n 30 {new.data}/pg_upgrade_output.d/*/log/*_[0-9]*.log; false; }}")
         new.start()
         with new.connect() as conn:
             conn.execute("SET timezone = 'UTC'")
