@@ -23,22 +23,17 @@ def as_server(*command):
 
 
 class Copy(Cluster):
-    """A server whose data is a base backup of another."""
+    """A server whose data is a base backup of another; a standby of it, once it begins."""
 
-    def __init__(self, source, configure=None, **settings):
-        """`configure(data)` may add files before the copy starts."""
+    def __init__(self, source):
         super().__init__(source.major)
         self.stop()
         shutil.rmtree(self.data)
         as_server(source.bin / "pg_basebackup", "-h", source.host, "-p", source.port, "-U", "postgres", "-D", self.data,
                   "--checkpoint=fast", "--no-sync", "-R")
-        if configure:
-            configure(self.data)
+
+    def begin(self, **settings):
         self.start(fsync="off", unix_socket_directories=self.host, **settings)
-
-
-def drop_file(path):
-    pathlib.Path(path).unlink()
 
 
 def write_file(path, text=""):

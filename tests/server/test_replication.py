@@ -38,8 +38,9 @@ def test_a_standby_reads_and_verifies_and_goes_on_when_promoted(cluster):
     writer.execute("CREATE EXTENSION immutable")
     writer.execute("CREATE ROLE feed LOGIN; GRANT immutable_viewer TO feed")
     record(writer, "before")
-    copy = Copy(primary, hot_standby="on", max_connections="100")
+    copy = Copy(primary)
     try:
+        copy.begin()
         fill(writer)
         token, = writer.execute("SELECT immutable.create_viewer_token('t') ->> 'token'").fetchone()
         standby = copy.connect()

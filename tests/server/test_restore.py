@@ -11,8 +11,7 @@ import pytest
 
 from conftest import Cluster
 from helpers_log import Log, forge, python_format, text_form
-from helpers_servers import (EVENTS, TARGETS, Copy, as_server, drop_file, is_valid, record, rows, seams, wait_for,
-                             write_file)
+from helpers_servers import EVENTS, TARGETS, Copy, as_server, is_valid, record, rows, seams, wait_for, write_file
 
 RESTORING = {"PGOPTIONS": "-c immutable.restore=on"}
 HELD = "SELECT jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by FROM immutable.revocations ORDER BY 1, 2, 3"
@@ -362,7 +361,7 @@ def test_fifty_thousand_tenants_restore_with_default_settings(db, server, target
         assert is_valid(restored)
 
 
-def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster, tmp_path_factory):
+def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster):
     archive = pathlib.Path(os.environ["IMMUTABLE_STATE"]) / "clusters" / "archive"
     shutil.rmtree(archive, ignore_errors=True)
     archive.mkdir()
@@ -375,17 +374,8 @@ def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster, tmp_path_fac
         conn.execute("CREATE EXTENSION immutable")
         record(conn, "before the backup")
 
-        def recover(data):
-            drop_file(data / "standby.signal")
-            write_file(data / "recovery.signal")
-
         # The backup is taken first and started last: it is recovered from the archive, to the point.
-        copy = Copy.__new__(Copy)
-        Cluster.__init__(copy, primary.major)
-        copy.stop()
-        shutil.rmtree(copy.data)
-        as_server(primary.bin / "pg_basebackup", "-h", primary.host, "-p", primary.port, "-U", "postgres", "-D",
-                  copy.data, "--checkpoint=fast", "--no-sync", "-R")
+        copy = Copy(primary)
         for n in range(5):
             record(conn, f"kept {n}")
         kept = rows(conn)
@@ -397,9 +387,10 @@ def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster, tmp_path_fac
         wait_for(conn, "SELECT last_archived_wal IS NOT NULL AND archived_count >= 2 FROM pg_stat_archiver")
         conn.close()
         primary.stop()
-        recover(copy.data)
-        copy.start(fsync="off", unix_socket_directories=copy.host, restore_command=f"cp {archive}/%f %p",
-                   recovery_target_name="here", recovery_target_action="promote", archive_mode="off")
+        (copy.data / "standby.signal").unlink()
+        write_file(copy.data / "recovery.signal")
+        copy.begin(restore_command=f"cp {archive}/%f %p", recovery_target_name="here", recovery_target_action="promote",
+                   archive_mode="off")
         with copy.connect() as restored:
             wait_for(restored, "SELECT NOT pg_is_in_recovery()")
             assert rows(restored) == kept
@@ -419,7 +410,7 @@ def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster, tmp_path_fac
         shutil.rmtree(archive, ignore_errors=True)
 
 
-def test_pg_upgrade_keeps_the_chain(cluster, tmp_path_factory):
+def test_pg_upgrade_keeps_the_chain(cluster):
     """From the distribution's PostgreSQL to this one."""
     old_major = Cluster._pg("env").split("IMMUTABLE_PG_MAJOR=")[1].split()[0]
     Cluster._pg(old_major, "install")
