@@ -23,7 +23,7 @@ TO immutable_writer;
 
 GRANT SELECT ON immutable.events, immutable.event_targets, immutable.activity, immutable.activity_targets
 TO immutable_auditor, immutable_viewer;
-GRANT SELECT ON immutable.log TO immutable_auditor;
+GRANT SELECT ON immutable.log, immutable.cluster TO immutable_auditor;
 -- With the caller's rights and under row security: the same functions serve both.
 GRANT EXECUTE ON FUNCTION
   immutable.canonical(record), immutable.get_event(uuid, text),
@@ -52,6 +52,12 @@ TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION
   immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean)
 TO immutable_eraser;
+-- A dump's rows come with all columns. Where row security holds the role, COPY is refused: it needs BYPASSRLS.
+GRANT USAGE ON SCHEMA immutable TO immutable_restorer;
+GRANT INSERT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants TO immutable_restorer;
+GRANT EXECUTE ON FUNCTION immutable.record_restore(text) TO immutable_restorer;
+GRANT SET ON PARAMETER immutable.restore TO immutable_restorer;
+
 -- A policy's functions are called with the rights of whoever it holds.
 GRANT EXECUTE ON FUNCTION immutable.visible_tenant(), immutable.is_visible(text, text),
   immutable.is_target_visible(text, uuid) TO immutable_viewer;

@@ -20,7 +20,8 @@ DO $$
 DECLARE
   role pg_catalog.text;
 BEGIN
-  FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser'] LOOP
+  FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser',
+    'immutable_restorer'] LOOP
     BEGIN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -33,3 +34,4 @@ COMMENT ON ROLE immutable_writer IS 'May insert events into the audit log and ca
 COMMENT ON ROLE immutable_auditor IS 'May read and verify the whole audit log';
 COMMENT ON ROLE immutable_viewer IS 'Sees one tenant''s events: the one of its viewer token, or the one granted to it';
 COMMENT ON ROLE immutable_eraser IS 'May erase values from events through immutable.erase() and immutable.erase_subject(), and read none';
+COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with immutable.restore = on';

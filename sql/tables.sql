@@ -10,6 +10,25 @@ COMMENT ON COLUMN immutable.log.log_id IS 'Random UUID, hashed into the first ev
 COMMENT ON COLUMN immutable.log.created_at IS 'When the first event was recorded';
 COMMENT ON COLUMN immutable.log.singleton IS 'Always true: there is one row';
 
+-- Noted when the extension is made: a log that begins here is no seam. pg_walfile_name() begins with the timeline.
+CREATE TABLE immutable.cluster (
+  system_identifier bigint NOT NULL,
+  timeline integer NOT NULL,
+  database oid NOT NULL,
+  noted_at timestamptz NOT NULL,
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+INSERT INTO immutable.cluster (system_identifier, timeline, database, noted_at)
+SELECT c.system_identifier, ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::integer,
+  d.oid, pg_catalog.clock_timestamp()
+FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database();
+COMMENT ON TABLE immutable.cluster IS 'Where the log is written: one row, or none after a restore. Whoever records an event anywhere else records immutable.restored first. In no dump';
+COMMENT ON COLUMN immutable.cluster.system_identifier IS 'The cluster, as pg_control_system() has it';
+COMMENT ON COLUMN immutable.cluster.timeline IS 'Its timeline; a promotion or a point-in-time recovery begins another';
+COMMENT ON COLUMN immutable.cluster.database IS 'OID of the database';
+COMMENT ON COLUMN immutable.cluster.noted_at IS 'Since when';
+COMMENT ON COLUMN immutable.cluster.singleton IS 'Always true: there is one row';
+
 CREATE FUNCTION immutable.is_chained(lane smallint, seq bigint, previous_event_hash bytea, event_hash bytea, log_id uuid,
   salt bytea, erased jsonb, actor_id text, targets jsonb, metadata jsonb)
 RETURNS boolean LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_chained';

@@ -18,6 +18,20 @@ COMMENT ON FUNCTION immutable.guard_target() IS
 CREATE FUNCTION immutable.refuse() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse';
 COMMENT ON FUNCTION immutable.refuse() IS 'Trigger of append-only tables: raises 42501';
 
+CREATE FUNCTION immutable.guard_log() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_log';
+COMMENT ON FUNCTION immutable.guard_log() IS
+  'BEFORE INSERT trigger of log: lets a dump''s row through with immutable.restore, raises 42501 otherwise';
+
+CREATE FUNCTION immutable.replicate() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_replicate';
+COMMENT ON FUNCTION immutable.replicate() IS
+  'Trigger of events for the workers of a subscription: takes the publisher''s events as they are, with xact of the subscriber; raises 42501 for a change that is no erasure, a deletion or a truncation, which stops the subscription';
+
+CREATE FUNCTION immutable.record_restore(reason text)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_record_restore';
+COMMENT ON FUNCTION immutable.record_restore(text) IS
+  'Records immutable.restored by hand, without tenant, with who called it as actor: for what the log can not notice itself, such as a volume put back from a snapshot. reason: at most 4,096 bytes, kept in metadata, where it can be erased. Returns the event''s id. Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a subscriber, and what immutable.chain() does';
+
 CREATE TRIGGER "~immutable_chain" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.chain();
 CREATE TRIGGER "~immutable_targets" AFTER INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.derive_targets();
 CREATE TRIGGER "~immutable_update" BEFORE UPDATE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.guard_event();
@@ -28,5 +42,15 @@ CREATE TRIGGER "~immutable_target" BEFORE INSERT OR UPDATE ON immutable.event_ta
 CREATE TRIGGER "~immutable_delete" BEFORE DELETE ON immutable.event_targets FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
 CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.event_targets FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
 
-CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
+CREATE TRIGGER "~immutable_insert" BEFORE INSERT ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.guard_log();
+CREATE TRIGGER "~immutable_write" BEFORE UPDATE OR DELETE ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
 CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.log FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
+
+CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.cluster FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
+CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.cluster FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
+
+-- These fire where session_replication_role is replica, which is where the others do not: in a subscription's workers.
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+CREATE TRIGGER "~immutable_apply_truncate" BEFORE TRUNCATE ON immutable.events FOR EACH STATEMENT EXECUTE FUNCTION immutable.replicate();
+ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply";
+ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply_truncate";

@@ -6,7 +6,7 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
 use crate::jsonb;
 use crate::relation::Events;
-use crate::{identity, lane, random, tail, tenant, validate};
+use crate::{identity, lane, random, replica, restore, seam, settings, tail, tenant, validate};
 use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
@@ -52,6 +52,10 @@ unsafe fn chain(call: Call) -> Datum {
     let descriptor = (*relation).rd_att;
     let mut row = c::Values::of(data.tg_trigtuple, descriptor);
 
+    replica::refuse_local_write(relation);
+    if settings::RESTORE.get() {
+        return restore::keep(relation, layout, row);
+    }
     let own = is_own_writer(relation);
     let entering = validate::entering(&row, layout, own);
     for (column, empty) in [(c::TARGETS, "[]"), (c::METADATA, "{}")] {
@@ -82,6 +86,7 @@ unsafe fn chain(call: Call) -> Datum {
     let recorded_by = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
     let recorded_by = std::ffi::CStr::from_ptr(recorded_by).to_string_lossy();
 
+    seam::notice(relation);
     // From here on nobody else appends to this lane until the transaction ends.
     let tenant = row.get(layout, c::TENANT_ID).unwrap_or(Datum::from(0usize));
     let tenant_id = text(tenant);

@@ -114,6 +114,7 @@ impl<'a> Erasing<'a> {
     }
 
     unsafe fn lock(&self, lane: i16) {
+        pg_sys::PreventCommandDuringRecovery(c"erasing".as_ptr());
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 
@@ -438,7 +439,8 @@ unsafe fn required(call: Call, index: usize, name: &str, hint: &str) -> Datum {
     })
 }
 
-unsafe fn reason<'a>(call: Call, index: usize) -> &'a str {
+/// The argument that says why; it is kept in a record.
+pub unsafe fn reason<'a>(call: Call, index: usize) -> &'a str {
     let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
     let reason = text(required(call, index, "reason", hint));
     if reason.trim().is_empty() {

@@ -7,7 +7,7 @@ use crate::function::{bytes, sql_function, text, Call};
 use crate::jsonb::{Jsonb, Kind};
 use crate::relation::{last_row, name, Events, Key, Targets};
 use crate::row::{hash, read, Stored};
-use crate::{lane, targets};
+use crate::{lane, replica, targets};
 use immutable_format::commitment::{Erasure, Violation};
 use immutable_format::document::{self, RESERVED};
 use immutable_format::limits;
@@ -31,7 +31,7 @@ unsafe fn refuse(call: Call) -> Datum {
     append_only(data.tg_relation, command, "Nobody can change or remove what is recorded, the owner included.")
 }
 
-unsafe fn append_only(relation: pg_sys::Relation, command: &str, hint: &str) -> ! {
+pub unsafe fn append_only(relation: pg_sys::Relation, command: &str, hint: &str) -> ! {
     let table = name(relation);
     Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: {command} is refused"))
         .hint(hint)
@@ -46,10 +46,16 @@ sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event
 unsafe fn guard_event(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_UPDATE_ROW);
     let relation = data.tg_relation;
-    let events = Events::of(relation);
-    let layout = &events.layout;
+    replica::refuse_local_write(relation);
     let old = Values::of(data.tg_trigtuple, (*relation).rd_att);
     let new = Values::of(data.tg_newtuple, (*relation).rd_att);
+    check_update(relation, &Events::of(relation), &old, &new);
+    Datum::from(data.tg_newtuple)
+}
+
+/// Refuses a change of an event that is no erasure, and takes its lane.
+pub unsafe fn check_update(relation: pg_sys::Relation, events: &Events, old: &Values, new: &Values) {
+    let layout = &events.layout;
     let hint = "The one change an event takes is an erasure that leaves its hash as it is.";
     let refuse = |why: &str| -> ! {
         let table = name(relation);
@@ -64,7 +70,7 @@ unsafe fn guard_event(call: Call) -> Datum {
         (_, Err(violation)) => refuse(&format!("The new row has no valid document: {violation}.")),
     };
     let stored = |row: &Values| row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum));
-    let (Some(event_hash), true) = (stored(&old), stored(&old) == stored(&new)) else {
+    let (Some(event_hash), true) = (stored(old), stored(old) == stored(new)) else {
         refuse("The event's hash would change.")
     };
     for event in [&before, &after] {
@@ -75,7 +81,7 @@ unsafe fn guard_event(call: Call) -> Datum {
         }
     }
     let xact = |row: &Values| row.get(layout, c::XACT).map(|datum| datum.value());
-    if xact(&old) != xact(&new) {
+    if xact(old) != xact(new) {
         refuse("The column xact would change.")
     }
     if let Err(Violation(why)) = erases(&before, &after) {
@@ -84,7 +90,6 @@ unsafe fn guard_event(call: Call) -> Datum {
     // An update in flight can hide the lane's tail from a writer who holds the lock.
     let tenant = lane::tenant_number(before.envelope.tenant_id);
     lane::acquire_existing((*relation).rd_id, tenant, before.envelope.lane);
-    Datum::from(data.tg_newtuple)
 }
 
 /// Both hash to the same, so they differ in what is erased alone; more must be erased after than before.

@@ -13,10 +13,7 @@ const COLUMNS: usize = 3;
 
 /// The identity of this database's log; made now if this is its first event.
 pub unsafe fn get_or_make() -> Id {
-    let relation = open(pg_sys::AccessShareLock);
-    let known = read(relation);
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    if let Some(known) = known {
+    if let Some(known) = known() {
         return known;
     }
     // Until commit nobody else may make one; what another has committed meanwhile is seen after the wait.
@@ -32,6 +29,14 @@ pub unsafe fn get_or_make() -> Id {
     });
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
     id
+}
+
+/// The identity of this database's log, if it has begun.
+pub unsafe fn known() -> Option<Id> {
+    let relation = open(pg_sys::AccessShareLock);
+    let known = read(relation);
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    known
 }
 
 unsafe fn open(lock: u32) -> pg_sys::Relation {

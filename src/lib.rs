@@ -4,6 +4,8 @@
 //! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
 //! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
+//! [`restore`] takes the events of a dump instead, [`replica`] those of a publisher; [`seam`] records that the log went on
+//! somewhere else.
 //! [`erase`] destroys what may no longer be kept; [`record`] writes down that it did, and other decisions about the log.
 //! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts, [`changes`] with a feed,
 //! [`verify`] with breaks,
@@ -31,7 +33,10 @@ mod random;
 mod read;
 mod record;
 mod relation;
+mod replica;
+mod restore;
 mod row;
+mod seam;
 mod settings;
 mod spi;
 mod table;
@@ -68,4 +73,6 @@ pub extern "C-unwind" fn _PG_init() {
     settings::define();
     lane::register_callbacks();
     relation::register_callbacks();
+    replica::register_callbacks();
+    seam::register_callbacks();
 }

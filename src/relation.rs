@@ -114,14 +114,16 @@ impl Events {
     }
 }
 
-/// The enabled BEFORE INSERT row triggers, in the order of their names, which is the order they run in.
+/// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas alone, in the order of their names, which is the order they run in.
 unsafe fn before_insert(relation: pg_sys::Relation) -> Vec<std::ffi::CString> {
     let before_insert_row =
         (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;
     triggers(relation)
         .iter()
         .filter(|trigger| {
-            trigger.tgtype & before_insert_row == before_insert_row && trigger.tgenabled != b'D' as std::ffi::c_char
+            let fires =
+                ![pg_sys::TRIGGER_DISABLED, pg_sys::TRIGGER_FIRES_ON_REPLICA].contains(&(trigger.tgenabled as u8));
+            trigger.tgtype & before_insert_row == before_insert_row && fires
         })
         .map(|trigger| CStr::from_ptr(trigger.tgname).to_owned())
         .collect()

@@ -13,6 +13,8 @@ pub static MAX_NESTING: GucSetting<i32> = GucSetting::<i32>::new(immutable_forma
 pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
+pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
+
 static TENANT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_NAME: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -97,6 +99,15 @@ pub fn define() {
         GucFlags::default(),
     );
 
+    // Of a session that restores alone: a server that had it on for everybody would record nothing.
+    GucRegistry::define_bool_guc(
+        c"immutable.restore",
+        c"Takes events of a dump as they are, and no others.",
+        c"Each must match its hash; what is restored so is recorded as immutable.restored with the next event.",
+        &RESTORE,
+        GucContext::Suset,
+        GucFlags::DISALLOW_IN_FILE | GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
     for (name, short, setting, check) in [
         (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", &TENANT_ID, None),
         (c"immutable.actor_id", c"Default of events.actor_id in this session.", &ACTOR_ID, None),

@@ -77,7 +77,8 @@ unsafe fn tail_of(row: &Values, events: &Events) -> Tail {
     }
 }
 
-unsafe fn is_own(tuple: pg_sys::HeapTuple) -> bool {
+/// Whether this transaction inserted the row.
+pub unsafe fn is_own(tuple: pg_sys::HeapTuple) -> bool {
     let header = &*(*tuple).t_data;
     // A row that an erasure rewrote has this transaction's xmin too, but was not inserted under the lock held now.
     if header.t_infomask & pg_sys::HEAP_UPDATED as u16 != 0 {

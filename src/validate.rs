@@ -44,7 +44,10 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
         if *set_by == SetBy::Chain && row.get(layout, column).is_some() {
             Fault::new(Code::ERRCODE_GENERATED_ALWAYS, format!("column {name} is set by the chain, not by the caller"))
                 .field(name)
-                .hint(format!("Leave {name} out of the INSERT."))
+                .hint(format!(
+                    "Leave {name} out of the INSERT. A dump is restored with immutable.restore = on, by a superuser or \
+                     a member of immutable_restorer."
+                ))
                 .raise()
         }
     }

@@ -79,3 +79,9 @@ def test_every_block_of_operations_runs(db):
     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a.b')")
     (printed,) = run(db.server, db.name, blocks("docs/operations.md"))
     assert re.search(rf"{conn.info.backend_pid} \|\s+0 \| t", printed)
+
+
+def test_every_block_of_backup_and_restore_runs(db):
+    db.conn.execute("SELECT immutable.record_restore('ticket 4711')")
+    (printed,) = run(db.server, db.name, blocks("docs/backup-and-restore.md"))
+    assert "ticket 4711" in printed

@@ -104,7 +104,7 @@ SET immutable.actor_id = 'session';
 INSERT INTO immutable.events (action) VALUES ('defaults') RETURNING tenant_id, actor_id;
 RESET immutable.tenant_id;
 RESET immutable.actor_id;
-SELECT name, pg_temp.refused(format('SET %s = 1', name)) FROM (SELECT name FROM pg_settings WHERE name LIKE 'immutable.%' AND vartype = 'integer' ORDER BY name COLLATE "C") x;
+SELECT name, pg_temp.refused(format('SET %s = 1', name)) FROM (SELECT name FROM pg_settings WHERE name LIKE 'immutable.%' AND vartype IN ('integer', 'bool') ORDER BY name COLLATE "C") x;
 SELECT name FROM pg_settings WHERE name LIKE 'immutable.%' AND context = 'user' ORDER BY name COLLATE "C";
 -- A misspelt setting is an error.
 SELECT s, pg_temp.refused(format('SET %s = 1', s)) FROM unnest(ARRAY['immutable.tenantid', 'immutable.lane', 'immutable.x']) s;

@@ -1,0 +1,90 @@
+//! Restoring a dump: with the setting `immutable.restore`, events come with their place in the chain and keep it, and
+//! so does the log's identity. Each row must hash to its own event_hash; that the rows link is for verification, since a
+//! dump has them in any order.
+
+use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
+use crate::columns::{self as c, Layout, Values};
+use crate::error::{Code, Fault};
+use crate::function::{sql_function, uuid, Call};
+use crate::guard::append_only;
+use crate::row::{hash, read, Stored};
+use crate::{identity, seam, settings};
+use immutable_format::document;
+use pgrx::pg_sys::{self, Datum};
+
+/// Takes a row as it is, but for xact: that is the restoring transaction, since numbers of another cluster mean nothing
+/// here.
+pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values) -> Datum {
+    let Some(event_hash) = row.get(layout, c::EVENT_HASH) else {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "with immutable.restore on, only events of a dump are taken, with all of their columns",
+        )
+        .field("event_hash")
+        .hint("RESET immutable.restore to record new events.")
+        .raise()
+    };
+    lock(relation);
+    match read(|column| row.get(layout, column)) {
+        Ok(stored) => check(&stored, hash(event_hash)),
+        Err(violation) => refuse(&row, layout, &format!("It has no valid document: {violation}.")),
+    }
+    .unwrap_or_else(|why| refuse(&row, layout, &why));
+    seam::forget(relation);
+    row.set(layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+    Datum::from(pg_sys::heap_form_tuple((*relation).rd_att, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+}
+
+unsafe fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Result<(), String> {
+    match stored.document().map(|document| document::hash(&document)) {
+        Ok(hash) if Some(hash) == event_hash => {}
+        Ok(_) => return Err("Its content does not hash to its event_hash.".to_string()),
+        Err(violation) => return Err(format!("It has no valid document: {violation}.")),
+    }
+    // Of which log it is, the first event of a lane says.
+    match (stored.envelope.log_id, identity::known()) {
+        (Some(own), Some(log)) if own != log => Err("It belongs to another log than this database's.".to_string()),
+        _ => Ok(()),
+    }
+}
+
+unsafe fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
+    let get = |column| row.get(layout, column);
+    let id = get(c::ID).map_or("without id".to_string(), |id| document::uuid_text(&uuid(id)));
+    let number = |column, of: fn(Datum) -> i64| get(column).map_or("?".to_string(), |datum| of(datum).to_string());
+    let lane = number(c::LANE, |lane| i64::from(lane.value() as i16));
+    let seq = number(c::SEQ, |seq| seq.value() as i64);
+    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) can not be restored"))
+        .detail(why.to_string())
+        .hint("The dump was altered, or the log it is of: compare with immutable.verify_breaks() there.")
+        .raise()
+}
+
+/// One lock for all chains, kept until the transaction ends: nobody else writes, and a restore of any number of tenants
+/// takes one place in the lock table.
+unsafe fn lock(relation: pg_sys::Relation) {
+    let mode = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+    if pg_sys::CheckRelationLockedByMe(relation, mode, true) {
+        return;
+    }
+    // The transaction's own, as for a lane.
+    let owner = pg_sys::CurrentResourceOwner;
+    pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+    pg_sys::LockRelationOid((*relation).rd_id, mode);
+    pg_sys::CurrentResourceOwner = owner;
+}
+
+sql_function!(immutable_guard_log, pg_finfo_immutable_guard_log, guard_log);
+
+/// INSERT into the table of the log's identity: a dump brings its own, once.
+unsafe fn guard_log(call: Call) -> Datum {
+    let data = trigger_data(call, BEFORE_INSERT_ROW);
+    if !settings::RESTORE.get() {
+        append_only(
+            data.tg_relation,
+            "INSERT",
+            "The first event makes the log's identity; a dump brings its own with immutable.restore = on.",
+        )
+    }
+    Datum::from(data.tg_trigtuple)
+}

@@ -1,0 +1,251 @@
+//! Seams: where the log went on somewhere else than where it was written. `immutable.cluster` says where that was; the
+//! first transaction that records an event anywhere else records `immutable.restored` before it. No dump has that row,
+//! and restoring removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber all
+//! show. Once a backend has found itself in the right place, an insert costs nothing.
+
+use crate::columns::Values;
+use crate::erase::reason;
+use crate::error::internal;
+use crate::function::{micros, sql_function, text_datum, uuid, uuid_datum, Call};
+use crate::relation::events_oid;
+use crate::{identity, jsonb, spi, tail};
+use immutable_format::json::write_string;
+use immutable_format::{time, Id};
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::Cell;
+
+/// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton.
+const COLUMNS: usize = 5;
+
+/// Where a log is written: another cluster, another timeline of it, another database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    system_identifier: u64,
+    timeline: u32,
+    database: Oid,
+}
+
+/// The row of immutable.cluster.
+struct Noted {
+    place: Place,
+    at: pg_sys::ItemPointerData,
+    /// Whether this transaction wrote it, and so may yet take it back.
+    own: bool,
+}
+
+thread_local! {
+    /// Whether this backend has seen that the log is written here.
+    static IS_HERE: Cell<bool> = const { Cell::new(false) };
+    /// immutable.cluster, whose change makes every backend look again.
+    static TABLE: Cell<Oid> = const { Cell::new(pg_sys::InvalidOid) };
+}
+
+pub fn register_callbacks() {
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize)) };
+}
+
+unsafe extern "C-unwind" fn relation_changed(_: Datum, relation: Oid) {
+    if relation == pg_sys::InvalidOid || relation == TABLE.get() {
+        IS_HERE.set(false);
+    }
+}
+
+/// The place of this backend, which must not be a standby's.
+unsafe fn here() -> Place {
+    Place {
+        system_identifier: pg_sys::GetSystemIdentifier(),
+        timeline: pg_sys::GetWALInsertionTimeLine(),
+        database: pg_sys::MyDatabaseId,
+    }
+}
+
+/// immutable.cluster, unless the relation is another table's than immutable.events (on a shard there is one of neither),
+/// or the extension's objects are older than this library.
+unsafe fn table_for(relation: pg_sys::Relation) -> Option<Oid> {
+    if (*relation).rd_id != events_oid() {
+        return None;
+    }
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+    let table = pg_sys::get_relname_relid(c"cluster".as_ptr(), schema);
+    TABLE.set(table);
+    (table != pg_sys::InvalidOid).then_some(table)
+}
+
+struct Table(pg_sys::Relation);
+
+impl Table {
+    unsafe fn open(oid: Oid, lock: u32) -> Table {
+        let relation = pg_sys::table_open(oid, lock as i32);
+        if (*(*relation).rd_att).natts as usize != COLUMNS {
+            internal("table immutable.cluster is altered")
+        }
+        Table(relation)
+    }
+
+    unsafe fn close(self) {
+        pg_sys::table_close(self.0, pg_sys::NoLock as i32);
+    }
+
+    /// The row as it is now: this transaction's own, or committed.
+    unsafe fn read(&self) -> Option<Noted> {
+        let scan = pg_sys::systable_beginscan(
+            self.0,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
+            0,
+            std::ptr::null_mut(),
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        let noted = (!tuple.is_null()).then(|| {
+            let row = Values::of(tuple, (*self.0).rd_att);
+            let place = Place {
+                system_identifier: row.values[0].value() as u64,
+                timeline: row.values[1].value() as u32,
+                database: Oid::from(row.values[2].value() as u32),
+            };
+            Noted { place, at: (*tuple).t_self, own: tail::is_own(tuple) }
+        });
+        pg_sys::systable_endscan(scan);
+        noted
+    }
+
+    /// Below SPI: the table's trigger refuses everybody.
+    unsafe fn write(&self, old: Option<&Noted>, place: Place) {
+        self.delete(old);
+        let mut values = [
+            Datum::from(place.system_identifier),
+            Datum::from(place.timeline),
+            Datum::from(place.database),
+            Datum::from(pg_sys::GetCurrentTimestamp()),
+            Datum::from(true),
+        ];
+        let mut nulls = [false; COLUMNS];
+        let tuple = pg_sys::heap_form_tuple((*self.0).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CatalogTupleInsert(self.0, tuple);
+        pg_sys::CommandCounterIncrement();
+    }
+
+    unsafe fn delete(&self, old: Option<&Noted>) {
+        if let Some(old) = old {
+            let mut at = old.at;
+            pg_sys::CatalogTupleDelete(self.0, &mut at);
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+}
+
+/// Called before an event is appended: records a seam if there is one that nobody has recorded yet.
+pub unsafe fn notice(relation: pg_sys::Relation) {
+    if IS_HERE.get() {
+        return;
+    }
+    let Some(table) = table_for(relation) else { return };
+    let place = here();
+    let is_here = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.place == place);
+    let reader = Table::open(table, pg_sys::AccessShareLock);
+    let noted = reader.read();
+    reader.close();
+    if is_here(&noted) {
+        IS_HERE.set(noted.is_some_and(|noted| !noted.own));
+        return;
+    }
+    // Who finds it locked goes on: the seam is being recorded by another, and a writer shall not wait for that one.
+    if !pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32) {
+        return;
+    }
+    let writer = Table::open(table, pg_sys::NoLock);
+    let noted = writer.read();
+    if !is_here(&noted) {
+        // First the row: recording the event comes here again.
+        writer.write(noted.as_ref(), place);
+        if identity::known().is_some() {
+            record(relation, noted.map(|noted| noted.place), place, None);
+        }
+    }
+    writer.close();
+}
+
+/// What is restored, or replicated, was written somewhere else, whatever was known before.
+pub unsafe fn forget(relation: pg_sys::Relation) {
+    let Some(table) = table_for(relation) else { return };
+    let reader = Table::open(table, pg_sys::AccessShareLock);
+    let is_noted = reader.read().is_some();
+    reader.close();
+    if !is_noted {
+        return;
+    }
+    let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
+    writer.delete(writer.read().as_ref());
+    pg_sys::CacheInvalidateRelcache(writer.0);
+    writer.close();
+}
+
+sql_function!(immutable_record_restore, pg_finfo_immutable_record_restore, record_restore);
+
+/// `immutable.record_restore(reason)`
+unsafe fn record_restore(call: Call) -> Datum {
+    let reason = reason(call, 0);
+    pg_sys::PreventCommandIfReadOnly(c"immutable.record_restore()".as_ptr());
+    pg_sys::PreventCommandDuringRecovery(c"immutable.record_restore()".as_ptr());
+    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
+    let Some(table) = table_for(relation) else { internal("table immutable.cluster is missing") };
+    let place = here();
+    let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
+    let noted = writer.read();
+    writer.write(noted.as_ref(), place);
+    let id = record(relation, noted.map(|noted| noted.place), place, Some(reason));
+    writer.close();
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    id.map_or_else(|| internal("immutable.restored was not recorded"), |id| uuid_datum(&id))
+}
+
+/// Appends `immutable.restored` to the events without tenant. With a reason somebody did it, without one the log itself.
+/// Every column that a session has a default for is given, so that nothing of the session gets in.
+unsafe fn record(relation: pg_sys::Relation, from: Option<Place>, to: Place, reason: Option<&str>) -> Option<Id> {
+    let mut recorded = None;
+    spi::as_owner(relation, || {
+        let mut last = None;
+        spi::write(
+            "SELECT e.created_at FROM ONLY immutable.events e ORDER BY e.created_at DESC LIMIT 1",
+            &[],
+            &[],
+            |row| last = time::format(micros(row.values[0])),
+        );
+        let actor = reason.map_or("immutable".to_string(), |_| {
+            let caller = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
+            std::ffi::CStr::from_ptr(caller).to_string_lossy().into_owned()
+        });
+        let actor_type = if reason.is_some() { "role" } else { "extension" };
+        let metadata = metadata(from, to, last.as_deref(), reason);
+        spi::write(
+            "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, metadata, session_id, \
+                 ip_address, user_agent) \
+             VALUES ('', $1, NULL, $2, 'immutable.restored', $3, NULL, NULL, NULL) RETURNING id",
+            &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::JSONBOID],
+            &[Some(text_datum(&actor)), Some(text_datum(actor_type)), Some(jsonb::datum(&metadata))],
+            |row| recorded = Some(uuid(row.values[0])),
+        );
+    });
+    recorded
+}
+
+fn metadata(from: Option<Place>, to: Place, last: Option<&str>, reason: Option<&str>) -> String {
+    let mut metadata = format!("{{\"from\":{},\"to\":{}", from.map_or("null".to_string(), json), json(to));
+    for (name, value) in [("last_event_at", last), ("reason", reason)] {
+        if let Some(value) = value {
+            metadata.push_str(&format!(",\"{name}\":"));
+            write_string(value, &mut metadata);
+        }
+    }
+    metadata.push('}');
+    metadata
+}
+
+fn json(place: Place) -> String {
+    let Place { system_identifier, timeline, database } = place;
+    // The identifier is larger than what some readers of JSON take for an integer.
+    let database = database.to_u32();
+    format!("{{\"system_identifier\":\"{system_identifier}\",\"timeline\":{timeline},\"database\":{database}}}")
+}

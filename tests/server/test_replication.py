@@ -1,0 +1,188 @@
+"""Standbys and logical copies: what they have is what was recorded, nothing is recorded there, and when they take over the
+log goes on and says so."""
+
+import json
+import time
+
+import psycopg
+import pytest
+
+from helpers_servers import TARGETS, Copy, is_valid, record, rows, seams, wait_for
+
+SAME = "SELECT id, tenant_id, lane, seq, event_hash, salt, erased::text, metadata::text, targets::text, actor_id, log_id " \
+    "FROM immutable.events ORDER BY tenant_id, lane, seq"
+
+
+def refused(conn, state, statement, *values):
+    with pytest.raises(psycopg.Error) as raised:
+        conn.execute(statement, *values)
+    assert raised.value.sqlstate == state, raised.value
+    return raised.value.diag
+
+
+def fill(conn):
+    for n in range(5):
+        record(conn, f"a.{n}", actor_name="Zoë", metadata='{"n": 1.00}', targets='[{"type": "b", "id": "2"}, {"type": "a"}]')
+    event, = conn.execute("SELECT id FROM immutable.events WHERE tenant_id = 't' AND seq = 2").fetchone()
+    conn.execute("SELECT immutable.erase(%s, 't', '{actor_name,targets.1}', 'asked to')", [event])
+
+
+def caught_up(primary, standby):
+    lsn, = primary.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
+    wait_for(standby, f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
+
+
+def test_a_standby_reads_and_verifies_and_goes_on_when_promoted(cluster):
+    primary = cluster(wal_level="replica")
+    writer = primary.connect()
+    writer.execute("CREATE EXTENSION immutable")
+    writer.execute("CREATE ROLE feed LOGIN; GRANT immutable_viewer TO feed")
+    record(writer, "before")
+    copy = Copy(primary)
+    try:
+        copy.begin()
+        fill(writer)
+        token, = writer.execute("SELECT immutable.create_viewer_token('t') ->> 'token'").fetchone()
+        standby = copy.connect()
+        caught_up(writer, standby)
+        assert rows(standby, SAME) == rows(writer, SAME)
+        assert is_valid(standby)
+        heads, = standby.execute("SELECT jsonb_agg(h) FROM immutable.heads() h").fetchone()
+        assert standby.execute("SELECT valid FROM immutable.verify_chain(since => %s)",
+                               [psycopg.types.json.Jsonb(heads)]).fetchone() == (True,)
+        assert standby.execute("SELECT immutable.get_events(tenant_id => 't') #> '{pagination,total}'").fetchone() == (7,)
+        assert standby.execute("SELECT count(*) FROM immutable.find_events(target_type => 'a')").fetchone() == (5,)
+        lines = [json.loads(line) for line, in standby.execute("SELECT immutable.export_events()")]
+        assert len(lines) == 7 + 2  # with the header and the end
+        position = standby.execute("SELECT immutable.changes('t')").fetchone()[0]["position"]
+        assert len(standby.execute("SELECT immutable.changes()").fetchone()[0]["data"]) == 7
+        with copy.connect(user="feed") as viewer:
+            viewer.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
+            assert viewer.execute("SELECT count(*) FROM immutable.events").fetchone() == (7,)
+        for statement in ("INSERT INTO immutable.events (actor_id, action) VALUES ('u', 'a')",
+                          "SELECT immutable.track('u', 'a')", "SELECT immutable.record_restore('r')",
+                          "SELECT immutable.erase_subject('t', 'u1', 'r')"):
+            refused(standby, "25006", statement)
+
+        writer.close()
+        primary.stop("immediate")
+        standby.execute("SELECT pg_promote()")
+        wait_for(standby, "SELECT NOT pg_is_in_recovery()")
+        # A session from before the promotion is as good as a new one.
+        assert record(standby, "after") == (0, 8)
+        seam, = seams(standby)
+        assert seam["to"]["timeline"] == seam["from"]["timeline"] + 1
+        after = standby.execute("SELECT immutable.changes('t', %s)", [psycopg.types.json.Jsonb(position)]).fetchone()[0]
+        assert [event["action"] for event in after["data"]] == ["after"]
+        record(standby)
+        assert len(seams(standby)) == 1
+        assert is_valid(standby)
+    finally:
+        copy.destroy()
+
+
+@pytest.fixture
+def pair(cluster):
+    """A publisher with events, and a subscriber that has copied them."""
+    publisher, subscriber = cluster(wal_level="logical"), cluster()
+    there, here = publisher.connect(), subscriber.connect()
+    there.execute("CREATE EXTENSION immutable")
+    fill(there)
+    there.execute("CREATE PUBLICATION audit FOR TABLE immutable.log, immutable.events, immutable.event_targets "
+                  "WITH (publish = 'insert, update')")
+    here.execute("CREATE EXTENSION immutable")
+    here.execute(f"CREATE SUBSCRIPTION audit CONNECTION '{publisher.dsn()}' PUBLICATION audit")
+    wait_for(here, "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel")
+    there.server, here.server = publisher, subscriber
+    yield there, here
+    there.close()
+    here.close()
+
+
+def wait_for_copy(there, here):
+    lsn, = there.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    record(there, "mark", tenant="marks")  # so that something comes after
+    wait_for(there, f"SELECT confirmed_flush_lsn > '{lsn}' FROM pg_replication_slots WHERE slot_name = 'audit'")
+    wait_for(here, "SELECT count(*) = %d FROM immutable.events WHERE tenant_id = 'marks'" % there.execute(
+        "SELECT count(*) FROM immutable.events WHERE tenant_id = 'marks'").fetchone())
+
+
+def test_a_subscriber_has_the_publisher_s_hashes_and_verifies_them(pair):
+    there, here = pair
+    record(there, "live", targets='[{"type": "c", "metadata": {"k": 1.10}}]')
+    event, = there.execute("SELECT id FROM immutable.events WHERE tenant_id = 't' AND seq = 3").fetchone()
+    there.execute("SELECT immutable.erase(%s, 't', '{actor_name,metadata.n,targets.0}', 'asked to')", [event])
+    wait_for_copy(there, here)
+    assert rows(here, SAME) == rows(there, SAME)
+    assert rows(here, TARGETS) == rows(there, TARGETS)
+    assert rows(here, "SELECT * FROM immutable.log") == rows(there, "SELECT * FROM immutable.log")
+    assert is_valid(here)
+    # xact is the subscriber's, so that its feed over all tenants neither waits for nor passes over the publisher's.
+    seen = here.execute("SELECT immutable.changes(\"limit\" => 1000)").fetchone()[0]["data"]
+    assert len(seen) == len(rows(here))
+    assert seams(here) == []
+
+
+def test_nothing_is_recorded_on_a_subscriber_until_it_is_promoted(pair):
+    there, here = pair
+    wait_for_copy(there, here)
+    early = here.server.connect()
+    for conn in (here, early):
+        diag = refused(conn, "25006", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")
+        assert "DROP SUBSCRIPTION" in diag.message_hint
+        refused(conn, "25006", "SELECT immutable.track('u', 'a', tenant_id => 'other')")
+        refused(conn, "25006", "SELECT immutable.record_restore('r')")
+        refused(conn, "25006", "SELECT immutable.erase_subject('t', 'u1', 'r')")
+    here.execute("SET immutable.restore = on")
+    here.execute("CREATE TEMPORARY TABLE kept AS SELECT * FROM immutable.events LIMIT 1")
+    refused(here, "25006", "INSERT INTO immutable.events SELECT * FROM kept")
+    here.execute("RESET immutable.restore")
+    # A disabled subscription may go on.
+    here.execute("ALTER SUBSCRIPTION audit DISABLE")
+    refused(here, "25006", "SELECT immutable.track('u', 'a')")
+
+    here.execute("DROP SUBSCRIPTION audit")
+    last, = here.execute("SELECT max(seq) FROM immutable.events WHERE tenant_id = 't' AND lane = 0").fetchone()
+    assert record(early, "promoted") == (0, last + 1)
+    seam, = seams(here)
+    assert seam["from"] is None
+    assert is_valid(here)
+    early.close()
+
+
+def stops(here, text):
+    """The subscription's worker fails, and its log says why."""
+    def said():
+        return text in here.server.log.read_text()
+    deadline = time.monotonic() + 30
+    while not said():
+        assert time.monotonic() < deadline, here.server.log.read_text()[-2000:]
+        time.sleep(0.1)
+
+
+def test_what_is_changed_at_the_publisher_does_not_reach_the_copy(pair):
+    there, here = pair
+    wait_for_copy(there, here)
+    kept = rows(here, SAME)
+    there.execute("SET session_replication_role = replica")
+    # Not published.
+    there.execute("DELETE FROM immutable.event_targets; DELETE FROM immutable.events WHERE tenant_id = 't' AND seq = 1")
+    there.execute("RESET session_replication_role")
+    wait_for_copy(there, here)
+    assert [row for row in rows(here, SAME) if row[1] == "t"] == [row for row in kept if row[1] == "t"]
+    there.execute("SET session_replication_role = replica")
+    # Published, and no erasure: the subscription stops there.
+    there.execute("UPDATE immutable.events SET action = 'forged' WHERE tenant_id = 't' AND seq = 4")
+    stops(here, "events is append-only: UPDATE is refused")
+    assert here.execute("SELECT action FROM immutable.events WHERE tenant_id = 't' AND seq = 4").fetchone() == ("a.3",)
+    assert is_valid(here)
+
+
+def test_a_deletion_that_is_published_stops_the_copy(pair):
+    there, here = pair
+    wait_for_copy(there, here)
+    there.execute("ALTER PUBLICATION audit SET (publish = 'insert, update, delete, truncate')")
+    there.execute("SET session_replication_role = replica")
+    there.execute("DELETE FROM immutable.events WHERE tenant_id = 't' AND seq = 1")
+    stops(here, "events is append-only: a replicated DELETE is refused")
+    assert is_valid(here)
