@@ -13,6 +13,8 @@ pub static MAX_NESTING: GucSetting<i32> = GucSetting::<i32>::new(immutable_forma
 pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
+pub static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
+
 static TENANT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_NAME: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -94,6 +96,15 @@ pub fn define() {
         0,
         1_000_000,
         GucContext::Userset,
+        GucFlags::default(),
+    );
+
+    GucRegistry::define_bool_guc(
+        c"immutable.maintenance",
+        c"Lets commands through that change the audit log's tables, functions and policies.",
+        c"Each is recorded in the log as immutable.maintenance, with who gave it.",
+        &MAINTENANCE,
+        GucContext::Suset,
         GucFlags::default(),
     );
 
