@@ -49,10 +49,12 @@ CREATE ROLE bench_viewer;
 GRANT USAGE ON SCHEMA immutable TO bench_viewer;
 GRANT SELECT ON immutable.events, immutable.event_targets TO bench_viewer;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO bench_viewer;
+SET immutable.maintenance = on;
 CREATE POLICY bench_viewer ON immutable.events FOR SELECT TO bench_viewer
   USING (tenant_id = (SELECT current_setting('bench.tenant')));
 CREATE POLICY bench_viewer ON immutable.event_targets FOR SELECT TO bench_viewer
   USING (tenant_id = (SELECT current_setting('bench.tenant')));
+RESET immutable.maintenance;
 """
 
 

@@ -20,6 +20,7 @@ const TABLES: [&CStr; 7] =
 /// Catalogs that pgrx has no name for.
 const POLICIES: Oid = Oid::from_u32(3256);
 const RULES: Oid = Oid::from_u32(2618);
+const CONSTRAINTS: Oid = Oid::from_u32(2606);
 
 /// Where the names of the extension's own triggers begin. Others may only run before them.
 const OWN_TRIGGERS: &str = "~immutable_";
@@ -62,7 +63,10 @@ unsafe fn guard_ddl(call: Call) -> Datum {
     match event {
         b"ddl_command_start" => guard.begins(),
         b"sql_drop" => guard.dropped(),
-        _ => guard.ended(),
+        _ => {
+            guard.ended();
+            RECORDED.set(false);
+        }
     }
     call.null()
 }
@@ -120,7 +124,7 @@ impl Guard {
             let name = string(object.ptr_value);
             name == "immutable" || cascades && self.depends_on(&name)
         });
-        if !goes || !has_events() {
+        if !goes || !self.may_drop() || !has_events() {
             return;
         }
         if !settings::MAINTENANCE.get() {
@@ -133,6 +137,18 @@ impl Guard {
             .raise()
         }
         log_line(&self.tag, "extension immutable");
+    }
+
+    /// Whether PostgreSQL would let the caller drop the extension: nobody else shall lock the log by trying.
+    unsafe fn may_drop(&self) -> bool {
+        let mut owner = pg_sys::InvalidOid;
+        spi::write(
+            "SELECT extowner FROM pg_catalog.pg_extension WHERE oid OPERATOR(pg_catalog.=) $1",
+            &[pg_sys::OIDOID],
+            &[Some(Datum::from(self.extension))],
+            |row| owner = oid(row.values[0]),
+        );
+        pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner)
     }
 
     /// Whether a member of the extension needs a member of the extension of that name, as functions do their language's.
@@ -226,13 +242,15 @@ impl Guard {
             pg_sys::ProcedureRelationId if in_schema => name(),
             pg_sys::TriggerRelationId => {
                 let trigger = self.is_of_member(class, object)?;
-                if trigger.as_str() > OWN_TRIGGERS {
+                let own =
+                    trigger.as_str() > OWN_TRIGGERS || self.renames().is_some_and(|old| old.starts_with(OWN_TRIGGERS));
+                if own {
                     name()
                 } else {
                     None
                 }
             }
-            POLICIES | RULES => self.is_of_member(class, object).and_then(|_| name()),
+            POLICIES | RULES | CONSTRAINTS => self.is_of_member(class, object).and_then(|_| name()),
             // A unique index would refuse events; another one only costs.
             pg_sys::RelationRelationId if (*self.tree).type_ == NodeTag::T_IndexStmt => {
                 let table = pg_sys::IndexGetRelation(object, true);
@@ -277,11 +295,19 @@ impl Guard {
         object != pg_sys::InvalidOid && pg_sys::getExtensionOfObject(class, object) == self.extension
     }
 
-    /// The name of a trigger, rule or policy, if it is one of a table or view of the extension.
+    /// The name that a part of a table had, where the command gave it another.
+    unsafe fn renames(&self) -> Option<String> {
+        let statement = self.tree.cast::<pg_sys::RenameStmt>();
+        let renames = (*self.tree).type_ == NodeTag::T_RenameStmt && !(*statement).subname.is_null();
+        renames.then(|| CStr::from_ptr((*statement).subname).to_string_lossy().into_owned())
+    }
+
+    /// The name of a trigger, rule, policy or constraint, if it is one of a table or view of the extension.
     unsafe fn is_of_member(&self, class: Oid, object: Oid) -> Option<String> {
         let (catalog, name, relation) = match class {
             pg_sys::TriggerRelationId => ("pg_trigger", "tgname", "tgrelid"),
             POLICIES => ("pg_policy", "polname", "polrelid"),
+            CONSTRAINTS => ("pg_constraint", "conname", "conrelid"),
             _ => ("pg_rewrite", "rulename", "ev_class"),
         };
         let mut found = None;
