@@ -62,9 +62,11 @@ BEGIN ATOMIC
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
     WHERE l.locktype = 'object' AND l.granted AND l.classid = (SELECT oid FROM events)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+  -- A prepared transaction's locks have no process, and the virtual number that its own lock on itself has.
   prepared AS (SELECT p.gid, p.prepared, count(*) AS lanes
-    FROM holds h JOIN pg_prepared_xacts p ON h.virtualtransaction = '-1/' || p.transaction::text
-      OR h.virtualtransaction LIKE '%/' || p.transaction::text
+    FROM holds h JOIN pg_locks i ON i.virtualtransaction = h.virtualtransaction AND i.locktype = 'transactionid' AND i.granted
+      AND i.pid IS NULL
+    JOIN pg_prepared_xacts p ON p.transaction = i.transactionid
     WHERE h.pid IS NULL GROUP BY p.gid, p.prepared),
   holders AS (SELECT a.pid, a.state, a.xact_start, count(*) AS lanes FROM holds h JOIN pg_stat_activity a ON a.pid = h.pid
     GROUP BY a.pid, a.state, a.xact_start),
@@ -109,8 +111,8 @@ BEGIN ATOMIC
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
     UNION ALL SELECT 8, format('backend %s (%s) holds %s lanes since %s: end its transaction, or pg_terminate_backend(%s)', pid, state, lanes, xact_start, pid)
       FROM holders WHERE xact_start < clock_timestamp() - interval '10 minutes'
-    UNION ALL SELECT 9, format('event %s in lane %s was recorded in the future, by %s: the server''s clock was ahead, or is behind now. Set the clock; the lane goes on from that time',
-        id, lane, created_at - clock_timestamp())
+    UNION ALL SELECT 9, format('event %s in lane %s was recorded %s seconds in the future: the server''s clock was ahead, or is behind now. Set the clock; the lane goes on from that time',
+        id, lane, round(extract(epoch FROM created_at - clock_timestamp())))
       FROM newest WHERE created_at > clock_timestamp() + interval '1 second'
     UNION ALL SELECT 10, format('extension immutable is at version %s, its files at %s: ALTER EXTENSION immutable UPDATE', extversion, there)
       FROM known WHERE extversion <> there

@@ -219,8 +219,8 @@ impl Guard {
                 self.refuse(&what)
             }
         }
-        if let Some(what) = inherits() {
-            self.refuse(&what)
+        if let Some((table, why)) = inherits() {
+            self.refuse_because(&table, Some(&why))
         }
     }
 
@@ -329,13 +329,20 @@ impl Guard {
 
     /// Refuses the command, or records it where maintenance is on.
     unsafe fn refuse(&self, what: &str) {
+        self.refuse_because(what, None)
+    }
+
+    unsafe fn refuse_because(&self, what: &str, why: Option<&str>) {
         if !settings::MAINTENANCE.get() {
-            Fault::new(
+            let fault = Fault::new(
                 Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 format!("{what} belongs to the audit log: {} is refused", self.tag),
             )
-            .hint("A superuser can SET immutable.maintenance = on; what is done then is recorded in the log itself.")
-            .raise()
+            .hint("A superuser can SET immutable.maintenance = on; what is done then is recorded in the log itself.");
+            match why {
+                Some(why) => fault.detail(why).raise(),
+                None => fault.raise(),
+            }
         }
         if RECORDED.get() {
             return;
@@ -343,7 +350,7 @@ impl Guard {
         let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
         let able = can_append(relation);
         if able {
-            self.record(relation, what);
+            self.record(relation, what, why);
         }
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         if !able {
@@ -363,11 +370,15 @@ impl Guard {
     }
 
     /// Appends an event that says so; not the statement, which may hold secrets.
-    unsafe fn record(&self, events: pg_sys::Relation, what: &str) {
+    unsafe fn record(&self, events: pg_sys::Relation, what: &str, why: Option<&str>) {
         let mut metadata = String::from("{\"command\":");
         write_string(&self.tag, &mut metadata);
         metadata.push_str(",\"object\":");
         write_string(what, &mut metadata);
+        if let Some(why) = why {
+            metadata.push_str(",\"detail\":");
+            write_string(why, &mut metadata);
+        }
         metadata.push('}');
         let caller = caller();
         spi::as_owner(events, || {
@@ -429,7 +440,7 @@ unsafe fn has_events() -> bool {
 }
 
 /// A table of ours that has become a parent or a child, by a command of this transaction: which then holds a lock on it.
-unsafe fn inherits() -> Option<String> {
+unsafe fn inherits() -> Option<(String, String)> {
     let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
     for table in TABLES {
         let table = pg_sys::get_relname_relid(table.as_ptr(), schema);
@@ -443,13 +454,14 @@ unsafe fn inherits() -> Option<String> {
             &[pg_sys::OIDOID],
             &[Some(Datum::from(table))],
             |row| {
-                let [child, parent] = [oid(row.values[0]), oid(row.values[1])];
-                let [child, parent] = [child, parent].map(|relation| describe(pg_sys::RelationRelationId, relation));
-                found = Some(format!("{child} would inherit from {parent}, one of which"));
+                let [child, parent] =
+                    [0, 1].map(|column| describe(pg_sys::RelationRelationId, oid(row.values[column])));
+                let own = describe(pg_sys::RelationRelationId, table);
+                found = Some((own, format!("{child} would inherit from {parent}.")));
             },
         );
-        if let Some(found) = found {
-            return Some(found);
+        if found.is_some() {
+            return found;
         }
     }
     None
