@@ -48,10 +48,12 @@ DO $$ BEGIN CREATE ROLE bench_viewer; EXCEPTION WHEN duplicate_object THEN NULL;
 GRANT USAGE ON SCHEMA immutable TO bench_viewer;
 GRANT SELECT ON immutable.events, immutable.event_targets TO bench_viewer;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO bench_viewer;
+SET immutable.maintenance = on;
 CREATE POLICY bench_viewer ON immutable.events FOR SELECT TO bench_viewer
   USING (tenant_id = (SELECT current_setting('bench.tenant')));
 CREATE POLICY bench_viewer ON immutable.event_targets FOR SELECT TO bench_viewer
   USING (tenant_id = (SELECT current_setting('bench.tenant')));
+RESET immutable.maintenance;
 """
 
 

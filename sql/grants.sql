@@ -39,6 +39,9 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify(timestamptz, timestamptz, integer),
   immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
 TO immutable_auditor;
+-- With the owner's rights: it says how the log is, and nothing that is in it but an id and a time.
+GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
+GRANT USAGE ON SCHEMA immutable TO pg_monitor;
 -- Verification runs with the caller's rights, and so do its parts. (Those of an aggregate are its owner's.)
 GRANT EXECUTE ON FUNCTION
   immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,

@@ -10,6 +10,7 @@
 //! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts, [`changes`] with a feed,
 //! [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
+//! [`ddl`] keeps commands away from what all of these rely on.
 //! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
@@ -18,6 +19,7 @@
 mod chain;
 mod changes;
 mod columns;
+mod ddl;
 mod erase;
 mod error;
 mod export;
@@ -64,7 +66,9 @@ extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"])
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
 extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["export"]);
 extension_sql_file!("../sql/tenants.sql", name = "tenants", requires = ["erase"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["tenants"], finalize);
+extension_sql_file!("../sql/status.sql", name = "status", requires = ["tenants"]);
+extension_sql_file!("../sql/guard.sql", name = "guard", requires = ["status"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["guard"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]

@@ -70,7 +70,7 @@ pub unsafe fn name(relation: pg_sys::Relation) -> String {
     CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()).to_string_lossy().into_owned()
 }
 
-unsafe fn triggers<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
+pub unsafe fn triggers<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
     let triggers = (*relation).trigdesc;
     if triggers.is_null() {
         return &[];
@@ -202,7 +202,7 @@ unsafe fn indexes(relation: pg_sys::Relation) -> Vec<Oid> {
 }
 
 /// The cells of a PostgreSQL list, which is null when empty.
-unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
+pub unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
     if list.is_null() {
         return &[];
     }

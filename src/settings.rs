@@ -14,6 +14,7 @@ pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
+pub static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static TENANT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -108,6 +109,15 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::DISALLOW_IN_FILE | GucFlags::DISALLOW_IN_AUTO_FILE,
     );
+    GucRegistry::define_bool_guc(
+        c"immutable.maintenance",
+        c"Lets commands through that change the audit log's tables, functions and policies.",
+        c"Each is recorded in the log as immutable.maintenance, with who gave it.",
+        &MAINTENANCE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+
     for (name, short, setting, check) in [
         (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", &TENANT_ID, None),
         (c"immutable.actor_id", c"Default of events.actor_id in this session.", &ACTOR_ID, None),

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 
+import helpers_log
 import psycopg
 import pytest
 from psycopg import sql
@@ -66,6 +67,10 @@ class Database:
         self.conn.execute(f"CREATE ROLE {name} LOGIN {attributes}")
         self.roles.append(name)
         return name
+
+    def unguard(self):
+        """Switches the guard off, for a test of what is behind it."""
+        helpers_log.unguard(self.conn)
 
     def close(self):
         for connection in self.connections:

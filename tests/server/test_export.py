@@ -260,6 +260,7 @@ def test_an_auditor_may_and_others_not(db, log, path):
 
 def test_row_security_is_the_callers(db, log, path):
     reader = db.create_role()
+    db.unguard()
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {reader}; GRANT SELECT ON immutable.events, immutable.log TO {reader}; "
                     f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO {reader}; "
                     f"CREATE POLICY reader ON immutable.events FOR SELECT TO {reader} USING (tenant_id = 'globex')")
@@ -319,6 +320,7 @@ def test_the_end_of_a_lane_removed(db, log, path):
 
 
 def test_a_lane_forked_in_a_child_table(db, log, path):
+    db.unguard()
     db.conn.execute("CREATE TABLE public.child () INHERITS (immutable.events)")
     row = log["acme", 0, 4]
     h.insert_row(db.conn, h.forge(row, id="00000000-0000-4000-8000-000000000001", actor_id="x"), "public.child")

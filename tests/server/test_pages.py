@@ -165,6 +165,7 @@ def filled(db):
     fill(db.conn, 11, 900)
     times = [row[0] for row in db.conn.execute("SELECT DISTINCT created_at FROM immutable.events ORDER BY 1")]
     auditor, viewer = db.create_role("IN ROLE immutable_auditor"), db.create_role()
+    db.unguard()
     db.conn.execute(VIEWER.format(viewer))
     readers = {"owner": (db.conn, None), "auditor": (db.connect(auditor), None)}
     for tenant in ("acme", "tiny"):
@@ -331,6 +332,7 @@ def touched(conn, given):
 def test_a_page_costs_what_it_holds(db):
     """Every filter, alone, in the largest tenant and under row security, at 16,000 and 64,000 events."""
     viewer = db.create_role()
+    db.unguard()
     db.conn.execute(VIEWER.format(viewer))
     limited = db.connect(viewer)
     limited.execute("SET test.tenant = 'tenant_0'")

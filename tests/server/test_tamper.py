@@ -199,6 +199,7 @@ def test_actor_id_is_null(db, log):
 
 
 def test_event_hash_is_null(db, log):
+    db.unguard()
     db.conn.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
     drop_checks(db.conn)
     now = update(db.conn, PLACE, event_hash=None)
@@ -207,6 +208,7 @@ def test_event_hash_is_null(db, log):
 
 def test_all_hashes_of_a_lane_are_null(db, log):
     """A row without a hash is not hidden by a follower that names none either."""
+    db.unguard()
     db.conn.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
     drop_checks(db.conn)
     expected = []
@@ -282,8 +284,10 @@ def test_deleted_in_the_middle(db, log, with_targets):
 
 def test_deleted_with_the_triggers_disabled(db, log):
     """The other way to keep them quiet."""
+    db.unguard()
     db.conn.execute("ALTER TABLE immutable.events DISABLE TRIGGER ALL")
     db.conn.execute("DELETE FROM immutable.events WHERE tenant_id = 'acme' AND lane = 0 AND seq = 4")
+    db.unguard()
     db.conn.execute("ALTER TABLE immutable.events ENABLE TRIGGER ALL")
     check_breaks(db.conn, hole(log["acme", 0, 5], 4))
 
@@ -343,6 +347,7 @@ NEW_ID = "22222222-2222-4222-8222-222222222222"
 
 
 def test_child_table_with_a_duplicate_seq(db, log):
+    db.unguard()
     db.conn.execute(CHILD)
     forged = forge(log[AFTER], id=NEW_ID, action="nothing.happened")
     insert_row(db.conn, forged, "public.smuggled")
@@ -351,6 +356,7 @@ def test_child_table_with_a_duplicate_seq(db, log):
 
 def test_child_table_with_a_copy(db, log):
     """The very row once more."""
+    db.unguard()
     db.conn.execute(CHILD)
     insert_row(db.conn, log[AFTER], "public.smuggled")
     check_breaks(db.conn, Break("chain_break", *h.at(log[AFTER]), log.hash(*AFTER), log.hash(*PLACE)))
@@ -358,6 +364,7 @@ def test_child_table_with_a_copy(db, log):
 
 @pytest.mark.parametrize("generations", [1, 2])
 def test_child_table_goes_on_at_the_tail(db, log, generations):
+    db.unguard()
     db.conn.execute(CHILD)
     table = "public.smuggled"
     if generations == 2:
@@ -371,6 +378,7 @@ def test_child_table_goes_on_at_the_tail(db, log, generations):
 
 
 def test_child_table_with_a_new_tenant(db, log):
+    db.unguard()
     db.conn.execute(CHILD)
     forged = forge(log["acme", 0, 1], id=NEW_ID, tenant_id="initech", targets=[])
     insert_row(db.conn, forged, "public.smuggled")
@@ -380,6 +388,7 @@ def test_child_table_with_a_new_tenant(db, log):
 
 
 def test_child_table_with_targets_and_without_a_hash_that_fits(db, log):
+    db.unguard()
     db.conn.execute(CHILD)
     stray = {**log["acme", 0, 1], "id": NEW_ID, "tenant_id": "initech"}
     insert_row(db.conn, stray, "public.smuggled")
@@ -389,6 +398,7 @@ def test_child_table_with_targets_and_without_a_hash_that_fits(db, log):
 
 def test_child_table_takes_a_row_out_of_the_middle(db, log):
     """The row is where no trigger and no key guards it."""
+    db.unguard()
     db.conn.execute(CHILD)
     delete(db.conn, PLACE, with_targets=False)
     insert_row(db.conn, log[PLACE], "public.smuggled")
@@ -398,6 +408,7 @@ def test_child_table_takes_a_row_out_of_the_middle(db, log):
 def test_child_table_replaces_the_tail(db, log):
     """Saved heads are looked for in the table itself."""
     saved = heads(db.conn)
+    db.unguard()
     db.conn.execute(CHILD)
     last = log["acme", 0, 6]
     delete(db.conn, ("acme", 0, 6))
@@ -407,6 +418,7 @@ def test_child_table_replaces_the_tail(db, log):
 
 
 def test_unique_index_dropped_and_a_seq_doubled(db, log):
+    db.unguard()
     db.conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_lane_seq_key")
     forged = forge({**log[AFTER], "idempotency_key": None}, id=NEW_ID, action="nothing.happened")
     insert_row(db.conn, forged)
@@ -822,6 +834,7 @@ def test_event_targets_added_to_no_event(db, log):
 
 def test_event_targets_added_through_a_child_table(db, log):
     """A join would show the target twice."""
+    db.unguard()
     db.conn.execute("CREATE TABLE public.smuggled () INHERITS (immutable.event_targets)")
     db.conn.execute("INSERT INTO public.smuggled SELECT * FROM immutable.event_targets "
                     "WHERE event_id = %s AND position = 1", [log[PLACE]["id"]])
@@ -867,6 +880,7 @@ def test_range_begins_behind_a_deleted_row(db, log):
 
 
 def test_range_begins_behind_a_row_moved_to_a_child_table(db, log):
+    db.unguard()
     db.conn.execute(CHILD)
     delete(db.conn, PLACE, with_targets=False)
     insert_row(db.conn, log[PLACE], "public.smuggled")

@@ -709,6 +709,7 @@ def test_prepared_statements_survive_ddl(db):
         conn.execute("SELECT immutable.track('u1', %s, tenant_id => 't')", [actions[-1]], prepare=True)
 
     record()
+    db.unguard()
     for statement in DDL:
         db.conn.execute(statement)
         record()
@@ -732,9 +733,11 @@ def test_ddl_beside_open_transactions_that_hold_lanes(db):
 
 def test_a_column_added_to_event_targets_gets_its_default(db):
     for definition in ("NOT NULL DEFAULT 5", "GENERATED ALWAYS AS (position + 5) STORED"):
+        db.unguard()
         db.conn.execute(f"ALTER TABLE immutable.event_targets ADD COLUMN extra int {definition}")
         db.conn.execute(WITH_TARGET, ["a"])
         assert db.conn.execute("SELECT DISTINCT extra FROM immutable.event_targets").fetchall() == [(5,)]
+        db.unguard()
         db.conn.execute("ALTER TABLE immutable.event_targets DROP COLUMN extra")
 
 
@@ -755,6 +758,7 @@ def test_ddl_while_others_insert(db, pool):
         return [f"{number}.{n}" for n in range(1, written + 1)]
 
     writers = [pool.submit(writer, number) for number in range(4)]
+    db.unguard()
     try:
         for statement in DDL:
             db.conn.execute(statement)

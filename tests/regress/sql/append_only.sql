@@ -114,6 +114,7 @@ DROP ROLE regress_append_only_all;
 -- An owner who is no superuser.
 CREATE ROLE regress_append_only_owner LOGIN;
 BEGIN;
+ALTER EVENT TRIGGER immutable_ddl_end DISABLE;
 GRANT USAGE ON SCHEMA immutable TO regress_append_only_owner;
 ALTER TABLE immutable.events OWNER TO regress_append_only_owner;
 ALTER TABLE immutable.event_targets OWNER TO regress_append_only_owner;

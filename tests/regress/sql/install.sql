@@ -6,7 +6,9 @@
 
 -- Whatever files of this directory ran before: from nothing.
 SET client_min_messages = warning;
+SET immutable.maintenance = on;
 DROP EXTENSION IF EXISTS immutable;
+RESET immutable.maintenance;
 RESET client_min_messages;
 CREATE EXTENSION immutable;
 SELECT extversion, extrelocatable, extowner::regrole::text = current_user AS ours
@@ -128,8 +130,12 @@ CREATE EXTENSION immutable SCHEMA public;
 CREATE EXTENSION immutable;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('install-a', 'a', 'b');
 SELECT valid, events_checked FROM immutable.verify_chain();
--- It goes without a trace, but for the roles, which are the cluster's; and comes back.
+-- It goes without a trace, but for the roles, which are the cluster's; and comes back. Not by mistake: it has events.
 DROP EXTENSION immutable;
+\echo :LAST_ERROR_SQLSTATE
+SET immutable.maintenance = on;
+DROP EXTENSION immutable;
+RESET immutable.maintenance;
 SELECT count(*) AS left_behind FROM pg_namespace WHERE nspname = 'immutable';
 SELECT count(*) AS roles FROM pg_roles WHERE rolname IN ('immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser');
 CREATE EXTENSION immutable;

@@ -7,6 +7,10 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS immutable;
 DROP ROLE IF EXISTS regress_trigger_writer;
 RESET client_min_messages;
+-- What the guard would refuse first.
+ALTER EVENT TRIGGER immutable_ddl_start DISABLE;
+ALTER EVENT TRIGGER immutable_ddl_end DISABLE;
+ALTER EVENT TRIGGER immutable_ddl_drop DISABLE;
 -- Runs a statement that must be refused, and shows the error.
 CREATE FUNCTION pg_temp.refused(statement text, with_detail boolean DEFAULT true) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -200,3 +204,6 @@ DROP TABLE regress_trigger_seen;
 DROP FUNCTION regress_trigger_see, regress_trigger_change;
 DROP OWNED BY regress_trigger_writer;
 DROP ROLE regress_trigger_writer;
+ALTER EVENT TRIGGER immutable_ddl_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_drop ENABLE ALWAYS;

@@ -1,0 +1,29 @@
+-- The guard: event triggers that keep DDL away from the extension's objects. With a list of commands each, so that a
+-- missing library stops no other; ALWAYS, so that session_replication_role does not switch them off.
+
+CREATE FUNCTION immutable.guard_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_ddl';
+COMMENT ON FUNCTION immutable.guard_ddl() IS
+  'The event triggers'' function: raises 42501 for a command that changes the extension''s tables, triggers, policies, rules, views or functions, or takes the extension away while it has events. With immutable.maintenance = on it records the command as an event immutable.maintenance instead';
+
+CREATE EVENT TRIGGER immutable_ddl_start ON ddl_command_start
+  WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'ALTER EXTENSION',
+    'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
+    'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
+    'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',
+    'CREATE POLICY', 'CREATE RULE', 'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE')
+  EXECUTE FUNCTION immutable.guard_ddl();
+CREATE EVENT TRIGGER immutable_ddl_end ON ddl_command_end
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
+    'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
+    'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',
+    'CREATE POLICY', 'CREATE RULE', 'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE')
+  EXECUTE FUNCTION immutable.guard_ddl();
+CREATE EVENT TRIGGER immutable_ddl_drop ON sql_drop
+  WHEN TAG IN ('DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP OWNED', 'DROP SCHEMA', 'DROP EXTENSION')
+  EXECUTE FUNCTION immutable.guard_ddl();
+ALTER EVENT TRIGGER immutable_ddl_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER immutable_ddl_start IS 'The guard: refuses to drop the extension or its owner''s objects, and records maintenance before it happens';
+COMMENT ON EVENT TRIGGER immutable_ddl_end IS 'The guard: refuses changes of the extension''s objects, and inheritance';
+COMMENT ON EVENT TRIGGER immutable_ddl_drop IS 'The guard: refuses to drop the extension''s triggers, policies and rules';
