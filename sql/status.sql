@@ -15,13 +15,16 @@ BEGIN ATOMIC
     ('events', '~immutable_update', 'guard_event'), ('events', '~immutable_delete', 'refuse'),
     ('events', '~immutable_truncate', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
     ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
+    ('log', '~immutable_insert', 'guard_log'),
     ('log', '~immutable_write', 'refuse'), ('log', '~immutable_truncate', 'refuse'),
+    ('cluster', '~immutable_write', 'refuse'), ('cluster', '~immutable_truncate', 'refuse'),
+    ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
     ('tenant_grants', '~immutable_bind', 'bind_role'), ('viewer_key_import', '~immutable_begin', 'take_viewer_key'),
     ('viewer_key_import', '~immutable_take', 'take_viewer_key'),
     ('viewer_key_import', '~immutable_store', 'take_viewer_key')),
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'viewer_keys',
+    WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
       'viewer_key_import', 'revocations', 'tenant_grants')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
@@ -31,7 +34,7 @@ BEGIN ATOMIC
       AND t.tgqual IS NULL AND t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE p.proname = x.function AND l.lanname = 'c'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
-    WHERE t.oid IS NULL OR t.tgenabled NOT IN ('O', 'A')
+    WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END)
     UNION ALL
     SELECT format('trigger %I of immutable.%I is not the extension''s and runs after its triggers: drop it', t.tgname, r.tab)
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
@@ -39,7 +42,7 @@ BEGIN ATOMIC
       AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
   open_tables AS (
     SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.maintenance = on', tab) AS problem
-    FROM tables WHERE NOT relrowsecurity AND tab <> 'log'
+    FROM tables WHERE NOT relrowsecurity AND tab NOT IN ('log', 'cluster')
     UNION ALL
     SELECT format('policy %s is missing: its role sees or records nothing', x.policy)
     FROM (VALUES ('writer_insert'), ('writer_returning'), ('auditor_select'), ('viewer_select')) x (policy)

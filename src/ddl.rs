@@ -14,8 +14,16 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 /// The tables that nothing may inherit from, or be inherited by, and whose triggers, rules and policies stay.
-const TABLES: [&CStr; 7] =
-    [c"events", c"event_targets", c"log", c"viewer_keys", c"viewer_key_import", c"revocations", c"tenant_grants"];
+const TABLES: [&CStr; 8] = [
+    c"events",
+    c"event_targets",
+    c"log",
+    c"cluster",
+    c"viewer_keys",
+    c"viewer_key_import",
+    c"revocations",
+    c"tenant_grants",
+];
 
 /// Catalogs that pgrx has no name for.
 const POLICIES: Oid = Oid::from_u32(3256);
