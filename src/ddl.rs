@@ -5,9 +5,9 @@
 
 use crate::error::{Code, Fault};
 use crate::function::{sql_function, text, text_datum, Call};
+use crate::record::{caller, record, Own};
 use crate::relation::{cells, events_oid, triggers};
-use crate::{jsonb, settings, spi};
-use immutable_format::json::write_string;
+use crate::{settings, spi};
 use pgrx::pg_sys::{self, AlterTableType as Alter, Datum, NodeTag, ObjectType, Oid};
 use pgrx::prelude::*;
 use std::cell::Cell;
@@ -358,7 +358,7 @@ impl Guard {
         let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
         let able = can_append(relation);
         if able {
-            self.record(relation, what, why);
+            self.record(what, why);
         }
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         if !able {
@@ -378,35 +378,12 @@ impl Guard {
     }
 
     /// Appends an event that says so; not the statement, which may hold secrets.
-    unsafe fn record(&self, events: pg_sys::Relation, what: &str, why: Option<&str>) {
-        let mut metadata = String::from("{\"command\":");
-        write_string(&self.tag, &mut metadata);
-        metadata.push_str(",\"object\":");
-        write_string(what, &mut metadata);
-        if let Some(why) = why {
-            metadata.push_str(",\"detail\":");
-            write_string(why, &mut metadata);
-        }
-        metadata.push('}');
-        let caller = caller();
-        spi::as_owner(events, || {
-            spi::execute(
-                "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
-                     resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, \
-                     ip_address, ip_country, ip_city, user_agent, version, occurred_at) \
-                 VALUES ('', $1, NULL, 'role', 'immutable.maintenance', NULL, NULL, NULL, NULL, '[]', $2, NULL, NULL, \
-                     NULL, NULL, NULL, NULL, NULL, NULL)",
-                &[pg_sys::TEXTOID, pg_sys::JSONBOID],
-                &[Some(text_datum(&caller)), Some(jsonb::datum(&metadata))],
-            );
-        });
+    unsafe fn record(&self, what: &str, why: Option<&str>) {
+        let detail = why.map(|why| ("detail", why));
+        let metadata: Vec<(&str, &str)> =
+            [("command", self.tag.as_str()), ("object", what)].into_iter().chain(detail).collect();
+        record(&Own { action: "immutable.maintenance", metadata: &metadata, ..Own::default() });
     }
-}
-
-/// Who gave the command: in a SECURITY DEFINER function the current user is its owner.
-unsafe fn caller() -> String {
-    let name = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
-    CStr::from_ptr(name).to_string_lossy().into_owned()
 }
 
 unsafe fn log_line(tag: &str, what: &str) {

@@ -1,10 +1,12 @@
-//! What the log records about itself: erasures, and who decided whose events are seen. Such an action begins with
-//! `immutable.`, which nobody else may write; of its values nothing but `metadata.reason` can be erased.
+//! What the log records about itself: erasures, who decided whose events are seen, seams, maintenance. Such an action
+//! begins with `immutable.`, which nobody else may write; of its values nothing but `metadata.reason` can be erased.
 
-use crate::function::text_datum;
+use crate::error::internal;
+use crate::function::{text_datum, uuid};
 use crate::relation::events_oid;
 use crate::{jsonb, spi};
 use immutable_format::json::write_string;
+use immutable_format::Id;
 use pgrx::pg_sys;
 
 /// An event of the log's own. What it does not have is NULL, not the session's.
@@ -17,38 +19,51 @@ pub struct Own<'a> {
     /// A JSON array.
     pub targets: &'a str,
     pub metadata: &'a [(&'a str, &'a str)],
+    /// The same where the values are JSON.
+    pub metadata_json: &'a [(&'a str, &'a str)],
+    /// Whether nobody did it but the log itself.
+    pub unasked: bool,
 }
 
 impl Default for Own<'_> {
     fn default() -> Self {
-        Own { tenant_id: "", action: "", resource_type: None, resource_id: None, targets: "[]", metadata: &[] }
+        Own {
+            tenant_id: "",
+            action: "",
+            resource_type: None,
+            resource_id: None,
+            targets: "[]",
+            metadata: &[],
+            metadata_json: &[],
+            unasked: false,
+        }
     }
 }
 
-/// Records it, with the owner's rights, as done by the caller.
-pub unsafe fn record(own: &Own<'_>) {
-    let mut metadata = String::from("{");
-    for (key, value) in own.metadata {
-        if metadata.len() > 1 {
-            metadata.push(',');
-        }
-        write_string(key, &mut metadata);
-        metadata.push(':');
-        write_string(value, &mut metadata);
-    }
-    metadata.push('}');
-    // The outer user: the current one may be the owner, and the session's a gateway's login.
-    let caller = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
-    let caller = std::ffi::CStr::from_ptr(caller).to_string_lossy();
+/// Who gave the command: the outer user, since the current one may be the owner, and the session's a gateway's login.
+pub unsafe fn caller() -> String {
+    let name = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
+    std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+}
+
+/// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column that a session has a
+/// default for is given, so that nothing of the session gets in.
+pub unsafe fn record(own: &Own<'_>) -> Id {
+    let (actor, actor_type) = match own.unasked {
+        true => ("immutable".to_string(), "extension"),
+        false => (caller(), "role"),
+    };
     let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
+    let mut id = None;
     spi::as_owner(relation, || {
-        spi::execute(
+        spi::write(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
                  resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, \
                  ip_address, ip_country, ip_city, user_agent, version, occurred_at) \
-             VALUES ($1, $2, NULL, 'role', $3, NULL, $4, $5, NULL, $6, $7, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-                 NULL)",
+             VALUES ($1, $2, NULL, $3, $4, NULL, $5, $6, NULL, $7, $8, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+                 NULL) RETURNING id",
             &[
+                pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
@@ -59,14 +74,36 @@ pub unsafe fn record(own: &Own<'_>) {
             ],
             &[
                 Some(text_datum(own.tenant_id)),
-                Some(text_datum(&caller)),
+                Some(text_datum(&actor)),
+                Some(text_datum(actor_type)),
                 Some(text_datum(own.action)),
                 own.resource_type.map(|resource_type| text_datum(resource_type)),
                 own.resource_id.map(|resource_id| text_datum(resource_id)),
                 Some(jsonb::datum(own.targets)),
-                Some(jsonb::datum(&metadata)),
+                Some(jsonb::datum(&metadata(own))),
             ],
+            |row| id = Some(uuid(row.values[0])),
         );
     });
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    id.unwrap_or_else(|| internal("an event of the log's own was not recorded"))
+}
+
+fn metadata(own: &Own<'_>) -> String {
+    let mut members = Vec::new();
+    for (key, value) in own.metadata {
+        let mut json = String::new();
+        write_string(value, &mut json);
+        members.push((*key, json));
+    }
+    members.extend(own.metadata_json.iter().map(|(key, json)| (*key, json.to_string())));
+    let members: Vec<String> = members
+        .iter()
+        .map(|(key, json)| {
+            let mut member = String::new();
+            write_string(key, &mut member);
+            format!("{member}:{json}")
+        })
+        .collect();
+    format!("{{{}}}", members.join(","))
 }

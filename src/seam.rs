@@ -6,10 +6,10 @@
 use crate::columns::Values;
 use crate::erase::reason;
 use crate::error::internal;
-use crate::function::{micros, sql_function, text_datum, uuid, uuid_datum, Call};
+use crate::function::{micros, sql_function, uuid_datum, Call};
+use crate::record::{record, Own};
 use crate::relation::events_oid;
-use crate::{identity, jsonb, spi, tail};
-use immutable_format::json::write_string;
+use crate::{identity, spi, tail};
 use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::Cell;
@@ -161,7 +161,7 @@ pub unsafe fn notice(relation: pg_sys::Relation) {
         // First the row: recording the event comes here again.
         writer.write(noted.as_ref(), place);
         if identity::known().is_some() {
-            record(relation, noted.map(|noted| noted.place), place, None);
+            record_seam(noted.map(|noted| noted.place), place, None);
         }
     }
     writer.close();
@@ -195,52 +195,35 @@ unsafe fn record_restore(call: Call) -> Datum {
     let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
     let noted = writer.read();
     writer.write(noted.as_ref(), place);
-    let id = record(relation, noted.map(|noted| noted.place), place, Some(reason));
+    let id = record_seam(noted.map(|noted| noted.place), place, Some(reason));
     writer.close();
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    id.map_or_else(|| internal("immutable.restored was not recorded"), |id| uuid_datum(&id))
+    uuid_datum(&id)
 }
 
 /// Appends `immutable.restored` to the events without tenant. With a reason somebody did it, without one the log itself.
-/// Every column that a session has a default for is given, so that nothing of the session gets in.
-unsafe fn record(relation: pg_sys::Relation, from: Option<Place>, to: Place, reason: Option<&str>) -> Option<Id> {
-    let mut recorded = None;
+unsafe fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
+    let mut last = None;
+    let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
     spi::as_owner(relation, || {
-        let mut last = None;
         spi::write(
             "SELECT e.created_at FROM ONLY immutable.events e ORDER BY e.created_at DESC LIMIT 1",
             &[],
             &[],
             |row| last = time::format(micros(row.values[0])),
         );
-        let actor = reason.map_or("immutable".to_string(), |_| {
-            let caller = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
-            std::ffi::CStr::from_ptr(caller).to_string_lossy().into_owned()
-        });
-        let actor_type = if reason.is_some() { "role" } else { "extension" };
-        let metadata = metadata(from, to, last.as_deref(), reason);
-        spi::write(
-            "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, metadata, session_id, \
-                 ip_address, user_agent) \
-             VALUES ('', $1, NULL, $2, 'immutable.restored', $3, NULL, NULL, NULL) RETURNING id",
-            &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::JSONBOID],
-            &[Some(text_datum(&actor)), Some(text_datum(actor_type)), Some(jsonb::datum(&metadata))],
-            |row| recorded = Some(uuid(row.values[0])),
-        );
     });
-    recorded
-}
-
-fn metadata(from: Option<Place>, to: Place, last: Option<&str>, reason: Option<&str>) -> String {
-    let mut metadata = format!("{{\"from\":{},\"to\":{}", from.map_or("null".to_string(), json), json(to));
-    for (name, value) in [("last_event_at", last), ("reason", reason)] {
-        if let Some(value) = value {
-            metadata.push_str(&format!(",\"{name}\":"));
-            write_string(value, &mut metadata);
-        }
-    }
-    metadata.push('}');
-    metadata
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    let texts = [("last_event_at", last.as_deref()), ("reason", reason)];
+    let texts: Vec<(&str, &str)> = texts.iter().filter_map(|(name, text)| text.map(|text| (*name, text))).collect();
+    let from = from.map_or("null".to_string(), json);
+    record(&Own {
+        action: "immutable.restored",
+        metadata: &texts,
+        metadata_json: &[("from", &from), ("to", &json(to))],
+        unasked: reason.is_none(),
+        ..Own::default()
+    })
 }
 
 fn json(place: Place) -> String {
