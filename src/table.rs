@@ -39,6 +39,11 @@ impl Table {
         Table { relation, schema }
     }
 
+    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without reading it.
+    pub unsafe fn is_empty(&self) -> bool {
+        pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
+    }
+
     /// Gives every row that passes the keys, which are columns of the index, to `each`.
     pub unsafe fn rows(&self, index: Option<&CStr>, keys: &[Equal], each: impl FnMut(&Values)) {
         let index = index.map_or(pg_sys::InvalidOid, |index| pg_sys::get_relname_relid(index.as_ptr(), self.schema));

@@ -124,10 +124,15 @@ unsafe fn bound_to() -> Vec<Vec<String>> {
         }
     }
     let mut bound = Vec::new();
+    // Every statement that inserts asks. Where nobody is bound, it costs no look into an index.
+    let table = grants(pg_sys::AccessShareLock);
+    if table.is_empty() {
+        return bound;
+    }
     for role in roles {
         // A superuser has every role's rights and was bound by nobody.
         if !pg_sys::superuser_arg(role) {
-            let tenants = bindings(role);
+            let tenants = bindings(&table, role);
             if !tenants.is_empty() {
                 bound.push(tenants);
             }
@@ -138,18 +143,20 @@ unsafe fn bound_to() -> Vec<Vec<String>> {
 
 /// The tenants that a role may record for, if it is bound: its own, or else those of the roles whose rights it inherits,
 /// since with them it has the right to insert. Whoever joins a bound team is bound as the team is.
-unsafe fn bindings(role: Oid) -> Vec<String> {
+unsafe fn bindings(table: &Table, role: Oid) -> Vec<String> {
+    let writers = pg_sys::get_role_oid(Mode::Write.group().as_ptr(), true);
     let mut known = vec![role];
     let mut tenants = Vec::new();
     let mut next = 0;
     while let Some(each) = known.get(next).copied() {
         next += 1;
-        tenants.extend(bound_itself(each));
+        tenants.extend(bound_itself(table, each));
         if each == role && !tenants.is_empty() {
             break;
         }
         for group in groups(each) {
-            if !known.contains(&group) && pg_sys::has_privs_of_role(role, group) {
+            // That all writers are members of it binds none.
+            if group != writers && !known.contains(&group) && pg_sys::has_privs_of_role(role, group) {
                 known.push(group);
             }
         }
@@ -220,7 +227,7 @@ const MODE: i16 = 2;
 const ROLE_OID: i16 = 4;
 
 /// The rows of a mode that a role's number, or its name, leads to.
-unsafe fn rows_of(role: Datum, by: i16, mode: Mode, each: impl FnMut(&c::Values)) {
+unsafe fn rows_of(table: &Table, role: Datum, by: i16, mode: Mode, each: impl FnMut(&c::Values)) {
     let (index, function) = match by {
         ROLE => (c"tenant_grants_pkey", pg_sys::F_NAMEEQ),
         _ => (c"tenant_grants_role", pg_sys::F_OIDEQ),
@@ -229,14 +236,14 @@ unsafe fn rows_of(role: Datum, by: i16, mode: Mode, each: impl FnMut(&c::Values)
         Equal { attribute: by, function, value: Some(role) },
         Equal { attribute: MODE, function: pg_sys::F_TEXTEQ, value: Some(text_datum(mode.text())) },
     ];
-    grants(pg_sys::AccessShareLock).rows(Some(index), &keys, each);
+    table.rows(Some(index), &keys, each);
 }
 
 /// The tenant that a role may read. Number and name must be the grant's: a role dropped and made again is another, and
 /// a dump keeps names, so that a renamed role's grant would come back as another's.
 unsafe fn readable(role: Oid) -> Option<String> {
     let mut tenant = None;
-    rows_of(Datum::from(role), ROLE_OID, Mode::Read, |row| {
+    rows_of(&grants(pg_sys::AccessShareLock), Datum::from(role), ROLE_OID, Mode::Read, |row| {
         let name = pg_sys::GetUserNameFromId(role, true);
         if !name.is_null() && CStr::from_ptr(name) == CStr::from_ptr(row.values[0].cast_mut_ptr()) {
             tenant = Some(text(row.values[2]).to_string());
@@ -247,14 +254,14 @@ unsafe fn readable(role: Oid) -> Option<String> {
 
 /// The tenants that a role has been bound to itself. Here number or name will do: what takes a right away must outlast
 /// a new name, and a restore that came before the roles.
-unsafe fn bound_itself(role: Oid) -> Vec<String> {
+unsafe fn bound_itself(table: &Table, role: Oid) -> Vec<String> {
     let mut tenants = Vec::new();
     let name = pg_sys::GetUserNameFromId(role, true);
     if name.is_null() {
         return tenants;
     }
     for (role, by) in [(Datum::from(role), ROLE_OID), (Datum::from(name), ROLE)] {
-        rows_of(role, by, Mode::Write, |row| {
+        rows_of(table, role, by, Mode::Write, |row| {
             let tenant = text(row.values[2]);
             if !tenants.iter().any(|known| known == tenant) {
                 tenants.push(tenant.to_string());

@@ -185,6 +185,36 @@ def test_salts_are_gone_as_well(db, officer):
     assert [salt in files for salt in salts] == [False, True]
 
 
+def test_gone_from_the_search_index(db, officer):
+    """Found by the index before, by nothing afterwards; and VACUUM takes its entries away, the trigrams of the name."""
+    db.conn.execute("CREATE EXTENSION pg_trgm")
+    db.conn.execute("SELECT immutable.enable_search()")
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action, metadata) SELECT 'acme', "
+                    "'u' || n, 'Plain', 'a.b', '{\"size\": 1}' FROM generate_series(1, 300) n")
+    add_event(db.conn, "acme", "one", actor_name="Zyqqwx Vvkzjh", metadata={"note": "said by Zyqqwx Vvkzjh", "size": 1})
+    db.conn.execute("ANALYZE immutable.events")
+    # By the index alone: what its entries lead to, before any row is looked at.
+    expression, = db.conn.execute("SELECT pg_get_expr(indexprs, indrelid) FROM pg_index "
+                                  "WHERE indexrelid = 'immutable.events_search'::regclass").fetchone()
+    db.conn.execute("SET enable_seqscan = off; SET enable_indexscan = off")
+
+    def candidates():
+        plan, = db.conn.execute("EXPLAIN (ANALYZE, FORMAT JSON, TIMING off) SELECT FROM immutable.events "
+                                f"WHERE {expression} LIKE '%zyqqwx vvkzjh%'").fetchone()
+        (index,) = plan[0]["Plan"]["Plans"]
+        assert index["Index Name"] == "events_search"
+        return index["Actual Rows"]
+
+    search = "SELECT count(*) FROM immutable.find_events(search => 'Zyqqwx Vvkzjh')"
+    assert (candidates(), db.conn.execute(search).fetchone()) == (1, (1,))
+    row, = [row for row in Log(db.conn).rows if row["actor_name"] == "Zyqqwx Vvkzjh"]
+    erase(officer, row, "actor_name", "metadata.note")
+    assert db.conn.execute(search).fetchone() == (0,)
+    assert "Zyqqwx" not in everything_left(db.conn)
+    db.conn.execute("VACUUM immutable.events")
+    assert candidates() == 0
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Guessing
 
