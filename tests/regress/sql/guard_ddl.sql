@@ -90,6 +90,8 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'ALTER SCHEMA immutable RENAME TO gone',
   'ALTER SCHEMA immutable OWNER TO immutable_writer',
   'CREATE UNIQUE INDEX one_each ON immutable.events (tenant_id)',
+  'DROP INDEX immutable.revocations_subject',
+  'DROP INDEX IF EXISTS immutable.events_page, immutable.events_pkey CASCADE',
   -- functions and views
   'CREATE OR REPLACE FUNCTION immutable.refuse() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN OLD; END''',
   'CREATE OR REPLACE FUNCTION immutable.heads(tenant_id text DEFAULT NULL) RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea) LANGUAGE sql AS ''SELECT NULL::text, NULL::smallint, NULL::bigint, NULL::bytea''',
@@ -161,6 +163,7 @@ DROP TRIGGER a ON immutable.events;
 CREATE INDEX mine ON immutable.events (ip_country, created_at);
 ALTER INDEX immutable.mine SET (fillfactor = 90);
 DROP INDEX immutable.mine;
+DROP INDEX IF EXISTS immutable.mine, nowhere.mine;
 GRANT SELECT ON immutable.events TO regress_guard_login;
 REVOKE SELECT ON immutable.events FROM regress_guard_login;
 SET SESSION AUTHORIZATION regress_guard_login;
