@@ -6,7 +6,8 @@ COMMENT ON FUNCTION immutable.guard_ddl() IS
   'The event triggers'' function: raises 42501 for a command that changes the extension''s tables, triggers, policies, rules, views or functions, or takes the extension away while it has events. With immutable.maintenance = on it records the command as an event immutable.maintenance instead';
 
 CREATE EVENT TRIGGER immutable_ddl_start ON ddl_command_start
-  WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'ALTER EXTENSION',
+  WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP INDEX',
+    'ALTER EXTENSION',
     'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
     'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
     'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',

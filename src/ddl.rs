@@ -124,6 +124,15 @@ impl Guard {
     }
 
     unsafe fn drop_begins(&self, statement: &pg_sys::DropStmt) {
+        if statement.removeType == ObjectType::OBJECT_INDEX {
+            for index in cells(statement.objects) {
+                let named = pg_sys::makeRangeVarFromNameList(index.ptr_value.cast());
+                let index = relation_named(named);
+                if index != pg_sys::InvalidOid && self.is_needed(index) {
+                    self.refuse(&describe(pg_sys::RelationRelationId, index))
+                }
+            }
+        }
         if statement.removeType != ObjectType::OBJECT_EXTENSION {
             return;
         }
@@ -145,6 +154,18 @@ impl Guard {
             .raise()
         }
         log_line(&self.tag, "extension immutable");
+    }
+
+    /// Whether an index is a unique one of ours; the others only make reading faster.
+    unsafe fn is_needed(&self, index: Oid) -> bool {
+        let mut unique = false;
+        spi::write(
+            "SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid OPERATOR(pg_catalog.=) $1 AND indisunique",
+            &[pg_sys::OIDOID],
+            &[Some(Datum::from(index))],
+            |row| unique = self.is_member(pg_sys::RelationRelationId, oid(row.values[0])),
+        );
+        unique
     }
 
     /// Whether PostgreSQL would let the caller drop the extension: nobody else shall lock the log by trying.
@@ -521,6 +542,10 @@ unsafe fn relation_of(tree: *mut pg_sys::Node) -> Oid {
     if named.is_null() {
         return pg_sys::InvalidOid;
     }
+    relation_named(named)
+}
+
+unsafe fn relation_named(named: *mut pg_sys::RangeVar) -> Oid {
     let missing_ok = pg_sys::RVROption::RVR_MISSING_OK;
     pg_sys::RangeVarGetRelidExtended(named, pg_sys::NoLock as i32, missing_ok, None, std::ptr::null_mut())
 }

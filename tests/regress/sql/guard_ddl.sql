@@ -67,20 +67,20 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'CREATE TABLE regress_guard.child () INHERITS (immutable.events)',
   'CREATE TEMPORARY TABLE child () INHERITS (immutable.event_targets)',
   'CREATE SCHEMA regress_guard_2 CREATE TABLE child () INHERITS (immutable.events)',
-  'CREATE TABLE regress_guard.child (LIKE immutable.events); ALTER TABLE regress_guard.child INHERIT immutable.events',
+  'CREATE TABLE regress_guard.child (LIKE immutable.events INCLUDING ALL); ALTER TABLE regress_guard.child INHERIT immutable.events',
   'CREATE TABLE regress_guard.parent (singleton boolean); ALTER TABLE immutable.log INHERIT regress_guard.parent',
   'CREATE TABLE regress_guard.parent (LIKE immutable.log) PARTITION BY LIST (singleton); ALTER TABLE regress_guard.parent ATTACH PARTITION immutable.log DEFAULT',
   -- the tables
   'DROP TABLE immutable.events CASCADE',
   'DROP SCHEMA immutable CASCADE',
   'ALTER TABLE immutable.events ADD COLUMN x int',
-  'ALTER TABLE immutable.events DROP COLUMN metadata',
-  'ALTER TABLE immutable.events ALTER metadata TYPE text, SET (fillfactor = 90)',
+  'ALTER TABLE immutable.log DROP COLUMN created_at',
+  'ALTER TABLE immutable.log ALTER created_at TYPE timestamptz(0), SET (fillfactor = 90)',
   'ALTER TABLE immutable.events ALTER metadata SET DEFAULT ''{"a":1}''',
   'ALTER TABLE immutable.events ALTER tenant_id SET STATISTICS 100',
   'ALTER TABLE immutable.events DROP CONSTRAINT events_chained_check',
   'ALTER TABLE immutable.events ADD CHECK (false) NOT VALID',
-  'ALTER TABLE immutable.events SET UNLOGGED',
+  'ALTER TABLE immutable.event_targets SET UNLOGGED',
   'ALTER TABLE immutable.events OWNER TO immutable_writer',
   'ALTER TABLE immutable.events RENAME TO gone',
   'ALTER TABLE immutable.events RENAME COLUMN metadata TO gone',
@@ -90,6 +90,8 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'ALTER SCHEMA immutable RENAME TO gone',
   'ALTER SCHEMA immutable OWNER TO immutable_writer',
   'CREATE UNIQUE INDEX one_each ON immutable.events (tenant_id)',
+  'DROP INDEX immutable.revocations_subject',
+  'DROP INDEX IF EXISTS immutable.events_page, immutable.events_pkey CASCADE',
   -- functions and views
   'CREATE OR REPLACE FUNCTION immutable.refuse() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN OLD; END''',
   'CREATE OR REPLACE FUNCTION immutable.heads(tenant_id text DEFAULT NULL) RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea) LANGUAGE sql AS ''SELECT NULL::text, NULL::smallint, NULL::bigint, NULL::bytea''',
@@ -103,7 +105,7 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'ALTER ROUTINE immutable.visible_tenant() OWNER TO immutable_writer',
   'ALTER FUNCTION immutable.chain() DEPENDS ON EXTENSION plpgsql',
   'DROP FUNCTION immutable.guard_ddl() CASCADE',
-  'CREATE OR REPLACE VIEW immutable.activity AS SELECT e.id AS event_id FROM immutable.events e',
+  'CREATE OR REPLACE VIEW immutable.activity_targets AS SELECT t.event_id, t.tenant_id, t.created_at, t.position, t.target_type, t.target_id, t.target_name, t.target_metadata, 1 AS event_count FROM immutable.event_targets t',
   'ALTER VIEW immutable.activity SET (security_invoker = false)',
   'ALTER TABLE immutable.activity RESET (security_invoker)',
   'ALTER VIEW immutable.activity RENAME TO gone',
@@ -161,6 +163,7 @@ DROP TRIGGER a ON immutable.events;
 CREATE INDEX mine ON immutable.events (ip_country, created_at);
 ALTER INDEX immutable.mine SET (fillfactor = 90);
 DROP INDEX immutable.mine;
+DROP INDEX IF EXISTS immutable.mine, nowhere.mine;
 GRANT SELECT ON immutable.events TO regress_guard_login;
 REVOKE SELECT ON immutable.events FROM regress_guard_login;
 SET SESSION AUTHORIZATION regress_guard_login;

@@ -1,0 +1,145 @@
+"""The guard against DDL and status(), where a whole server or several connections are needed."""
+
+import psycopg
+import pytest
+
+
+def record(conn, count=1, tenant="acme"):
+    conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
+                 "SELECT %s, 'u1', 'a' FROM generate_series(1, %s)", [tenant, count])
+
+
+def status(conn):
+    return conn.cursor(row_factory=psycopg.rows.dict_row).execute("SELECT * FROM immutable.status()").fetchone()
+
+
+def test_nobody_locks_the_log_by_trying_to_drop_it(db):
+    """The extension's owner alone gets as far as the lock."""
+    record(db.conn)
+    other = db.connect(db.create_role())
+    with db.connect(autocommit=False) as writer:
+        record(writer)
+        other.execute("SET lock_timeout = '1ms'")
+        for statement in ("DROP EXTENSION immutable", "DROP EXTENSION plpgsql CASCADE"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                other.execute(statement)
+
+
+def test_dropping_it_in_maintenance_is_in_the_servers_log(cluster):
+    server = cluster()
+    conn = server.connect()
+    conn.execute("CREATE EXTENSION immutable")
+    record(conn)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+        conn.execute("DROP EXTENSION immutable")
+    assert "SET immutable.maintenance = on" in refused.value.diag.message_hint
+    conn.execute("SET immutable.maintenance = on")
+    conn.execute("ALTER TABLE immutable.events ADD note text DEFAULT 'hunter2'")
+    conn.execute("DROP EXTENSION immutable")
+    lines = [line for line in server.log.read_text().splitlines() if "immutable: maintenance" in line]
+    assert len(lines) == 2
+    assert 'immutable: maintenance by role "postgres": ALTER TABLE: table immutable.events' in lines[0]
+    assert 'immutable: maintenance by role "postgres": DROP EXTENSION: extension immutable' in lines[1]
+    conn.close()
+
+
+def test_maintenance_names_who_did_it(db):
+    """A role that took the owner's on is still the one who logged in."""
+    owner, login = db.create_role(), db.create_role()
+    db.conn.execute("SET immutable.maintenance = on")
+    db.conn.execute(f"GRANT ALL ON SCHEMA immutable TO {owner}")
+    db.conn.execute(f"ALTER TABLE immutable.events OWNER TO {owner}")
+    db.conn.execute(f"GRANT {owner} TO {login}; GRANT SET ON PARAMETER immutable.maintenance TO {login}")
+    try:
+        conn = db.connect(login)
+        conn.execute(f"SET ROLE {owner}; SET immutable.maintenance = on")
+        conn.execute("ALTER TABLE immutable.events ALTER metadata SET NOT NULL")
+        found = db.conn.execute("SELECT actor_id, recorded_by, metadata FROM immutable.events "
+                                "WHERE action = 'immutable.maintenance' ORDER BY seq DESC LIMIT 1").fetchone()
+        assert found == (owner, login, {"command": "ALTER TABLE", "object": "table immutable.events"})
+        assert db.conn.execute("SELECT valid FROM immutable.verify_chain()").fetchone()[0]
+    finally:
+        db.conn.execute(f"REVOKE SET ON PARAMETER immutable.maintenance FROM {login}")
+        db.conn.execute("ALTER TABLE immutable.events OWNER TO postgres")
+        db.conn.execute(f"DROP OWNED BY {owner}")
+
+
+def test_a_record_goes_with_a_command_that_fails(db):
+    record(db.conn)
+    db.conn.execute("SET immutable.maintenance = on")
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        db.conn.execute("ALTER TABLE immutable.events DROP COLUMN not_there")
+    assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0] == 1
+    # And the one after it has its own.
+    db.conn.execute("CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert db.conn.execute("SELECT metadata ->> 'command' FROM immutable.events WHERE seq = 1 AND tenant_id = ''"
+                           ).fetchone()[0] == "CREATE FUNCTION"
+
+
+def test_replication_role_does_not_switch_it_off(db):
+    record(db.conn)
+    db.conn.execute("SET session_replication_role = replica")
+    for statement in ("ALTER TABLE immutable.events DISABLE TRIGGER ALL", "DROP EXTENSION immutable",
+                      'DROP TRIGGER "~immutable_delete" ON immutable.events'):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.conn.execute(statement)
+
+
+def test_event_triggers_off(db):
+    """PostgreSQL 17's switch, for superusers. What is done then shows."""
+    if db.server.major < 17:
+        assert status(db.conn)["guard_enabled"]
+        return
+    db.conn.execute("SET event_triggers = off")
+    found = status(db.conn)
+    assert not found["guard_enabled"]
+    assert any(problem.startswith("event_triggers is off") for problem in found["problems"])
+    db.conn.execute("ALTER TABLE immutable.events DISABLE ROW LEVEL SECURITY")
+    db.conn.execute("RESET event_triggers")
+    found = status(db.conn)
+    assert found["guard_enabled"] and not found["row_security_enabled"]
+
+
+def test_a_schema_is_dumped_and_restored_past_it(db, server, tmp_path):
+    """Also with DDL of one's own around the log."""
+    db.conn.execute("CREATE TABLE public.document (event_id uuid, tenant_id text, "
+                    "FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id))")
+    db.conn.execute("CREATE VIEW public.seen AS SELECT id FROM immutable.events")
+    db.conn.execute("GRANT SELECT ON immutable.log TO pg_monitor")
+    server.run("pg_dump", "-Fc", "--schema-only", "-f", str(tmp_path / "dump"), db.name)
+    with server.connect() as admin:
+        admin.execute("DROP DATABASE IF EXISTS restored_guard")
+        admin.execute("CREATE DATABASE restored_guard TEMPLATE template0")
+    try:
+        server.run("pg_restore", "--exit-on-error", "-d", "restored_guard", str(tmp_path / "dump"))
+        with server.connect("restored_guard") as restored:
+            assert status(restored)["guard_enabled"]
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                restored.execute("ALTER TABLE immutable.events DISABLE TRIGGER ALL")
+    finally:
+        with server.connect() as admin:
+            admin.execute("DROP DATABASE restored_guard WITH (FORCE)")
+
+
+def test_status_of_a_long_log_reads_as_much_as_of_a_short_one(db):
+    def pages():
+        plan = db.conn.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM immutable.status()").fetchone()[0]
+        return plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]
+
+    record(db.conn, 100)
+    db.conn.execute("VACUUM ANALYZE immutable.events")
+    status(db.conn)
+    short = pages()
+    record(db.conn, 30_000)
+    db.conn.execute("VACUUM ANALYZE immutable.events")
+    status(db.conn)
+    assert pages() < short + 50
+
+
+def test_status_sees_who_holds_a_lane(db):
+    with db.connect(autocommit=False) as writer:
+        record(writer)
+        found = status(db.conn)
+        assert (found["lanes_in_use"], found["prepared_transactions"]) == (1, 0)
+        writer.rollback()
+    assert status(db.conn)["lanes_in_use"] == 0
