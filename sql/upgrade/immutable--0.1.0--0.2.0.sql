@@ -1,0 +1,1 @@
+-- From 0.1.0 to 0.2.0. What it makes must equal a fresh installation: scripts/upgrade-diff says where it does not.
