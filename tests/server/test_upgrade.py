@@ -113,7 +113,7 @@ FORGOTTEN = {
     "a function's body": ("UPDATE pg_proc SET prosrc = 'SELECT 1' WHERE oid = 'immutable.disable_search()'::regprocedure", "immutable.disable_search(): prosrc"),
     "an aggregate's part": ("UPDATE pg_aggregate SET aggcombinefn = 0 WHERE aggfnoid = 'immutable.verify_lane(bytea,bytea)'::regprocedure", "immutable.verify_lane(bytea,bytea): aggregate"),
     "a trigger's state": ("UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'immutable.events'::regclass AND tgname = '~immutable_chain'", "immutable.events ~immutable_chain: enabled"),
-    "a foreign key's trigger": ("UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'immutable.events'::regclass AND tgisinternal", "immutable.events pg_catalog.\"RI_FKey_noaction_del\" of event_targets"),
+    "a foreign key's trigger": ("UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'immutable.events'::regclass AND tgisinternal", "trigger immutable.events \"RI_FKey_noaction_del\" of event_targets"),
     "row security": ("UPDATE pg_class SET relrowsecurity = false WHERE oid = 'immutable.events'::regclass", "relation events: row security"),
     "a policy": ("UPDATE pg_policy SET polroles = '{0}' WHERE polname = 'auditor_select'", "policy immutable.events auditor_select: roles"),
     "a rule": ("UPDATE pg_rewrite SET ev_enabled = 'D' WHERE rulename = 'copy_only'", "copy_only: enabled"),
