@@ -56,7 +56,8 @@ extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"])
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
 extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["export"]);
 extension_sql_file!("../sql/tenants.sql", name = "tenants", requires = ["erase"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["tenants"], finalize);
+extension_sql_file!("../sql/citus.sql", name = "citus", requires = ["tenants"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["citus"], finalize);
 
 #[allow(non_snake_case)]
 #[pg_guard]
