@@ -8,12 +8,14 @@
 //! [`read`] answers with the pages that [`filter`] and [`page`] find, [`changes`] with a feed, [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
+//! [`citus`] makes the log ready for many machines.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
 
 mod chain;
 mod changes;
+mod citus;
 mod columns;
 mod erase;
 mod error;

@@ -6,6 +6,12 @@ AS 'MODULE_PATHNAME', 'immutable_share_identity';
 COMMENT ON FUNCTION immutable.share_identity(uuid) IS
   'A part of immutable.distribute(): the identity of this database''s log, which becomes log_id, or is made, if it has none yet. For the owner. Raises 55000 if it has another';
 
+CREATE FUNCTION immutable.simplify_policies()
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_simplify_policies';
+COMMENT ON FUNCTION immutable.simplify_policies() IS
+  'A part of immutable.distribute(): writes the viewers'' policies without a subquery, of which Citus takes none. They show the same rows. For the owner. Raises 42501 for anyone else';
+
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
@@ -36,11 +42,7 @@ BEGIN
               HINT = 'Distribute a new database, and restore the dump of this one into it.';
     END IF;
     PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
-    -- Citus takes no policy with a subquery. Without it the tenant is resolved for each scan instead of each statement.
-    ALTER POLICY viewer_select ON immutable.events
-      USING (tenant_id = immutable.visible_tenant() AND immutable.is_visible(tenant_id, actor_id));
-    ALTER POLICY viewer_select ON immutable.event_targets
-      USING (tenant_id = immutable.visible_tenant() AND immutable.is_target_visible(tenant_id, event_id));
+    PERFORM immutable.simplify_policies();
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
@@ -64,6 +66,6 @@ $$;
 COMMENT ON FUNCTION immutable.distribute() IS
   'Distributes events and event_targets by tenant_id over the nodes of Citus, co-located, before the first event, and tells every node the log''s identity; call it again after adding a node. docs/scale-out.md says what stays each node''s own. For a superuser. Raises 55000 without the extension citus, if there are events, or if a node can not take the identity';
 
-REVOKE ALL ON FUNCTION immutable.share_identity(uuid), immutable.verify_shard(regclass, boolean), immutable.distribute()
-  FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.share_identity(uuid), immutable.simplify_policies(),
+  immutable.verify_shard(regclass, boolean), immutable.distribute() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION immutable.verify_shard(regclass, boolean) TO immutable_auditor;
