@@ -15,7 +15,7 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all install verifier install-verifier installcheck demo stop test clean help
+.PHONY: all install package deb verifier install-verifier installcheck demo stop test clean help
 .NOTPARALLEL:
 
 all:
@@ -23,12 +23,31 @@ all:
 
 # `make && sudo make install` must not need Rust for root: build only if nothing is built yet, or
 # if a source file is newer than what is.
-install:
+define build_if_stale
 	@if [ ! -d $(stage) ] || [ -n "$$(find Cargo.toml Cargo.lock *.control src crates sql -newer $(stage))" ]; then \
 		scripts/build "$(PG_CONFIG)"; fi
+endef
+
+install:
+	$(build_if_stale)
 	$(INSTALL) -d "$(pkglibdir)" "$(extdir)"
 	$(INSTALL) -m 755 $(stage)/immutable.so "$(pkglibdir)/"
 	$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(extdir)/"
+
+# Everything that an installation needs, to be copied to where `pg_config --pkglibdir` and `--sharedir`/extension say.
+tree = target/dist/immutable-$(version)-pg$(major)
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+package:
+	$(build_if_stale)
+	@rm -rf "$(tree)"
+	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/doc"
+	@$(INSTALL) -m 755 $(stage)/immutable.so "$(tree)/lib/"
+	@$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(tree)/extension/"
+	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md META.json docs/*.md "$(tree)/doc/"
+	@echo "$(tree)"
+
+deb: package
+	@scripts/deb "$(major)" "$(tree)"
 
 # The program that verifies exports. It needs no PostgreSQL, and belongs where the exports are, not on the server.
 verifier:
@@ -69,6 +88,8 @@ clean:
 help:
 	@echo 'make               build for the PostgreSQL of PG_CONFIG (default: pg_config)'
 	@echo 'make install       install into that PostgreSQL (honours DESTDIR)'
+	@echo 'make package       collect what an installation needs, in target/dist'
+	@echo 'make deb           make a Debian package for that PostgreSQL, in target/dist'
 	@echo 'make verifier      build immutable-verify, which checks exports and needs no PostgreSQL'
 	@echo 'make install-verifier  install it below PREFIX (default /usr/local)'
 	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'

@@ -36,6 +36,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.heads(text),
   immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean),
+  immutable.verify_shard(regclass, boolean),
   immutable.verify(timestamptz, timestamptz, integer),
   immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
 TO immutable_auditor;

@@ -101,7 +101,7 @@ unsafe fn chain(call: Call) -> Datum {
         .hint("Its seq or created_at is the greatest there is: immutable.verify_chain() tells whether it was tampered with.")
         .raise()
     });
-    let log_id = (link.seq == 1).then(|| identity::get_or_make());
+    let log_id = (link.seq == 1).then(|| identity::of(relation));
     let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
     let text_of = |column| row.get(layout, column).map(|datum| text(datum));
     let envelope = Envelope {

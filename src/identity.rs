@@ -3,23 +3,64 @@
 
 use crate::columns::Values;
 use crate::error::{Code, Fault};
-use crate::function::{uuid, uuid_datum};
+use crate::function::{sql_function, uuid, uuid_datum, Call};
 use crate::random;
+use crate::relation::{events_oid, name};
+use immutable_format::document::uuid_text;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
 
 /// `immutable.log`; its columns are log_id, created_at, singleton.
 const COLUMNS: usize = 3;
 
-/// The identity of this database's log; made now if this is its first event.
-pub unsafe fn get_or_make() -> Id {
+/// The identity that the first event of a lane carries. Only the log's own table begins a log: one that a shard made would
+/// be another than that of the next node's.
+pub unsafe fn of(relation: pg_sys::Relation) -> Id {
+    if (*relation).rd_id == events_oid() {
+        return get_or_make(None);
+    }
+    known().unwrap_or_else(|| {
+        let table = name(relation);
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("{table} can not begin a log: this node does not know the log's identity"),
+        )
+        .hint("On the coordinator: SELECT immutable.distribute(). Call it again after adding a node.")
+        .raise()
+    })
+}
+
+sql_function!(immutable_share_identity, pg_finfo_immutable_share_identity, share_identity);
+
+/// `immutable.share_identity(log_id)`
+unsafe fn share_identity(call: Call) -> Datum {
+    let given = call.arg(0).map(|id| uuid(id));
+    let id = get_or_make(given);
+    if let Some(given) = given.filter(|given| *given != id) {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "this node has a log of its own, {}, and can not hold events of {}",
+                uuid_text(&id),
+                uuid_text(&given)
+            ),
+        )
+        .field("log_id")
+        .hint("A node must not have recorded events before it joins; use a database in which the extension is new.")
+        .raise()
+    }
+    uuid_datum(&id)
+}
+
+/// The identity of this database's log. If it has none yet it is made now, or is the one `given`.
+unsafe fn get_or_make(given: Option<Id>) -> Id {
     if let Some(known) = known() {
         return known;
     }
     // Until commit nobody else may make one; what another has committed meanwhile is seen after the wait.
     let relation = open(pg_sys::ShareRowExclusiveLock);
     let id = read(relation).unwrap_or_else(|| {
-        let id = *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes();
+        let id = given.unwrap_or_else(|| *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes());
         let mut values = [uuid_datum(&id), Datum::from(pg_sys::GetCurrentTimestamp()), Datum::from(true)];
         let mut nulls = [false; COLUMNS];
         let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());

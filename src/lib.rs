@@ -12,12 +12,14 @@
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //! [`ddl`] keeps commands away from what all of these rely on.
 //! [`tenant`] says which of them a viewer sees, by what [`token`] finds in a signed token; [`keys`] holds what signs.
+//! [`citus`] makes the log ready for many machines.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated.
 
 mod chain;
 mod changes;
+mod citus;
 mod columns;
 mod ddl;
 mod erase;
@@ -66,7 +68,8 @@ extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"])
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
 extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["export"]);
 extension_sql_file!("../sql/tenants.sql", name = "tenants", requires = ["erase"]);
-extension_sql_file!("../sql/status.sql", name = "status", requires = ["tenants"]);
+extension_sql_file!("../sql/citus.sql", name = "citus", requires = ["tenants"]);
+extension_sql_file!("../sql/status.sql", name = "status", requires = ["citus"]);
 extension_sql_file!("../sql/guard.sql", name = "guard", requires = ["status"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["guard"], finalize);
 

@@ -4,6 +4,7 @@
 use crate::columns::Values;
 use crate::error::internal;
 use pgrx::pg_sys::{self, Datum, Oid};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -22,6 +23,38 @@ thread_local! {
     /// Sessions open now, one inside the other: a plan of an outer one is in use.
     static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
     static PLANS: RefCell<HashMap<Statement, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+}
+
+thread_local! {
+    /// The tables that stand in for immutable.events and immutable.event_targets; see [`on_shard`].
+    static SHARD: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// Runs `body` on other tables of events and targets than the log's own, in the statements that name those: on the shards
+/// of a node, as a distributed database would. Both names must be quoted already and have no apostrophe, because the
+/// statements also have them in literals.
+pub fn on_shard<T>(events: String, targets: String, body: impl FnOnce() -> T) -> T {
+    struct Restored;
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            SHARD.take();
+        }
+    }
+    let _restored = Restored;
+    SHARD.set(Some((events, targets)));
+    body()
+}
+
+/// The statement with the names of the tables it is to run on.
+fn named(statement: &str) -> Cow<'_, str> {
+    SHARD.with_borrow(|shard| match shard {
+        None => Cow::Borrowed(statement),
+        Some((events, targets)) => {
+            // The marker keeps one table's name from being looked for in the other's.
+            let marked = statement.replace("immutable.event_targets", "\u{1}");
+            Cow::Owned(marked.replace("immutable.events", events).replace('\u{1}', targets))
+        }
+    })
 }
 
 /// Plans kept; the filters of find_events() make thousands of different statements possible.
@@ -76,6 +109,7 @@ pub unsafe fn qualified_name(relation: pg_sys::Relation) -> String {
 }
 
 unsafe fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr {
+    let statement = &*named(statement);
     let key = (statement.to_string(), types.to_vec(), planned);
     if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).copied()) {
         return plan;
@@ -180,7 +214,7 @@ pub unsafe fn read_if(
 /// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
 pub unsafe fn explain(statement: &str, each: impl FnMut(&Values)) {
     let _session = Session::connect();
-    let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
+    let Ok(text) = CString::new(&*named(statement)) else { internal("a statement with a NUL in it") };
     if pg_sys::SPI_execute(text.as_ptr(), false, 0) < 0 {
         internal("SPI_execute failed")
     }
@@ -229,7 +263,7 @@ pub unsafe fn complete(
     mut each: impl FnMut(&[Datum], &[bool]),
 ) {
     let _session = Session::connect();
-    let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
+    let Ok(text) = CString::new(&*named(statement)) else { internal("a statement with a NUL in it") };
     let options = (pg_sys::CURSOR_OPT_PARALLEL_OK | pg_sys::CURSOR_OPT_CUSTOM_PLAN) as i32;
     let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut(), options);
     if plan.is_null() {

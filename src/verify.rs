@@ -12,10 +12,11 @@ mod scope;
 mod sums;
 mod targets;
 
-use crate::error::Fault;
+use crate::error::{Code, Fault};
 use crate::function::{bytes_datum, sql_function, text_datum, uuid_datum, Call};
-use crate::jsonb;
 use crate::read::result_set;
+use crate::relation::{self, Events};
+use crate::{jsonb, spi};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::link::Break;
@@ -88,9 +89,46 @@ sql_function!(immutable_verify_chain, pg_finfo_immutable_verify_chain, verify_ch
 
 /// `immutable.verify_chain(…)`: one row.
 unsafe fn verify_chain(call: Call) -> Datum {
-    let (scope, most) = (Scope::of(call), Scope::most_listed(call));
+    summary(call, &Scope::of(call), Scope::most_listed(call))
+}
+
+sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_shard);
+
+/// `immutable.verify_shard(events, targets)`: what verify_chain() says, of a shard of events and its shard of targets.
+unsafe fn verify_shard(call: Call) -> Datum {
+    let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| pg_sys::Oid::from(oid.value() as u32));
+    let (events, targets) = shard_names(oid);
+    let scope = Scope { targets: call.arg(1).is_none_or(|targets| targets.value() != 0), ..Scope::default() };
+    spi::on_shard(events, targets, || summary(call, &scope, MAX_LISTED))
+}
+
+/// The names of a table of events and of the table of targets that refers to it.
+unsafe fn shard_names(oid: pg_sys::Oid) -> (String, String) {
+    let relation = pg_sys::try_relation_open(oid, pg_sys::AccessShareLock as i32);
+    if relation.is_null() {
+        Fault::new(Code::ERRCODE_UNDEFINED_TABLE, "events must be a table of events").field("events").raise()
+    }
+    let targets = Events::of(relation).targets.unwrap_or_else(|| {
+        let message = format!("no table of event targets refers to {}", relation::name(relation));
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).field("events").raise()
+    });
+    let targets = pg_sys::relation_open(targets, pg_sys::AccessShareLock as i32);
+    let names = [relation, targets].map(|relation| {
+        let name = spi::qualified_name(relation);
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        if name.contains('\'') {
+            Fault::invalid("events", format!("the name {name} has an apostrophe")).raise()
+        }
+        name
+    });
+    let [events, targets] = names;
+    (events, targets)
+}
+
+/// The one row of verify_chain() and verify_shard().
+unsafe fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
     let mut listed = Vec::new();
-    let counts = verify(&scope, |found| {
+    let counts = verify(scope, |found| {
         if listed.len() < most {
             listed.push(break_json(found, true));
         }

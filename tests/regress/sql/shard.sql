@@ -60,6 +60,8 @@ FROM regress_shard.events_102008 e CROSS JOIN immutable.log l WINDOW w AS (PARTI
 SELECT e.action, t.position, t.target_type, t.target_id, t.target_name, t.target_metadata, t.created_at = e.created_at AS same_time FROM regress_shard.event_targets_102040 t JOIN regress_shard.events_102008 e ON e.tenant_id = t.tenant_id AND e.id = t.event_id ORDER BY e.tenant_id, e.seq, t.position;
 SELECT target_type FROM immutable.event_targets WHERE tenant_id IN ('shard', 'shard-2');
 SELECT valid, events_checked FROM immutable.verify_chain('shard');
+-- Each is verified by itself.
+SELECT valid, events_checked, chains_checked, breaks FROM immutable.verify_shard('regress_shard.events_102008');
 
 -- The same validation, defaults, keys and guards.
 SELECT pg_temp.refused($$INSERT INTO regress_shard.events_102008 (tenant_id, action) VALUES ('shard', 'x')$$);
@@ -85,6 +87,8 @@ SELECT pg_temp.refused($$INSERT INTO regress_shard.event_targets_102040 SELECT *
 UPDATE regress_shard.events_102008 e SET actor_id = NULL, salt = NULL, erased = jsonb_build_object('salts', '{}'::jsonb, 'commitments', jsonb_build_object('actor_id',
   encode(sha256(convert_to('["' || encode(substr(sha256(e.salt || convert_to('actor_id', 'UTF8')), 1, 16), 'hex') || '","actor_id","a"]', 'UTF8')), 'hex'))) WHERE tenant_id = 'shard' AND seq = 2;
 SELECT actor_id, erased IS NOT NULL AS erased, sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash AS hashes FROM regress_shard.events_102008 e WHERE tenant_id = 'shard' AND seq = 2;
+-- No record of it is in the shard, so it shows.
+SELECT valid, events_erased, breaks #>> '{0,type}' AS type FROM immutable.verify_shard('regress_shard.events_102008');
 -- And a trigger that would run after the chain's is refused.
 SELECT pg_temp.refused($x$
   CREATE FUNCTION regress_shard.change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.actor_name := ''changed''; RETURN NEW; END';
@@ -116,6 +120,7 @@ CREATE TRIGGER "~immutable_targets" AFTER INSERT ON regress_shard.mixed FOR EACH
 INSERT INTO regress_shard.mixed (actor_id, action, stranger, ip_address, metadata) SELECT 'a', 'b', n, '::1', '{"k":[1.10]}' FROM generate_series(1, 3) n;
 SELECT stranger, other, seq, sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash AS hashes FROM regress_shard.mixed e ORDER BY seq;
 SELECT pg_temp.refused($$INSERT INTO regress_shard.mixed (actor_id, action, targets) VALUES ('a', 'b', '[{"type":"t"}]')$$);
+SELECT pg_temp.refused($$SELECT * FROM immutable.verify_shard('regress_shard.mixed')$$);
 -- What is no table of events.
 SELECT w, pg_temp.refused(format('%s; INSERT INTO regress_shard.mixed (actor_id, action) VALUES (''a'', ''b'')', w)) FROM unnest(ARRAY['ALTER TABLE regress_shard.mixed DROP COLUMN user_agent', 'ALTER TABLE regress_shard.mixed ALTER seq TYPE int', 'ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_tenant_id_lane_seq_key',
   'ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_pkey', 'ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_tenant_id_lane_seq_key, ADD UNIQUE (tenant_id, lane, seq) DEFERRABLE']) w;

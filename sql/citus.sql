@@ -1,0 +1,67 @@
+-- Many machines: the log on Citus. docs/scale-out.md says what it takes and what stays each node's own.
+
+CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_share_identity';
+COMMENT ON FUNCTION immutable.share_identity(uuid) IS
+  'A part of immutable.distribute(): the identity of this database''s log, which becomes log_id, or is made, if it has none yet. For the owner. Raises 55000 if it has another';
+
+CREATE FUNCTION immutable.simplify_policies()
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_simplify_policies';
+COMMENT ON FUNCTION immutable.simplify_policies() IS
+  'A part of immutable.distribute(): writes the viewers'' policies without a subquery, of which Citus takes none. They show the same rows. For the owner. Raises 42501 for anyone else';
+
+CREATE FUNCTION immutable.verify_shard(
+  events regclass, targets boolean DEFAULT true,
+  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shard';
+COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
+  'What immutable.verify_chain() says, of one shard: events is a table as immutable.events, with the rows of tenants that are in it alone; its targets are in the table whose foreign key refers to it. With the caller''s rights to both. targets => false leaves the targets out. Raises 42P01 if there is no such table, 55000 if it is no table of events, or none of targets refers to it, 22023 for a name with an apostrophe';
+
+CREATE FUNCTION immutable.distribute()
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  log pg_catalog.uuid;
+  node pg_catalog.record;
+  done pg_catalog.bool;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus') THEN
+    RAISE EXCEPTION 'distribute() needs the extension citus in this database'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Without Citus there is nothing to distribute. With it, as superuser: CREATE EXTENSION citus, then citus_add_node().';
+  END IF;
+  EXECUTE $q$SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition
+    WHERE logicalrelid = 'immutable.events'::pg_catalog.regclass)$q$ INTO done;
+  IF NOT done THEN
+    IF EXISTS (SELECT FROM immutable.events) THEN
+      RAISE EXCEPTION 'a log with events in it can not be distributed'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'Distribute a new database, and restore the dump of this one into it.';
+    END IF;
+    PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
+    PERFORM immutable.simplify_policies();
+    EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
+    EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
+      colocate_with => 'immutable.events')$q$;
+    -- An erasure runs where the shard is: what it records is taken from a function of the owner's in the same process alone.
+    EXECUTE $q$SELECT pg_catalog.create_distributed_function(f::pg_catalog.regprocedure, 'tenant_id', colocate_with => 'immutable.events')
+      FROM (VALUES ('immutable.erase(uuid, text, text[], text)'),
+                   ('immutable.erase_subject(text, text, text, text[], text[], boolean)')) x(f)$q$;
+  END IF;
+  log := immutable.share_identity();
+  FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'
+    USING pg_catalog.format('SELECT immutable.share_identity(%L)', log)
+  LOOP
+    IF NOT node.success THEN
+      RAISE EXCEPTION 'node %:% did not take the log''s identity: %', node.nodename, node.nodeport, node.result
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'The extension must be new there, in the version of the coordinator. Then call distribute() again.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION immutable.distribute() IS
+  'Distributes events and event_targets by tenant_id over the nodes of Citus, co-located, before the first event, and tells every node the log''s identity; call it again after adding a node. docs/scale-out.md says what stays each node''s own. For a superuser. Raises 55000 without the extension citus, if there are events, or if a node can not take the identity';
