@@ -66,6 +66,250 @@ $$;
 COMMENT ON FUNCTION immutable.distribute() IS
   'Distributes events and event_targets by tenant_id over the nodes of Citus, co-located, before the first event, and tells every node the log''s identity; call it again after adding a node. docs/scale-out.md says what stays each node''s own. For a superuser. Raises 55000 without the extension citus, if there are events, or if a node can not take the identity';
 
+DO $$
+BEGIN
+  CREATE ROLE immutable_restorer NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+  NULL;
+END
+$$;
+COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with immutable.restore = on';
+
+-- Noted when the extension is made: a log that begins here is no seam. pg_walfile_name() begins with the timeline.
+CREATE TABLE immutable.cluster (
+  system_identifier bigint NOT NULL,
+  timeline integer NOT NULL,
+  database oid NOT NULL,
+  noted_at timestamptz NOT NULL,
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+INSERT INTO immutable.cluster (system_identifier, timeline, database, noted_at)
+SELECT c.system_identifier, ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::integer,
+  d.oid, pg_catalog.clock_timestamp()
+FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database();
+COMMENT ON TABLE immutable.cluster IS 'Where the log is written: one row, or none after a restore. Whoever records an event anywhere else records immutable.restored first. In no dump';
+COMMENT ON COLUMN immutable.cluster.system_identifier IS 'The cluster, as pg_control_system() has it';
+COMMENT ON COLUMN immutable.cluster.timeline IS 'Its timeline; a promotion or a point-in-time recovery begins another';
+COMMENT ON COLUMN immutable.cluster.database IS 'OID of the database';
+COMMENT ON COLUMN immutable.cluster.noted_at IS 'Since when';
+COMMENT ON COLUMN immutable.cluster.singleton IS 'Always true: there is one row';
+
+CREATE FUNCTION immutable.guard_log() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_log';
+COMMENT ON FUNCTION immutable.guard_log() IS
+  'BEFORE INSERT trigger of log: lets a dump''s row through with immutable.restore, raises 42501 otherwise';
+
+CREATE FUNCTION immutable.replicate() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_replicate';
+COMMENT ON FUNCTION immutable.replicate() IS
+  'Trigger of events for the workers of a subscription: takes the publisher''s events as they are, with xact of the subscriber; raises 42501 for a change that is no erasure, a deletion or a truncation, which stops the subscription';
+
+CREATE FUNCTION immutable.record_restore(reason text)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_record_restore';
+COMMENT ON FUNCTION immutable.record_restore(text) IS
+  'Records immutable.restored by hand, without tenant, with who called it as actor: for what the log can not notice itself, such as a volume put back from a snapshot. reason: at most 4,096 bytes, kept in metadata, where it can be erased. Returns the event''s id. Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a subscriber, and what immutable.chain() does';
+
+DROP TRIGGER "~immutable_write" ON immutable.log;
+CREATE TRIGGER "~immutable_insert" BEFORE INSERT ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.guard_log();
+CREATE TRIGGER "~immutable_write" BEFORE UPDATE OR DELETE ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
+
+CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.cluster FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
+CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.cluster FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
+
+-- These fire where session_replication_role is replica, which is where the others do not: in a subscription's workers.
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+CREATE TRIGGER "~immutable_apply_truncate" BEFORE TRUNCATE ON immutable.events FOR EACH STATEMENT EXECUTE FUNCTION immutable.replicate();
+ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply";
+ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply_truncate";
+
+-- What a DBA asks first. One row, from catalogs and steps of an index; nothing in it reads the log from end to end.
+
+CREATE FUNCTION immutable.status(
+  OUT version text, OUT settings jsonb, OUT estimated_events bigint, OUT total_bytes bigint, OUT chains bigint,
+  OUT chains_relation text, OUT last_event_id uuid, OUT last_event_at timestamptz, OUT lanes_in_use bigint,
+  OUT longest_lane_hold interval, OUT prepared_transactions bigint, OUT triggers_enabled boolean,
+  OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT maintenance boolean, OUT restore boolean,
+  OUT search_index text, OUT is_standby boolean, OUT problems text[])
+LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
+-- The superuser's settings of a session (such as no index scans) shall not make it slow.
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
+BEGIN ATOMIC
+  WITH RECURSIVE expected (tab, name, function) AS (VALUES
+    ('events', '~immutable_chain', 'chain'), ('events', '~immutable_targets', 'derive_targets'),
+    ('events', '~immutable_update', 'guard_event'), ('events', '~immutable_delete', 'refuse'),
+    ('events', '~immutable_truncate', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
+    ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
+    ('log', '~immutable_insert', 'guard_log'),
+    ('log', '~immutable_write', 'refuse'), ('log', '~immutable_truncate', 'refuse'),
+    ('cluster', '~immutable_write', 'refuse'), ('cluster', '~immutable_truncate', 'refuse'),
+    ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
+    ('tenant_grants', '~immutable_bind', 'bind_role'), ('viewer_key_import', '~immutable_begin', 'take_viewer_key'),
+    ('viewer_key_import', '~immutable_take', 'take_viewer_key'),
+    ('viewer_key_import', '~immutable_store', 'take_viewer_key')),
+  tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
+      'viewer_key_import', 'revocations', 'tenant_grants')),
+  events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
+  bad_triggers AS (
+    SELECT format('trigger %I of immutable.%I is %s: events can be recorded or changed without the chain. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.maintenance = on), then verify_chain()',
+      x.name, x.tab, CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
+    FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname = x.name
+      AND t.tgqual IS NULL AND t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+        WHERE p.proname = x.function AND l.lanname = 'c'
+          AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
+    WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END)
+    UNION ALL
+    SELECT format('trigger %I of immutable.%I is not the extension''s and runs after its triggers: drop it', t.tgname, r.tab)
+    FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
+    WHERE NOT t.tgisinternal AND t.tgname COLLATE "C" > '~immutable_' AND t.tgenabled <> 'D'
+      AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
+  open_tables AS (
+    SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.maintenance = on', tab) AS problem
+    FROM tables WHERE NOT relrowsecurity AND tab NOT IN ('log', 'cluster')
+    UNION ALL
+    SELECT format('policy %s is missing: its role sees or records nothing', x.policy)
+    FROM (VALUES ('writer_insert'), ('writer_returning'), ('auditor_select'), ('viewer_select')) x (policy)
+    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = x.policy AND p.polrelid = (SELECT oid FROM events))
+    UNION ALL
+    SELECT format('policy %I of immutable.%I is not the extension''s: look at what it lets through', p.polname, r.tab)
+    FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
+    WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select')),
+  bad_guard AS (
+    SELECT format('the guard''s event trigger %s is %s: DDL can change the tables unrecorded. ALTER EVENT TRIGGER %s ENABLE ALWAYS, then look at this again',
+      x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
+    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
+      LEFT JOIN pg_event_trigger e ON e.evtname = x.name
+        AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'guard_ddl'
+          AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
+    WHERE e.oid IS NULL OR e.evtenabled NOT IN ('O', 'A')
+    UNION ALL
+    SELECT 'event_triggers is off, and with it the guard: DDL can change the tables unrecorded. Set it on'
+    WHERE current_setting('event_triggers', true) = 'off'),
+  holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
+    WHERE l.locktype = 'object' AND l.granted AND l.classid = (SELECT oid FROM events)
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+  -- A prepared transaction's locks have no process, and the virtual number that its own lock on itself has.
+  prepared AS (SELECT p.gid, p.prepared, count(*) AS lanes
+    FROM holds h JOIN pg_locks i ON i.virtualtransaction = h.virtualtransaction AND i.locktype = 'transactionid' AND i.granted
+      AND i.pid IS NULL
+    JOIN pg_prepared_xacts p ON p.transaction = i.transactionid
+    WHERE h.pid IS NULL GROUP BY p.gid, p.prepared),
+  holders AS (SELECT a.pid, a.state, a.xact_start, count(*) AS lanes FROM holds h JOIN pg_stat_activity a ON a.pid = h.pid
+    GROUP BY a.pid, a.state, a.xact_start),
+  -- One step of the index a chain, and no more than a thousand.
+  chain (tenant_id, lane, n) AS (
+    (SELECT e.tenant_id, e.lane, 1 FROM immutable.events e ORDER BY e.tenant_id, e.lane LIMIT 1)
+    UNION ALL
+    SELECT s.tenant_id, s.lane, c.n + 1 FROM chain c CROSS JOIN LATERAL (
+      SELECT e.tenant_id, e.lane FROM immutable.events e WHERE (e.tenant_id, e.lane) > (c.tenant_id, c.lane)
+      ORDER BY e.tenant_id, e.lane LIMIT 1) s
+    WHERE c.n <= 1000),
+  chained AS (SELECT coalesce(max(n), 0) AS n FROM chain),
+  newest AS (SELECT e.id, e.created_at, e.lane FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1),
+  bad_indexes AS (
+    SELECT format('index immutable.%I is not valid: DROP INDEX immutable.%I and make it again', c.relname, c.relname) AS problem
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
+  known AS (SELECT e.extversion, (SELECT a.default_version FROM pg_available_extensions a WHERE a.name = 'immutable') AS there
+    FROM pg_extension e WHERE e.extname = 'immutable'),
+  problem (place, problem) AS (
+    SELECT 1, problem FROM bad_triggers
+    UNION ALL SELECT 2, problem FROM bad_guard
+    UNION ALL SELECT 3, 'immutable.maintenance is on in this session: commands that change the log''s objects go through and are recorded. RESET immutable.maintenance'
+      WHERE current_setting('immutable.maintenance', true) = 'on'
+    UNION ALL SELECT 3, format('%s is set for a database or role: ALTER DATABASE or ALTER ROLE ... RESET %s', x.setting, x.setting)
+      FROM (SELECT DISTINCT split_part(c, '=', 1) AS setting FROM pg_db_role_setting s, unnest(s.setconfig) c
+        WHERE c IN ('immutable.maintenance=on', 'immutable.restore=on', 'session_replication_role=replica',
+          'event_triggers=off')) x
+    UNION ALL SELECT 3, 'session_replication_role is replica in this session: its inserts are not chained. RESET it'
+      WHERE current_setting('session_replication_role') = 'replica'
+    UNION ALL SELECT 3, 'immutable.restore is on in this session: RESET it when the restore has ended'
+      WHERE current_setting('immutable.restore', true) = 'on'
+    UNION ALL SELECT 4, problem FROM open_tables
+    UNION ALL SELECT 5, format('immutable.%I inherits or is inherited from: rows in %s are not in the chain. ALTER TABLE ... NO INHERIT, with immutable.maintenance = on',
+        r.tab, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
+      FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
+    UNION ALL SELECT 5, format('rule %I of immutable.%I is not the extension''s: drop it', w.rulename, r.tab)
+      FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
+    UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
+      WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
+    UNION ALL SELECT 6, problem FROM bad_indexes
+    UNION ALL SELECT 7, format('prepared transaction %L holds %s lanes since %s: COMMIT PREPARED or ROLLBACK PREPARED it', gid, lanes, prepared)
+      FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
+    UNION ALL SELECT 8, format('backend %s (%s) holds %s lanes since %s: end its transaction, or pg_terminate_backend(%s)', pid, state, lanes, xact_start, pid)
+      FROM holders WHERE xact_start < clock_timestamp() - interval '10 minutes'
+    UNION ALL SELECT 9, format('event %s in lane %s was recorded %s seconds in the future: the server''s clock was ahead, or is behind now. Set the clock; the lane goes on from that time',
+        id, lane, round(extract(epoch FROM created_at - clock_timestamp())))
+      FROM newest WHERE created_at > clock_timestamp() + interval '1 second'
+    UNION ALL SELECT 10, format('extension immutable is at version %s, its files at %s: ALTER EXTENSION immutable UPDATE', extversion, there)
+      FROM known WHERE extversion <> there
+    UNION ALL SELECT 11, format('%s is off: a crash can lose acknowledged events. Set it on', name)
+      FROM (VALUES ('fsync'), ('full_page_writes')) x (name) WHERE current_setting(name) = 'off'
+    UNION ALL SELECT 12, format('immutable.events was last frozen %s transactions ago: VACUUM (FREEZE) immutable.events', age(relfrozenxid))
+      FROM events WHERE age(relfrozenxid) > 1000000000)
+  SELECT
+    (SELECT extversion FROM known),
+    (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
+      WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
+        OR s.name LIKE 'immutable.%' AND s.context = 'superuser'),
+    (SELECT CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
+      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END FROM events e),
+    (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),
+    least((SELECT n FROM chained), 1000),
+    CASE WHEN (SELECT n FROM chained) > 1000 THEN 'gte' ELSE 'eq' END,
+    (SELECT id FROM newest), (SELECT created_at FROM newest),
+    (SELECT count(*) FROM holds),
+    (SELECT clock_timestamp() - least((SELECT min(xact_start) FROM holders), (SELECT min(prepared) FROM prepared))),
+    (SELECT count(*) FROM prepared),
+    NOT EXISTS (SELECT FROM bad_triggers), NOT EXISTS (SELECT FROM open_tables), NOT EXISTS (SELECT FROM bad_guard),
+    coalesce(current_setting('immutable.maintenance', true) = 'on', false),
+    coalesce(current_setting('immutable.restore', true) = 'on', false),
+    coalesce((SELECT CASE WHEN i.indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+      WHERE i.indrelid = (SELECT oid FROM events) AND c.relname = 'events_search'), 'missing'),
+    pg_is_in_recovery(),
+    (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
+END;
+COMMENT ON FUNCTION immutable.status() IS
+  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; maintenance and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
+
+-- The guard: event triggers that keep DDL away from the extension's objects. With a list of commands each, so that a
+-- missing library stops no other; ALWAYS, so that session_replication_role does not switch them off.
+
+CREATE FUNCTION immutable.guard_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_ddl';
+COMMENT ON FUNCTION immutable.guard_ddl() IS
+  'The event triggers'' function: raises 42501 for a command that changes the extension''s tables, triggers, policies, rules, views or functions, or takes the extension away while it has events. With immutable.maintenance = on it records the command as an event immutable.maintenance instead';
+
+CREATE EVENT TRIGGER immutable_ddl_start ON ddl_command_start
+  WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP INDEX',
+    'ALTER EXTENSION',
+    'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
+    'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
+    'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',
+    'CREATE POLICY', 'CREATE RULE', 'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE')
+  EXECUTE FUNCTION immutable.guard_ddl();
+CREATE EVENT TRIGGER immutable_ddl_end ON ddl_command_end
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
+    'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
+    'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',
+    'CREATE POLICY', 'CREATE RULE', 'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE')
+  EXECUTE FUNCTION immutable.guard_ddl();
+CREATE EVENT TRIGGER immutable_ddl_drop ON sql_drop
+  WHEN TAG IN ('DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP OWNED', 'DROP SCHEMA', 'DROP EXTENSION')
+  EXECUTE FUNCTION immutable.guard_ddl();
+ALTER EVENT TRIGGER immutable_ddl_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER immutable_ddl_start IS 'The guard: refuses to drop the extension or its owner''s objects, and records maintenance before it happens';
+COMMENT ON EVENT TRIGGER immutable_ddl_end IS 'The guard: refuses changes of the extension''s objects, and inheritance';
+COMMENT ON EVENT TRIGGER immutable_ddl_drop IS 'The guard: refuses to drop the extension''s triggers, policies and rules';
+
 REVOKE ALL ON FUNCTION immutable.share_identity(uuid), immutable.simplify_policies(),
-  immutable.verify_shard(regclass, boolean), immutable.distribute() FROM PUBLIC;
+  immutable.verify_shard(regclass, boolean), immutable.distribute(), immutable.guard_log(), immutable.replicate(),
+  immutable.record_restore(text), immutable.status(), immutable.guard_ddl() FROM PUBLIC;
+GRANT SELECT ON immutable.cluster TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.verify_shard(regclass, boolean) TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
+GRANT USAGE ON SCHEMA immutable TO pg_monitor;
+GRANT USAGE ON SCHEMA immutable TO immutable_restorer;
+GRANT INSERT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants TO immutable_restorer;
+GRANT EXECUTE ON FUNCTION immutable.record_restore(text) TO immutable_restorer;
+GRANT SET ON PARAMETER immutable.restore TO immutable_restorer;
