@@ -86,12 +86,12 @@ unsafe fn chain(call: Call) -> Datum {
     let recorded_by = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
     let recorded_by = std::ffi::CStr::from_ptr(recorded_by).to_string_lossy();
 
-    seam::notice(relation);
     // From here on nobody else appends to this lane until the transaction ends.
     let tenant = row.get(layout, c::TENANT_ID).unwrap_or(Datum::from(0usize));
     let tenant_id = text(tenant);
     let oid = (*relation).rd_id;
-    let lane = lane::acquire(oid, lane::tenant_number(tenant_id));
+    let lane = lane::acquire(oid, lane::tenant_number(tenant_id), own);
+    seam::notice(relation);
     let tail = tail::read(relation, &events, tenant, tenant_id, lane);
     let link = link::next(tail.as_ref(), now()).unwrap_or_else(|| {
         Fault::new(

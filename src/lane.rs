@@ -84,8 +84,8 @@ impl Lane {
 }
 
 /// Takes a lane of the tenant to append to: the lowest that this transaction holds, else the first that is free, else it
-/// waits for one.
-pub unsafe fn acquire(relation: Oid, tenant: u32) -> i16 {
+/// waits for one. What the log itself records is not held to the setting that limits a transaction's chains.
+pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
     let lowest = HELD.with_borrow(|held| {
         let own = held.lanes.get(&(relation, tenant))?.iter().map(|(lane, _)| *lane);
         own.filter(|lane| Lane { relation, tenant, lane: *lane }.is_held()).min()
@@ -93,7 +93,9 @@ pub unsafe fn acquire(relation: Oid, tenant: u32) -> i16 {
     if let Some(lane) = lowest {
         return lane;
     }
-    check_count();
+    if !own {
+        check_count();
+    }
     let lanes = settings::LANES.get() as i16;
     for lane in 0..lanes {
         if (Lane { relation, tenant, lane }).acquire(false) {

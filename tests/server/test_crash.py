@@ -173,7 +173,12 @@ def test_a_backend_killed_inside_the_trigger(cluster):
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(psycopg.OperationalError):
             waiting.result(20)
+    # Once the others are ended, nobody is let in before the recovery is over.
     deadline = time.monotonic() + 60
+    with pytest.raises(psycopg.OperationalError):
+        while time.monotonic() < deadline:
+            holder.execute("SELECT 1")
+            time.sleep(0.05)
     while True:
         try:
             conn = server.connect()
