@@ -79,3 +79,9 @@ def test_every_block_of_operations_runs(db):
     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a.b')")
     (printed,) = run(db.server, db.name, blocks("docs/operations.md"))
     assert re.search(rf"{conn.info.backend_pid} \|\s+0 \| t", printed)
+
+
+def test_every_block_of_scale_out_runs(db):
+    run(db.server, db.name, blocks("docs/scale-out.md"))
+    options, = db.conn.execute("SELECT reloptions FROM pg_class WHERE oid = 'immutable.events'::regclass").fetchone()
+    assert "autovacuum_freeze_min_age=0" in options
