@@ -5,8 +5,8 @@ import re
 
 from psycopg import sql
 
-OF_TABLE = """
-SELECT pg_get_triggerdef(t.oid) || ';' || CASE t.tgenabled WHEN 'O' THEN '' ELSE format('ALTER TABLE %s ENABLE %s TRIGGER %I', t.tgrelid::regclass,
+TRIGGERS = """
+SELECT pg_get_triggerdef(t.oid) || ';' || CASE t.tgenabled WHEN 'O' THEN '' ELSE format('ALTER TABLE %%s ENABLE %%s TRIGGER %%I', t.tgrelid::regclass,
          CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END, t.tgname) END, t.tgname
 FROM pg_trigger t WHERE t.tgrelid = %(table)s::regclass AND NOT t.tgisinternal"""
 POLICIES = """
@@ -32,7 +32,7 @@ def make_shard(conn, table, number):
     for query in (POLICIES, GRANTS):
         for command, in conn.execute(query, names).fetchall():
             conn.execute(sql.SQL(command))
-    triggers = conn.execute(OF_TABLE.replace("%s", "%%s").replace("%I", "%%I"), names).fetchall()
+    triggers = conn.execute(TRIGGERS, names).fetchall()
     assert triggers
     for commands, name in triggers:
         for command in filter(None, commands.split(";")):
@@ -54,9 +54,6 @@ def as_public(conn, events, targets):
     conn.execute("SET allow_system_table_mods = on")
     for shard, public in ((events, "events"), (targets, "event_targets")):
         name = shard.split(".")[1]
-        conn.execute("WITH was AS (SELECT oid, relname FROM pg_class WHERE relnamespace = 'immutable'::regnamespace AND relname IN (%(a)s, %(b)s)) "
-                     "UPDATE pg_class c SET relname = '~' || w.relname FROM was w WHERE c.oid = w.oid", {"a": name, "b": public})
-        conn.execute("UPDATE pg_class SET relname = CASE relname WHEN %(a)s THEN %(b)s ELSE %(a)s END WHERE relnamespace = "
-                     "'immutable'::regnamespace AND relname IN ('~' || %(a)s, '~' || %(b)s)".replace("CASE relname WHEN %(a)s", "CASE relname WHEN '~' || %(a)s"),
-                     {"a": name, "b": public})
+        for old, new in ((public, "between"), (name, public), ("between", name)):
+            conn.execute("UPDATE pg_class SET relname = %s WHERE relname = %s AND relnamespace = 'immutable'::regnamespace", [new, old])
     conn.execute("RESET allow_system_table_mods")

@@ -85,3 +85,9 @@ def test_every_block_of_backup_and_restore_runs(db):
     db.conn.execute("SELECT immutable.record_restore('ticket 4711')")
     (printed,) = run(db.server, db.name, blocks("docs/backup-and-restore.md"))
     assert "ticket 4711" in printed
+
+
+def test_every_block_of_scale_out_runs(db):
+    run(db.server, db.name, blocks("docs/scale-out.md"))
+    options, = db.conn.execute("SELECT reloptions FROM pg_class WHERE oid = 'immutable.events'::regclass").fetchone()
+    assert "autovacuum_freeze_min_age=0" in options

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import pathlib
 import re
+import subprocess
 import tomllib
 
 import psycopg
@@ -173,6 +175,18 @@ def test_released_scripts_are_frozen():
     assert set(listed) == scripts, "scripts/freeze writes sql/SHA256SUMS"
     changed = [path for path, checksum in listed.items() if hashlib.sha256((ROOT / path).read_bytes()).hexdigest() != checksum]
     assert changed == [], "released scripts were changed"
+
+
+def test_what_is_installed_is_what_was_released(server):
+    """Also of the current version, once it is frozen: the sources must not have moved on under its number."""
+    directory = pathlib.Path(subprocess.check_output([server.bin / "pg_config", "--sharedir"], text=True).strip()) / "extension"
+
+    def statements(path):
+        return re.sub(r"^-- src/lib.rs:\d+$", "", path.read_text(), flags=re.M)
+
+    for version in released():
+        name = f"immutable--{version}.sql"
+        assert statements(directory / name) == statements(RELEASED / name), f"{name} differs: is it time for the next version?"
 
 
 def test_the_version_is_the_same_everywhere(alone):
