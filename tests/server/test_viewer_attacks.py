@@ -312,7 +312,7 @@ def test_the_search_index_tells_no_text(log, viewer):
     assert log.admin.execute("SELECT count(*) FROM pg_stats WHERE tablename = 'events_search'").fetchone() == (0,)
 
 
-def test_the_tenant_is_asked_for_once_and_found_by_its_index(log):
+def test_the_tenant_is_asked_for_once_and_found_by_an_index(log):
     """However many rows: what a statement costs more under row security is not paid by the row."""
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                       "SELECT 'mine', 'u' || i % 3, 'a.b' FROM generate_series(1, 3000) i")
@@ -329,7 +329,8 @@ def test_the_tenant_is_asked_for_once_and_found_by_its_index(log):
     plan, = viewer.execute(
         "EXPLAIN (FORMAT JSON) SELECT * FROM immutable.events ORDER BY created_at DESC, id DESC LIMIT 25").fetchone()
     text = json.dumps(plan)
-    assert re.search(r'"Index Name": "events_tenant".*"Index Cond": "\(tenant_id = ', text) and "Seq Scan" not in text, text
+    # PostgreSQL 18 also takes another index that has few values before the tenant.
+    assert re.search(r'"Index Cond": "\(tenant_id = ', text) and "Seq Scan" not in text, text
 
 
 def test_explain_analyze_finds_nothing_by_a_value(log, viewer):
