@@ -252,7 +252,8 @@ LONG = {
     "so many": "immutable.verify_chain(max_events => 1000000 + n)",
     "breaks": "immutable.verify_breaks(max_breaks => n % 2)",
     "service": "immutable.verify(NULL, NULL, 1000000 + n)",
-    "export": "(SELECT count(*) FROM (SELECT immutable.export_events(from_date => '2000-01-01'::timestamptz + n * '1 s'::interval)) x)",
+    "export": "(SELECT count(*) FROM (SELECT immutable.export_events(from_date => '2000-01-01'::timestamptz "
+              "+ n * '1 s'::interval)) x)",
 }
 
 
