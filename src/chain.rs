@@ -7,7 +7,7 @@ use crate::function::{bytes_datum, micros, sql_function, text, text_datum, times
 use crate::jsonb;
 use crate::relation::Events;
 use crate::{identity, lane, random, tail, validate};
-use immutable_format::commitment::seal;
+use immutable_format::commitment::{seal, Room};
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
 use pgrx::pg_sys::{self, Datum};
@@ -75,7 +75,7 @@ unsafe fn chain(call: Call) -> Datum {
         }
     };
     let salt = random::salt();
-    let commitments = seal(&entering.content, &salt);
+    let commitments = seal(&entering.content, &salt, &mut Room::default());
     let recorded_by = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
     let recorded_by = std::ffi::CStr::from_ptr(recorded_by).to_string_lossy();
 

@@ -4,7 +4,7 @@ use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, micros, output, sql_function, text, text_datum, uuid, Call};
 use crate::jsonb::Reader;
-use immutable_format::commitment::{Content, Erasure, Violation};
+use immutable_format::commitment::{Content, Erasure, Room, Violation};
 use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
 use immutable_format::json::Value;
 use immutable_format::{limits, target, Hash};
@@ -23,8 +23,8 @@ impl Stored<'_> {
         of_stored(&self.envelope, &self.content, &self.secret)
     }
 
-    /// The hash of the document, which is written into `room`.
-    pub fn hash(&self, room: &mut String) -> Result<Hash, Violation> {
+    /// The hash of the document.
+    pub fn hash(&self, room: &mut Room) -> Result<Hash, Violation> {
         hash_of_stored(&self.envelope, &self.content, &self.secret, room)
     }
 

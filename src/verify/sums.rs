@@ -8,6 +8,7 @@ use crate::error::{internal, Code, Fault};
 use crate::function::{bytes, bytes_datum, micros, sql_function, text, uuid, Call};
 use crate::jsonb::Reader;
 use crate::row;
+use immutable_format::commitment::Room;
 use immutable_format::json::{Members, Value};
 use immutable_format::limits;
 use immutable_format::sum::{target_term, Key, LaneSum, Seen, Sum};
@@ -62,12 +63,9 @@ pub fn columns_of_event() -> String {
 }
 
 thread_local! {
-    /// Room for a document, kept from row to row.
-    static ROOM: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Room for the texts of a row, kept from row to row.
+    static ROOM: RefCell<Room> = RefCell::new(Room::default());
 }
-
-/// Documents are a few kilobytes long, unless there are hundreds of targets.
-const KEPT_ROOM: usize = 64 * 1024;
 
 sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_event);
 
@@ -86,9 +84,7 @@ unsafe fn verify_event(call: Call) -> Datum {
         // An error of the server leaves it borrowed no longer than the error takes.
         let mut room = room.try_borrow_mut().ok()?;
         let recomputed = stored.hash(&mut room).ok();
-        if room.capacity() > KEPT_ROOM {
-            *room = String::new();
-        }
+        room.shrink();
         recomputed
     });
 

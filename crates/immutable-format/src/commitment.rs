@@ -3,7 +3,7 @@
 
 use crate::json::{write_string, Members, Value};
 use crate::target::Target;
-use crate::{parse_hex, sha256_of_text, sha256_of_two, write_hex, Hash, Salt};
+use crate::{parse_hex, sha256_of_each, sha256_of_text, sha256_of_two, write_hex, Hash, Salt};
 use std::borrow::Cow;
 
 /// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
@@ -55,7 +55,10 @@ pub struct Commitments {
 
 /// The salt of one path: the first half of SHA-256 over the event's salt and the path.
 pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
-    let hash = sha256_of_two(event_salt, path.as_bytes());
+    first_half(&sha256_of_two(event_salt, path.as_bytes()))
+}
+
+fn first_half(hash: &Hash) -> Salt {
     let mut salt = Salt::default();
     salt.copy_from_slice(&hash[..16]);
     salt
@@ -123,6 +126,11 @@ fn target_path(position: usize) -> String {
     format!("{TARGETS}{position}")
 }
 
+fn write_target_path(position: usize, out: &mut String) {
+    out.push_str(TARGETS);
+    out.push_str(itoa::Buffer::new().format(position));
+}
+
 /// The target that a path names, written the one way it is written.
 pub fn target_position(path: &str) -> Option<usize> {
     let digits = path.strip_prefix(TARGETS)?;
@@ -141,6 +149,27 @@ pub fn paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
     let metadata = content.metadata.iter().map(|(key, _)| metadata_path(key));
     let targets = (0..content.targets.len()).filter(|position| !gone(*position)).map(target_path);
     columns.map(|(_, column)| column.to_string()).chain(metadata).chain(targets).collect()
+}
+
+/// Calls `each` for the path of every value that is there, in the order of [`for_each_value`].
+fn for_each_path(content: &Content<'_>, mut each: impl FnMut(&str)) {
+    for (column, value) in content.columns.iter().enumerate() {
+        if value.is_some() {
+            each(column_path(column));
+        }
+    }
+    let mut path = String::with_capacity(64);
+    for (key, _) in &content.metadata {
+        path.clear();
+        path.push_str(METADATA);
+        path.push_str(key);
+        each(&path);
+    }
+    for position in 0..content.targets.len() {
+        path.clear();
+        write_target_path(position, &mut path);
+        each(&path);
+    }
 }
 
 /// Calls `each` for every value that is there, with its path and canonical text.
@@ -163,8 +192,7 @@ fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)
     }
     for (position, target) in content.targets.iter().enumerate() {
         path.clear();
-        path.push_str(TARGETS);
-        path.push_str(&position.to_string());
+        write_target_path(position, &mut path);
         each(Place::Target(position), &path, target.canonical());
     }
 }
@@ -176,20 +204,72 @@ enum Place {
     Target(usize),
 }
 
-/// The commitments of an event none of whose values is erased.
-pub fn seal(content: &Content<'_>, event_salt: &Salt) -> Commitments {
+/// Room for the texts of one event, kept from event to event.
+#[derive(Debug, Default)]
+pub struct Room {
+    pub(crate) document: String,
+    messages: Vec<u8>,
+    text: String,
+    ends: Vec<usize>,
+    salts: Vec<Salt>,
+}
+
+impl Room {
+    /// What an event takes, unless it has hundreds of values.
+    const KEPT: usize = 64 * 1024;
+
+    /// Gives back what only a great event takes.
+    pub fn shrink(&mut self) {
+        if self.document.capacity() + self.messages.capacity() + self.text.capacity() > Self::KEPT {
+            *self = Room::default();
+        }
+    }
+}
+
+/// Bytes of texts that are hashed together.
+const TOGETHER: usize = 16 * 1024;
+
+/// The commitments of an event none of whose values is erased. None needs another, so they are hashed together: first
+/// all salts, then all values.
+pub fn seal(content: &Content<'_>, event_salt: &Salt, room: &mut Room) -> Commitments {
+    let Room { messages, text, ends, salts, .. } = room;
+    (messages.clear(), text.clear(), ends.clear(), salts.clear());
+    for_each_path(content, |path| {
+        messages.extend_from_slice(event_salt);
+        messages.extend_from_slice(path.as_bytes());
+        ends.push(messages.len());
+    });
+    sha256_of_each(messages, ends, |_, hash| salts.push(first_half(&hash)));
+    ends.clear();
+
     let mut sealed = Commitments::default();
-    sealed.metadata.reserve(content.metadata.len());
-    sealed.targets.reserve(content.targets.len());
-    let mut room = String::with_capacity(256);
-    for_each_value(content, |place, path, value| {
-        let hash = commit(&leaf_salt(event_salt, path), path, value, &mut room);
-        match place {
-            Place::Column(column) => sealed.columns[column] = Some(hash),
-            Place::Metadata => sealed.metadata.push(hash),
-            Place::Target(_) => sealed.targets.push(hash),
+    sealed.metadata.reserve_exact(content.metadata.len());
+    sealed.targets.reserve_exact(content.targets.len());
+    let mut columns = content.columns.iter().enumerate().filter(|(_, value)| value.is_some()).map(|(column, _)| column);
+    let mut metadata = content.metadata.len();
+    let mut take = |hash| {
+        if let Some(column) = columns.next() {
+            sealed.columns[column] = Some(hash);
+        } else if metadata > 0 {
+            metadata -= 1;
+            sealed.metadata.push(hash);
+        } else {
+            sealed.targets.push(hash);
+        }
+    };
+    let mut salt = salts.iter();
+    for_each_value(content, |_, path, value| {
+        let Some(salt) = salt.next() else { return };
+        write_head(salt, path, text);
+        text.push_str(value);
+        text.push(']');
+        ends.push(text.len());
+        if text.len() > TOGETHER {
+            sha256_of_each(text.as_bytes(), ends, |_, hash| take(hash));
+            (text.clear(), ends.clear());
         }
     });
+    sha256_of_each(text.as_bytes(), ends, |_, hash| take(hash));
     sealed.metadata.sort_unstable();
     sealed
 }

@@ -1,6 +1,6 @@
 //! The document of an event: the canonical text whose SHA-256 is the event's hash.
 
-use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
+use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Room, Violation, COLUMNS};
 use crate::json::write_string;
 use crate::{limits, sha256, sha256_of_text, time, write_hex, Hash, Id, Salt};
 
@@ -38,9 +38,9 @@ pub enum Secret {
 
 /// The document of a stored event, or why it has none.
 pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
-    let mut document = String::with_capacity(2048);
-    write_stored(envelope, content, secret, &mut document)?;
-    Ok(document)
+    let mut room = Room::default();
+    write_stored(envelope, content, secret, &mut room)?;
+    Ok(room.document)
 }
 
 /// The hash of a stored event's document, or why it has none.
@@ -48,18 +48,17 @@ pub fn hash_of_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
     secret: &Secret,
-    room: &mut String,
+    room: &mut Room,
 ) -> Result<Hash, Violation> {
-    room.clear();
     write_stored(envelope, content, secret, room)?;
-    Ok(sha256_of_text(room))
+    Ok(sha256_of_text(&mut room.document))
 }
 
 fn write_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
     secret: &Secret,
-    out: &mut String,
+    room: &mut Room,
 ) -> Result<(), Violation> {
     let long = |text: &str| text.len() > limits::TEXT_BYTES;
     let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
@@ -77,14 +76,15 @@ fn write_stored(
     let commitments = match secret {
         Secret::Salt(salt) => {
             check_erasure(content, None, envelope.action)?;
-            seal(content, salt)
+            seal(content, salt, room)
         }
         Secret::Erased(erasure) => {
             check_erasure(content, Some(erasure), envelope.action)?;
             reseal(content, erasure)?
         }
     };
-    write_to(envelope, content, &commitments, out)
+    room.document.clear();
+    write_to(envelope, content, &commitments, &mut room.document)
 }
 
 /// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
@@ -110,7 +110,7 @@ fn write_to(
     let created_at = time::format(envelope.created_at).ok_or(year)?;
     out.text("created_at", Some(&created_at));
     out.text("id", Some(&uuid_text(&envelope.id)));
-    out.raw("lane", &envelope.lane.to_string());
+    out.raw("lane", itoa::Buffer::new().format(envelope.lane));
     if let Some(log_id) = &envelope.log_id {
         out.text("log_id", Some(&uuid_text(log_id)));
     }
@@ -126,7 +126,7 @@ fn write_to(
     }
     out.text("recorded_by", Some(envelope.recorded_by));
     out.text("resource_type", envelope.resource_type);
-    out.raw("seq", &envelope.seq.to_string());
+    out.raw("seq", itoa::Buffer::new().format(envelope.seq));
     if !content.targets.is_empty() {
         out.key("target_types");
         out.list('[', ']', content.targets.iter(), |out, target| write_string(target.kind(), out));
@@ -134,7 +134,7 @@ fn write_to(
     out.text("tenant_id", Some(envelope.tenant_id));
     out.raw("v", "1");
     if let Some(version) = envelope.version {
-        out.raw("version", &version.to_string());
+        out.raw("version", itoa::Buffer::new().format(version));
     }
     out.0.push('}');
     Ok(())

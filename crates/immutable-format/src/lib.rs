@@ -80,6 +80,45 @@ pub(crate) fn sha256_of_two(first: &[u8], second: &[u8]) -> Hash {
     digest(state)
 }
 
+/// SHA-256 of several messages, which stand one after the other in `bytes` and end where `ends` says; `each` gets their
+/// numbers and hashes, in order. A block waits for the one before it in its message, but not for other messages': taken
+/// by turns, the processor overlaps them, and each costs two thirds of the time.
+pub(crate) fn sha256_of_each(bytes: &[u8], ends: &[usize], mut each: impl FnMut(usize, Hash)) {
+    /// As many as are in the processor at once, and some more.
+    const TOGETHER: usize = 8;
+    let (mut start, mut number) = (0, 0);
+    for ends in ends.chunks(TOGETHER) {
+        let mut states = [INITIAL; TOGETHER];
+        let mut whole: [&[[u8; 64]]; TOGETHER] = [&[]; TOGETHER];
+        let mut padded = [[0; 128]; TOGETHER];
+        let mut blocks = [0; TOGETHER];
+        for (n, end) in ends.iter().enumerate() {
+            let message = bytes.get(start..*end).unwrap_or_default();
+            let (full, rest) = message.as_chunks::<64>();
+            whole[n] = full;
+            let last = if rest.len() < 56 { 64 } else { 128 };
+            padded[n][..rest.len()].copy_from_slice(rest);
+            padded[n][rest.len()] = 0x80;
+            padded[n][last - 8..last].copy_from_slice(&(message.len() as u64 * 8).to_be_bytes());
+            blocks[n] = full.len() + last / 64;
+            start = *end;
+        }
+        for turn in 0..blocks.iter().copied().max().unwrap_or_default() {
+            for n in 0..ends.len() {
+                if turn < blocks[n] {
+                    let padding = padded[n].as_chunks::<64>().0;
+                    let block = whole[n].get(turn).unwrap_or_else(|| &padding[turn - whole[n].len()]);
+                    sha2::compress256(&mut states[n], std::slice::from_ref(GenericArray::from_slice(block)));
+                }
+            }
+        }
+        for state in states.into_iter().take(ends.len()) {
+            each(number, digest(state));
+            number += 1;
+        }
+    }
+}
+
 fn digest(state: [u32; 8]) -> Hash {
     let mut hash = Hash::default();
     for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
@@ -132,6 +171,31 @@ mod tests {
             }
             assert_eq!(sha256_of_text(&mut text), expected);
             assert!(text.is_empty());
+        }
+    }
+
+    #[test]
+    fn hashed_by_turns_is_the_same_hash() {
+        let bytes: Vec<u8> = (0..20_000u32).map(|n| (n * 7 + n / 251) as u8).collect();
+        for messages in [0usize, 1, 7, 8, 9, 40] {
+            for step in [1, 8, 13, 55, 64, 119] {
+                // of many lengths, in no order, the empty one among them
+                let lengths = (0..messages).map(|n| n * step * 5 % 300);
+                let ends: Vec<usize> = lengths
+                    .scan(0, |end, length| {
+                        *end += length;
+                        Some(*end)
+                    })
+                    .collect();
+                let mut hashes = Vec::new();
+                sha256_of_each(&bytes, &ends, |n, hash| {
+                    assert_eq!(n, hashes.len());
+                    hashes.push(hash);
+                });
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                let expected: Vec<Hash> = starts.zip(&ends).map(|(start, end)| sha256(&[&bytes[start..*end]])).collect();
+                assert_eq!(hashes, expected);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Properties of the canonical form, the commitments and the readers, over generated input.
 
-use immutable_format::commitment::{erase, reseal, seal, Content, Erasure};
+use immutable_format::commitment::{erase, reseal, seal, Content, Erasure, Room};
 use immutable_format::json::{key_order, Value};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{cursor, limits, time};
@@ -127,7 +127,7 @@ proptest! {
         let mut content = Content { metadata: members, targets: vec![target], ..Content::default() };
         content.columns[0] = Some(Cow::Owned(actor));
         content.columns[3] = ip.map(Cow::Owned);
-        let whole = seal(&content, &salt);
+        let whole = seal(&content, &salt, &mut Room::default());
         let mut paths: Vec<String> = metadata.keys().map(|key| format!("metadata.{key}")).collect();
         paths.extend(["actor_id".to_string(), "targets.0".to_string()]);
         if content.columns[3].is_some() {

@@ -169,7 +169,7 @@ fn commitments_of_every_value() {
         let row = Stored::parse(text(&vector, "row")).unwrap();
         let Ok(Secret::Salt(salt)) = row.secret() else { continue };
         let content = row.content().unwrap();
-        let sealed = commitment::seal(&content, &salt);
+        let sealed = commitment::seal(&content, &salt, &mut commitment::Room::default());
         assert_eq!(
             expected.len(),
             content.columns.iter().flatten().count() + sealed.metadata.len() + sealed.targets.len()
