@@ -9,7 +9,7 @@ use crate::function::{bytes, bytes_datum, micros, sql_function, text, uuid, Call
 use crate::jsonb::Reader;
 use crate::row;
 use immutable_format::commitment::Room;
-use immutable_format::json::{Members, Value};
+use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
 use immutable_format::sum::{target_term, Key, LaneSum, Seen, Sum};
 use immutable_format::target::{Form, Target};
@@ -234,22 +234,20 @@ unsafe fn term_of_row(call: Call) -> Option<Sum> {
     if call.arg(2).is_none_or(|stray| stray.value() != 0) {
         return None;
     }
-    let short = |index| call.arg(index).map(|datum| text(datum));
-    let mut members: Members = Vec::with_capacity(4);
-    let mut member = |name: &'static str, value: Option<Value<'static>>| {
-        if let Some(value) = value {
-            members.push((name.into(), value));
+    // The members in canonical order.
+    let mut build = Canonical::new(limits::NESTING, limits::CANONICAL_BYTES);
+    build.begin_object().ok()?;
+    for (name, index) in [("id", 7), ("metadata", 9), ("name", 8), ("type", 6)] {
+        let Some(datum) = call.arg(index) else { continue };
+        build.key(name.into()).ok()?;
+        match name {
+            "metadata" => Reader::new(datum)?.read(&mut build).ok()?,
+            _ => build.scalar(Value::String(text(datum).into())).ok()?,
         }
-    };
-    let string = |text: Option<&'static str>| text.map(|text| Value::String(text.into()));
-    member("id", string(short(7)));
-    if let Some(metadata) = call.arg(9) {
-        member("metadata", Some(Reader::new(metadata)?.value(limits::NESTING, limits::CANONICAL_BYTES).ok()?));
     }
-    member("name", string(short(8)));
-    member("type", string(short(6)));
-    let target = Target::new(Value::Object(members), Form::Stored).ok()?;
-    let (tenant_id, event_id) = (short(3)?, uuid(call.arg(4)?));
+    build.end().ok()?;
+    let target = Target::new(build.object(), Form::Stored).ok()?;
+    let (tenant_id, event_id) = (text(call.arg(3)?), uuid(call.arg(4)?));
     let (position, created_at) = (call.arg(5)?.value() as u16, micros(call.arg(10)?));
     Some(target_term(
         &key,
