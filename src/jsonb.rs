@@ -1,7 +1,7 @@
 //! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
 //! thirty digits would lose some.
 
-use crate::function::{bytes, input, output};
+use crate::function::{bytes, input, output, utf8};
 use immutable_format::json::{Build, Canonical, Error, Object, Tree, Value};
 use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
@@ -122,7 +122,7 @@ unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a str {
     let string = value.val.string;
     let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
     // The database is UTF8; what is not all the same can not be part of a valid event.
-    std::str::from_utf8(bytes).unwrap_or("\u{0}")
+    utf8(bytes).unwrap_or("\u{0}")
 }
 
 unsafe fn number(value: &pg_sys::JsonbValue) -> String {
@@ -270,7 +270,7 @@ impl<'a> Children<'a> {
         Some(match entry & pg_sys::JENTRY_TYPEMASK {
             pg_sys::JENTRY_ISSTRING => {
                 // The database is UTF8; what is not all the same can not be part of a valid event.
-                let text = std::str::from_utf8(data.get(start..end)?).unwrap_or("\u{0}");
+                let text = utf8(data.get(start..end)?).unwrap_or("\u{0}");
                 Entry::Scalar(Value::String(Cow::Borrowed(text)))
             }
             pg_sys::JENTRY_ISNUMERIC => Entry::Numeric(data.get(aligned..end)?),

@@ -11,7 +11,7 @@ use crate::row;
 use immutable_format::commitment::Room;
 use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
-use immutable_format::sum::{target_term, Key, LaneSum, Seen, Sum};
+use immutable_format::sum::{Key, LaneSum, Seen, Sum, TargetTerms};
 use immutable_format::target::{Form, Target};
 use pgrx::pg_sys::{self, Datum};
 use std::cell::RefCell;
@@ -67,6 +67,18 @@ thread_local! {
     static ROOM: RefCell<Room> = RefCell::new(Room::default());
 }
 
+/// Gives `body` the room. An error of the server leaves it borrowed no longer than the error takes.
+fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
+    ROOM.with(|room| match room.try_borrow_mut() {
+        Ok(mut room) => {
+            let made = body(&mut room);
+            room.shrink();
+            made
+        }
+        Err(_) => body(&mut Room::default()),
+    })
+}
+
 sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_event);
 
 /// `immutable.verify_event(run, stray, <every column but xact>)`
@@ -79,14 +91,7 @@ unsafe fn verify_event(call: Call) -> Datum {
         progress::count(&run);
     }
     let stored = row::read(get);
-    let recomputed = ROOM.with(|room| {
-        let stored = stored.as_ref().ok()?;
-        // An error of the server leaves it borrowed no longer than the error takes.
-        let mut room = room.try_borrow_mut().ok()?;
-        let recomputed = stored.hash(&mut room).ok();
-        room.shrink();
-        recomputed
-    });
+    let recomputed = stored.as_ref().ok().and_then(|stored| in_room(|room| stored.hash(room)).ok());
 
     let seq = get(c::SEQ).map(|seq| seq.value() as i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(|hash| row::hash(hash));
@@ -102,12 +107,13 @@ unsafe fn verify_event(call: Call) -> Datum {
     match &stored {
         Ok(stored) if run.targets => {
             let event = &stored.envelope;
-            let mut room = Vec::with_capacity(if stored.content.targets.is_empty() { 0 } else { 512 });
-            for (position, target) in stored.content.targets.iter().enumerate() {
-                let (position, at, canonical) = (position as u16, event.created_at, target.canonical());
-                let term = target_term(&run.key, event.tenant_id, &event.id, position, at, canonical, &mut room);
-                targets = targets.plus(term);
-            }
+            targets = in_room(|room| {
+                let mut terms = TargetTerms::new(&run.key, room);
+                for (position, target) in stored.content.targets.iter().enumerate() {
+                    terms.add(event.tenant_id, &event.id, position as u16, event.created_at, target.canonical());
+                }
+                terms.sum()
+            });
         }
         Ok(_) => {}
         Err(_) => flag(true, Seen::ODD_TARGETS),
@@ -249,15 +255,11 @@ unsafe fn term_of_row(call: Call) -> Option<Sum> {
     let target = Target::new(build.object(), Form::Stored).ok()?;
     let (tenant_id, event_id) = (text(call.arg(3)?), uuid(call.arg(4)?));
     let (position, created_at) = (call.arg(5)?.value() as u16, micros(call.arg(10)?));
-    Some(target_term(
-        &key,
-        tenant_id,
-        &event_id,
-        position,
-        created_at,
-        target.canonical(),
-        &mut Vec::with_capacity(512),
-    ))
+    Some(in_room(|room| {
+        let mut terms = TargetTerms::new(&key, room);
+        terms.add(tenant_id, &event_id, position, created_at, target.canonical());
+        terms.sum()
+    }))
 }
 
 sql_function!(immutable_targets_merge, pg_finfo_immutable_targets_merge, targets_merge);

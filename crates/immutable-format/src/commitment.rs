@@ -230,6 +230,12 @@ impl Room {
     /// What an event takes, unless it has hundreds of values.
     const KEPT: usize = 64 * 1024;
 
+    /// Room for messages and their ends, empty.
+    pub(crate) fn messages(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
+        (self.messages.clear(), self.ends.clear());
+        (&mut self.messages, &mut self.ends)
+    }
+
     /// Gives back what only a great event takes.
     pub fn shrink(&mut self) {
         if self.document.capacity() + self.messages.capacity() + self.text.capacity() > Self::KEPT {
@@ -239,7 +245,7 @@ impl Room {
 }
 
 /// Bytes of texts that are hashed together.
-const TOGETHER: usize = 16 * 1024;
+pub(crate) const TOGETHER: usize = 16 * 1024;
 
 /// The commitments of an event none of whose values is erased. None needs another, so they are hashed together: first
 /// all salts, then all values.

@@ -151,9 +151,24 @@ pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Looks at every byte without a branch, which takes many at once: nearly no text has anything to escape.
+/// Looks at eight bytes at once: nearly no text has anything to escape, and most are short.
 fn needs_escapes(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    // A byte below n, of those below 0x80, borrows its high bit; one that borrows from its neighbour has found something.
+    let below = |word: u64, n: u64| word.wrapping_sub(n * EACH) & !word & HIGH;
+    let is_odd = |word: u64| {
+        let quote = word ^ (u64::from(b'"') * EACH);
+        let backslash = word ^ (u64::from(b'\\') * EACH);
+        below(word, 0x20) | below(quote, 1) | below(backslash, 1) != 0
+    };
+    let bytes = text.as_bytes();
+    let (words, rest) = bytes.as_chunks::<8>();
+    match bytes.last_chunk::<8>() {
+        // The last eight overlap those before them.
+        Some(last) => words.iter().any(|word| is_odd(u64::from_ne_bytes(*word))) || is_odd(u64::from_ne_bytes(*last)),
+        None => rest.iter().any(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\'),
+    }
 }
 
 fn string_bytes(text: &str) -> usize {

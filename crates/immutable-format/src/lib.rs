@@ -41,9 +41,10 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     digest.finalize().into()
 }
 
-/// SHA-256 of the message, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it
-/// in place: most messages of this format are so short that to copy them would cost as much as to hash them.
-pub(crate) fn sha256_of(message: &mut Vec<u8>) -> Hash {
+/// SHA-256 of a text, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it in
+/// place: most texts of this format are so short that to copy them would cost as much as to hash them.
+pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
+    let mut message = std::mem::take(text).into_bytes();
     let bits = message.len() as u64 * 8;
     message.push(0x80);
     message.resize((message.len() + 8).next_multiple_of(64) - 8, 0);
@@ -53,15 +54,8 @@ pub(crate) fn sha256_of(message: &mut Vec<u8>) -> Hash {
         sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(block)));
     }
     message.clear();
-    digest(state)
-}
-
-/// SHA-256 of a text, under the same terms.
-pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
-    let mut message = std::mem::take(text).into_bytes();
-    let hash = sha256_of(&mut message);
     *text = String::from_utf8(message).unwrap_or_default();
-    hash
+    digest(state)
 }
 
 /// SHA-256 of two parts that, nearly always, fit into one block.
@@ -133,15 +127,12 @@ const INITIAL: [u32; 8] =
 
 /// Appends the lower-case hex digits of `bytes`. Verification writes some five hundred of them an event.
 pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 64];
     for chunk in bytes.chunks(32) {
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+        // There is room for them.
+        if let Ok(digits) = faster_hex::hex_encode(chunk, &mut digits[..2 * chunk.len()]) {
+            out.push_str(digits);
         }
-        // Digits are ASCII.
-        out.push_str(std::str::from_utf8(&digits[..2 * chunk.len()]).unwrap_or_default());
     }
 }
 
@@ -193,7 +184,8 @@ mod tests {
                     hashes.push(hash);
                 });
                 let starts = std::iter::once(0).chain(ends.iter().copied());
-                let expected: Vec<Hash> = starts.zip(&ends).map(|(start, end)| sha256(&[&bytes[start..*end]])).collect();
+                let expected: Vec<Hash> =
+                    starts.zip(&ends).map(|(start, end)| sha256(&[&bytes[start..*end]])).collect();
                 assert_eq!(hashes, expected);
             }
         }
