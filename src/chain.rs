@@ -6,8 +6,9 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
 use crate::jsonb;
 use crate::relation::Events;
+use crate::row::in_room;
 use crate::{identity, lane, random, tail, validate};
-use immutable_format::commitment::{seal, Room};
+use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
 use pgrx::pg_sys::{self, Datum};
@@ -75,7 +76,7 @@ unsafe fn chain(call: Call) -> Datum {
         }
     };
     let salt = random::salt();
-    let commitments = seal(&entering.content, &salt, &mut Room::default());
+    let commitments = in_room(|room| seal(&entering.content, &salt, room));
     let recorded_by = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
     let recorded_by = std::ffi::CStr::from_ptr(recorded_by).to_string_lossy();
 

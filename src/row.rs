@@ -9,6 +9,24 @@ use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
 use immutable_format::{limits, target, Hash};
 use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
+use std::cell::RefCell;
+
+thread_local! {
+    /// Room for the texts of a row, kept from row to row.
+    static ROOM: RefCell<Room> = RefCell::new(Room::default());
+}
+
+/// Gives `body` the room. An error of the server leaves it borrowed no longer than the error takes.
+pub fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
+    ROOM.with(|room| match room.try_borrow_mut() {
+        Ok(mut room) => {
+            let made = body(&mut room);
+            room.shrink();
+            made
+        }
+        Err(_) => body(&mut Room::default()),
+    })
+}
 
 /// The event that a row holds; borrowed from the memory context the row was read in.
 pub struct Stored<'a> {

@@ -7,14 +7,12 @@ use crate::columns as c;
 use crate::error::{internal, Code, Fault};
 use crate::function::{bytes, bytes_datum, micros, sql_function, text, uuid, Call};
 use crate::jsonb::Reader;
-use crate::row;
-use immutable_format::commitment::Room;
+use crate::row::{self, in_room};
 use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
 use immutable_format::sum::{Key, LaneSum, Seen, Sum, TargetTerms};
 use immutable_format::target::{Form, Target};
 use pgrx::pg_sys::{self, Datum};
-use std::cell::RefCell;
 
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
@@ -60,23 +58,6 @@ fn refuse(argument: &str) -> ! {
 pub fn columns_of_event() -> String {
     let names: Vec<String> = c::ALL[..c::XACT].iter().map(|(name, _, _)| format!("e.{name}")).collect();
     names.join(", ")
-}
-
-thread_local! {
-    /// Room for the texts of a row, kept from row to row.
-    static ROOM: RefCell<Room> = RefCell::new(Room::default());
-}
-
-/// Gives `body` the room. An error of the server leaves it borrowed no longer than the error takes.
-fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
-    ROOM.with(|room| match room.try_borrow_mut() {
-        Ok(mut room) => {
-            let made = body(&mut room);
-            room.shrink();
-            made
-        }
-        Err(_) => body(&mut Room::default()),
-    })
 }
 
 sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_event);
