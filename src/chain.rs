@@ -6,6 +6,7 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
 use crate::jsonb;
 use crate::relation::Events;
+use crate::row::in_room;
 use crate::{identity, lane, random, replica, restore, seam, settings, tail, tenant, validate};
 use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
@@ -82,7 +83,7 @@ unsafe fn chain(call: Call) -> Datum {
         }
     };
     let salt = random::salt();
-    let commitments = seal(&entering.content, &salt);
+    let commitments = in_room(|room| seal(&entering.content, &salt, room));
     let recorded_by = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
     let recorded_by = std::ffi::CStr::from_ptr(recorded_by).to_string_lossy();
 

@@ -303,19 +303,7 @@ unsafe fn update_event(
         columns.join(", ")
     );
     let touches = |prefix: &str| paths.iter().any(|path| path.starts_with(prefix));
-    let metadata = touches(METADATA).then(|| {
-        let mut text = String::from("{");
-        for (key, value) in &left.metadata {
-            if text.len() > 1 {
-                text.push(',');
-            }
-            write_string(key, &mut text);
-            text.push(':');
-            value.write(&mut text);
-        }
-        text.push('}');
-        jsonb::datum(&text)
-    });
+    let metadata = touches(METADATA).then(|| jsonb::datum(left.metadata.text()));
     let targets = touches(TARGETS).then(|| {
         let targets: Vec<&str> = left.targets.iter().map(|target| target.canonical()).collect();
         jsonb::datum(&format!("[{}]", targets.join(",")))

@@ -68,7 +68,16 @@ unsafe fn is_plain(varlena: *const pg_sys::varlena) -> bool {
 
 /// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.
 pub unsafe fn text<'a>(datum: Datum) -> &'a str {
-    std::str::from_utf8(bytes(datum)).unwrap_or("\u{0}")
+    utf8(bytes(datum)).unwrap_or("\u{0}")
+}
+
+/// The text that bytes are, if they are UTF-8. Most are ASCII, which the processor sees many bytes at a time.
+pub fn utf8(bytes: &[u8]) -> Option<&str> {
+    match bytes.is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        true => Some(unsafe { std::str::from_utf8_unchecked(bytes) }),
+        false => std::str::from_utf8(bytes).ok(),
+    }
 }
 
 /// A text datum in the current memory context.

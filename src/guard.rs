@@ -104,7 +104,7 @@ fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
         return Err(Violation("Nothing more would be erased."));
     }
     let own = before.envelope.action.starts_with(RESERVED);
-    if own && !before.content.metadata.iter().any(|(key, _)| key == "reason") {
+    if own && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
         return Err(Violation("Of an event of the log's own only metadata.reason can be erased."));
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
 //! thirty digits would lose some.
 
-use crate::function::{bytes, input, output};
-use immutable_format::json::{Error, Tree, Value};
+use crate::function::{bytes, input, output, utf8};
+use immutable_format::json::{Build, Canonical, Error, Object, Tree, Value};
 use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -54,9 +54,14 @@ impl Jsonb {
         self.reader().ok_or(CORRUPT)?.value(depth, bytes)
     }
 
-    /// The elements of an array, each within the bounds.
-    pub unsafe fn elements<'a>(self, depth: usize, bytes: usize) -> Result<Vec<Value<'a>>, (usize, Error)> {
-        self.reader().ok_or((0, CORRUPT))?.elements(depth, bytes)
+    /// The object that it is, within the bounds; nothing if it is another value.
+    pub unsafe fn object<'a>(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
+        self.reader().ok_or(CORRUPT)?.object(depth, bytes)
+    }
+
+    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
+    pub unsafe fn objects<'a>(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
+        self.reader().ok_or((0, CORRUPT))?.objects(depth, bytes)
     }
 
     unsafe fn reader<'a>(self) -> Option<Reader<'a>> {
@@ -117,7 +122,7 @@ unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a str {
     let string = value.val.string;
     let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
     // The database is UTF8; what is not all the same can not be part of a valid event.
-    std::str::from_utf8(bytes).unwrap_or("\u{0}")
+    utf8(bytes).unwrap_or("\u{0}")
 }
 
 unsafe fn number(value: &pg_sys::JsonbValue) -> String {
@@ -144,19 +149,35 @@ impl<'a> Reader<'a> {
 
     /// The whole value, within the bounds.
     pub unsafe fn value(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
-        read(Entry::Container(self.0), depth, bytes)
+        let mut tree = Tree::new(depth, bytes);
+        self.read(&mut tree)?;
+        tree.finish().ok_or(CORRUPT)
     }
 
-    /// The elements of an array, each within the bounds.
-    pub unsafe fn elements(self, depth: usize, bytes: usize) -> Result<Vec<Value<'a>>, (usize, Error)> {
+    /// The object that it is, within the bounds; nothing if it is another value.
+    pub unsafe fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
+        let mut canonical = Canonical::new(depth, bytes);
+        self.read(&mut canonical)?;
+        Ok(canonical.object())
+    }
+
+    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
+    pub unsafe fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
         let count = self.0.count();
-        let mut elements = Vec::with_capacity(count.min(immutable_format::limits::TARGETS));
+        let mut objects = Vec::with_capacity(count.min(immutable_format::limits::TARGETS));
         let mut children = self.0.children(0..count, 0);
         while let Some(child) = children.next() {
-            let element = child.ok_or(CORRUPT).and_then(|child| read(child, depth, bytes));
-            elements.push(element.map_err(|error| (elements.len(), error))?);
+            let mut canonical = Canonical::new(depth, bytes);
+            let element = child.ok_or(CORRUPT).and_then(|child| read(child, &mut canonical));
+            element.map_err(|error| (objects.len(), error))?;
+            objects.push(canonical.object());
         }
-        Ok(elements)
+        Ok(objects)
+    }
+
+    /// Feeds the whole value to `build`.
+    pub unsafe fn read(self, build: &mut impl Build<'a>) -> Result<(), Error> {
+        read(Entry::Container(self.0), build)
     }
 }
 
@@ -249,7 +270,7 @@ impl<'a> Children<'a> {
         Some(match entry & pg_sys::JENTRY_TYPEMASK {
             pg_sys::JENTRY_ISSTRING => {
                 // The database is UTF8; what is not all the same can not be part of a valid event.
-                let text = std::str::from_utf8(data.get(start..end)?).unwrap_or("\u{0}");
+                let text = utf8(data.get(start..end)?).unwrap_or("\u{0}");
                 Entry::Scalar(Value::String(Cow::Borrowed(text)))
             }
             pg_sys::JENTRY_ISNUMERIC => Entry::Numeric(data.get(aligned..end)?),
@@ -270,8 +291,7 @@ struct Open<'a> {
     bare: bool,
 }
 
-unsafe fn read<'a>(value: Entry<'a>, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
-    let mut tree = Tree::new(depth, bytes);
+unsafe fn read<'a>(value: Entry<'a>, build: &mut impl Build<'a>) -> Result<(), Error> {
     let mut open: Vec<Open<'a>> = Vec::with_capacity(4);
     let mut next = Some(value);
     loop {
@@ -280,23 +300,23 @@ unsafe fn read<'a>(value: Entry<'a>, depth: usize, bytes: usize) -> Result<Value
                 let bare = container.header & pg_sys::JB_FSCALAR != 0;
                 if container.is_object() {
                     let (keys, values) = container.members().ok_or(CORRUPT)?;
-                    tree.begin_object()?;
+                    build.begin_object()?;
                     open.push(Open { keys: Some(keys), values, bare });
                 } else {
                     if !bare {
-                        tree.begin_array()?;
+                        build.begin_array()?;
                     }
                     open.push(Open { keys: None, values: container.children(0..container.count(), 0), bare });
                 }
             }
-            Some(Entry::Scalar(value)) => tree.scalar(value)?,
-            Some(Entry::Numeric(numeric)) => tree.scalar(Value::Number(Cow::Owned(numeric_text(numeric)?)))?,
+            Some(Entry::Scalar(value)) => build.scalar(value)?,
+            Some(Entry::Numeric(numeric)) => build.scalar(Value::Number(Cow::Owned(numeric_text(numeric)?)))?,
             None => {}
         }
-        let Some(inner) = open.last_mut() else { return tree.finish().ok_or(CORRUPT) };
+        let Some(inner) = open.last_mut() else { return Ok(()) };
         if let Some(keys) = &mut inner.keys {
             match keys.next() {
-                Some(Some(Entry::Scalar(Value::String(key)))) => tree.key(key)?,
+                Some(Some(Entry::Scalar(Value::String(key)))) => build.key(key)?,
                 Some(_) => return Err(CORRUPT),
                 None => {}
             }
@@ -307,7 +327,7 @@ unsafe fn read<'a>(value: Entry<'a>, depth: usize, bytes: usize) -> Result<Value
                 let bare = inner.bare;
                 open.pop();
                 if !bare {
-                    tree.end()?;
+                    build.end()?;
                 }
             }
         }

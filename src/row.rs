@@ -4,12 +4,29 @@ use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, micros, output, sql_function, text, text_datum, uuid, Call};
 use crate::jsonb::Reader;
-use immutable_format::commitment::{Content, Erasure, Violation};
+use immutable_format::commitment::{Content, Erasure, Room, Violation};
 use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
-use immutable_format::json::Value;
 use immutable_format::{limits, target, Hash};
 use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
+use std::cell::RefCell;
+
+thread_local! {
+    /// Room for the texts of a row, kept from row to row.
+    static ROOM: RefCell<Room> = RefCell::new(Room::default());
+}
+
+/// Gives `body` the room. An error of the server leaves it borrowed no longer than the error takes.
+pub fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
+    ROOM.with(|room| match room.try_borrow_mut() {
+        Ok(mut room) => {
+            let made = body(&mut room);
+            room.shrink();
+            made
+        }
+        Err(_) => body(&mut Room::default()),
+    })
+}
 
 /// The event that a row holds; borrowed from the memory context the row was read in.
 pub struct Stored<'a> {
@@ -23,8 +40,8 @@ impl Stored<'_> {
         of_stored(&self.envelope, &self.content, &self.secret)
     }
 
-    /// The hash of the document, which is written into `room`.
-    pub fn hash(&self, room: &mut String) -> Result<Hash, Violation> {
+    /// The hash of the document.
+    pub fn hash(&self, room: &mut Room) -> Result<Hash, Violation> {
         hash_of_stored(&self.envelope, &self.content, &self.secret, room)
     }
 
@@ -61,15 +78,15 @@ pub unsafe fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Store
         version: get(c::VERSION).map(|datum| datum.value() as i32),
     };
     let metadata = Reader::new(get(c::METADATA).ok_or(required)?);
-    let metadata = match metadata.map(|metadata| metadata.value(limits::NESTING, limits::CANONICAL_BYTES)) {
-        Some(Ok(Value::Object(members))) if members.len() <= limits::METADATA_KEYS => members,
+    let metadata = match metadata.map(|metadata| metadata.object(limits::NESTING, limits::CANONICAL_BYTES)) {
+        Some(Ok(Some(object))) if object.members().len() <= limits::METADATA_KEYS => object,
         Some(Ok(_)) => return Err(Violation("metadata is not an object of at most 1,000 keys")),
         _ => return Err(Violation("metadata is too large or too deep")),
     };
     let targets = Reader::new(get(c::TARGETS).ok_or(required)?);
     let targets = targets.filter(|targets| targets.array_len().is_some_and(|length| length <= limits::TARGETS));
     let targets = targets.ok_or(Violation("targets is not an array of at most 1,000"))?;
-    let targets = targets.elements(limits::NESTING, limits::CANONICAL_BYTES);
+    let targets = targets.objects(limits::NESTING, limits::CANONICAL_BYTES);
     let targets = targets.map_err(|_| Violation("a target is too large or too deep"))?;
     let targets = target::stored(targets).ok_or(Violation("a target is malformed"))?;
     let secret = match (get(c::SALT), get(c::ERASED)) {

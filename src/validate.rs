@@ -8,7 +8,7 @@ use crate::row::committed;
 use crate::settings;
 use immutable_format::commitment::Content;
 use immutable_format::document::RESERVED;
-use immutable_format::json::{Error, Members, Value};
+use immutable_format::json::{Error, Object};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{limits, time};
 
@@ -96,7 +96,7 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
         Some(datum) => entering_targets(Jsonb::new(datum), own, &bounds),
     };
     let metadata = match row.get(layout, c::METADATA) {
-        None => Members::new(),
+        None => Object::default(),
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
     let content = Content { columns: committed(|column| row.get(layout, column)), metadata, targets };
@@ -181,14 +181,14 @@ fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
     }
 }
 
-unsafe fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Members<'a> {
+unsafe fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
     if metadata.kind() != Kind::Object {
         Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
     }
     check_keys("metadata", metadata.len(), bounds);
-    match metadata.value(bounds.nesting, bounds.bytes) {
-        Ok(Value::Object(members)) => members,
-        Ok(_) => {
+    match metadata.object(bounds.nesting, bounds.bytes) {
+        Ok(Some(object)) => object,
+        Ok(None) => {
             Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
         }
         Err(error) => refuse_size("metadata", error, bounds),
@@ -211,17 +211,14 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (V
         .hint("The limit is the setting immutable.max_targets.")
         .raise()
     }
-    let elements = match targets.elements(bounds.nesting, bounds.bytes) {
+    let elements = match targets.objects(bounds.nesting, bounds.bytes) {
         Ok(elements) => elements,
         Err((n, error)) => refuse_size(&format!("targets[{n}]"), error, bounds),
     };
     let mut taken: Vec<Target<'a>> = Vec::with_capacity(elements.len());
     let mut reordered = false;
     for (n, element) in elements.into_iter().enumerate() {
-        let given = match &element {
-            Value::Object(members) => members.len(),
-            _ => 0,
-        };
+        let given = element.as_ref().map_or(0, |object| object.members().len());
         let target = Target::new(element, Form::Entering).unwrap_or_else(|error| refuse_target(n, error));
         reordered |= given != target.len();
         let field = |member: &str| format!("targets[{n}].{member}");
@@ -229,7 +226,7 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (V
         check_length_as(&field("type"), "target.type", target.kind());
         check_length_as(&field("id"), "target.id", target.id().unwrap_or_default());
         check_length_as(&field("name"), "target.name", target.name().unwrap_or_default());
-        check_keys(&field("metadata"), target.metadata().map_or(0, <[_]>::len), bounds);
+        check_keys(&field("metadata"), target.metadata_keys(), bounds);
         taken.push(target);
     }
     if !taken.is_sorted_by(|a, b| target::order(a, b).is_le()) {

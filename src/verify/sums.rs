@@ -7,13 +7,12 @@ use crate::columns as c;
 use crate::error::{internal, Code, Fault};
 use crate::function::{bytes, bytes_datum, micros, sql_function, text, uuid, Call};
 use crate::jsonb::Reader;
-use crate::row;
-use immutable_format::json::{Members, Value};
+use crate::row::{self, in_room};
+use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
-use immutable_format::sum::{target_term, Key, LaneSum, Seen, Sum};
+use immutable_format::sum::{Key, LaneSum, Seen, Sum, TargetTerms};
 use immutable_format::target::{Form, Target};
 use pgrx::pg_sys::{self, Datum};
-use std::cell::RefCell;
 
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
@@ -61,14 +60,6 @@ pub fn columns_of_event() -> String {
     names.join(", ")
 }
 
-thread_local! {
-    /// Room for a document, kept from row to row.
-    static ROOM: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Documents are a few kilobytes long, unless there are hundreds of targets.
-const KEPT_ROOM: usize = 64 * 1024;
-
 sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_event);
 
 /// `immutable.verify_event(run, stray, <every column but xact>)`
@@ -81,16 +72,7 @@ unsafe fn verify_event(call: Call) -> Datum {
         progress::count(&run);
     }
     let stored = row::read(get);
-    let recomputed = ROOM.with(|room| {
-        let stored = stored.as_ref().ok()?;
-        // An error of the server leaves it borrowed no longer than the error takes.
-        let mut room = room.try_borrow_mut().ok()?;
-        let recomputed = stored.hash(&mut room).ok();
-        if room.capacity() > KEPT_ROOM {
-            *room = String::new();
-        }
-        recomputed
-    });
+    let recomputed = stored.as_ref().ok().and_then(|stored| in_room(|room| stored.hash(room)).ok());
 
     let seq = get(c::SEQ).map(|seq| seq.value() as i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(|hash| row::hash(hash));
@@ -106,12 +88,13 @@ unsafe fn verify_event(call: Call) -> Datum {
     match &stored {
         Ok(stored) if run.targets => {
             let event = &stored.envelope;
-            let mut room = Vec::with_capacity(if stored.content.targets.is_empty() { 0 } else { 512 });
-            for (position, target) in stored.content.targets.iter().enumerate() {
-                let (position, at, canonical) = (position as u16, event.created_at, target.canonical());
-                let term = target_term(&run.key, event.tenant_id, &event.id, position, at, canonical, &mut room);
-                targets = targets.plus(term);
-            }
+            targets = in_room(|room| {
+                let mut terms = TargetTerms::new(&run.key, room);
+                for (position, target) in stored.content.targets.iter().enumerate() {
+                    terms.add(event.tenant_id, &event.id, position as u16, event.created_at, target.canonical());
+                }
+                terms.sum()
+            });
         }
         Ok(_) => {}
         Err(_) => flag(true, Seen::ODD_TARGETS),
@@ -238,32 +221,26 @@ unsafe fn term_of_row(call: Call) -> Option<Sum> {
     if call.arg(2).is_none_or(|stray| stray.value() != 0) {
         return None;
     }
-    let short = |index| call.arg(index).map(|datum| text(datum));
-    let mut members: Members = Vec::with_capacity(4);
-    let mut member = |name: &'static str, value: Option<Value<'static>>| {
-        if let Some(value) = value {
-            members.push((name.into(), value));
+    // The members in canonical order.
+    let mut build = Canonical::new(limits::NESTING, limits::CANONICAL_BYTES);
+    build.begin_object().ok()?;
+    for (name, index) in [("id", 7), ("metadata", 9), ("name", 8), ("type", 6)] {
+        let Some(datum) = call.arg(index) else { continue };
+        build.key(name.into()).ok()?;
+        match name {
+            "metadata" => Reader::new(datum)?.read(&mut build).ok()?,
+            _ => build.scalar(Value::String(text(datum).into())).ok()?,
         }
-    };
-    let string = |text: Option<&'static str>| text.map(|text| Value::String(text.into()));
-    member("id", string(short(7)));
-    if let Some(metadata) = call.arg(9) {
-        member("metadata", Some(Reader::new(metadata)?.value(limits::NESTING, limits::CANONICAL_BYTES).ok()?));
     }
-    member("name", string(short(8)));
-    member("type", string(short(6)));
-    let target = Target::new(Value::Object(members), Form::Stored).ok()?;
-    let (tenant_id, event_id) = (short(3)?, uuid(call.arg(4)?));
+    build.end().ok()?;
+    let target = Target::new(build.object(), Form::Stored).ok()?;
+    let (tenant_id, event_id) = (text(call.arg(3)?), uuid(call.arg(4)?));
     let (position, created_at) = (call.arg(5)?.value() as u16, micros(call.arg(10)?));
-    Some(target_term(
-        &key,
-        tenant_id,
-        &event_id,
-        position,
-        created_at,
-        target.canonical(),
-        &mut Vec::with_capacity(512),
-    ))
+    Some(in_room(|room| {
+        let mut terms = TargetTerms::new(&key, room);
+        terms.add(tenant_id, &event_id, position, created_at, target.canonical());
+        terms.sum()
+    }))
 }
 
 sql_function!(immutable_targets_merge, pg_finfo_immutable_targets_merge, targets_merge);

@@ -1,9 +1,9 @@
 //! Commitments: every value that may one day have to be erased enters the hash as a salted commitment, so that it can be
 //! destroyed later while the chain still verifies. The shape follows the salted disclosures of SD-JWT (RFC 9901).
 
-use crate::json::{write_string, Members, Value};
+use crate::json::{write_string, Members, Object, Value};
 use crate::target::Target;
-use crate::{parse_hex, sha256_of_text, sha256_of_two, write_hex, Hash, Salt};
+use crate::{parse_hex, sha256_of_each, sha256_of_text, sha256_of_two, write_hex, Hash, Salt};
 use std::borrow::Cow;
 
 /// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
@@ -36,8 +36,8 @@ const ACTOR_ID: usize = 0;
 pub struct Content<'a> {
     /// By [`COLUMNS`]; `None` where the column is NULL.
     pub columns: [Option<Cow<'a, str>>; 10],
-    /// The members of the metadata object.
-    pub metadata: Members<'a>,
+    /// The metadata.
+    pub metadata: Object<'a>,
     /// In stored order.
     pub targets: Vec<Target<'a>>,
 }
@@ -55,7 +55,10 @@ pub struct Commitments {
 
 /// The salt of one path: the first half of SHA-256 over the event's salt and the path.
 pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
-    let hash = sha256_of_two(event_salt, path.as_bytes());
+    first_half(&sha256_of_two(event_salt, path.as_bytes()))
+}
+
+fn first_half(hash: &Hash) -> Salt {
     let mut salt = Salt::default();
     salt.copy_from_slice(&hash[..16]);
     salt
@@ -63,24 +66,18 @@ pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
 
 /// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
-    commit(leaf_salt, path, value, &mut String::new())
+    Given::Canonical(value).commitment(leaf_salt, path)
 }
 
-/// The same, with room for the text that is hashed.
-fn commit(leaf_salt: &Salt, path: &str, value: &str, room: &mut String) -> Hash {
-    write_head(leaf_salt, path, room);
-    room.push_str(value);
-    room.push(']');
-    sha256_of_text(room)
-}
-
-/// What a disclosure has before its value.
-fn write_head(leaf_salt: &Salt, path: &str, out: &mut String) {
+/// The text that a commitment is the hash of.
+fn write_disclosure(leaf_salt: &Salt, path: &str, value: Given<'_>, out: &mut String) {
     out.push_str("[\"");
     write_hex(leaf_salt, out);
     out.push_str("\",");
     write_string(path, out);
     out.push(',');
+    value.write(out);
+    out.push(']');
 }
 
 /// Writes the disclosures of the values that are there: the texts that their commitments are the SHA-256 of, joined by
@@ -100,9 +97,7 @@ pub fn write_disclosures(
             out.push(',');
         }
         first = false;
-        write_head(&salt, path, out);
-        out.push_str(value);
-        out.push(']');
+        write_disclosure(&salt, path, value, out);
     });
 }
 
@@ -123,6 +118,11 @@ fn target_path(position: usize) -> String {
     format!("{TARGETS}{position}")
 }
 
+fn write_target_path(position: usize, out: &mut String) {
+    out.push_str(TARGETS);
+    out.push_str(itoa::Buffer::new().format(position));
+}
+
 /// The target that a path names, written the one way it is written.
 pub fn target_position(path: &str) -> Option<usize> {
     let digits = path.strip_prefix(TARGETS)?;
@@ -138,34 +138,74 @@ pub fn is_path(path: &str) -> bool {
 pub fn paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
     let gone = |position| erasure.is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position));
     let columns = content.columns.iter().zip(COLUMNS).filter(|(value, _)| value.is_some());
-    let metadata = content.metadata.iter().map(|(key, _)| metadata_path(key));
+    let metadata = content.metadata.members().iter().map(|member| metadata_path(&member.key));
     let targets = (0..content.targets.len()).filter(|position| !gone(*position)).map(target_path);
     columns.map(|(_, column)| column.to_string()).chain(metadata).chain(targets).collect()
 }
 
-/// Calls `each` for every value that is there, with its path and canonical text.
-fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, &str)) {
-    let (mut path, mut text) = (String::with_capacity(64), String::with_capacity(256));
+/// Calls `each` for the path of every value that is there, in the order of [`for_each_value`].
+fn for_each_path(content: &Content<'_>, mut each: impl FnMut(&str)) {
     for (column, value) in content.columns.iter().enumerate() {
-        if let Some(value) = value {
-            text.clear();
-            write_string(value, &mut text);
-            each(Place::Column(column), column_path(column), &text);
+        if value.is_some() {
+            each(column_path(column));
         }
     }
-    for (key, value) in &content.metadata {
+    let mut path = String::with_capacity(64);
+    for member in content.metadata.members() {
         path.clear();
         path.push_str(METADATA);
-        path.push_str(key);
-        text.clear();
-        value.write(&mut text);
-        each(Place::Metadata, &path, &text);
+        path.push_str(&member.key);
+        each(&path);
+    }
+    for position in 0..content.targets.len() {
+        path.clear();
+        write_target_path(position, &mut path);
+        each(&path);
+    }
+}
+
+/// Calls `each` for every value that is there, with its path.
+fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, Given<'_>)) {
+    let mut path = String::with_capacity(64);
+    for (column, value) in content.columns.iter().enumerate() {
+        if let Some(value) = value {
+            each(Place::Column(column), column_path(column), Given::Text(value));
+        }
+    }
+    for member in content.metadata.members() {
+        path.clear();
+        path.push_str(METADATA);
+        path.push_str(&member.key);
+        each(Place::Metadata, &path, Given::Canonical(content.metadata.value(member)));
     }
     for (position, target) in content.targets.iter().enumerate() {
         path.clear();
-        path.push_str(TARGETS);
-        path.push_str(&position.to_string());
-        each(Place::Target(position), &path, target.canonical());
+        write_target_path(position, &mut path);
+        each(Place::Target(position), &path, Given::Canonical(target.canonical()));
+    }
+}
+
+/// A value as it is at hand.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Text(&'a str),
+    Canonical(&'a str),
+}
+
+impl Given<'_> {
+    /// Writes its canonical text.
+    fn write(self, out: &mut String) {
+        match self {
+            Given::Text(text) => write_string(text, out),
+            Given::Canonical(text) => out.push_str(text),
+        }
+    }
+
+    /// Its commitment.
+    fn commitment(self, leaf_salt: &Salt, path: &str) -> Hash {
+        let mut text = String::new();
+        write_disclosure(leaf_salt, path, self, &mut text);
+        sha256_of_text(&mut text)
     }
 }
 
@@ -176,20 +216,81 @@ enum Place {
     Target(usize),
 }
 
-/// The commitments of an event none of whose values is erased.
-pub fn seal(content: &Content<'_>, event_salt: &Salt) -> Commitments {
+/// Room for the texts of one event, kept from event to event.
+#[derive(Debug, Default)]
+pub struct Room {
+    pub(crate) document: String,
+    messages: Vec<u8>,
+    text: String,
+    ends: Vec<usize>,
+    salts: Vec<Salt>,
+}
+
+impl Room {
+    /// What an event takes, unless it has hundreds of values.
+    const KEPT: usize = 64 * 1024;
+
+    /// Room for messages and their ends, empty.
+    pub(crate) fn messages(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
+        self.messages.clear();
+        self.ends.clear();
+        (&mut self.messages, &mut self.ends)
+    }
+
+    /// Gives back what only a great event takes.
+    pub fn shrink(&mut self) {
+        if self.document.capacity() + self.messages.capacity() + self.text.capacity() > Self::KEPT {
+            *self = Room::default();
+        }
+    }
+}
+
+/// Bytes of texts that are hashed together.
+pub(crate) const TOGETHER: usize = 16 * 1024;
+
+/// The commitments of an event none of whose values is erased. None needs another, so they are hashed together: first
+/// all salts, then all values.
+pub fn seal(content: &Content<'_>, event_salt: &Salt, room: &mut Room) -> Commitments {
+    let Room { messages, text, ends, salts, .. } = room;
+    messages.clear();
+    text.clear();
+    ends.clear();
+    salts.clear();
+    for_each_path(content, |path| {
+        messages.extend_from_slice(event_salt);
+        messages.extend_from_slice(path.as_bytes());
+        ends.push(messages.len());
+    });
+    sha256_of_each(messages, ends, |_, hash| salts.push(first_half(&hash)));
+    ends.clear();
+
     let mut sealed = Commitments::default();
-    sealed.metadata.reserve(content.metadata.len());
-    sealed.targets.reserve(content.targets.len());
-    let mut room = String::with_capacity(256);
-    for_each_value(content, |place, path, value| {
-        let hash = commit(&leaf_salt(event_salt, path), path, value, &mut room);
-        match place {
-            Place::Column(column) => sealed.columns[column] = Some(hash),
-            Place::Metadata => sealed.metadata.push(hash),
-            Place::Target(_) => sealed.targets.push(hash),
+    sealed.metadata.reserve_exact(content.metadata.members().len());
+    sealed.targets.reserve_exact(content.targets.len());
+    let mut columns = content.columns.iter().enumerate().filter(|(_, value)| value.is_some()).map(|(column, _)| column);
+    let mut metadata = content.metadata.members().len();
+    let mut take = |hash| {
+        if let Some(column) = columns.next() {
+            sealed.columns[column] = Some(hash);
+        } else if metadata > 0 {
+            metadata -= 1;
+            sealed.metadata.push(hash);
+        } else {
+            sealed.targets.push(hash);
+        }
+    };
+    let mut salt = salts.iter();
+    for_each_value(content, |_, path, value| {
+        let Some(salt) = salt.next() else { return };
+        write_disclosure(salt, path, value, text);
+        ends.push(text.len());
+        if text.len() > TOGETHER {
+            sha256_of_each(text.as_bytes(), ends, |_, hash| take(hash));
+            text.clear();
+            ends.clear();
         }
     });
+    sha256_of_each(text.as_bytes(), ends, |_, hash| take(hash));
     sealed.metadata.sort_unstable();
     sealed
 }
@@ -317,7 +418,7 @@ pub fn reseal(content: &Content<'_>, erasure: &Erasure) -> Result<Commitments, V
             return;
         };
         present += 1;
-        let hash = commitment(salt, path, value);
+        let hash = value.commitment(salt, path);
         match place {
             Place::Column(column) => sealed.columns[column] = Some(hash),
             Place::Metadata => sealed.metadata.push(hash),
@@ -371,7 +472,7 @@ pub fn erase<'a>(
             return;
         }
         gone += 1;
-        let hash = commitment(&salt, path, value);
+        let hash = value.commitment(&salt, path);
         match place {
             Place::Column(column) => {
                 erasure.columns[column] = Some(hash);
@@ -379,15 +480,11 @@ pub fn erase<'a>(
             }
             Place::Metadata => {
                 erasure.metadata.push(hash);
-                left.metadata.retain(|(key, _)| path.strip_prefix(METADATA) != Some(key.as_ref()));
+                left.metadata.retain(|member| path.strip_prefix(METADATA) != Some(member.key.as_ref()));
             }
             Place::Target(position) => {
                 erasure.targets.push((position, hash));
-                let bare = vec![("type".into(), Value::String(content.targets[position].kind().to_string().into()))];
-                match Target::new(Value::Object(bare), crate::target::Form::Stored) {
-                    Ok(bare) => left.targets[position] = bare,
-                    Err(_) => complete = false,
-                }
+                left.targets[position] = content.targets[position].bare();
             }
         }
     });
@@ -431,7 +528,7 @@ pub fn check_erasure(content: &Content<'_>, erasure: Option<&Erasure>, action: &
     }
     if let Some(erasure) = erasure {
         let own = action.starts_with(crate::document::RESERVED);
-        let reason = content.metadata.iter().any(|(key, _)| key == "reason");
+        let reason = content.metadata.members().iter().any(|member| member.key == "reason");
         if own && (reason || erasure.metadata.len() != 1 || erasure.len() != 1) {
             return Err(Violation("more than the reason is erased from an event of the log's own"));
         }

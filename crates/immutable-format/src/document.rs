@@ -1,8 +1,8 @@
 //! The document of an event: the canonical text whose SHA-256 is the event's hash.
 
-use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Violation, COLUMNS};
+use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Room, Violation, COLUMNS};
 use crate::json::write_string;
-use crate::{limits, sha256, sha256_of_text, time, write_hex, Hash, Id, Salt};
+use crate::{limits, sha256, time, write_hex, Hash, Id, Salt};
 
 /// Actions and target types that begin with this belong to the log itself.
 pub const RESERVED: &str = "immutable.";
@@ -38,9 +38,9 @@ pub enum Secret {
 
 /// The document of a stored event, or why it has none.
 pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
-    let mut document = String::with_capacity(2048);
-    write_stored(envelope, content, secret, &mut document)?;
-    Ok(document)
+    let mut room = Room::default();
+    write_stored(envelope, content, secret, &mut room)?;
+    Ok(room.document)
 }
 
 /// The hash of a stored event's document, or why it has none.
@@ -48,18 +48,17 @@ pub fn hash_of_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
     secret: &Secret,
-    room: &mut String,
+    room: &mut Room,
 ) -> Result<Hash, Violation> {
-    room.clear();
     write_stored(envelope, content, secret, room)?;
-    Ok(sha256_of_text(room))
+    Ok(hash(&room.document))
 }
 
 fn write_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
     secret: &Secret,
-    out: &mut String,
+    room: &mut Room,
 ) -> Result<(), Violation> {
     let long = |text: &str| text.len() > limits::TEXT_BYTES;
     let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
@@ -77,14 +76,15 @@ fn write_stored(
     let commitments = match secret {
         Secret::Salt(salt) => {
             check_erasure(content, None, envelope.action)?;
-            seal(content, salt)
+            seal(content, salt, room)
         }
         Secret::Erased(erasure) => {
             check_erasure(content, Some(erasure), envelope.action)?;
             reseal(content, erasure)?
         }
     };
-    write_to(envelope, content, &commitments, out)
+    room.document.clear();
+    write_to(envelope, content, &commitments, &mut room.document)
 }
 
 /// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
@@ -102,39 +102,40 @@ fn write_to(
 ) -> Result<(), Violation> {
     let year = Violation("a time is outside the years 0001 to 9999");
     let mut out = Writer(out);
-    out.0.push('{');
-    out.text("action", Some(envelope.action));
-    out.text("action_category", envelope.action_category);
-    out.text("actor_type", envelope.actor_type);
+    out.text("{\"action\":", envelope.action);
+    out.optional(",\"action_category\":", envelope.action_category);
+    out.optional(",\"actor_type\":", envelope.actor_type);
     out.commitments(commitments);
     let created_at = time::format(envelope.created_at).ok_or(year)?;
-    out.text("created_at", Some(&created_at));
-    out.text("id", Some(&uuid_text(&envelope.id)));
-    out.raw("lane", &envelope.lane.to_string());
+    out.text(",\"created_at\":", &created_at);
+    out.id(",\"id\":", &envelope.id);
+    out.raw(",\"lane\":", itoa::Buffer::new().format(envelope.lane));
     if let Some(log_id) = &envelope.log_id {
-        out.text("log_id", Some(&uuid_text(log_id)));
+        out.id(",\"log_id\":", log_id);
     }
     // most events say nothing of their own
     let occurred_at = match envelope.occurred_at == envelope.created_at {
         true => created_at,
         false => time::format(envelope.occurred_at).ok_or(year)?,
     };
-    out.text("occurred_at", Some(&occurred_at));
+    out.text(",\"occurred_at\":", &occurred_at);
     match &envelope.previous_event_hash {
-        Some(hash) => out.hash("previous_event_hash", hash),
-        None => out.raw("previous_event_hash", "null"),
+        Some(hash) => out.hash(",\"previous_event_hash\":", hash),
+        None => out.raw(",\"previous_event_hash\":", "null"),
     }
-    out.text("recorded_by", Some(envelope.recorded_by));
-    out.text("resource_type", envelope.resource_type);
-    out.raw("seq", &envelope.seq.to_string());
+    out.text(",\"recorded_by\":", envelope.recorded_by);
+    out.optional(",\"resource_type\":", envelope.resource_type);
+    out.raw(",\"seq\":", itoa::Buffer::new().format(envelope.seq));
+    for (n, target) in content.targets.iter().enumerate() {
+        out.text(if n == 0 { ",\"target_types\":[" } else { "," }, target.kind());
+    }
     if !content.targets.is_empty() {
-        out.key("target_types");
-        out.list('[', ']', content.targets.iter(), |out, target| write_string(target.kind(), out));
+        out.0.push(']');
     }
-    out.text("tenant_id", Some(envelope.tenant_id));
-    out.raw("v", "1");
+    out.text(",\"tenant_id\":", envelope.tenant_id);
+    out.raw(",\"v\":", "1");
     if let Some(version) = envelope.version {
-        out.raw("version", &version.to_string());
+        out.raw(",\"version\":", itoa::Buffer::new().format(version));
     }
     out.0.push('}');
     Ok(())
@@ -157,50 +158,51 @@ pub fn parse_uuid(text: &str) -> Option<Id> {
     (uuid_text(&id) == text).then_some(id)
 }
 
+/// Writes members: each is given with what stands before its value, so that it is copied as one.
 struct Writer<'a>(&'a mut String);
 
 impl Writer<'_> {
-    fn key(&mut self, name: &str) {
-        if !self.0.ends_with('{') {
-            self.0.push(',');
-        }
-        self.0.push('"');
-        self.0.push_str(name);
-        self.0.push_str("\":");
-    }
-
-    fn raw(&mut self, name: &str, value: &str) {
-        self.key(name);
+    #[inline(always)]
+    fn raw(&mut self, before: &str, value: &str) {
+        self.0.push_str(before);
         self.0.push_str(value);
     }
 
-    fn text(&mut self, name: &str, value: Option<&str>) {
+    #[inline(always)]
+    fn text(&mut self, before: &str, value: &str) {
+        self.0.push_str(before);
+        write_string(value, self.0);
+    }
+
+    #[inline(always)]
+    fn optional(&mut self, before: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.key(name);
-            write_string(value, self.0);
+            self.text(before, value);
         }
     }
 
-    fn hash(&mut self, name: &str, hash: &Hash) {
-        self.key(name);
-        write_hash(hash, self.0);
+    #[inline(always)]
+    fn id(&mut self, before: &str, id: &Id) {
+        self.0.push_str(before);
+        self.0.push('"');
+        self.0.push_str(uuid::Uuid::from_bytes(*id).hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+        self.0.push('"');
     }
 
-    fn list<T>(
-        &mut self,
-        open: char,
-        close: char,
-        items: impl Iterator<Item = T>,
-        mut write: impl FnMut(&mut String, T),
-    ) {
-        self.0.push(open);
-        for (n, item) in items.enumerate() {
-            if n > 0 {
-                self.0.push(',');
-            }
-            write(self.0, item);
+    #[inline(always)]
+    fn hash(&mut self, before: &str, hash: &Hash) {
+        self.0.push_str(before);
+        self.0.push('"');
+        write_hex(hash, self.0);
+        self.0.push('"');
+    }
+
+    fn list(&mut self, name: &str, hashes: &[Hash]) {
+        self.0.push_str(name);
+        for (n, hash) in hashes.iter().enumerate() {
+            self.hash(if n == 0 { "[" } else { "," }, hash);
         }
-        self.0.push(close);
+        self.0.push(']');
     }
 
     fn commitments(&mut self, commitments: &Commitments) {
@@ -208,28 +210,26 @@ impl Writer<'_> {
         if columns.iter().all(Option::is_none) && metadata.is_empty() && targets.is_empty() {
             return;
         }
-        self.key("commitments");
-        self.0.push('{');
+        self.0.push_str(",\"commitments\":");
+        let mut before = '{';
+        let mut member = |out: &mut Self| out.0.push(std::mem::replace(&mut before, ','));
         for (name, hash) in COLUMNS.iter().zip(columns) {
             // "metadata" and "targets" sort among the columns.
             if *name == "resource_id" && !metadata.is_empty() {
-                self.key("metadata");
-                self.list('[', ']', metadata.iter(), |out, hash| write_hash(hash, out));
+                member(self);
+                self.list("\"metadata\":", metadata);
             }
             if *name == "user_agent" && !targets.is_empty() {
-                self.key("targets");
-                self.list('[', ']', targets.iter(), |out, hash| write_hash(hash, out));
+                member(self);
+                self.list("\"targets\":", targets);
             }
             if let Some(hash) = hash {
-                self.hash(name, hash);
+                member(self);
+                self.0.push('"');
+                self.0.push_str(name);
+                self.hash("\":", hash);
             }
         }
         self.0.push('}');
     }
-}
-
-fn write_hash(hash: &Hash, out: &mut String) {
-    out.push('"');
-    write_hex(hash, out);
-    out.push('"');
 }

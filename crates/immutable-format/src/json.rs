@@ -50,7 +50,9 @@ pub enum Value<'a> {
 impl<'a> Value<'a> {
     /// Parses one JSON text (RFC 8259, UTF-8) of at most `bytes` canonical bytes and `depth` levels.
     pub fn parse(text: &'a str, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
-        Parser { text, at: 0 }.run(Tree::new(depth, bytes))
+        let mut tree = Tree::new(depth, bytes);
+        Parser { text, at: 0 }.run(&mut tree)?;
+        tree.finish().ok_or(Error::Syntax(text.len()))
     }
 
     /// Writes the canonical text to `out`.
@@ -149,9 +151,24 @@ pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Looks at every byte without a branch, which takes many at once: nearly no text has anything to escape.
+/// Looks at eight bytes at once: nearly no text has anything to escape, and most are short.
 fn needs_escapes(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    // A byte below n, of those below 0x80, borrows its high bit; one that borrows from its neighbour has found something.
+    let below = |word: u64, n: u64| word.wrapping_sub(n * EACH) & !word & HIGH;
+    let is_odd = |word: u64| {
+        let quote = word ^ (u64::from(b'"') * EACH);
+        let backslash = word ^ (u64::from(b'\\') * EACH);
+        below(word, 0x20) | below(quote, 1) | below(backslash, 1) != 0
+    };
+    let bytes = text.as_bytes();
+    let (words, rest) = bytes.as_chunks::<8>();
+    match bytes.last_chunk::<8>() {
+        // The last eight overlap those before them.
+        Some(last) => words.iter().any(|word| is_odd(u64::from_ne_bytes(*word))) || is_odd(u64::from_ne_bytes(*last)),
+        None => rest.iter().any(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\'),
+    }
 }
 
 fn string_bytes(text: &str) -> usize {
@@ -282,13 +299,319 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// What a walk over a value feeds: `begin_*`, keys and scalars, `end`.
+pub trait Build<'a> {
+    /// Opens an object.
+    fn begin_object(&mut self) -> Result<(), Error>;
+    /// Opens an array.
+    fn begin_array(&mut self) -> Result<(), Error>;
+    /// The name of the object's next member.
+    fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error>;
+    /// A string, number, boolean or null.
+    fn scalar(&mut self, value: Value<'a>) -> Result<(), Error>;
+    /// Closes the innermost object or array.
+    fn end(&mut self) -> Result<(), Error>;
+}
+
+impl<'a> Build<'a> for Tree<'a> {
+    fn begin_object(&mut self) -> Result<(), Error> {
+        Tree::begin_object(self)
+    }
+
+    fn begin_array(&mut self) -> Result<(), Error> {
+        Tree::begin_array(self)
+    }
+
+    fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
+        Tree::key(self, key)
+    }
+
+    fn scalar(&mut self, value: Value<'a>) -> Result<(), Error> {
+        Tree::scalar(self, value)
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        Tree::end(self)
+    }
+}
+
+/// An object as its canonical text, with its own members but nothing of what is in them: all that hashing takes, without
+/// a tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object<'a> {
+    text: String,
+    members: Vec<Member<'a>>,
+}
+
+/// A member of an [`Object`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member<'a> {
+    /// Its name.
+    pub key: Cow<'a, str>,
+    /// What it holds.
+    pub shape: Shape<'a>,
+    /// From its name's quote to the end of its value.
+    from: usize,
+    value: usize,
+    to: usize,
+}
+
+/// What is known of a member's value beside its text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape<'a> {
+    Null,
+    String(Cow<'a, str>),
+    /// With so many members.
+    Object(usize),
+    Other,
+}
+
+impl Default for Object<'_> {
+    fn default() -> Self {
+        Object { text: "{}".to_string(), members: Vec::new() }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Parses the JSON text (RFC 8259, UTF-8) of an object, as [`Value::parse`] does; nothing if it is another value.
+    pub fn parse(text: &'a str, depth: usize, bytes: usize) -> Result<Option<Self>, Error> {
+        let mut build = Canonical::new(depth, bytes);
+        Parser { text, at: 0 }.run(&mut build)?;
+        Ok(build.object())
+    }
+
+    /// The canonical text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The members, in canonical order.
+    pub fn members(&self) -> &[Member<'a>] {
+        &self.members
+    }
+
+    /// The canonical text of a member's value.
+    pub fn value(&self, member: &Member<'a>) -> &str {
+        self.text.get(member.value..member.to).unwrap_or_default()
+    }
+
+    /// Keeps the members that `keep` wants.
+    pub fn retain(&mut self, keep: impl FnMut(&Member<'a>) -> bool) {
+        let all = self.members.len();
+        self.members.retain(keep);
+        if self.members.len() < all {
+            self.write_anew(0);
+        }
+    }
+
+    /// Writes the object's text again, from where it begins, as its members stand now.
+    fn write_anew(&mut self, begin: usize) {
+        let before = self.text.split_off(begin);
+        rewrite(&before, begin, &mut self.members, &mut self.text);
+    }
+}
+
+/// Writes the members, whose texts are in `before` (which began at `begin`), to `out` as an object.
+fn rewrite(before: &str, begin: usize, members: &mut [Member<'_>], out: &mut String) {
+    out.push('{');
+    for (n, member) in members.iter_mut().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        let name = member.value - member.from;
+        let text = before.get(member.from - begin..member.to - begin).unwrap_or_default();
+        member.from = out.len();
+        member.value = member.from + name;
+        out.push_str(text);
+        member.to = out.len();
+    }
+    out.push('}');
+}
+
+/// Builds an [`Object`] from a walk, under the bounds of [`Tree`]. It writes members as they come, and where they do not
+/// come in canonical order, which few do, puts their texts right when the object ends.
+pub struct Canonical<'a> {
+    text: String,
+    /// Of all objects that are open; in the end those of the outermost.
+    members: Vec<Member<'a>>,
+    open: Vec<Opened>,
+    depth: usize,
+    bytes: usize,
+    /// Whether the outermost value is an object that has ended.
+    done: bool,
+}
+
+/// An object or array that is open.
+struct Opened {
+    object: bool,
+    /// Whether nothing has been written into it.
+    empty: bool,
+    /// Whether a name waits for its value.
+    named: bool,
+    /// Where its text begins, and its members.
+    text: usize,
+    members: usize,
+}
+
+impl<'a> Canonical<'a> {
+    /// A builder of one object of at most `depth` levels and `bytes` canonical bytes.
+    pub fn new(depth: usize, bytes: usize) -> Self {
+        Canonical {
+            text: String::with_capacity(128.min(bytes)),
+            members: Vec::with_capacity(4),
+            open: Vec::with_capacity(2),
+            depth,
+            bytes,
+            done: false,
+        }
+    }
+
+    /// The object, if it was one and has ended.
+    pub fn object(self) -> Option<Object<'a>> {
+        self.done.then_some(Object { text: self.text, members: self.members })
+    }
+
+    /// What is written counts with the ends of all that is open, as soon as that is.
+    fn check(&self) -> Result<(), Error> {
+        if self.text.len() + self.open.len() > self.bytes {
+            return Err(Error::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Before a string is written: it may be far longer than the bound.
+    fn check_string(&self, text: &str) -> Result<(), Error> {
+        if text.len() > self.bytes {
+            return Err(Error::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// A value begins: what separates it from the one before it.
+    fn separate(&mut self) -> Result<(), Error> {
+        match self.open.last_mut() {
+            None => Ok(()),
+            Some(opened) if opened.object => {
+                // A walk always gives the key first; without one the value has no place.
+                std::mem::take(&mut opened.named).then_some(()).ok_or(Error::Syntax(0))
+            }
+            Some(opened) => {
+                if !std::mem::take(&mut opened.empty) {
+                    self.text.push(',');
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A value has ended: the member that it belongs to ends with it.
+    fn close_member(&mut self, shape: Shape<'a>) {
+        let in_object = self.open.last().is_some_and(|opened| opened.object);
+        if let (true, Some(member)) = (in_object, self.members.last_mut()) {
+            member.to = self.text.len();
+            member.shape = shape;
+        }
+    }
+
+    fn begin(&mut self, object: bool) -> Result<(), Error> {
+        if self.open.len() >= self.depth {
+            return Err(Error::TooDeep);
+        }
+        self.separate()?;
+        let (text, members) = (self.text.len(), self.members.len());
+        self.open.push(Opened { object, empty: true, named: false, text, members });
+        self.text.push(if object { '{' } else { '[' });
+        self.check()
+    }
+}
+
+impl<'a> Build<'a> for Canonical<'a> {
+    fn begin_object(&mut self) -> Result<(), Error> {
+        self.begin(true)
+    }
+
+    fn begin_array(&mut self) -> Result<(), Error> {
+        self.begin(false)
+    }
+
+    fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
+        match self.open.last_mut() {
+            Some(opened) if opened.object && !opened.named => {
+                opened.named = true;
+                if !std::mem::take(&mut opened.empty) {
+                    self.text.push(',');
+                }
+            }
+            _ => return Err(Error::Syntax(0)),
+        }
+        self.check_string(&key)?;
+        let from = self.text.len();
+        write_string(&key, &mut self.text);
+        self.text.push(':');
+        let value = self.text.len();
+        self.members.push(Member { key, shape: Shape::Other, from, value, to: value });
+        self.check()
+    }
+
+    fn scalar(&mut self, value: Value<'a>) -> Result<(), Error> {
+        self.separate()?;
+        let shape = match value {
+            Value::Null => {
+                self.text.push_str("null");
+                Shape::Null
+            }
+            Value::String(text) => {
+                self.check_string(&text)?;
+                write_string(&text, &mut self.text);
+                Shape::String(text)
+            }
+            Value::Bool(_) | Value::Number(_) => {
+                value.write(&mut self.text);
+                Shape::Other
+            }
+            Value::Array(_) | Value::Object(_) => return Err(Error::Syntax(0)),
+        };
+        self.check()?;
+        self.close_member(shape);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        let Some(opened) = self.open.pop().filter(|opened| !opened.named) else { return Err(Error::Syntax(0)) };
+        if !opened.object {
+            self.text.push(']');
+            self.close_member(Shape::Other);
+            return Ok(());
+        }
+        let members = self.members.get_mut(opened.members..).unwrap_or_default();
+        if members.is_sorted_by(|a, b| key_order(&a.key, &b.key).is_lt()) {
+            self.text.push('}');
+        } else {
+            members.sort_by(|a, b| key_order(&a.key, &b.key));
+            if members.windows(2).any(|pair| pair[0].key == pair[1].key) {
+                return Err(Error::DuplicateKey);
+            }
+            let before = self.text.split_off(opened.text);
+            rewrite(&before, opened.text, members, &mut self.text);
+        }
+        let count = members.len();
+        if self.open.is_empty() {
+            self.done = true;
+        } else {
+            self.members.truncate(opened.members);
+        }
+        self.close_member(Shape::Object(count));
+        Ok(())
+    }
+}
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Parser<'a> {
-    fn run(mut self, mut tree: Tree<'a>) -> Result<Value<'a>, Error> {
+    fn run(mut self, tree: &mut impl Build<'a>) -> Result<(), Error> {
         // true: inside an object, false: inside an array
         let mut inside: Vec<bool> = Vec::new();
         loop {
@@ -299,7 +622,7 @@ impl<'a> Parser<'a> {
                     tree.begin_object()?;
                     inside.push(true);
                     if self.peek() != Some(b'}') {
-                        self.key(&mut tree)?;
+                        self.key(tree)?;
                         continue;
                     }
                 }
@@ -315,9 +638,9 @@ impl<'a> Parser<'a> {
                     let text = self.string()?;
                     tree.scalar(Value::String(text))?;
                 }
-                Some(b't') => self.word("true", Value::Bool(true), &mut tree)?,
-                Some(b'f') => self.word("false", Value::Bool(false), &mut tree)?,
-                Some(b'n') => self.word("null", Value::Null, &mut tree)?,
+                Some(b't') => self.word("true", Value::Bool(true), tree)?,
+                Some(b'f') => self.word("false", Value::Bool(false), tree)?,
+                Some(b'n') => self.word("null", Value::Null, tree)?,
                 Some(b'-' | b'0'..=b'9') => {
                     let text = self.number()?;
                     tree.scalar(Value::Number(Cow::Borrowed(text)))?;
@@ -327,7 +650,7 @@ impl<'a> Parser<'a> {
             // a value has ended: close what it closes, or go on to its sibling
             loop {
                 match (inside.last(), self.peek()) {
-                    (None, None) => return tree.finish().ok_or(Error::Syntax(self.at)),
+                    (None, None) => return Ok(()),
                     (Some(true), Some(b'}')) | (Some(false), Some(b']')) => {
                         self.at += 1;
                         inside.pop();
@@ -336,7 +659,7 @@ impl<'a> Parser<'a> {
                     (Some(&object), Some(b',')) => {
                         self.at += 1;
                         if object {
-                            self.key(&mut tree)?;
+                            self.key(tree)?;
                         }
                         break;
                     }
@@ -357,7 +680,7 @@ impl<'a> Parser<'a> {
         self.byte()
     }
 
-    fn key(&mut self, tree: &mut Tree<'a>) -> Result<(), Error> {
+    fn key(&mut self, tree: &mut impl Build<'a>) -> Result<(), Error> {
         if self.peek() != Some(b'"') {
             return Err(Error::Syntax(self.at));
         }
@@ -370,7 +693,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn word(&mut self, word: &str, value: Value<'a>, tree: &mut Tree<'a>) -> Result<(), Error> {
+    fn word(&mut self, word: &str, value: Value<'a>, tree: &mut impl Build<'a>) -> Result<(), Error> {
         if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
             return Err(Error::Syntax(self.at));
         }

@@ -3,6 +3,7 @@
 use crate::commitment::{paths, Content, Erasure, METADATA};
 use crate::document::RESERVED;
 use crate::json::Value;
+use crate::limits;
 
 /// A person who is to be erased, and how far.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +25,12 @@ impl Subject<'_> {
             let target = crate::commitment::target_position(path).and_then(|position| content.targets.get(position));
             target.is_some_and(|target| target.id() == Some(self.id))
         };
-        let found = content.metadata.iter().filter(|(key, value)| mentions(key, self.id) || holds(value, self.id));
-        let found: Vec<&str> = found.map(|(key, _)| key.as_ref()).collect();
+        let found = content.metadata.members().iter().filter(|member| {
+            // It was written under these bounds.
+            let value = Value::parse(content.metadata.value(member), limits::NESTING, limits::CANONICAL_BYTES);
+            mentions(&member.key, self.id) || value.is_ok_and(|value| holds(&value, self.id))
+        });
+        let found: Vec<&str> = found.map(|member| member.key.as_ref()).collect();
         let is_concerned = is_actor
             || is_resource
             || !found.is_empty()
@@ -88,7 +93,7 @@ pub fn mentions(text: &str, id: &str) -> bool {
 mod tests {
     use super::{mentions, Subject};
     use crate::commitment::{erase, paths, Content, COLUMNS};
-    use crate::json::Value;
+    use crate::json::Object;
     use crate::target::{Form, Target};
 
     #[test]
@@ -108,8 +113,8 @@ mod tests {
         assert!(!mentions("aaaa", "aa"));
     }
 
-    fn json(text: &str) -> Value<'_> {
-        Value::parse(text, 64, 65536).unwrap()
+    fn json(text: &str) -> Option<Object<'_>> {
+        Object::parse(text, 64, 65536).unwrap()
     }
 
     fn event<'a>(columns: &[(&str, &'a str)], metadata: &'a str, targets: &'a [&'a str]) -> Content<'a> {
@@ -117,8 +122,7 @@ mod tests {
         for (column, value) in columns {
             content.columns[COLUMNS.iter().position(|name| name == column).unwrap()] = Some((*value).into());
         }
-        let Value::Object(metadata) = json(metadata) else { panic!() };
-        content.metadata = metadata;
+        content.metadata = json(metadata).unwrap();
         content.targets = targets.iter().map(|target| Target::new(json(target), Form::Stored).unwrap()).collect();
         content
     }

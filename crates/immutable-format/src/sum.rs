@@ -6,7 +6,8 @@
 //! 2^256; the key is random and made for one run, so nobody could choose rows that cancel out.
 //! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
 
-use crate::{sha256, sha256_of, Hash, Id};
+use crate::commitment::{Room, TOGETHER};
+use crate::{sha256, sha256_of_each, Hash, Id};
 
 /// Random, made anew for every run, shared by its processes.
 pub type Key = [u8; 16];
@@ -61,27 +62,50 @@ fn add_carrying(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (sum, first | second)
 }
 
-/// The keyed hash of a row of event_targets, or of the target it follows from. Those of all events, minus those of all
-/// rows, are nothing if the rows are what they have to be. `room` is for what is hashed.
-pub fn target_term(
-    key: &Key,
-    tenant_id: &str,
-    event_id: &Id,
-    position: u16,
-    created_at: i64,
-    canonical: &str,
-    room: &mut Vec<u8>,
-) -> Sum {
-    room.clear();
-    room.extend_from_slice(key);
-    room.extend_from_slice(b"target");
-    room.extend_from_slice(event_id);
-    room.extend_from_slice(&position.to_le_bytes());
-    room.extend_from_slice(&created_at.to_le_bytes());
-    room.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
-    room.extend_from_slice(tenant_id.as_bytes());
-    room.extend_from_slice(canonical.as_bytes());
-    Sum::of(&sha256_of(room))
+/// The keyed hashes of rows of event_targets, or of the targets they follow from, added up. Those of all events, minus
+/// those of all rows, are nothing if the rows are what they have to be. They are hashed together.
+pub struct TargetTerms<'r> {
+    key: &'r Key,
+    messages: &'r mut Vec<u8>,
+    ends: &'r mut Vec<usize>,
+    sum: Sum,
+}
+
+impl<'r> TargetTerms<'r> {
+    /// None yet; `room` is for what is hashed.
+    pub fn new(key: &'r Key, room: &'r mut Room) -> Self {
+        let (messages, ends) = room.messages();
+        TargetTerms { key, messages, ends, sum: Sum::default() }
+    }
+
+    /// Adds a target; `canonical` is its canonical text.
+    pub fn add(&mut self, tenant_id: &str, event_id: &Id, position: u16, created_at: i64, canonical: &str) {
+        let room = &mut *self.messages;
+        room.extend_from_slice(self.key);
+        room.extend_from_slice(b"target");
+        room.extend_from_slice(event_id);
+        room.extend_from_slice(&position.to_le_bytes());
+        room.extend_from_slice(&created_at.to_le_bytes());
+        room.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
+        room.extend_from_slice(tenant_id.as_bytes());
+        room.extend_from_slice(canonical.as_bytes());
+        self.ends.push(room.len());
+        if room.len() > TOGETHER {
+            self.hash();
+        }
+    }
+
+    fn hash(&mut self) {
+        sha256_of_each(self.messages, self.ends, |_, hash| self.sum = self.sum.plus(Sum::of(&hash)));
+        self.messages.clear();
+        self.ends.clear();
+    }
+
+    /// What was added.
+    pub fn sum(mut self) -> Sum {
+        self.hash();
+        self.sum
+    }
 }
 
 /// What a lane's sum has to know of one row.
@@ -367,6 +391,13 @@ mod tests {
         (1..=length).map(|seq| Event { seq, hash: hash(seq), previous: previous(seq) }).collect()
     }
 
+    fn target_term(created_at: i64) -> Sum {
+        let mut room = Room::default();
+        let mut terms = TargetTerms::new(&KEY, &mut room);
+        terms.add("t", &LOG, 0, created_at, "{}");
+        terms.sum()
+    }
+
     fn seen(event: &Event) -> Seen {
         let links = event.previous.is_none() == (event.seq == 1);
         Seen {
@@ -374,7 +405,7 @@ mod tests {
             event_hash: event.hash,
             previous_event_hash: event.previous.unwrap_or_default(),
             log_id: if event.seq == 1 { LOG } else { Id::default() },
-            targets: target_term(&KEY, "t", &LOG, 0, event.seq, "{}", &mut Vec::new()),
+            targets: target_term(event.seq),
             flags: Seen::VALID | if links { Seen::LINKS } else { 0 },
         }
     }
@@ -529,6 +560,22 @@ mod tests {
         let one = Sum([1, 0, 0, 0]);
         assert_eq!(most.plus(one), Sum::default());
         assert_eq!(Sum::default().minus(one), most);
+    }
+
+    /// However many targets are hashed together, the sum is that of each alone.
+    #[test]
+    fn targets_add_up_one_by_one() {
+        let canonical = |n: u16| "x".repeat(usize::from(n) * 7);
+        let mut room = Room::default();
+        let mut all = TargetTerms::new(&KEY, &mut room);
+        (0..200).for_each(|n| all.add("t", &LOG, n, 7, &canonical(n)));
+        let all = all.sum();
+        let one_by_one = (0..200).fold(Sum::default(), |sum, n| {
+            let mut one = TargetTerms::new(&KEY, &mut room);
+            one.add("t", &LOG, n, 7, &canonical(n));
+            sum.plus(one.sum())
+        });
+        assert_eq!(all, one_by_one);
     }
 
     #[test]

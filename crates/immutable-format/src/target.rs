@@ -1,9 +1,8 @@
 //! Targets: the resources an event is about besides its own. Normalised and sorted once, when the event enters; every
 //! later reader takes the stored order.
 
-use crate::json::{Members, Value};
+use crate::json::{Object, Shape};
 use crate::limits;
-use std::borrow::Cow;
 
 /// What is wrong with a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,46 +30,46 @@ pub enum Form {
 
 /// A target that keeps the rules, with its canonical text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Target<'a> {
-    members: Members<'a>,
-    canonical: String,
-}
+pub struct Target<'a>(Object<'a>);
 
 impl<'a> Target<'a> {
-    /// Takes one element of `targets`.
-    pub fn new(value: Value<'a>, form: Form) -> Result<Self, Error> {
-        let Value::Object(mut members) = value else {
-            return Err(Error::NotAnObject);
-        };
+    /// Takes one element of `targets`, if it is an object.
+    pub fn new(object: Option<Object<'a>>, form: Form) -> Result<Self, Error> {
+        let mut object = object.ok_or(Error::NotAnObject)?;
         if form == Form::Entering {
-            members.retain(|(key, value)| *value != Value::Null || !is_member(key));
+            object.retain(|member| member.shape != Shape::Null || !is_member(&member.key));
         }
-        for (key, value) in &members {
-            match (key.as_ref(), value) {
-                ("type", Value::String(text)) if form == Form::Stored || !text.is_empty() => {}
+        let mut has_type = false;
+        for member in object.members() {
+            match (member.key.as_ref(), &member.shape) {
+                ("type", Shape::String(text)) if form == Form::Stored || !text.is_empty() => has_type = true,
                 ("type", _) => return Err(Error::Type),
-                ("id" | "name" | "metadata", Value::Null) => return Err(Error::Null),
-                ("id" | "name", Value::String(_)) | ("metadata", Value::Object(_)) => {}
+                ("id" | "name" | "metadata", Shape::Null) => return Err(Error::Null),
+                ("id" | "name", Shape::String(_)) | ("metadata", Shape::Object(_)) => {}
                 ("id", _) => return Err(Error::NotAString("id")),
                 ("name", _) => return Err(Error::NotAString("name")),
                 ("metadata", _) => return Err(Error::Metadata),
-                _ => return Err(Error::UnknownMember(key.to_string())),
+                (key, _) => return Err(Error::UnknownMember(key.to_string())),
             }
         }
-        let value = Value::Object(members);
-        let canonical = value.canonical();
-        let Value::Object(members) = value else {
-            return Err(Error::NotAnObject);
-        };
-        let target = Target { members, canonical };
-        if target.text("type").is_none() {
-            return Err(Error::Type);
+        match has_type {
+            true => Ok(Target(object)),
+            false => Err(Error::Type),
         }
-        Ok(target)
+    }
+
+    /// What erasing leaves of it: the type.
+    pub fn bare(&self) -> Self {
+        let mut object = self.0.clone();
+        object.retain(|member| member.key == "type");
+        Target(object)
     }
 
     fn text(&self, member: &str) -> Option<&str> {
-        self.members.iter().find(|(key, _)| key == member).and_then(|(_, value)| value.as_str())
+        self.0.members().iter().find(|known| known.key == member).and_then(|known| match &known.shape {
+            Shape::String(text) => Some(text.as_ref()),
+            _ => None,
+        })
     }
 
     /// The type.
@@ -88,32 +87,33 @@ impl<'a> Target<'a> {
         self.text("name")
     }
 
-    /// The members of its metadata, if it has any.
-    pub fn metadata(&self) -> Option<&[(Cow<'a, str>, Value<'a>)]> {
-        self.members.iter().find_map(|(key, value)| match value {
-            Value::Object(members) if key == "metadata" => Some(members.as_slice()),
-            _ => None,
+    /// How many members its metadata has.
+    pub fn metadata_keys(&self) -> usize {
+        let metadata = self.0.members().iter().find(|member| member.key == "metadata");
+        metadata.map_or(0, |metadata| match metadata.shape {
+            Shape::Object(members) => members,
+            _ => 0,
         })
     }
 
     /// The canonical text of the whole target.
     pub fn canonical(&self) -> &str {
-        &self.canonical
+        self.0.text()
     }
 
     /// How many members it has.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.0.members().len()
     }
 
     /// Never true: a target has a type.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.0.members().is_empty()
     }
 
     /// Whether nothing but the type is left, as erasing leaves it.
     pub fn is_bare(&self) -> bool {
-        self.members.len() == 1
+        self.0.members().len() == 1
     }
 }
 
@@ -132,7 +132,7 @@ pub fn sort(targets: &mut [Target<'_>]) {
 }
 
 /// Reads the elements of a stored `targets` value; nothing if it is not what normalising leaves.
-pub fn stored(elements: Vec<Value<'_>>) -> Option<Vec<Target<'_>>> {
+pub fn stored(elements: Vec<Option<Object<'_>>>) -> Option<Vec<Target<'_>>> {
     if elements.len() > limits::TARGETS {
         return None;
     }

@@ -5,7 +5,7 @@ use immutable_format::document::{self, of_stored, uuid_text, Envelope, Secret};
 use immutable_format::export::scan::Scanner;
 use immutable_format::export::verify::{heads, Head, Sink, Summary, Verifier};
 use immutable_format::export::{write, Header, Lanes, Place};
-use immutable_format::json::Value;
+use immutable_format::json::{Object, Value};
 use immutable_format::link::Break;
 use immutable_format::target::{Form, Target};
 use immutable_format::{limits, Hash};
@@ -89,20 +89,20 @@ fn exports_of_the_other_implementation() {
     assert!(taken > 40 && refused > 40);
 }
 
+fn object(text: &str) -> Option<Object<'_>> {
+    Object::parse(text, limits::NESTING, limits::CANONICAL_BYTES).unwrap()
+}
+
 /// An export of one lane of one tenant, valid as written.
 fn sample() -> Vec<String> {
     let mut made =
         vec![write::header(&Header { created_at: 0, log_id: Some([9; 16]), lanes: Lanes::Whole, filters: Vec::new() })];
     let mut previous: Option<Hash> = None;
     for seq in 1..=4 {
-        let metadata = [("note", Value::String("a\"b\\c\n".into())), ("size", Value::Number("1.10".into()))];
-        let target = Value::Object(vec![
-            ("id".into(), Value::String(format!("t{seq}").into())),
-            ("type".into(), Value::String("user".into())),
-        ]);
+        let target = format!(r#"{{"id":"t{seq}","type":"user"}}"#);
         let mut content = Content {
-            metadata: metadata.map(|(key, value)| (key.into(), value)).to_vec(),
-            targets: vec![Target::new(target, Form::Stored).unwrap()],
+            metadata: object(r#"{"note":"a\"b\\c\n","size":1.10}"#).unwrap(),
+            targets: vec![Target::new(object(&target), Form::Stored).unwrap()],
             ..Content::default()
         };
         content.columns[0] = Some(Cow::Borrowed("user-17"));
@@ -200,12 +200,13 @@ fn no_line_of_any_stored_event_is_longer_than_the_bound() {
     // All texts of control characters, and as many targets as large as they may be, nearly all of it their type.
     let text = "\u{1}".repeat(limits::TEXT_BYTES);
     let kind = "x".repeat(limits::CANONICAL_BYTES - r#"{"type":""}"#.len());
-    let target = Value::Object(vec![("type".into(), Value::String(kind.as_str().into()))]);
+    let target = format!(r#"{{"type":"{kind}"}}"#);
+    let members: Vec<String> =
+        (0..limits::METADATA_KEYS).map(|n| format!(r#""{n:04}":"{}""#, "x".repeat(55))).collect();
+    let metadata = format!("{{{}}}", members.join(","));
     let mut content = Content {
-        targets: vec![Target::new(target, Form::Stored).unwrap(); limits::TARGETS],
-        metadata: (0..limits::METADATA_KEYS)
-            .map(|n| (format!("{n:04}").into(), Value::String("x".repeat(55).into())))
-            .collect(),
+        targets: vec![Target::new(object(&target), Form::Stored).unwrap(); limits::TARGETS],
+        metadata: object(&metadata).unwrap(),
         ..Content::default()
     };
     content.columns.fill(Some(Cow::Borrowed(&text)));

@@ -1,7 +1,7 @@
 //! Properties of the canonical form, the commitments and the readers, over generated input.
 
-use immutable_format::commitment::{erase, reseal, seal, Content, Erasure};
-use immutable_format::json::{key_order, Value};
+use immutable_format::commitment::{erase, reseal, seal, Content, Erasure, Room};
+use immutable_format::json::{key_order, Object, Shape, Value};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{cursor, limits, time};
 use proptest::prelude::*;
@@ -31,7 +31,49 @@ fn parse(text: &str) -> Value<'_> {
     Value::parse(text, limits::NESTING, 1 << 24).unwrap()
 }
 
+fn object(text: &str) -> Option<Object<'_>> {
+    Object::parse(text, limits::NESTING, 1 << 24).unwrap()
+}
+
 proptest! {
+    /// The tree and the text that is written without one agree: on every value, its members and the bounds.
+    #[test]
+    fn an_object_without_a_tree_is_the_same(value in json(), depth in 0usize..8, less in 0usize..40) {
+        let text = value.to_string();
+        let tree = parse(&text);
+        let bytes = tree.canonical().len();
+        match (object(&text), &tree) {
+            (Some(mut object), Value::Object(members)) => {
+                prop_assert_eq!(object.text(), tree.canonical());
+                let keys: Vec<&str> = object.members().iter().map(|member| member.key.as_ref()).collect();
+                let values: Vec<&str> = object.members().iter().map(|member| object.value(member)).collect();
+                prop_assert_eq!(keys, members.iter().map(|(key, _)| key.as_ref()).collect::<Vec<_>>());
+                prop_assert_eq!(values, members.iter().map(|(_, value)| value.canonical()).collect::<Vec<_>>());
+                for (member, (_, value)) in object.members().iter().zip(members) {
+                    let known = match value {
+                        Value::Null => Shape::Null,
+                        Value::String(text) => Shape::String(text.clone()),
+                        Value::Object(members) => Shape::Object(members.len()),
+                        _ => Shape::Other,
+                    };
+                    prop_assert_eq!(&member.shape, &known);
+                }
+                let mut odd = true;
+                object.retain(|_| { odd = !odd; odd });
+                let kept = members.iter().skip(1).step_by(2).cloned().collect();
+                prop_assert_eq!(object.text(), Value::Object(kept).canonical());
+                let again: Vec<&str> = object.members().iter().map(|member| object.value(member)).collect();
+                let kept = members.iter().skip(1).step_by(2).map(|(_, value)| value.canonical());
+                prop_assert_eq!(again, kept.collect::<Vec<_>>());
+            }
+            (found, _) => prop_assert!(found.is_none() && !matches!(tree, Value::Object(_))),
+        }
+        for (depth, bytes) in [(depth, bytes), (limits::NESTING, bytes.saturating_sub(less))] {
+            let tree = Value::parse(&text, depth, bytes).map(|_| ());
+            prop_assert_eq!(Object::parse(&text, depth, bytes).map(|_| ()), tree);
+        }
+    }
+
     #[test]
     fn canonical_text_means_the_same_and_is_its_own_canonical_text(value in json()) {
         let pretty = serde_json::to_string_pretty(&value).unwrap();
@@ -103,7 +145,7 @@ proptest! {
         let targets = |ids: &[(String, Option<String>, Option<String>)]| -> Vec<String> {
             let mut targets: Vec<Target> = ids.iter().map(|(kind, id, name)| {
                 let given = serde_json::json!({"type": kind, "id": id, "name": name}).to_string();
-                Target::new(parse(given.leak()), Form::Entering).unwrap()
+                Target::new(object(given.leak()), Form::Entering).unwrap()
             }).collect();
             target::sort(&mut targets);
             targets.iter().map(|target| target.canonical().to_string()).collect()
@@ -121,13 +163,12 @@ proptest! {
         actor in any::<String>(), ip in prop::option::of(any::<String>()),
         salt in any::<[u8; 16]>(), picks in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
     ) {
-        let object = serde_json::to_string(&metadata).unwrap();
-        let Value::Object(members) = parse(&object) else { unreachable!() };
-        let target = Target::new(parse(r#"{"type":"t","id":"1"}"#), Form::Stored).unwrap();
-        let mut content = Content { metadata: members, targets: vec![target], ..Content::default() };
+        let given = serde_json::to_string(&metadata).unwrap();
+        let target = Target::new(object(r#"{"type":"t","id":"1"}"#), Form::Stored).unwrap();
+        let mut content = Content { metadata: object(&given).unwrap(), targets: vec![target], ..Content::default() };
         content.columns[0] = Some(Cow::Owned(actor));
         content.columns[3] = ip.map(Cow::Owned);
-        let whole = seal(&content, &salt);
+        let whole = seal(&content, &salt, &mut Room::default());
         let mut paths: Vec<String> = metadata.keys().map(|key| format!("metadata.{key}")).collect();
         paths.extend(["actor_id".to_string(), "targets.0".to_string()]);
         if content.columns[3].is_some() {

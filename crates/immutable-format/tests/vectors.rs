@@ -3,7 +3,7 @@
 
 use immutable_format::commitment::{self, erase, Content, Erasure, COLUMNS};
 use immutable_format::document::{self, of_stored, Envelope, Secret};
-use immutable_format::json::Value;
+use immutable_format::json::{Object, Value};
 use immutable_format::link::{Break, Row, Walk};
 use immutable_format::{limits, parse_hex, target, time, Hash, Id};
 use serde_json::Value as Json;
@@ -96,16 +96,16 @@ impl<'a> Stored<'a> {
     }
 
     fn content(&self) -> Read<Content<'static>> {
-        let bounded = |value: &Value<'_>| -> Read<Value<'static>> {
+        let bounded = |value: &Value<'_>| -> Read<Option<Object<'static>>> {
             let canonical: &'static str = value.canonical().leak();
-            Value::parse(canonical, limits::NESTING, limits::CANONICAL_BYTES).map_err(|_| "out of bounds")
+            Object::parse(canonical, limits::NESTING, limits::CANONICAL_BYTES).map_err(|_| "out of bounds")
         };
         let mut content = Content::default();
         for (place, column) in content.columns.iter_mut().zip(COLUMNS) {
             *place = self.text(column)?.map(|text| Cow::Owned(text.to_string()));
         }
         content.metadata = match bounded(self.get("metadata").ok_or("missing")?)? {
-            Value::Object(members) if members.len() <= limits::METADATA_KEYS => members,
+            Some(object) if object.members().len() <= limits::METADATA_KEYS => object,
             _ => return Err("metadata is not an object"),
         };
         let Some(Value::Array(targets)) = self.get("targets") else { return Err("targets is not an array") };
@@ -169,7 +169,7 @@ fn commitments_of_every_value() {
         let row = Stored::parse(text(&vector, "row")).unwrap();
         let Ok(Secret::Salt(salt)) = row.secret() else { continue };
         let content = row.content().unwrap();
-        let sealed = commitment::seal(&content, &salt);
+        let sealed = commitment::seal(&content, &salt, &mut commitment::Room::default());
         assert_eq!(
             expected.len(),
             content.columns.iter().flatten().count() + sealed.metadata.len() + sealed.targets.len()
