@@ -232,7 +232,8 @@ impl Room {
 
     /// Room for messages and their ends, empty.
     pub(crate) fn messages(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
-        (self.messages.clear(), self.ends.clear());
+        self.messages.clear();
+        self.ends.clear();
         (&mut self.messages, &mut self.ends)
     }
 
@@ -251,7 +252,10 @@ pub(crate) const TOGETHER: usize = 16 * 1024;
 /// all salts, then all values.
 pub fn seal(content: &Content<'_>, event_salt: &Salt, room: &mut Room) -> Commitments {
     let Room { messages, text, ends, salts, .. } = room;
-    (messages.clear(), text.clear(), ends.clear(), salts.clear());
+    messages.clear();
+    text.clear();
+    ends.clear();
+    salts.clear();
     for_each_path(content, |path| {
         messages.extend_from_slice(event_salt);
         messages.extend_from_slice(path.as_bytes());
@@ -282,7 +286,8 @@ pub fn seal(content: &Content<'_>, event_salt: &Salt, room: &mut Room) -> Commit
         ends.push(text.len());
         if text.len() > TOGETHER {
             sha256_of_each(text.as_bytes(), ends, |_, hash| take(hash));
-            (text.clear(), ends.clear());
+            text.clear();
+            ends.clear();
         }
     });
     sha256_of_each(text.as_bytes(), ends, |_, hash| take(hash));
