@@ -26,9 +26,11 @@ impl Subject<'_> {
             target.is_some_and(|target| target.id() == Some(self.id))
         };
         let found = content.metadata.members().iter().filter(|member| {
-            // It was written under these bounds.
-            let value = Value::parse(content.metadata.value(member), limits::NESTING, limits::CANONICAL_BYTES);
-            mentions(&member.key, self.id) || value.is_ok_and(|value| holds(&value, self.id))
+            // It was written under these bounds; what is no JSON all the same is looked through as a text.
+            let text = content.metadata.value(member);
+            let value = Value::parse(text, limits::NESTING, limits::CANONICAL_BYTES);
+            mentions(&member.key, self.id)
+                || value.map_or_else(|_| mentions(text, self.id), |value| holds(&value, self.id))
         });
         let found: Vec<&str> = found.map(|member| member.key.as_ref()).collect();
         let is_concerned = is_actor
