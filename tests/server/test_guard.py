@@ -44,7 +44,7 @@ def test_dropping_it_in_maintenance_is_in_the_servers_log(cluster):
 
 
 def test_maintenance_names_who_did_it(db):
-    """A role that took the owner's on is still the one who logged in."""
+    """The role that was taken on, and the login behind it."""
     owner, login = db.create_role(), db.create_role()
     db.conn.execute("SET immutable.maintenance = on")
     db.conn.execute(f"GRANT ALL ON SCHEMA immutable TO {owner}")
@@ -52,7 +52,7 @@ def test_maintenance_names_who_did_it(db):
     db.conn.execute(f"GRANT {owner} TO {login}; GRANT SET ON PARAMETER immutable.maintenance TO {login}")
     try:
         conn = db.connect(login)
-        conn.execute(f"SET ROLE {owner}; SET immutable.maintenance = on")
+        conn.execute(f"SET immutable.maintenance = on; SET ROLE {owner}")
         conn.execute("ALTER TABLE immutable.events ALTER metadata SET NOT NULL")
         found = db.conn.execute("SELECT actor_id, recorded_by, metadata FROM immutable.events "
                                 "WHERE action = 'immutable.maintenance' ORDER BY seq DESC LIMIT 1").fetchone()
