@@ -269,15 +269,30 @@ unsafe fn original(given: &Given) -> Option<Id> {
 /// One event of a batch in a subtransaction of its own: refused input becomes its answer, anything else (a lost
 /// connection, a full disk, a serialization failure, a missing right) ends the whole batch.
 unsafe fn record_or_error(event: Member) -> String {
+    let event = match event {
+        Member::Nested(event) => Some(event),
+        _ => None,
+    };
+    // While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT waits for in the old.
+    // By then it is committed, so that ON CONFLICT finds it.
+    match record_within(event) {
+        Err((Code::ERRCODE_UNIQUE_VIOLATION, _)) => record_within(event),
+        answer => answer,
+    }
+    .unwrap_or_else(|(_, error)| error)
+}
+
+/// The answer, or the error's code and the answer about it.
+unsafe fn record_within(event: Option<Jsonb>) -> Result<String, (Code, String)> {
     error::take_field();
     let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
     pg_sys::BeginInternalSubTransaction(std::ptr::null());
     pg_sys::MemoryContextSwitchTo(context);
     let answer = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
-        let Member::Nested(event) = event else { not_an_object() };
+        let Some(event) = event else { not_an_object() };
         let recorded = record(&payload(event));
         pg_sys::ReleaseCurrentSubTransaction();
-        recorded.json()
+        Ok(recorded.json())
     }))
     .catch_others(|caught| {
         let field = error::take_field();
@@ -289,7 +304,8 @@ unsafe fn record_or_error(event: Member) -> String {
         if !is_refusal(report.sql_error_code(), field.is_some()) {
             caught.rethrow()
         }
-        error_json(report.sql_error_code(), report.message(), field.as_deref())
+        let code = report.sql_error_code();
+        Err((code, error_json(code, report.message(), field.as_deref())))
     })
     .execute();
     pg_sys::MemoryContextSwitchTo(context);

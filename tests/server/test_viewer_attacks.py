@@ -518,6 +518,7 @@ def test_a_binding_outlasts_a_new_name(log):
     writer.execute(insert.format("mine"))
     refused(writer, insert.format("rival"), "42501")
     # As after a restore that came before the roles: the number is none.
+    log.db.unguard()
     with log.admin.transaction():
         log.admin.execute("ALTER TABLE immutable.tenant_grants DISABLE TRIGGER ALL")
         log.admin.execute("UPDATE immutable.tenant_grants SET role_oid = 0")

@@ -467,7 +467,11 @@ impl<'a> Canonical<'a> {
     }
 
     /// The object, if it was one and has ended.
-    pub fn object(self) -> Option<Object<'a>> {
+    pub fn object(mut self) -> Option<Object<'a>> {
+        // A thousand targets are held at once, and a text that grew has up to twice its room.
+        if self.text.capacity() - self.text.len() > 4096 {
+            self.text.shrink_to_fit();
+        }
         self.done.then_some(Object { text: self.text, members: self.members })
     }
 
