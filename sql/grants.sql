@@ -56,11 +56,11 @@ TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION
   immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean)
 TO immutable_eraser;
--- A dump's rows come with all columns. Where row security holds the role, COPY is refused: it needs BYPASSRLS.
+-- A dump's rows come with all columns. Where row security holds the role, COPY is refused: it needs BYPASSRLS. And SET on
+-- the setting, which a superuser grants by hand: granted by an extension's script, PostgreSQL 18 can not drop the role again.
 GRANT USAGE ON SCHEMA immutable TO immutable_restorer;
 GRANT INSERT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants TO immutable_restorer;
 GRANT EXECUTE ON FUNCTION immutable.record_restore(text) TO immutable_restorer;
-GRANT SET ON PARAMETER immutable.restore TO immutable_restorer;
 
 -- A policy's functions are called with the rights of whoever it holds.
 GRANT EXECUTE ON FUNCTION immutable.visible_tenant(), immutable.is_visible(text, text),

@@ -46,7 +46,7 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
                 .field(name)
                 .hint(format!(
                     "Leave {name} out of the INSERT. A dump is restored with immutable.restore = on, by a superuser or \
-                     a member of immutable_restorer."
+                     who was granted SET on that parameter."
                 ))
                 .raise()
         }

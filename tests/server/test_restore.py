@@ -142,13 +142,13 @@ def test_who_is_no_superuser_restores_with_the_role_for_it(db, server, target, t
     outsider = db.create_role("BYPASSRLS")
     with server.connect(target) as restored:
         restored.execute("CREATE EXTENSION immutable")
-        restored.execute(f"GRANT immutable_restorer TO {member}")
+        restored.execute(f"GRANT immutable_restorer TO {member}; GRANT SET ON PARAMETER immutable.restore TO {member}")
         # Rights to the tables, but not to the setting.
         restored.execute(f"GRANT USAGE ON SCHEMA immutable TO {outsider}")
         restored.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA immutable TO {outsider}")
         failed = restore(server, "pg_restore", "-e", "--data-only", "-d", target, path, user=outsider, check=False)
         assert failed.returncode != 0
-        assert "is set by the chain" in failed.stderr and "immutable_restorer" in failed.stderr
+        assert "is set by the chain" in failed.stderr and "granted SET" in failed.stderr
         assert rows(restored, "SELECT count(*) FROM immutable.events") == [(0,)]
         restored.execute(f"DROP OWNED BY {outsider}")
         restore(server, "pg_restore", "-e", "--data-only", "-d", target, path, user=member)
@@ -160,7 +160,7 @@ def test_who_is_no_superuser_restores_with_the_role_for_it(db, server, target, t
         assert rows(restored, "SELECT actor_id, recorded_by FROM immutable.events WHERE action = 'immutable.restored'"
                     ) == [(member, member)]
         assert is_valid(restored)
-        restored.execute(f"REVOKE immutable_restorer FROM {member}")
+        restored.execute(f"REVOKE immutable_restorer FROM {member}; REVOKE SET ON PARAMETER immutable.restore FROM {member}")
 
 
 def test_without_the_setting_a_dump_is_refused_and_told_why(db, server, target, tmp_path):
