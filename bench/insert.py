@@ -176,7 +176,8 @@ class Bench:
             file.flush()
             name = f"COPY of {self.options.copy_rows:,} rows"
             for _ in range(self.options.rounds):
-                for table in TABLES:
+                # In one transaction every row looks for its head behind all of its old versions: that never ends.
+                for table in [table for table in TABLES if table != "plpgsql-chain"]:
                     self.reset()
                     speed = self.copy(TABLES[table], file.name)
                     results.setdefault(name, {}).setdefault(table, []).append(speed)

@@ -32,7 +32,12 @@ struct Held {
 
 thread_local! {
     static HELD: RefCell<Held> = RefCell::default();
+    /// The lane but the first that this backend appended to last, by relation and tenant: it knows the tail of that one.
+    static LAST: RefCell<HashMap<(Oid, u32), i16>> = RefCell::default();
 }
+
+/// Tenants whose last lane is remembered; a backend that writes for more starts over.
+const REMEMBERED: usize = 4096;
 
 /// The number that stands for a tenant in lock tags. Two tenants with the same number share their locks and no more.
 pub fn tenant_number(tenant_id: &str) -> u32 {
@@ -83,8 +88,10 @@ impl Lane {
     }
 }
 
-/// Takes a lane of the tenant to append to: the lowest that this transaction holds, else the first that is free, else it
-/// waits for one. What the log itself records is not held to the setting that limits a transaction's chains.
+/// Takes a lane of the tenant to append to: the lowest that this transaction holds, else the first, else the one this
+/// backend had last, else any that is free, else it waits for one. Without concurrency everything is in the first; with it,
+/// a backend keeps to a lane whose tail it knows, and does not knock at all that are taken. What the log itself records is
+/// not held to the setting that limits a transaction's chains.
 pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
     let lowest = HELD.with_borrow(|held| {
         let own = held.lanes.get(&(relation, tenant))?.iter().map(|(lane, _)| *lane);
@@ -97,8 +104,13 @@ pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
         check_count();
     }
     let lanes = settings::LANES.get() as i16;
-    for lane in 0..lanes {
+    let last = LAST.with_borrow(|last| last.get(&(relation, tenant)).copied()).filter(|last| (1..lanes).contains(last));
+    let rest = (1..lanes).filter(|lane| Some(*lane) != last);
+    for lane in std::iter::once(0).chain(last).chain(rest) {
         if (Lane { relation, tenant, lane }).acquire(false) {
+            if lane > 0 && Some(lane) != last {
+                remember(relation, tenant, lane);
+            }
             return lane;
         }
     }
@@ -106,6 +118,15 @@ pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
     let lane = (pg_sys::MyProcPid.unsigned_abs() % lanes as u32) as i16;
     Lane { relation, tenant, lane }.acquire(true);
     lane
+}
+
+fn remember(relation: Oid, tenant: u32, lane: i16) {
+    LAST.with_borrow_mut(|known| {
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert((relation, tenant), lane);
+    });
 }
 
 /// Takes the lane of an existing row, to rewrite the row: an update in flight could hide the lane's tail from a writer.
