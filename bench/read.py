@@ -259,10 +259,12 @@ def main():
     parser.add_argument("--only", default="", help="part of the cases' names")
     parser.add_argument("--no-count", action="store_true", help="pages without total")
     parser.add_argument("--no-build", action="store_true")
+    parser.add_argument("--shared-buffers", default="8GB")
+    parser.add_argument("--prewarm", action="store_true", help="read the indexes into them first")
     parser.add_argument("--search", action="store_true", help="instead, searches with their index")
     parser.add_argument("--indexes", action="store_true", help="instead, what each index costs an insert")
     options = parser.parse_args()
-    commands = [["start", "bench", "shared_buffers=8GB", "max_wal_size=6GB", "checkpoint_timeout=30min",
+    commands = [["start", "bench", f"shared_buffers={options.shared_buffers}", "max_wal_size=6GB", "checkpoint_timeout=30min",
                  "max_connections=100", "effective_cache_size=16GB", "random_page_cost=1.1"]]
     for command in ([] if options.no_build else [["install"]]) + commands:
         subprocess.run([HERE.parent / "scripts/pg", *command], check=True, stdout=sys.stderr)
@@ -274,6 +276,10 @@ def main():
     bench = Bench(database, options)
     # What an earlier run inserted would otherwise be looked up in the table, row by row.
     bench.conn.execute("VACUUM immutable.events, immutable.event_targets")
+    if options.prewarm:
+        bench.conn.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        bench.conn.execute("SELECT pg_prewarm(indexrelid) FROM pg_index WHERE indrelid IN "
+                           "('immutable.events'::regclass, 'immutable.event_targets'::regclass)")
     if options.indexes:
         return indexes(bench.conn, options)
     if options.search:

@@ -118,6 +118,21 @@ def test_a_whole_database_is_restored_byte_for_byte(db, server, target, tmp_path
         check_goes_on(restored)
 
 
+def test_a_consumer_of_one_tenant_goes_on_after_a_restore(db, server, target, tmp_path):
+    """Its position is lanes and numbers, which a restore keeps; nothing is given twice or left out."""
+    fill(db.conn)
+    before = db.conn.execute("SELECT immutable.changes('t', \"limit\" => 3)").fetchone()[0]
+    rest = db.conn.execute("SELECT immutable.changes('t', %s)", [psycopg.types.json.Jsonb(before["position"])]).fetchone()[0]
+    assert len(before["data"]) == 3 and rest["data"]
+    path = dump(db, tmp_path / "dump", "-F", "c")
+    restore(server, "pg_restore", "-e", "-d", target, path)
+    with server.connect(target) as restored:
+        record(restored, "after")
+        after = restored.execute("SELECT immutable.changes('t', %s)", [psycopg.types.json.Jsonb(before["position"])]).fetchone()[0]
+        assert [event["id"] for event in after["data"][:-1]] == [event["id"] for event in rest["data"]]
+        assert after["data"][-1]["action"] == "after"
+
+
 def test_the_log_alone_is_dumped_by_its_extension(db, server, target, tmp_path):
     fill(db.conn)
     # The schema is the extension's, so that naming it alone is naming nothing.
