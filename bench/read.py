@@ -79,6 +79,11 @@ def fill(database, events):
         conn.execute("CHECKPOINT")
 
 
+def size(database):
+    with psycopg.connect(f"dbname={database}") as conn:
+        return conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0]
+
+
 class Bench:
     def __init__(self, database, options):
         self.conn = psycopg.connect(f"dbname={database}", autocommit=True)
@@ -109,8 +114,9 @@ class Bench:
             "SELECT sum(seq_tup_read), sum(idx_tup_fetch) FROM pg_stat_user_tables WHERE schemaname = 'immutable'").fetchone()
 
     def measure(self, make, runs, **more):
-        """Median and 99th percentile in ms, and rows fetched from the tables a page."""
-        times, pages = [], 0
+        """Median and 99th percentile in ms of what has just been asked before, median of the first time, and rows
+        fetched from the tables a page."""
+        times, first = [], []
         asked = []
         for _ in range(runs):
             row = self.sample(with_target=True)
@@ -119,13 +125,15 @@ class Bench:
             self.page(given)
         before = self.counters()
         for given in asked:
-            start = time.perf_counter()
-            self.page(given)
-            times.append((time.perf_counter() - start) * 1000)
+            for spent in (first, times):
+                start = time.perf_counter()
+                self.page(given)
+                spent.append((time.perf_counter() - start) * 1000)
         after = self.counters()
         times.sort()
-        scanned, fetched = (after[0] - before[0]) / runs, (after[1] - before[1]) / runs
-        return statistics.median(times), times[min(len(times) - 1, int(len(times) * 0.99))], fetched, scanned
+        scanned, fetched = (after[0] - before[0]) / runs / 2, (after[1] - before[1]) / runs / 2
+        p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
+        return statistics.median(times), p99, statistics.median(first), fetched, scanned
 
     def page(self, given):
         arguments = ", ".join(f'"{name}" => %s' for name in given)
@@ -179,17 +187,17 @@ def cases(bench, limited):
 
 
 def run(bench, title, limited, options):
-    print(f"\n{title}\n\n| case | median ms | p99 ms | rows fetched a page | rows scanned a page |\n|---|---|---|---|---|")
+    print(f"\n{title}\n\n| case | median ms | p99 ms | the first time, median ms | rows fetched a page | rows scanned a page |\n|---|---|---|---|---|---|")
     for name, make in cases(bench, limited):
         if options.only not in name:
             continue
         try:
             measured = bench.measure(make, options.runs, **({"count": "none"} if options.no_count else {}))
         except psycopg.errors.QueryCanceled:
-            print(f"| {name} | over 20 s | | | |", flush=True)
+            print(f"| {name} | over 20 s | | | | |", flush=True)
             continue
-        median, p99, fetched, scanned = measured
-        print(f"| {name} | {median:.2f} | {p99:.2f} | {fetched:.0f} | {scanned:.0f} |", flush=True)
+        median, p99, first, fetched, scanned = measured
+        print(f"| {name} | {median:.2f} | {p99:.2f} | {first:.2f} | {fetched:.0f} | {scanned:.0f} |", flush=True)
 
 
 SEARCHES = [
@@ -211,7 +219,7 @@ def search(bench, options):
     print(f"\nSearch: the index is built in {time.monotonic() - start:.0f} s and has {size}\n\n| search | median ms | p99 ms |\n|---|---|---|")
     bench.conn.execute("VACUUM (ANALYZE) immutable.events")
     for name, make in SEARCHES:
-        median, p99, _, _ = bench.measure(make, options.runs)
+        median, p99, _, _, _ = bench.measure(make, options.runs)
         print(f"| {name} | {median:.2f} | {p99:.2f} |", flush=True)
     bench.conn.execute("SELECT immutable.disable_search()")
 
@@ -271,6 +279,10 @@ def main():
     database = f"bench_read_{options.events}"
     with psycopg.connect("dbname=postgres", autocommit=True) as admin:
         is_there = admin.execute("SELECT count(*) FROM pg_database WHERE datname = %s", [database]).fetchone()[0]
+        # What inserts were measured on is no longer what it is called.
+        if is_there and size(database) > 1.1 * options.events:
+            admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
+            is_there = False
     if not is_there:
         fill(database, options.events)
     bench = Bench(database, options)
@@ -292,8 +304,8 @@ def main():
             last = {"tenant_id": tenant} if tenant else {}
             for page in (1, 100, 10_000 if options.events > 900_000 else 1_000):
                 cursor = {"cursor": bench.cursor(25 * (page - 1) - 1, tenant)} if page > 1 else {}
-                median, p99, fetched, scanned = bench.measure(lambda row: {**last, **cursor}, options.runs, count="none")
-                print(f"| page {page:,} {of}, not counted | {median:.2f} | {p99:.2f} | {fetched:.0f} | {scanned:.0f} |")
+                median, p99, first, fetched, scanned = bench.measure(lambda row: {**last, **cursor}, options.runs, count="none")
+                print(f"| page {page:,} {of}, not counted | {median:.2f} | {p99:.2f} | {first:.2f} | {fetched:.0f} | {scanned:.0f} |")
     bench.conn.execute("SET ROLE bench_viewer")
     bench.conn.execute("SET bench.tenant = 'tenant_1'")
     bench.samples = [row for row in bench.samples if row[0] == "tenant_1"]

@@ -3,7 +3,7 @@
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CString;
 
-pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(16);
+pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(32);
 pub static MAX_CHAINS_PER_TRANSACTION: GucSetting<i32> = GucSetting::<i32>::new(1000);
 pub static MAX_TARGETS: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static MAX_METADATA_KEYS: GucSetting<i32> = GucSetting::<i32>::new(50);

@@ -75,6 +75,11 @@ END
 $$;
 COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with immutable.restore = on';
 
+-- Ascending: all inserts come at one end, and PostgreSQL fills pages at the right end to 90 %, while those at the left are
+-- split in halves.
+DROP INDEX immutable.events_page;
+CREATE INDEX events_page ON immutable.events (created_at, id);
+
 -- A page's total and a viewer's count read indexes alone where VACUUM has seen the rows, and the newest are asked for most.
 -- By default it would come once a fifth of the table is new. Nothing is dead, so that it reads the new pages and no index.
 ALTER TABLE immutable.events SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
