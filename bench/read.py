@@ -230,6 +230,9 @@ def indexes(conn, options):
         "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisunique "
         "AND i.indrelid IN ('immutable.events'::regclass, 'immutable.event_targets'::regclass) ORDER BY c.relname")]
     batch, costs = 10_000, {name: [] for name in [None, *names]}
+    events = conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0]
+    # Before what is rolled back below has grown them.
+    bytes_of = {name: conn.execute("SELECT pg_relation_size(%s::regclass)", [f"immutable.{name}"]).fetchone()[0] for name in names}
 
     def insert(without):
         with conn.transaction(force_rollback=True):
@@ -251,10 +254,8 @@ def indexes(conn, options):
     wal_of = {name: statistics.median(wal for _, wal in measured) for name, measured in costs.items()}
     print(f"\nAn insert with all of them: {time_of[None]:.1f} us, {wal_of[None]:.0f} bytes of WAL an event\n\n"
           "| index | bytes an event | us an event | bytes of WAL an event |\n|---|---|---|---|")
-    events = conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0]
     for name in names:
-        size, = conn.execute("SELECT pg_relation_size(%s::regclass)", [f"immutable.{name}"]).fetchone()
-        print(f"| {name} | {size / events:.0f} | {time_of[None] - time_of[name]:.1f} | {wal_of[None] - wal_of[name]:.0f} |")
+        print(f"| {name} | {bytes_of[name] / events:.0f} | {time_of[None] - time_of[name]:.1f} | {wal_of[None] - wal_of[name]:.0f} |")
 
 
 def main():

@@ -138,7 +138,8 @@ CREATE TABLE immutable.event_targets (
   target_name text,
   target_metadata jsonb,
   created_at timestamptz NOT NULL,
-  PRIMARY KEY (event_id, tenant_id, position),
+  -- Tenant first: whoever may see one tenant's targets reads those, not everybody's.
+  PRIMARY KEY (tenant_id, event_id, position),
   FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id)
 );
 CREATE INDEX event_targets_type ON immutable.event_targets (target_type, tenant_id, created_at DESC, event_id DESC);

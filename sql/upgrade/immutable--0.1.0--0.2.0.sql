@@ -80,6 +80,9 @@ COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with
 DROP INDEX immutable.events_page;
 CREATE INDEX events_page ON immutable.events (created_at, id);
 
+-- Tenant first: whoever may see one tenant's targets reads those, not everybody's.
+ALTER TABLE immutable.event_targets DROP CONSTRAINT event_targets_pkey, ADD PRIMARY KEY (tenant_id, event_id, position);
+
 -- A page's total and a viewer's count read indexes alone where VACUUM has seen the rows, and the newest are asked for most.
 -- By default it would come once a fifth of the table is new. Nothing is dead, so that it reads the new pages and no index.
 ALTER TABLE immutable.events SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
