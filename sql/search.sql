@@ -10,6 +10,10 @@ BEGIN
     RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'As superuser: CREATE EXTENSION pg_trgm';
   END IF;
+  IF EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = pg_catalog.to_regclass('immutable.events_search') AND NOT i.indisvalid) THEN
+    RAISE EXCEPTION 'the index immutable.events_search is there and not valid: its building was interrupted, or goes on'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If nobody builds it now: SELECT immutable.disable_search(), then enable_search() again.';
+  END IF;
   EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
     pg_catalog.lower((coalesce(actor_name, '') || E'\n' || action || E'\n' || coalesce(resource_name, '') || E'\n' ||
     metadata::text) COLLATE pg_catalog."default")) %I.gin_trgm_ops)$index$, trgm);
@@ -18,7 +22,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION immutable.enable_search() IS
-  'Builds the index that answers get_events(search => ...) over everything at once; writers wait while it is built (docs/operations.md has the statement that lets them go on). The answers are the same without it. For the table''s owner. Raises 55000 without the extension pg_trgm';
+  'Builds the index that answers get_events(search => ...) over everything at once; writers wait while it is built (docs/operations.md has the statement that lets them go on). The answers are the same without it. For the table''s owner. Raises 55000 without the extension pg_trgm, or where an interrupted CREATE INDEX CONCURRENTLY left it invalid';
 
 CREATE FUNCTION immutable.disable_search()
 RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -44,9 +44,10 @@ BEGIN ATOMIC
     SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.maintenance = on', tab) AS problem
     FROM tables WHERE NOT relrowsecurity AND tab NOT IN ('log', 'cluster')
     UNION ALL
-    SELECT format('policy %s is missing: its role sees or records nothing', x.policy)
-    FROM (VALUES ('writer_insert'), ('writer_returning'), ('auditor_select'), ('viewer_select')) x (policy)
-    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = x.policy AND p.polrelid = (SELECT oid FROM events))
+    SELECT format('policy %s of immutable.%s is missing: its role sees or records nothing', x.policy, x.tab)
+    FROM (VALUES ('events', 'writer_insert'), ('events', 'writer_returning'), ('events', 'auditor_select'),
+      ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select')) x (tab, policy)
+    WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
     SELECT format('policy %I of immutable.%I is not the extension''s: look at what it lets through', p.polname, r.tab)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
@@ -86,6 +87,13 @@ BEGIN ATOMIC
   bad_indexes AS (
     SELECT format('index immutable.%I is not valid: DROP INDEX immutable.%I and make it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
+  bad_keys AS (
+    SELECT format('constraint %s of immutable.%s is missing: events can be recorded that are in no chain, or no event at all. Make it again (ALTER TABLE ... ADD), with immutable.maintenance = on, then verify_chain()', x.name, x.tab) AS problem
+    FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
+      ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
+      ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k JOIN tables r ON r.oid = k.conrelid
+      WHERE k.conname = x.name AND r.tab = x.tab AND k.convalidated)),
   known AS (SELECT e.extversion, (SELECT a.default_version FROM pg_available_extensions a WHERE a.name = 'immutable') AS there
     FROM pg_extension e WHERE e.extname = 'immutable'),
   problem (place, problem) AS (
@@ -110,6 +118,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes
+    UNION ALL SELECT 6, problem FROM bad_keys
     UNION ALL SELECT 7, format('prepared transaction %L holds %s lanes since %s: COMMIT PREPARED or ROLLBACK PREPARED it', gid, lanes, prepared)
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
     UNION ALL SELECT 8, format('backend %s (%s) holds %s lanes since %s: end its transaction, or pg_terminate_backend(%s)', pid, state, lanes, xact_start, pid)
@@ -125,9 +134,11 @@ BEGIN ATOMIC
       FROM events WHERE age(relfrozenxid) > 1000000000)
   SELECT
     (SELECT extversion FROM known),
-    (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
-      WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
-        OR s.name LIKE 'immutable.%' AND s.context = 'superuser'),
+    -- A function of the library first, so that it is loaded, and its settings are known.
+    CASE WHEN immutable.is_chained(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) IS NOT TRUE THEN
+      (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
+        WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
+          OR s.name LIKE 'immutable.%' AND s.context = 'superuser') END,
     (SELECT CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
       ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END FROM events e),
     (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),

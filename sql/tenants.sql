@@ -91,6 +91,7 @@ ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_take";
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_store";
 -- COPY passes rules by.
 CREATE RULE copy_only AS ON INSERT TO immutable.viewer_key_import DO INSTEAD SELECT immutable.refuse_viewer_key();
+ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS RULE copy_only;
 
 CREATE FUNCTION immutable.create_viewer_token(tenant_id text, actor_id text DEFAULT NULL, ttl integer DEFAULT 3600)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -39,6 +39,10 @@ fn refuse(example: &str) -> ! {
         .raise()
 }
 
+/// An answer ends with the event that passes this, however many were asked for: a jsonb array holds 256 MB, in which numbers
+/// take more room than as text.
+const MAX_BYTES: usize = 16 << 20;
+
 fn answer(events: &[String], position: &str, has_more: bool) -> Datum {
     let events = events.join(",");
     // SAFETY: allocates in the current memory context.
@@ -87,14 +91,15 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
     let types = [pg_sys::TEXTOID, pg_sys::INT2ARRAYOID, pg_sys::INT8ARRAYOID];
     let values = [Some(tenant), Some(array(&lanes, pg_sys::INT2OID)), Some(array(&seqs, pg_sys::INT8OID))];
     let mut events = Vec::new();
-    let mut is_cut = false;
+    let (mut is_cut, mut bytes) = (false, 0);
     spi::stream_planned_once(&statement, &types, &values, |tuple, descriptor| {
-        if events.len() == limit {
+        if is_cut || events.len() == limit || bytes > MAX_BYTES {
             is_cut = true;
             return;
         }
         let row = Values::of(tuple, descriptor);
         events.push(text(row.values[0]).to_string());
+        bytes += events.last().map_or(0, String::len);
         let (lane, seq) = (row.values[1].value() as i16, row.values[2].value() as i64);
         match position.iter_mut().find(|(known, _)| *known == lane) {
             Some(known) => known.1 = seq,
@@ -157,14 +162,15 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
         limit + 1
     );
     let mut events = Vec::new();
-    let mut is_cut = false;
+    let (mut is_cut, mut bytes) = (false, 0);
     spi::stream_planned_once(&statement, &types, &values, |tuple, descriptor| {
-        if events.len() == limit {
+        if is_cut || events.len() == limit || bytes > MAX_BYTES {
             is_cut = true;
             return;
         }
         let row = Values::of(tuple, descriptor);
         events.push(text(row.values[0]).to_string());
+        bytes += events.last().map_or(0, String::len);
         place = Some(Place {
             xact: row.values[1].value() as u64,
             id: uuid(row.values[2]),

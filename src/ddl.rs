@@ -6,7 +6,7 @@
 use crate::error::{Code, Fault};
 use crate::function::{sql_function, text, text_datum, Call};
 use crate::record::{caller, record, Own};
-use crate::relation::{cells, events_oid, triggers};
+use crate::relation::{cells, events_oid, has_keys, triggers};
 use crate::{settings, spi};
 use pgrx::pg_sys::{self, AlterTableType as Alter, Datum, NodeTag, ObjectType, Oid};
 use pgrx::prelude::*;
@@ -112,6 +112,20 @@ impl Guard {
                     self.refuse("extension immutable")
                 }
             }
+            // Built CONCURRENTLY it would be there before the command's end is looked at.
+            NodeTag::T_IndexStmt => {
+                let statement = &*self.tree.cast::<pg_sys::IndexStmt>();
+                let table = relation_named(statement.relation);
+                if self.is_member(pg_sys::RelationRelationId, table) && (statement.unique || !may_have_indexes(table)) {
+                    self.refuse(&describe(pg_sys::RelationRelationId, table))
+                }
+            }
+            NodeTag::T_RenameStmt | NodeTag::T_AlterObjectDependsStmt => {
+                let index = relation_of(self.tree);
+                if index != pg_sys::InvalidOid && self.is_needed(index) {
+                    self.refuse(&describe(pg_sys::RelationRelationId, index))
+                }
+            }
             _ => {}
         }
         // Recorded before it takes effect: afterwards the triggers that chain the record may be off.
@@ -129,7 +143,18 @@ impl Guard {
                 let named = pg_sys::makeRangeVarFromNameList(index.ptr_value.cast());
                 let index = relation_named(named);
                 if index != pg_sys::InvalidOid && self.is_needed(index) {
-                    self.refuse(&describe(pg_sys::RelationRelationId, index))
+                    let what = describe(pg_sys::RelationRelationId, index);
+                    if statement.concurrent && settings::MAINTENANCE.get() {
+                        Fault::new(
+                            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                            format!(
+                                "{what} belongs to the audit log: DROP INDEX CONCURRENTLY of it can not be recorded"
+                            ),
+                        )
+                        .hint("DROP INDEX without CONCURRENTLY.")
+                        .raise()
+                    }
+                    self.refuse(&what)
                 }
             }
         }
@@ -156,11 +181,11 @@ impl Guard {
         log_line(&self.tag, "extension immutable");
     }
 
-    /// Whether an index is a unique one of ours; the others only make reading faster.
+    /// Whether an index is a unique one of ours; the others only make reading faster, and an invalid one is a remnant.
     unsafe fn is_needed(&self, index: Oid) -> bool {
         let mut unique = false;
         spi::write(
-            "SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid OPERATOR(pg_catalog.=) $1 AND indisunique",
+            "SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid OPERATOR(pg_catalog.=) $1 AND indisunique AND indisvalid",
             &[pg_sys::OIDOID],
             &[Some(Datum::from(index))],
             |row| unique = self.is_member(pg_sys::RelationRelationId, oid(row.values[0])),
@@ -280,7 +305,7 @@ impl Guard {
                 }
             }
             POLICIES | RULES | CONSTRAINTS => self.is_of_member(class, object).and_then(|_| name()),
-            // A unique index would refuse events; another one only costs.
+            // A unique index would refuse events; another one costs, and refuses only what is too long for it.
             pg_sys::RelationRelationId if (*self.tree).type_ == NodeTag::T_IndexStmt => {
                 let table = pg_sys::IndexGetRelation(object, true);
                 let unique = (*self.tree.cast::<pg_sys::IndexStmt>()).unique;
@@ -391,7 +416,7 @@ impl Guard {
                 PgLogLevel::WARNING,
                 Code::ERRCODE_WARNING,
                 "immutable: this maintenance is in the server's log alone",
-                "No event can be appended while triggers of immutable.events are off or a log is restored."
+                "No event can be appended while triggers or keys of immutable.events are off or a log is restored."
             );
         }
         log_line(&self.tag, what);
@@ -429,7 +454,8 @@ unsafe fn can_append(events: pg_sys::Relation) -> bool {
         (name == c"~immutable_chain" || name == c"~immutable_targets")
             && (enabled == b'A' || enabled == if replica { b'R' } else { b'O' })
     });
-    own.count() == 2
+    let has_keys = has_keys(events);
+    own.count() == 2 && has_keys
 }
 
 unsafe fn has_events() -> bool {
@@ -548,6 +574,13 @@ unsafe fn relation_of(tree: *mut pg_sys::Node) -> Oid {
 unsafe fn relation_named(named: *mut pg_sys::RangeVar) -> Oid {
     let missing_ok = pg_sys::RVROption::RVR_MISSING_OK;
     pg_sys::RangeVarGetRelidExtended(named, pg_sys::NoLock as i32, missing_ok, None, std::ptr::null_mut())
+}
+
+/// Whether indexes of others may be on the table: on events and their targets, which reports read. The others are small, and
+/// written below SPI.
+unsafe fn may_have_indexes(table: Oid) -> bool {
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+    [c"events", c"event_targets"].iter().any(|name| pg_sys::get_relname_relid(name.as_ptr(), schema) == table)
 }
 
 unsafe fn is_table(relation: Oid) -> bool {

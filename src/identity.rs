@@ -5,7 +5,7 @@ use crate::columns::Values;
 use crate::error::{Code, Fault};
 use crate::function::{sql_function, uuid, uuid_datum, Call};
 use crate::random;
-use crate::relation::{events_oid, name};
+use crate::relation::{append, events_oid, name};
 use immutable_format::document::uuid_text;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
@@ -64,8 +64,7 @@ unsafe fn get_or_make(given: Option<Id>) -> Id {
         let mut values = [uuid_datum(&id), Datum::from(pg_sys::GetCurrentTimestamp()), Datum::from(true)];
         let mut nulls = [false; COLUMNS];
         let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::CatalogTupleInsert(relation, tuple);
-        pg_sys::CommandCounterIncrement();
+        append(relation, tuple);
         id
     });
     pg_sys::table_close(relation, pg_sys::NoLock as i32);

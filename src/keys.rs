@@ -6,6 +6,7 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes, bytes_datum, sql_function, uuid, uuid_datum, Call};
 use crate::random;
 use crate::record::{record, Own};
+use crate::relation::name;
 use crate::table::{self, now, seconds, timestamptz, Table};
 use immutable_format::{token, Id};
 use pgrx::pg_sys::{self, Datum};
@@ -143,8 +144,7 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
         let data = trigger_data(call, BEFORE_INSERT_ROW);
         let row = crate::columns::Values::of(data.tg_trigtuple, (*data.tg_relation).rd_att);
         let secret = row.values.first().zip(row.nulls.first()).and_then(|(datum, null)| {
-            // Only a table of one column is the one this is made for.
-            (row.values.len() == 1 && !null).then(|| Secret::new(bytes(*datum).to_vec()))
+            (is_import(data.tg_relation) && !null).then(|| Secret::new(bytes(*datum).to_vec()))
         });
         BROUGHT.with(|brought| {
             let mut brought = brought.borrow_mut();
@@ -152,7 +152,14 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
             brought.0 = secret;
         });
     } else if before {
-        trigger_data(call, BEFORE_STATEMENT);
+        let data = trigger_data(call, BEFORE_STATEMENT);
+        if !is_import(data.tg_relation) {
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("table {} is not immutable.viewer_key_import", name(data.tg_relation)),
+            )
+            .raise()
+        }
         BROUGHT.with(|brought| *brought.borrow_mut() = (None, 0));
     } else {
         trigger_data(call, AFTER_STATEMENT);
@@ -170,6 +177,13 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
     }
     // For a row: none, so that it is not stored.
     Datum::from(0usize)
+}
+
+/// Whether it is the table that the trigger is made for.
+unsafe fn is_import(relation: pg_sys::Relation) -> bool {
+    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+    let import = pg_sys::get_relname_relid(c"viewer_key_import".as_ptr(), schema);
+    (*relation).rd_id == import && (*(*relation).rd_att).natts == 1 && pg_sys::get_atttype(import, 1) == pg_sys::TEXTOID
 }
 
 sql_function!(immutable_refuse_viewer_key, pg_finfo_immutable_refuse_viewer_key, refuse_viewer_key);

@@ -14,6 +14,8 @@ use pgrx::pg_sys::{self, Datum};
 
 /// Most events of one get_events() page.
 const MAX_PAGE: i32 = 100;
+/// Bytes of a page's events: a jsonb array holds 256 MB.
+const MAX_PAGE_BYTES: usize = 200 << 20;
 /// Most events of one find_events() call: the answer is held by the backend.
 const MAX_FOUND: i32 = 10_000;
 
@@ -149,6 +151,7 @@ unsafe fn get_events(call: Call) -> Datum {
     };
     // Whoever follows the log forward goes on from its end when there is more.
     let next = match (order_asked, rows.is_empty()) {
+        (Order::OldestFirst, true) if way == Way::Previous => "null".to_string(),
         (Order::OldestFirst, true) => {
             call.arg(CURSOR).map_or("null".to_string(), |given| format!("\"{}\"", text(given)))
         }
@@ -158,7 +161,12 @@ unsafe fn get_events(call: Call) -> Datum {
     let previous = cursor(has_previous, rows.first(), Way::Previous);
     let total = counted.map(|filters| match !came && !is_cut {
         true => Total { events: rows.len() as i64, exact: true },
-        false => total(filters, through.lead, limited, is_searched),
+        false => {
+            let total = total(filters, through.lead, limited, is_searched);
+            // Who estimates does not know the page, and what it shows is there.
+            let seen = (rows.len() + usize::from(is_cut)) as i64;
+            Total { events: if total.exact { total.events } else { total.events.max(seen) }, ..total }
+        }
     });
     let total = match total {
         None => "\"total\":null,\"total_relation\":null".to_string(),
@@ -167,6 +175,12 @@ unsafe fn get_events(call: Call) -> Datum {
         }
     };
     let events: Vec<&str> = rows.iter().map(|(event, _)| event.as_str()).collect();
+    if events.iter().map(|event| event.len()).sum::<usize>() > MAX_PAGE_BYTES {
+        Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{} events are too large for one page", events.len()))
+            .field("limit")
+            .hint("Ask for fewer events a page.")
+            .raise()
+    }
     jsonb::datum(&format!(
         "{{\"data\":[{}],\"pagination\":{{\"has_more\":{has_more},\"next_cursor\":{next},\
          \"previous_cursor\":{previous},{total}}}}}",

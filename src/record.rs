@@ -8,6 +8,31 @@ use crate::{jsonb, spi};
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;
+use std::cell::Cell;
+
+thread_local! {
+    static RECORDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the log records something just now, in this process.
+pub fn is_recording() -> bool {
+    RECORDING.get()
+}
+
+/// For as long as this lives, the log records something.
+struct Recording(bool);
+
+impl Recording {
+    fn begin() -> Recording {
+        Recording(RECORDING.replace(true))
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        RECORDING.set(self.0);
+    }
+}
 
 /// An event of the log's own. What it does not have is NULL, not the session's.
 pub struct Own<'a> {
@@ -55,6 +80,7 @@ pub unsafe fn record(own: &Own<'_>) -> Id {
     };
     let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
     let mut id = None;
+    let _recording = Recording::begin();
     spi::as_owner(relation, || {
         spi::write(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \

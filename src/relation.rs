@@ -175,15 +175,31 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
         && (constraints.is_null() || (*constraints).num_check == 0)
         && cells(pg_sys::RelationGetFKeyList(relation)).len() <= 1
         && triggers(relation).iter().all(own)
-        && indexes(relation).into_iter().all(|index| {
-            with_index(index, |index| {
-                let form = &*(*index).rd_index;
-                form.indimmediate
-                    && !form.indisexclusion
-                    && !has_attribute(index, pg_sys::Anum_pg_index_indexprs)
-                    && !has_attribute(index, pg_sys::Anum_pg_index_indpred)
-            })
-        })
+        && indexes(relation).into_iter().all(|index| with_index(index, |index| is_plain_index(index)))
+}
+
+/// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes alone.
+pub unsafe fn append(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) {
+    if let Some(index) = indexes(relation).into_iter().find(|index| !with_index(*index, |index| is_plain_index(index)))
+    {
+        let (table, index) = (name(relation), with_index(index, |index| name(index)));
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("index {index} of table immutable.{table} has an expression or a condition"),
+        )
+        .hint("DROP INDEX it: such an index can not be kept there, and the table is too small to need it.")
+        .raise()
+    }
+    pg_sys::CatalogTupleInsert(relation, tuple);
+    pg_sys::CommandCounterIncrement();
+}
+
+unsafe fn is_plain_index(index: pg_sys::Relation) -> bool {
+    let form = &*(*index).rd_index;
+    form.indimmediate
+        && !form.indisexclusion
+        && !has_attribute(index, pg_sys::Anum_pg_index_indexprs)
+        && !has_attribute(index, pg_sys::Anum_pg_index_indpred)
 }
 
 unsafe fn has_attribute(index: pg_sys::Relation, attribute: u32) -> bool {
@@ -207,6 +223,15 @@ pub unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
         return &[];
     }
     std::slice::from_raw_parts((*list).elements, (*list).length as usize)
+}
+
+/// Whether a table of events has the keys that an insert looks things up by.
+pub unsafe fn has_keys(relation: pg_sys::Relation) -> bool {
+    let Ok(layout) = Layout::of((*relation).rd_att) else { return false };
+    [&[c::TENANT_ID, c::LANE, c::SEQ][..], &[c::ID, c::TENANT_ID]].into_iter().all(|columns| {
+        let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
+        unique_index(relation, &numbers).is_some()
+    })
 }
 
 /// The valid unique index whose keys are exactly these attributes, in this order.

@@ -8,7 +8,7 @@ use crate::erase::reason;
 use crate::error::internal;
 use crate::function::{micros, sql_function, uuid_datum, Call};
 use crate::record::{record, Own};
-use crate::relation::events_oid;
+use crate::relation::{append, events_oid};
 use crate::{identity, spi, tail};
 use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -123,8 +123,7 @@ impl Table {
         ];
         let mut nulls = [false; COLUMNS];
         let tuple = pg_sys::heap_form_tuple((*self.0).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::CatalogTupleInsert(self.0, tuple);
-        pg_sys::CommandCounterIncrement();
+        append(self.0, tuple);
     }
 
     unsafe fn delete(&self, old: Option<&Noted>) {

@@ -2,7 +2,7 @@
 //! bounded. (pgrx's own wrapper keeps every batch of a cursor until the session ends.)
 
 use crate::columns::Values;
-use crate::error::internal;
+use crate::error::{internal, Code, Fault};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -408,7 +408,9 @@ impl Cursor {
         let _session = Session::connect();
         let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
         if portal.is_null() {
-            internal("the cursor of a query is gone")
+            Fault::new(Code::ERRCODE_INVALID_CURSOR_STATE, "the query behind this cursor is gone")
+                .hint("It was begun inside a savepoint that was rolled back: begin it again.")
+                .raise()
         }
         next_rows(portal, most, &Scratch::new(), &mut each) // the session's end frees the rows and the scratch
     }

@@ -3,6 +3,7 @@
 
 use crate::columns::Values;
 use crate::error::{Code, Fault};
+use crate::relation::append;
 use crate::spi;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::CStr;
@@ -56,8 +57,7 @@ impl Table {
         let mut values: Vec<Datum> = row.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
         let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
         let tuple = pg_sys::heap_form_tuple((*self.relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::CatalogTupleInsert(self.relation, tuple);
-        pg_sys::CommandCounterIncrement();
+        append(self.relation, tuple);
     }
 
     /// Runs a statement with the rights of the table's owner, and counts the rows that it returns.

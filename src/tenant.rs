@@ -7,9 +7,9 @@ use crate::error::{Code, Fault};
 use crate::function::{bytes, sql_function, text, text_datum, Call};
 use crate::record::{record, Own};
 use crate::relation::{events_oid, Events};
-use crate::settings;
 use crate::table::{now, scan, timestamptz, Equal, Table};
 use crate::token::{self, identity, Source};
+use crate::{seam, settings};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::{CStr, CString};
 
@@ -431,8 +431,38 @@ unsafe fn bind_role(call: Call) -> Datum {
     if row.nulls[0] {
         return Datum::from(new); // the column's own NOT NULL says it
     }
+    if !is_update {
+        allow_insert(data.tg_relation, &row);
+    }
     let place = ROLE_OID as usize - 1;
     row.values[place] = Datum::from(pg_sys::get_role_oid(row.values[0].cast_mut_ptr(), true));
     row.nulls[place] = false;
     Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+}
+
+/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored.
+unsafe fn allow_insert(relation: pg_sys::Relation, row: &c::Values) {
+    let user = pg_sys::GetUserId();
+    if user == (*(*relation).rd_rel).relowner || pg_sys::superuser_arg(user) {
+        return;
+    }
+    let role = CStr::from_ptr(row.values[0].cast_mut_ptr()).to_string_lossy();
+    let why = match settings::RESTORE.get() {
+        true if role.starts_with("immutable_") => {
+            "It is one of the extension's own roles, whose members would all have the tenant."
+        }
+        true => {
+            let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+            seam::forget(events);
+            return pg_sys::table_close(events, pg_sys::NoLock as i32);
+        }
+        false => "It is not in a dump that is restored.",
+    };
+    Fault::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("tenant_grants takes no grant of a tenant to role \"{role}\" from elsewhere"),
+    )
+    .detail(why)
+    .hint("immutable.grant_tenant() grants, and records it. A dump is restored with immutable.restore = on.")
+    .raise()
 }

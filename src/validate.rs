@@ -29,11 +29,10 @@ const TEXTS: [c::Column; 14] = [
     c::USER_AGENT,
 ];
 
-/// The row's content, once it has passed. `recording` is whether the log itself writes the event, about itself;
-/// `reordered` says whether the normalised targets differ from the given ones and so have to be stored anew.
+/// The row's content, once it has passed. `reordered` says whether the normalised targets differ from the given ones and so
+/// have to be stored anew.
 pub struct Entering<'a> {
     pub content: Content<'a>,
-    pub recording: bool,
     pub reordered: bool,
 }
 
@@ -100,7 +99,7 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
     let content = Content { columns: committed(|column| row.get(layout, column)), metadata, targets };
-    Entering { content, recording, reordered }
+    Entering { content, reordered }
 }
 
 /// Checks the length of a text field in bytes.

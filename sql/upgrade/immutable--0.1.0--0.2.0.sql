@@ -1,5 +1,46 @@
 -- From 0.1.0 to 0.2.0. What it makes must equal a fresh installation: scripts/upgrade-diff says where it does not.
 
+-- What it makes belongs to whoever runs it, and works with the owner's rights.
+DO $$
+DECLARE
+  owner pg_catalog.name := (SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c
+    WHERE c.oid = 'immutable.events'::pg_catalog.regclass);
+BEGIN
+  IF owner <> current_user THEN
+    RAISE EXCEPTION 'extension immutable is updated by the owner of its tables, role "%"', owner
+      USING ERRCODE = 'insufficient_privilege', HINT = pg_catalog.format('SET ROLE %I, then ALTER EXTENSION immutable UPDATE again.', owner);
+  END IF;
+END
+$$;
+
+-- Refuses what an interrupted CREATE INDEX CONCURRENTLY left behind.
+CREATE OR REPLACE FUNCTION immutable.enable_search()
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trgm pg_catalog.name := (SELECT n.nspname FROM pg_catalog.pg_extension e
+    JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm');
+BEGIN
+  IF trgm IS NULL THEN
+    RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'As superuser: CREATE EXTENSION pg_trgm';
+  END IF;
+  IF EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = pg_catalog.to_regclass('immutable.events_search') AND NOT i.indisvalid) THEN
+    RAISE EXCEPTION 'the index immutable.events_search is there and not valid: its building was interrupted, or goes on'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If nobody builds it now: SELECT immutable.disable_search(), then enable_search() again.';
+  END IF;
+  EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
+    pg_catalog.lower((coalesce(actor_name, '') || E'\n' || action || E'\n' || coalesce(resource_name, '') || E'\n' ||
+    metadata::text) COLLATE pg_catalog."default")) %I.gin_trgm_ops)$index$, trgm);
+  -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/tenants.sql.
+  ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
+END
+$$;
+COMMENT ON FUNCTION immutable.enable_search() IS
+  'Builds the index that answers get_events(search => ...) over everything at once; writers wait while it is built (docs/operations.md has the statement that lets them go on). The answers are the same without it. For the table''s owner. Raises 55000 without the extension pg_trgm, or where an interrupted CREATE INDEX CONCURRENTLY left it invalid';
+
+-- A secret in an INSERT would be in the server's log.
+ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS RULE copy_only;
+
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_share_identity';
@@ -77,7 +118,7 @@ COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with
 
 -- Ascending: all inserts come at one end, and PostgreSQL fills pages at the right end to 90 %, while those at the left are
 -- split in halves.
-DROP INDEX immutable.events_page;
+DROP INDEX IF EXISTS immutable.events_page;
 CREATE INDEX events_page ON immutable.events (created_at, id);
 
 -- Tenant first: whoever may see one tenant's targets reads those, not everybody's.
@@ -180,9 +221,10 @@ BEGIN ATOMIC
     SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.maintenance = on', tab) AS problem
     FROM tables WHERE NOT relrowsecurity AND tab NOT IN ('log', 'cluster')
     UNION ALL
-    SELECT format('policy %s is missing: its role sees or records nothing', x.policy)
-    FROM (VALUES ('writer_insert'), ('writer_returning'), ('auditor_select'), ('viewer_select')) x (policy)
-    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = x.policy AND p.polrelid = (SELECT oid FROM events))
+    SELECT format('policy %s of immutable.%s is missing: its role sees or records nothing', x.policy, x.tab)
+    FROM (VALUES ('events', 'writer_insert'), ('events', 'writer_returning'), ('events', 'auditor_select'),
+      ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select')) x (tab, policy)
+    WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
     SELECT format('policy %I of immutable.%I is not the extension''s: look at what it lets through', p.polname, r.tab)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
@@ -222,6 +264,13 @@ BEGIN ATOMIC
   bad_indexes AS (
     SELECT format('index immutable.%I is not valid: DROP INDEX immutable.%I and make it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
+  bad_keys AS (
+    SELECT format('constraint %s of immutable.%s is missing: events can be recorded that are in no chain, or no event at all. Make it again (ALTER TABLE ... ADD), with immutable.maintenance = on, then verify_chain()', x.name, x.tab) AS problem
+    FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
+      ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
+      ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k JOIN tables r ON r.oid = k.conrelid
+      WHERE k.conname = x.name AND r.tab = x.tab AND k.convalidated)),
   known AS (SELECT e.extversion, (SELECT a.default_version FROM pg_available_extensions a WHERE a.name = 'immutable') AS there
     FROM pg_extension e WHERE e.extname = 'immutable'),
   problem (place, problem) AS (
@@ -246,6 +295,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes
+    UNION ALL SELECT 6, problem FROM bad_keys
     UNION ALL SELECT 7, format('prepared transaction %L holds %s lanes since %s: COMMIT PREPARED or ROLLBACK PREPARED it', gid, lanes, prepared)
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
     UNION ALL SELECT 8, format('backend %s (%s) holds %s lanes since %s: end its transaction, or pg_terminate_backend(%s)', pid, state, lanes, xact_start, pid)
@@ -261,9 +311,11 @@ BEGIN ATOMIC
       FROM events WHERE age(relfrozenxid) > 1000000000)
   SELECT
     (SELECT extversion FROM known),
-    (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
-      WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
-        OR s.name LIKE 'immutable.%' AND s.context = 'superuser'),
+    -- A function of the library first, so that it is loaded, and its settings are known.
+    CASE WHEN immutable.is_chained(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) IS NOT TRUE THEN
+      (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
+        WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
+          OR s.name LIKE 'immutable.%' AND s.context = 'superuser') END,
     (SELECT CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
       ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END FROM events e),
     (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),

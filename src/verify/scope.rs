@@ -168,7 +168,7 @@ impl Scope {
 
 fn refuse(field: &str) -> ! {
     Fault::invalid(field, format!("{field} must be a JSON array of {{tenant_id, lane, seq, event_hash}}"))
-        .hint("Save them with: SELECT jsonb_agg(h) FROM immutable.heads() h")
+        .hint("Save them, with bytea_output = hex, by: SELECT jsonb_agg(h) FROM immutable.heads() h")
         .raise()
 }
 

@@ -181,3 +181,19 @@ def test_positions_hold_elsewhere(db):
     for limit in (0, 10_001):
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="limit must be"):
             changes("t", None, limit)
+
+
+def test_events_too_large_for_one_answer_come_in_several(db):
+    """Whoever asks again with the default limit must not stand still."""
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) SELECT 'big', 'b', 'x', "
+                    "(SELECT jsonb_agg(jsonb_build_object('type', 't', 'id', 'i' || k, 'metadata', jsonb_build_object('v', repeat('x', 60000)))) "
+                    " FROM generate_series(1, 50) k) FROM generate_series(1, 12)")
+    for tenant in ("big", None):
+        position, seen, calls = None, [], 0
+        while True:
+            answer, = db.conn.execute("SELECT immutable.changes(%s, %s)", [tenant, json.dumps(position) if position else None]).fetchone()
+            position, calls = answer["position"], calls + 1
+            seen += [event["id"] for event in answer["data"]]
+            if not answer["has_more"]:
+                break
+        assert len(seen) == len(set(seen)) == 12 and calls > 1

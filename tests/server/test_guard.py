@@ -143,3 +143,63 @@ def test_status_sees_who_holds_a_lane(db):
         assert (found["lanes_in_use"], found["prepared_transactions"]) == (1, 0)
         writer.rollback()
     assert status(db.conn)["lanes_in_use"] == 0
+
+
+def test_an_index_that_catalogs_could_not_keep_is_told_and_crashes_nothing(db):
+    """Such an index may be there since before the guard was."""
+    conn = db.conn
+    db.unguard()
+    for table, column, statement in (("log", "created_at", "INSERT INTO immutable.events (actor_id, action) VALUES ('a', 'b')"),
+                                     ("viewer_keys", "made_at", "SELECT immutable.create_viewer_token('t')"),
+                                     ("cluster", "noted_at", "SELECT immutable.record_restore('a test')")):
+        conn.execute(f"CREATE INDEX slow ON immutable.{table} (({column} AT TIME ZONE 'utc'))")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as told:
+            conn.execute(statement)
+        assert "slow" in str(told.value) and "DROP INDEX" in told.value.diag.message_hint
+        conn.execute("DROP INDEX immutable.slow")
+        conn.execute(statement)
+
+
+def test_what_is_dropped_in_maintenance_is_told_and_can_be_made_again(db):
+    conn = db.conn
+    record(conn)
+    conn.execute("SET immutable.maintenance = on")
+    conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_chained_check")
+    conn.execute("DROP POLICY viewer_select ON immutable.event_targets")
+    conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_lane_seq_key")
+    told = "\n".join(status(conn)["problems"])
+    assert all(word in told for word in ("events_chained_check", "event_targets is missing", "events_tenant_id_lane_seq_key"))
+    conn.execute("ALTER TABLE immutable.events ADD UNIQUE (tenant_id, lane, seq)")
+    record(conn)
+    assert "events_tenant_id_lane_seq_key" not in "\n".join(status(conn)["problems"])
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as told:
+        conn.execute("DROP INDEX CONCURRENTLY immutable.events_pkey")
+    assert "without CONCURRENTLY" in told.value.diag.message_hint
+
+
+def test_status_knows_the_settings_in_a_session_that_did_nothing_else(db):
+    with db.connect() as fresh:
+        settings = status(fresh)["settings"]
+        assert settings["immutable.lanes"] == "32" and "immutable.max_targets" in settings
+
+
+def test_the_trigger_of_the_key_import_is_of_no_other_table(db):
+    db.conn.execute("CREATE TABLE numbers (a int)")
+    db.conn.execute("CREATE TRIGGER a BEFORE INSERT ON numbers FOR EACH STATEMENT EXECUTE FUNCTION immutable.take_viewer_key()")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        db.conn.execute("INSERT INTO numbers VALUES (1)")
+    db.conn.execute("DROP TRIGGER a ON numbers")
+    db.conn.execute("CREATE TRIGGER a BEFORE INSERT ON numbers FOR EACH ROW EXECUTE FUNCTION immutable.take_viewer_key()")
+    db.conn.execute("INSERT INTO numbers VALUES (1)")
+    assert db.conn.execute("SELECT count(*) FROM immutable.viewer_keys").fetchone() == (0,)
+
+
+def test_an_interrupted_search_index_is_told(db):
+    db.conn.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    db.conn.execute("SELECT immutable.enable_search()")
+    db.conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'immutable.events_search'::regclass")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as told:
+        db.conn.execute("SELECT immutable.enable_search()")
+    assert "disable_search()" in told.value.diag.message_hint
+    db.conn.execute("SELECT immutable.disable_search()")
+    db.conn.execute("SELECT immutable.enable_search()")

@@ -317,6 +317,18 @@ def test_what_a_total_is(db):
         events, relation = total(tenant_id="small", **given)
         assert relation == "estimate" and about * 0.9 <= events <= about * 1.1, (given, events)
     assert total(tenant_id="nobody") == (0, "eq")
+    # Never less than the page shows, also to whom no estimate is told.
+    db.conn.execute("SET immutable.max_exact_total = 10")
+    token, = db.conn.execute("SELECT immutable.create_viewer_token('acme') ->> 'token'").fetchone()
+    viewer = db.create_role("IN ROLE immutable_viewer")
+    for given in ({"search": "rare"}, {"search": "rare", "tenant_id": "acme"}, {"search": "OFTEN"}):
+        for limited in (False, True):
+            if limited:
+                db.conn.execute(f"SET ROLE {viewer}")
+                db.conn.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
+            shown, pagination = page(db.conn, {"limit": 20, **given})
+            assert pagination["has_more"] and pagination["total"] > len(shown) == 20, (given, limited, pagination)
+            db.conn.execute("RESET ROLE")
 
 
 def touched(conn, given):

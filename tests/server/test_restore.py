@@ -471,3 +471,24 @@ def test_pg_upgrade_keeps_the_chain(cluster):
             assert is_valid(conn)
     finally:
         old.destroy()
+
+
+def test_the_restorer_binds_nobody_to_a_tenant_unseen(db):
+    conn = db.conn
+    conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('rival', 'a', 'b')")
+    restorer, viewer = db.create_role("BYPASSRLS IN ROLE immutable_restorer"), db.create_role("IN ROLE immutable_viewer")
+    own = db.connect(restorer)
+    grant = "INSERT INTO immutable.tenant_grants VALUES ('{}', 'read', 'rival', 0, now(), 'x')"
+    refused(own, "42501", grant.format(viewer))
+    refused(own, "42501", grant.format("immutable_viewer"))
+    conn.execute(f"GRANT SET ON PARAMETER immutable.restore TO {restorer}")
+    try:
+        own.execute("SET immutable.restore = on")
+        refused(own, "42501", grant.format("immutable_viewer"))
+        own.execute(grant.format(viewer))
+        own.execute("RESET immutable.restore")
+        # What a dump brings is seen: the next event records that something was restored.
+        conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('rival', 'a', 'b')")
+        assert rows(conn, "SELECT count(*) FROM immutable.events WHERE action = 'immutable.restored'") == [(1,)]
+    finally:
+        conn.execute(f"REVOKE SET ON PARAMETER immutable.restore FROM {restorer}")

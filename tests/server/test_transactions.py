@@ -86,8 +86,8 @@ def test_a_tenant_s_first_event_makes_nobody_wait(db):
 
 
 def test_when_every_lane_is_taken_the_next_writer_waits(db, pool):
-    holders = [db.connect(autocommit=False) for _ in range(16)]
-    assert [insert(holder, f"h{n}") for n, holder in enumerate(holders)] == [(lane, 1) for lane in range(16)]
+    holders = [db.connect(autocommit=False) for _ in range(32)]
+    assert [insert(holder, f"h{n}") for n, holder in enumerate(holders)] == [(lane, 1) for lane in range(32)]
     late = db.connect()
     waiting = pool.submit(insert, late, "late")
     waits(db, late)

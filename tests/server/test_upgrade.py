@@ -199,3 +199,25 @@ def test_the_version_is_the_same_everywhere(alone):
     with alone.connect() as conn:
         default, = conn.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'immutable'").fetchone()
     assert {CURRENT} == {default, meta["version"], meta["provides"]["immutable"]["version"], changelog, *locked}
+
+
+def test_an_index_that_was_dropped_does_not_stop_it(install):
+    conn = install("0.1.0")
+    conn.execute("DROP INDEX immutable.events_page")
+    conn.execute("ALTER EXTENSION immutable UPDATE")
+    assert conn.execute("SELECT to_regclass('immutable.events_page') IS NOT NULL").fetchone() == (True,)
+
+
+def test_only_the_owner_updates_it(install):
+    conn = install("0.1.0")
+    conn.execute("CREATE ROLE another SUPERUSER")
+    try:
+        conn.execute("SET ROLE another")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as told:
+            conn.execute("ALTER EXTENSION immutable UPDATE")
+        assert "SET ROLE postgres" in told.value.diag.message_hint
+        conn.execute("RESET ROLE")
+        conn.execute("ALTER EXTENSION immutable UPDATE")
+    finally:
+        conn.execute("RESET ROLE")
+        conn.execute("DROP ROLE another")

@@ -416,6 +416,11 @@ def test_a_bound_writer_can_not_probe_either(log):
     log.admin.execute("ALTER FUNCTION public.lend OWNER TO postgres")
     told = str(refused(writer, "SELECT public.lend('rival')", "42501"))
     assert "mine" in told and writer.execute("SELECT public.lend('mine')").fetchone() == ("mine",)
+    # Nor by an action of the log's own, which such a function may write.
+    log.admin.execute("CREATE FUNCTION public.lend_action(text, text) RETURNS text SECURITY DEFINER LANGUAGE sql AS "
+                      "$$ INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ($1, 'a', $2) RETURNING tenant_id $$")
+    for action in ("b", "immutable.restored"):
+        refused(writer, f"SELECT public.lend_action('rival', '{action}')", "42501")
     log.admin.execute(f"ALTER FUNCTION public.lend OWNER TO {free}")
     log.admin.execute(f"ALTER ROLE {role} BYPASSRLS")
     copied = "COPY immutable.events (tenant_id, actor_id, action) FROM STDIN"

@@ -77,12 +77,15 @@ fn holds(value: &Value<'_>, id: &str) -> bool {
 /// Whether a text has the id in it as a whole word: not inside a longer word, which is made of letters, digits, `_` and
 /// `-`. So `user_1` is neither in `user_12` nor in `x-user_1`, but is in `user_1@example.com`.
 pub fn mentions(text: &str, id: &str) -> bool {
-    let of_word = |neighbour: Option<char>| neighbour.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let of_word = |edge: Option<char>, neighbour: Option<char>| {
+        !edge.is_some_and(is_unspaced) && neighbour.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+    };
     let step = id.chars().next().map_or(1, char::len_utf8);
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find(id)) {
         let (start, end) = (from + found, from + found + id.len());
-        if !of_word(text[..start].chars().next_back()) && !of_word(text[end..].chars().next()) {
+        let before = of_word(id.chars().next(), text[..start].chars().next_back());
+        if !before && !of_word(id.chars().next_back(), text[end..].chars().next()) {
             return true;
         }
         // One character on, not one match: the next may begin inside this.
@@ -91,12 +94,25 @@ pub fn mentions(text: &str, id: &str) -> bool {
     false
 }
 
+/// Whether it is of a script that puts no spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
+        | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::{mentions, Subject};
     use crate::commitment::{erase, paths, Content, COLUMNS};
     use crate::json::Object;
     use crate::target::{Form, Target};
+
+    #[test]
+    fn where_words_have_no_spaces_between_them_an_id_has_none_around_it() {
+        assert!(mentions("用户张三登录", "张三"));
+        assert!(mentions("สมชายเข้า", "สมชาย"));
+        assert!(!mentions("用户user_12", "user_1"));
+    }
 
     #[test]
     fn an_id_is_found_as_a_whole_word_alone() {
