@@ -234,6 +234,16 @@ pub unsafe fn has_keys(relation: pg_sys::Relation) -> bool {
     })
 }
 
+/// Whether it has a unique index that is not valid: one that is being made, or was left behind.
+pub unsafe fn has_invalid_key(relation: pg_sys::Relation) -> bool {
+    indexes(relation).into_iter().any(|index| {
+        with_index(index, |index| {
+            let form = &*(*index).rd_index;
+            form.indisunique && !form.indisvalid
+        })
+    })
+}
+
 /// The valid unique index whose keys are exactly these attributes, in this order.
 unsafe fn unique_index(relation: pg_sys::Relation, numbers: &[i16]) -> Option<Oid> {
     indexes(relation).into_iter().find(|index| {

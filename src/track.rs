@@ -3,7 +3,7 @@
 use crate::error::{self, Code, Fault};
 use crate::function::{input, sql_function, text, text_datum, timestamptz, uuid, Call};
 use crate::jsonb::{self, Jsonb, Kind, Member};
-use crate::relation::events_oid;
+use crate::relation::{events_oid, has_invalid_key};
 use crate::{settings, spi};
 use immutable_format::document::uuid_text;
 use immutable_format::{time, Id};
@@ -70,7 +70,7 @@ unsafe fn track(call: Call) -> Datum {
             given = payload(Jsonb::new(jsonb::datum(text(event))));
         }
     }
-    jsonb::datum(&record(&given).json())
+    jsonb::datum(&record_once(&given).json())
 }
 
 sql_function!(immutable_track_event, pg_finfo_immutable_track_event, track_event);
@@ -83,7 +83,7 @@ unsafe fn track_event(call: Call) -> Datum {
             .hint(EVENT_HINT)
             .raise()
     };
-    jsonb::datum(&record(&payload(Jsonb::new(event))).json())
+    jsonb::datum(&record_once(&payload(Jsonb::new(event))).json())
 }
 
 sql_function!(immutable_track_batch, pg_finfo_immutable_track_batch, track_batch);
@@ -266,6 +266,26 @@ unsafe fn original(given: &Given) -> Option<Id> {
     id
 }
 
+/// One event of a call of its own. While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT
+/// waits for in the old; by then that is committed, so that ON CONFLICT finds it the second time.
+unsafe fn record_once(given: &Given) -> Recorded {
+    if given[IDEMPOTENCY_KEY].is_none() || !is_key_rebuilt() {
+        return record(given);
+    }
+    match attempt(|| record(given), |code, _| code == Code::ERRCODE_UNIQUE_VIOLATION) {
+        Ok(recorded) => recorded,
+        Err(_) => record(given),
+    }
+}
+
+/// Whether a unique index of events is being made, or is a remnant. The lock is kept: REINDEX waits for whoever did not see it.
+unsafe fn is_key_rebuilt() -> bool {
+    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
+    let rebuilt = has_invalid_key(relation);
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    rebuilt
+}
+
 /// One event of a batch in a subtransaction of its own: refused input becomes its answer, anything else (a lost
 /// connection, a full disk, a serialization failure, a missing right) ends the whole batch.
 unsafe fn record_or_error(event: Member) -> String {
@@ -273,8 +293,7 @@ unsafe fn record_or_error(event: Member) -> String {
         Member::Nested(event) => Some(event),
         _ => None,
     };
-    // While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT waits for in the old.
-    // By then it is committed, so that ON CONFLICT finds it.
+    // As in record_once().
     match record_within(event) {
         Err((Code::ERRCODE_UNIQUE_VIOLATION, _)) => record_within(event),
         answer => answer,
@@ -284,15 +303,33 @@ unsafe fn record_or_error(event: Member) -> String {
 
 /// The answer, or the error's code and the answer about it.
 unsafe fn record_within(event: Option<Jsonb>) -> Result<String, (Code, String)> {
+    let recorded = || {
+        let Some(event) = event else { not_an_object() };
+        record(&payload(event)).json()
+    };
+    attempt(recorded, is_refusal).map_err(|refused| {
+        let Refused { code, message, field } = refused;
+        (code, error_json(code, &message, field.as_deref()))
+    })
+}
+
+/// An error that was caught.
+struct Refused {
+    code: Code,
+    message: String,
+    field: Option<String>,
+}
+
+/// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
+unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
     error::take_field();
     let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
     pg_sys::BeginInternalSubTransaction(std::ptr::null());
     pg_sys::MemoryContextSwitchTo(context);
     let answer = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
-        let Some(event) = event else { not_an_object() };
-        let recorded = record(&payload(event));
+        let done = body();
         pg_sys::ReleaseCurrentSubTransaction();
-        Ok(recorded.json())
+        Ok(done)
     }))
     .catch_others(|caught| {
         let field = error::take_field();
@@ -301,11 +338,11 @@ unsafe fn record_within(event: Option<Jsonb>) -> Result<String, (Code, String)> 
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
         let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught else { caught.rethrow() };
-        if !is_refusal(report.sql_error_code(), field.is_some()) {
+        let code = report.sql_error_code();
+        if !is_caught(code, field.is_some()) {
             caught.rethrow()
         }
-        let code = report.sql_error_code();
-        Err((code, error_json(code, report.message(), field.as_deref())))
+        Err(Refused { code, message: report.message().to_string(), field })
     })
     .execute();
     pg_sys::MemoryContextSwitchTo(context);

@@ -774,3 +774,24 @@ def test_ddl_while_others_insert(db, pool):
     for lane in {lane for lane, _, _ in found}:
         seqs = [seq for at, seq, _ in found if at == lane]
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_the_same_key_at_the_same_time_while_its_index_is_built_anew(db):
+    """ON CONFLICT looks at the valid index alone; the one that is being made refuses what another session has just committed."""
+    conn = db.conn
+    db.unguard()
+    conn.execute("CREATE UNIQUE INDEX remnant ON immutable.events (tenant_id, idempotency_key)")
+    conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'immutable.remnant'::regclass")
+    barrier = threading.Barrier(3)
+
+    def track(connection):
+        answers = []
+        for number in range(400):
+            barrier.wait(30)
+            answers.append(connection.execute(
+                "SELECT immutable.track(actor_id => 'a', action => 'b', tenant_id => 't', idempotency_key => %s) ->> 'id'",
+                [f"key {number}"]).fetchone()[0])
+        return answers
+    with concurrent.futures.ThreadPoolExecutor(3) as executor:
+        first, *others = [each.result() for each in [executor.submit(track, db.connect()) for _ in range(3)]]
+    assert all(other == first for other in others) and len(set(first)) == 400
