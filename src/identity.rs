@@ -61,10 +61,8 @@ unsafe fn get_or_make(given: Option<Id>) -> Id {
     let relation = open(pg_sys::ShareRowExclusiveLock);
     let id = read(relation).unwrap_or_else(|| {
         let id = given.unwrap_or_else(|| *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes());
-        let mut values = [uuid_datum(&id), Datum::from(pg_sys::GetCurrentTimestamp()), Datum::from(true)];
-        let mut nulls = [false; COLUMNS];
-        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        append(relation, tuple);
+        let row: [Datum; COLUMNS] = [uuid_datum(&id), Datum::from(pg_sys::GetCurrentTimestamp()), Datum::from(true)];
+        append(relation, &row.map(Some));
         id
     });
     pg_sys::table_close(relation, pg_sys::NoLock as i32);

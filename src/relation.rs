@@ -84,6 +84,10 @@ pub unsafe fn events_oid() -> Oid {
     pg_sys::get_relname_relid(c"events".as_ptr(), schema)
 }
 
+/// The keys of events that an insert looks things up by.
+const CHAIN_KEY: [c::Column; 3] = [c::TENANT_ID, c::LANE, c::SEQ];
+const ID_KEY: [c::Column; 2] = [c::ID, c::TENANT_ID];
+
 impl Events {
     pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Events> {
         let oid = (*relation).rd_id;
@@ -93,15 +97,14 @@ impl Events {
         let layout = Layout::of((*relation).rd_att)
             .unwrap_or_else(|column| unfit(format!("table {} has no column {column} of its type", name(relation))));
         let index = |columns: &[c::Column]| {
-            let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
-            unique_index(relation, &numbers).unwrap_or_else(|| {
+            key_index(relation, &layout, columns).unwrap_or_else(|| {
                 let names: Vec<&str> = columns.iter().map(|column| c::ALL[*column].0).collect();
                 unfit(format!("table {} has no unique index on ({})", name(relation), names.join(", ")))
             })
         };
         let found = Rc::new(Events {
-            chain_index: index(&[c::TENANT_ID, c::LANE, c::SEQ]),
-            id_index: index(&[c::ID, c::TENANT_ID]),
+            chain_index: index(&CHAIN_KEY),
+            id_index: index(&ID_KEY),
             targets: triggers(relation)
                 .iter()
                 .map(|trigger| trigger.tgconstrrelid)
@@ -179,7 +182,7 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
 }
 
 /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes alone.
-pub unsafe fn append(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) {
+pub unsafe fn append(relation: pg_sys::Relation, row: &[Option<Datum>]) {
     if let Some(index) = indexes(relation).into_iter().find(|index| !with_index(*index, |index| is_plain_index(index)))
     {
         let (table, index) = (name(relation), with_index(index, |index| name(index)));
@@ -190,6 +193,9 @@ pub unsafe fn append(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) {
         .hint("DROP INDEX it: such an index can not be kept there, and the table is too small to need it.")
         .raise()
     }
+    let mut values: Vec<Datum> = row.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
+    let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
+    let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
     pg_sys::CatalogTupleInsert(relation, tuple);
     pg_sys::CommandCounterIncrement();
 }
@@ -228,10 +234,12 @@ pub unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
 /// Whether a table of events has the keys that an insert looks things up by.
 pub unsafe fn has_keys(relation: pg_sys::Relation) -> bool {
     let Ok(layout) = Layout::of((*relation).rd_att) else { return false };
-    [&[c::TENANT_ID, c::LANE, c::SEQ][..], &[c::ID, c::TENANT_ID]].into_iter().all(|columns| {
-        let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
-        unique_index(relation, &numbers).is_some()
-    })
+    [&CHAIN_KEY[..], &ID_KEY].into_iter().all(|columns| key_index(relation, &layout, columns).is_some())
+}
+
+unsafe fn key_index(relation: pg_sys::Relation, layout: &Layout, columns: &[c::Column]) -> Option<Oid> {
+    let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
+    unique_index(relation, &numbers)
 }
 
 /// Whether it has a unique index that is not valid: one that is being made, or was left behind.

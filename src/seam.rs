@@ -114,16 +114,14 @@ impl Table {
     /// Below SPI: the table's trigger refuses everybody.
     unsafe fn write(&self, old: Option<&Noted>, place: Place) {
         self.delete(old);
-        let mut values = [
+        let row: [Datum; COLUMNS] = [
             Datum::from(place.system_identifier),
             Datum::from(place.timeline),
             Datum::from(place.database),
             Datum::from(pg_sys::GetCurrentTimestamp()),
             Datum::from(true),
         ];
-        let mut nulls = [false; COLUMNS];
-        let tuple = pg_sys::heap_form_tuple((*self.0).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        append(self.0, tuple);
+        append(self.0, &row.map(Some));
     }
 
     unsafe fn delete(&self, old: Option<&Noted>) {

@@ -54,10 +54,7 @@ impl Table {
 
     /// Appends a row.
     pub unsafe fn insert(&self, row: &[Option<Datum>]) {
-        let mut values: Vec<Datum> = row.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
-        let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
-        let tuple = pg_sys::heap_form_tuple((*self.relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        append(self.relation, tuple);
+        append(self.relation, row);
     }
 
     /// Runs a statement with the rights of the table's owner, and counts the rows that it returns.

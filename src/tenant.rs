@@ -322,9 +322,13 @@ unsafe fn grant_tenant(call: Call) -> Datum {
     Datum::from(0usize)
 }
 
+fn is_own_role(name: &str) -> bool {
+    name.starts_with("immutable_")
+}
+
 /// Why row security would not hold a role to its tenant.
 unsafe fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
-    if name.starts_with("immutable_") {
+    if is_own_role(name) {
         return Some("it is one of the extension's own, whose members would all have the tenant");
     }
     if pg_sys::superuser_arg(role) || pg_sys::has_bypassrls_privilege(role) {
@@ -448,7 +452,7 @@ unsafe fn allow_insert(relation: pg_sys::Relation, row: &c::Values) {
     }
     let role = CStr::from_ptr(row.values[0].cast_mut_ptr()).to_string_lossy();
     let why = match settings::RESTORE.get() {
-        true if role.starts_with("immutable_") => {
+        true if is_own_role(&role) => {
             "It is one of the extension's own roles, whose members would all have the tenant."
         }
         true => {
