@@ -49,18 +49,3 @@ pg_bin() {
         echo "$STATE/pg$1/lib/postgresql/$1/bin"
     fi
 }
-
-cargo_pgrx_version() { awk -F'"' '$1 == "name = " && $2 == "pgrx" { getline; print $2; exit }' "$ROOT/Cargo.lock"; }
-
-# Prints the cargo-pgrx of the version that Cargo.lock asks for. It is called by its path, as
-# `cargo pgrx` would prefer the user's own to ours.
-cargo_pgrx() {
-    local candidate
-    for candidate in "$STATE/tools/bin/cargo-pgrx" "$(command -v cargo-pgrx || true)"; do
-        if [[ -x $candidate && $("$candidate" pgrx --version) == "cargo-pgrx $(cargo_pgrx_version)" ]]; then
-            echo "$candidate"
-            return
-        fi
-    done
-    return 1
-}

@@ -15,7 +15,7 @@
 //! [`citus`] makes the log ready for many machines.
 //!
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
-//! product, so none of them is generated.
+//! product, so none of them is generated. `sql/install.list` has the order in which they are run.
 
 mod chain;
 mod changes;
@@ -53,28 +53,10 @@ mod track;
 mod validate;
 mod verify;
 
-use pgrx::prelude::*;
-
 pgrx::pg_module_magic!(name, version);
 
-extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
-extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["schema"]);
-extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["tables"]);
-extension_sql_file!("../sql/write.sql", name = "write", requires = ["triggers"]);
-extension_sql_file!("../sql/read.sql", name = "read", requires = ["write"]);
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["read"]);
-extension_sql_file!("../sql/search.sql", name = "search", requires = ["views"]);
-extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["search"]);
-extension_sql_file!("../sql/export.sql", name = "export", requires = ["verify"]);
-extension_sql_file!("../sql/erase.sql", name = "erase", requires = ["export"]);
-extension_sql_file!("../sql/tenants.sql", name = "tenants", requires = ["erase"]);
-extension_sql_file!("../sql/citus.sql", name = "citus", requires = ["tenants"]);
-extension_sql_file!("../sql/status.sql", name = "status", requires = ["citus"]);
-extension_sql_file!("../sql/guard.sql", name = "guard", requires = ["status"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["guard"], finalize);
-
 #[allow(non_snake_case)]
-#[pg_guard]
+#[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     error::quiet_panics();
     settings::define();

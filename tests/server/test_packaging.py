@@ -14,7 +14,7 @@ from conftest import ROOT
 from helpers_catalog import released
 
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
-SCRIPTS = {f"immutable--{version}.sql" for version in {*released(), VERSION}} | {path.name for path in (ROOT / "sql/upgrade").iterdir()}
+SCRIPTS = {f"immutable--{version}.sql" for version in {*released(), VERSION}} | {path.name for path in (ROOT / "sql/upgrade").glob("*.sql")}
 EXTENSION = SCRIPTS | {"immutable.control"}
 
 
