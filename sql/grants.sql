@@ -17,8 +17,9 @@ GRANT INSERT (id, tenant_id, actor_id, actor_name, actor_type, action, action_ca
 GRANT SELECT ON immutable.events TO immutable_writer;
 GRANT EXECUTE ON FUNCTION
   immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text, integer, timestamptz,
-    inet, text, text, text),
-  immutable.track(jsonb), immutable.track_batch(jsonb), immutable.canonical(record)
+    inet, text, text, text, text),
+  immutable.track(jsonb, text), immutable.track(json, text),
+  immutable.track_batch(jsonb), immutable.track_batch(json), immutable.track_batch(text), immutable.canonical(record)
 TO immutable_writer;
 
 GRANT SELECT ON immutable.events, immutable.event_targets, immutable.activity, immutable.activity_targets

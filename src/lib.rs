@@ -17,6 +17,7 @@
 //! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
 //! product, so none of them is generated. `sql/install.list` has the order in which they are run.
 
+mod batch;
 mod chain;
 mod changes;
 mod citus;
@@ -33,16 +34,19 @@ mod jsonb;
 mod keys;
 mod lane;
 mod page;
+mod payload;
 mod random;
 mod read;
 mod record;
 mod relation;
+mod repeated;
 mod replica;
 mod restore;
 mod row;
 mod seam;
 mod settings;
 mod spi;
+mod subtransaction;
 mod table;
 mod tail;
 mod targets;

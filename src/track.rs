@@ -1,225 +1,133 @@
-//! track() and track_batch(): the service's calls. They insert like anybody else, with the caller's rights.
+//! track(): the service's call. It inserts like anybody else, with the caller's rights.
 
-use crate::error::{self, Code, Fault};
-use crate::function::{input, sql_function, text, text_datum, timestamptz, uuid, Call};
-use crate::jsonb::{self, Jsonb, Kind, Member};
-use crate::relation::{events_oid, has_invalid_key};
-use crate::{settings, spi};
+use crate::error::{Code, Fault};
+use crate::function::{bytes, sql_function, text, text_datum, uuid, Call};
+use crate::jsonb::{self, Jsonb};
+use crate::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
+use crate::relation::{events_oid, has_invalid_key, Events};
+use crate::repeated::Original;
+use crate::spi;
+use crate::subtransaction::attempt;
 use immutable_format::document::uuid_text;
-use immutable_format::{time, Id};
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::pg_sys::{self, Datum, Oid};
-use pgrx::PgTryBuilder;
+use immutable_format::json::write_string;
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Datum};
+use std::ffi::CStr;
 
-/// A field of the payload: its name there and as an argument, its column, its type.
-const FIELDS: [(&str, &str, Oid); 19] = [
-    ("actor_id", "actor_id", pg_sys::TEXTOID),
-    ("action", "action", pg_sys::TEXTOID),
-    ("actor_name", "actor_name", pg_sys::TEXTOID),
-    ("actor_type", "actor_type", pg_sys::TEXTOID),
-    ("action_category", "action_category", pg_sys::TEXTOID),
-    ("resource", "resource_type", pg_sys::TEXTOID),
-    ("resource_id", "resource_id", pg_sys::TEXTOID),
-    ("resource_name", "resource_name", pg_sys::TEXTOID),
-    ("targets", "targets", pg_sys::JSONBOID),
-    ("metadata", "metadata", pg_sys::JSONBOID),
-    ("tenant_id", "tenant_id", pg_sys::TEXTOID),
-    ("session_id", "session_id", pg_sys::TEXTOID),
-    ("idempotency_key", "idempotency_key", pg_sys::TEXTOID),
-    ("version", "version", pg_sys::INT4OID),
-    ("occurred_at", "occurred_at", pg_sys::TIMESTAMPTZOID),
-    ("ip_address", "ip_address", pg_sys::INETOID),
-    ("ip_country", "ip_country", pg_sys::TEXTOID),
-    ("ip_city", "ip_city", pg_sys::TEXTOID),
-    ("user_agent", "user_agent", pg_sys::TEXTOID),
-];
-const TENANT_ID: usize = 10;
-const IDEMPOTENCY_KEY: usize = 12;
-
-/// What one event is given; what is not given takes the column's default, and so the session's.
-type Given = [Option<Datum>; 19];
-
-const EVENT_HINT: &str = "For example {\"actor_id\": \"user_1\", \"action\": \"document.created\"}.";
-const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"document.created\"}].";
-
-struct Recorded {
-    id: Id,
-    is_duplicate: bool,
+/// What became of an event.
+pub enum Outcome {
+    Recorded(Id),
+    /// The event that has the key says the same.
+    Duplicate(Id),
+    /// It is another, which differs in these fields.
+    Conflict(Id, Vec<&'static str>),
 }
 
-impl Recorded {
-    fn json(&self) -> String {
-        let status = if self.is_duplicate { "duplicate" } else { "recorded" };
-        format!("{{\"id\":\"{}\",\"status\":\"{status}\"}}", uuid_text(&self.id))
+impl Outcome {
+    pub fn json(&self) -> String {
+        let (id, status) = match self {
+            Outcome::Recorded(id) => (id, "recorded"),
+            Outcome::Duplicate(id) => (id, "duplicate"),
+            Outcome::Conflict(id, _) => (id, "conflict"),
+        };
+        let mut json = format!("{{\"id\":\"{}\",\"status\":\"{status}\"", uuid_text(id));
+        if let Outcome::Conflict(_, differing) = self {
+            json.push_str(",\"differs\":[");
+            for (n, field) in differing.iter().enumerate() {
+                if n > 0 {
+                    json.push(',');
+                }
+                write_string(field, &mut json);
+            }
+            json.push(']');
+        }
+        json.push('}');
+        json
     }
+}
+
+/// What is wrong with another event under a key that is taken. It names fields and no values.
+pub fn conflict(id: &Id, differing: &[&str]) -> String {
+    format!("idempotency_key is that of event {}, which differs in {}", uuid_text(id), differing.join(", "))
 }
 
 sql_function!(immutable_track, pg_finfo_immutable_track, track);
 
-/// `immutable.track(actor_id, action, …)`
+/// `immutable.track(actor_id, action, …, on_conflict)`
 unsafe fn track(call: Call) -> Datum {
     let mut given: Given = [None; 19];
     for (index, value) in given.iter_mut().enumerate() {
         *value = call.arg(index);
     }
-    // An untyped literal, track('{...}'), resolves to this function: PostgreSQL prefers text to jsonb. Without an action
+    // An untyped literal, track('{...}'), resolves to this function: PostgreSQL prefers text to json. Without an action
     // it can be no call of this one.
     if let [Some(event), None, ..] = given {
         let only = given.iter().flatten().count() == 1;
         if only && text(event).trim_start().starts_with('{') {
-            given = payload(Jsonb::new(jsonb::datum(text(event))));
+            given = payload::of_text(text(event));
         }
     }
-    jsonb::datum(&record_once(&given).json())
+    answer(call, given.len(), given)
 }
 
 sql_function!(immutable_track_event, pg_finfo_immutable_track_event, track_event);
 
-/// `immutable.track(event jsonb)`
+/// `immutable.track(event jsonb, on_conflict)`
 unsafe fn track_event(call: Call) -> Datum {
-    let Some(event) = call.arg(0) else {
+    let given = payload::of_jsonb(Jsonb::new(required(call)));
+    answer(call, 1, given)
+}
+
+sql_function!(immutable_track_text, pg_finfo_immutable_track_text, track_text);
+
+/// `immutable.track(payload json, on_conflict)`
+unsafe fn track_text(call: Call) -> Datum {
+    let given = payload::of_text(text(required(call)));
+    answer(call, 1, given)
+}
+
+unsafe fn required(call: Call) -> Datum {
+    call.arg(0).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "event must not be NULL")
             .field("event")
             .hint(EVENT_HINT)
             .raise()
-    };
-    jsonb::datum(&record_once(&payload(Jsonb::new(event))).json())
+    })
 }
 
-sql_function!(immutable_track_batch, pg_finfo_immutable_track_batch, track_batch);
-
-/// `immutable.track_batch(events jsonb)`
-unsafe fn track_batch(call: Call) -> Datum {
-    let Some(events) = call.arg(0) else {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "events must not be NULL")
-            .field("events")
-            .hint(BATCH_HINT)
+/// Records the event and says so. Another event under a key that is taken is an error, unless the argument `on_conflict`
+/// asks for an answer.
+unsafe fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
+    let answered = match call.arg(on_conflict).map(|on_conflict| text(on_conflict)) {
+        None | Some("error") => false,
+        Some("answer") => true,
+        Some(_) => Fault::invalid("on_conflict", "on_conflict must be error or answer")
+            .hint("error raises 23505 where the idempotency_key is that of another event; answer gives {\"status\": \"conflict\"}.")
+            .raise(),
+    };
+    let outcome = record_once(&given);
+    if let (Outcome::Conflict(id, differing), false) = (&outcome, answered) {
+        Fault::new(Code::ERRCODE_UNIQUE_VIOLATION, conflict(id, differing))
+            .field("idempotency_key")
+            .hint("A new event needs a key of its own. With on_conflict => 'answer' this is no error, but {\"status\": \"conflict\"}.")
             .raise()
-    };
-    let events = unwrap_batch(Jsonb::new(events));
-    let most = settings::MAX_BATCH.get();
-    if events.len() > most as usize {
-        Fault::new(
-            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("events has {} elements, at most {most}", events.len()),
-        )
-        .field("events")
-        .hint("Send several batches, or raise immutable.max_batch.")
-        .raise()
     }
-    let mut answers = Vec::with_capacity(events.len());
-    events.each_element(|event| answers.push(record_or_error(event)));
-    jsonb::datum(&format!("{{\"events\":[{}]}}", answers.join(",")))
+    jsonb::datum(&outcome.json())
 }
 
-/// A batch is an array, or an object whose only member `events` is one.
-unsafe fn unwrap_batch(batch: Jsonb) -> Jsonb {
-    let mut inner = None;
-    match batch.kind() {
-        Kind::Array => return batch,
-        Kind::Object if batch.len() == 1 => batch.members(|key, value| match value {
-            Member::Nested(events) if key == "events" => inner = Some(events),
-            _ => {}
-        }),
-        _ => {}
-    }
-    match inner {
-        Some(events) if events.kind() == Kind::Array => events,
-        _ => Fault::invalid("events", "events must be a JSON array of events, or {\"events\": [...]}")
-            .hint(BATCH_HINT)
-            .raise(),
-    }
-}
-
-/// The payload of one event, member by member. Nothing in it is ignored: what is unknown is refused.
-unsafe fn payload(event: Jsonb) -> Given {
-    if event.kind() != Kind::Object {
-        not_an_object()
-    }
-    let mut given: Given = [None; 19];
-    event.members(|key, value| {
-        let Some(index) = FIELDS.iter().position(|(name, _, _)| *name == key) else {
-            let shown: String = key.chars().take(64).collect();
-            Fault::invalid(&shown, format!("an event has no field \"{shown}\""))
-                .hint("Put what has no field of its own into metadata.")
-                .raise()
-        };
-        given[index] = value_of(index, value);
-    });
-    given
-}
-
-fn not_an_object() -> ! {
-    Fault::invalid("event", "an event must be a JSON object").hint(EVENT_HINT).raise()
-}
-
-fn not_a_string(field: &str) -> ! {
-    Fault::invalid(field, format!("{field} must be a string")).hint("Write it in quotes, or leave it out.").raise()
-}
-
-fn not_an_integer(field: &str) -> ! {
-    Fault::invalid(field, format!("{field} must be an integer from {} to {}", i32::MIN, i32::MAX))
-        .hint("Write a plain number, or leave it out.")
-        .raise()
-}
-
-unsafe fn value_of(index: usize, value: Member) -> Option<Datum> {
-    let (field, _, oid) = FIELDS[index];
-    match (oid, value) {
-        (_, Member::Null) => None,
-        (pg_sys::TEXTOID, Member::Text(text)) => Some(text_datum(&text)),
-        (pg_sys::TEXTOID, _) => not_a_string(field),
-        // the trigger says what is wrong with a value that is no array, or no object
-        (pg_sys::JSONBOID, Member::Nested(value)) => Some(value.datum()),
-        (pg_sys::JSONBOID, _) => Some(jsonb::datum("0")),
-        (pg_sys::INT4OID, Member::Number(number)) => match number.parse::<i32>() {
-            Ok(version) => Some(Datum::from(version)),
-            Err(_) => not_an_integer(field),
-        },
-        (pg_sys::INT4OID, _) => not_an_integer(field),
-        (pg_sys::TIMESTAMPTZOID, Member::Text(text)) => match time::parse(&text) {
-            Ok(micros) => Some(timestamptz(micros)),
-            Err(time::Error::Form) => {
-                Fault::new(Code::ERRCODE_INVALID_DATETIME_FORMAT, format!("{field} must be an RFC 3339 timestamp"))
-                    .field(field)
-                    .hint("For example 2026-03-15T14:32:18.847312Z; without an offset it is UTC.")
-                    .raise()
-            }
-            Err(time::Error::Range) => Fault::new(
-                Code::ERRCODE_DATETIME_FIELD_OVERFLOW,
-                format!("{field} must be in the years 0001 to 9999 (UTC)"),
-            )
-            .field(field)
-            .hint("Leave occurred_at out for the time of recording.")
-            .raise(),
-        },
-        (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text)),
-        _ => not_a_string(field),
-    }
-}
-
-unsafe fn inet(field: &str, text: &str) -> Datum {
-    // Caught to be raised again with the field's name, never swallowed.
-    PgTryBuilder::new(|| input(pg_sys::F_INET_IN, text))
-        .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
-            Fault::new(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, format!("{field} must be an IP address"))
-                .field(field)
-                .hint("For example 203.0.113.7 or 2001:db8::1.")
-                .raise()
-        })
-        .execute()
-}
-
-/// Inserts one event; with an idempotency key that is there already, gives the event that has it.
-unsafe fn record(given: &Given) -> Recorded {
+/// Inserts one event; with an idempotency key that is there already, says what the event that has it is to this one.
+pub unsafe fn record(given: &Given) -> Outcome {
+    // An empty key is none.
+    let key = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
     let mut columns = Vec::new();
     let mut types = Vec::new();
     let mut values = Vec::new();
-    for ((_, column, oid), value) in FIELDS.iter().zip(given) {
+    for (field, (_, column, oid)) in FIELDS.iter().enumerate() {
+        let value = if field == IDEMPOTENCY_KEY { key } else { given[field] };
         if value.is_some() {
             columns.push(*column);
             types.push(*oid);
-            values.push(*value);
+            values.push(value);
         }
     }
     let numbers: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
@@ -227,53 +135,78 @@ unsafe fn record(given: &Given) -> Recorded {
         0 => "DEFAULT VALUES".to_string(), // refused by the trigger, which says what is missing
         _ => format!("({}) VALUES ({})", columns.join(", "), numbers.join(", ")),
     };
-    let arbiter = match given[IDEMPOTENCY_KEY] {
+    let arbiter = match key {
         Some(_) => " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
         None => "",
     };
     let mut id = None;
     let statement = format!("INSERT INTO immutable.events {source}{arbiter} RETURNING id");
     spi::write(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
-    if let Some(id) = id {
-        return Recorded { id, is_duplicate: false };
-    }
-    match original(given) {
-        Some(id) => Recorded { id, is_duplicate: true },
-        None => Fault::new(
-            Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
-            "an event with this idempotency_key was recorded by a concurrent transaction",
-        )
-        .field("idempotency_key")
-        .hint("Retry the transaction.")
-        .raise(),
+    match (id, key) {
+        (Some(id), _) => Outcome::Recorded(id),
+        (None, Some(_)) => original(given).unwrap_or_else(|| {
+            Fault::new(
+                Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+                "an event with this idempotency_key was recorded by a concurrent transaction",
+            )
+            .field("idempotency_key")
+            .hint("Retry the transaction.")
+            .raise()
+        }),
+        (None, None) => {
+            Fault::new(Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION, "a trigger on immutable.events left the event out")
+                .hint("Nothing is recorded. SELECT tgname FROM pg_trigger WHERE tgrelid = 'immutable.events'::regclass shows the triggers.")
+                .raise()
+        }
     }
 }
 
-/// The id of the event that has the key. With the owner's rights: a writer may know the id of what it recorded before,
-/// and sees no other row.
-unsafe fn original(given: &Given) -> Option<Id> {
+/// What the event that has the key is to the one given. With the owner's rights: a writer may know the id of what it
+/// recorded before, and in what a call under its key differs; it sees no other row, and no value.
+unsafe fn original(given: &Given) -> Option<Outcome> {
     let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+    let filled_in = Events::of(relation).before_insert.len() > 1;
     let tenant = given[TENANT_ID].map(|tenant| text(tenant).to_string());
-    let mut id = None;
+    let mut given = *given;
+    // Who did it counts, whether the call says so or the session.
+    given[ACTOR_ID] = given[ACTOR_ID].or_else(|| setting(c"immutable.actor_id"));
+    let mut outcome = None;
     spi::as_owner(relation, || {
-        let statement = "SELECT id FROM immutable.events WHERE tenant_id OPERATOR(pg_catalog.=) \
+        let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
+        let statement = format!(
+            "SELECT id, erased, {} FROM immutable.events WHERE tenant_id OPERATOR(pg_catalog.=) \
              coalesce($1, pg_catalog.current_setting('immutable.tenant_id', true), '') \
-             AND idempotency_key OPERATOR(pg_catalog.=) $2";
+             AND idempotency_key OPERATOR(pg_catalog.=) $2",
+            columns.join(", ")
+        );
         let values = [tenant.as_ref().map(|tenant| text_datum(tenant)), given[IDEMPOTENCY_KEY]];
-        spi::write(statement, &[pg_sys::TEXTOID; 2], &values, |row| id = Some(uuid(row.values[0])));
+        spi::write(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
+            let id = uuid(row.values[0]);
+            let differing = Original::new(row, 1).differing(&given, filled_in);
+            outcome = Some(match differing.is_empty() {
+                true => Outcome::Duplicate(id),
+                false => Outcome::Conflict(id, differing),
+            });
+        });
     });
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    id
+    outcome
+}
+
+/// A setting's value, unless it is empty.
+unsafe fn setting(name: &CStr) -> Option<Datum> {
+    let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+    (!value.is_null() && *value != 0).then(|| Datum::from(pg_sys::cstring_to_text(value)))
 }
 
 /// One event of a call of its own. While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT
 /// waits for in the old; by then that is committed, so that ON CONFLICT finds it the second time.
-unsafe fn record_once(given: &Given) -> Recorded {
+unsafe fn record_once(given: &Given) -> Outcome {
     if given[IDEMPOTENCY_KEY].is_none() || !is_key_rebuilt() {
         return record(given);
     }
     match attempt(|| record(given), |code, _| code == Code::ERRCODE_UNIQUE_VIOLATION) {
-        Ok(recorded) => recorded,
+        Ok(outcome) => outcome,
         Err(_) => record(given),
     }
 }
@@ -284,101 +217,4 @@ unsafe fn is_key_rebuilt() -> bool {
     let rebuilt = has_invalid_key(relation);
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
     rebuilt
-}
-
-/// One event of a batch in a subtransaction of its own: refused input becomes its answer, anything else (a lost
-/// connection, a full disk, a serialization failure, a missing right) ends the whole batch.
-unsafe fn record_or_error(event: Member) -> String {
-    let event = match event {
-        Member::Nested(event) => Some(event),
-        _ => None,
-    };
-    // As in record_once().
-    match record_within(event) {
-        Err((Code::ERRCODE_UNIQUE_VIOLATION, _)) => record_within(event),
-        answer => answer,
-    }
-    .unwrap_or_else(|(_, error)| error)
-}
-
-/// The answer, or the error's code and the answer about it.
-unsafe fn record_within(event: Option<Jsonb>) -> Result<String, (Code, String)> {
-    let recorded = || {
-        let Some(event) = event else { not_an_object() };
-        record(&payload(event)).json()
-    };
-    attempt(recorded, is_refusal).map_err(|refused| {
-        let Refused { code, message, field } = refused;
-        (code, error_json(code, &message, field.as_deref()))
-    })
-}
-
-/// An error that was caught.
-struct Refused {
-    code: Code,
-    message: String,
-    field: Option<String>,
-}
-
-/// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
-unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
-    error::take_field();
-    let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-    pg_sys::BeginInternalSubTransaction(std::ptr::null());
-    pg_sys::MemoryContextSwitchTo(context);
-    let answer = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
-        let done = body();
-        pg_sys::ReleaseCurrentSubTransaction();
-        Ok(done)
-    }))
-    .catch_others(|caught| {
-        let field = error::take_field();
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
-        let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught else { caught.rethrow() };
-        let code = report.sql_error_code();
-        if !is_caught(code, field.is_some()) {
-            caught.rethrow()
-        }
-        Err(Refused { code, message: report.message().to_string(), field })
-    })
-    .execute();
-    pg_sys::MemoryContextSwitchTo(context);
-    pg_sys::CurrentResourceOwner = owner;
-    answer
-}
-
-/// Whether an error is about this one event: bad data, a violated key, a limit. A missing right is, where it names a
-/// field (a reserved action), and is not, where the caller may not write at all.
-fn is_refusal(code: Code, names_field: bool) -> bool {
-    let state = sqlstate(code);
-    matches!(&state[..2], "22" | "23") || (names_field && matches!(state.as_str(), "42501" | "54000" | "428C9"))
-}
-
-fn sqlstate(code: Code) -> String {
-    let mut packed = code as u32;
-    (0..5)
-        .map(|_| {
-            let character = char::from((packed & 0x3F) as u8 + b'0');
-            packed >>= 6;
-            character
-        })
-        .collect()
-}
-
-fn error_json(code: Code, message: &str, field: Option<&str>) -> String {
-    use immutable_format::json::write_string;
-    let mut json = String::from("{\"status\":\"error\",\"error\":{\"code\":");
-    write_string(&sqlstate(code), &mut json);
-    json.push_str(",\"message\":");
-    write_string(message, &mut json);
-    json.push_str(",\"field\":");
-    match field {
-        Some(field) => write_string(field, &mut json),
-        None => json.push_str("null"),
-    }
-    json.push_str("}}");
-    json
 }

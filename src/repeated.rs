@@ -1,0 +1,115 @@
+//! Whether a call under an idempotency key that is taken repeats the event that has the key, or would have recorded another.
+
+use crate::columns::Values;
+use crate::function::{micros, output, text};
+use crate::jsonb::Reader;
+use crate::payload::{Given, ACTOR_ID, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
+use immutable_format::commitment::{Erasure, COLUMNS};
+use immutable_format::json::Object;
+use immutable_format::limits::{CANONICAL_BYTES, NESTING};
+use immutable_format::target::{self, Form, Target};
+use pgrx::pg_sys::{self, Datum};
+
+/// The event that has the key, as [`original`](crate::track) selects it: `erased`, then the columns of [`FIELDS`].
+pub struct Original<'a> {
+    values: &'a Values,
+    first: usize,
+    erasure: Option<Erasure>,
+}
+
+impl<'a> Original<'a> {
+    /// The row, whose columns `erased` and on begin at `first`.
+    pub unsafe fn new(values: &'a Values, first: usize) -> Original<'a> {
+        let mut original = Original { values, first: first + 1, erasure: None };
+        let erased = (!values.nulls[first]).then(|| values.values[first]).and_then(|erased| Reader::new(erased));
+        let erased = erased.and_then(|erased| erased.value(3, 16 * CANONICAL_BYTES).ok());
+        original.erasure = erased.and_then(|erased| Erasure::new(&erased).ok());
+        original
+    }
+
+    fn get(&self, field: usize) -> Option<Datum> {
+        let place = self.first + field;
+        (!self.values.nulls[place]).then(|| self.values.values[place])
+    }
+
+    /// Whether the column had a value that is erased.
+    fn is_erased(&self, column: &str) -> bool {
+        let place = COLUMNS.iter().position(|known| *known == column);
+        matches!((&self.erasure, place), (Some(erasure), Some(place)) if erasure.columns[place].is_some())
+    }
+
+    /// The fields in which the event given differs. What another connection may give otherwise (the time of the call, and
+    /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded,
+    /// unless triggers of others may have filled in what was left out. What is erased cannot be compared.
+    pub unsafe fn differing(&self, given: &Given, filled_in: bool) -> Vec<&'static str> {
+        let mut differing = Vec::new();
+        for (field, (name, column, _)) in FIELDS.iter().enumerate() {
+            let counts = match *name {
+                _ if field == TENANT_ID || field == IDEMPOTENCY_KEY => false,
+                "actor_name" | "actor_type" | "session_id" | "ip_address" | "user_agent" | "occurred_at" => {
+                    given[field].is_some()
+                }
+                _ => given[field].is_some() || (!filled_in && field != ACTOR_ID),
+            };
+            if counts && !self.is_same(field, column, given[field]) {
+                differing.push(*name);
+            }
+        }
+        differing
+    }
+
+    unsafe fn is_same(&self, field: usize, column: &str, given: Option<Datum>) -> bool {
+        match (column, given, self.get(field)) {
+            ("metadata", given, stored) => self.is_same_metadata(given, stored).unwrap_or(false),
+            ("targets", given, stored) => self.are_same_targets(given, stored).unwrap_or(false),
+            (_, None, None) => true,
+            (_, Some(given), Some(stored)) => match FIELDS[field].2 {
+                pg_sys::INT4OID => given.value() as i32 == stored.value() as i32,
+                pg_sys::TIMESTAMPTZOID => micros(given) == micros(stored),
+                pg_sys::INETOID => output(pg_sys::inet_out, given) == output(pg_sys::inet_out, stored),
+                _ => text(given) == text(stored),
+            },
+            (column, _, None) => self.is_erased(column),
+            (_, None, Some(_)) => false,
+        }
+    }
+
+    unsafe fn is_same_metadata(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
+        let (given, stored) = (object(given)?, object(stored)?);
+        let erased = self.erasure.as_ref().map_or(0, |erasure| erasure.metadata.len());
+        // The names of erased keys are gone too: as many as are given beyond those that are left may be they.
+        let values_are_same = stored.members().iter().all(|member| {
+            let same = given.members().iter().find(|known| known.key == member.key);
+            same.is_some_and(|same| given.value(same) == stored.value(member))
+        });
+        Some(values_are_same && given.members().len() == stored.members().len() + erased)
+    }
+
+    unsafe fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
+        let (mut given, stored) = (targets(given, Form::Entering)?, targets(stored, Form::Stored)?);
+        target::sort(&mut given);
+        let is_erased = |position: usize| {
+            self.erasure.as_ref().is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position))
+        };
+        let mut pairs = given.iter().zip(&stored).enumerate();
+        let same = pairs.all(|(position, (given, stored))| match is_erased(position) {
+            true => given.kind() == stored.kind(),
+            false => given.canonical() == stored.canonical(),
+        });
+        Some(same && given.len() == stored.len())
+    }
+}
+
+/// The object that a jsonb is, empty where there is none; nothing where it is another value.
+unsafe fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
+    let Some(datum) = datum else { return Some(Object::default()) };
+    Reader::new(datum)?.object(NESTING, CANONICAL_BYTES).ok()?
+}
+
+unsafe fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {
+    let Some(datum) = datum else { return Some(Vec::new()) };
+    let reader = Reader::new(datum)?;
+    reader.array_len()?;
+    let elements = reader.objects(NESTING, CANONICAL_BYTES).ok()?;
+    elements.into_iter().map(|element| Target::new(element, form).ok()).collect()
+}
