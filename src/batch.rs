@@ -6,7 +6,7 @@ use crate::jsonb::{self, Jsonb, Kind, Member};
 use crate::payload::{self, not_an_object, not_json, Given};
 use crate::settings;
 use crate::subtransaction::{attempt, sqlstate, Refused};
-use crate::track::{record, Outcome};
+use crate::track::{conflict, record, Outcome, CONFLICT_HINT};
 use immutable_format::json::write_string;
 use immutable_format::split::{split, Parts};
 use pgrx::pg_sys::Datum;
@@ -98,13 +98,10 @@ fn unwrap_text(batch: &str) -> Vec<&str> {
 fn check_length(elements: usize) {
     let most = settings::MAX_BATCH.get();
     if elements > most as usize {
-        Fault::new(
-            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("events has {elements} elements, at most {most}"),
-        )
-        .field("events")
-        .hint("Send several batches, or raise immutable.max_batch.")
-        .raise()
+        Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("events has {elements} elements, at most {most}"))
+            .field("events")
+            .hint("Send several batches, or raise immutable.max_batch.")
+            .raise()
     }
 }
 
@@ -182,8 +179,13 @@ fn answer_json(outcome: &Outcome) -> String {
     if let Outcome::Conflict(id, differing) = outcome {
         json.pop();
         json.push(',');
-        let message = crate::track::conflict(id, differing);
-        write_error(Code::ERRCODE_UNIQUE_VIOLATION, &message, Some("idempotency_key"), &mut json);
+        let refused = Refused {
+            code: Code::ERRCODE_UNIQUE_VIOLATION,
+            message: conflict(id, differing),
+            field: Some("idempotency_key".to_string()),
+            hint: Some(CONFLICT_HINT.to_string()),
+        };
+        write_error(&refused, &mut json);
         json.push('}');
     }
     json
@@ -191,20 +193,27 @@ fn answer_json(outcome: &Outcome) -> String {
 
 fn error_json(refused: &Refused) -> String {
     let mut json = String::from("{\"status\":\"error\",");
-    write_error(refused.code, &refused.message, refused.field.as_deref(), &mut json);
+    write_error(refused, &mut json);
     json.push('}');
     json
 }
 
-fn write_error(code: Code, message: &str, field: Option<&str>, json: &mut String) {
-    json.push_str("\"error\":{\"code\":");
-    write_string(&sqlstate(code), json);
-    json.push_str(",\"message\":");
-    write_string(message, json);
-    json.push_str(",\"field\":");
-    match field {
-        Some(field) => write_string(field, json),
-        None => json.push_str("null"),
+fn write_error(refused: &Refused, json: &mut String) {
+    let Refused { code, message, field, hint } = refused;
+    let code = sqlstate(*code);
+    let members =
+        [("code", Some(&code)), ("message", Some(message)), ("field", field.as_ref()), ("hint", hint.as_ref())];
+    json.push_str("\"error\":{");
+    for (n, (name, value)) in members.into_iter().enumerate() {
+        if n > 0 {
+            json.push(',');
+        }
+        write_string(name, json);
+        json.push(':');
+        match value {
+            Some(value) => write_string(value, json),
+            None => json.push_str("null"),
+        }
     }
     json.push('}');
 }

@@ -44,8 +44,13 @@ pub type Given = [Option<Datum>; 19];
 pub const EVENT_HINT: &str = "For example {\"actor_id\": \"user_1\", \"action\": \"document.created\"}.";
 
 /// What others call a field.
-const SYNONYMS: [(&str, &str); 4] =
-    [("createdat", "occurred_at"), ("timestamp", "occurred_at"), ("time", "occurred_at"), ("userid", "actor_id")];
+const SYNONYMS: [(&str, &str); 5] = [
+    ("createdat", "occurred_at"),
+    ("timestamp", "occurred_at"),
+    ("time", "occurred_at"),
+    ("userid", "actor_id"),
+    ("ip", "ip_address"),
+];
 
 /// The event that an object is.
 pub unsafe fn of_jsonb(event: Jsonb) -> Given {
@@ -111,12 +116,16 @@ impl Payload {
 }
 
 fn unknown(name: &str) -> ! {
-    let shown: String = name.chars().take(64).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let shown: String =
+        name.chars().take(64).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect();
     let fault = Fault::invalid(&shown, format!("an event has no field \"{shown}\""));
     let chain = c::ALL.iter().any(|(column, _, set_by)| *column == name && *set_by == SetBy::Chain);
     match meant(name) {
         Some(field) => fault.hint(format!("Did you mean {field}? What has no field of its own goes into metadata.")),
         None if chain => fault.hint("The chain sets it: leave it out."),
+        None if name == "id" => {
+            fault.hint("The log makes the id: leave it out, or INSERT INTO immutable.events with one.")
+        }
         None => fault.hint("Put what has no field of its own into metadata."),
     }
     .raise()
@@ -135,7 +144,7 @@ fn meant(name: &str) -> Option<&'static str> {
         let known = FIELDS.iter().find(|(field, column, _)| like(&bare(field)) || like(&bare(column)));
         known.map(|(field, _, _)| *field)
     };
-    let (near, cut) = (name.len() / 4, name.len() >= 2);
+    let (near, cut) = (name.len() / 4, name.len() >= 3);
     by(&|field| field == name)
         .or_else(|| by(&|field| cut && field.starts_with(&name)))
         .or_else(|| by(&|field| distance(field.as_bytes(), name.as_bytes()) <= near.min(2)))
@@ -194,9 +203,12 @@ unsafe fn converted(field: &str, json: &str) -> Jsonb {
                 _ => caught.rethrow(),
             };
             let why = report.detail().map_or(String::new(), |detail| format!(" ({})", detail.trim_end_matches('.')));
-            Fault::new(code, format!("{field} is nothing that jsonb can hold: {}{why}", report.message()))
+            Fault::new(code, format!("{field} cannot be stored as jsonb: {}{why}", report.message()))
                 .field(field)
-                .hint("jsonb holds JSON without \\u0000, halves of surrogate pairs, NaN and infinity. Leave it out, or write it in another way.")
+                .hint(match code {
+                    Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED => "It is nested too deeply, or too large: leave some of it out.",
+                    _ => "It has to be JSON (RFC 8259), without \\u0000, halves of surrogate pairs, and numbers that numeric cannot hold.",
+                })
                 .raise()
         })
         .execute()

@@ -3,24 +3,26 @@
 use crate::columns::Values;
 use crate::function::{micros, output, text};
 use crate::jsonb::Reader;
-use crate::payload::{Given, ACTOR_ID, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
+use crate::payload::{Given, FIELDS};
 use immutable_format::commitment::{Erasure, COLUMNS};
 use immutable_format::json::Object;
 use immutable_format::limits::{CANONICAL_BYTES, NESTING};
 use immutable_format::target::{self, Form, Target};
 use pgrx::pg_sys::{self, Datum};
 
-/// The event that has the key, as [`original`](crate::track) selects it: `erased`, then the columns of [`FIELDS`].
+/// The event that has the key, as track() selects it: the columns of [`FIELDS`] behind `erased`.
 pub struct Original<'a> {
     values: &'a Values,
     first: usize,
     erasure: Option<Erasure>,
+    /// Whether triggers of others may have added to what was given.
+    filled_in: bool,
 }
 
 impl<'a> Original<'a> {
     /// The row, whose columns `erased` and on begin at `first`.
-    pub unsafe fn new(values: &'a Values, first: usize) -> Original<'a> {
-        let mut original = Original { values, first: first + 1, erasure: None };
+    pub unsafe fn new(values: &'a Values, first: usize, filled_in: bool) -> Original<'a> {
+        let mut original = Original { values, first: first + 1, erasure: None, filled_in };
         let erased = (!values.nulls[first]).then(|| values.values[first]).and_then(|erased| Reader::new(erased));
         let erased = erased.and_then(|erased| erased.value(3, 16 * CANONICAL_BYTES).ok());
         original.erasure = erased.and_then(|erased| Erasure::new(&erased).ok());
@@ -39,17 +41,16 @@ impl<'a> Original<'a> {
     }
 
     /// The fields in which the event given differs. What another connection may give otherwise (the time of the call, and
-    /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded,
-    /// unless triggers of others may have filled in what was left out. What is erased cannot be compared.
-    pub unsafe fn differing(&self, given: &Given, filled_in: bool) -> Vec<&'static str> {
+    /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded.
+    /// What is erased cannot be compared.
+    pub unsafe fn differing(&self, given: &Given) -> Vec<&'static str> {
         let mut differing = Vec::new();
         for (field, (name, column, _)) in FIELDS.iter().enumerate() {
             let counts = match *name {
-                _ if field == TENANT_ID || field == IDEMPOTENCY_KEY => false,
-                "actor_name" | "actor_type" | "session_id" | "ip_address" | "user_agent" | "occurred_at" => {
-                    given[field].is_some()
-                }
-                _ => given[field].is_some() || (!filled_in && field != ACTOR_ID),
+                "tenant_id" | "idempotency_key" => false,
+                "actor_id" | "actor_name" | "actor_type" | "session_id" | "ip_address" | "user_agent"
+                | "occurred_at" => given[field].is_some(),
+                _ => given[field].is_some() || !self.filled_in,
             };
             if counts && !self.is_same(field, column, given[field]) {
                 differing.push(*name);
@@ -77,12 +78,19 @@ impl<'a> Original<'a> {
     unsafe fn is_same_metadata(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
         let (given, stored) = (object(given)?, object(stored)?);
         let erased = self.erasure.as_ref().map_or(0, |erasure| erasure.metadata.len());
-        // The names of erased keys are gone too: as many as are given beyond those that are left may be they.
-        let values_are_same = stored.members().iter().all(|member| {
-            let same = given.members().iter().find(|known| known.key == member.key);
-            same.is_some_and(|same| given.value(same) == stored.value(member))
-        });
-        Some(values_are_same && given.members().len() == stored.members().len() + erased)
+        let (mut missing, mut same) = (0, 0);
+        for member in given.members() {
+            match stored.members().iter().find(|known| known.key == member.key) {
+                None => missing += 1,
+                Some(known) if given.value(member) == stored.value(known) => same += 1,
+                Some(_) => return Some(false),
+            }
+        }
+        // The names of erased keys are gone too: what is missing may be they.
+        Some(match self.filled_in {
+            true => missing <= erased,
+            false => missing == erased && same == stored.members().len(),
+        })
     }
 
     unsafe fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {

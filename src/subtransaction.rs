@@ -9,6 +9,7 @@ pub struct Refused {
     pub code: Code,
     pub message: String,
     pub field: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
@@ -33,7 +34,7 @@ pub unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> 
         if !is_caught(code, field.is_some()) {
             caught.rethrow()
         }
-        Err(Refused { code, message: report.message().to_string(), field })
+        Err(Refused { code, message: report.message().to_string(), field, hint: report.hint().map(str::to_string) })
     })
     .execute();
     pg_sys::MemoryContextSwitchTo(context);

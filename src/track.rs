@@ -12,7 +12,7 @@ use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// What became of an event.
 pub enum Outcome {
@@ -45,6 +45,8 @@ impl Outcome {
         json
     }
 }
+
+pub const CONFLICT_HINT: &str = "Give a new event a key of its own, and repeat an event as it was.";
 
 /// What is wrong with another event under a key that is taken. It names fields and no values.
 pub fn conflict(id: &Id, differing: &[&str]) -> String {
@@ -109,7 +111,9 @@ unsafe fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
     if let (Outcome::Conflict(id, differing), false) = (&outcome, answered) {
         Fault::new(Code::ERRCODE_UNIQUE_VIOLATION, conflict(id, differing))
             .field("idempotency_key")
-            .hint("A new event needs a key of its own. With on_conflict => 'answer' this is no error, but {\"status\": \"conflict\"}.")
+            .hint(format!(
+                "{CONFLICT_HINT} With on_conflict => 'answer' this is an answer with status conflict, and no error."
+            ))
             .raise()
     }
     jsonb::datum(&outcome.json())
@@ -165,7 +169,8 @@ pub unsafe fn record(given: &Given) -> Outcome {
 /// recorded before, and in what a call under its key differs; it sees no other row, and no value.
 unsafe fn original(given: &Given) -> Option<Outcome> {
     let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
-    let filled_in = Events::of(relation).before_insert.len() > 1;
+    let own = |name: &CString| name.to_bytes().starts_with(b"~immutable_");
+    let filled_in = !Events::of(relation).before_insert.iter().all(own);
     let tenant = given[TENANT_ID].map(|tenant| text(tenant).to_string());
     let mut given = *given;
     // Who did it counts, whether the call says so or the session.
@@ -182,7 +187,7 @@ unsafe fn original(given: &Given) -> Option<Outcome> {
         let values = [tenant.as_ref().map(|tenant| text_datum(tenant)), given[IDEMPOTENCY_KEY]];
         spi::write(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
             let id = uuid(row.values[0]);
-            let differing = Original::new(row, 1).differing(&given, filled_in);
+            let differing = Original::new(row, 1, filled_in).differing(&given);
             outcome = Some(match differing.is_empty() {
                 true => Outcome::Duplicate(id),
                 false => Outcome::Conflict(id, differing),

@@ -172,9 +172,10 @@ class Session:
                 done.keys.append((tenant, key, event_id, False))
 
     def answered(self, done, tenant, action, key, answer):
-        assert answer["status"] in ("recorded", "duplicate"), answer
+        # Every action is new, so that what has the key already is another event.
+        assert answer["status"] in ("recorded", "conflict"), answer
         event_id = uuid.UUID(answer["id"])
-        duplicate = answer["status"] == "duplicate"
+        duplicate = answer["status"] == "conflict"
         if not duplicate:
             done.events.append((tenant, action, event_id))
         if key:
@@ -187,7 +188,7 @@ class Session:
         tenant, action = self.new()
         key = self.random.choice([None, self.key()])
         answer, = self.conn.execute(
-            "SELECT immutable.track('u1', %s, tenant_id => %s, idempotency_key => %s, targets => %s)",
+            "SELECT immutable.track('u1', %s, tenant_id => %s, idempotency_key => %s, targets => %s, on_conflict => 'answer')",
             [action, tenant, key, Jsonb(self.targets())]).fetchone()
         self.answered(done, tenant, action, key, answer)
 

@@ -400,7 +400,7 @@ def test_a_bound_writer_can_not_probe_either(log):
     batch = writer.execute("SELECT immutable.track_batch(%s)", (json.dumps([
         {"actor_id": "a", "action": "b", "tenant_id": tenant, "idempotency_key": key}
         for tenant in ("rival", "mine") for key in ("k7", "k7001")]),)).fetchone()[0]["events"]
-    assert [answer["status"] for answer in batch] == ["error", "error", "duplicate", "recorded"]
+    assert [answer["status"] for answer in batch] == ["error", "error", "conflict", "recorded"]
     assert batch[0] == batch[1] and batch[0]["error"]["field"] == "tenant_id"
     # Nor leave the binding behind, by any role it may set or any right it is lent.
     for way in ("SET ROLE immutable_writer", "SET ROLE NONE", "RESET ROLE"):

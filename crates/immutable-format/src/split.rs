@@ -144,7 +144,10 @@ mod tests {
 
     #[test]
     fn parts_are_the_texts_between_commas() {
-        assert_eq!(split(" [ 1 , \"a,]\\\"\" ,{\"b\":[1,2]} ] "), Ok(Parts::Array(vec!["1", "\"a,]\\\"\"", "{\"b\":[1,2]}"])));
+        assert_eq!(
+            split(" [ 1 , \"a,]\\\"\" ,{\"b\":[1,2]} ] "),
+            Ok(Parts::Array(vec!["1", "\"a,]\\\"\"", "{\"b\":[1,2]}"]))
+        );
         assert_eq!(split("[]"), Ok(Parts::Array(vec![])));
         assert_eq!(split("{ }"), Ok(Parts::Object(vec![])));
         let members = vec![("a".into(), "NaN"), ("é".into(), "\"\\u0000\""), ("a".into(), "[[]]")];
@@ -156,8 +159,26 @@ mod tests {
     #[test]
     fn what_does_not_hold_together_is_refused() {
         for text in [
-            "[", "[1", "[1,", "[1,]", "[,1]", "[1,,2]", "[1]]", "[1] 2", "[[}]", "[\"]", "[\"\\", "{\"a\"}", "{\"a\":}", "{a:1}", "{1:1}",
-            "{\"a\":1,}", "{\"a\":1", "{\"\\ud800\":1}", "{\"\\x\":1}", "{\"a\" 1}",
+            "[",
+            "[1",
+            "[1,",
+            "[1,]",
+            "[,1]",
+            "[1,,2]",
+            "[1]]",
+            "[1] 2",
+            "[[}]",
+            "[\"]",
+            "[\"\\",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{1:1}",
+            "{\"a\":1,}",
+            "{\"a\":1",
+            "{\"\\ud800\":1}",
+            "{\"\\x\":1}",
+            "{\"a\" 1}",
         ] {
             assert!(matches!(split(text), Err(Error::Syntax(_))), "{text}");
         }

@@ -67,15 +67,15 @@ ROLLBACK TO s;
 SELECT count(*) AS own FROM immutable.events;
 COMMIT;
 SELECT count(*) AS own FROM immutable.events;
--- PostgreSQL has no COPY FROM where there is row security; ON CONFLICT named and not, track(): a duplicate of what it can not see is one all the same.
+-- PostgreSQL has no COPY FROM where there is row security; ON CONFLICT named and not, track(): what has a key that it can not see has it all the same.
 COPY immutable.events (tenant_id, actor_id, action) FROM STDIN;
 privileges	a	copied
 \.
 INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) VALUES ('privileges', 'a', 'dup', 'k0'), ('privileges', 'a', 'not dup', 'k2') ON CONFLICT (tenant_id, idempotency_key) DO NOTHING RETURNING action;
 INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) VALUES ('privileges', 'a', 'dup', 'k1'), ('privileges', 'a', 'not dup', 'k3') ON CONFLICT DO NOTHING RETURNING action;
 INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'privileges', 'a', 'selected' RETURNING action;
-SELECT immutable.track(actor_id => 'a', action => 'b', tenant_id => 'privileges', idempotency_key => 'k0');
-SELECT immutable.track('{"actor_id":"a","action":"b","tenant_id":"privileges","idempotency_key":"k1"}'::jsonb);
+SELECT immutable.track(actor_id => 'a', action => 'b', tenant_id => 'privileges', idempotency_key => 'k0', on_conflict => 'answer') ->> 'status' AS status;
+SELECT immutable.track('{"actor_id":"a","action":"b","tenant_id":"privileges","idempotency_key":"k1"}'::jsonb, 'answer') ->> 'status' AS status;
 SELECT immutable.track(actor_id => 'a', action => 'tracked', tenant_id => 'privileges', targets => '[{"type":"t","id":"3"}]') ->> 'status' AS status;
 SELECT jsonb_path_query_array(immutable.track_batch('[{"actor_id":"a","action":"batch","tenant_id":"privileges"},{"actor_id":"a","action":"immutable.x"},{"actor_id":"a","action":"x","tenant_id":"privileges","idempotency_key":"k0"}]'), '$.events[*].status');
 -- Not the chain's columns, no other row, nothing else.
