@@ -2,6 +2,7 @@
 
 use immutable_format::commitment::{erase, reseal, seal, Content, Erasure, Room};
 use immutable_format::json::{key_order, Object, Shape, Value};
+use immutable_format::split::{split, Parts};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{cursor, limits, time};
 use proptest::prelude::*;
@@ -36,6 +37,42 @@ fn object(text: &str) -> Option<Object<'_>> {
 }
 
 proptest! {
+    /// A text that is taken apart has the same parts as the value that it is.
+    #[test]
+    fn parts_are_those_of_the_value(value in json(), pretty in any::<bool>()) {
+        let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        match (split(&text).unwrap(), &value) {
+            (Parts::Array(parts), serde_json::Value::Array(items)) => {
+                let parts: Vec<serde_json::Value> = parts.into_iter().map(|part| serde_json::from_str(part).unwrap()).collect();
+                prop_assert_eq!(&parts, items);
+            }
+            (Parts::Object(parts), serde_json::Value::Object(members)) => {
+                prop_assert_eq!(parts.len(), members.len());
+                for (name, part) in parts {
+                    let part: serde_json::Value = serde_json::from_str(part).unwrap();
+                    prop_assert_eq!(members.get(name.as_ref()), Some(&part));
+                }
+            }
+            (parts, _) => prop_assert_eq!(parts, Parts::Other),
+        }
+    }
+
+    /// Whatever a text is, taking it apart ends; and what holds together is found to, however its parts are spoilt.
+    #[test]
+    fn any_text_can_be_taken_apart(text in "[\\[\\]{}:,\"\\\\ a1é]{0,40}", cut in any::<prop::sample::Index>(), value in json()) {
+        let _ = split(&text);
+        let whole = value.to_string();
+        let boundary = (0..=cut.index(whole.len())).rev().find(|at| whole.is_char_boundary(*at)).unwrap_or(0);
+        if boundary > 0 && !matches!(split(&whole), Ok(Parts::Other)) {
+            prop_assert!(split(&whole[..boundary]).is_err());
+        }
+        let spoilt = format!("[1,NaN{whole},\"\\u0000\"]");
+        match split(&spoilt) {
+            Ok(Parts::Array(parts)) => prop_assert_eq!(parts.len(), 3),
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
     /// The tree and the text that is written without one agree: on every value, its members and the bounds.
     #[test]
     fn an_object_without_a_tree_is_the_same(value in json(), depth in 0usize..8, less in 0usize..40) {
