@@ -1,8 +1,10 @@
 //! `immutable`: a tamper-evident audit log in PostgreSQL.
 //!
 //! The modules, in the order an event meets them:
-//! [`track`] takes a payload and inserts it; [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether
-//! the row may enter, [`lane`] for a place to append, [`tail`] for the event before it, and writes the link;
+//! [`payload`] reads what track() is given, [`track`] inserts it and [`repeated`] compares it with the event that has its
+//! key already; [`batch`] does so for many, in one [`subtransaction`];
+//! [`chain`] is the BEFORE INSERT trigger, which asks [`validate`] whether the row may enter, [`lane`] for a place to
+//! append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
 //! [`restore`] takes the events of a dump instead, [`replica`] those of a publisher; [`seam`] records that the log went on
 //! somewhere else.
