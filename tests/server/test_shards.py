@@ -127,7 +127,7 @@ def test_what_a_distributed_log_says_to_a_viewer_without_subquery(db, shards):
         record(db.conn, events, tenant, actor)
     using = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'viewer_select' AND polrelid = %s::regclass"
     with db.conn.transaction(force_rollback=True):
-        db.conn.execute("SELECT immutable.simplify_policies()")
+        db.conn.execute("SELECT immutable.prepare_tables()")
         policies = [db.conn.execute(using, [table]).fetchone()[0] for table in ("immutable.events", "immutable.event_targets")]
     assert not any("SELECT" in policy for policy in policies)
     for shard, policy in zip((events, targets), policies):
@@ -185,7 +185,7 @@ def test_a_shard_does_not_begin_a_log(db):
         db.conn.execute("SELECT immutable.share_identity(%s)", [uuid.uuid4()])
     for role in ("immutable_writer", "immutable_auditor", "immutable_viewer", "immutable_eraser"):
         with db.connect(db.create_role(f"IN ROLE {role}")) as conn:
-            for call in ("immutable.share_identity()", "immutable.distribute()", "immutable.simplify_policies()"):
+            for call in ("immutable.share_identity()", "immutable.distribute()", "immutable.prepare_tables()"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     conn.execute(f"SELECT {call}")
 
