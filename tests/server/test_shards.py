@@ -142,6 +142,24 @@ def test_what_a_distributed_log_says_to_a_viewer_without_subquery(db, shards):
         assert "Index Cond" in plan and '"Sort"' not in plan
 
 
+def test_a_distributed_log_reads_the_sessions_settings_where_the_client_is(db):
+    """As defaults, since the trigger on another node has another session."""
+    settings = ["tenant_id", "actor_id", "actor_name", "actor_type", "session_id", "ip_address", "user_agent"]
+    defaults = "SELECT attname FROM pg_attribute a JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum) WHERE attrelid = 'immutable.events'::regclass AND pg_get_expr(adbin, adrelid) LIKE '%current_setting%' ORDER BY attnum"
+    assert db.conn.execute(defaults).fetchall() == [("tenant_id",)]
+    for setting in settings:
+        db.conn.execute(f"SET immutable.{setting} = '127.0.0.1'")
+    columns = ", ".join(settings)
+    said = [("127.0.0.1",) * len(settings)] * 2
+    with db.conn.transaction(force_rollback=True):
+        db.conn.execute("INSERT INTO immutable.events (action) VALUES ('x')")
+        db.conn.execute("SELECT immutable.prepare_tables()")
+        assert db.conn.execute(defaults).fetchall() == [(setting,) for setting in settings]
+        db.conn.execute("INSERT INTO immutable.events (action) VALUES ('x')")
+        found = db.conn.execute(f"SELECT {columns.replace('ip_address', 'host(ip_address)')} FROM immutable.events")
+        assert found.fetchall() == said
+
+
 def test_functions_by_the_public_names_work_on_the_shard(db, shards):
     """As in a function that a node runs for a tenant of its own: reading, erasing, exporting, verifying. (Not heads(), whose
     body has the table and not its name.)"""
