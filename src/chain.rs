@@ -3,7 +3,9 @@
 
 use crate::columns as c;
 use crate::error::{Code, Fault};
-use crate::function::{bytes, bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
+use crate::function::{
+    bytes, bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call,
+};
 use crate::jsonb;
 use crate::relation::Events;
 use crate::row::in_room;

@@ -314,9 +314,8 @@ pub unsafe fn how_to_end(name: &str) -> String {
     spi::write(statement, &[pg_sys::TEXTOID], &[Some(text_datum(name))], |row| {
         source = text(row.values[0]).to_string();
     });
-    let quoted = |name: *mut std::ffi::c_char| {
-        CStr::from_ptr(pg_sys::quote_identifier(name)).to_string_lossy().into_owned()
-    };
+    let quoted =
+        |name: *mut std::ffi::c_char| CStr::from_ptr(pg_sys::quote_identifier(name)).to_string_lossy().into_owned();
     let database = || quoted(pg_sys::get_database_name(pg_sys::MyDatabaseId));
     let role = || quoted(pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false));
     let owner = match source.as_str() {

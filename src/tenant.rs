@@ -114,8 +114,12 @@ pub unsafe fn hold_to_binding(call: Call, tenant_id: &str) {
     let Some(first) = common.first() else {
         let each: Vec<String> = bound.iter().map(|allowed| shown(allowed.iter().map(String::as_str))).collect();
         fault(
-            format!("no tenant_id can be recorded: the roles of this session record for {} alone", each.join(", and for ")),
-            "Do it as one of these roles only: connect as it, and neither SET ROLE nor call another's function.".to_string(),
+            format!(
+                "no tenant_id can be recorded: the roles of this session record for {} alone",
+                each.join(", and for ")
+            ),
+            "Do it as one of these roles only: connect as it, and neither SET ROLE nor call another's function."
+                .to_string(),
         )
     };
     let setting = match settings::source_of(c::TENANT_ID, tenant_id) {

@@ -140,15 +140,15 @@ fn refuse_no_tenant() -> ! {
 
 unsafe fn check_text(column: c::Column, value: &str) {
     let name = c::ALL[column].0;
-    let source = settings::source_of(column, value);
+    // No text has a NUL: see function::text().
     if value == "\u{0}" {
         settings::refuse_encoding(column)
     }
-    check_length(name, name, value, source);
+    check_length(name, name, value, || settings::source_of(column, value));
 }
 
-/// Checks the length of a text field in bytes. `source` is the setting it is from.
-fn check_length(shown: &str, field: &str, value: &str, source: Option<&str>) {
+/// Checks the length of a text field in bytes. `source` says which setting it is from.
+fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> Option<&'static str>) {
     let most = limits::text_bytes(field);
     if value.len() > most {
         Fault::new(
@@ -156,8 +156,10 @@ fn check_length(shown: &str, field: &str, value: &str, source: Option<&str>) {
             format!("{shown} is too long: {} bytes, at most {most}", value.len()),
         )
         .field(shown)
-        .hint(match source {
-            Some(setting) => format!("It is what the setting {setting} says. Shorten it there; bytes of UTF-8 are counted."),
+        .hint(match source() {
+            Some(setting) => {
+                format!("It is what the setting {setting} says. Shorten it there; bytes of UTF-8 are counted.")
+            }
             None => "Bytes of UTF-8 are counted. Shorten it; the whole can go into metadata.".to_string(),
         })
         .raise()
@@ -287,9 +289,9 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (V
         reordered |= given != target.len();
         let field = |member: &str| format!("targets[{n}].{member}");
         check_reserved(&field("type"), target.kind(), own);
-        check_length(&field("type"), "target.type", target.kind(), None);
-        check_length(&field("id"), "target.id", target.id().unwrap_or_default(), None);
-        check_length(&field("name"), "target.name", target.name().unwrap_or_default(), None);
+        check_length(&field("type"), "target.type", target.kind(), || None);
+        check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
+        check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
         check_keys(&field("metadata"), target.metadata_keys(), bounds);
         taken.push(target);
     }
