@@ -15,11 +15,17 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all install package deb verifier install-verifier installcheck demo stop test clean help
+.PHONY: all pg_config install package deb verifier install-verifier installcheck demo stop test clean help
 .NOTPARALLEL:
 
 all:
 	@scripts/build "$(PG_CONFIG)"
+
+# Before any verb that asks it where things are: a wrong path gets one answer.
+pg_config:
+	@for path in "$(PG_CONFIG)" "$(INSTALL_PG_CONFIG)"; do \
+		command -v "$$path" >/dev/null || { echo "$$path not found: set PG_CONFIG=/path/to/pg_config" >&2; exit 1; }; \
+	done
 
 # `make && sudo make install` must not need Rust for root: build only if nothing is built yet, or
 # if a source file is newer than what is.
@@ -28,7 +34,7 @@ define build_if_stale
 		scripts/build "$(PG_CONFIG)"; fi
 endef
 
-install:
+install: pg_config
 	$(build_if_stale)
 	$(INSTALL) -d "$(pkglibdir)" "$(extdir)"
 	$(INSTALL) -m 755 $(stage)/immutable.so "$(pkglibdir)/"
@@ -37,7 +43,7 @@ install:
 # Everything that an installation needs, to be copied to where `pg_config --pkglibdir` and `--sharedir`/extension say.
 tree = target/dist/immutable-$(version)-pg$(major)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-package:
+package: pg_config
 	$(build_if_stale)
 	@rm -rf "$(tree)"
 	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/doc"
@@ -60,7 +66,7 @@ install-verifier:
 	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin"
 	$(INSTALL) -m 755 target/release/immutable-verify "$(DESTDIR)$(PREFIX)/bin/"
 
-installcheck:
+installcheck: pg_config
 	mkdir -p target/installcheck/regress target/installcheck/isolation
 	"$(regress)" --inputdir=tests/regress --outputdir=target/installcheck/regress \
 		--bindir="$$("$(PG_CONFIG)" --bindir)" --dbname=contrib_regression \

@@ -178,3 +178,11 @@ def test_meta_json_is_what_pgxn_takes():
                    {"provides": {"immutable": {"version": "1.0.0", "file": "nowhere.sql"}}}, {"tags": ["a/b"]},
                    {"prereqs": {"runtime": {"requires": {"PostgreSQL": "fifteen"}}}}):
         assert meta_errors({**meta, **change}), f"{change} passed"
+
+
+@pytest.mark.parametrize("verb", ["all", "install", "package", "deb", "installcheck"])
+def test_a_wrong_pg_config_gets_one_answer(verb):
+    done = subprocess.run(["make", "-s", "--no-print-directory", "-C", ROOT, verb, "PG_CONFIG=/nope"], text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    told = [line for line in done.stdout.splitlines() if not line.startswith("make: ***")]
+    assert done.returncode != 0 and len(told) == 1 and "/nope not found: set PG_CONFIG" in told[0]
