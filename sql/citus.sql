@@ -6,11 +6,11 @@ AS 'MODULE_PATHNAME', 'immutable_share_identity';
 COMMENT ON FUNCTION immutable.share_identity(uuid) IS
   'A part of immutable.distribute(): the identity of this database''s log, which becomes log_id, or is made, if it has none yet. For the owner. Raises 55000 if it has another';
 
-CREATE FUNCTION immutable.simplify_policies()
+CREATE FUNCTION immutable.prepare_tables()
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'immutable_simplify_policies';
-COMMENT ON FUNCTION immutable.simplify_policies() IS
-  'A part of immutable.distribute(): writes the viewers'' policies without a subquery, of which Citus takes none. They show the same rows. For the owner. Raises 42501 for anyone else';
+AS 'MODULE_PATHNAME', 'immutable_prepare_tables';
+COMMENT ON FUNCTION immutable.prepare_tables() IS
+  'A part of immutable.distribute(): writes the viewers'' policies without a subquery, of which Citus takes none (they show the same rows), and gives the columns that a session has settings for a default that reads them on the client''s node. For the owner. Raises 42501 for anyone else';
 
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,
@@ -42,7 +42,7 @@ BEGIN
               HINT = 'Distribute a new database, and restore the dump of this one into it.';
     END IF;
     PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
-    PERFORM immutable.simplify_policies();
+    PERFORM immutable.prepare_tables();
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
       colocate_with => 'immutable.events')$q$;

@@ -109,6 +109,9 @@ BEGIN ATOMIC
       WHERE current_setting('session_replication_role') = 'replica'
     UNION ALL SELECT 3, 'immutable.restore is on in this session: RESET it when the restore has ended'
       WHERE current_setting('immutable.restore', true) = 'on'
+    UNION ALL SELECT 3, format('%s is set in %s, %s: take it out there, or LOAD ''immutable'' and ALTER SYSTEM RESET %s', s.name,
+        coalesce(s.sourcefile, s.source), CASE s.setting WHEN 'on' THEN 'for everybody' ELSE 'where it counts for nothing' END, s.name)
+      FROM pg_settings s WHERE s.name IN ('immutable.maintenance', 'immutable.restore') AND s.source IN ('configuration file', 'command line')
     UNION ALL SELECT 4, problem FROM open_tables
     UNION ALL SELECT 5, format('immutable.%I inherits or is inherited from: rows in %s are not in the chain. ALTER TABLE ... NO INHERIT, with immutable.maintenance = on',
         r.tab, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)

@@ -3,7 +3,9 @@
 
 use crate::columns as c;
 use crate::error::{Code, Fault};
-use crate::function::{bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call};
+use crate::function::{
+    bytes, bytes_datum, micros, sql_function, text, text_datum, timestamptz, uuid, uuid_datum, Call,
+};
 use crate::jsonb;
 use crate::relation::Events;
 use crate::row::in_room;
@@ -58,6 +60,7 @@ unsafe fn chain(call: Call) -> Datum {
         return restore::keep(relation, layout, row);
     }
     let own = is_own_writer(relation);
+    complete(&mut row, layout);
     let entering = validate::entering(&row, layout, own);
     for (column, empty) in [(c::TARGETS, "[]"), (c::METADATA, "{}")] {
         if row.get(layout, column).is_none() {
@@ -142,6 +145,32 @@ unsafe fn chain(call: Call) -> Datum {
     }
     row.set(layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
     Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+}
+
+/// Takes for left out what says nothing, and fills in what the session says for what is left out. An event of the log's
+/// own has nothing of the session's.
+unsafe fn complete(row: &mut c::Values, layout: &c::Layout) {
+    validate::leave_to_chain(row, layout);
+    if row.get(layout, c::IDEMPOTENCY_KEY).is_some_and(|key| bytes(key).is_empty()) {
+        row.unset(layout, c::IDEMPOTENCY_KEY);
+    }
+    if record::is_recording() {
+        return;
+    }
+    for context in &settings::CONTEXT {
+        if row.get(layout, context.column).is_none() {
+            if let Some(datum) = context.datum() {
+                row.set(layout, context.column, datum);
+            }
+        }
+    }
+}
+
+sql_function!(immutable_new_id, pg_finfo_immutable_new_id, new_id);
+
+/// `immutable.new_id()`
+unsafe fn new_id(_: Call) -> Datum {
+    uuid_datum(&random::id(now()))
 }
 
 fn now() -> i64 {

@@ -1,7 +1,8 @@
 //! The part of immutable.distribute() that SQL can not do.
 
+use crate::columns as c;
 use crate::function::{sql_function, Call};
-use crate::spi;
+use crate::{settings, spi};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// Runs as the extension's own script for as long as it lives: what changes its tables then is the extension itself, which
@@ -27,11 +28,12 @@ impl Drop for OwnScript {
     }
 }
 
-sql_function!(immutable_simplify_policies, pg_finfo_immutable_simplify_policies, simplify_policies);
+sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepare_tables);
 
-/// `immutable.simplify_policies()`: the viewers' policies without a subquery, of which Citus takes none. They show the same
-/// rows; the tenant is resolved for each scan, not for each statement.
-unsafe fn simplify_policies(call: Call) -> Datum {
+/// `immutable.prepare_tables()`: the viewers' policies without a subquery, of which Citus takes none. They show the same
+/// rows; the tenant is resolved for each scan, not for each statement. And defaults from the session's settings, which are
+/// read where the client is: the trigger on another node has another session.
+unsafe fn prepare_tables(call: Call) -> Datum {
     let _own_script = OwnScript::begin();
     for statement in [
         "ALTER POLICY viewer_select ON immutable.events \
@@ -40,6 +42,13 @@ unsafe fn simplify_policies(call: Call) -> Datum {
          USING (tenant_id = immutable.visible_tenant() AND immutable.is_target_visible(tenant_id, event_id))",
     ] {
         spi::execute(statement, &[], &[]);
+    }
+    for context in settings::CONTEXT.iter().filter(|context| context.column != c::TENANT_ID) {
+        let (column, oid, _) = c::ALL[context.column];
+        let cast = if oid == pg_sys::INETOID { "::inet" } else { "" };
+        let setting = context.name.to_string_lossy();
+        let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
+        spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[], &[]);
     }
     call.null()
 }

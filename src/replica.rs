@@ -52,11 +52,26 @@ pub unsafe fn refuse_local_write(relation: pg_sys::Relation) {
     }
 }
 
+/// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that sleeps here. Who may set
+/// session_replication_role and is neither superuser nor owner gets no row past it.
+unsafe fn refuse_unchained(relation: pg_sys::Relation) {
+    if pg_sys::superuser() || pg_sys::GetUserId() == (*(*relation).rd_rel).relowner {
+        return;
+    }
+    let table = name(relation);
+    Fault::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("{table} takes no change with session_replication_role = replica: no trigger would check it"),
+    )
+    .hint("SET session_replication_role = origin.")
+    .raise()
+}
+
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
 /// The trigger that fires where others sleep, for the workers of a subscription. A row comes in as the publisher has it,
-/// but for xact: the publisher's transactions mean nothing here. Who has set session_replication_role to replica wants no
-/// trigger at all, and gets none: verification finds what he does.
+/// but for xact: the publisher's transactions mean nothing here. A superuser who has set session_replication_role to replica
+/// wants no trigger at all, and gets none: verification finds what he does.
 unsafe fn replicate(call: Call) -> Datum {
     let context = (*call.0).context;
     if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
@@ -68,6 +83,7 @@ unsafe fn replicate(call: Call) -> Datum {
     let is_update = command == pg_sys::TRIGGER_EVENT_UPDATE;
     let given = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
     if !pg_sys::IsLogicalWorker() {
+        refuse_unchained(relation);
         return Datum::from(given);
     }
     let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";

@@ -21,7 +21,7 @@ pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values)
             "with immutable.restore on, only events of a dump are taken, with all of their columns",
         )
         .field("event_hash")
-        .hint("RESET immutable.restore to record new events.")
+        .hint(format!("To record new events: {}", settings::how_to_end("immutable.restore")))
         .raise()
     };
     lock(relation);

@@ -99,19 +99,49 @@ unsafe fn is_target_visible(call: Call) -> Datum {
 /// Refuses a tenant that the caller is not bound to. The chain's trigger asks, not a policy: whoever owns the function
 /// that inserts may pass row security by, and nobody bound is to wait for another tenant's lanes, or to meet its keys.
 pub unsafe fn hold_to_binding(call: Call, tenant_id: &str) {
-    for allowed in once(call, || bound_to()) {
-        if !allowed.iter().any(|allowed| allowed == tenant_id) {
-            let shown: Vec<String> = allowed.iter().take(3).map(|allowed| format!("\"{allowed}\"")).collect();
-            let more = if allowed.len() > shown.len() { ", …" } else { "" };
-            Fault::new(
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("tenant_id must be {}{more}: the role records for that tenant alone", shown.join(" or ")),
-            )
-            .field("tenant_id")
-            .hint("Set immutable.tenant_id to it, or leave tenant_id to whoever grants: immutable.grant_tenant().")
-            .raise()
-        }
+    let bound = once(call, || bound_to());
+    if bound.iter().all(|allowed| allowed.iter().any(|allowed| allowed == tenant_id)) {
+        return;
     }
+    let common: Vec<&str> = bound[0]
+        .iter()
+        .map(String::as_str)
+        .filter(|tenant| bound.iter().all(|allowed| allowed.iter().any(|allowed| allowed == tenant)))
+        .collect();
+    let fault = |message: String, hint: String| {
+        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, message).field("tenant_id").hint(hint).raise()
+    };
+    let Some(first) = common.first() else {
+        let each: Vec<String> = bound.iter().map(|allowed| shown(allowed.iter().map(String::as_str))).collect();
+        fault(
+            format!(
+                "no tenant_id can be recorded: the roles of this session record for {} alone",
+                each.join(", and for ")
+            ),
+            "Do it as one of these roles only: connect as it, and neither SET ROLE nor call another's function."
+                .to_string(),
+        )
+    };
+    let setting = match settings::source_of(c::TENANT_ID, tenant_id) {
+        Some(setting) => format!("{setting} is another: set it to {}.", quoted(first)),
+        None if tenant_id.is_empty() => format!("Give it, or set immutable.tenant_id to {}.", quoted(first)),
+        None => format!("Leave tenant_id out, with immutable.tenant_id set to {}.", quoted(first)),
+    };
+    fault(
+        format!("tenant_id must be {}: the role records for that tenant alone", shown(common.iter().copied())),
+        format!("{setting} To record for others is for whoever grants to decide: immutable.grant_tenant()."),
+    )
+}
+
+fn quoted(tenant: &str) -> String {
+    format!("\"{tenant}\"")
+}
+
+/// At most three of them.
+fn shown<'a>(tenants: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = if tenants.len() > 3 { ", …" } else { "" };
+    let first: Vec<String> = tenants.take(3).map(quoted).collect();
+    format!("{}{more}", first.join(" or "))
 }
 
 /// The tenants that each of the caller's roles is bound to. Not the current role's alone: who is a member of a role may

@@ -2,7 +2,7 @@
 
 use crate::columns::{self as c, Layout, SetBy, Values};
 use crate::error::{Code, Fault};
-use crate::function::{micros, text};
+use crate::function::{bytes, micros, text};
 use crate::jsonb::{Jsonb, Kind};
 use crate::row::committed;
 use crate::settings;
@@ -11,6 +11,7 @@ use immutable_format::document::RESERVED;
 use immutable_format::json::{Error, Object};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{limits, time};
+use pgrx::pg_sys;
 
 const TEXTS: [c::Column; 14] = [
     c::TENANT_ID,
@@ -36,43 +37,51 @@ pub struct Entering<'a> {
     pub reordered: bool,
 }
 
-/// Checks every column the caller sets. The chain's own columns must be left out. `own` is whether it may be the log
-/// itself that writes.
-pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
-    for (column, (name, _, set_by)) in c::ALL.iter().enumerate() {
-        if *set_by == SetBy::Chain && row.get(layout, column).is_some() {
-            Fault::new(Code::ERRCODE_GENERATED_ALWAYS, format!("column {name} is set by the chain, not by the caller"))
-                .field(name)
-                .hint(format!(
-                    "Leave {name} out of the INSERT. A dump is restored with immutable.restore = on, by a superuser or \
-                     who was granted SET on that parameter."
-                ))
-                .raise()
+/// Refuses a value in a column that the chain sets. NULL is none, and so is an empty text or bytea, which is what an ORM
+/// gives where a column cannot be NULL.
+pub unsafe fn leave_to_chain(row: &mut Values, layout: &Layout) {
+    for (column, (name, oid, set_by)) in c::ALL.iter().enumerate() {
+        if *set_by != SetBy::Chain {
+            continue;
+        }
+        match row.get(layout, column) {
+            None => {}
+            Some(datum) if matches!(*oid, pg_sys::TEXTOID | pg_sys::BYTEAOID) && bytes(datum).is_empty() => {
+                row.unset(layout, column)
+            }
+            Some(_) => refuse_chain_column(column, name),
         }
     }
+}
+
+fn refuse_chain_column(column: c::Column, name: &str) -> ! {
+    let instead = match column {
+        c::CREATED_AT => " When it happened is occurred_at.",
+        _ => "",
+    };
+    Fault::new(Code::ERRCODE_GENERATED_ALWAYS, format!("column {name} is set by the chain, not by the caller"))
+        .field(name)
+        .hint(format!(
+            "Leave {name} out of the INSERT, or give NULL or DEFAULT.{instead} A dump is restored with \
+             immutable.restore = on, by a superuser or who was granted SET on that parameter."
+        ))
+        .raise()
+}
+
+/// Checks every column the caller sets. `own` is whether it may be the log itself that writes.
+pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
+    let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
     for column in [c::ACTOR_ID, c::ACTION] {
-        let name = c::ALL[column].0;
-        match row.get(layout, column).map(|datum| text(datum)) {
-            None => Fault::new(Code::ERRCODE_NOT_NULL_VIOLATION, format!("{name} is required"))
-                .field(name)
-                .hint(match column {
-                    c::ACTOR_ID => "Say who did it, or set immutable.actor_id for the session.",
-                    _ => "Say what was done, for example document.created.",
-                })
-                .raise(),
-            Some("") => Fault::invalid(name, format!("{name} must not be empty"))
-                .hint(match column {
-                    c::ACTOR_ID => "Say who did it, or set immutable.actor_id for the session.",
-                    _ => "Say what was done, for example document.created.",
-                })
-                .raise(),
-            Some(_) => {}
-        }
+        check_required(column, row.get(layout, column).map(|datum| text(datum)));
     }
     for column in TEXTS {
         if let Some(datum) = row.get(layout, column) {
-            check_length(c::ALL[column].0, text(datum));
+            check_text(column, text(datum));
         }
+    }
+    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", |datum| text(datum));
+    if tenant_id.is_empty() && settings::REQUIRE_TENANT.get() && !recording {
+        refuse_no_tenant()
     }
     if let Some(action) = row.get(layout, c::ACTION) {
         check_reserved("action", text(action), own);
@@ -88,7 +97,6 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
             .raise()
         }
     }
-    let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
     let bounds = Bounds::of(recording);
     let (targets, reordered) = match row.get(layout, c::TARGETS) {
         None => (Vec::new(), false),
@@ -102,12 +110,45 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
     Entering { content, reordered }
 }
 
-/// Checks the length of a text field in bytes.
-fn check_length(field: &str, value: &str) {
-    check_length_as(field, field, value);
+unsafe fn check_required(column: c::Column, value: Option<&str>) {
+    let name = c::ALL[column].0;
+    let (code, message) = match value {
+        None => (Code::ERRCODE_NOT_NULL_VIOLATION, format!("{name} is required")),
+        Some("") => (Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must not be empty")),
+        Some(_) => return,
+    };
+    let hint = match column {
+        // Left out, it would have been the session's.
+        c::ACTOR_ID if value.is_some() && settings::is_set(column) => {
+            "Say who did it, or leave actor_id out for what immutable.actor_id says."
+        }
+        c::ACTOR_ID => "Say who did it, or set immutable.actor_id for the session.",
+        _ => "Say what was done, for example document.created.",
+    };
+    Fault::new(code, message).field(name).hint(hint).raise()
 }
 
-fn check_length_as(shown: &str, field: &str, value: &str) {
+fn refuse_no_tenant() -> ! {
+    Fault::new(Code::ERRCODE_NOT_NULL_VIOLATION, "tenant_id is required: immutable.require_tenant is on")
+        .field("tenant_id")
+        .hint(
+            "Give the event its tenant, or set immutable.tenant_id in the same transaction: SET LOCAL, or \
+             set_config('immutable.tenant_id', ..., true).",
+        )
+        .raise()
+}
+
+unsafe fn check_text(column: c::Column, value: &str) {
+    let name = c::ALL[column].0;
+    // No text has a NUL: see function::text().
+    if value == "\u{0}" {
+        settings::refuse_encoding(column)
+    }
+    check_length(name, name, value, || settings::source_of(column, value));
+}
+
+/// Checks the length of a text field in bytes. `source` says which setting it is from.
+fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> Option<&'static str>) {
     let most = limits::text_bytes(field);
     if value.len() > most {
         Fault::new(
@@ -115,7 +156,12 @@ fn check_length_as(shown: &str, field: &str, value: &str) {
             format!("{shown} is too long: {} bytes, at most {most}", value.len()),
         )
         .field(shown)
-        .hint("Bytes of UTF-8 are counted. What is longer belongs into metadata.")
+        .hint(match source() {
+            Some(setting) => {
+                format!("It is what the setting {setting} says. Shorten it there; bytes of UTF-8 are counted.")
+            }
+            None => "Bytes of UTF-8 are counted. Shorten it; the whole can go into metadata.".to_string(),
+        })
         .raise()
     }
 }
@@ -158,16 +204,32 @@ impl Bounds {
     }
 }
 
+/// What to do about a limit: something that anybody can, and what the setting allows.
+fn limit_hint(instead: &str, setting: &str, set: usize, most: usize) -> String {
+    match set < most {
+        true => format!("{instead} The limit is the setting {setting}, which a superuser can raise to {most}."),
+        false => format!("{instead} No setting allows more."),
+    }
+}
+
 fn refuse_size(field: &str, error: Error, bounds: &Bounds) -> ! {
     let (nesting, bytes) = (bounds.nesting, bounds.bytes);
-    let (message, setting) = match error {
-        Error::TooDeep => (format!("{field} is nested more than {nesting} levels deep"), "immutable.max_nesting"),
-        _ => (format!("{field} is larger than {bytes} bytes of canonical JSON"), "immutable.max_metadata_bytes"),
+    let (message, hint) = match error {
+        Error::TooDeep => (
+            format!("{field} is nested more than {nesting} levels deep"),
+            limit_hint("Put what is deeper into a string.", "immutable.max_nesting", nesting, limits::NESTING),
+        ),
+        _ => (
+            format!("{field} is larger than {bytes} bytes of canonical JSON"),
+            limit_hint(
+                "Keep the rest elsewhere, and here where it is and its SHA-256.",
+                "immutable.max_metadata_bytes",
+                bytes,
+                limits::CANONICAL_BYTES,
+            ),
+        ),
     };
-    Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
-        .field(field)
-        .hint(format!("The limit is the setting {setting}."))
-        .raise()
+    Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message).field(field).hint(hint).raise()
 }
 
 fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
@@ -175,7 +237,12 @@ fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
     if keys > most {
         Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{field} has {keys} keys, at most {most}"))
             .field(field)
-            .hint("The limit is the setting immutable.max_metadata_keys.")
+            .hint(limit_hint(
+                "Keys of objects inside are not counted: put some into one.",
+                "immutable.max_metadata_keys",
+                most,
+                limits::METADATA_KEYS,
+            ))
             .raise()
     }
 }
@@ -207,7 +274,7 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (V
             format!("targets has {} elements, at most {most}", targets.len()),
         )
         .field("targets")
-        .hint("The limit is the setting immutable.max_targets.")
+        .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
         .raise()
     }
     let elements = match targets.objects(bounds.nesting, bounds.bytes) {
@@ -222,9 +289,9 @@ unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (V
         reordered |= given != target.len();
         let field = |member: &str| format!("targets[{n}].{member}");
         check_reserved(&field("type"), target.kind(), own);
-        check_length_as(&field("type"), "target.type", target.kind());
-        check_length_as(&field("id"), "target.id", target.id().unwrap_or_default());
-        check_length_as(&field("name"), "target.name", target.name().unwrap_or_default());
+        check_length(&field("type"), "target.type", target.kind(), || None);
+        check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
+        check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
         check_keys(&field("metadata"), target.metadata_keys(), bounds);
         taken.push(target);
     }

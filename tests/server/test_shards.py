@@ -112,10 +112,11 @@ def test_row_security_holds_on_a_shard(db, shards):
         assert conn.execute(f"SELECT array_agg(actor_id) FROM {events}").fetchone()[0] == ["u2"]
     with db.connect(writer) as conn:
         assert record(conn, events)[2] == 3
-        for refused in (lambda: record(conn, events, "beta"), lambda: conn.execute(f"INSERT INTO {events} (actor_id, action, seq) VALUES ('a', 'b', 1)"),
-                        lambda: conn.execute(f"DELETE FROM {events}"), lambda: verify(conn, events)):
+        for refused in (lambda: record(conn, events, "beta"), lambda: conn.execute(f"DELETE FROM {events}"), lambda: verify(conn, events)):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 refused()
+        with pytest.raises(psycopg.errors.GeneratedAlways):
+            conn.execute(f"INSERT INTO {events} (actor_id, action, seq) VALUES ('a', 'b', 1)")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         db.connect(nobody).execute(count)
 
@@ -127,7 +128,7 @@ def test_what_a_distributed_log_says_to_a_viewer_without_subquery(db, shards):
         record(db.conn, events, tenant, actor)
     using = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'viewer_select' AND polrelid = %s::regclass"
     with db.conn.transaction(force_rollback=True):
-        db.conn.execute("SELECT immutable.simplify_policies()")
+        db.conn.execute("SELECT immutable.prepare_tables()")
         policies = [db.conn.execute(using, [table]).fetchone()[0] for table in ("immutable.events", "immutable.event_targets")]
     assert not any("SELECT" in policy for policy in policies)
     for shard, policy in zip((events, targets), policies):
@@ -140,6 +141,24 @@ def test_what_a_distributed_log_says_to_a_viewer_without_subquery(db, shards):
         conn.execute("SET enable_seqscan = off")
         plan = json.dumps(conn.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM {events} ORDER BY created_at DESC, id DESC LIMIT 25").fetchone()[0])
         assert "Index Cond" in plan and '"Sort"' not in plan
+
+
+def test_a_distributed_log_reads_the_sessions_settings_where_the_client_is(db):
+    """As defaults, since the trigger on another node has another session."""
+    settings = ["tenant_id", "actor_id", "actor_name", "actor_type", "session_id", "ip_address", "user_agent"]
+    defaults = "SELECT attname FROM pg_attribute a JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum) WHERE attrelid = 'immutable.events'::regclass AND pg_get_expr(adbin, adrelid) LIKE '%current_setting%' ORDER BY attnum"
+    assert db.conn.execute(defaults).fetchall() == [("tenant_id",)]
+    for setting in settings:
+        db.conn.execute(f"SET immutable.{setting} = '127.0.0.1'")
+    columns = ", ".join(settings)
+    said = [("127.0.0.1",) * len(settings)] * 2
+    with db.conn.transaction(force_rollback=True):
+        db.conn.execute("INSERT INTO immutable.events (action) VALUES ('x')")
+        db.conn.execute("SELECT immutable.prepare_tables()")
+        assert db.conn.execute(defaults).fetchall() == [(setting,) for setting in settings]
+        db.conn.execute("INSERT INTO immutable.events (action) VALUES ('x')")
+        found = db.conn.execute(f"SELECT {columns.replace('ip_address', 'host(ip_address)')} FROM immutable.events")
+        assert found.fetchall() == said
 
 
 def test_functions_by_the_public_names_work_on_the_shard(db, shards):
@@ -185,7 +204,7 @@ def test_a_shard_does_not_begin_a_log(db):
         db.conn.execute("SELECT immutable.share_identity(%s)", [uuid.uuid4()])
     for role in ("immutable_writer", "immutable_auditor", "immutable_viewer", "immutable_eraser"):
         with db.connect(db.create_role(f"IN ROLE {role}")) as conn:
-            for call in ("immutable.share_identity()", "immutable.distribute()", "immutable.simplify_policies()"):
+            for call in ("immutable.share_identity()", "immutable.distribute()", "immutable.prepare_tables()"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     conn.execute(f"SELECT {call}")
 

@@ -79,8 +79,8 @@ SELECT immutable.track('{"actor_id":"a","action":"b","tenant_id":"privileges","i
 SELECT immutable.track(actor_id => 'a', action => 'tracked', tenant_id => 'privileges', targets => '[{"type":"t","id":"3"}]') ->> 'status' AS status;
 SELECT jsonb_path_query_array(immutable.track_batch('[{"actor_id":"a","action":"batch","tenant_id":"privileges"},{"actor_id":"a","action":"immutable.x"},{"actor_id":"a","action":"x","tenant_id":"privileges","idempotency_key":"k0"}]'), '$.events[*].status');
 -- Not the chain's columns, no other row, nothing else.
-SELECT c, pg_temp.refused(format('INSERT INTO immutable.events (tenant_id, actor_id, action, %I) VALUES (''privileges'', ''a'', ''b'', NULL)', c))
-FROM unnest(ARRAY['created_at', 'lane', 'seq', 'previous_event_hash', 'event_hash', 'salt', 'erased', 'recorded_by', 'log_id', 'xact']) c;
+SELECT c, pg_temp.refused(format('INSERT INTO immutable.events (tenant_id, actor_id, action, %I) VALUES (''privileges'', ''a'', ''b'', %L)', c, v))
+FROM (VALUES ('created_at', 'now'), ('lane', '0'), ('seq', '1'), ('previous_event_hash', '\x00'), ('event_hash', '\x00'), ('salt', '\x00'), ('erased', '{}'), ('recorded_by', 'x'), ('log_id', '00000000-0000-4000-8000-000000000000'), ('xact', '0')) x(c, v);
 SELECT pg_temp.refused($$INSERT INTO immutable.events VALUES (gen_random_uuid(), 'privileges')$$);
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['UPDATE immutable.events SET action = ''x''', 'DELETE FROM immutable.events', 'TRUNCATE immutable.events', 'SELECT * FROM immutable.event_targets', 'INSERT INTO immutable.event_targets DEFAULT VALUES', 'SELECT * FROM immutable.log',
   'INSERT INTO immutable.log VALUES (gen_random_uuid(), now())', 'SELECT * FROM immutable.verify_chain()', 'SELECT * FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT * FROM immutable.heads()', 'SELECT immutable.get_events()',
@@ -118,11 +118,13 @@ SET immutable.max_batch = 7;
 SET immutable.tenantid = 'misspelt';
 SET immutable.actor_id = 'set before';
 SET immutable.ip_address = 'nonsense';
-INSERT INTO immutable.events (tenant_id, action, ip_address) VALUES ('privileges', 'loads the library', NULL) RETURNING actor_id;
+INSERT INTO immutable.events (tenant_id, action) VALUES ('privileges', 'loads the library') RETURNING actor_id;
 SHOW immutable.max_batch;
 SHOW immutable.tenantid;
 SHOW immutable.actor_id;
 SHOW immutable.ip_address;
+SET immutable.ip_address = '';
+INSERT INTO immutable.events (tenant_id, action) VALUES ('privileges', 'loads the library') RETURNING actor_id;
 RESET SESSION AUTHORIZATION;
 -- (again, for the new session)
 CREATE FUNCTION pg_temp.refused(statement text, with_detail boolean DEFAULT true) RETURNS SETOF text LANGUAGE plpgsql AS $$

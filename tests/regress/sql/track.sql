@@ -110,13 +110,12 @@ INSERT INTO immutable.events (action) VALUES ('insert');
 SELECT pg_temp.shape(immutable.track(action => 'named'));
 SELECT pg_temp.shape(immutable.track('{"action":"json"}'));
 SELECT pg_temp.shape(immutable.track_batch('[{"action":"batch"}]') -> 'events' -> 0);
--- What is said goes before what is set; an explicit NULL in an INSERT is said, too.
+-- What is said goes before what is set; an explicit NULL in an INSERT says nothing.
 SELECT pg_temp.shape(immutable.track(actor_id => 'a', action => 'said', actor_name => 'b', actor_type => 'c', session_id => 'd', ip_address => '::1', user_agent => 'e'));
 INSERT INTO immutable.events (action, actor_name, actor_type, session_id, ip_address, user_agent) VALUES ('insert nulls', NULL, NULL, NULL, NULL, NULL);
 SELECT pg_temp.shape(immutable.track(actor_id => 'a', action => 'empty', actor_name => '', tenant_id => NULL));
-SELECT pg_temp.refused($$INSERT INTO immutable.events (actor_id, action) VALUES (NULL, 'x')$$);
+INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES (NULL, NULL, 'insert more nulls');
 SELECT pg_temp.recorded('track-session');
-INSERT INTO immutable.events (tenant_id, action) VALUES (NULL, 'track-session.null tenant') RETURNING tenant_id = '' AS no_tenant;
 INSERT INTO immutable.events (tenant_id, action) VALUES ('', 'track-session.empty tenant') RETURNING tenant_id = '' AS no_tenant;
 SELECT immutable.track(action => 'track-session.empty tenant', tenant_id => '') ->> 'status';
 SELECT count(*) AS without_tenant FROM immutable.events WHERE tenant_id = '' AND action LIKE 'track-session.%';
@@ -139,7 +138,6 @@ SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, action) VALUES
 RESET immutable.actor_id;
 SELECT pg_temp.refused($$SELECT immutable.track(action => 'x', tenant_id => 'track-session-2')$$);
 SELECT pg_temp.recorded('track-session-2');
-SELECT pg_temp.refused('SET immutable.ip_address = ''nonsense''');
 SET immutable.actor_id = 'a';
 SELECT set_config('immutable.tenant_id', repeat('x', 256), false) IS NOT NULL AS set;
 SELECT pg_temp.refused($$SELECT immutable.track(action => 'x')$$);
