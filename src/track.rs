@@ -314,14 +314,14 @@ unsafe fn record_within(event: Option<Jsonb>) -> Result<String, (Code, String)> 
 }
 
 /// An error that was caught.
-struct Refused {
+pub struct Refused {
     code: Code,
     message: String,
     field: Option<String>,
 }
 
 /// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
-unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
+pub unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
     error::take_field();
     let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
     pg_sys::BeginInternalSubTransaction(std::ptr::null());
