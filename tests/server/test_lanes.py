@@ -70,6 +70,8 @@ def test_one_idle_transaction_holds_up_nobody_once_another_lane_is_free(db, new,
     writers = [new(lanes) for _ in range(20)]
     tasks = [pool.submit(insert, conn) for conn in writers]
     waiting(db, *writers)
+    # Whoever is the next holds no lane yet.
+    assert db.conn.execute("SELECT lanes_in_use FROM immutable.status()").fetchone() == (lanes,)
     # The first stays idle, whichever writers' turn it would have been at its lane.
     for conn, _ in holders[1:]:
         conn.commit()
