@@ -471,13 +471,15 @@ def test_one_transaction_writes_for_many_tenants(db):
     conn, other = db.connect(autocommit=False), db.connect()
     tenants = [f"t{n % 7}" for n in range(70)]
     insert(other, "before", "t3")
-    fill(conn, *tenants)
+    for tenant in tenants:
+        insert(conn, tenant=tenant)
     copy(conn, [(tenant, "u1", "c", None) for tenant in tenants])
     conn.execute(
         "INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT unnest(%s::text[]), 'u1', 'm'", [tenants])
     assert insert(other, "beside", "t3") == (1, 1)
     with conn.transaction(force_rollback=True):
-        fill(conn, *tenants)
+        for tenant in tenants:
+        insert(conn, tenant=tenant)
     conn.commit()
     for tenant in sorted(set(tenants)):
         expected = one_lane(*["before"] * (tenant == "t3"), *["a"] * 10, *["c"] * 10, *["m"] * 10)
