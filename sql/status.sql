@@ -64,7 +64,8 @@ BEGIN ATOMIC
     SELECT 'event_triggers is off, and with it the guard: DDL can change the tables unrecorded. Set it on'
     WHERE current_setting('event_triggers', true) = 'off'),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
-    WHERE l.locktype = 'object' AND l.granted AND l.classid = (SELECT oid FROM events)
+    -- Below 0 there are no lanes, but whoever is the next to get one.
+    WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid = (SELECT oid FROM events)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
   -- A prepared transaction's locks have no process, and the virtual number that its own lock on itself has.
   prepared AS (SELECT p.gid, p.prepared, count(*) AS lanes
@@ -118,6 +119,9 @@ BEGIN ATOMIC
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
     UNION ALL SELECT 5, format('rule %I of immutable.%I is not the extension''s: drop it', w.rulename, r.tab)
       FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
+    UNION ALL SELECT 5, format('trigger %I of immutable.%I is not the extension''s and fires always, in replicas too: drop it, unless a pg_repack is running', t.tgname, r.tab)
+      FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
+      WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND t.tgname COLLATE "C" < '~immutable_'
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes

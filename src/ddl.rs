@@ -45,6 +45,10 @@ const STORAGE: [Alter::Type; 8] = [
     Alter::AT_SetCompression,
 ];
 
+/// ALTER TABLE … ENABLE, ENABLE ALWAYS, ENABLE REPLICA and DISABLE TRIGGER of one that is named.
+const SWITCHES: [Alter::Type; 4] =
+    [Alter::AT_EnableTrig, Alter::AT_EnableAlwaysTrig, Alter::AT_EnableReplicaTrig, Alter::AT_DisableTrig];
+
 thread_local! {
     /// Whether the command that runs was recorded before it began.
     static RECORDED: Cell<bool> = const { Cell::new(false) };
@@ -175,7 +179,10 @@ impl Guard {
                 "extension immutable has recorded events: it is not dropped",
             )
             .detail("They would all be lost, and with them the proof of what happened.")
-            .hint("Keep a dump or an export; then, as superuser: SET immutable.maintenance = on.")
+            .hint(
+                "Keep a dump or an export; then, as superuser: SET immutable.maintenance = on. pg_restore --clean takes it as \
+                 PGOPTIONS='-c immutable.maintenance=on -c immutable.restore=on', with --single-transaction.",
+            )
             .raise()
         }
         log_line(&self.tag, "extension immutable");
@@ -288,7 +295,7 @@ impl Guard {
     ) -> Option<String> {
         let name = || Some(describe(class, object));
         if self.is_member(class, object) {
-            let harmless = class == pg_sys::RelationRelationId && is_table(object) && changes_storage(command);
+            let harmless = class == pg_sys::RelationRelationId && is_table(object) && is_harmless(command, object);
             return if harmless { None } else { name() };
         }
         match class {
@@ -387,16 +394,29 @@ impl Guard {
     }
 
     unsafe fn refuse_because(&self, what: &str, why: Option<&str>) {
+        let refused = format!("{what} belongs to the audit log: {} is refused", self.tag);
         if !settings::MAINTENANCE.get() {
-            let fault = Fault::new(
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("{what} belongs to the audit log: {} is refused", self.tag),
-            )
-            .hint("A superuser can SET immutable.maintenance = on; what is done then is recorded in the log itself.");
+            let hint = match settings::RESTORE.get() {
+                true => "A dump is restored without it: leave out --disable-triggers.",
+                false => {
+                    "A superuser can SET immutable.maintenance = on; what is done then is recorded in the log itself."
+                }
+            };
+            let fault = Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, refused).hint(hint);
             match why {
                 Some(why) => fault.detail(why).raise(),
                 None => fault.raise(),
             }
+        }
+        // It would go unrecorded: with that setting, an event of one's own is taken as one of a dump.
+        if settings::RESTORE.get() {
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("{refused} while immutable.restore is on"),
+            )
+            .detail("Maintenance is recorded in the log, and nothing is recorded while a dump is restored.")
+            .hint("RESET immutable.restore first.")
+            .raise()
         }
         if RECORDED.get() {
             return;
@@ -416,7 +436,7 @@ impl Guard {
                 PgLogLevel::WARNING,
                 Code::ERRCODE_WARNING,
                 "immutable: this maintenance is in the server's log alone",
-                "No event can be appended while triggers or keys of immutable.events are off or a log is restored."
+                "No event can be appended while triggers or keys of immutable.events are off."
             );
         }
         log_line(&self.tag, what);
@@ -443,10 +463,6 @@ unsafe fn log_line(tag: &str, what: &str) {
 
 /// Whether the events table's own triggers run for a row that is inserted now.
 unsafe fn can_append(events: pg_sys::Relation) -> bool {
-    let restores = pg_sys::GetConfigOption(c"immutable.restore".as_ptr(), true, false);
-    if !restores.is_null() && CStr::from_ptr(restores) == c"on" {
-        return false;
-    }
     let replica = pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
     let own = triggers(events).iter().filter(|trigger| {
         let enabled = trigger.tgenabled as u8;
@@ -517,8 +533,8 @@ unsafe fn is_locked(table: Oid) -> bool {
     })
 }
 
-/// Whether ALTER TABLE changed nothing but storage.
-unsafe fn changes_storage(command: *const pg_sys::CollectedCommand) -> bool {
+/// Whether ALTER TABLE changed nothing that the log relies on.
+unsafe fn is_harmless(command: *const pg_sys::CollectedCommand, table: Oid) -> bool {
     let command = &*command;
     if command.type_ != pg_sys::CollectedCommandType::SCT_AlterTable {
         return false;
@@ -530,10 +546,22 @@ unsafe fn changes_storage(command: *const pg_sys::CollectedCommand) -> bool {
             cells(statement.cmds).iter().all(|change| {
                 let change = &*change.ptr_value.cast::<pg_sys::AlterTableCmd>();
                 STORAGE.contains(&change.subtype)
+                    || SWITCHES.contains(&change.subtype) && is_others_trigger(table, CStr::from_ptr(change.name))
             })
         }
         _ => false,
     }
+}
+
+/// Whether the table has a trigger of that name that is neither ours nor a foreign key's: such a one may be made and dropped,
+/// so that it may be switched on and off as well, as pg_repack does.
+unsafe fn is_others_trigger(table: Oid, name: &CStr) -> bool {
+    let relation = pg_sys::relation_open(table, pg_sys::AccessShareLock as i32);
+    let found = triggers(relation).iter().any(|trigger| {
+        !trigger.tgisinternal && CStr::from_ptr(trigger.tgname) == name && name.to_bytes() < OWN_TRIGGERS.as_bytes()
+    });
+    pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+    found
 }
 
 /// The relation that a command says it is about, by the name it gives.

@@ -8,7 +8,7 @@ use crate::error::{Code, Fault};
 use crate::function::{sql_function, uuid, Call};
 use crate::guard::append_only;
 use crate::row::{hash, read, Stored};
-use crate::{identity, seam, settings};
+use crate::{identity, lane, seam, settings};
 use immutable_format::document;
 use pgrx::pg_sys::{self, Datum};
 
@@ -24,7 +24,7 @@ pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values)
         .hint(format!("To record new events: {}", settings::how_to_end("immutable.restore")))
         .raise()
     };
-    lock(relation);
+    lane::acquire_all((*relation).rd_id);
     match read(|column| row.get(layout, column)) {
         Ok(stored) => check(&stored, hash(event_hash)),
         Err(violation) => refuse(&row, layout, &format!("It has no valid document: {violation}.")),
@@ -58,20 +58,6 @@ unsafe fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
         .detail(why.to_string())
         .hint("The dump was altered, or the log it is of: compare with immutable.verify_breaks() there.")
         .raise()
-}
-
-/// One lock for all chains, kept until the transaction ends: nobody else writes, and a restore of any number of tenants
-/// takes one place in the lock table.
-unsafe fn lock(relation: pg_sys::Relation) {
-    let mode = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
-    if pg_sys::CheckRelationLockedByMe(relation, mode, true) {
-        return;
-    }
-    // The transaction's own, as for a lane.
-    let owner = pg_sys::CurrentResourceOwner;
-    pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
-    pg_sys::LockRelationOid((*relation).rd_id, mode);
-    pg_sys::CurrentResourceOwner = owner;
 }
 
 sql_function!(immutable_guard_log, pg_finfo_immutable_guard_log, guard_log);

@@ -12,8 +12,8 @@ use pgrx::pg_sys::{self, Datum};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PgTryBuilder};
 use std::ffi::{CStr, CString};
 
-pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(32);
-pub static MAX_CHAINS_PER_TRANSACTION: GucSetting<i32> = GucSetting::<i32>::new(1000);
+pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(1024);
+pub static MAX_CHAINS_PER_TRANSACTION: GucSetting<i32> = GucSetting::<i32>::new(200);
 pub static MAX_TARGETS: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static MAX_METADATA_KEYS: GucSetting<i32> = GucSetting::<i32>::new(50);
 pub static MAX_METADATA_BYTES: GucSetting<i32> =
@@ -168,16 +168,16 @@ pub fn define() {
     };
     superuser(
         c"immutable.lanes",
-        c"Lanes of each tenant's chain.",
-        c"Writers of one tenant that commit at the same time use different lanes; 1 gives one strict chain and one writer at a time.",
+        c"Most lanes of each tenant's chain.",
+        c"A lane begins when a writer finds all others taken; 1 gives one strict chain and one writer at a time.",
         &LANES,
         1,
         1024,
     );
     superuser(
         c"immutable.max_chains_per_transaction",
-        c"Most chains (lanes of tenants) that one transaction may append to.",
-        c"Each takes a place in the shared lock table until the transaction ends; raise max_locks_per_transaction with it.",
+        c"Most chains (lanes of tenants) that one transaction locks one by one.",
+        c"Beyond it, one lock stands for all other tenants: of a lane of imports, or of the whole log where immutable.lanes is 1.",
         &MAX_CHAINS_PER_TRANSACTION,
         1,
         1_000_000,

@@ -180,7 +180,7 @@ def test_what_is_dropped_in_maintenance_is_told_and_can_be_made_again(db):
 def test_status_knows_the_settings_in_a_session_that_did_nothing_else(db):
     with db.connect() as fresh:
         settings = status(fresh)["settings"]
-        assert settings["immutable.lanes"] == "32" and "immutable.max_targets" in settings
+        assert settings["immutable.lanes"] == "1024" and "immutable.max_targets" in settings
 
 
 def test_the_trigger_of_the_key_import_is_of_no_other_table(db):

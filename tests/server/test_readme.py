@@ -77,8 +77,18 @@ def test_every_block_of_the_format_runs(db):
 def test_every_block_of_operations_runs(db):
     conn = db.connect(autocommit=False)
     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a.b')")
-    (printed,) = run(db.server, db.name, blocks("docs/operations.md"))
-    assert re.search(rf"{conn.info.backend_pid} \|\s+0 \| t", printed)
+    printed = run(db.server, db.name, blocks("docs/operations.md"))
+    assert re.search(rf"{conn.info.backend_pid} \|\s+0 \| t", printed[0])
+
+
+def test_every_block_of_import_runs(db):
+    db.conn.execute("CREATE TABLE old_audit AS SELECT n::bigint AS id, 'org_' || n % 300 AS org, 'u1' AS who, 'doc.read' AS what, "
+                    "'doc' AS kind, 'd1' AS ref, NULL::jsonb AS data, timestamptz '2019-12-31' + n * interval '1 minute' AS at "
+                    "FROM generate_series(1, 3000) n")
+    printed = run(db.server, db.name, blocks("docs/import.md"))
+    assert re.search(r"missing\s*\n-+\n\s+0\n", printed[3])
+    assert re.search(r"t\s+\|\s+3001\n", printed[3])
+    assert re.search(r"2019-12-01 .*\|\s+5\n", printed[4])
 
 
 def test_every_block_of_backup_and_restore_runs(db):

@@ -199,12 +199,13 @@ SELECT targets, commitments FROM pg_temp.records('erase many');
 SELECT max(octet_length(t::text)) BETWEEN 60000 AND 65536 AS within_a_target FROM immutable.events, jsonb_array_elements(targets) t WHERE tenant_id = 'erase many' AND action = 'immutable.event_erased';
 SELECT valid, events_checked, events_erased, breaks FROM immutable.verify_chain('erase many');
 
--- The lanes it takes count as the transaction's chains.
+-- The lanes it takes count as the transaction's chains. Beyond so many, one lock on the log stands for them.
 SET immutable.max_chains_per_transaction = 2;
 BEGIN;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('erase chains 1', 'u1', 'a'), ('erase chains 2', 'u1', 'a');
-SELECT pg_temp.refused($$SELECT * FROM immutable.erase_subject('another tenant', 'u1', 'request')$$);
-SELECT pg_temp.refused($$SELECT * FROM immutable.erase('00000000-0000-4000-8000-0000000e0208', 'another tenant', '{actor_id}', 'request')$$);
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'immutable.events'::regclass AND mode LIKE 'Share%';
+SELECT count(*) > 0 AS erased FROM immutable.erase_subject('another tenant', 'u1', 'request');
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'immutable.events'::regclass AND mode LIKE 'Share%';
 SELECT path FROM immutable.erase_subject('erase chains 1', 'u1', 'request');
 ROLLBACK;
 RESET immutable.max_chains_per_transaction;

@@ -316,11 +316,17 @@ INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-isola
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 
--- How many chains a transaction may append to is bounded, before the shared lock table is full.
+-- How many chains a transaction locks one by one is bounded, before the shared lock table is full. Beyond that it appends
+-- to a lane of imports, which has one lock for all tenants; with one strict chain a tenant, one lock on the log stands for all.
 BEGIN;
 SET LOCAL immutable.max_chains_per_transaction = 3;
 INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'insert-chains-' || n % 3, 'a', 'b' FROM generate_series(1, 30) n;
-SELECT * FROM pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-chains-3', 'a', 'b')$$);
+INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'insert-chains-' || n, 'a', 'b' FROM generate_series(3, 6) n, generate_series(1, 2) RETURNING tenant_id, lane, seq;
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'immutable.events'::regclass;
+SET LOCAL immutable.lanes = 1;
+INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'insert-chains-' || n, 'a', 'b' FROM generate_series(7, 9) n, generate_series(1, 2) RETURNING tenant_id, lane, seq;
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'immutable.events'::regclass;
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'immutable.events'::regclass AND mode LIKE 'Share%';
 -- On those it has, it goes on; and a savepoint that is rolled back gives its place back.
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-chains-1', 'a', 'b') RETURNING seq;
 ROLLBACK;
