@@ -1,6 +1,7 @@
 //! The filters of events: what a caller asks for, as conditions that statements are built from. Only the filters that
 //! are given are in a statement, so that a kept plan never has to guess which are.
 
+use crate::day_or_time::DayOrTime;
 use crate::error::Fault;
 use crate::fold::folded;
 use crate::function::{micros, quote, text, text_datum, Call};
@@ -8,7 +9,7 @@ use immutable_format::json::write_string;
 use immutable_format::time;
 use pgrx::pg_sys::{self, Datum, Oid};
 
-/// The filters, in the order of the functions' arguments.
+/// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`DayOrTime`].)
 pub const FILTERS: [(&str, Oid); 11] = [
     ("actor_id", pg_sys::TEXTOID),
     ("action", pg_sys::TEXTOID),
@@ -86,7 +87,7 @@ impl Filters {
     pub unsafe fn of(call: Call) -> Filters {
         let mut filters = Filters::default();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
-            let Some(value) = call.arg(index) else { continue };
+            let Some(value) = bound(call, index, name) else { continue };
             filters.fingerprint.push_str(name);
             filters.fingerprint.push('=');
             match *oid {
@@ -310,6 +311,16 @@ impl Filters {
         }
         written
     }
+}
+
+/// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its first microsecond and ends with its last.
+pub unsafe fn bound(call: Call, index: usize, name: &str) -> Option<Datum> {
+    let given = call.arg(index)?;
+    if FILTERS[index].1 == pg_sys::TEXTOID {
+        return Some(given);
+    }
+    let DayOrTime { first, last } = DayOrTime::of(given);
+    Some(Datum::from(if name == "to_date" { last } else { first }))
 }
 
 /// ` WHERE …`, or nothing.

@@ -8,7 +8,7 @@
 //! somewhere else.
 //! [`erase`] destroys what may no longer be kept; [`record`] writes down that it did, and other decisions about the log.
 //! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts ([`fold`] is how texts are
-//! searched), [`changes`] with a feed,
+//! searched, [`day_or_time`] how a bound of time is given), [`changes`] with a feed,
 //! [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //! [`ddl`] keeps commands away from what all of these rely on.
@@ -22,6 +22,7 @@ mod chain;
 mod changes;
 mod citus;
 mod columns;
+mod day_or_time;
 mod ddl;
 mod erase;
 mod error;
