@@ -57,7 +57,8 @@ unsafe fn counted(filters: &mut Filters, lead: Lead, limited: bool, is_searched:
         true => of_lanes(filters, if filters.tenant.is_some() { LANES_OF_TENANT } else { LANES }),
         false => Counted { rows: 0, whole: false },
     };
-    if by_lanes.whole || by_lanes.rows > most {
+    // Of a log that is much larger nothing would come of counting.
+    if by_lanes.whole || by_lanes.rows > most || is_whole && filters.tenant.is_none() && planned_rows("") > 2 * most {
         return by_lanes;
     }
     match filters.searched.clone().filter(|_| is_searched) {
