@@ -7,6 +7,7 @@ a few, with values taken from events picked at random, so that what is frequent 
 import argparse
 import base64
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -14,6 +15,7 @@ import random
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import psycopg
@@ -200,6 +202,56 @@ def run(bench, title, limited, options):
         print(f"| {name} | {median:.2f} | {p99:.2f} | {first:.2f} | {fetched:.0f} | {scanned:.0f} |", flush=True)
 
 
+class Writer:
+    """Records a number of events a second, in as many small transactions, for as long as it is entered."""
+
+    def __init__(self, database, rate):
+        self.database, self.rate, self.stopped, self.recorded = database, rate, threading.Event(), 0
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.write)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join()
+        print(f"\n{self.recorded:,} events were recorded meanwhile, {self.recorded / (time.monotonic() - self.start):.0f} a second", file=sys.stderr)
+
+    def write(self):
+        each, self.start = 5, time.monotonic()
+        with psycopg.connect(f"dbname={self.database}", autocommit=True) as conn:
+            conn.execute("SET synchronous_commit = off")
+            while not self.stopped.wait(max(0, self.start + self.recorded / self.rate - time.monotonic())):
+                conn.execute(ROWS % each)
+                self.recorded += each
+
+
+def live(bench, database, options):
+    """A log that is being written: the newest events are not vacuumed, and others come meanwhile. Autovacuum is off, since it would
+    make of each run another state; in service it comes every 10,000 events."""
+    bench.conn.execute("SET immutable.maintenance = on")
+    for table in ("events", "event_targets"):
+        bench.conn.execute(f"ALTER TABLE immutable.{table} SET (autovacuum_enabled = off)")
+    bench.conn.execute("RESET immutable.maintenance")
+    for _ in range(options.live // 1000):
+        bench.conn.execute(ROWS % 1000)
+    bench.samples = [row for row in bench.samples if row[0]]
+    of = f"{options.events:,} events and {options.live:,} new, {options.rate} more a second"
+    with Writer(database, options.rate) if options.rate else contextlib.nullcontext():
+        run(bench, f"{of}, as the owner", False, options)
+        token, = bench.conn.execute("SELECT immutable.create_viewer_token('tenant_1') ->> 'token'").fetchone()
+        bench.conn.execute("SET ROLE immutable_viewer")
+        bench.conn.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
+        bench.counters = lambda: (0, 0)
+        bench.samples = [row for row in bench.samples if row[0] == "tenant_1"]
+        run(bench, f"{of}, with a viewer's token of the huge tenant", True, options)
+        bench.conn.execute("RESET ROLE")
+    bench.conn.execute("SET immutable.maintenance = on")
+    for table in ("events", "event_targets"):
+        bench.conn.execute(f"ALTER TABLE immutable.{table} RESET (autovacuum_enabled)")
+
+
 SEARCHES = [
     ("a rare word", lambda row: {"search": row["code"]}),
     ("a rare word + tenant", lambda row: {"search": row["code"], "tenant_id": row["tenant_id"]}),
@@ -271,6 +323,8 @@ def main():
     parser.add_argument("--shared-buffers", default="8GB")
     parser.add_argument("--prewarm", action="store_true", help="read the indexes into them first")
     parser.add_argument("--search", action="store_true", help="instead, searches with their index")
+    parser.add_argument("--live", type=int, default=0, metavar="NEW", help="instead, with so many events that VACUUM has not seen, while others are recorded")
+    parser.add_argument("--rate", type=int, default=200, help="events a second that are recorded meanwhile, with --live")
     parser.add_argument("--indexes", action="store_true", help="instead, what each index costs an insert")
     options = parser.parse_args()
     commands = [["start", "bench", f"shared_buffers={options.shared_buffers}", "max_wal_size=6GB", "checkpoint_timeout=30min",
@@ -298,6 +352,8 @@ def main():
     if options.search:
         return search(bench, options)
     bench.conn.execute("SET statement_timeout = '20s'")
+    if options.live:
+        return live(bench, database, options)
     run(bench, f"{options.events:,} events, as the owner", False, options)
     if not options.only:
         for tenant in (None, "tenant_1"):

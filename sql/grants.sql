@@ -3,10 +3,15 @@
 REVOKE ALL ON ALL TABLES IN SCHEMA immutable FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
 
--- A CHECK and a default run with the rights of whoever inserts. They tell nothing but what they are given.
+-- A CHECK, a default and an index's expression run with the rights of whoever inserts. They tell nothing but what they are
+-- given.
 GRANT EXECUTE ON FUNCTION
   immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb),
-  immutable.new_id() TO PUBLIC;
+  immutable.new_id(), immutable.fold(text) TO PUBLIC;
+-- Nor does a cast.
+GRANT EXECUTE ON FUNCTION immutable.day_or_time_in(cstring), immutable.day_or_time_out(immutable.day_or_time),
+  immutable.day_or_time(date), immutable.day_or_time(timestamptz), immutable.day_or_time(timestamp)
+TO PUBLIC;
 
 GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
 
@@ -27,9 +32,10 @@ GRANT SELECT ON immutable.log, immutable.cluster TO immutable_auditor;
 -- With the caller's rights and under row security: the same functions serve both.
 GRANT EXECUTE ON FUNCTION
   immutable.canonical(record), immutable.get_event(uuid, text),
-  immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text,
-    text),
-  immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text),
+  immutable.get_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text, text),
+  immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text),
   immutable.changes(text, jsonb, integer)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
@@ -38,7 +44,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean),
   immutable.verify_shard(regclass, boolean),
   immutable.verify(timestamptz, timestamptz, integer),
-  immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
+  immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time)
 TO immutable_auditor;
 -- With the owner's rights: it says how the log is, and nothing that is in it but an id and a time.
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;

@@ -4,6 +4,32 @@
 -- not bet on few rows and sort them, or read the table: so sorting and scanning are made dear while one is planned (which
 -- would make a just-in-time compiler believe that it pays).
 
+-- A bound of time: a text or a date without a time of day is the whole day. One type and no overloads, so that a call by
+-- names is never ambiguous, and gateways that find functions by their arguments' names find one.
+CREATE TYPE immutable.day_or_time;
+CREATE FUNCTION immutable.day_or_time_in(cstring)
+RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_in';
+CREATE FUNCTION immutable.day_or_time_out(immutable.day_or_time)
+RETURNS cstring LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_out';
+CREATE TYPE immutable.day_or_time (
+  INPUT = immutable.day_or_time_in, OUTPUT = immutable.day_or_time_out, INTERNALLENGTH = 16, ALIGNMENT = double);
+COMMENT ON TYPE immutable.day_or_time IS
+  'A bound of time: whatever timestamptz takes, and a text or date without a time of day means the whole day in the session''s zone. date, timestamptz and timestamp become one by themselves';
+COMMENT ON FUNCTION immutable.day_or_time_in(cstring) IS 'Input of immutable.day_or_time. Raises 22007 and 22008 as timestamptz does';
+COMMENT ON FUNCTION immutable.day_or_time_out(immutable.day_or_time) IS 'Output of immutable.day_or_time: a date, or a timestamptz';
+CREATE FUNCTION immutable.day_or_time(date)
+RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_date';
+COMMENT ON FUNCTION immutable.day_or_time(date) IS 'The whole day, in the session''s zone. Raises 22008 for one that timestamptz does not have';
+CREATE FUNCTION immutable.day_or_time(timestamptz)
+RETURNS immutable.day_or_time LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_timestamptz';
+COMMENT ON FUNCTION immutable.day_or_time(timestamptz) IS 'The time as a bound';
+CREATE FUNCTION immutable.day_or_time(timestamp)
+RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_timestamp';
+COMMENT ON FUNCTION immutable.day_or_time(timestamp) IS 'The time in the session''s zone as a bound';
+CREATE CAST (date AS immutable.day_or_time) WITH FUNCTION immutable.day_or_time(date) AS IMPLICIT;
+CREATE CAST (timestamptz AS immutable.day_or_time) WITH FUNCTION immutable.day_or_time(timestamptz) AS IMPLICIT;
+CREATE CAST (timestamp AS immutable.day_or_time) WITH FUNCTION immutable.day_or_time(timestamp) AS IMPLICIT;
+
 CREATE FUNCTION immutable.canonical(event record)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
 COMMENT ON FUNCTION immutable.canonical(record) IS
@@ -18,26 +44,28 @@ COMMENT ON FUNCTION immutable.get_event(uuid, text) IS
 CREATE FUNCTION immutable.get_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
   tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL, target_id text DEFAULT NULL,
-  search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
+  search text DEFAULT NULL, from_date immutable.day_or_time DEFAULT NULL,
+  to_date immutable.day_or_time DEFAULT NULL,
   "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25, "order" text DEFAULT 'desc', "count" text DEFAULT 'auto')
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_get_events';
-COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
-    text, integer, text, text) IS
-  'A page of the events that pass every filter given: {"data": [...], "pagination": {"has_more", "next_cursor", "previous_cursor", "total", "total_relation"}}. order is desc (newest first) or asc, in which next_cursor is there at the end too, to go on from when there is more (changes() is the feed without gaps). total is counted up to immutable.max_exact_total (total_relation eq), beyond it estimated (estimate); count none leaves it out. action takes * for any text; search is a case-insensitive substring of actor name, action, resource name or metadata; from_date and to_date are inclusive bounds of created_at; tenant_id '''' means events without tenant; limit is 1 to 100. Raises 22023 for a limit outside, an unknown order or count, or a cursor that is not ours or of other filters or another order';
+COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text, text) IS
+  'A page of the events that pass every filter given: {"data": [...], "pagination": {"has_more", "next_cursor", "previous_cursor", "total", "total_relation"}}. order is desc (newest first) or asc, in which next_cursor is there at the end too, to go on from when there is more (changes() is the feed without gaps). total is exact (total_relation eq) for all events of a tenant, by the numbers of its lanes, and where no more than immutable.max_exact_total entries and a tenth as many pages of the database have to be looked at; beyond it estimated (estimate); count none leaves it out. action is one action, and takes * for any text; search is a substring of actor name, action, resource name or metadata, compared as immutable.fold() has it (ids have filters of their own); from_date and to_date are inclusive bounds of created_at, a day without a time as a whole, and to_date => now() is until now, with what this transaction has recorded; tenant_id '''' means events without tenant; limit is 1 to 100. Raises 22023 for a limit outside, an action with a comma, an unknown order or count, or a cursor that is not ours or of other filters or another order';
 
 CREATE FUNCTION immutable.find_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
   tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL, target_id text DEFAULT NULL,
-  search text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
+  search text DEFAULT NULL, from_date immutable.day_or_time DEFAULT NULL,
+  to_date immutable.day_or_time DEFAULT NULL,
   "cursor" text DEFAULT NULL, "limit" integer DEFAULT 25, "order" text DEFAULT 'desc')
 RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 25
 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off AS 'MODULE_PATHNAME', 'immutable_find_events';
-COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz,
-    text, integer, text) IS
-  'The rows of the events that pass every filter given; filters, cursor and order as in immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, an unknown order, or a cursor that is not ours or of other filters or another order';
+COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text) IS
+  'The rows of the events that pass every filter given; filters, cursor and order as in immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, an action with a comma, an unknown order, or a cursor that is not ours or of other filters or another order';
 
 CREATE FUNCTION immutable.changes(tenant_id text DEFAULT NULL, after jsonb DEFAULT NULL, "limit" integer DEFAULT 100)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp

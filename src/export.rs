@@ -4,7 +4,7 @@
 use crate::columns as c;
 use crate::columns::{Layout, Values};
 use crate::error::{Code, Fault};
-use crate::filter::{Filters, FILTERS};
+use crate::filter::{bound, Filters, FILTERS};
 use crate::function::{bytes, micros, sql_function, text, text_datum, uuid, Call};
 use crate::row;
 use crate::spi;
@@ -37,7 +37,7 @@ impl Export {
         let conditions = Filters::of(call);
         let mut filters = Vec::new();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
-            let Some(value) = call.arg(index) else { continue };
+            let Some(value) = bound(call, index, name) else { continue };
             let value = match *oid {
                 pg_sys::TEXTOID => Cow::Owned(text(value).to_string()),
                 _ => time::format(micros(value)).map_or_else(|| infinite(micros(value)), Cow::Owned),

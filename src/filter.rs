@@ -1,11 +1,15 @@
 //! The filters of events: what a caller asks for, as conditions that statements are built from. Only the filters that
 //! are given are in a statement, so that a kept plan never has to guess which are.
 
-use crate::function::{micros, output, quote, text, text_datum, Call};
+use crate::day_or_time::DayOrTime;
+use crate::error::Fault;
+use crate::fold::folded;
+use crate::function::{micros, quote, text, text_datum, Call};
 use immutable_format::json::write_string;
+use immutable_format::time;
 use pgrx::pg_sys::{self, Datum, Oid};
 
-/// The filters, in the order of the functions' arguments.
+/// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`DayOrTime`].)
 pub const FILTERS: [(&str, Oid); 11] = [
     ("actor_id", pg_sys::TEXTOID),
     ("action", pg_sys::TEXTOID),
@@ -20,9 +24,10 @@ pub const FILTERS: [(&str, Oid); 11] = [
     ("to_date", pg_sys::TIMESTAMPTZOID),
 ];
 
-/// What `search` looks through, as one text: what the index of enable_search() is on.
-pub const SEARCHED: &str = "pg_catalog.lower((coalesce(e.actor_name, '') || E'\\n' || e.action || E'\\n' || \
-     coalesce(e.resource_name, '') || E'\\n' || e.metadata::text) COLLATE pg_catalog.\"default\")";
+/// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the extension and compared
+/// by bytes, so that no locale has a say in what is found.
+pub const SEARCHED: &str = "immutable.fold((coalesce(e.actor_name, '') || E'\\n' || e.action || E'\\n' || \
+     coalesce(e.resource_name, '') || E'\\n' || e.metadata::text) COLLATE pg_catalog.\"C\")";
 
 /// The filter whose index a page is read through, from the most to the least selective.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -82,7 +87,7 @@ impl Filters {
     pub unsafe fn of(call: Call) -> Filters {
         let mut filters = Filters::default();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
-            let Some(value) = call.arg(index) else { continue };
+            let Some(value) = bound(call, index, name) else { continue };
             filters.fingerprint.push_str(name);
             filters.fingerprint.push('=');
             match *oid {
@@ -112,6 +117,17 @@ impl Filters {
         filters
     }
 
+    /// `to_date => now()` asks for what there is by now, but PostgreSQL's now() is when the transaction began, and what it
+    /// has recorded since is later. So that bound is none, for a cursor neither.
+    pub unsafe fn until_now(&mut self) {
+        let began = micros(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp()));
+        let is_now = self.to.and_then(|n| self.values[n - 1]).is_some_and(|to| micros(to) == began);
+        if let Some(before) = self.fingerprint.strip_suffix(&format!("{began};")).filter(|_| is_now) {
+            self.fingerprint = format!("{before}now;");
+            self.to = None;
+        }
+    }
+
     pub fn argument(&mut self, oid: Oid, value: Datum) -> usize {
         self.types.push(oid);
         self.values.push(Some(value));
@@ -129,8 +145,29 @@ impl Filters {
         self.bound = true;
     }
 
+    /// Narrows to a tenant, and says whether another was not asked for.
+    pub unsafe fn narrow_to(&mut self, tenant_id: &str) -> bool {
+        match self.tenant.and_then(|n| self.values[n - 1]) {
+            Some(asked) => text(asked) == tenant_id,
+            None => {
+                self.tenant = Some(self.text(tenant_id));
+                true
+            }
+        }
+    }
+
+    /// Whether nothing but a tenant is asked for.
+    pub fn are_none(&self) -> bool {
+        self.own.is_empty() && self.target.is_empty() && self.from.is_none() && self.to.is_none()
+    }
+
     /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else for itself.
     unsafe fn action(&mut self, pattern: &str) {
+        if pattern.contains(',') {
+            Fault::invalid("action", "action must be one action or pattern, not a list")
+                .hint("Ask once for each action. In place of a comma that is part of a name, * stands for any text.")
+                .raise()
+        }
         let Some((prefix, rest)) = pattern.split_once('*') else {
             let n = self.text(pattern);
             self.own.push((Lead::Action, format!("e.action = ${n}")));
@@ -151,24 +188,20 @@ impl Filters {
 
     /// Case-insensitive; in metadata as it is, and as a value is written there: JSON escapes `"` and `\`.
     unsafe fn search(&mut self, needle: &str) {
+        let needle = folded(needle);
         let mut json = String::new();
-        write_string(needle, &mut json);
+        write_string(&needle, &mut json);
         let in_json = &json[1..json.len() - 1];
-        let n = self.text(&format!("%{}%", escape_like(needle)));
+        let n = self.text(&format!("%{}%", escape_like(&needle)));
         let m = if in_json == needle { n } else { self.text(&format!("%{}%", escape_like(in_json))) };
-        let like = |column: &str, n: usize| {
-            format!(
-                "pg_catalog.lower({column} COLLATE pg_catalog.\"default\") LIKE \
-                 pg_catalog.lower(${n} COLLATE pg_catalog.\"default\")"
-            )
-        };
+        let like = |column: &str, n: usize| format!("immutable.fold({column} COLLATE pg_catalog.\"C\") LIKE ${n}");
         let mut each: Vec<String> =
             ["e.actor_name", "e.action", "e.resource_name", "e.metadata::text"].map(|column| like(column, n)).into();
         if n != m {
             each.push(like("e.metadata::text", m));
         }
         self.own.push((Lead::Search, format!("({})", each.join(" OR "))));
-        let like = |n: usize| format!("{SEARCHED} LIKE pg_catalog.lower(${n} COLLATE pg_catalog.\"default\")");
+        let like = |n: usize| format!("{SEARCHED} LIKE ${n}");
         // Its index knows three letters at a time: of a shorter needle it knows nothing.
         self.searched = (needle.chars().count() >= 3).then(|| match n == m {
             true => like(n),
@@ -268,12 +301,26 @@ impl Filters {
             let value = self.values.get(n.wrapping_sub(1)).copied().flatten();
             written.push_str(&value.map_or("NULL".to_string(), |value| match self.types[n - 1] {
                 pg_sys::TEXTOID => format!("{}::text", quote(text(value))),
-                _ => format!("{}::timestamptz", quote(&output(pg_sys::timestamptz_out, value))),
+                // As no session's settings read it in another way. No event is of another year.
+                _ => format!(
+                    "'{}'::timestamptz",
+                    time::format(micros(value).clamp(time::MIN, time::MAX)).unwrap_or_default()
+                ),
             }));
             written.push_str(&part[digits..]);
         }
         written
     }
+}
+
+/// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its first microsecond and ends with its last.
+pub unsafe fn bound(call: Call, index: usize, name: &str) -> Option<Datum> {
+    let given = call.arg(index)?;
+    if FILTERS[index].1 == pg_sys::TEXTOID {
+        return Some(given);
+    }
+    let DayOrTime { first, last } = DayOrTime::of(given);
+    Some(Datum::from(if name == "to_date" { last } else { first }))
 }
 
 /// ` WHERE …`, or nothing.

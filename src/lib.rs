@@ -9,7 +9,8 @@
 //! [`restore`] takes the events of a dump instead, [`replica`] those of a publisher; [`seam`] records that the log went on
 //! somewhere else.
 //! [`erase`] destroys what may no longer be kept; [`record`] writes down that it did, and other decisions about the log.
-//! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts, [`changes`] with a feed,
+//! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts ([`fold`] is how texts are
+//! searched, [`day_or_time`] how a bound of time is given), [`changes`] with a feed,
 //! [`verify`] with breaks,
 //! [`export`] with lines to be verified elsewhere, all from the rows that [`row`] reads back.
 //! [`ddl`] keeps commands away from what all of these rely on.
@@ -24,11 +25,13 @@ mod chain;
 mod changes;
 mod citus;
 mod columns;
+mod day_or_time;
 mod ddl;
 mod erase;
 mod error;
 mod export;
 mod filter;
+mod fold;
 mod function;
 mod guard;
 mod identity;

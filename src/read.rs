@@ -73,6 +73,7 @@ struct Asked {
 impl Asked {
     unsafe fn of(call: Call) -> Asked {
         let mut filters = Filters::of(call);
+        filters.until_now();
         let order = order(call);
         if order == Order::OldestFirst {
             filters.fingerprint.push_str("asc");

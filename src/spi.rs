@@ -370,6 +370,73 @@ unsafe fn fetch(
     pg_sys::SPI_cursor_close(portal);
 }
 
+/// How many rows there are, as far as they were counted.
+#[derive(Clone, Copy)]
+pub struct Counted {
+    pub rows: i64,
+    /// Whether these are all.
+    pub whole: bool,
+}
+
+/// Rows counted between two looks at what it has cost.
+const STEP: i64 = 100;
+
+/// Counts the rows of a query planned once, until that has touched more than so many pages of the database: an index alone
+/// gives many rows a page, but one that VACUUM has not seen since it was recorded has to be looked up in the table.
+pub unsafe fn count_within(statement: &str, types: &[Oid], given: &[Option<Datum>], pages: i64) -> Counted {
+    within(statement, types, given, pages, |portal| {
+        pg_sys::SPI_cursor_move(portal, true, STEP as _);
+        pg_sys::SPI_processed as i64
+    })
+}
+
+/// Gives the rows of a query planned once to `each`, until that has touched more than so many pages of the database.
+pub unsafe fn read_within(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    pages: i64,
+    mut each: impl FnMut(&Values),
+) -> Counted {
+    let scratch = Scratch::new();
+    within(statement, types, given, pages, |portal| {
+        let rows = next_rows(portal, STEP, &scratch, &mut |tuple, descriptor| each(&Values::of(tuple, descriptor)));
+        pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
+        rows as i64
+    })
+}
+
+unsafe fn within(
+    statement: &str,
+    types: &[Oid],
+    given: &[Option<Datum>],
+    pages: i64,
+    mut step: impl FnMut(pg_sys::Portal) -> i64,
+) -> Counted {
+    let _session = Session::connect();
+    let plan = plan(statement, types, Planned::Once);
+    let (mut values, nulls) = arguments(given);
+    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+    let before = pages_touched();
+    let mut counted = Counted { rows: 0, whole: false };
+    while pages_touched() - before <= pages {
+        let rows = step(portal);
+        counted.rows += rows;
+        if rows < STEP {
+            counted.whole = true;
+            break;
+        }
+    }
+    pg_sys::SPI_cursor_close(portal);
+    counted
+}
+
+/// Pages of the database that this backend has touched.
+unsafe fn pages_touched() -> i64 {
+    let usage = std::ptr::addr_of!(pg_sys::pgBufferUsage);
+    (*usage).shared_blks_hit + (*usage).shared_blks_read
+}
+
 /// Gives the next rows, at most `most`, to `each`; says how many there were. They are left in SPI_tuptable.
 unsafe fn next_rows(
     portal: pg_sys::Portal,

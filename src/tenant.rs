@@ -42,6 +42,12 @@ pub unsafe fn visible_actor() -> Option<String> {
     scope()?.actor_id
 }
 
+/// The tenant whose events, of any actor, the caller sees as a viewer, if no token narrows it to one.
+pub unsafe fn visible_whole_tenant() -> Option<String> {
+    let Scope { tenant_id, actor_id } = scope()?;
+    actor_id.is_none().then_some(tenant_id)
+}
+
 /// What `resolve` gives, once for each expression of each execution of a statement.
 unsafe fn once<T>(call: Call, resolve: impl FnOnce() -> T) -> &'static T {
     let info = (*call.0).flinfo;

@@ -3,6 +3,9 @@
 import datetime
 import decimal
 import ipaddress
+import json
+import pathlib
+import re
 
 import psycopg
 import pytest
@@ -91,3 +94,27 @@ def test_they_show_a_role_what_the_tables_show_it(db, engine):
     count = "SELECT (SELECT count(*) FROM immutable.activity), (SELECT sum(event_count) FROM immutable.activity_targets)"
     assert db.connect(viewer).execute(count).fetchone() == (2, 2)
     assert db.conn.execute(count).fetchone() == (3, decimal.Decimal(2))
+
+
+def shape(value):
+    """The members of a JSON value, and of those of its members that are objects."""
+    return {name: shape(member) if isinstance(member, dict) and name != "metadata" else None for name, member in value.items()}
+
+
+def test_the_guide_shows_an_event_as_it_is(db):
+    guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/reading.md").read_text()
+    shown = json.loads(re.search(r"^    (\{.*?^ +\"occurred_at.*?\})$", guide, re.S | re.M)[1])
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('acme', 'u', 'x')")
+    page, = db.conn.execute("SELECT immutable.get_events()").fetchone()
+    one, = db.conn.execute("SELECT immutable.get_event(%s)", [page["data"][0]["id"]]).fetchone()
+    changes, = db.conn.execute("SELECT immutable.changes()").fetchone()
+    for event in (page["data"][0], one["data"], *changes["data"]):
+        assert shape(event) == shape(shown)
+    columns = {row[0] for row in db.conn.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid::regclass::text ~ '^immutable\\.(events|event_targets|activity|activity_targets)$' AND attnum > 0")}
+    filters = set(db.conn.execute("SELECT proargnames FROM pg_proc WHERE proname = 'get_events'").fetchone()[0])
+    for row in re.findall(r"^\| (.*) \| (.*) \| (.*) \|$", guide, re.M)[1:]:
+        names = re.findall(r"`(\w+)`", row[1])
+        assert set(names) - {"event_targets", "activity_targets"} <= columns, row
+        assert set(re.findall(r"`(\w+)`", row[2])) <= filters, row
+    db.conn.execute(re.search(r"^    (SELECT date_trunc.*?);$", guide, re.S | re.M)[1])

@@ -5,7 +5,8 @@
 //! sorts the targets, [`commitment`] seals every value that may one day be erased, [`document`] writes the text that is
 //! hashed, and [`link`] says where in its lane it goes and, read back, whether it is still there; [`sum`] says the same of
 //! a whole lane in any order. [`cursor`] is the way out page by page, [`export`] the way out as a file that verifies
-//! without a database; [`subject`] says what of an event has to go when a person asks for it, and [`token`] who may look.
+//! without a database; [`subject`] says what of an event has to go when a person asks for it, [`token`] who may look,
+//! and [`fold`] how a search compares.
 //!
 //! Insert, verification, export and any verifier outside the server call these same functions.
 
@@ -13,6 +14,7 @@ pub mod commitment;
 pub mod cursor;
 pub mod document;
 pub mod export;
+pub mod fold;
 pub mod json;
 pub mod limits;
 pub mod link;
