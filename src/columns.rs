@@ -144,4 +144,8 @@ impl Values {
         self.values[place] = datum;
         self.nulls[place] = false;
     }
+
+    pub fn set_null(&mut self, layout: &Layout, column: Column) {
+        self.nulls[layout.place(column)] = true;
+    }
 }

@@ -125,6 +125,10 @@ impl Subject<'_> {
     fn found(&self, part: &Part<'_>) -> Option<Found> {
         match part {
             Part::Column(name, value) if IDS.contains(name) => self.ids.contains(value).then_some(Found::Exact),
+            Part::Column("ip_address", value) => {
+                let exact = self.ids.contains(value).then_some(Found::Exact);
+                exact.or_else(|| self.ids.contains(&address(value)).then_some(Found::Within))
+            }
             Part::Column(_, value) => self.found_in(value),
             Part::Member(key, value) => {
                 // It was written under these bounds; what is no JSON all the same is looked through as a text.
@@ -158,6 +162,11 @@ impl Subject<'_> {
     }
 }
 
+/// An address without its netmask. What else is in one is digits, which any number could be.
+fn address(text: &str) -> &str {
+    text.split_once('/').map_or(text, |(address, _)| address)
+}
+
 fn either(a: Option<Found>, b: Option<Found>) -> Option<Found> {
     match (a, b) {
         (Some(Found::Exact), _) | (_, None) => a,
@@ -170,6 +179,7 @@ fn are_in_part(variants: &Variants<'_>, part: &Part<'_>) -> bool {
         any_text(value, &mut |text| variants.are_in(text), &mut |number| variants.are_number(number))
     };
     match part {
+        Part::Column("ip_address", value) => variants.are(value) || variants.are(address(value)),
         Part::Column(_, value) => variants.are_in(value),
         Part::Member(key, value) => {
             let parsed = Value::parse(value, limits::NESTING, limits::CANONICAL_BYTES);
@@ -339,7 +349,8 @@ mod tests {
             // An id that is longer is another's.
             let found = hits(&event(&[("actor_id", "u2"), (column, "to sarah@example.com")], "{}", &[]));
             let within = [(column.to_string(), "within")];
-            assert_eq!(found, if is_id(column) { &[][..] } else { &within[..] }, "{column}");
+            let expected = if is_id(column) || column == "ip_address" { &[][..] } else { &within[..] };
+            assert_eq!(found, expected, "{column}");
             assert!(hits(&event(&[("actor_id", "u2"), (column, "x.sarah@example.com")], "{}", &[])).is_empty());
         }
         for (target, expected) in [
@@ -360,6 +371,25 @@ mod tests {
             ["a", "b", "c", "u1"]
                 .map(|key| (format!("metadata.{key}"), if matches!(key, "a" | "u1") { "exact" } else { "within" }))
         );
+    }
+
+    #[test]
+    fn an_address_is_compared_as_a_whole() {
+        let subject = Subject { ids: vec!["24", "2001:DB8::1", "10.0.0.1"], ..Subject::default() };
+        let variants = Variants::new(&subject.ids, str::to_string);
+        for (address, expected) in [
+            ("10.0.0.1", Some("exact")),
+            ("10.0.0.1/24", Some("within")),
+            ("10.0.0.0/24", None),
+            ("::24", None),
+            ("2001:db8::1", Some("variant")),
+            ("10.0.0.11", None),
+        ] {
+            let content = event(&[("actor_id", "u2"), ("ip_address", address)], "{}", &[]);
+            let mut hits = subject.hits(&content, None, "a");
+            hits.extend(subject.variants(&variants, &content, None, "a"));
+            assert_eq!(hits.first().map(|hit| hit.found.name()), expected, "{address}");
+        }
     }
 
     #[test]

@@ -201,6 +201,12 @@ impl<'a> Variants<'a> {
         self.ids.iter().any(|(id, folded_id)| has_beside_others(text, id) || has_beside_others(&folded, folded_id))
     }
 
+    /// Whether a text is one of the ids, but for how it is written.
+    pub fn are(&self, text: &str) -> bool {
+        let folded = fold(text, self.decompose);
+        self.ids.iter().any(|(_, folded_id)| *folded_id == folded)
+    }
+
     /// Whether a number is written as one of the ids is.
     pub fn are_number(&self, number: &str) -> bool {
         self.ids.iter().any(|(id, _)| *id == number)
