@@ -1,6 +1,6 @@
 //! What was found, as text or as JSON. Whatever comes from a file is quoted: it may be meant to play tricks on terminals.
 
-use crate::Options;
+use crate::{advice, Options};
 use immutable_format::document::uuid_text;
 use immutable_format::export::verify::{Head, Sink, Summary};
 use immutable_format::link::Break;
@@ -14,15 +14,28 @@ pub struct Failure {
     file: PathBuf,
     line: Option<u64>,
     message: String,
+    /// What to do about it.
+    todo: &'static str,
 }
 
 impl Failure {
     pub fn file(file: &Path, message: String) -> Failure {
-        Failure { file: file.to_path_buf(), line: None, message }
+        Failure { file: file.to_path_buf(), line: None, todo: advice::on(&message), message }
     }
 
     pub fn line(file: &Path, line: u64, message: String) -> Failure {
-        Failure { file: file.to_path_buf(), line: Some(line), message }
+        Failure { line: Some(line), ..Failure::file(file, message) }
+    }
+
+    /// Of a line that is none of an export, if its bytes tell more than the message.
+    pub fn malformed(file: &Path, number: u64, message: String, line: &[u8]) -> Failure {
+        let failure = Failure::line(file, number, message);
+        let advice = advice::on_line(line, number == 1);
+        match advice.what {
+            Some(what) => Failure { message: what, todo: advice.todo, ..failure },
+            None if advice::is_known(&failure.message) => failure,
+            None => Failure { todo: advice.todo, ..failure },
+        }
     }
 }
 
@@ -30,9 +43,10 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.file.display())?;
         match self.line {
-            Some(line) => write!(f, ", line {line}: {}", self.message),
-            None => write!(f, ": {}", self.message),
+            Some(line) => write!(f, ", line {line}: {}", self.message)?,
+            None => write!(f, ": {}", self.message)?,
         }
+        write!(f, "\n    {}", self.todo)
     }
 }
 
@@ -146,18 +160,38 @@ impl Report {
         if *gaps > 0 {
             writeln!(
                 out,
-                "         {gaps} places where filters may have left out events: a removed one would not show"
+                "         {gaps} places where filters may have left out events: a removed one would not show;\n         \
+                 --whole refuses such an export"
             )?;
         }
-        let records =
-            if *erasures_checked { "each looked up among their records" } else { "their records not looked for" };
+        let records = if *erasures_checked {
+            "each looked up among their records"
+        } else {
+            "not looked up among their records, which takes an export without filters but tenant_id"
+        };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         writeln!(out, "heads    {heads_checked} checked")?;
         if self.heads_not_covered > 0 {
-            writeln!(out, "         {} saved heads lie outside of what was exported", self.heads_not_covered)?;
+            writeln!(
+                out,
+                "         {} saved heads lie outside of what was exported: an export without filters has all",
+                self.heads_not_covered
+            )?;
         }
         if *heads_checked == 0 {
-            writeln!(out, "         without saved heads nothing shows that the end of a lane, or a lane, was cut off")?;
+            writeln!(
+                out,
+                "         without saved heads the file shows only that it agrees with itself: a lane whose end was cut\n         \
+                 off, or that was rewritten, or a whole log made up would not show; keep the heads of this run\n         \
+                 (--save-heads) where nobody of the database can write, and give them to the next (--heads)"
+            )?;
+        }
+        if self.breaks > 0 {
+            writeln!(
+                out,
+                "         keep this file and the database as they are: what is listed is evidence; compare with a\n         \
+                 standby, a backup or an earlier export, and run immutable.verify_breaks() in the database"
+            )?;
         }
         writeln!(out, "breaks   {}", self.breaks)
     }
@@ -181,6 +215,7 @@ impl Report {
             "breaks": self.listed,
             "error": failure.map(|failure| json!({
                 "file": failure.file.to_string_lossy(), "line": failure.line, "message": failure.message,
+                "hint": failure.todo,
             })),
         })
     }
