@@ -189,8 +189,9 @@ impl Report {
         if self.breaks > 0 {
             writeln!(
                 out,
-                "         keep this file and the database as they are: what is listed is evidence; compare with a\n         \
-                 standby, a backup or an earlier export, and run immutable.verify_breaks() in the database"
+                "         keep this file and the database as they are: what is listed is evidence; export again with\n         \
+                 ENCODING 'UTF8', since a recoded file has breaks too, compare with a standby, a backup or an\n         \
+                 earlier export, and run immutable.verify_breaks() in the database"
             )?;
         }
         writeln!(out, "breaks   {}", self.breaks)
