@@ -242,8 +242,12 @@ impl<'a> Erasing<'a> {
         let each = |tuple, descriptor| {
             let row = Values::of(tuple, descriptor);
             let layout = layout.get_or_insert_with(|| layout_of(descriptor));
-            if look.finds(&row, layout) {
-                with_event(&row, layout, &mut found);
+            if !look.finds(&row, layout) {
+                return;
+            }
+            // One damaged event keeps nobody from being erased from the others.
+            if let Err(fault) = with_event(&row, layout, &mut found) {
+                fault.warn();
             }
         };
         match snapshot {
@@ -259,12 +263,14 @@ impl<'a> Erasing<'a> {
             &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
             &[Some(text_datum(self.tenant_id)), Some(Datum::from(place.0)), Some(Datum::from(place.1))],
             |tuple, descriptor| {
-                with_event(&Values::of(tuple, descriptor), &layout_of(descriptor), |event| {
+                let look = |event: &Stored<'_>| {
                     let hits = choose(event);
                     if !hits.is_empty() {
                         self.erase(event, &hits);
                     }
-                });
+                };
+                let (row, layout) = (Values::of(tuple, descriptor), layout_of(descriptor));
+                with_event(&row, &layout, look).unwrap_or_else(|fault| fault.raise());
             },
         );
     }
@@ -476,23 +482,24 @@ unsafe fn layout_of(descriptor: pg_sys::TupleDesc) -> Layout {
     })
 }
 
-/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it.
-unsafe fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) {
+/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
+/// is wrong with it otherwise.
+unsafe fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
     let stored_hash = values.get(layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
     let event = row::read(|column| values.get(layout, column)).and_then(|event| {
         let document = event.document()?;
         Ok((document::hash(&document), event))
     });
     match event {
-        Ok((hash, event)) if Some(hash) == stored_hash => look(&event),
+        Ok((hash, event)) if Some(hash) == stored_hash => {
+            look(&event);
+            Ok(())
+        }
         _ => {
             let id = values.get(layout, c::ID).map(|id| uuid_text(&crate::function::uuid(id))).unwrap_or_default();
-            Fault::new(
-                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("event {id} does not match its hash, so nothing can be erased from it"),
-            )
-            .hint("It was tampered with: immutable.verify_breaks() tells how.")
-            .raise()
+            let message = format!("event {id} does not match its hash, so nothing can be erased from it");
+            Err(Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
         }
     }
 }

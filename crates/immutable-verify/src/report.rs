@@ -62,6 +62,13 @@ struct HeadsFile {
 /// Bytes of texts that a listing held for --json may have: a hostile file can have breaks of any size.
 const MOST_LISTED: usize = 64 << 20;
 
+/// What to do about breaks.
+const EVIDENCE: &str = "
+Keep this file and the database as they are: they are evidence. Export again with ENCODING 'UTF8' first, since a file that
+was recoded has breaks too. Then run immutable.verify_breaks() in the database, and compare with a standby, a backup or an
+earlier export.
+";
+
 pub struct Report {
     json: bool,
     quiet: bool,
@@ -120,6 +127,9 @@ impl Report {
             if self.breaks > self.listed() {
                 writeln!(out, "... and {} more", self.breaks - self.listed())?;
             }
+            if self.breaks > 0 {
+                writeln!(out, "{EVIDENCE}")?;
+            }
             if !(self.quiet && status == 0) && self.summary.exports > 0 {
                 self.write_summary(&mut out)?;
             }
@@ -160,39 +170,18 @@ impl Report {
         if *gaps > 0 {
             writeln!(
                 out,
-                "         {gaps} places where filters may have left out events: a removed one would not show;\n         \
-                 --whole refuses such an export"
+                "         {gaps} places where filters may have left out events: a removed one would not show"
             )?;
         }
-        let records = if *erasures_checked {
-            "each looked up among their records"
-        } else {
-            "not looked up among their records, which takes an export without filters but tenant_id"
-        };
+        let records =
+            if *erasures_checked { "each looked up among their records" } else { "their records not looked for" };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         writeln!(out, "heads    {heads_checked} checked")?;
         if self.heads_not_covered > 0 {
-            writeln!(
-                out,
-                "         {} saved heads lie outside of what was exported: an export without filters has all",
-                self.heads_not_covered
-            )?;
+            writeln!(out, "         {} saved heads lie outside of what was exported", self.heads_not_covered)?;
         }
         if *heads_checked == 0 {
-            writeln!(
-                out,
-                "         without saved heads the file shows only that it agrees with itself: a lane whose end was cut\n         \
-                 off, or that was rewritten, or a whole log made up would not show; keep the heads of this run\n         \
-                 (--save-heads) where nobody of the database can write, and give them to the next (--heads)"
-            )?;
-        }
-        if self.breaks > 0 {
-            writeln!(
-                out,
-                "         keep this file and the database as they are: what is listed is evidence; export again with\n         \
-                 ENCODING 'UTF8', since a recoded file has breaks too, compare with a standby, a backup or an\n         \
-                 earlier export, and run immutable.verify_breaks() in the database"
-            )?;
+            writeln!(out, "         without saved heads nothing shows that the end of a lane, or a lane, was cut off")?;
         }
         writeln!(out, "breaks   {}", self.breaks)
     }
