@@ -209,7 +209,7 @@ SELECT path FROM immutable.erase_subject('erase chains 1', 'u1', 'request');
 ROLLBACK;
 RESET immutable.max_chains_per_transaction;
 
--- An event that was tampered with is not erased over, nor is one whose UPDATE somebody's trigger suppresses: nothing at all happens.
+-- An event that was tampered with is not erased over, and keeps no other from being erased: a WARNING names it. Nor is one whose UPDATE somebody's trigger suppresses: nothing at all happens.
 INSERT INTO immutable.events (id, tenant_id, actor_id, action) VALUES ('00000000-0000-4000-8000-0000000e0501', 'erase tampered', 'u1', 'a'), ('00000000-0000-4000-8000-0000000e0502', 'erase tampered', 'u1', 'a');
 BEGIN;
 SET LOCAL session_replication_role = replica;
