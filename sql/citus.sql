@@ -49,7 +49,8 @@ BEGIN
     -- An erasure runs where the shard is: what it records is taken from a function of the owner's in the same process alone.
     EXECUTE $q$SELECT pg_catalog.create_distributed_function(f::pg_catalog.regprocedure, 'tenant_id', colocate_with => 'immutable.events')
       FROM (VALUES ('immutable.erase(uuid, text, text[], text)'),
-                   ('immutable.erase_subject(text, text, text, text[], text[], boolean)')) x(f)$q$;
+                   ('immutable.erase_subject(text, text, text, text[], text[], boolean)'),
+                   ('immutable.erase_subject(text, text[], text, text[], text[], boolean)')) x(f)$q$;
   END IF;
   log := immutable.share_identity();
   FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'

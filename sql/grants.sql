@@ -61,7 +61,8 @@ TO immutable_auditor;
 
 -- No right to the tables: the functions say which paths an event has, and never what was there.
 GRANT EXECUTE ON FUNCTION
-  immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean)
+  immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean),
+  immutable.erase_subject(text, text[], text, text[], text[], boolean)
 TO immutable_eraser;
 -- A dump's rows come with all columns. Where row security holds the role, COPY is refused: it needs BYPASSRLS. And SET on
 -- the setting, which a superuser grants by hand: granted by an extension's script, PostgreSQL 18 can not drop the role again.

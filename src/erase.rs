@@ -6,18 +6,21 @@
 
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{internal, Code, Fault};
-use crate::function::{sql_function, text, text_datum, uuid_datum, Call};
+use crate::function::{output, sql_function, text, text_datum, uuid_datum, Call};
+use crate::jsonb::Reader;
 use crate::read::result_set;
-use crate::record::{record, Own};
+use crate::record::{self, record, Own};
 use crate::relation::events_oid;
 use crate::row::{self, Stored};
 use crate::{jsonb, lane, spi};
-use immutable_format::commitment::{self, Erasure, COLUMNS, METADATA, TARGETS};
+use immutable_format::commitment::{self, METADATA, TARGETS};
 use immutable_format::document::{self, uuid_text, Secret, RESERVED};
-use immutable_format::json::write_string;
-use immutable_format::subject::{mentions, Subject, REASON};
-use immutable_format::Hash;
+use immutable_format::json::{self, Build, Value};
+use immutable_format::subject::{Found, Hit, Subject, REASON};
+use immutable_format::word::{mentions, Variants};
+use immutable_format::{Hash, Id};
 use pgrx::pg_sys::{self, Datum, Oid};
+use std::borrow::Cow;
 
 /// Bytes of a reason.
 const REASON_BYTES: usize = 4096;
@@ -62,16 +65,33 @@ sql_function!(immutable_erase_subject, pg_finfo_immutable_erase_subject, erase_s
 
 /// `immutable.erase_subject(tenant_id, subject_id, reason, metadata_keys, actor_paths, dry_run)`
 unsafe fn erase_subject(call: Call) -> Datum {
+    let id = text(required(call, 1, "subject_id", SUBJECT));
+    erase_ids(call, "subject_id", vec![id])
+}
+
+sql_function!(immutable_erase_subjects, pg_finfo_immutable_erase_subjects, erase_subjects);
+
+/// The same of a person who has several ids: `immutable.erase_subject(tenant_id, subject, …)`
+unsafe fn erase_subjects(call: Call) -> Datum {
+    let ids = texts(required(call, 1, "subject", SUBJECT), "subject");
+    if ids.is_empty() {
+        Fault::invalid("subject", "subject must name somebody").hint(SUBJECT).raise()
+    }
+    erase_ids(call, "subject", ids)
+}
+
+const SUBJECT: &str = "Name the person by the id that events have as actor_id, resource_id or a target's id.";
+
+unsafe fn erase_ids(call: Call, field: &str, ids: Vec<&str>) -> Datum {
     let tenant_id = call.arg(0).map_or("", |tenant_id| text(tenant_id));
-    let hint = "Name the person by the id that events have as actor_id, resource_id or a target's id.";
-    let id = text(required(call, 1, "subject_id", hint));
-    if id.is_empty() {
-        Fault::invalid("subject_id", "subject_id must not be empty").hint(hint).raise()
+    if ids.iter().any(|id| id.trim().is_empty()) {
+        Fault::invalid(field, format!("{field} must not be empty")).hint(SUBJECT).raise()
     }
     let reason = reason(call, 2);
-    if mentions(reason, id) {
+    let variants = Variants::new(&ids, decomposed);
+    if ids.iter().any(|id| mentions(reason, id)) || variants.are_in(reason) {
         Fault::invalid("reason", "reason has the subject's id in it, and is kept when the subject is erased")
-            .hint("Name the request or ticket instead.")
+            .hint("Name the request or ticket instead. Other spellings of the id count as well.")
             .raise()
     }
     let metadata_keys = call.arg(3).map_or(Vec::new(), |keys| texts(keys, "metadata_keys"));
@@ -80,22 +100,41 @@ unsafe fn erase_subject(call: Call) -> Datum {
         check_path("actor_paths", path);
     }
     let dry_run = required(call, 5, "dry_run", "true shows what would be erased, false erases it.").value() as u8 != 0;
-    let subject = Subject { id, metadata_keys, actor_paths };
+    let subject = Subject { ids, metadata_keys, actor_paths };
     let mut erasing = Erasing::begin(call, tenant_id, reason);
     if dry_run {
-        erasing.preview(&subject);
+        erasing.preview(&subject, &variants);
         return call.null();
     }
     for place in erasing.lock_events_of(&subject) {
         pgrx::check_for_interrupts!();
-        erasing.rewrite(place, |event| paths_of(&subject, event));
+        erasing.rewrite(place, |event| hits_in(&subject, event));
     }
     erasing.record();
     call.null()
 }
 
-fn paths_of(subject: &Subject<'_>, event: &Stored<'_>) -> Vec<String> {
-    subject.paths(&event.content, event.erasure(), event.envelope.action)
+/// Notes the place of each event that has something to erase.
+fn note<'p>(places: &'p mut Vec<Place>, subject: &'p Subject<'_>) -> impl FnMut(&Stored<'_>) + 'p {
+    |event| {
+        if !hits_in(subject, event).is_empty() {
+            places.push(place_of(event));
+        }
+    }
+}
+
+fn hits_in(subject: &Subject<'_>, event: &Stored<'_>) -> Vec<Hit> {
+    subject.hits(&event.content, event.erasure(), event.envelope.action)
+}
+
+/// Unicode's compatibility decomposition, as the server makes it.
+fn decomposed(given: &str) -> String {
+    // SAFETY: both arguments are texts, and the database is UTF8, as that function wants it.
+    unsafe {
+        let arguments = [Some(text_datum(given)), Some(text_datum("NFKD"))];
+        let normal = pgrx::fcinfo::direct_function_call_as_datum(pg_sys::unicode_normalize_func, &arguments);
+        normal.map_or_else(|| given.to_string(), |normal| text(normal).to_string())
+    }
 }
 
 /// One call's work: what of the tenant's events it has erased so far, and what of that is not recorded yet.
@@ -106,11 +145,23 @@ struct Erasing<'a> {
     answer: *mut pg_sys::ReturnSetInfo,
     /// The targets of the next record.
     unrecorded: Vec<String>,
+    /// How many of its events are the eraser's own.
+    own: u64,
+    /// The role that erases, and the login.
+    erasers: [String; 2],
 }
 
 impl<'a> Erasing<'a> {
     unsafe fn begin(call: Call, tenant_id: &'a str, reason: &'a str) -> Erasing<'a> {
-        Erasing { events: events_oid(), tenant_id, reason, answer: result_set(call), unrecorded: Vec::new() }
+        Erasing {
+            events: events_oid(),
+            tenant_id,
+            reason,
+            answer: result_set(call),
+            unrecorded: Vec::new(),
+            own: 0,
+            erasers: [record::caller(), record::login()],
+        }
     }
 
     unsafe fn lock(&self, lane: i16) {
@@ -118,9 +169,27 @@ impl<'a> Erasing<'a> {
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 
-    /// What would be erased, in the order in which it would be. Takes no lock and no transaction id.
-    unsafe fn preview(&self, subject: &Subject<'_>) {
-        self.search(subject, Snapshot::Caller, None, |event, paths| self.answer(event, &paths));
+    /// What would be erased, in the order in which it would be; then what looks like the person and would not. Takes no
+    /// lock and no transaction id.
+    unsafe fn preview(&self, subject: &Subject<'_>, variants: &Variants<'_>) {
+        let mut previewed = Vec::new();
+        let (text, number) = (|text: &str| variants.are_in(text), |number: &str| variants.are_number(number));
+        let look = Look { text: &text, number: &number, ids: &subject.ids };
+        self.search(&look, Snapshot::Caller, None, |event| {
+            let (action, erasure) = (event.envelope.action, event.erasure());
+            let hits = subject.hits(&event.content, erasure, action);
+            let like = subject.variants(variants, &event.content, erasure, action);
+            if !hits.is_empty() || !like.is_empty() {
+                previewed.push((place_of(event), event.envelope.id, hits, like));
+            }
+        });
+        previewed.sort_unstable_by_key(|(place, ..)| *place);
+        for (_, id, hits, _) in &previewed {
+            self.answer(id, hits);
+        }
+        for (_, id, _, like) in &previewed {
+            self.answer(id, like);
+        }
     }
 
     /// The places of the subject's events, in their order, with the locks of their lanes held.
@@ -134,7 +203,10 @@ impl<'a> Erasing<'a> {
             |row| heads.push((row.values[0].value() as i16, row.values[1].value() as i64)),
         );
         let mut places: Vec<Place> = Vec::new();
-        self.search(subject, Snapshot::New, None, |event, _| places.push(place_of(event)));
+        let ids = &subject.ids;
+        let look = Look { text: &|text| ids.iter().any(|id| text.contains(id)), number: &|_| false, ids };
+        self.search(&look, Snapshot::New, None, note(&mut places, subject));
+        places.sort_unstable();
         let mut lanes: Vec<i16> = places.iter().map(|(lane, _)| *lane).collect();
         lanes.dedup();
         for lane in &lanes {
@@ -143,51 +215,40 @@ impl<'a> Erasing<'a> {
         // Whoever held one of them meanwhile may have recorded more.
         for lane in lanes {
             let head = heads.iter().find(|(of, _)| *of == lane).map_or(0, |(_, seq)| *seq);
-            self.search(subject, Snapshot::New, Some((lane, head)), |event, _| places.push(place_of(event)));
+            self.search(&look, Snapshot::New, Some((lane, head)), note(&mut places, subject));
         }
         places.sort_unstable();
         places.dedup();
         places
     }
 
-    /// Calls `found` for every event of the tenant, or of a lane after a seq, that has something of the subject's, with
-    /// the paths. In order of lane and seq.
+    /// Calls `found` for every event of the tenant, or of a lane after a seq, that `look` finds something in.
     unsafe fn search(
         &self,
-        subject: &Subject<'_>,
+        look: &Look<'_>,
         snapshot: Snapshot,
         after: Option<Place>,
-        mut found: impl FnMut(&Stored<'_>, Vec<String>),
+        mut found: impl FnMut(&Stored<'_>),
     ) {
-        // In a jsonb's text the id is escaped. What has it there is looked at closely below; of the log's own events,
-        // whose targets can be long, only the metadata can matter.
-        let mut quoted = String::new();
-        write_string(subject.id, &mut quoted);
-        let escaped = &quoted[1..quoted.len() - 1];
-        let range = after.map_or("", |_| " AND e.lane = $4 AND e.seq > $5");
-        let has = |column| format!("pg_catalog.strpos(e.{column}::pg_catalog.text COLLATE pg_catalog.\"C\", $3) > 0");
-        let statement = format!(
-            "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range} \
-             AND (e.actor_id = $2 OR e.resource_id = $2 OR {} \
-                  OR NOT pg_catalog.starts_with(e.action, '{RESERVED}') AND {}) \
-             ORDER BY e.lane, e.seq",
-            has("metadata"),
-            has("targets"),
-        );
-        let mut types = vec![pg_sys::TEXTOID; 3];
-        let mut values: Vec<Option<Datum>> =
-            [self.tenant_id, subject.id, escaped].iter().map(|value| Some(text_datum(value))).collect();
+        let range = after.map_or("", |_| " AND e.lane = $2 AND e.seq > $3");
+        let statement = format!("SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range}");
+        let mut types = vec![pg_sys::TEXTOID];
+        let mut values = vec![Some(text_datum(self.tenant_id))];
         if let Some((lane, seq)) = after {
             types.extend([pg_sys::INT2OID, pg_sys::INT8OID]);
             values.extend([Some(Datum::from(lane)), Some(Datum::from(seq))]);
         }
+        let mut layout = None;
         let each = |tuple, descriptor| {
-            with_event(tuple, descriptor, |event| {
-                let paths = paths_of(subject, event);
-                if !paths.is_empty() {
-                    found(event, paths);
-                }
-            });
+            let row = Values::of(tuple, descriptor);
+            let layout = layout.get_or_insert_with(|| layout_of(descriptor));
+            if !look.finds(&row, layout) {
+                return;
+            }
+            // One damaged event keeps nobody from being erased from the others.
+            if let Err(fault) = with_event(&row, layout, &mut found) {
+                fault.warn();
+            }
         };
         match snapshot {
             Snapshot::Caller => spi::stream(&statement, &types, &values, each),
@@ -196,35 +257,37 @@ impl<'a> Erasing<'a> {
     }
 
     /// Erases from the event, whose lane is locked, the paths that `choose` finds in it now.
-    unsafe fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<String>) {
+    unsafe fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
         spi::stream_now(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
             &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
             &[Some(text_datum(self.tenant_id)), Some(Datum::from(place.0)), Some(Datum::from(place.1))],
             |tuple, descriptor| {
-                with_event(tuple, descriptor, |event| {
-                    let paths = choose(event);
-                    if !paths.is_empty() {
-                        self.erase(event, &paths);
+                let look = |event: &Stored<'_>| {
+                    let hits = choose(event);
+                    if !hits.is_empty() {
+                        self.erase(event, &hits);
                     }
-                });
+                };
+                let (row, layout) = (Values::of(tuple, descriptor), layout_of(descriptor));
+                with_event(&row, &layout, look).unwrap_or_else(|fault| fault.raise());
             },
         );
     }
 
-    unsafe fn erase(&mut self, event: &Stored<'_>, paths: &[String]) {
-        let borrowed: Vec<&str> = paths.iter().map(String::as_str).collect();
+    unsafe fn erase(&mut self, event: &Stored<'_>, hits: &[Hit]) {
+        let paths: Vec<&str> = hits.iter().map(|hit| hit.path.as_str()).collect();
         let salt = match &event.secret {
             Secret::Salt(salt) => Some(salt),
             Secret::Erased(_) => None,
         };
         let before = event.erasure();
-        let Some((left, erasure)) = commitment::erase(&event.content, salt, before, &borrowed) else {
+        let Some((_, erasure)) = commitment::erase(&event.content, salt, before, &paths) else {
             internal("a path without a value was to be erased")
         };
         let id = Some(uuid_datum(&event.envelope.id));
-        let targets: Vec<&str> = borrowed.iter().filter_map(|path| path.strip_prefix(TARGETS)).collect();
-        update_event(self.tenant_id, id, &left, &erasure, &borrowed);
+        let targets: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix(TARGETS)).collect();
+        update_event(self.tenant_id, id, &paths);
         if !targets.is_empty() {
             spi::execute(
                 "UPDATE ONLY immutable.event_targets t \
@@ -234,7 +297,8 @@ impl<'a> Erasing<'a> {
                 &[Some(text_datum(self.tenant_id)), id, Some(text_datum(&format!("{{{}}}", targets.join(","))))],
             );
         }
-        self.answer(event, paths);
+        self.answer(&event.envelope.id, hits);
+        self.own += u64::from(self.is_of_eraser(event));
         for commitments in erasure.beyond(before).chunks(TARGET_COMMITMENTS) {
             if self.unrecorded.len() == RECORD_TARGETS {
                 self.record();
@@ -243,12 +307,20 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    /// One row of the answer for every path.
-    unsafe fn answer(&self, event: &Stored<'_>, paths: &[String]) {
-        let id = uuid_datum(&event.envelope.id);
-        for path in paths {
-            let mut values = [id, text_datum(path)];
-            let mut nulls = [false; 2];
+    /// Whether the event is about what the eraser did: who may erase can also hide behind it.
+    fn is_of_eraser(&self, event: &Stored<'_>) -> bool {
+        let actor = event.content.columns[commitment::ACTOR_ID].as_deref();
+        let is_eraser = |name: &str| self.erasers.iter().any(|eraser| eraser == name);
+        !event.envelope.action.starts_with(RESERVED)
+            && (is_eraser(event.envelope.recorded_by) || actor.is_some_and(is_eraser))
+    }
+
+    /// One row of the answer for every path: the event's id, the path and, of a person, how it was found.
+    unsafe fn answer(&self, id: &Id, hits: &[Hit]) {
+        let id = uuid_datum(id);
+        for hit in hits {
+            let mut values = [id, text_datum(&hit.path), text_datum(hit.found.name())];
+            let mut nulls = [false; 3];
             let answer = &*self.answer;
             pg_sys::tuplestore_putvalues(answer.setResult, answer.setDesc, values.as_mut_ptr(), nulls.as_mut_ptr());
         }
@@ -261,11 +333,14 @@ impl<'a> Erasing<'a> {
         }
         let targets = format!("[{}]", self.unrecorded.join(","));
         self.unrecorded.clear();
+        let own_events = std::mem::take(&mut self.own).to_string();
+        let own: &[(&str, &str)] = if own_events == "0" { &[] } else { &[("own_events", &own_events)] };
         record(&Own {
             tenant_id: self.tenant_id,
             action: "immutable.event_erased",
             targets: &targets,
             metadata: &[("reason", self.reason)],
+            metadata_json: own,
             ..Own::default()
         });
     }
@@ -284,39 +359,18 @@ fn place_of(event: &Stored<'_>) -> Place {
     (event.envelope.lane, event.envelope.seq)
 }
 
-/// Writes the row as the erasure leaves it. One statement for all erasures, so that one plan is kept.
-unsafe fn update_event(
-    tenant_id: &str,
-    id: Option<Datum>,
-    left: &commitment::Content<'_>,
-    erasure: &Erasure,
-    paths: &[&str],
-) {
-    let columns: Vec<String> = COLUMNS
-        .iter()
-        .enumerate()
-        .map(|(n, column)| format!("{column} = CASE WHEN ${} THEN NULL ELSE e.{column} END", n + 6))
-        .collect();
-    let statement = format!(
-        "UPDATE ONLY immutable.events e SET salt = NULL, erased = $3, metadata = coalesce($4, e.metadata), \
-         targets = coalesce($5, e.targets), {} WHERE e.tenant_id = $1 AND e.id = $2 RETURNING e.id",
-        columns.join(", ")
-    );
-    let touches = |prefix: &str| paths.iter().any(|path| path.starts_with(prefix));
-    let metadata = touches(METADATA).then(|| jsonb::datum(left.metadata.text()));
-    let targets = touches(TARGETS).then(|| {
-        let targets: Vec<&str> = left.targets.iter().map(|target| target.canonical()).collect();
-        jsonb::datum(&format!("[{}]", targets.join(",")))
-    });
-    let erased = jsonb::datum(&erasure.to_value().canonical());
-    let mut types = vec![pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::JSONBOID, pg_sys::JSONBOID, pg_sys::JSONBOID];
-    let mut values = vec![Some(text_datum(tenant_id)), id, Some(erased), metadata, targets];
-    for column in COLUMNS {
-        types.push(pg_sys::BOOLOID);
-        values.push(Some(Datum::from(paths.contains(&column))));
-    }
+/// Has the table's own trigger erase the paths: a statement's parameters can get into the server's log, and with what is
+/// left in the row, and the salts of it, they would be copies of both.
+unsafe fn update_event(tenant_id: &str, id: Option<Datum>, paths: &[&str]) {
+    let mut requested = String::new();
+    Value::Array(paths.iter().map(|path| Value::String((*path).into())).collect()).write(&mut requested);
     let mut updated = 0;
-    spi::write(&statement, &types, &values, |_| updated += 1);
+    spi::write(
+        "UPDATE ONLY immutable.events e SET erased = $3 WHERE e.tenant_id = $1 AND e.id = $2 RETURNING e.id",
+        &[pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::JSONBOID],
+        &[Some(text_datum(tenant_id)), id, Some(jsonb::datum(&requested))],
+        |_| updated += 1,
+    );
     if updated != 1 {
         // A record of what is still there would be worse than none.
         Fault::new(
@@ -335,31 +389,117 @@ fn record_target(event: &Stored<'_>, commitments: &[Hash]) -> String {
     format!("{{\"type\":\"immutable.event\",\"id\":\"{id}\",\"metadata\":{{\"commitments\":[{}]}}}}", hashes.join(","))
 }
 
-/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it.
-unsafe fn with_event(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, look: impl FnOnce(&Stored<'_>)) {
-    let layout = Layout::of(descriptor).unwrap_or_else(|column| {
+/// What a search looks for: whatever `text` or `number` is true of. It may find too much.
+struct Look<'a> {
+    text: &'a dyn Fn(&str) -> bool,
+    number: &'a dyn Fn(&str) -> bool,
+    ids: &'a [&'a str],
+}
+
+impl Look<'_> {
+    /// Whether it is anywhere in the row. Of the log's own events, whose targets can be long, only the metadata matters.
+    unsafe fn finds(&self, row: &Values, layout: &Layout) -> bool {
+        let text_of = |column| row.get(layout, column).map(|datum| text(datum));
+        let in_jsonb = |column| row.get(layout, column).is_some_and(|datum| self.finds_in(datum));
+        if text_of(c::ACTION).is_some_and(|action| action.starts_with(RESERVED)) {
+            return in_jsonb(c::METADATA);
+        }
+        let columns = c::COMMITTED.into_iter().filter(|column| *column != c::IP_ADDRESS);
+        columns.into_iter().filter_map(text_of).any(|text| (self.text)(text))
+            || self.finds_address(row.get(layout, c::IP_ADDRESS))
+            || in_jsonb(c::METADATA)
+            || in_jsonb(c::TARGETS)
+    }
+
+    /// Printing an address takes longer than reading a text, so only where an id could be one.
+    unsafe fn finds_address(&self, address: Option<Datum>) -> bool {
+        let is_address = |id: &&str| {
+            id.contains(['.', ':']) && id.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:/".contains(&byte))
+        };
+        let printed = address.filter(|_| self.ids.iter().any(is_address));
+        printed.is_some_and(|address| (self.text)(&output(pg_sys::inet_out, address)))
+    }
+
+    /// What can not be read is looked at as an event, which says what is wrong with it.
+    unsafe fn finds_in(&self, datum: Datum) -> bool {
+        let mut texts = Texts { look: self, found: false };
+        let read = Reader::new(datum).map(|jsonb| jsonb.read(&mut texts));
+        texts.found || !matches!(read, Some(Ok(())))
+    }
+}
+
+/// Goes through the strings, names of members and numbers of a jsonb, up to the first that the look finds.
+struct Texts<'a> {
+    look: &'a Look<'a>,
+    found: bool,
+}
+
+impl Texts<'_> {
+    fn see(&mut self, found: bool) -> Result<(), json::Error> {
+        self.found = found;
+        // Any error ends the reading.
+        if found {
+            Err(json::Error::Syntax(0))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl<'a> Build<'a> for Texts<'_> {
+    fn begin_object(&mut self) -> Result<(), json::Error> {
+        Ok(())
+    }
+
+    fn begin_array(&mut self) -> Result<(), json::Error> {
+        Ok(())
+    }
+
+    fn key(&mut self, key: Cow<'a, str>) -> Result<(), json::Error> {
+        self.see((self.look.text)(&key))
+    }
+
+    fn scalar(&mut self, value: Value<'a>) -> Result<(), json::Error> {
+        match value {
+            Value::String(text) => self.see((self.look.text)(&text)),
+            Value::Number(number) => self.see((self.look.number)(&number)),
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), json::Error> {
+        Ok(())
+    }
+}
+
+unsafe fn layout_of(descriptor: pg_sys::TupleDesc) -> Layout {
+    Layout::of(descriptor).unwrap_or_else(|column| {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("immutable.events has no column {column} of its type"),
         )
         .raise()
-    });
-    let values = Values::of(tuple, descriptor);
-    let stored_hash = values.get(&layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
-    let event = row::read(|column| values.get(&layout, column)).and_then(|event| {
+    })
+}
+
+/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
+/// is wrong with it otherwise.
+unsafe fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
+    let stored_hash = values.get(layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
+    let event = row::read(|column| values.get(layout, column)).and_then(|event| {
         let document = event.document()?;
         Ok((document::hash(&document), event))
     });
     match event {
-        Ok((hash, event)) if Some(hash) == stored_hash => look(&event),
+        Ok((hash, event)) if Some(hash) == stored_hash => {
+            look(&event);
+            Ok(())
+        }
         _ => {
-            let id = values.get(&layout, c::ID).map(|id| uuid_text(&crate::function::uuid(id))).unwrap_or_default();
-            Fault::new(
-                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("event {id} does not match its hash, so nothing can be erased from it"),
-            )
-            .hint("It was tampered with: immutable.verify_breaks() tells how.")
-            .raise()
+            let id = values.get(layout, c::ID).map(|id| uuid_text(&crate::function::uuid(id))).unwrap_or_default();
+            let message = format!("event {id} does not match its hash, so nothing can be erased from it");
+            Err(Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
         }
     }
 }
@@ -368,7 +508,7 @@ const PATHS: &str = "Paths are actor_id, actor_name, resource_id, resource_name,
     ip_address, ip_country, ip_city, user_agent, metadata.<key> and targets.<n>, from 0.";
 
 /// Which of the paths that are asked for are to be erased from the event: not those without a value or erased before.
-fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<String> {
+fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
     let own = event.envelope.action.starts_with(RESERVED);
     let erasure = event.erasure();
     let there = commitment::paths(&event.content, erasure);
@@ -391,7 +531,8 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<String> {
         let hint = format!("Of it {REASON} alone can be erased.");
         refuse_path("paths", path, "can not be erased from an event of the log's own", &hint)
     }
-    there.into_iter().filter(|path| paths.contains(&path.as_str())).collect()
+    let asked = there.into_iter().filter(|path| paths.contains(&path.as_str()));
+    asked.map(|path| Hit { path, found: Found::Exact }).collect()
 }
 
 fn check_path(field: &str, path: &str) {

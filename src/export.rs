@@ -8,8 +8,9 @@ use crate::filter::{bound, Filters, FILTERS};
 use crate::function::{bytes, micros, sql_function, text, text_datum, uuid, Call};
 use crate::row;
 use crate::spi;
-use immutable_format::export::{write, Header, Lanes, Place};
+use immutable_format::export::{ascii, write, Header, Lanes, Place};
 use immutable_format::time;
+use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};
 use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -24,6 +25,8 @@ struct Export {
     layout: Option<Layout>,
     /// Lines that are made and not yet returned.
     lines: VecDeque<String>,
+    /// Whether they have to be ASCII.
+    escaped: bool,
     /// How many rows to fetch next.
     rows: i64,
     events: u64,
@@ -46,10 +49,13 @@ impl Export {
         }
         let mut log_id = None;
         spi::read("SELECT l.log_id FROM immutable.log l LIMIT 1", &[], &[], |row| log_id = Some(uuid(row.values[0])));
+        // What the server converts for the client is no longer what was hashed, and may have no place in its encoding at all.
+        let escaped = !matches!(pg_sys::pg_get_client_encoding() as pg_sys::pg_enc::Type, PG_UTF8 | PG_SQL_ASCII);
         let header = Header {
             created_at: micros(Datum::from(pg_sys::GetCurrentStatementStartTimestamp())),
             log_id,
             lanes: Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())),
+            escaped,
             filters,
         };
         // Child tables are read too: what a query of the log shows is what its export holds.
@@ -61,6 +67,7 @@ impl Export {
             cursor: spi::Cursor::open(&statement, &conditions.types, &conditions.values),
             layout: None,
             lines: VecDeque::from([write::header(&header)]),
+            escaped,
             rows: 16,
             events: 0,
             lanes: 0,
@@ -73,7 +80,11 @@ impl Export {
         if self.lines.is_empty() && !self.ended {
             self.fetch();
         }
-        self.lines.pop_front()
+        let line = self.lines.pop_front()?;
+        Some(match self.escaped {
+            true => ascii::escape(&line).into_owned(),
+            false => line,
+        })
     }
 
     unsafe fn fetch(&mut self) {

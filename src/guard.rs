@@ -1,15 +1,16 @@
 //! Both tables are append-only, for everyone. The one exception is an erasure that leaves the event's hash as it is.
 
 use crate::chain::trigger_data;
-use crate::columns::{self as c, Values};
+use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, sql_function, text, Call};
-use crate::jsonb::{Jsonb, Kind};
+use crate::jsonb::{self, Jsonb, Kind};
 use crate::relation::{last_row, name, Events, Key, Targets};
 use crate::row::{hash, read, Stored};
 use crate::{lane, replica, targets};
-use immutable_format::commitment::{Erasure, Violation};
-use immutable_format::document::{self, RESERVED};
+use immutable_format::commitment::{self, Erasure, Violation, COLUMNS, METADATA, TARGETS};
+use immutable_format::document::{self, Secret, RESERVED};
+use immutable_format::json::Value;
 use immutable_format::limits;
 use pgrx::pg_sys::{self, Datum};
 
@@ -47,10 +48,49 @@ unsafe fn guard_event(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_UPDATE_ROW);
     let relation = data.tg_relation;
     replica::refuse_local_write(relation);
-    let old = Values::of(data.tg_trigtuple, (*relation).rd_att);
-    let new = Values::of(data.tg_newtuple, (*relation).rd_att);
-    check_update(relation, &Events::of(relation), &old, &new);
-    Datum::from(data.tg_newtuple)
+    let descriptor = (*relation).rd_att;
+    let old = Values::of(data.tg_trigtuple, descriptor);
+    let mut new = Values::of(data.tg_newtuple, descriptor);
+    let events = Events::of(relation);
+    let erases = erase_requested(&events.layout, &old, &mut new);
+    check_update(relation, &events, &old, &new);
+    Datum::from(match erases {
+        true => pg_sys::heap_form_tuple(descriptor, new.values.as_mut_ptr(), new.nulls.as_mut_ptr()),
+        false => data.tg_newtuple,
+    })
+}
+
+/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks for. Whatever else the
+/// statement changed is there for [`check_update`] to see.
+unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
+    let requested = new.get(layout, c::ERASED).map(|erased| Jsonb::new(erased));
+    let Some(requested) = requested.filter(|erased| erased.kind() == Kind::Array) else { return false };
+    let Ok(Value::Array(paths)) = requested.value(1, 16 * limits::CANONICAL_BYTES) else { return false };
+    let Some(paths) = paths.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() else { return false };
+    let Ok(stored) = read(|column| old.get(layout, column)) else { return false };
+    let salt = match &stored.secret {
+        Secret::Salt(salt) => Some(salt),
+        Secret::Erased(_) => None,
+    };
+    let Some((left, erasure)) = commitment::erase(&stored.content, salt, stored.erasure(), &paths) else {
+        return false;
+    };
+    let touches = |prefix: &str| paths.iter().any(|path| path.starts_with(prefix));
+    for (column, name) in c::COMMITTED.into_iter().zip(COLUMNS) {
+        if paths.contains(&name) {
+            new.set_null(layout, column);
+        }
+    }
+    if touches(METADATA) {
+        new.set(layout, c::METADATA, jsonb::datum(left.metadata.text()));
+    }
+    if touches(TARGETS) {
+        let targets: Vec<&str> = left.targets.iter().map(|target| target.canonical()).collect();
+        new.set(layout, c::TARGETS, jsonb::datum(&format!("[{}]", targets.join(","))));
+    }
+    new.set(layout, c::ERASED, jsonb::datum(&erasure.to_value().canonical()));
+    new.set_null(layout, c::SALT);
+    true
 }
 
 /// Refuses a change of an event that is no erasure, and takes its lane.

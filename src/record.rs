@@ -71,6 +71,12 @@ pub unsafe fn caller() -> String {
     std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
 }
 
+/// The login, which may be a gateway's.
+pub unsafe fn login() -> String {
+    let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
+    std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+}
+
 /// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column that a session has a
 /// default for is given, so that nothing of the session gets in.
 pub unsafe fn record(own: &Own<'_>) -> Id {

@@ -2,7 +2,7 @@
 //! bounded. (pgrx's own wrapper keeps every batch of a cursor until the session ends.)
 
 use crate::columns::Values;
-use crate::error::{internal, Code, Fault};
+use crate::error::internal;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -456,35 +456,57 @@ unsafe fn next_rows(
     fetched
 }
 
-/// A query that is read on from call to call. PostgreSQL ends it with the transaction at the latest; it is known here by
-/// name, so that one that is gone already is never touched.
-pub struct Cursor(CString);
+/// A query that is read on from call to call. PostgreSQL ends it with the transaction or the savepoint it was begun in; it
+/// is known here by name, so that one that is gone already is never touched. Whoever reads on all the same, because his own
+/// cursor lives longer, gets the rows that come next: the query is run again, under the same snapshot.
+pub struct Cursor {
+    statement: String,
+    types: Vec<Oid>,
+    values: Vec<Option<Datum>>,
+    portal: CString,
+    /// Rows given so far.
+    given: i64,
+}
 
 impl Cursor {
-    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id.
+    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id. What it keeps is
+    /// in the current memory context.
     pub unsafe fn open(statement: &str, types: &[Oid], given: &[Option<Datum>]) -> Cursor {
+        // Whatever is given by reference here is a varlena.
+        let copy = |(value, oid): (&Option<Datum>, &Oid)| match pg_sys::get_typbyval(*oid) {
+            true => *value,
+            false => value.map(|value| Datum::from(pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr()))),
+        };
+        let values: Vec<Option<Datum>> = given.iter().zip(types).map(copy).collect();
         let _session = Session::connect();
+        let portal = Cursor::begin(statement, types, &values);
+        let portal = CStr::from_ptr((*portal).name).to_owned();
+        Cursor { statement: statement.to_string(), types: types.to_vec(), values, portal, given: 0 }
+    }
+
+    unsafe fn begin(statement: &str, types: &[Oid], given: &[Option<Datum>]) -> pg_sys::Portal {
         let plan = plan(statement, types, Planned::Each);
         let (mut values, nulls) = arguments(given);
-        let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
-        Cursor(CStr::from_ptr((*portal).name).to_owned())
+        pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true)
     }
 
     /// Gives the next rows, at most `most`, to `each`, as [`stream`] does; says how many there were.
-    pub unsafe fn fetch(&self, most: i64, mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc)) -> usize {
+    pub unsafe fn fetch(&mut self, most: i64, mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc)) -> usize {
         let _session = Session::connect();
-        let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
+        let mut portal = pg_sys::SPI_cursor_find(self.portal.as_ptr());
         if portal.is_null() {
-            Fault::new(Code::ERRCODE_INVALID_CURSOR_STATE, "the query behind this cursor is gone")
-                .hint("It was begun inside a savepoint that was rolled back: begin it again.")
-                .raise()
+            portal = Cursor::begin(&self.statement, &self.types, &self.values);
+            self.portal = CStr::from_ptr((*portal).name).to_owned();
+            pg_sys::SPI_cursor_move(portal, true, self.given as _);
         }
-        next_rows(portal, most, &Scratch::new(), &mut each) // the session's end frees the rows and the scratch
+        let rows = next_rows(portal, most, &Scratch::new(), &mut each); // the session's end frees them and the scratch
+        self.given += rows as i64;
+        rows
     }
 
     /// Ends the query, if the transaction has not.
     pub unsafe fn close(&self) {
-        let portal = pg_sys::SPI_cursor_find(self.0.as_ptr());
+        let portal = pg_sys::SPI_cursor_find(self.portal.as_ptr());
         if !portal.is_null() {
             pg_sys::SPI_cursor_close(portal);
         }

@@ -614,6 +614,47 @@ def export_line(row):
             f'"disclosures":{canonical(disclosures, max_depth=None)}}}')
 
 
+def escaped_line(line):
+    """A line as the server writes it for a client whose encoding is not UTF-8: of ASCII alone."""
+    return "".join(char if char < "\x80" else "".join(
+        f"\\u{unit[0] << 8 | unit[1]:04x}" for unit in zip(*[iter(char.encode("utf-16-be"))] * 2)) for char in line)
+
+
+_ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\.?", re.DOTALL)
+
+
+def restored_line(line):
+    """The reverse. Escapes of characters up to U+007F are the line's own. Raises ExportError."""
+    def plain(match):
+        return match[0] if match[1] is None or int(match[1], 16) < 0x80 else chr(int(match[1], 16))
+    try:
+        return _ESCAPE.sub(plain, line).encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ExportError("half of a surrogate pair") from None
+
+
+AGAIN = ("export again, with ENCODING 'UTF8' in the COPY, into a file that psql writes: \\copy ... TO 'file', or psql -o; "
+         "a shell's > may recode")
+
+
+def what_happened(line, first):
+    """What clients, shells and editors do to a file, by its bytes, with what to do; or nothing."""
+    marks = {b"\xef\xbb\xbf": "a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+             b"{\0": "UTF-16 without a mark", b"\0{": "UTF-16 without a mark"}
+    for mark, name in marks.items():
+        if first and line.startswith(mark):
+            return f"{name}, from a shell or an editor: {AGAIN}"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"not UTF-8, at byte {error.start + 1}, from the client or a shell: {AGAIN}"
+    if line.endswith(b"}\r") or line == b"\r":
+        return f"the line ends in CR LF, from a client, a shell or an editor: {AGAIN}"
+    if not line.strip():
+        return "an empty line: remove the empty lines, and look for what put them there"
+    return None
+
+
 class ExportError(Exception):
     """A line that is none of an export."""
 
@@ -794,6 +835,7 @@ def read_header(line):
     left = set(filters) - {"tenant_id"}
     lanes = "gaps" if left - {"from_date", "to_date"} else "range" if left else "whole"
     _need(header.get("lanes") == lanes, "the filters do not leave the lanes as the header says")
+    _need(isinstance(header.get("escaped", False), bool), "escaped is neither true nor false")
     return header
 
 
@@ -825,6 +867,8 @@ class Export:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
             raise ExportError("not UTF-8") from None
+        if self.header is not None and self.header.get("escaped"):
+            text = restored_line(text)
         if text.startswith('{"immutable_export":'):
             header = read_header(text)
             _need(self.header is None, "a header where the export before has no end line")
@@ -978,9 +1022,10 @@ def check_export(files, heads=()):
         number = 0
         try:
             for number, line in enumerate(lines, 1):
-                export.line(line[:-1] if line.endswith(b"\n") else line)
+                line = line[:-1] if line.endswith(b"\n") else line
+                export.line(line)
         except ExportError as error:
-            raise InputError(f"{name}, line {number}: {error}") from None
+            raise InputError(f"{name}, line {number}: {what_happened(line, number == 1) or error}") from None
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{name}, line {number + 1}: {error}") from None
     try:
@@ -1117,7 +1162,7 @@ def main(arguments=None):
     commands.add_parser("check", help="read row_to_json lines from standard input")
     psql = commands.add_parser("psql", help="run psql and check every event it can see")
     psql.add_argument("--no-canonical", action="store_true", help="do not ask for immutable.canonical(e) to compare")
-    export = commands.add_parser("export", help="verify what immutable.export_events() wrote")
+    export = commands.add_parser("export", help="verify what immutable.export_events() wrote, plain or gzip")
     export.add_argument("--heads", metavar="FILE", help="heads saved earlier, a JSON array")
     export.add_argument("files", nargs="+", metavar="FILE")
     psql.usage = "immutable_format.py psql [-h] [--no-canonical] [-- ARGUMENTS FOR PSQL]"

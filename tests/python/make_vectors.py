@@ -724,6 +724,12 @@ def export_of(rows, *head):
     return [*(head or [header()]), *map(fmt.export_line, rows), export_end(len(rows), lanes)]
 
 
+def escaped(lines):
+    """The same export, as a client gets it whose encoding is not UTF-8."""
+    head = lines[0].replace(',"filters"', ',"escaped":true,"filters"')
+    return [fmt.escaped_line(line) for line in [head, *lines[1:]]]
+
+
 def export_vectors():
     a = lane(4)
     b = lane(2, lane_number=1, first_id=0x101)
@@ -788,6 +794,12 @@ def export_vectors():
         ("no events and no log", [header(log_id=None), export_end(0, 0)], {}, []),
         ("every column", lines_full, {}, []),
         ("keys, escapes and numbers", export_of([odd]), {}, []),
+        ("keys, escapes and numbers, escaped", escaped(export_of([odd])), {}, []),
+        ("escaped, with nothing to escape", escaped(good), {}, []),
+        ("escaped, and a filter with it", escaped(export_of([odd], header(tenant_id="caf\u00e9 " + GRIN))), {}, []),
+        ("one export escaped, the next not", escaped(export_of([odd])) + export_of([odd]), {}, []),
+        ("escaped, and a value edited", [line.replace("\\u2028", "\\u2029") for line in escaped(export_of([odd]))], {},
+         [content(odd)]),
         ("a member that comes with a later version", [header(), later, export_end(1, 1)], {}, []),
         ("two exports, one after the other", export_of(a) + export_of(other), {}, []),
         ("one tenant", export_of(other, header(tenant_id="globex")), {}, []),
@@ -898,6 +910,10 @@ def export_vectors():
         ("a lone surrogate", replaced(2, '"user-17"]', '"\\ud800"]'), 3),
         ("a control character", replaced(2, '"user-17"]', '"\t"]'), 3),
         ("COPY's text format: backslashes doubled", [line.replace("\\", "\\\\") for line in export_of([odd])], 2),
+        ("escaped without saying so", [header(), *escaped(export_of([odd]))[1:]], 2),
+        ("not escaped, although it says so, is taken; half a pair is not",
+         [line.replace("\\ud83d", "") for line in escaped(export_of([odd]))], 2),
+        ("escaped is no text", [escaped(good)[0].replace("true", '"true"'), *good[1:]], 1),
         ("a number that is none", replaced(2, '"metadata.n",2]', '"metadata.n",02]'), 3),
         ("nested too deeply", replaced(2, '"metadata.n",2]', f'"metadata.n",{{"a":{deep}}}]'), 3),
         ("nested without end", replaced(2, '"metadata.n",2]', '"metadata.n",' + "[" * 5000), 3),

@@ -214,6 +214,76 @@ def test_a_range_is_held_to_the_heads_saved_before_it(db, log, path):
     assert [found.type for found in summary["breaks"]] == ["chain_break"]
 
 
+# What clients are set to, what the README's command makes of it, and what is none of the client's encoding.
+ENCODINGS = ["UTF8", "SQL_ASCII", "LATIN1", "WIN1252", "WIN1251", "KOI8R", "EUC_JP", "SJIS", "GBK", "BIG5"]
+TEXTS = ["Zo\u00eb M\u00fcller", "\u5c71\u7530", "\U0001f600 \\u00eb \\\\", "\u00c3\u00a9", "\u0420\u00b0\u0420\u00b1", "\u2028\u0001\n\t\"", "\x7f\x80\uffff"]
+
+
+@pytest.fixture(scope="module")
+def written(server):
+    database = Database(server)
+    for text in TEXTS:
+        insert(database.conn, [{"tenant_id": text[:9], "actor_id": "a", "action": "b", "actor_name": text,
+                                "metadata": json.dumps({text: [text, {text: text}]}),
+                                "targets": json.dumps([{"type": "t", "name": text}])}])
+    yield database
+    database.close()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_whatever_the_client_s_encoding(written, path, encoding):
+    """The file verifies, with the command of the README and with others; the values are the same."""
+    expected = export(written, path)[1:]
+    assert not any(line.isascii() for line in expected[:-1])
+    for statement in (documented(), documented().replace("WITH (", "WITH (ENCODING 'UTF8', ").replace(", ENCODING 'UTF8')", ")"),
+                      documented().replace(", ENCODING 'UTF8'", ""), documented().replace("COPY", r"\copy").replace("STDOUT", f"'{path}'")):
+        path.unlink(missing_ok=True)
+        written.server.run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", f"dbname={written.name} client_encoding={encoding}",
+                           *([] if statement.startswith("\\") else ["-o", str(path)]), "-c", statement)
+        lines = path.read_bytes().splitlines()
+        status, summary = verify(lines, path)
+        assert (status, summary["events_checked"]) == (0, len(TEXTS)), statement
+        header = json.loads(lines[0])
+        if encoding in ("UTF8", "SQL_ASCII"):
+            assert lines[1:] == expected and "escaped" not in header
+        else:
+            assert header["escaped"] is True and all(line.isascii() for line in lines)
+            assert [python_format.restored_line(line.decode()).encode() for line in lines[1:]] == expected
+            # Nothing that a shell does to text can harm it, and what is changed is found.
+            changed = [line.replace(rb"\u00eb", rb"\u00ea") for line in lines]
+            assert changed != lines and verify(changed, path)[0] == 1
+
+
+def test_a_login_whose_encoding_is_set(written, path):
+    auditor = written.create_role()
+    written.conn.execute(f"GRANT immutable_auditor TO {auditor}; ALTER ROLE {auditor} SET client_encoding = 'WIN1252'")
+    assert verify(export(written, path, user=auditor), path)[0] == 0
+    lines = export(written, path, "tenant_id => U&'Zo\\00eb M\\00fcl'", user=auditor)
+    status, summary = verify(lines, path)
+    assert (status, summary["whole"]) == (0, True)
+    conn = written.connect(auditor, autocommit=False)
+    with conn, conn.cursor("held", withhold=True) as held:
+        held.execute("SELECT immutable.export_events()")
+        first = held.fetchmany(3)
+        conn.commit()
+        assert verify([line.encode() for line, in [*first, *held.fetchall()]], path)[0] == 0
+
+
+def test_recoded_on_its_way(written, path):
+    """Both verifiers refuse it by name."""
+    whole = b"".join(line + b"\n" for line in export(written, path))
+    text = whole.decode()
+    for name, spoilt, words in [("mark", b"\xef\xbb\xbf" + whole, "byte order mark"), ("utf-16", text.encode("utf-16"), "UTF-16"),
+                                ("le", text.encode("utf-16-le"), "UTF-16"), ("be", text.encode("utf-16-be"), "UTF-16"),
+                                ("latin 1", text.encode("latin-1", "replace"), "not UTF-8"),
+                                ("crlf", whole.replace(b"\n", b"\r\n"), "CR LF"), ("empty", whole + b"\n", "an empty line")]:
+        path.write_bytes(spoilt)
+        status, summary = program(path)
+        assert status == 2 and words in summary["error"]["message"] and summary["error"]["hint"], name
+        with pytest.raises(python_format.InputError, match=words):
+            python_format.check_export([("x", path.open("rb"))])
+
+
 def test_an_empty_log(db, path):
     lines = export(db, path)
     assert json.loads(lines[0])["log_id"] is None and len(lines) == 2

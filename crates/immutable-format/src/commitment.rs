@@ -29,7 +29,8 @@ pub const COLUMNS: [&str; 10] = [
     "session_id",
     "user_agent",
 ];
-const ACTOR_ID: usize = 0;
+/// The place of actor_id in [`COLUMNS`].
+pub const ACTOR_ID: usize = 0;
 
 /// The values of an event that can be erased.
 #[derive(Debug, Clone, Default)]

@@ -24,6 +24,7 @@ pub mod sum;
 pub mod target;
 pub mod time;
 pub mod token;
+pub mod word;
 
 use sha2::digest::generic_array::GenericArray;
 use sha2::{Digest, Sha256};

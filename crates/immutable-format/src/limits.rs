@@ -17,6 +17,9 @@ pub const TEXT_BYTES: usize = 64 * 1024;
 pub const LINE_BYTES: usize =
     2 * TARGETS * (CANONICAL_BYTES + 256) + METADATA_KEYS * 256 + 7 * CANONICAL_BYTES + 20 * (6 * TEXT_BYTES + 256);
 
+/// The same of a line whose characters are escaped: two bytes become six.
+pub const ESCAPED_LINE_BYTES: usize = 3 * LINE_BYTES;
+
 /// Bytes a text field may have when an event enters. Fields that an index may hold are short enough that no index
 /// entry, of up to four such fields, outgrows what a btree page takes (about 2,700 bytes).
 pub fn text_bytes(field: &str) -> usize {

@@ -95,8 +95,13 @@ fn object(text: &str) -> Option<Object<'_>> {
 
 /// An export of one lane of one tenant, valid as written.
 fn sample() -> Vec<String> {
-    let mut made =
-        vec![write::header(&Header { created_at: 0, log_id: Some([9; 16]), lanes: Lanes::Whole, filters: Vec::new() })];
+    let mut made = vec![write::header(&Header {
+        created_at: 0,
+        log_id: Some([9; 16]),
+        lanes: Lanes::Whole,
+        escaped: false,
+        filters: Vec::new(),
+    })];
     let mut previous: Option<Hash> = None;
     for seq in 1..=4 {
         let target = format!(r#"{{"id":"t{seq}","type":"user"}}"#);

@@ -2,7 +2,6 @@
 //! unpacks to.
 
 use flate2::bufread::MultiGzDecoder;
-use immutable_format::limits::LINE_BYTES;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read};
@@ -91,8 +90,8 @@ impl Input {
         Ok(Input { inner, buffer: vec![0; CHUNK], start: 0, end: 0, ended: false, number: 0 })
     }
 
-    /// The next line, without its line feed; the last may lack one.
-    pub fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    /// The next line, of at most so many bytes, without its line feed; the last may lack one.
+    pub fn next(&mut self, most: usize) -> io::Result<Option<&[u8]>> {
         let mut searched = self.start;
         loop {
             if let Some(found) = memchr::memchr(b'\n', &self.buffer[searched..self.end]) {
@@ -107,18 +106,18 @@ impl Input {
                 self.number += u64::from(!line.is_empty());
                 return Ok((!line.is_empty()).then(|| &self.buffer[line]));
             }
-            searched = self.fill()?;
+            searched = self.fill(most)?;
         }
     }
 
     /// Reads on behind what is there; gives where the new begins.
-    fn fill(&mut self) -> io::Result<usize> {
+    fn fill(&mut self, most: usize) -> io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.end > LINE_BYTES {
-            return Err(Error::new(ErrorKind::InvalidData, format!("a line of more than {LINE_BYTES} bytes")));
+        if self.end > most {
+            return Err(Error::new(ErrorKind::InvalidData, format!("a line of more than {most} bytes")));
         }
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);

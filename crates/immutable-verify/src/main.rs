@@ -1,7 +1,9 @@
 //! immutable-verify: checks exports of the audit log, without a database and without believing one.
 //!
-//! [`input`] gives lines, whatever they are packed in; the format's own crate checks each; [`report`] says what was found.
+//! [`input`] gives lines, whatever they are packed in; the format's own crate checks each; [`report`] says what was found
+//! and [`advice`] what to do about a file that is none.
 
+mod advice;
 mod input;
 mod report;
 
@@ -34,10 +36,12 @@ struct Options {
     /// Write the heads of the lanes that were read, for --heads of a later run
     #[arg(long, value_name = "FILE")]
     save_heads: Option<PathBuf>,
-    /// The log that the exports have to be of
+    /// The log that the exports have to be of, as SELECT log_id FROM immutable.log gives it: whoever made up a file from
+    /// nothing, or from another log, would have to know it
     #[arg(long, value_name = "UUID", value_parser = log_id)]
     log_id: Option<Id>,
-    /// Refuse an export that leaves out events of a lane
+    /// Refuse an export that leaves out events of a lane: its header says so, and whoever changes a file can make it say
+    /// so to hide a removed event
     #[arg(long)]
     whole: bool,
     /// Print one JSON object instead of text
@@ -97,12 +101,12 @@ fn read_files(
         let mut input = Input::open(path, progress).map_err(|error| Failure::file(path, error.to_string()))?;
         loop {
             let number = input.number + 1;
-            let line = match input.next() {
+            let line = match input.next(verifier.line_bytes()) {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
                 Err(error) => return Err(Failure::line(path, number, error.to_string())),
             };
-            verifier.line(line, report).map_err(|malformed| Failure::line(path, number, malformed.0))?;
+            verifier.line(line, report).map_err(|malformed| Failure::malformed(path, number, malformed.0, line))?;
             if options.whole && !verifier.summary().whole {
                 let what = "the export leaves out events, by its filters; --whole refuses that";
                 return Err(Failure::line(path, number, what.to_string()));

@@ -1,6 +1,6 @@
 //! What was found, as text or as JSON. Whatever comes from a file is quoted: it may be meant to play tricks on terminals.
 
-use crate::Options;
+use crate::{advice, Options};
 use immutable_format::document::uuid_text;
 use immutable_format::export::verify::{Head, Sink, Summary};
 use immutable_format::link::Break;
@@ -14,15 +14,28 @@ pub struct Failure {
     file: PathBuf,
     line: Option<u64>,
     message: String,
+    /// What to do about it.
+    todo: &'static str,
 }
 
 impl Failure {
     pub fn file(file: &Path, message: String) -> Failure {
-        Failure { file: file.to_path_buf(), line: None, message }
+        Failure { file: file.to_path_buf(), line: None, todo: advice::on(&message), message }
     }
 
     pub fn line(file: &Path, line: u64, message: String) -> Failure {
-        Failure { file: file.to_path_buf(), line: Some(line), message }
+        Failure { line: Some(line), ..Failure::file(file, message) }
+    }
+
+    /// Of a line that is none of an export, if its bytes tell more than the message.
+    pub fn malformed(file: &Path, number: u64, message: String, line: &[u8]) -> Failure {
+        let failure = Failure::line(file, number, message);
+        let advice = advice::on_line(line, number == 1);
+        match advice.what {
+            Some(what) => Failure { message: what, todo: advice.todo, ..failure },
+            None if advice::is_known(&failure.message) => failure,
+            None => Failure { todo: advice.todo, ..failure },
+        }
     }
 }
 
@@ -30,9 +43,10 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.file.display())?;
         match self.line {
-            Some(line) => write!(f, ", line {line}: {}", self.message),
-            None => write!(f, ": {}", self.message),
+            Some(line) => write!(f, ", line {line}: {}", self.message)?,
+            None => write!(f, ": {}", self.message)?,
         }
+        write!(f, "\n    {}", self.todo)
     }
 }
 
@@ -47,6 +61,13 @@ struct HeadsFile {
 
 /// Bytes of texts that a listing held for --json may have: a hostile file can have breaks of any size.
 const MOST_LISTED: usize = 64 << 20;
+
+/// What to do about breaks.
+const EVIDENCE: &str = "
+Keep this file and the database as they are: they are evidence. Export again with ENCODING 'UTF8' first, since a file that
+was recoded has breaks too. Then run immutable.verify_breaks() in the database, and compare with a standby, a backup or an
+earlier export.
+";
 
 pub struct Report {
     json: bool,
@@ -105,6 +126,9 @@ impl Report {
         } else {
             if self.breaks > self.listed() {
                 writeln!(out, "... and {} more", self.breaks - self.listed())?;
+            }
+            if self.breaks > 0 {
+                writeln!(out, "{EVIDENCE}")?;
             }
             if !(self.quiet && status == 0) && self.summary.exports > 0 {
                 self.write_summary(&mut out)?;
@@ -181,6 +205,7 @@ impl Report {
             "breaks": self.listed,
             "error": failure.map(|failure| json!({
                 "file": failure.file.to_string_lossy(), "line": failure.line, "message": failure.message,
+                "hint": failure.todo,
             })),
         })
     }

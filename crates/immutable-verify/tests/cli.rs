@@ -246,6 +246,106 @@ fn files_that_can_not_be_read_to_their_end() {
     assert!(status == 2 && error.contains("missing: No such file"), "{error}");
 }
 
+/// What clients, shells and editors do to a file is called by its name, and what to do is said.
+#[test]
+fn files_that_something_recoded() {
+    let dir = Dir::new("recoded");
+    let content = String::from_utf8(good()).unwrap();
+    let utf16 = |unit: fn(u16) -> [u8; 2]| content.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let (little, big) = (utf16(u16::to_le_bytes), utf16(u16::to_be_bytes));
+    let latin1 = bytes(&vector("keys, escapes and numbers"));
+    let latin1: Vec<u8> = String::from_utf8(latin1).unwrap().chars().map(|c| c as u8).collect();
+    let doubled: Vec<String> =
+        vector("keys, escapes and numbers").iter().map(|line| line.replace('\\', "\\\\")).collect();
+    let csv = content.replace('"', "\"\"").replace('{', "\"{");
+    for (name, content, what, todo) in [
+        ("bom", [&b"\xef\xbb\xbf"[..], content.as_bytes()].concat(), ", line 1: a byte order mark", "ENCODING 'UTF8'"),
+        ("utf-16 le", [&b"\xff\xfe"[..], &little].concat(), ", line 1: UTF-16 (its mark FF FE)", "PowerShell"),
+        ("utf-16 be", [&b"\xfe\xff"[..], &big].concat(), ", line 1: UTF-16 (its mark FE FF)", "PowerShell"),
+        ("utf-16 le bare", little, ", line 1: UTF-16 without a mark", "PowerShell"),
+        ("utf-16 be bare", big, ", line 1: UTF-16 without a mark", "PowerShell"),
+        ("latin 1", latin1, ": not UTF-8, at byte ", "ENCODING 'UTF8'"),
+        ("crlf", content.replace('\n', "\r\n").into_bytes(), ", line 2: the line ends in CR LF", "\\copy"),
+        ("empty line", [content.as_bytes(), b"\n"].concat(), ", line 11: an empty line", "Remove the empty lines"),
+        (
+            "blank line",
+            content.replacen('\n', "\n \n", 1).into_bytes(),
+            ", line 2: an empty line",
+            "Remove the empty lines",
+        ),
+        ("text format", bytes(&doubled), ": every backslash is doubled", "FORMAT csv"),
+        ("csv", csv.into_bytes(), ", line 1: the line is quoted", "FORMAT csv"),
+        (
+            "psql",
+            format!(" export_events \n-----\n {content}").into_bytes(),
+            ", line 1: not a line of an export",
+            "FORMAT csv",
+        ),
+    ] {
+        let (status, out, error) = verify(&[&dir.file(name, &content)]);
+        assert!(status == 2 && error.contains(what) && error.contains(todo), "{name}: {status} {out}{error}");
+        let (_, out, _) = verify(&["--json", &dir.path(name)]);
+        let json: Value = serde_json::from_str(&out).unwrap();
+        assert!(json["error"]["hint"].as_str().unwrap().contains(todo), "{name}: {out}");
+    }
+}
+
+/// Nobody is left alone with a message.
+#[test]
+fn every_failure_says_what_to_do() {
+    let dir = Dir::new("advice");
+    let (content, whole) = (good(), dir.file("whole", &good()));
+    let lines = vector("several lanes and tenants");
+    let other = String::from_utf8(bytes(&lines)).unwrap().replace("7f3e1c52", "7f3e1c53");
+    let gaps = dir.file("gaps", &bytes(&vector("a filter that leaves holes")));
+    let version =
+        String::from_utf8(content.clone()).unwrap().replacen("\"immutable_export\":1", "\"immutable_export\":2", 1);
+    for (arguments, todo) in [
+        (vec![dir.file("empty", b"")], "Export again"),
+        (vec![dir.file("cut", &content[..content.len() / 2])], "psql has to end without an error"),
+        (vec![dir.file("end", &bytes(&lines[..4]))], "psql has to end without an error"),
+        (vec![dir.file("second", &bytes(&lines[4..]))], "in their order"),
+        (vec![dir.file("first", &bytes(&lines[..4])), whole.clone()], "The export before is cut off"),
+        (vec![whole.clone(), dir.file("other", other.as_bytes())], "by themselves"),
+        (vec!["--whole".to_string(), gaps], "leave out --whole"),
+        (vec![dir.file("version", version.as_bytes())], "as new as"),
+        (vec![dir.path("missing")], "Look at the name"),
+        (vec![dir.path("")], "Name a file"),
+        (vec!["--heads".to_string(), whole.clone(), whole.clone()], "--save-heads"),
+        (vec![dir.file("half.gz", &gzip(&content)[..200])], "Copy the file again"),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (status, out, error) = verify(&arguments);
+        assert!(status == 2 && error.contains(todo), "{arguments:?}: {out}{error}");
+    }
+    let (_, out, _) = verify(&[&dir.file("edited", &bytes(&vector("a value edited")))]);
+    assert!(out.contains("Keep this file and the database as they are"), "{out}");
+}
+
+/// Lines of ASCII alone are verified as what they stand for, and no change of them is missed.
+#[test]
+fn an_escaped_export() {
+    let dir = Dir::new("escaped");
+    let lines = vector("keys, escapes and numbers, escaped");
+    assert!(lines.iter().all(|line| line.is_ascii()) && lines[0].contains("\"escaped\":true"));
+    let (status, out, error) = verify(&[&dir.file("whole", &bytes(&lines))]);
+    assert_eq!((status, error.as_str()), (0, ""), "{out}");
+    let heads = [dir.path("a"), dir.path("b")];
+    verify(&["--save-heads", &heads[0], &dir.path("whole")]);
+    verify(&["--save-heads", &heads[1], &dir.file("raw", &bytes(&vector("keys, escapes and numbers")))]);
+    assert_eq!(std::fs::read(&heads[0]).unwrap(), std::fs::read(&heads[1]).unwrap());
+    // Without the word of the header they are no canonical JSON.
+    let unsaid = String::from_utf8(bytes(&lines)).unwrap().replace(",\"escaped\":true", "");
+    assert_eq!(verify(&[&dir.file("unsaid", unsaid.as_bytes())]).0, 2);
+    for (at, line) in lines.iter().enumerate().skip(1) {
+        for (from, _) in line.match_indices("\\u").filter(|(from, _)| line.len() > from + 6) {
+            let mut changed = lines.clone();
+            changed[at].replace_range(from + 5..from + 6, if &line[from + 5..from + 6] == "1" { "2" } else { "1" });
+            assert_ne!(verify(&["--quiet", &dir.file("changed", &bytes(&changed))]).0, 0, "line {at}, byte {from}");
+        }
+    }
+}
+
 /// Every way a file can be spoilt on its way ends in a verdict of the program's own, and never in its being fine.
 #[test]
 fn flipped_bits_and_cuts_in_every_packing() {

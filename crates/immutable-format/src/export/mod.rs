@@ -4,8 +4,10 @@
 //! says how many there were. In an event's line the document stands as it was hashed, and every value that is not erased
 //! as the text that its commitment is the hash of. docs/hash-format.md is the specification.
 //!
-//! [`write`] makes the lines, [`read`] takes one apart, [`verify`] walks through all of them.
+//! [`write`] makes the lines, [`read`] takes one apart, [`verify`] walks through all of them. Where the lines could be
+//! re-encoded on their way, [`ascii`] keeps them from it.
 
+pub mod ascii;
 pub mod read;
 pub mod scan;
 pub mod verify;
@@ -58,6 +60,8 @@ pub struct Header<'a> {
     /// The log's identity; `None` if the database has lost it, or nothing was ever recorded.
     pub log_id: Option<Id>,
     pub lanes: Lanes,
+    /// Whether the lines are of ASCII alone; see [`ascii`].
+    pub escaped: bool,
     /// The filters given, by name.
     pub filters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }

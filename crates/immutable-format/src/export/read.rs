@@ -2,7 +2,7 @@
 //! commitment.
 
 use super::scan::{comes_after, decode, is_hex, Error, Scanner};
-use super::{Header, Lanes, Place};
+use super::{ascii, Header, Lanes, Place};
 use crate::document::{parse_uuid, RESERVED};
 use crate::json::{key_order, Members, Value};
 use crate::{limits, parse_hex, sha256, time, Hash, Id};
@@ -45,12 +45,22 @@ pub struct Event<'a> {
     pub recorded: Vec<(String, Hash)>,
 }
 
+/// The line as it was before it was escaped, if it was.
+pub fn restored(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
+    match ascii::restore(text_of(bytes)?) {
+        Ok(Cow::Borrowed(_)) => Ok(Cow::Borrowed(bytes)),
+        Ok(Cow::Owned(line)) => Ok(Cow::Owned(line.into_bytes())),
+        Err(at) => Err(Malformed(format!("half of a surrogate pair, at byte {}", at + 1))),
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|error| Malformed(format!("not UTF-8, at byte {}", error.valid_up_to() + 1)))
+}
+
 /// Reads a line, given without its line feed.
 pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => return Err(Malformed(format!("not UTF-8, at byte {}", error.valid_up_to() + 1))),
-    };
+    let text = text_of(bytes)?;
     if text.starts_with(DOCUMENT) {
         event(text).map(Box::new).map(Line::Event)
     } else if text.starts_with("{\"no_document\":") {
@@ -446,6 +456,11 @@ fn header(text: &str) -> Result<Header<'_>, Malformed> {
         _ => None,
     };
     let lanes = get(&members, "lanes").and_then(Value::as_str).and_then(Lanes::named);
+    let escaped = match get(&members, "escaped") {
+        None => false,
+        Some(Value::Bool(escaped)) => *escaped,
+        Some(_) => return malformed("a header whose escaped is neither true nor false"),
+    };
     let filters = members.into_iter().find(|(name, _)| name == "filters").map(|(_, value)| value);
     let (Some(created_at), Some(log_id), Some(lanes), Some(Value::Object(given))) =
         (created_at, log_id, lanes, filters)
@@ -462,7 +477,7 @@ fn header(text: &str) -> Result<Header<'_>, Malformed> {
     if Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())) != lanes {
         return malformed("a header whose filters do not leave the lanes as it says");
     }
-    Ok(Header { created_at, log_id, lanes, filters })
+    Ok(Header { created_at, log_id, lanes, escaped, filters })
 }
 
 fn end(text: &str) -> Result<Line<'_>, Malformed> {

@@ -2,11 +2,12 @@
 //! Memory is one lane's, plus the saved heads, plus one small entry for every erased value that no record of its
 //! erasure was seen for yet, or the reverse.
 
-use super::read::{line, Event, Line, Malformed};
+use super::read::{line, restored, Event, Line, Malformed};
 use super::{Header, Lanes, Place};
 use crate::document::{parse_uuid, uuid_text};
 use crate::link::{Break, BreakType, Row, Walk};
-use crate::{parse_hex, sha256, Hash, Id};
+use crate::{limits, parse_hex, sha256, Hash, Id};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -75,6 +76,7 @@ enum Erasure {
 struct Open {
     walk: Walk,
     lanes: Lanes,
+    escaped: bool,
     tenant_id: Option<String>,
     lane: Option<(Rc<str>, i16)>,
     events: u64,
@@ -108,7 +110,11 @@ impl Verifier {
 
     /// Reads the next line, given without its line feed.
     pub fn line(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
-        match (line(bytes)?, self.open.is_some()) {
+        let restored = match &self.open {
+            Some(open) if open.escaped => restored(bytes)?,
+            _ => Cow::Borrowed(bytes),
+        };
+        match (line(&restored)?, self.open.is_some()) {
             (Line::Header(header), false) => self.begin(header),
             (Line::Header(_), true) => Err(Malformed("a header where the export before has no end line".to_string())),
             (_, false) => Err(Malformed("an export begins with its header".to_string())),
@@ -120,6 +126,14 @@ impl Verifier {
                 self.end(events, lanes, sink);
                 Ok(())
             }
+        }
+    }
+
+    /// Bytes that the next line may have.
+    pub fn line_bytes(&self) -> usize {
+        match &self.open {
+            Some(open) if open.escaped => limits::ESCAPED_LINE_BYTES,
+            _ => limits::LINE_BYTES,
         }
     }
 
@@ -160,6 +174,7 @@ impl Verifier {
         self.open = Some(Open {
             walk: Walk::new(self.log_id),
             lanes: header.lanes,
+            escaped: header.escaped,
             tenant_id: tenant_id.map(|(_, value)| value.into_owned()),
             lane: None,
             events: 0,

@@ -32,6 +32,9 @@ pub fn header(header: &Header<'_>) -> String {
     text_or_null(header.log_id.as_ref().map(uuid_text).as_deref(), &mut out);
     out.push_str(",\"lanes\":");
     write_string(header.lanes.name(), &mut out);
+    if header.escaped {
+        out.push_str(",\"escaped\":true");
+    }
     out.push_str(",\"filters\":{");
     for (n, (name, value)) in header.filters.iter().enumerate() {
         if n > 0 {
