@@ -78,7 +78,7 @@ unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bo
     let touches = |prefix: &str| paths.iter().any(|path| path.starts_with(prefix));
     for (column, name) in c::COMMITTED.into_iter().zip(COLUMNS) {
         if paths.contains(&name) {
-            new.set_null(layout, column);
+            new.unset(layout, column);
         }
     }
     if touches(METADATA) {
@@ -89,7 +89,7 @@ unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bo
         new.set(layout, c::TARGETS, jsonb::datum(&format!("[{}]", targets.join(","))));
     }
     new.set(layout, c::ERASED, jsonb::datum(&erasure.to_value().canonical()));
-    new.set_null(layout, c::SALT);
+    new.unset(layout, c::SALT);
     true
 }
 
