@@ -186,6 +186,29 @@ def test_given_up_in_the_middle(db, nightly):
     assert "statement timeout" in nightly.refused(2, PGOPTIONS="-c statement_timeout=1ms")
 
 
+def test_where_nothing_can_be_written(db, nightly):
+    """As on a standby: no temporary table either."""
+    build_log(db)
+    nightly.well("--first", PGOPTIONS="-c default_transaction_read_only=on")
+    assert "4 saved heads" in nightly.well(PGOPTIONS="-c default_transaction_read_only=on")
+
+
+def test_settings_of_the_session_do_not_matter(db, nightly):
+    build_log(db)
+    options = "-c bytea_output=escape -c DateStyle=German,DMY -c standard_conforming_strings=off -c client_min_messages=debug1"
+    nightly.run("--first", PGOPTIONS=options)
+    assert nightly.saved() == h.heads(db.conn)
+    assert nightly.run(PGOPTIONS=options, PGCLIENTENCODING="LATIN1").returncode == 0
+    assert nightly.run("--quick", PGOPTIONS=options, PGCLIENTENCODING="LATIN1").returncode == 0
+
+
+def test_tenants_in_every_encoding(db, nightly):
+    h.add_event(db.conn, "Köln ☃ \\ ' \" :heads", "x")
+    nightly.well("--first")
+    assert "1 saved heads" in nightly.well(PGCLIENTENCODING="LATIN1")
+    assert "1 saved heads" in nightly.well("--quick", LC_ALL="C")
+
+
 @pytest.mark.parametrize("arguments", [["--frist"], ["-x"]])
 def test_wrong_usage(db, nightly, arguments):
     assert "there is no option" in nightly.refused(2, *arguments)
