@@ -19,7 +19,7 @@ BEGIN ATOMIC
     WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h;
 END;
 COMMENT ON FUNCTION immutable.heads(text) IS
-  'The last event of every lane, of one tenant or of all. Saved elsewhere, as SELECT jsonb_agg(h) FROM immutable.heads() h, it shows later, through verify_chain(heads => ...), whether the end of a lane was cut off';
+  'The last event of every lane, of one tenant or of all. Saved elsewhere, as SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h, it shows later, through verify_chain(heads => ...), whether the end of a lane was cut off';
 
 -- The parts of verification that run in every process of a parallel plan. Their arguments and results are
 -- verify_chain()'s own.

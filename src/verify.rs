@@ -29,6 +29,8 @@ use scope::{Scope, MAX_LISTED};
 #[derive(Default)]
 struct Counts {
     events: u64,
+    /// The last numbers of the lanes that were added up.
+    last_seqs: i64,
     chains: u64,
     tenants: u64,
     erased: u64,
@@ -70,8 +72,13 @@ struct Verdict {
 
 impl Verdict {
     unsafe fn of(scope: &Scope, counts: Counts) -> Verdict {
-        let every_event = scope.is_whole() || (!counts.cut && !scope.is_range() && scope.since.is_none());
-        let events_total = if every_event { counts.events as i64 } else { numbered(scope) };
+        let every_event = !counts.cut && !scope.is_range() && scope.since.is_none();
+        let events_total = match scope.since {
+            _ if every_event => counts.events as i64,
+            // To the end of every lane: what it costs is to be what is new.
+            Some(_) if counts.last_seqs > 0 => counts.last_seqs,
+            _ => numbered(scope),
+        };
         let marks = scope.since.iter().flat_map(|since| &since.heads);
         let heads_checked = scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)).count() as i64;
         let nothing = counts.events == 0 && counts.breaks == 0 && heads_checked == 0;
