@@ -11,6 +11,7 @@ major = $(shell "$(PG_CONFIG)" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/'
 stage = target/pg$(major)/stage
 pkglibdir = $(DESTDIR)$(shell "$(INSTALL_PG_CONFIG)" --pkglibdir)
 extdir = $(DESTDIR)$(shell "$(INSTALL_PG_CONFIG)" --sharedir)/extension
+bindir = $(DESTDIR)$(shell "$(INSTALL_PG_CONFIG)" --bindir)
 regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regress
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
@@ -36,20 +37,24 @@ endef
 
 install: pg_config
 	$(build_if_stale)
-	$(INSTALL) -d "$(pkglibdir)" "$(extdir)"
+	$(INSTALL) -d "$(pkglibdir)" "$(extdir)" "$(bindir)"
 	$(INSTALL) -m 755 $(stage)/immutable.so "$(pkglibdir)/"
+	$(INSTALL) -m 755 scripts/immutable-nightly "$(bindir)/"
 	$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(extdir)/"
 
-# Everything that an installation needs, to be copied to where `pg_config --pkglibdir` and `--sharedir`/extension say.
+# Everything that an installation needs, to be copied to where `pg_config --pkglibdir`, `--sharedir`/extension and
+# `--bindir` say.
 tree = target/dist/immutable-$(version)-pg$(major)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 package: pg_config
 	$(build_if_stale)
 	@rm -rf "$(tree)"
-	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/doc"
+	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/bin" "$(tree)/doc/docs"
+	@$(INSTALL) -m 755 scripts/immutable-nightly "$(tree)/bin/"
 	@$(INSTALL) -m 755 $(stage)/immutable.so "$(tree)/lib/"
 	@$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(tree)/extension/"
-	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md META.json docs/*.md "$(tree)/doc/"
+	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md META.json "$(tree)/doc/"
+	@$(INSTALL) -m 644 docs/*.md "$(tree)/doc/docs/"
 	@echo "$(tree)"
 
 deb: package
@@ -64,7 +69,7 @@ PREFIX ?= /usr/local
 install-verifier:
 	@[ -x target/release/immutable-verify ] || { echo 'run make verifier first' >&2; exit 1; }
 	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin"
-	$(INSTALL) -m 755 target/release/immutable-verify "$(DESTDIR)$(PREFIX)/bin/"
+	$(INSTALL) -m 755 target/release/immutable-verify scripts/immutable-nightly "$(DESTDIR)$(PREFIX)/bin/"
 
 installcheck: pg_config
 	mkdir -p target/installcheck/regress target/installcheck/isolation

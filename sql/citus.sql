@@ -15,7 +15,8 @@ COMMENT ON FUNCTION immutable.prepare_tables() IS
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
-  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid)
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
+  OUT events_total bigint, OUT heads_checked bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shard';
 COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS

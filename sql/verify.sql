@@ -19,7 +19,7 @@ BEGIN ATOMIC
     WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h;
 END;
 COMMENT ON FUNCTION immutable.heads(text) IS
-  'The last event of every lane, of one tenant or of all. Saved elsewhere, as SELECT jsonb_agg(h) FROM immutable.heads() h, it shows later, through verify_chain(heads => ...), whether the end of a lane was cut off';
+  'The last event of every lane, of one tenant or of all. Saved elsewhere, as SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h, it shows later, through verify_chain(heads => ...), whether the end of a lane was cut off';
 
 -- The parts of verification that run in every process of a parallel plan. Their arguments and results are
 -- verify_chain()'s own.
@@ -81,11 +81,12 @@ CREATE FUNCTION immutable.verify_chain(
   max_events bigint DEFAULT NULL, heads jsonb DEFAULT NULL, since jsonb DEFAULT NULL, targets boolean DEFAULT true,
   max_breaks integer DEFAULT 1000, progress boolean DEFAULT false,
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
-  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid)
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
+  OUT events_total bigint, OUT heads_checked bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
 COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean) IS
-  'Recomputes every event''s hash and checks every link, the event targets and the erasures: of one tenant or all, of a range of created_at (inclusive, each lane linked to the stored event before it), of the first max_events in the order of tenant, lane and seq, against saved heads, and only what was added since the marks of an earlier run (heads that it saw: the marked events themselves are checked, those before them are not looked at). targets => false leaves event_targets out; progress => true gives a NOTICE at most every few seconds. Runs in parallel as the settings of the session allow, unless max_events or since is given. One row: valid, events_checked, chains_checked (lanes), events_erased, breaks (the first max_breaks as JSON, 1,000 unless given, at most 100,000), breaks_found (their exact number), tenants_checked, complete (whether neither range nor max_events nor marks left events out), log_id. Raises 22023 for malformed heads or marks, for since together with a range or max_events, for max_events below 1 and for another max_breaks';
+  'Recomputes every event''s hash and checks every link, the event targets and the erasures: of one tenant or all, of a range of created_at (inclusive, each lane linked to the stored event before it), of the first max_events in the order of tenant, lane and seq, against saved heads, and only what was added since the marks of an earlier run (heads that it saw: the marked events themselves are checked, those before them are not looked at). targets => false leaves event_targets out; progress => true gives a NOTICE at most every few seconds. Runs in parallel as the settings of the session allow, unless max_events or since is given. One row: valid (whether no break was found in what was checked; NULL where nothing was checked, as for a tenant without events: test for IS TRUE), events_checked, chains_checked (lanes), events_erased, breaks (the first max_breaks as JSON, 1,000 unless given, at most 100,000), breaks_found (their exact number), tenants_checked, complete (whether all of the log, or of the tenant, was checked: false with a range, with since, with targets => false, and where max_events left events out), log_id, events_total (the events of the log, or of the tenant), heads_checked (the saved heads and marks that were compared: 0 if heads is NULL or empty, and then nothing shows an end that was cut off). Raises 22023 for malformed heads or marks, for since together with a range or max_events, for max_events below 1 and for another max_breaks';
 
 CREATE FUNCTION immutable.verify_breaks(
   tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
@@ -96,11 +97,11 @@ RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, type te
 LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 10
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
 COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean) IS
-  'The breaks that immutable.verify_chain() finds, one row each: type is hash_mismatch, chain_break, missing_event, target_mismatch or erasure_mismatch; the first max_breaks of them, all unless given. The other arguments are verify_chain()''s. Raises 22023 as it does';
+  'The breaks that immutable.verify_chain() finds, one row each: type is hash_mismatch, chain_break, missing_event, target_mismatch or erasure_mismatch; the first max_breaks of them, all unless given. No row says that no break was found in what was checked; verify_chain() says how much that was. The other arguments are verify_chain()''s. Raises 22023 as it does';
 
 CREATE FUNCTION immutable.verify(
-  from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT 10000)
+  from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify';
 COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer) IS
-  'The service''s call: verifies the first limit events of a range of created_at, in the order of tenant, lane and seq. Returns {"data": {"valid", "events_checked", "breaks": [{"event_id", "type", "expected_hash", "actual_hash"}]}}. Raises 22023 for a limit below 1';
+  'The service''s call: verifies every event, those of a range of created_at (inclusive), or the first limit events in the order of tenant, lane and seq; it takes as long as that takes. Returns {"data": {"valid", "events_checked", "events_total", "complete", "breaks": [{"event_id", "type", "expected_hash", "actual_hash"}]}}: valid is of the events that were checked, and null if there were none; complete says whether those were all events of the log, of which there are events_total. Raises 22023 for a limit below 1';

@@ -29,7 +29,11 @@ unsafe fn refuse(call: Call) -> Datum {
         pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
         _ => "TRUNCATE",
     };
-    append_only(data.tg_relation, command, "Nobody can change or remove what is recorded, the owner included.")
+    append_only(
+        data.tg_relation,
+        command,
+        "The log refuses this to everybody, the table's owner and superusers included.",
+    )
 }
 
 pub unsafe fn append_only(relation: pg_sys::Relation, command: &str, hint: &str) -> ! {
@@ -96,7 +100,8 @@ unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bo
 /// Refuses a change of an event that is no erasure, and takes its lane.
 pub unsafe fn check_update(relation: pg_sys::Relation, events: &Events, old: &Values, new: &Values) {
     let layout = &events.layout;
-    let hint = "The one change an event takes is an erasure that leaves its hash as it is.";
+    let hint =
+        "Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().";
     let refuse = |why: &str| -> ! {
         let table = name(relation);
         Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: UPDATE is refused"))
@@ -116,8 +121,8 @@ pub unsafe fn check_update(relation: pg_sys::Relation, events: &Events, old: &Va
     for event in [&before, &after] {
         match event.document().map(|document| document::hash(&document)) {
             Ok(hash) if hash == event_hash => {}
-            Ok(_) => refuse("What would remain does not hash to the event's hash."),
-            Err(violation) => refuse(&format!("What would remain has no valid document: {violation}.")),
+            Ok(_) => refuse("The changed row would not match the event's hash."),
+            Err(violation) => refuse(&format!("The changed row would have no valid document: {violation}.")),
         }
     }
     let xact = |row: &Values| row.get(layout, c::XACT).map(|datum| datum.value());

@@ -21,6 +21,7 @@ use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::link::Break;
 use immutable_format::Id;
+use pgrx::notice;
 use pgrx::pg_sys::{self, Datum};
 use scope::{Scope, MAX_LISTED};
 
@@ -28,6 +29,8 @@ use scope::{Scope, MAX_LISTED};
 #[derive(Default)]
 struct Counts {
     events: u64,
+    /// The last numbers of the lanes that were added up.
+    last_seqs: i64,
     chains: u64,
     tenants: u64,
     erased: u64,
@@ -39,7 +42,7 @@ struct Counts {
 }
 
 /// Verifies what is in scope and calls `report` with every break.
-unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Counts {
+unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
     let mut counts = Counts::default();
     let mut breaks = 0;
     let mut report = |found: Break| {
@@ -51,7 +54,59 @@ unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Counts {
     erasures::check(scope, &sums, &mut report);
     heads::check(scope, &mut report);
     counts.breaks = breaks;
-    counts
+    Verdict::of(scope, counts)
+}
+
+/// What a run says, and of how much of the log it says it.
+struct Verdict {
+    counts: Counts,
+    /// Nothing where nothing was looked at.
+    valid: Option<bool>,
+    /// Whether everything in the log, or of the tenant, was looked at.
+    complete: bool,
+    /// The events of the log, or of the tenant: as many as were looked at, or else as their numbers say.
+    events_total: i64,
+    /// The saved heads and marks that were compared.
+    heads_checked: i64,
+}
+
+impl Verdict {
+    unsafe fn of(scope: &Scope, counts: Counts) -> Verdict {
+        let every_event = !counts.cut && !scope.is_range() && scope.since.is_none();
+        let events_total = match scope.since {
+            _ if every_event => counts.events as i64,
+            // To the end of every lane: what it costs is to be what is new.
+            Some(_) if counts.last_seqs > 0 => counts.last_seqs,
+            _ => numbered(scope),
+        };
+        let marks = scope.since.iter().flat_map(|since| &since.heads);
+        let heads_checked = scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)).count() as i64;
+        let nothing = counts.events == 0 && counts.breaks == 0 && heads_checked == 0;
+        let why_nothing = nothing.then(|| scope.why_nothing(events_total, counts.log_id.is_some())).flatten();
+        if let Some(why) = &why_nothing {
+            notice!("nothing was verified: {why}");
+        }
+        Verdict {
+            valid: why_nothing.is_none().then_some(counts.breaks == 0),
+            complete: every_event && scope.targets && why_nothing.is_none(),
+            events_total,
+            heads_checked,
+            counts,
+        }
+    }
+}
+
+/// How many events there are, as the last number of each lane says.
+unsafe fn numbered(scope: &Scope) -> i64 {
+    let mut total = 0;
+    spi::read(
+        "SELECT LEAST(coalesce(pg_catalog.sum(h.seq), 0), 9223372036854775807)::pg_catalog.int8 \
+         FROM immutable.heads($1) h WHERE h.seq > 0",
+        &[pg_sys::TEXTOID],
+        &[scope.tenant_id],
+        |row| total = row.values[0].value() as i64,
+    );
+    total
 }
 
 /// One break as JSON: in full, or as the service shows it.
@@ -98,7 +153,8 @@ sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_sh
 unsafe fn verify_shard(call: Call) -> Datum {
     let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| pg_sys::Oid::from(oid.value() as u32));
     let (events, targets) = shard_names(oid);
-    let scope = Scope { targets: call.arg(1).is_none_or(|targets| targets.value() != 0), ..Scope::default() };
+    let with_targets = call.arg(1).is_none_or(|targets| targets.value() != 0);
+    let scope = Scope { targets: with_targets, of_shard: true, ..Scope::default() };
     spi::on_shard(events, targets, || summary(call, &scope, MAX_LISTED))
 }
 
@@ -128,22 +184,24 @@ unsafe fn shard_names(oid: pg_sys::Oid) -> (String, String) {
 /// The one row of verify_chain() and verify_shard().
 unsafe fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
     let mut listed = Vec::new();
-    let counts = verify(scope, |found| {
+    let verdict = verify(scope, |found| {
         if listed.len() < most {
             listed.push(break_json(found, true));
         }
     });
-    let log_id = counts.log_id.map(|id| uuid_datum(&id));
-    let columns: [Option<Datum>; 9] = [
-        Some(Datum::from(counts.breaks == 0)),
+    let counts = &verdict.counts;
+    let columns: [Option<Datum>; 11] = [
+        verdict.valid.map(Datum::from),
         Some(Datum::from(counts.events as i64)),
         Some(Datum::from(counts.chains as i64)),
         Some(Datum::from(counts.erased as i64)),
         Some(jsonb::datum(&format!("[{}]", listed.join(",")))),
         Some(Datum::from(counts.breaks as i64)),
         Some(Datum::from(counts.tenants as i64)),
-        Some(Datum::from(!counts.cut && !scope.is_range() && scope.since.is_none())),
-        log_id,
+        Some(Datum::from(verdict.complete)),
+        counts.log_id.map(|id| uuid_datum(&id)),
+        Some(Datum::from(verdict.events_total)),
+        Some(Datum::from(verdict.heads_checked)),
     ];
     let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));
     let mut nulls = columns.map(|column| column.is_none());
@@ -182,29 +240,26 @@ unsafe fn verify_breaks(call: Call) -> Datum {
 
 sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
 
-/// `immutable.verify(from_date, to_date, limit)`: the service's answer.
+/// `immutable.verify(from_date, to_date, limit)`: the service's answer, and of how much of the log it is.
 unsafe fn verify_as_service(call: Call) -> Datum {
-    let limit = call.arg(2).map_or(10_000, |limit| limit.value() as i32);
-    if limit < 1 {
-        Fault::invalid("limit", "limit must be at least 1").raise()
+    let limit = call.arg(2).map(|limit| i64::from(limit.value() as i32));
+    if limit.is_some_and(|limit| limit < 1) {
+        Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event").raise()
     }
-    let scope = Scope {
-        from_date: call.arg(0),
-        to_date: call.arg(1),
-        max_events: Some(i64::from(limit)),
-        targets: true,
-        ..Scope::default()
-    };
+    let scope =
+        Scope { from_date: call.arg(0), to_date: call.arg(1), max_events: limit, targets: true, ..Scope::default() };
     let mut listed = Vec::new();
-    let counts = verify(&scope, |found| {
+    let verdict = verify(&scope, |found| {
         if listed.len() < MAX_LISTED {
             listed.push(break_json(found, false));
         }
     });
     jsonb::datum(&format!(
-        "{{\"data\":{{\"valid\":{},\"events_checked\":{},\"breaks\":[{}]}}}}",
-        counts.breaks == 0,
-        counts.events,
+        "{{\"data\":{{\"valid\":{},\"events_checked\":{},\"events_total\":{},\"complete\":{},\"breaks\":[{}]}}}}",
+        verdict.valid.map_or("null".to_string(), |valid| valid.to_string()),
+        verdict.counts.events,
+        verdict.events_total,
+        verdict.complete,
         listed.join(",")
     ))
 }

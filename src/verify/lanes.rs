@@ -143,6 +143,7 @@ unsafe fn add_up(
         let lane = (!nulls[2]).then(|| LaneSum::from_bytes(bytes(values[2]))).flatten();
         let Some(lane) = lane else { internal("a lane was lost") };
         counts.events += lane.events;
+        counts.last_seqs = counts.last_seqs.saturating_add(lane.last.seq.max(0));
         erased += lane.erased;
         records |= lane.records;
         counts.chains += 1;
@@ -172,6 +173,7 @@ unsafe fn add_up(
     if in_order {
         counts.events = 0;
         counts.chains = 0;
+        counts.last_seqs = 0;
         return None;
     }
     counts.erased = erased;

@@ -22,6 +22,8 @@ pub struct Scope {
     pub since: Option<Marks>,
     pub targets: bool,
     pub progress: bool,
+    /// Whether it is a shard's events, of which there may be none.
+    pub of_shard: bool,
 }
 
 /// A saved head: the last event of a lane as it was once.
@@ -70,6 +72,7 @@ impl Scope {
             since: call.arg(5).map(|since| Marks { heads: read_heads("since", Jsonb::new(since)), jsonb: since }),
             targets: call.arg(6).is_none_or(|targets| targets.value() != 0),
             progress: call.arg(8).is_some_and(|progress| progress.value() != 0),
+            of_shard: false,
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
             Fault::invalid("since", "since can not be combined with from_date, to_date or max_events")
@@ -106,6 +109,17 @@ impl Scope {
     /// Whether every event of the tenants in scope is looked at.
     pub fn is_whole(&self) -> bool {
         !self.is_range() && self.max_events.is_none() && self.since.is_none()
+    }
+
+    /// Why nothing could be looked at, where that is no answer to what was asked: only a log that has not begun is whole
+    /// without events.
+    pub unsafe fn why_nothing(&self, events_total: i64, has_begun: bool) -> Option<String> {
+        match self.tenant_id {
+            Some(tenant) if events_total == 0 => Some(format!("there are no events of tenant \"{}\"", text(tenant))),
+            _ if events_total > 0 => Some("no event is in the range".to_string()),
+            None if has_begun && !self.of_shard => Some("the log has begun, but no event is there".to_string()),
+            _ => None,
+        }
     }
 
     /// The conditions on the rows of `alias`: events, or event_targets.

@@ -140,7 +140,7 @@ def verify(conn, **scope):
     arguments, values = _call(scope)
     answer, = conn.execute(sql.SQL("SELECT immutable.verify({})").format(arguments), values).fetchone()
     assert set(answer) == {"data"}
-    assert set(answer["data"]) == {"valid", "events_checked", "breaks"}
+    assert set(answer["data"]) == {"valid", "events_checked", "events_total", "complete", "breaks"}
     return answer["data"]
 
 

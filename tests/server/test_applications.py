@@ -1,4 +1,4 @@
-"""Object mappers record as a writer does: with their own ways of naming columns, and through every block of docs/applications.md."""
+"""Object mappers record as a writer does: with their own ways of naming columns, and through every block of docs/orm.md."""
 
 import io
 import pathlib
@@ -17,7 +17,7 @@ WITH_CONTEXT = "SELECT set_config('immutable.tenant_id', 'session', true), set_c
 
 
 def page():
-    found = BLOCK.findall((ROOT / "docs/applications.md").read_text())
+    found = BLOCK.findall((ROOT / "docs/orm.md").read_text())
     return [text for kind, text in found if kind == "sql"], [text for kind, text in found if kind == "python"]
 
 
@@ -64,7 +64,7 @@ def test_every_block_of_the_page_runs(db, engine, django, capsys):
         db.conn.execute("RESET ROLE")
     names = {"engine": engine, "__name__": "page"}
     for program in programs:
-        exec(compile(program, "docs/applications.md", "exec"), names)
+        exec(compile(program, "docs/orm.md", "exec"), names)
     assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [3, 3, 3]
     assert names["recorded"].seq == 4 and names["recorded"].created_at
     events = db.conn.execute("SELECT tenant_id, actor_id, action, metadata, host(ip_address) FROM immutable.events ORDER BY seq").fetchall()

@@ -23,8 +23,8 @@ PLAIN = "COPY (SELECT immutable.export_events()) TO STDOUT"
 
 
 def documented():
-    """The statement as the README has it."""
-    found = re.findall(r"COPY \(SELECT immutable\.export_events\(\)\) TO STDOUT WITH \(.*?\)", (ROOT / "README.md").read_text())
+    """The statement as the auditor's guide has it."""
+    found = re.findall(r"COPY \(SELECT immutable\.export_events\(\)\) TO STDOUT WITH \(.*?\)", (ROOT / "docs/verification.md").read_text())
     assert found
     return found[0]
 

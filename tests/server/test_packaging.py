@@ -48,7 +48,8 @@ def test_the_tree_has_what_an_installation_needs(server):
     tree = ROOT / make("package").strip()
     assert tree.name == f"immutable-{VERSION}-pg{server.major}"
     assert files(tree / "lib") == {"immutable.so"} and files(tree / "extension") == EXTENSION
-    assert {"LICENSE", "README.md", "CHANGELOG.md"} <= files(tree / "doc")
+    assert files(tree / "bin") == {"immutable-nightly"} and os.access(tree / "bin/immutable-nightly", os.X_OK)
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "docs/runbook.md"} <= files(tree / "doc")
     control = (tree / "extension/immutable.control").read_text()
     assert f"default_version = '{VERSION}'" in control
 
@@ -63,7 +64,8 @@ def test_the_debian_package(server, public):
     assert re.fullmatch(r".+ <\S+@\S+>", fields["Maintainer"]) and int(fields["Installed-Size"]) > 1000
     # root owns everything, and nobody else may write it, whoever built it.
     for line in run("dpkg-deb", "--contents", deb).splitlines():
-        assert re.match(r"(-rw-r--r--|drwxr-xr-x) root/root ", line), line
+        program = line.endswith("/bin/immutable-nightly")
+        assert re.match(r"-rwxr-xr-x root/root " if program else r"(-rw-r--r--|drwxr-xr-x) root/root ", line), line
 
     # Installed and removed by dpkg itself, below a root of its own; what it depends on is not there.
     root = public / "root"
@@ -77,6 +79,7 @@ def test_the_debian_package(server, public):
     extension = root / f"usr/share/postgresql/{server.major}/extension"
     library = root / f"usr/lib/postgresql/{server.major}/lib/immutable.so"
     assert files(extension) == EXTENSION
+    assert "Exit status" in run(root / f"usr/lib/postgresql/{server.major}/bin/immutable-nightly", "--help")
     with server.connect() as conn:
         assert conn.info.server_version // 10000 == server.major
         # Stripped, but whole: a session that has no other loads it and knows its settings.
@@ -90,7 +93,7 @@ def test_the_debian_package(server, public):
 def test_make_install_into_a_destdir(public):
     make("install", DESTDIR=public)
     installed = {pathlib.Path(path).name for path in files(public)}
-    assert installed == EXTENSION | {"immutable.so"}
+    assert installed == EXTENSION | {"immutable.so", "immutable-nightly"}
     assert all(path.stat().st_mode & 0o022 == 0 for path in public.rglob("*"))
 
 
@@ -101,6 +104,7 @@ def test_make_install_as_a_user_into_a_postgresql_of_its_own(public):
     real = os.environ["IMMUTABLE_PG_CONFIG"]
     pg_config = public / "pg_config"
     pg_config.write_text(f'#!/bin/sh\ncase $1 in --pkglibdir) echo "{home}/lib" ;; --sharedir) echo "{home}/share" ;; '
+                         f'--bindir) echo "{home}/bin" ;; '
                          f'*) exec "{real}" "$@" ;; esac\n')
     pg_config.chmod(0o755)
     # The checkout may be closed to that user: what `make` has built, in a copy.
@@ -111,7 +115,7 @@ def test_make_install_as_a_user_into_a_postgresql_of_its_own(public):
     shutil.copytree(ROOT / f"target/pg{major}/stage", stage)
     for name in ("Makefile", "Cargo.toml", "Cargo.lock", "immutable.control"):
         shutil.copy2(ROOT / name, checkout)
-    for name in ("src", "crates", "sql"):
+    for name in ("src", "crates", "sql", "scripts"):
         shutil.copytree(ROOT / name, checkout / name)
     os.utime(stage)
     command = ["make", "-s", "-C", checkout, "install", f"PG_CONFIG={pg_config}"]
@@ -121,7 +125,7 @@ def test_make_install_as_a_user_into_a_postgresql_of_its_own(public):
         run("chown", "postgres:", home)
         command = ["runuser", "-u", "postgres", "--", "env", "PATH=/usr/bin:/bin", *command]
     run(*command)
-    assert files(home) == {"lib/immutable.so"} | {f"share/extension/{name}" for name in EXTENSION}
+    assert files(home) == {"lib/immutable.so", "bin/immutable-nightly"} | {f"share/extension/{name}" for name in EXTENSION}
 
 
 LICENSES = {"agpl_3", "apache_1_1", "apache_2_0", "artistic_1", "artistic_2", "bsd", "freebsd", "gfdl_1_2", "gfdl_1_3", "gpl_1",

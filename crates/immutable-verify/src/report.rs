@@ -137,11 +137,22 @@ impl Report {
                 out.flush()?;
                 writeln!(io::stderr(), "immutable-verify: {failure}")?;
             } else if !self.quiet || status != 0 {
-                writeln!(out, "{}", if status == 0 { "VALID" } else { "NOT VALID" })?;
+                writeln!(out, "{}", self.verdict(status))?;
             }
         }
         out.flush()?;
         Ok(status)
+    }
+
+    /// The last line. What a valid file does not prove is said beside it.
+    fn verdict(&self, status: u8) -> &'static str {
+        match (status, self.summary.heads_checked, self.summary.gaps) {
+            (0, 0, 0) => "VALID (unanchored)",
+            (0, 0, _) => "VALID (unanchored, with gaps)",
+            (0, _, 0) => "VALID",
+            (0, _, _) => "VALID (with gaps)",
+            _ => "NOT VALID",
+        }
     }
 
     fn listed(&self) -> u64 {
@@ -166,22 +177,37 @@ impl Report {
         writeln!(out, "log      {}", log_id.as_ref().map_or("none".to_string(), uuid_text))?;
         writeln!(out, "exports  {exports}{}", if *whole { ", with all events of their lanes" } else { "" })?;
         writeln!(out, "events   {events} in {lanes} lanes")?;
+        if *events == 0 {
+            writeln!(out, "         the export has no events: nothing was verified")?;
+        }
         writeln!(out, "links    {links} checked")?;
         if *gaps > 0 {
             writeln!(
                 out,
-                "         {gaps} places where filters may have left out events: a removed one would not show"
+                "         {gaps} places where filters may have left out events: one that was removed there would not show"
             )?;
         }
         let records =
-            if *erasures_checked { "each looked up among their records" } else { "their records not looked for" };
+            if *erasures_checked { "each compared with its record" } else { "not compared with their records" };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         writeln!(out, "heads    {heads_checked} checked")?;
         if self.heads_not_covered > 0 {
             writeln!(out, "         {} saved heads lie outside of what was exported", self.heads_not_covered)?;
         }
         if *heads_checked == 0 {
-            writeln!(out, "         without saved heads nothing shows that the end of a lane, or a lane, was cut off")?;
+            writeln!(
+                out,
+                "         Without saved heads the file is only consistent in itself, and anybody can make such a file."
+            )?;
+            writeln!(
+                out,
+                "         Nothing shows whether events were rewritten, or an end or a whole lane was cut off."
+            )?;
+        } else {
+            writeln!(
+                out,
+                "         Events after the saved heads, and lanes without one, are only consistent in themselves."
+            )?;
         }
         writeln!(out, "breaks   {}", self.breaks)
     }
@@ -201,6 +227,7 @@ impl Report {
             "erasures_checked": summary.erasures_checked,
             "heads_checked": summary.heads_checked,
             "heads_not_covered": self.heads_not_covered,
+            "anchored": summary.heads_checked > 0,
             "breaks_found": self.breaks,
             "breaks": self.listed,
             "error": failure.map(|failure| json!({

@@ -151,7 +151,7 @@ SELECT array_agg(target_id ORDER BY target_id COLLATE "C") FROM immutable.event_
 SELECT count(*) AS log FROM immutable.log;
 SELECT valid, events_checked FROM immutable.verify_chain('privileges');
 SELECT count(*) AS breaks FROM immutable.verify_breaks('privileges');
-SELECT immutable.verify('infinity');
+SELECT immutable.verify('infinity') #- '{data,events_total}' AS verify;
 SELECT tenant_id, lane, seq FROM immutable.heads('privileges');
 SELECT immutable.get_events(tenant_id => 'privileges') #> '{pagination,total}' AS total, immutable.get_event('00000000-0000-4000-8000-0000000000c1') #>> '{data,action}' AS event;
 SELECT action FROM immutable.find_events(tenant_id => 'privileges', target_id => '3');
