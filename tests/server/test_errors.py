@@ -21,7 +21,7 @@ def record():
 
 
 def test_every_block_runs(db):
-    status, same, refused, batch = run(db.server, db.name, blocks("docs/errors.md"))
+    status, same, refused, batch = (block.printed for block in run(db.server, db.name, blocks("docs/errors.md")))
     assert "recorded" in status
     assert re.search(r"recorded.*duplicate.*\[\"action\"\]", same, re.S)
     assert refused == ""
