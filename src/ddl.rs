@@ -416,7 +416,7 @@ impl Guard {
                 PgLogLevel::WARNING,
                 Code::ERRCODE_WARNING,
                 "immutable: this maintenance is in the server's log alone",
-                "No event can be appended while triggers or keys of immutable.events are off or a log is restored."
+                "No event can be appended while triggers or keys of immutable.events are off, a log is restored, or a subscription feeds it."
             );
         }
         log_line(&self.tag, what);
@@ -445,6 +445,9 @@ unsafe fn log_line(tag: &str, what: &str) {
 unsafe fn can_append(events: pg_sys::Relation) -> bool {
     let restores = pg_sys::GetConfigOption(c"immutable.restore".as_ptr(), true, false);
     if !restores.is_null() && CStr::from_ptr(restores) == c"on" {
+        return false;
+    }
+    if crate::replica::is_copy(events) {
         return false;
     }
     let replica = pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
