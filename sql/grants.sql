@@ -12,6 +12,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION immutable.day_or_time_in(cstring), immutable.day_or_time_out(immutable.day_or_time),
   immutable.day_or_time(date), immutable.day_or_time(timestamptz), immutable.day_or_time(timestamp)
 TO PUBLIC;
+-- Called with the rights of whoever row security holds, and refuses.
+GRANT EXECUTE ON FUNCTION immutable.refuse_part_of(text) TO PUBLIC;
 
 GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
 
@@ -23,7 +25,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text, integer, timestamptz,
     inet, text, text, text, text),
   immutable.track(jsonb, text), immutable.track(json, text),
-  immutable.track_batch(jsonb), immutable.track_batch(json), immutable.track_batch(text), immutable.canonical(record)
+  immutable.track_batch(jsonb), immutable.track_batch(json), immutable.track_batch(text), immutable.canonical(record),
+  immutable.is_own(xid8, text, smallint, bigint)
 TO immutable_writer;
 
 GRANT SELECT ON immutable.events, immutable.event_targets, immutable.activity, immutable.activity_targets
@@ -79,7 +82,7 @@ ALTER TABLE immutable.event_targets ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY writer_insert ON immutable.events FOR INSERT TO immutable_writer WITH CHECK (true);
 CREATE POLICY writer_returning ON immutable.events FOR SELECT TO immutable_writer
-  USING (xact = pg_catalog.pg_current_xact_id_if_assigned());
+  USING (xact = pg_catalog.pg_current_xact_id_if_assigned() AND immutable.is_own(xact, tenant_id, lane, seq));
 CREATE POLICY auditor_select ON immutable.events FOR SELECT TO immutable_auditor USING (true);
 CREATE POLICY auditor_select ON immutable.event_targets FOR SELECT TO immutable_auditor USING (true);
 -- One policy a role: two that are OR'ed would cost the index. The comparison with a value known before the scan is what

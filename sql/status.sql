@@ -5,7 +5,7 @@ CREATE FUNCTION immutable.status(
   OUT chains_relation text, OUT last_event_id uuid, OUT last_event_at timestamptz, OUT lanes_in_use bigint,
   OUT longest_lane_hold interval, OUT prepared_transactions bigint, OUT triggers_enabled boolean,
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT maintenance boolean, OUT restore boolean,
-  OUT search_index text, OUT is_standby boolean, OUT problems text[])
+  OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- The superuser's settings of a session (such as no index scans) shall not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
@@ -19,6 +19,9 @@ BEGIN ATOMIC
     ('log', '~immutable_write', 'refuse'), ('log', '~immutable_truncate', 'refuse'),
     ('cluster', '~immutable_write', 'refuse'), ('cluster', '~immutable_truncate', 'refuse'),
     ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
+    ('log', '~immutable_apply', 'replicate'), ('log', '~immutable_apply_truncate', 'replicate'),
+    ('cluster', '~immutable_apply', 'replicate'), ('event_targets', '~immutable_apply', 'replicate'),
+    ('event_targets', '~immutable_apply_truncate', 'replicate'),
     ('tenant_grants', '~immutable_bind', 'bind_role'), ('viewer_key_import', '~immutable_begin', 'take_viewer_key'),
     ('viewer_key_import', '~immutable_take', 'take_viewer_key'),
     ('viewer_key_import', '~immutable_store', 'take_viewer_key')),
@@ -40,18 +43,27 @@ BEGIN ATOMIC
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgname COLLATE "C" > '~immutable_' AND t.tgenabled <> 'D'
       AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
+  -- Before ours in the order of their names, so that what they change is hashed as they leave it; what they leave out is not
+  -- recorded at all.
+  other_triggers AS (
+    SELECT format('trigger %I of immutable.%I is not the extension''s and runs before its triggers: it can change or leave out what is to be recorded. Look at function %s, or drop the trigger',
+      t.tgname, r.tab, t.tgfoid::regprocedure) AS problem
+    FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 2 <> 0 AND t.tgname COLLATE "C" < '~immutable_'),
   open_tables AS (
     SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.maintenance = on', tab) AS problem
-    FROM tables WHERE NOT relrowsecurity AND tab NOT IN ('log', 'cluster')
+    FROM tables WHERE NOT relrowsecurity AND tab <> 'cluster'
     UNION ALL
-    SELECT format('policy %s of immutable.%s is missing: its role sees or records nothing', x.policy, x.tab)
+    SELECT format('policy %s of immutable.%s is missing: %s', x.policy, x.tab, CASE x.policy WHEN 'all_or_none'
+      THEN 'pg_dump --enable-row-security leaves its rows out' ELSE 'its role sees or records nothing' END)
     FROM (VALUES ('events', 'writer_insert'), ('events', 'writer_returning'), ('events', 'auditor_select'),
-      ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select')) x (tab, policy)
+      ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select'),
+      ('revocations', 'all_or_none'), ('tenant_grants', 'all_or_none'), ('log', 'all_or_none'), ('log', 'auditor_select')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
     SELECT format('policy %I of immutable.%I is not the extension''s: look at what it lets through', p.polname, r.tab)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
-    WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select')),
+    WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'all_or_none')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables unrecorded. ALTER EVENT TRIGGER %s ENABLE ALWAYS, then look at this again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
@@ -85,6 +97,37 @@ BEGIN ATOMIC
     WHERE c.n <= 1000),
   chained AS (SELECT coalesce(max(n), 0) AS n FROM chain),
   newest AS (SELECT e.id, e.created_at, e.lane FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1),
+  begun AS (SELECT EXISTS (SELECT FROM immutable.log) AS has_identity, EXISTS (SELECT FROM newest) AS has_events,
+    EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS is_distributed),
+  -- Whoever has a transaction number holds back the feed of all tenants, in whatever database.
+  writing AS (
+    SELECT format('backend %s (%s) in database %I', a.pid, a.state, a.datname) AS who,
+      format('end it, or pg_terminate_backend(%s)', a.pid) AS what, a.xact_start AS since
+    FROM pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+    UNION ALL
+    SELECT format('prepared transaction %L in database %I', p.gid, p.database), 'COMMIT PREPARED or ROLLBACK PREPARED it', p.prepared
+    FROM pg_prepared_xacts p),
+  longest_writing AS (SELECT w.* FROM writing w WHERE w.since IS NOT NULL ORDER BY w.since LIMIT 1),
+  -- Numbers of another server's transactions, of which this one has yet to give the like.
+  foreign_xact AS (SELECT e.xact FROM immutable.events e
+    WHERE e.xact >= pg_snapshot_xmax(pg_current_snapshot()) AND e.xact IS DISTINCT FROM pg_current_xact_id_if_assigned()
+      AND NOT pg_is_in_recovery() ORDER BY e.xact DESC LIMIT 1),
+  -- They read all, and row security holds them: pg_dump does not go on where it would leave rows out.
+  held_logins AS (SELECT string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname) AS names
+    FROM pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls AND pg_has_role(r.oid, 'pg_read_all_data', 'USAGE')),
+  -- An erasure is an UPDATE, which PostgreSQL refuses if the publication asks for more of the row than its key.
+  bad_publications AS (
+    SELECT format('publication %I publishes updates of immutable.%I, and its %s: erasures fail. Publish the whole table, or inserts alone (ALTER PUBLICATION %I SET (publish = ''insert''))',
+      b.pubname, r.tab, CASE WHEN x.filters THEN 'WHERE asks for a column that is not of the primary key'
+        ELSE 'list of columns lacks one of the primary key' END, b.pubname) AS problem
+    FROM pg_publication_rel p JOIN pg_publication b ON b.oid = p.prpubid JOIN tables r ON r.oid = p.prrelid
+      JOIN pg_index i ON i.indrelid = r.oid AND i.indisprimary
+      CROSS JOIN LATERAL (SELECT
+        EXISTS (SELECT FROM regexp_matches(p.prqual::text, ':varattno (-?[0-9]+)', 'g') m
+          WHERE m[1]::integer <> ALL (string_to_array(i.indkey::text, ' ')::integer[])) AS filters,
+        EXISTS (SELECT FROM unnest(string_to_array(i.indkey::text, ' ')::integer[]) k
+          WHERE k <> ALL (string_to_array(p.prattrs::text, ' ')::integer[])) AS lacks) x
+    WHERE b.pubupdate AND (x.filters OR x.lacks)),
   bad_indexes AS (
     SELECT format('index immutable.%I is not valid: DROP INDEX immutable.%I and make it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
@@ -133,6 +176,18 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('event %s in lane %s was recorded %s seconds in the future: the server''s clock was ahead, or is behind now. Set the clock; the lane goes on from that time',
         id, lane, round(extract(epoch FROM created_at - clock_timestamp())))
       FROM newest WHERE created_at > clock_timestamp() + interval '1 second'
+    UNION ALL SELECT 2, problem FROM other_triggers
+    UNION ALL SELECT 6, 'the log has its identity and no event: it was restored or copied without its events, and is not the log that it says it is. Restore the events too, or begin another log in a new database'
+      FROM begun WHERE has_identity AND NOT has_events AND NOT is_distributed
+    UNION ALL SELECT 6, 'the log has events and no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command'
+      FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
+    UNION ALL SELECT 6, problem FROM bad_publications
+    UNION ALL SELECT 8, format('%s has had a transaction number since %s: changes() over all tenants gives nothing that was recorded later. For it to go on, %s', who, since, what)
+      FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
+    UNION ALL SELECT 9, format('events have a transaction number of another server (%s): changes() over all tenants does not give them. They were loaded with the triggers off', xact)
+      FROM foreign_xact
+    UNION ALL SELECT 13, format('pg_read_all_data without BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and with it the backup of the whole database. Let another login dump, as docs/backup-and-restore.md says; if none of these dumps, nothing is wrong', names)
+      FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable is at version %s, its files at %s: ALTER EXTENSION immutable UPDATE', extversion, there)
       FROM known WHERE extversion <> there
     UNION ALL SELECT 11, format('%s is off: a crash can lose acknowledged events. Set it on', name)
@@ -161,7 +216,23 @@ BEGIN ATOMIC
     coalesce((SELECT CASE WHEN i.indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
       WHERE i.indrelid = (SELECT oid FROM events) AND c.relname = 'events_search'), 'missing'),
     pg_is_in_recovery(),
+    (SELECT clock_timestamp() - since FROM longest_writing),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
-  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; maintenance and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
+  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; maintenance and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; changes_held_for: for how long the oldest transaction that has a number, in any database, has held back changes() over all tenants, NULL if there is none or on a standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
+
+-- Whose backups end with the first table under row security. A notice would not be shown from an extension's script.
+DO $$
+DECLARE
+  logins pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(r.rolname), ', ' ORDER BY r.rolname)
+    FROM pg_catalog.pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls
+      AND pg_catalog.pg_has_role(r.oid, 'pg_read_all_data', 'USAGE'));
+BEGIN
+  IF logins IS NOT NULL THEN
+    RAISE WARNING 'pg_dump of this database fails from now on for %', logins
+      USING DETAIL = 'They read all data, and row security of the audit log holds them.',
+            HINT = 'Let a superuser dump, or a role with BYPASSRLS: docs/backup-and-restore.md. Never use --enable-row-security.';
+  END IF;
+END
+$$;

@@ -16,7 +16,8 @@ CREATE TABLE immutable.cluster (
   timeline integer NOT NULL,
   database oid NOT NULL,
   noted_at timestamptz NOT NULL,
-  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+  fed_by text
 );
 INSERT INTO immutable.cluster (system_identifier, timeline, database, noted_at)
 SELECT c.system_identifier, ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::integer,
@@ -28,6 +29,7 @@ COMMENT ON COLUMN immutable.cluster.timeline IS 'Its timeline; a promotion or a 
 COMMENT ON COLUMN immutable.cluster.database IS 'OID of the database';
 COMMENT ON COLUMN immutable.cluster.noted_at IS 'Since when';
 COMMENT ON COLUMN immutable.cluster.singleton IS 'Always true: there is one row';
+COMMENT ON COLUMN immutable.cluster.fed_by IS 'The replication origin of another replication than PostgreSQL''s own that brings events in: as long as it is there, nothing is recorded here; NULL otherwise';
 
 CREATE FUNCTION immutable.is_chained(lane smallint, seq bigint, previous_event_hash bytea, event_hash bytea, log_id uuid,
   salt bytea, erased jsonb, actor_id text, targets jsonb, metadata jsonb)

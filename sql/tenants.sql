@@ -14,7 +14,8 @@ COMMENT ON COLUMN immutable.viewer_keys.made_at IS 'When it was made or imported
 COMMENT ON COLUMN immutable.viewer_keys.accept_until IS 'Until when its tokens are accepted after another took its place; NULL for the one that signs';
 COMMENT ON COLUMN immutable.viewer_keys.imported IS 'Whether it is shared with somebody else';
 
-CREATE TABLE immutable.viewer_key_import (secret text);
+-- A key, although it stays empty: a publication FOR ALL TABLES and other tools want one of every table.
+CREATE TABLE immutable.viewer_key_import (secret text PRIMARY KEY);
 COMMENT ON TABLE immutable.viewer_key_import IS
   'Takes a shared secret: COPY immutable.viewer_key_import FROM STDIN, one line of 32 to 1,024 bytes, which then signs. Keeps nothing itself. The owner''s alone; an INSERT is refused, because logs keep literals';
 COMMENT ON COLUMN immutable.viewer_key_import.secret IS 'The secret, as the bytes of its UTF-8 text';
@@ -26,6 +27,8 @@ CREATE TABLE immutable.revocations (
   revoked_at timestamptz NOT NULL,
   forget_at timestamptz NOT NULL,
   revoked_by text NOT NULL,
+  -- What replication finds a row by: without it a publication of updates makes every revocation fail.
+  id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
   CHECK ((jti IS NULL) <> (tenant_id IS NULL) AND (actor_id IS NULL OR tenant_id IS NOT NULL))
 );
 CREATE UNIQUE INDEX revocations_jti ON immutable.revocations (jti) WHERE jti IS NOT NULL;
@@ -38,6 +41,7 @@ COMMENT ON COLUMN immutable.revocations.actor_id IS 'The actor whose tokens are 
 COMMENT ON COLUMN immutable.revocations.revoked_at IS 'Tokens issued until the end of this second are refused';
 COMMENT ON COLUMN immutable.revocations.forget_at IS 'The row is removed some time after this: such tokens have run out by then';
 COMMENT ON COLUMN immutable.revocations.revoked_by IS 'session_user of the connection that revoked';
+COMMENT ON COLUMN immutable.revocations.id IS 'Random UUID, for replication';
 
 CREATE TABLE immutable.tenant_grants (
   role name NOT NULL,
@@ -61,7 +65,23 @@ COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the con
 SELECT pg_catalog.pg_extension_config_dump('immutable.revocations', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.tenant_grants', '');
 
--- No policy on these, so that pg_read_all_data and pg_write_all_data, which pass every grant, reach no row.
+-- No policy on the keys, so that pg_read_all_data and pg_write_all_data, which pass every grant, reach no row. What a dump
+-- holds besides events is not left out like that: pg_dump --enable-row-security would end well, without revocations and
+-- grants, and without the events that its role may not see. A log with events has a row in immutable.log. Only such roles
+-- read these tables, and auditors the log, so that nobody else meets the error.
+CREATE FUNCTION immutable.refuse_part_of(tab text) RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE STRICT
+AS 'MODULE_PATHNAME', 'immutable_refuse_part_of';
+COMMENT ON FUNCTION immutable.refuse_part_of(text) IS
+  'Policy of log, revocations and tenant_grants: raises 42501 for whoever row security would leave a row out for, so that no dump lacks it';
+CREATE POLICY all_or_none ON immutable.log FOR SELECT USING (immutable.refuse_part_of('log'));
+CREATE POLICY all_or_none ON immutable.revocations FOR SELECT USING (immutable.refuse_part_of('revocations'));
+CREATE POLICY all_or_none ON immutable.tenant_grants FOR SELECT USING (immutable.refuse_part_of('tenant_grants'));
+COMMENT ON POLICY all_or_none ON immutable.log IS 'Refuses whoever row security holds and who is no auditor';
+COMMENT ON POLICY all_or_none ON immutable.revocations IS 'Refuses whoever row security holds';
+COMMENT ON POLICY all_or_none ON immutable.tenant_grants IS 'Refuses whoever row security holds';
+CREATE POLICY auditor_select ON immutable.log FOR SELECT TO immutable_auditor USING (true);
+COMMENT ON POLICY auditor_select ON immutable.log IS 'An auditor sees which log it is';
+ALTER TABLE immutable.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.viewer_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.viewer_key_import ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.revocations ENABLE ROW LEVEL SECURITY;
@@ -72,10 +92,12 @@ COMMENT ON FUNCTION immutable.bind_role() IS
   'BEFORE INSERT OR UPDATE trigger of tenant_grants: sets role_oid to the role of that name, 0 if there is none';
 CREATE TRIGGER "~immutable_bind" BEFORE INSERT OR UPDATE ON immutable.tenant_grants
   FOR EACH ROW EXECUTE FUNCTION immutable.bind_role();
+-- In a subscription's workers too: the publisher's numbers are other roles' here.
+ALTER TABLE immutable.tenant_grants ENABLE ALWAYS TRIGGER "~immutable_bind";
 
 CREATE FUNCTION immutable.take_viewer_key() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_take_viewer_key';
 COMMENT ON FUNCTION immutable.take_viewer_key() IS
-  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends, which is recorded as immutable.viewer_key_imported. Raises 22023 unless it is one line of 32 to 1,024 bytes';
+  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends, which is recorded as immutable.viewer_key_imported. Raises 22023 unless it is one line of 32 to 1,024 bytes. In the workers of a replication they do nothing';
 CREATE FUNCTION immutable.refuse_viewer_key() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse_viewer_key';
 COMMENT ON FUNCTION immutable.refuse_viewer_key() IS 'Rule of viewer_key_import: raises 0A000 for an INSERT';
 

@@ -24,7 +24,13 @@ COMMENT ON FUNCTION immutable.guard_log() IS
 
 CREATE FUNCTION immutable.replicate() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_replicate';
 COMMENT ON FUNCTION immutable.replicate() IS
-  'Trigger of events for the workers of a subscription: takes the publisher''s events as they are, with xact of the subscriber; raises 42501 for a change that is no erasure, a deletion or a truncation, which stops the subscription';
+  'Trigger of events, event_targets, log and cluster for the workers of a replication (a subscription, or a session that replays a replication origin): takes the publisher''s events as they are, with xact of the subscriber, and its identity, and leaves cluster as it is; raises 42501 for a change that is no erasure, a deletion or a truncation, which stops the replication. In any other session whose session_replication_role is replica it sets xact and no more';
+
+-- The policy of writers.
+CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq bigint)
+RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';
+COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
+  'Whether the transaction that runs has recorded this event itself. Raises nothing';
 
 CREATE FUNCTION immutable.record_restore(reason text)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -54,3 +60,13 @@ CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable
 CREATE TRIGGER "~immutable_apply_truncate" BEFORE TRUNCATE ON immutable.events FOR EACH STATEMENT EXECUTE FUNCTION immutable.replicate();
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply";
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply_truncate";
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+CREATE TRIGGER "~immutable_apply_truncate" BEFORE TRUNCATE ON immutable.log FOR EACH STATEMENT EXECUTE FUNCTION immutable.replicate();
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.cluster FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+CREATE TRIGGER "~immutable_apply" BEFORE DELETE ON immutable.event_targets FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+CREATE TRIGGER "~immutable_apply_truncate" BEFORE TRUNCATE ON immutable.event_targets FOR EACH STATEMENT EXECUTE FUNCTION immutable.replicate();
+ALTER TABLE immutable.event_targets ENABLE REPLICA TRIGGER "~immutable_apply";
+ALTER TABLE immutable.event_targets ENABLE REPLICA TRIGGER "~immutable_apply_truncate";
+ALTER TABLE immutable.log ENABLE REPLICA TRIGGER "~immutable_apply";
+ALTER TABLE immutable.log ENABLE REPLICA TRIGGER "~immutable_apply_truncate";
+ALTER TABLE immutable.cluster ENABLE REPLICA TRIGGER "~immutable_apply";

@@ -9,7 +9,7 @@ use crate::function::{
 use crate::jsonb;
 use crate::relation::Events;
 use crate::row::in_room;
-use crate::{identity, lane, random, record, replica, restore, seam, settings, tail, tenant, validate};
+use crate::{identity, lane, own, random, record, replica, restore, seam, settings, tail, tenant, validate};
 use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
@@ -143,7 +143,7 @@ unsafe fn chain(call: Call) -> Datum {
     if let Some(log_id) = &log_id {
         row.set(layout, c::LOG_ID, uuid_datum(log_id));
     }
-    row.set(layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+    row.set(layout, c::XACT, Datum::from(own::recorded(&row, layout)));
     Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
 }
 

@@ -1,17 +1,22 @@
 //! The feed for consumers that must see every event once: changes(). In a tenant the position is the seq of each lane,
 //! which has no gaps and is reached in the order of commits. Over all tenants it is the recording transaction, and what
 //! a transaction older than one still running recorded is held back, because that one may yet commit before it.
+//!
+//! A position names events, with the beginning of their hashes: of a log that was set back, by a failover that lost events
+//! or by a restore, other events have their places, and whoever went on there would miss them without a sign.
 
 use crate::columns::Values;
-use crate::error::Fault;
-use crate::function::{sql_function, text, text_datum, uuid, uuid_datum, Call};
+use crate::error::{Code, Fault};
+use crate::function::{bytes, sql_function, text, text_datum, uuid, uuid_datum, Call};
 use crate::jsonb::{self, Jsonb, Kind, Member};
 use crate::read::EVENT_JSON;
-use crate::spi;
+use crate::relation::events_oid;
+use crate::{replica, spi};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
+use std::collections::BTreeMap;
 
 /// Most events of one call.
 const MAX_CHANGES: i32 = 10_000;
@@ -39,6 +44,48 @@ fn refuse(example: &str) -> ! {
         .raise()
 }
 
+/// Bytes of an event's hash in a position. Two events that were given one place in the log have the same ones by chance
+/// once in 2^64 times, and a position proves nothing to anybody: those who do not trust the server compare heads(). All 32
+/// would make a position of a thousand lanes twice as long.
+const MARK_BYTES: usize = 8;
+
+unsafe fn mark(event_hash: Datum) -> String {
+    let event_hash = bytes(event_hash);
+    hex::encode(&event_hash[..MARK_BYTES.min(event_hash.len())])
+}
+
+fn is_mark(given: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    given.len() == 2 * MARK_BYTES && given.bytes().all(is_digit)
+}
+
+/// Whether the event that a position names is missing because it has yet to arrive: on a standby or a copy that lags
+/// behind the server that the position came from.
+unsafe fn may_arrive() -> bool {
+    let is_fed = || {
+        let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+        let is_fed = replica::is_copy(events);
+        pg_sys::table_close(events, pg_sys::NoLock as i32);
+        is_fed
+    };
+    pg_sys::RecoveryInProgress() || is_fed()
+}
+
+/// The same for an event that is not there, is not for the caller's eyes, or is another, so that it tells nothing.
+fn set_back(named: &str) -> ! {
+    Fault::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "after is no position of the log as it is: the log was set back, or the position is another log's or reader's",
+    )
+    .field("after")
+    .detail(format!("There is no {named} as the position has it."))
+    .hint(
+        "After a recovery, a restore, or a failover that lost events: call with after => NULL, take the events that are \
+         new by their id, and mark those that the log no longer has.",
+    )
+    .raise()
+}
+
 /// An answer ends with the event that passes this, however many were asked for: a jsonb array holds 256 MB, in which numbers
 /// take more room than as text.
 const MAX_BYTES: usize = 16 << 20;
@@ -49,36 +96,88 @@ fn answer(events: &[String], position: &str, has_more: bool) -> Datum {
     unsafe { jsonb::datum(&format!("{{\"data\":[{events}],\"position\":{position},\"has_more\":{has_more}}}")) }
 }
 
+/// How far a lane was read: the seq of the last event and the beginning of its hash, which positions before 0.3.0 lack.
+struct Read {
+    seq: i64,
+    mark: Option<String>,
+}
+
+type Lanes = BTreeMap<i16, Read>;
+
+/// A lane's member of a position: `"12:9f86d081884c7d65"`, or `12`.
+fn read_lane(given: Member) -> Option<Read> {
+    let (seq, mark) = match &given {
+        Member::Number(seq) => (seq.as_str(), None),
+        Member::Text(text) => text.split_once(':').map(|(seq, mark)| (seq, Some(mark)))?,
+        _ => return None,
+    };
+    // Written as here and no other way.
+    let number = seq.parse::<i64>().ok().filter(|n| *n >= 0 && n.to_string() == seq)?;
+    mark.is_none_or(is_mark).then(|| Read { seq: number, mark: mark.map(str::to_string) })
+}
+
+unsafe fn read_lanes(after: Option<Jsonb>) -> Lanes {
+    let example = "{\"0\": \"12:9f86d081884c7d65\"}";
+    let mut lanes = Lanes::new();
+    let Some(after) = after else { return lanes };
+    if after.kind() != Kind::Object {
+        refuse(example)
+    }
+    after.members(|lane, read| {
+        // "0" and "00" would be one lane's position twice.
+        let lane = lane.parse::<i16>().ok().filter(|n| *n >= 0 && n.to_string() == lane);
+        match (lane, read_lane(read)) {
+            (Some(lane), Some(read)) => lanes.insert(lane, read),
+            _ => refuse(example),
+        };
+    });
+    lanes
+}
+
+/// Looks every event of the position up, one step of an index each, with the caller's rights: nobody learns of an event
+/// that he may not see.
+unsafe fn check_lanes(tenant: Datum, position: &Lanes) {
+    let given: Vec<(i16, &Read)> =
+        position.iter().filter(|(_, read)| read.seq > 0).map(|(n, read)| (*n, read)).collect();
+    if given.is_empty() {
+        return;
+    }
+    // A subquery, so that it is one probe a lane whatever the planner expects.
+    let statement = "SELECT (SELECT e.event_hash FROM immutable.events e \
+                       WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq) \
+                     FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
+                       WITH ORDINALITY p(lane, seq, n) ORDER BY p.n";
+    let lanes: Vec<Datum> = given.iter().map(|(lane, _)| Datum::from(*lane)).collect();
+    let seqs: Vec<Datum> = given.iter().map(|(_, read)| Datum::from(read.seq)).collect();
+    let types = [pg_sys::TEXTOID, pg_sys::INT2ARRAYOID, pg_sys::INT8ARRAYOID];
+    let values = [Some(tenant), Some(array(&lanes, pg_sys::INT2OID)), Some(array(&seqs, pg_sys::INT8OID))];
+    let mut found = Vec::with_capacity(given.len());
+    spi::read_planned_once(statement, &types, &values, |row| found.push((!row.nulls[0]).then(|| mark(row.values[0]))));
+    for ((lane, read), there) in given.iter().zip(found) {
+        let as_given = match &there {
+            Some(there) => read.mark.as_ref().is_none_or(|mark| mark == there),
+            None => may_arrive(),
+        };
+        if !as_given {
+            set_back(&format!("event {} of lane {lane}", read.seq))
+        }
+    }
+}
+
 /// The next events of every lane, in the order of created_at. A lane's events are in the order of its seq that way too,
 /// so wherever the page is cut, each lane is cut after its last event in the page.
 unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum {
-    let example = "{\"0\": 12}";
-    let mut position: Vec<(i16, i64)> = Vec::new();
-    if let Some(after) = after {
-        if after.kind() != Kind::Object {
-            refuse(example)
-        }
-        after.members(|lane, seq| {
-            // Written as here and no other way: "0" and "00" would be one lane's position twice.
-            let lane = lane.parse::<i16>().ok().filter(|n| *n >= 0 && n.to_string() == lane);
-            match (lane, seq) {
-                (Some(lane), Member::Number(seq)) => match seq.parse::<i64>() {
-                    Ok(seq) if seq >= 0 => position.push((lane, seq)),
-                    _ => refuse(example),
-                },
-                _ => refuse(example),
-            }
-        });
-    }
-    let lanes: Vec<Datum> = position.iter().map(|(lane, _)| Datum::from(*lane)).collect();
-    let seqs: Vec<Datum> = position.iter().map(|(_, seq)| Datum::from(*seq)).collect();
+    let mut position = read_lanes(after);
+    check_lanes(tenant, &position);
+    let lanes: Vec<Datum> = position.keys().map(|lane| Datum::from(*lane)).collect();
+    let seqs: Vec<Datum> = position.values().map(|read| Datum::from(read.seq)).collect();
     let statement = format!(
         "WITH RECURSIVE k(lane) AS ( \
              (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 ORDER BY e.lane LIMIT 1) \
              UNION ALL \
              SELECT (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane > k.lane \
                      ORDER BY e.lane LIMIT 1) FROM k WHERE k.lane IS NOT NULL) \
-         SELECT {EVENT_JSON}, e.lane, e.seq \
+         SELECT {EVENT_JSON}, e.lane, e.seq, e.event_hash \
          FROM k LEFT JOIN ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) p(lane, seq) \
                 ON p.lane = k.lane, \
          LATERAL (SELECT e.* FROM immutable.events e \
@@ -100,14 +199,14 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
         let row = Values::of(tuple, descriptor);
         events.push(text(row.values[0]).to_string());
         bytes += events.last().map_or(0, String::len);
-        let (lane, seq) = (row.values[1].value() as i16, row.values[2].value() as i64);
-        match position.iter_mut().find(|(known, _)| *known == lane) {
-            Some(known) => known.1 = seq,
-            None => position.push((lane, seq)),
-        }
+        let read = Read { seq: row.values[2].value() as i64, mark: Some(mark(row.values[3])) };
+        position.insert(row.values[1].value() as i16, read);
     });
-    position.sort_unstable();
-    let position: Vec<String> = position.iter().map(|(lane, seq)| format!("\"{lane}\":{seq}")).collect();
+    let member = |(lane, read): (&i16, &Read)| match &read.mark {
+        Some(mark) => format!("\"{lane}\":\"{}:{mark}\"", read.seq),
+        None => format!("\"{lane}\":{}", read.seq),
+    };
+    let position: Vec<String> = position.iter().map(member).collect();
     answer(&events, &format!("{{{}}}", position.join(",")), is_cut)
 }
 
@@ -118,45 +217,70 @@ unsafe fn array(elements: &[Datum], of: pg_sys::Oid) -> Datum {
     Datum::from(pg_sys::construct_array(elements.as_mut_ptr(), count, of, bytes, true, align as std::ffi::c_char))
 }
 
-/// A place in the feed of all tenants.
+/// A place in the feed of all tenants: an event, by whose transaction and key the feed is ordered. Positions before 0.3.0
+/// have no mark.
 struct Place {
     xact: u64,
     id: Id,
     tenant_id: String,
+    mark: Option<String>,
+}
+
+unsafe fn read_place(after: Jsonb) -> Option<Place> {
+    let example = "{\"xact\": \"7391\", \"id\": \"0195d3a0-6c1e-7c3a-9f00-000000000001\", \"tenant_id\": \"acme\", \
+                   \"hash\": \"9f86d081884c7d65\"}";
+    if after.kind() != Kind::Object {
+        refuse(example)
+    }
+    let (mut xact, mut id, mut tenant_id, mut mark) = (None, None, None, None);
+    after.members(|key, value| match (key, value) {
+        ("xact", Member::Text(text)) => xact = text.parse::<u64>().ok(),
+        ("id", Member::Text(text)) => id = uuid::Uuid::try_parse(&text).ok(),
+        ("tenant_id", Member::Text(text)) => tenant_id = Some(text),
+        ("hash", Member::Text(text)) if is_mark(&text) => mark = Some(text),
+        _ => refuse(example),
+    });
+    // {} is where a log without events ends.
+    match (xact, id, tenant_id) {
+        (Some(xact), Some(id), Some(tenant_id)) => Some(Place { xact, id: *id.as_bytes(), tenant_id, mark }),
+        _ if after.len() == 0 => None,
+        _ => refuse(example),
+    }
+}
+
+/// Looks the event of the position up, with the caller's rights. It must be of the same transaction too: a restore gives
+/// another number to every event, and the numbers of this server have nothing to do with those of the other.
+unsafe fn check_place(place: &Place) {
+    let mut there = None;
+    spi::read_planned_once(
+        "SELECT e.xact, e.event_hash FROM immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
+        &[pg_sys::UUIDOID, pg_sys::TEXTOID],
+        &[Some(uuid_datum(&place.id)), Some(text_datum(&place.tenant_id))],
+        |row| there = Some((row.values[0].value() as u64, mark(row.values[1]))),
+    );
+    let as_given = match there {
+        Some((xact, mark)) => xact == place.xact && place.mark.as_ref().is_none_or(|given| *given == mark),
+        None => may_arrive(),
+    };
+    if !as_given {
+        set_back(&format!("event {} of transaction {}", uuid_text(&place.id), place.xact))
+    }
 }
 
 /// The next events in the order of their transactions, as far as none that is running can come before them.
 unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
-    let example = "{\"xact\": \"7391\", \"id\": \"0195d3a0-6c1e-7c3a-9f00-000000000001\", \"tenant_id\": \"acme\"}";
-    let mut place = None;
-    if let Some(after) = after {
-        if after.kind() != Kind::Object {
-            refuse(example)
-        }
-        let (mut xact, mut id, mut tenant_id) = (None, None, None);
-        after.members(|key, value| match (key, value) {
-            ("xact", Member::Text(text)) => xact = text.parse::<u64>().ok(),
-            ("id", Member::Text(text)) => id = uuid::Uuid::try_parse(&text).ok(),
-            ("tenant_id", Member::Text(text)) => tenant_id = Some(text),
-            _ => refuse(example),
-        });
-        // {} is where a log without events ends.
-        place = match (xact, id, tenant_id) {
-            (Some(xact), Some(id), Some(tenant_id)) => Some(Place { xact, id: *id.as_bytes(), tenant_id }),
-            _ if after.len() == 0 => None,
-            _ => refuse(example),
-        };
-    }
+    let mut place = after.and_then(|after| read_place(after));
     let mut types = Vec::new();
     let mut values = Vec::new();
     let mut condition = String::new();
     if let Some(place) = &place {
+        check_place(place);
         types.extend([pg_sys::XID8OID, pg_sys::TEXTOID, pg_sys::UUIDOID]);
         values.extend([Some(Datum::from(place.xact)), Some(text_datum(&place.tenant_id)), Some(uuid_datum(&place.id))]);
         condition.push_str(" AND (e.xact, e.tenant_id, e.id) > ($1, $2, $3)");
     }
     let statement = format!(
-        "SELECT {EVENT_JSON}, e.xact, e.id, e.tenant_id FROM immutable.events e \
+        "SELECT {EVENT_JSON}, e.xact, e.id, e.tenant_id, e.event_hash FROM immutable.events e \
          WHERE e.xact < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()){condition} \
          ORDER BY e.xact, e.tenant_id, e.id LIMIT {}",
         limit + 1
@@ -175,12 +299,18 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
             xact: row.values[1].value() as u64,
             id: uuid(row.values[2]),
             tenant_id: text(row.values[3]).to_string(),
+            mark: Some(mark(row.values[4])),
         });
     });
-    let position = place.map_or("{}".to_string(), |place| {
-        let mut tenant_id = String::new();
-        write_string(&place.tenant_id, &mut tenant_id);
-        format!("{{\"xact\":\"{}\",\"id\":\"{}\",\"tenant_id\":{tenant_id}}}", place.xact, uuid_text(&place.id))
-    });
-    answer(&events, &position, is_cut)
+    answer(&events, &place.map_or("{}".to_string(), |place| place.json()), is_cut)
+}
+
+impl Place {
+    fn json(&self) -> String {
+        let Place { xact, id, tenant_id, mark } = self;
+        let mut tenant = String::new();
+        write_string(tenant_id, &mut tenant);
+        let mark = mark.as_ref().map_or(String::new(), |mark| format!(",\"hash\":\"{mark}\""));
+        format!("{{\"xact\":\"{xact}\",\"id\":\"{}\",\"tenant_id\":{tenant}{mark}}}", uuid_text(id))
+    }
 }

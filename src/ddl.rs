@@ -436,7 +436,7 @@ impl Guard {
                 PgLogLevel::WARNING,
                 Code::ERRCODE_WARNING,
                 "immutable: this maintenance is in the server's log alone",
-                "No event can be appended while triggers or keys of immutable.events are off."
+                "No event can be appended while triggers or keys of immutable.events are off, or while a subscription feeds the log."
             );
         }
         log_line(&self.tag, what);
@@ -463,6 +463,9 @@ unsafe fn log_line(tag: &str, what: &str) {
 
 /// Whether the events table's own triggers run for a row that is inserted now.
 unsafe fn can_append(events: pg_sys::Relation) -> bool {
+    if crate::replica::is_copy(events) {
+        return false;
+    }
     let replica = pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
     let own = triggers(events).iter().filter(|trigger| {
         let enabled = trigger.tgenabled as u8;

@@ -1,11 +1,11 @@
 //! The log's identity: a random UUID made with its first event and written into the first event of every lane, so that a
 //! lane from another log does not pass for one of this.
 
-use crate::columns::Values;
+use crate::columns::{self as c, Values};
 use crate::error::{Code, Fault};
 use crate::function::{sql_function, uuid, uuid_datum, Call};
 use crate::random;
-use crate::relation::{append, events_oid, name};
+use crate::relation::{append, events_oid, name, scan, Events};
 use immutable_format::document::uuid_text;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
@@ -17,7 +17,7 @@ const COLUMNS: usize = 3;
 /// be another than that of the next node's.
 pub unsafe fn of(relation: pg_sys::Relation) -> Id {
     if (*relation).rd_id == events_oid() {
-        return get_or_make(None);
+        return get_or_make(None, Some(relation));
     }
     known().unwrap_or_else(|| {
         let table = name(relation);
@@ -35,7 +35,7 @@ sql_function!(immutable_share_identity, pg_finfo_immutable_share_identity, share
 /// `immutable.share_identity(log_id)`
 unsafe fn share_identity(call: Call) -> Datum {
     let given = call.arg(0).map(|id| uuid(id));
-    let id = get_or_make(given);
+    let id = get_or_make(given, None);
     if let Some(given) = given.filter(|given| *given != id) {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -52,14 +52,18 @@ unsafe fn share_identity(call: Call) -> Datum {
     uuid_datum(&id)
 }
 
-/// The identity of this database's log. If it has none yet it is made now, or is the one `given`.
-unsafe fn get_or_make(given: Option<Id>) -> Id {
+/// The identity of this database's log. If it has none yet it is made now, or is the one `given`; not where there are
+/// events already.
+unsafe fn get_or_make(given: Option<Id>, events: Option<pg_sys::Relation>) -> Id {
     if let Some(known) = known() {
         return known;
     }
     // Until commit nobody else may make one; what another has committed meanwhile is seen after the wait.
     let relation = open(pg_sys::ShareRowExclusiveLock);
     let id = read(relation).unwrap_or_else(|| {
+        if events.is_some_and(|events| has_rows(events)) {
+            refuse_another()
+        }
         let id = given.unwrap_or_else(|| *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes());
         let row: [Datum; COLUMNS] = [uuid_datum(&id), Datum::from(pg_sys::GetCurrentTimestamp()), Datum::from(true)];
         append(relation, &row.map(Some));
@@ -75,6 +79,59 @@ pub unsafe fn known() -> Option<Id> {
     let known = read(relation);
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
     known
+}
+
+/// Whether the log has begun. One whose events came back without its identity can neither go on nor begin.
+pub unsafe fn has_begun(events: pg_sys::Relation) -> bool {
+    if known().is_some() {
+        return true;
+    }
+    // Locked, so that nobody begins the log in between.
+    let relation = open(pg_sys::ShareRowExclusiveLock);
+    let begun = read(relation).is_some();
+    if !begun && has_rows(events) {
+        refuse_another()
+    }
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    begun
+}
+
+fn refuse_another() -> ! {
+    Fault::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "the log has events and no identity: table immutable.log is empty",
+    )
+    .detail("Another identity would make another log of what is recorded from now on. The dump was restored without it.")
+    .hint(
+        "As superuser: SET immutable.restore = on; INSERT INTO immutable.log (log_id, created_at) \
+         SELECT log_id, created_at FROM immutable.events WHERE seq = 1 ORDER BY created_at LIMIT 1; RESET immutable.restore.",
+    )
+    .raise()
+}
+
+unsafe fn has_rows(relation: pg_sys::Relation) -> bool {
+    let scan = pg_sys::systable_beginscan(
+        relation,
+        pg_sys::InvalidOid,
+        false,
+        std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
+        0,
+        std::ptr::null_mut(),
+    );
+    let found = !pg_sys::systable_getnext(scan).is_null();
+    pg_sys::systable_endscan(scan);
+    found
+}
+
+/// The identity that the first event of the first lane carries.
+pub unsafe fn of_events(relation: pg_sys::Relation) -> Option<Id> {
+    let events = Events::of(relation);
+    let mut found = None;
+    scan(relation, events.chain_index, &[], pg_sys::ScanDirection::ForwardScanDirection, |_, row| {
+        found = row.get(&events.layout, c::LOG_ID).map(|id| uuid(id));
+        false
+    });
+    found
 }
 
 unsafe fn open(lock: u32) -> pg_sys::Relation {

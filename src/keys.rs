@@ -4,10 +4,10 @@
 use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, bytes_datum, sql_function, uuid, uuid_datum, Call};
-use crate::random;
-use crate::record::{record, Own};
+use crate::record::{decide, Own};
 use crate::relation::name;
 use crate::table::{self, now, seconds, timestamptz, Table};
+use crate::{random, replica};
 use immutable_format::{token, Id};
 use pgrx::pg_sys::{self, Datum};
 use std::cell::RefCell;
@@ -118,7 +118,7 @@ unsafe fn rotate_viewer_key(call: Call) -> Datum {
     let revoke_old = call.arg(0).is_some_and(|revoke_old| revoke_old.value() != 0);
     replace(&Secret::new(random::bytes::<32>().to_vec()), false, revoke_old);
     let old = if revoke_old { "refused" } else { "accepted" };
-    record(&Own { action: "immutable.viewer_key_rotated", metadata: &[("old_keys", old)], ..Own::default() });
+    decide(&Own { action: "immutable.viewer_key_rotated", metadata: &[("old_keys", old)], ..Own::default() });
     Datum::from(0usize)
 }
 
@@ -164,6 +164,11 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
     } else {
         trigger_data(call, AFTER_STATEMENT);
         let (secret, lines) = BROUGHT.with(|brought| std::mem::take(&mut *brought.borrow_mut()));
+        // A subscription to all tables copies this one, which is empty at its publisher. No key comes that way: a copy is
+        // opened by its own.
+        if replica::is_worker() {
+            return Datum::from(0usize);
+        }
         let secret = secret
             .filter(|secret| lines == 1 && (token::MIN_SECRET_BYTES..=token::MAX_SECRET_BYTES).contains(&secret.len()));
         let Some(secret) = secret else {
@@ -173,7 +178,7 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
                 .raise()
         };
         replace(&secret, true, false);
-        record(&Own { action: "immutable.viewer_key_imported", ..Own::default() });
+        decide(&Own { action: "immutable.viewer_key_imported", ..Own::default() });
     }
     // For a row: none, so that it is not stored.
     Datum::from(0usize)

@@ -7,7 +7,7 @@
 //! append, [`tail`] for the event before it, and writes the link;
 //! [`targets`] is the AFTER INSERT trigger that derives event_targets; [`guard`] keeps both tables append-only.
 //! [`restore`] takes the events of a dump instead, [`replica`] those of a publisher; [`seam`] records that the log went on
-//! somewhere else.
+//! somewhere else. [`own`] knows what the transaction that runs has recorded, which is what a writer sees.
 //! [`erase`] destroys what may no longer be kept; [`record`] writes down that it did, and other decisions about the log.
 //! [`read`] answers with the pages that [`filter`] and [`page`] find and [`total`] counts ([`fold`] is how texts are
 //! searched, [`day_or_time`] how a bound of time is given), [`changes`] with a feed,
@@ -38,6 +38,7 @@ mod identity;
 mod jsonb;
 mod keys;
 mod lane;
+mod own;
 mod page;
 mod payload;
 mod random;

@@ -1,13 +1,14 @@
 //! What the log records about itself: erasures, who decided whose events are seen, seams, maintenance. Such an action
 //! begins with `immutable.`, which nobody else may write; of its values nothing but `metadata.reason` can be erased.
 
-use crate::error::internal;
+use crate::error::{internal, Code};
 use crate::function::{text_datum, uuid};
 use crate::relation::events_oid;
-use crate::{jsonb, spi};
+use crate::{jsonb, replica, spi};
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::cell::Cell;
 
 thread_local! {
@@ -119,6 +120,31 @@ pub unsafe fn record(own: &Own<'_>) -> Id {
     });
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
     id.unwrap_or_else(|| internal("an event of the log's own was not recorded"))
+}
+
+/// Records a decision about who sees or records what. A copy of another server's log takes no event: there it is in the
+/// server's log, because a token that is known to whom it should not be has to be revoked there as well.
+pub unsafe fn decide(own: &Own<'_>) {
+    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
+    let is_copy = replica::is_copy(relation);
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    if !is_copy {
+        record(own);
+        return;
+    }
+    let (caller, action, metadata) = (caller(), own.action, metadata(own));
+    let of = own.resource_id.map_or(String::new(), |id| format!(" of \"{id}\""));
+    ereport!(
+        PgLogLevel::LOG_SERVER_ONLY,
+        Code::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("immutable: {action}{of} by role \"{caller}\": {metadata}")
+    );
+    ereport!(
+        PgLogLevel::WARNING,
+        Code::ERRCODE_WARNING,
+        "immutable: this is in the server's log alone",
+        "The audit log is a copy that a subscription feeds: nothing is recorded in it."
+    );
 }
 
 fn metadata(own: &Own<'_>) -> String {

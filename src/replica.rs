@@ -1,15 +1,16 @@
 //! A database that another one feeds by logical replication: it keeps what it gets as it gets it, and records nothing of
-//! its own until its subscription is dropped.
+//! its own until its subscription is dropped. pglogical and its kin work in sessions that replay a replication origin.
 
-use crate::columns::{self as c, Values};
+use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::function::{sql_function, Call};
 use crate::guard::{append_only, check_update};
-use crate::relation::{name, Events};
+use crate::relation::{events_oid, name, Events};
 use crate::seam;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 
 thread_local! {
     /// Whether a relation is fed by a subscription; forgotten when subscriptions change.
@@ -42,14 +43,64 @@ unsafe fn is_fed(relation: Oid) -> bool {
 /// Refuses to write into a copy: what is recorded here would take the place of what is on its way.
 pub unsafe fn refuse_local_write(relation: pg_sys::Relation) {
     if is_fed((*relation).rd_id) {
-        let table = name(relation);
-        Fault::new(
-            Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            format!("{table} is a copy that a subscription feeds: nothing is recorded or erased here"),
-        )
-        .hint("Write to the publisher; to go on here instead, DROP SUBSCRIPTION.")
-        .raise()
+        refuse(relation, "a subscription", "DROP SUBSCRIPTION")
     }
+}
+
+/// The same where a replication that is not PostgreSQL's own was noted, as long as it is there.
+pub unsafe fn refuse_while_fed_by(relation: pg_sys::Relation, origin: &str) {
+    if is_there(origin) {
+        refuse(
+            relation,
+            &format!("replication origin \"{origin}\""),
+            &format!(
+                "drop its subscription, or as superuser SELECT pg_replication_origin_drop({})",
+                crate::function::quote(origin)
+            ),
+        )
+    }
+}
+
+unsafe fn refuse(relation: pg_sys::Relation, feeder: &str, ends: &str) -> ! {
+    let table = name(relation);
+    Fault::new(
+        Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+        format!("{table} is a copy that {feeder} feeds: nothing is recorded or erased here"),
+    )
+    .hint(format!("Write to the publisher; to go on here instead, {ends}."))
+    .raise()
+}
+
+unsafe fn is_there(origin: &str) -> bool {
+    let Ok(origin) = CString::new(origin) else { return false };
+    pg_sys::replorigin_by_name(origin.as_ptr(), true) != NO_ORIGIN
+}
+
+/// Whether the log is a copy that something feeds.
+pub unsafe fn is_copy(events: pg_sys::Relation) -> bool {
+    is_fed((*events).rd_id) || seam::fed_by(events).is_some_and(|origin| is_there(&origin))
+}
+
+/// InvalidRepOriginId, and what a session sets whose changes are to be replicated no further.
+const NO_ORIGIN: pg_sys::RepOriginId = 0;
+const NOT_REPLICATED: pg_sys::RepOriginId = pg_sys::RepOriginId::MAX;
+
+/// The replication origin that the session replays, as pglogical's and others' workers do.
+unsafe fn session_origin() -> Option<String> {
+    let origin = pg_sys::replorigin_session_origin;
+    let mut name = std::ptr::null_mut();
+    let found = ![NO_ORIGIN, NOT_REPLICATED].contains(&origin) && pg_sys::replorigin_by_oid(origin, true, &mut name);
+    found.then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+}
+
+/// Whether ordinary triggers do not fire in this session.
+unsafe fn others_sleep() -> bool {
+    pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
+}
+
+/// Whether this process brings in what another server has recorded.
+pub unsafe fn is_worker() -> bool {
+    pg_sys::IsLogicalWorker() || others_sleep() && session_origin().is_some()
 }
 
 /// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that sleeps here. Who may set
@@ -69,9 +120,10 @@ unsafe fn refuse_unchained(relation: pg_sys::Relation) {
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
-/// The trigger that fires where others sleep, for the workers of a subscription. A row comes in as the publisher has it,
-/// but for xact: the publisher's transactions mean nothing here. A superuser who has set session_replication_role to replica
-/// wants no trigger at all, and gets none: verification finds what he does.
+/// The trigger that fires where others sleep: for the workers of a replication, PostgreSQL's own or another. A row comes
+/// in as the publisher has it, but for xact: the publisher's transactions mean nothing here. Who has set
+/// session_replication_role to replica and replays no origin wants no trigger at all, and a superuser or the owner is refused
+/// nothing: verification finds what he does.
 unsafe fn replicate(call: Call) -> Datum {
     let context = (*call.0).context;
     if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
@@ -81,29 +133,74 @@ unsafe fn replicate(call: Call) -> Datum {
     let relation = data.tg_relation;
     let command = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
     let is_update = command == pg_sys::TRIGGER_EVENT_UPDATE;
-    let given = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
+    let given = Datum::from(if is_update { data.tg_newtuple } else { data.tg_trigtuple });
+    if !others_sleep() {
+        // ENABLE TRIGGER ALL has made it fire beside the others, which do all that is to be done.
+        return given;
+    }
     if !pg_sys::IsLogicalWorker() {
         refuse_unchained(relation);
-        return Datum::from(given);
     }
-    let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
+    let table = name(relation);
+    if is_worker() {
+        if table == "cluster" {
+            // Where the publisher writes is not where this log is written: no row, so none is changed.
+            return Datum::from(0usize);
+        }
+        let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
+        match command {
+            pg_sys::TRIGGER_EVENT_INSERT => {}
+            pg_sys::TRIGGER_EVENT_UPDATE if table != "log" => {}
+            pg_sys::TRIGGER_EVENT_UPDATE => append_only(relation, "a replicated UPDATE", hint),
+            pg_sys::TRIGGER_EVENT_DELETE => append_only(relation, "a replicated DELETE", hint),
+            _ => append_only(relation, "a replicated TRUNCATE", hint),
+        }
+    }
     match command {
-        pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE => {}
-        pg_sys::TRIGGER_EVENT_DELETE => append_only(relation, "a replicated DELETE", hint),
-        _ => append_only(relation, "a replicated TRUNCATE", hint),
+        pg_sys::TRIGGER_EVENT_INSERT if table == "log" => {
+            let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+            note_arrival(events);
+            pg_sys::table_close(events, pg_sys::NoLock as i32);
+            given
+        }
+        pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE
+            if !["log", "cluster"].contains(&table.as_str()) =>
+        {
+            event(data, is_update)
+        }
+        _ => given,
     }
-    let events = Events::of(relation);
+}
+
+unsafe fn event(data: &pg_sys::TriggerData, is_update: bool) -> Datum {
+    let relation = data.tg_relation;
     let descriptor = (*relation).rd_att;
+    let given = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
+    // Somebody may be mending the table with no trigger in his way.
+    let Ok(layout) = Layout::of(descriptor) else { return Datum::from(given) };
     let mut row = Values::of(given, descriptor);
     if is_update {
         let old = Values::of(data.tg_trigtuple, descriptor);
-        if let Some(xact) = old.get(&events.layout, c::XACT) {
-            row.set(&events.layout, c::XACT, xact);
+        if let Some(xact) = old.get(&layout, c::XACT) {
+            row.set(&layout, c::XACT, xact);
         }
-        check_update(relation, &events, &old, &row);
+        if is_worker() {
+            check_update(relation, &Events::of(relation), &old, &row);
+        }
     } else {
-        seam::forget(relation);
-        row.set(&events.layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+        note_arrival(relation);
+        if is_worker() || row.get(&layout, c::XACT).is_some() {
+            row.set(&layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+        }
     }
     Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+}
+
+/// What arrives was written somewhere else. Whoever promotes the copy records that first, and an origin is asked for until
+/// then: it may go on with what is on its way.
+unsafe fn note_arrival(events: pg_sys::Relation) {
+    match session_origin() {
+        Some(origin) if !pg_sys::IsLogicalWorker() => seam::note_feeder(events, &origin),
+        _ => seam::forget(events),
+    }
 }

@@ -5,10 +5,11 @@
 use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
-use crate::function::{sql_function, uuid, Call};
+use crate::function::{sql_function, text, uuid, Call};
 use crate::guard::append_only;
+use crate::relation::events_oid;
 use crate::row::{hash, read, Stored};
-use crate::{identity, lane, seam, settings};
+use crate::{identity, lane, own, seam, settings};
 use immutable_format::document;
 use pgrx::pg_sys::{self, Datum};
 
@@ -31,7 +32,7 @@ pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values)
     }
     .unwrap_or_else(|why| refuse(&row, layout, &why));
     seam::forget(relation);
-    row.set(layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+    row.set(layout, c::XACT, Datum::from(own::recorded(&row, layout)));
     Datum::from(pg_sys::heap_form_tuple((*relation).rd_att, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
 }
 
@@ -62,7 +63,8 @@ unsafe fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
 
 sql_function!(immutable_guard_log, pg_finfo_immutable_guard_log, guard_log);
 
-/// INSERT into the table of the log's identity: a dump brings its own, once.
+/// INSERT into the table of the log's identity: a dump brings its own, once. Whatever else of the dump comes or does not,
+/// the log goes on from then on somewhere else than where it was written.
 unsafe fn guard_log(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_INSERT_ROW);
     if !settings::RESTORE.get() {
@@ -72,5 +74,39 @@ unsafe fn guard_log(call: Call) -> Datum {
             "The first event makes the log's identity; a dump brings its own with immutable.restore = on.",
         )
     }
+    let row = Values::of(data.tg_trigtuple, (*data.tg_relation).rd_att);
+    let given = (!row.nulls[0]).then(|| uuid(row.values[0]));
+    let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+    if let (Some(given), Some(log)) = (given, identity::of_events(events)) {
+        if given != log {
+            let (given, log) = (document::uuid_text(&given), document::uuid_text(&log));
+            Fault::new(
+                Code::ERRCODE_DATA_CORRUPTED,
+                format!("log_id {given} is not the identity of the events that are here, which are of log {log}"),
+            )
+            .field("log_id")
+            .hint("Restore the identity and the events of one dump, into a database whose log has not begun.")
+            .raise()
+        }
+    }
+    seam::forget(events);
+    pg_sys::table_close(events, pg_sys::NoLock as i32);
     Datum::from(data.tg_trigtuple)
+}
+
+sql_function!(immutable_refuse_part_of, pg_finfo_immutable_refuse_part_of, refuse_part_of);
+
+/// `immutable.refuse_part_of(tab)`: the policy of what a dump holds besides events.
+unsafe fn refuse_part_of(call: Call) -> Datum {
+    let table = call.arg(0).map_or("", |table| text(table));
+    Fault::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("row security would leave out the rows of immutable.{table}"),
+    )
+    .detail("A dump without them, or without the events that its role may not see, would restore as if it were whole.")
+    .hint(
+        "Dump without --enable-row-security, as a superuser or a role with BYPASSRLS: docs/backup-and-restore.md. \
+         Auditors read immutable.log and the events.",
+    )
+    .raise()
 }

@@ -2,20 +2,22 @@
 //! first transaction that records an event anywhere else records `immutable.restored` before it. No dump has that row,
 //! and restoring removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber all
 //! show. Once a backend has found itself in the right place, an insert costs nothing.
+//!
+//! The same row notes that a replication that is not PostgreSQL's own feeds the log, which no catalog of PostgreSQL tells.
 
 use crate::columns::Values;
 use crate::erase::reason;
 use crate::error::internal;
-use crate::function::{micros, sql_function, uuid_datum, Call};
+use crate::function::{micros, sql_function, text, text_datum, uuid_datum, Call};
 use crate::record::{record, Own};
 use crate::relation::{append, events_oid};
-use crate::{identity, spi, tail};
+use crate::{identity, replica, spi, tail};
 use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-/// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton.
-const COLUMNS: usize = 5;
+/// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton, fed_by.
+const COLUMNS: usize = 6;
 
 /// Where a log is written: another cluster, another timeline of it, another database.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,14 +30,24 @@ struct Place {
 /// The row of immutable.cluster.
 struct Noted {
     place: Place,
+    /// The replication origin that feeds the log: then nothing is written here.
+    fed_by: Option<String>,
     at: pg_sys::ItemPointerData,
     /// Whether this transaction wrote it, and so may yet take it back.
     own: bool,
 }
 
+impl Noted {
+    fn is_at(&self, place: Place) -> bool {
+        self.place == place && self.fed_by.is_none()
+    }
+}
+
 thread_local! {
     /// Whether this backend has seen that the log is written here.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
+    /// The origin that this backend has noted as what feeds the log.
+    static NOTED_FEEDER: RefCell<Option<String>> = const { RefCell::new(None) };
     /// immutable.cluster, whose change makes every backend look again.
     static TABLE: Cell<Oid> = const { Cell::new(pg_sys::InvalidOid) };
 }
@@ -48,6 +60,7 @@ pub fn register_callbacks() {
 unsafe extern "C-unwind" fn relation_changed(_: Datum, relation: Oid) {
     if relation == pg_sys::InvalidOid || relation == TABLE.get() {
         IS_HERE.set(false);
+        NOTED_FEEDER.take();
     }
 }
 
@@ -105,23 +118,25 @@ impl Table {
                 timeline: row.values[1].value() as u32,
                 database: Oid::from(row.values[2].value() as u32),
             };
-            Noted { place, at: (*tuple).t_self, own: tail::is_own(tuple) }
+            let fed_by = (!row.nulls[5]).then(|| text(row.values[5]).to_string());
+            Noted { place, fed_by, at: (*tuple).t_self, own: tail::is_own(tuple) }
         });
         pg_sys::systable_endscan(scan);
         noted
     }
 
     /// Below SPI: the table's trigger refuses everybody.
-    unsafe fn write(&self, old: Option<&Noted>, place: Place) {
+    unsafe fn write(&self, old: Option<&Noted>, place: Place, fed_by: Option<&str>) {
         self.delete(old);
-        let row: [Datum; COLUMNS] = [
-            Datum::from(place.system_identifier),
-            Datum::from(place.timeline),
-            Datum::from(place.database),
-            Datum::from(pg_sys::GetCurrentTimestamp()),
-            Datum::from(true),
+        let row: [Option<Datum>; COLUMNS] = [
+            Some(Datum::from(place.system_identifier)),
+            Some(Datum::from(place.timeline)),
+            Some(Datum::from(place.database)),
+            Some(Datum::from(pg_sys::GetCurrentTimestamp())),
+            Some(Datum::from(true)),
+            fed_by.map(|origin| text_datum(origin)),
         ];
-        append(self.0, &row.map(Some));
+        append(self.0, &row);
     }
 
     unsafe fn delete(&self, old: Option<&Noted>) {
@@ -140,10 +155,11 @@ pub unsafe fn notice(relation: pg_sys::Relation) {
     }
     let Some(table) = table_for(relation) else { return };
     let place = here();
-    let is_here = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.place == place);
-    let reader = Table::open(table, pg_sys::AccessShareLock);
-    let noted = reader.read();
-    reader.close();
+    let is_here = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.is_at(place));
+    let noted = read(table);
+    if let Some(origin) = noted.as_ref().and_then(|noted| noted.fed_by.as_deref()) {
+        replica::refuse_while_fed_by(relation, origin);
+    }
     if is_here(&noted) {
         IS_HERE.set(noted.is_some_and(|noted| !noted.own));
         return;
@@ -156,10 +172,48 @@ pub unsafe fn notice(relation: pg_sys::Relation) {
     let noted = writer.read();
     if !is_here(&noted) {
         // First the row: recording the event comes here again.
-        writer.write(noted.as_ref(), place);
-        if identity::known().is_some() {
-            record_seam(noted.map(|noted| noted.place), place, None);
+        writer.write(noted.as_ref(), place, None);
+        // A log that has not begun is nowhere, and a database made from a template begins its own. One that somebody
+        // has restored a part of goes on, whatever part that was.
+        let is_forgotten = noted.as_ref().is_none_or(|noted| noted.fed_by.is_some());
+        if identity::has_begun(relation) || is_forgotten {
+            record_seam(noted.filter(|_| !is_forgotten).map(|noted| noted.place), place, None);
         }
+    }
+    writer.close();
+}
+
+unsafe fn read(table: Oid) -> Option<Noted> {
+    let reader = Table::open(table, pg_sys::AccessShareLock);
+    let noted = reader.read();
+    reader.close();
+    noted
+}
+
+/// The replication origin that was noted as what feeds the log.
+pub unsafe fn fed_by(relation: pg_sys::Relation) -> Option<String> {
+    read(table_for(relation)?)?.fed_by
+}
+
+/// Notes the replication origin that feeds the log.
+pub unsafe fn note_feeder(relation: pg_sys::Relation, origin: &str) {
+    if NOTED_FEEDER.with_borrow(|noted| noted.as_deref() == Some(origin)) {
+        return;
+    }
+    let Some(table) = table_for(relation) else { return };
+    let is_noted = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.fed_by.as_deref() == Some(origin));
+    let noted = read(table);
+    if is_noted(&noted) {
+        if noted.is_some_and(|noted| !noted.own) {
+            NOTED_FEEDER.replace(Some(origin.to_string()));
+        }
+        return;
+    }
+    let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
+    let noted = writer.read();
+    if !is_noted(&noted) {
+        writer.write(noted.as_ref(), here(), Some(origin));
+        pg_sys::CacheInvalidateRelcache(writer.0);
     }
     writer.close();
 }
@@ -167,11 +221,9 @@ pub unsafe fn notice(relation: pg_sys::Relation) {
 /// What is restored, or replicated, was written somewhere else, whatever was known before.
 pub unsafe fn forget(relation: pg_sys::Relation) {
     let Some(table) = table_for(relation) else { return };
-    let reader = Table::open(table, pg_sys::AccessShareLock);
-    let is_noted = reader.read().is_some();
-    reader.close();
-    if !is_noted {
-        return;
+    let Some(noted) = read(table) else { return };
+    if let Some(origin) = noted.fed_by {
+        replica::refuse_while_fed_by(relation, &origin);
     }
     let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
     writer.delete(writer.read().as_ref());
@@ -191,7 +243,10 @@ unsafe fn record_restore(call: Call) -> Datum {
     let place = here();
     let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
     let noted = writer.read();
-    writer.write(noted.as_ref(), place);
+    if let Some(origin) = noted.as_ref().and_then(|noted| noted.fed_by.as_deref()) {
+        replica::refuse_while_fed_by(relation, origin);
+    }
+    writer.write(noted.as_ref(), place, None);
     let id = record_seam(noted.map(|noted| noted.place), place, Some(reason));
     writer.close();
     pg_sys::table_close(relation, pg_sys::NoLock as i32);

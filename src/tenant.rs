@@ -5,7 +5,7 @@ use crate::chain::{trigger_data, BEFORE_INSERT_ROW};
 use crate::columns::{self as c};
 use crate::error::{Code, Fault};
 use crate::function::{bytes, sql_function, text, text_datum, Call};
-use crate::record::{record, Own};
+use crate::record::{decide, Own};
 use crate::relation::{events_oid, Events};
 use crate::table::{now, scan, timestamptz, Equal, Table};
 use crate::token::{self, identity, Source};
@@ -376,7 +376,7 @@ unsafe fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
 }
 
 unsafe fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
-    record(&Own {
+    decide(&Own {
         action,
         resource_type: Some("role"),
         resource_id: Some(role),

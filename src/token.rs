@@ -6,7 +6,7 @@ use crate::function::{sql_function, text, text_datum, Call};
 use crate::jsonb;
 use crate::keys::{self, RUN_OUT};
 use crate::random;
-use crate::record::{record, Own};
+use crate::record::{decide, Own};
 use crate::table::{now, seconds, timestamptz, Equal, Table};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
@@ -111,9 +111,9 @@ fn refuse(error: Error) -> ! {
         .raise()
 }
 
-/// `immutable.revocations`; its columns are jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by.
+/// `immutable.revocations`; its columns are jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
 unsafe fn revocations(lock: u32) -> Table {
-    Table::open(c"revocations", 6, lock)
+    Table::open(c"revocations", 7, lock)
 }
 
 const JTI: i16 = 1;
@@ -225,7 +225,7 @@ unsafe fn revoke_viewer_token(call: Call) -> Datum {
         Fault::invalid("token", "token must not be empty").hint("Give the token, or its jti.").raise()
     }
     revoke("jti", &[Some(text_datum(&jti)), None, None]);
-    record(&Own {
+    decide(&Own {
         action: "immutable.viewer_token_revoked",
         resource_type: Some("viewer_token"),
         resource_id: Some(&jti),
@@ -243,7 +243,7 @@ unsafe fn revoke_viewer_tokens(call: Call) -> Datum {
     // Not who the actor is: of a record that could not be erased.
     let whose = if actor_id.is_some() { "one actor's" } else { "all" };
     revoke("tenant_id, actor_id", &[None, Some(text_datum(&tenant_id)), actor_id.map(|actor| text_datum(&actor))]);
-    record(&Own {
+    decide(&Own {
         action: "immutable.viewer_tokens_revoked",
         metadata: &[("tenant_id", &tenant_id), ("tokens", whose)],
         ..Own::default()

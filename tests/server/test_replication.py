@@ -186,3 +186,98 @@ def test_a_deletion_that_is_published_stops_the_copy(pair):
     there.execute("DELETE FROM immutable.events WHERE tenant_id = 't' AND seq = 1")
     stops(here, "events is append-only: a replicated DELETE is refused")
     assert is_valid(here)
+
+
+@pytest.fixture
+def whole(cluster):
+    """Two servers whose roles have other numbers, and a publication of all tables of a log that has not begun."""
+    publisher, subscriber = cluster(wal_level="logical"), cluster()
+    there, here = publisher.connect(), subscriber.connect()
+    here.execute("CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN")
+    there.execute("CREATE ROLE bob LOGIN; CREATE ROLE only_there LOGIN; CREATE TABLE app (id int PRIMARY KEY)")
+    here.execute("CREATE TABLE app (id int PRIMARY KEY)")
+    for conn in (there, here):
+        conn.execute("CREATE EXTENSION immutable")
+    there.execute("CREATE PUBLICATION audit FOR ALL TABLES")
+    there.server, here.server = publisher, subscriber
+    here.subscribe = lambda: here.execute(f"CREATE SUBSCRIPTION audit CONNECTION '{publisher.dsn()}' PUBLICATION audit")
+    yield there, here
+    there.close()
+    here.close()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_whole_database_is_replicated(whole, begun):
+    there, here = whole
+    place = rows(here, "SELECT system_identifier, timeline FROM immutable.cluster")
+    if begun:
+        fill(there)
+        there.execute("SELECT immutable.revoke_viewer_tokens('t')")
+    here.subscribe()
+    # All of them, also those that are empty at the publisher.
+    wait_for(here, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel")
+    assert rows(here, "SELECT system_identifier, timeline FROM immutable.cluster") == ([] if begun else place)
+    record(there, "live", targets='[{"type": "c"}]')
+    there.execute("SELECT immutable.create_viewer_token('t'); SELECT immutable.rotate_viewer_key()")
+    for _ in range(2):
+        there.execute("SELECT immutable.revoke_viewer_tokens('t'), immutable.revoke_viewer_token('a-token')")
+        there.execute("SELECT immutable.erase_subject('t', 'u1', 'asked to')")
+    wait_for_copy(there, here)
+    for query in (SAME, TARGETS, "SELECT * FROM immutable.log", "SELECT * FROM immutable.revocations ORDER BY id",
+                  "SELECT key_id, accept_until FROM immutable.viewer_keys ORDER BY 1"):
+        assert rows(here, query) == rows(there, query), query
+    assert is_valid(here)
+    assert "ERROR" not in here.server.log.read_text()
+    # Maintenance of the copy goes on, in the server's log.
+    here.execute("SET immutable.maintenance = on")
+    here.execute("ALTER TABLE immutable.events ALTER metadata SET STATISTICS 300")
+    here.execute("RESET immutable.maintenance")
+    assert "maintenance by role" in here.server.log.read_text()
+    refused(here, "25006", "SELECT immutable.track('u', 'a')")
+    here.execute("DROP SUBSCRIPTION audit")
+    record(here, "promoted")
+    seam, = seams(here)
+    assert seam["from"] is None and is_valid(here)
+
+
+def test_a_log_without_events_that_is_copied_shows_its_promotion(whole):
+    """Of the publisher's log there is the identity alone, or not even that."""
+    there, here = whole
+    here.subscribe()
+    wait_for(here, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel")
+    here.execute("ALTER SUBSCRIPTION audit DISABLE")
+    here.execute("DROP SUBSCRIPTION audit")
+    record(here)
+    assert seams(here) == [] and is_valid(here)
+
+
+def test_a_copied_grant_is_of_the_role_of_that_name(whole):
+    there, here = whole
+    here.subscribe()
+    wait_for(here, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel")
+    # Bob's number there is another's here.
+    bob, = there.execute("SELECT oid FROM pg_roles WHERE rolname = 'bob'").fetchone()
+    taken, = here.execute("SELECT rolname FROM pg_roles WHERE oid = %s", [bob]).fetchone() or (None,)
+    assert taken == "alice"
+    there.execute("SELECT immutable.grant_tenant('bob', 't'), immutable.grant_tenant('bob', 't', 'write'), "
+                  "immutable.grant_tenant('only_there', 't', 'write')")
+    there.execute("SELECT immutable.grant_tenant('bob', 'u', 'write')")  # an update
+    record(there, "in t")
+    wait_for_copy(there, here)
+    assert rows(here, "SELECT role, mode, tenant_id, role_oid = coalesce(to_regrole(role::text)::oid, 0) "
+                "FROM immutable.tenant_grants ORDER BY 1, 2") == [
+        ("bob", "read", "t", True), ("bob", "write", "u", True), ("only_there", "write", "t", True)]
+    here.execute("GRANT immutable_viewer TO bob")
+    with here.server.connect(user="bob") as reader:
+        assert reader.execute("SELECT count(*) FROM immutable.events").fetchone() == (1,)
+    here.execute("DROP SUBSCRIPTION audit")
+    here.execute("GRANT immutable_writer TO alice, bob")
+    with here.server.connect(user="alice") as free:
+        record(free, tenant="t")
+    with here.server.connect(user="bob") as bound:
+        record(bound, tenant="u")
+        refused(bound, "42501", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")
+    # What is done about alice leaves bob bound.
+    here.execute("SELECT immutable.grant_tenant('alice', 'v', 'write'), immutable.revoke_tenant('alice', 'write')")
+    with here.server.connect(user="bob") as bound:
+        refused(bound, "42501", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")

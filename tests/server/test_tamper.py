@@ -754,6 +754,10 @@ def test_log_has_lost_its_row(db, log):
 def test_log_has_lost_its_row_and_made_another(db, log):
     with h.behind_triggers(db.conn):
         db.conn.execute("DELETE FROM immutable.log")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no identity"):
+        h.add_event(db.connect(), "initech", "i")
+    with h.behind_triggers(db.conn):
+        db.conn.execute("INSERT INTO immutable.log (log_id, created_at) VALUES (gen_random_uuid(), now())")
     h.add_event(db.connect(), "initech", "i")
     check_breaks(db.conn, *(chain_break(log[place], None) for place in
                             (("", 0, 1), ("acme", 0, 1), ("acme", 1, 1), ("globex", 0, 1))))
