@@ -221,18 +221,3 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION immutable.status() IS
   'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; maintenance and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; changes_held_for: for how long the oldest transaction that has a number, in any database, has held back changes() over all tenants, NULL if there is none or on a standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
-
--- Whose backups end with the first table under row security. A notice would not be shown from an extension's script.
-DO $$
-DECLARE
-  logins pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(r.rolname), ', ' ORDER BY r.rolname)
-    FROM pg_catalog.pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls
-      AND pg_catalog.pg_has_role(r.oid, 'pg_read_all_data', 'USAGE'));
-BEGIN
-  IF logins IS NOT NULL THEN
-    RAISE WARNING 'pg_dump of this database fails from now on for %', logins
-      USING DETAIL = 'They read all data, and row security of the audit log holds them.',
-            HINT = 'Let a superuser dump, or a role with BYPASSRLS: docs/backup-and-restore.md. Never use --enable-row-security.';
-  END IF;
-END
-$$;
