@@ -40,6 +40,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify(timestamptz, timestamptz, integer),
   immutable.export_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz)
 TO immutable_auditor;
+-- To find the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
+GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- With the owner's rights: it says how the log is, and nothing that is in it but an id and a time.
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
 GRANT USAGE ON SCHEMA immutable TO pg_monitor;

@@ -1,6 +1,8 @@
 //! The columns of an event, and where a relation or record keeps them. Looked up by name and type, never by number: a
 //! Citus shard, an upgraded table and a subquery's record all have the same columns in places of their own.
 
+use crate::error::{Code, Fault};
+use immutable_format::commitment::Violation;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// A column of `immutable.events`, as an index into [`ALL`].
@@ -10,6 +12,8 @@ macro_rules! columns {
     ($($name:ident $text:literal $type:ident $kind:ident),+ $(,)?) => {
         /// Name, type and who sets it.
         pub const ALL: &[(&str, Oid, SetBy)] = &[$(($text, pg_sys::$type, SetBy::$kind)),+];
+        /// Why a row has no document, where a column's value cannot be read.
+        pub const UNREADABLE: &[Violation] = &[$(Violation(concat!($text, " cannot be read: it is damaged, or a part of it is lost"))),+];
         columns!(@number 0usize; $($name)+);
     };
     (@number $n:expr; $name:ident $($rest:ident)*) => {
@@ -97,6 +101,14 @@ impl Layout {
             places.push(place.ok_or(*name)?);
         }
         Ok(Layout { places, width })
+    }
+
+    /// The layout of `e.*`; raises 55000 for a table that has lost a column.
+    pub unsafe fn of_events(descriptor: pg_sys::TupleDesc) -> Layout {
+        Layout::of(descriptor).unwrap_or_else(|column| {
+            let message = format!("immutable.events has no column {column} of its type");
+            Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
+        })
     }
 
     pub fn place(&self, column: Column) -> usize {

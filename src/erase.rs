@@ -6,7 +6,7 @@
 
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{internal, Code, Fault};
-use crate::function::{sql_function, text, text_datum, uuid_datum, Call};
+use crate::function::{readable_text, sql_function, text, text_datum, uuid, uuid_datum, Call};
 use crate::read::result_set;
 use crate::record::{record, Own};
 use crate::relation::events_oid;
@@ -165,7 +165,13 @@ impl<'a> Erasing<'a> {
         write_string(subject.id, &mut quoted);
         let escaped = &quoted[1..quoted.len() - 1];
         let range = after.map_or("", |_| " AND e.lane = $4 AND e.seq > $5");
-        let has = |column| format!("pg_catalog.strpos(e.{column}::pg_catalog.text COLLATE pg_catalog.\"C\", $3) > 0");
+        // What cannot be read may have it too, and must not be given to PostgreSQL's functions.
+        let has = |column| {
+            format!(
+                "CASE WHEN immutable.is_readable(e.{column}) \
+                 THEN pg_catalog.strpos(e.{column}::pg_catalog.text COLLATE pg_catalog.\"C\", $3) > 0 ELSE true END"
+            )
+        };
         let statement = format!(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range} \
              AND (e.actor_id = $2 OR e.resource_id = $2 OR {} \
@@ -182,12 +188,16 @@ impl<'a> Erasing<'a> {
             values.extend([Some(Datum::from(lane)), Some(Datum::from(seq))]);
         }
         let each = |tuple, descriptor| {
-            with_event(tuple, descriptor, |event| {
+            let look = |event: &Stored<'_>| {
                 let paths = paths_of(subject, event);
                 if !paths.is_empty() {
                     found(event, paths);
                 }
-            });
+            };
+            // One damaged event keeps nobody from being erased from the others.
+            if let Err(fault) = with_event(tuple, descriptor, look) {
+                fault.warn();
+            }
         };
         match snapshot {
             Snapshot::Caller => spi::stream(&statement, &types, &values, each),
@@ -202,12 +212,13 @@ impl<'a> Erasing<'a> {
             &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
             &[Some(text_datum(self.tenant_id)), Some(Datum::from(place.0)), Some(Datum::from(place.1))],
             |tuple, descriptor| {
-                with_event(tuple, descriptor, |event| {
+                let look = |event: &Stored<'_>| {
                     let paths = choose(event);
                     if !paths.is_empty() {
                         self.erase(event, &paths);
                     }
-                });
+                };
+                with_event(tuple, descriptor, look).unwrap_or_else(|fault| fault.raise());
             },
         );
     }
@@ -335,15 +346,14 @@ fn record_target(event: &Stored<'_>, commitments: &[Hash]) -> String {
     format!("{{\"type\":\"immutable.event\",\"id\":\"{id}\",\"metadata\":{{\"commitments\":[{}]}}}}", hashes.join(","))
 }
 
-/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it.
-unsafe fn with_event(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, look: impl FnOnce(&Stored<'_>)) {
-    let layout = Layout::of(descriptor).unwrap_or_else(|column| {
-        Fault::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("immutable.events has no column {column} of its type"),
-        )
-        .raise()
-    });
+/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
+/// is wrong with it otherwise.
+unsafe fn with_event(
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+    look: impl FnOnce(&Stored<'_>),
+) -> Result<(), Fault> {
+    let layout = Layout::of_events(descriptor);
     let values = Values::of(tuple, descriptor);
     let stored_hash = values.get(&layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
     let event = row::read(|column| values.get(&layout, column)).and_then(|event| {
@@ -351,15 +361,26 @@ unsafe fn with_event(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, lo
         Ok((document::hash(&document), event))
     });
     match event {
-        Ok((hash, event)) if Some(hash) == stored_hash => look(&event),
+        Ok((hash, event)) if Some(hash) == stored_hash => {
+            look(&event);
+            Ok(())
+        }
         _ => {
-            let id = values.get(&layout, c::ID).map(|id| uuid_text(&crate::function::uuid(id))).unwrap_or_default();
-            Fault::new(
+            let get = |column| values.get(&layout, column);
+            let id = get(c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
+            let (lane, seq) =
+                (get(c::LANE).map_or(-1, |lane| lane.value() as i16), get(c::SEQ).map_or(0, |seq| seq.value()));
+            let fault = Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("event {id} does not match its hash, so nothing can be erased from it"),
             )
-            .hint("It was tampered with: immutable.verify_breaks() tells how.")
-            .raise()
+            .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how.");
+            let tenant_id = get(c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id));
+            let place = format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}");
+            Err(fault.detail(match event {
+                Ok(_) => format!("{place}."),
+                Err(violation) => format!("{place}: {violation}."),
+            }))
         }
     }
 }
@@ -406,7 +427,7 @@ fn refuse_path(field: &str, path: &str, why: &str, hint: &str) -> ! {
 }
 
 unsafe fn not_found(id: Datum, tenant_id: &str) -> ! {
-    let id = uuid_text(&crate::function::uuid(id));
+    let id = uuid_text(&uuid(id));
     let message = match tenant_id {
         "" => format!("there is no event {id} without tenant"),
         _ => format!("tenant \"{tenant_id}\" has no event {id}"),

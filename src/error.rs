@@ -52,7 +52,17 @@ impl Fault {
 
     /// Raises the error; the transaction or subtransaction is aborted.
     pub fn raise(self) -> ! {
-        FIELD.with(|field| *field.borrow_mut() = self.field);
+        FIELD.with(|field| *field.borrow_mut() = self.field.clone());
+        let raised: Result<std::convert::Infallible, ErrorReport> = Err(self.report());
+        match raised.unwrap_or_report() {}
+    }
+
+    /// Tells the client, who may go on.
+    pub fn warn(self) {
+        self.report().report(PgLogLevel::WARNING);
+    }
+
+    fn report(self) -> ErrorReport {
         let mut report = ErrorReport::new(self.code, self.message, "immutable");
         if let Some(detail) = self.detail {
             report = report.set_detail(detail);
@@ -60,8 +70,7 @@ impl Fault {
         if let Some(hint) = self.hint {
             report = report.set_hint(hint);
         }
-        let raised: Result<std::convert::Infallible, ErrorReport> = Err(report);
-        match raised.unwrap_or_report() {}
+        report
     }
 }
 

@@ -335,6 +335,76 @@ impl<'a> Build<'a> for Tree<'a> {
     }
 }
 
+/// Writes a value to a text as it comes, in whatever order its members have.
+pub struct Text<'t> {
+    out: &'t mut String,
+    /// The ends of what is open, and whether something is in it already.
+    open: Vec<(char, bool)>,
+    depth: usize,
+}
+
+impl<'t> Text<'t> {
+    /// A writer of one value of at most `depth` levels.
+    pub fn new(out: &'t mut String, depth: usize) -> Self {
+        Text { out, open: Vec::new(), depth }
+    }
+
+    /// What separates a member or an element from the one before it.
+    fn separate(&mut self) {
+        if let Some((_, begun)) = self.open.last_mut() {
+            if std::mem::replace(begun, true) {
+                self.out.push(',');
+            }
+        }
+    }
+
+    /// The same before a value, which in an object follows its name.
+    fn place(&mut self) {
+        if self.open.last().is_some_and(|(end, _)| *end == ']') {
+            self.separate();
+        }
+    }
+
+    fn begin(&mut self, begin: char, end: char) -> Result<(), Error> {
+        if self.open.len() >= self.depth {
+            return Err(Error::TooDeep);
+        }
+        self.place();
+        self.out.push(begin);
+        self.open.push((end, false));
+        Ok(())
+    }
+}
+
+impl<'a> Build<'a> for Text<'_> {
+    fn begin_object(&mut self) -> Result<(), Error> {
+        self.begin('{', '}')
+    }
+
+    fn begin_array(&mut self) -> Result<(), Error> {
+        self.begin('[', ']')
+    }
+
+    fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
+        self.separate();
+        write_string(&key, self.out);
+        self.out.push(':');
+        Ok(())
+    }
+
+    fn scalar(&mut self, value: Value<'a>) -> Result<(), Error> {
+        self.place();
+        value.write(self.out);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        let (end, _) = self.open.pop().ok_or(Error::Syntax(0))?;
+        self.out.push(end);
+        Ok(())
+    }
+}
+
 /// An object as its canonical text, with its own members but nothing of what is in them: all that hashing takes, without
 /// a tree.
 #[derive(Debug, Clone, PartialEq)]
