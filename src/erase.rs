@@ -6,12 +6,12 @@
 
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{internal, Code, Fault};
-use crate::function::{readable_text, sql_function, text, text_datum, uuid, uuid_datum, Call};
+use crate::function::{sql_function, text, text_datum, uuid, uuid_datum, Call};
 use crate::read::result_set;
 use crate::record::{record, Own};
 use crate::relation::events_oid;
 use crate::row::{self, Stored};
-use crate::{jsonb, lane, spi};
+use crate::{event, jsonb, lane, spi};
 use immutable_format::commitment::{self, Erasure, COLUMNS, METADATA, TARGETS};
 use immutable_format::document::{self, uuid_text, Secret, RESERVED};
 use immutable_format::json::write_string;
@@ -366,21 +366,18 @@ unsafe fn with_event(
             Ok(())
         }
         _ => {
-            let get = |column| values.get(&layout, column);
-            let id = get(c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
-            let (lane, seq) =
-                (get(c::LANE).map_or(-1, |lane| lane.value() as i16), get(c::SEQ).map_or(0, |seq| seq.value()));
-            let fault = Fault::new(
+            let id = values.get(&layout, c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
+            let place = event::place(&values, &layout);
+            let detail = match event {
+                Ok(_) => place,
+                Err(violation) => format!("{place} {violation}."),
+            };
+            Err(Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("event {id} does not match its hash, so nothing can be erased from it"),
             )
-            .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how.");
-            let tenant_id = get(c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id));
-            let place = format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}");
-            Err(fault.detail(match event {
-                Ok(_) => format!("{place}."),
-                Err(violation) => format!("{place}: {violation}."),
-            }))
+            .detail(detail)
+            .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
         }
     }
 }

@@ -1,14 +1,15 @@
 //! An event as the service shows it.
 
 use crate::columns::{self as c, Layout, Values};
-use crate::function::{micros, uuid};
+use crate::error::{Code, Fault};
+use crate::function::{micros, readable_text, uuid};
 use crate::jsonb::Reader;
-use crate::row::{stored_address, stored_text};
+use crate::row::{is_address, stored_address, stored_text};
 use crate::toast;
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
 use immutable_format::{limits, time};
-use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::{self, Datum};
 
 /// The event in a row of `e.*`, as JSON. A value that cannot be read is null, and `unreadable` names its column: one damaged
 /// event must not keep a page from showing the others.
@@ -43,6 +44,52 @@ pub unsafe fn json(row: &Values, layout: &Layout) -> String {
     shown.member("},\"occurred_at\":", c::OCCURRED_AT, timestamp);
     shown.member(",\"created_at\":", c::CREATED_AT, timestamp);
     shown.finish()
+}
+
+/// The row as it can be given to PostgreSQL's own functions; raises XX001 if that is not all of it. What has to be fetched
+/// from elsewhere is fetched here, once.
+pub unsafe fn whole(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, layout: &Layout) -> pg_sys::HeapTuple {
+    let mut row = Values::of(tuple, descriptor);
+    let mut is_fetched = false;
+    for (column, (name, oid, _)) in c::ALL.iter().enumerate() {
+        let is_varlena = matches!(*oid, pg_sys::TEXTOID | pg_sys::BYTEAOID | pg_sys::JSONBOID | pg_sys::INETOID);
+        let Some(datum) = row.get(layout, column).filter(|_| is_varlena) else { continue };
+        let whole = toast::detoast(datum).filter(|datum| match *oid {
+            pg_sys::JSONBOID => Reader::new(*datum).is_some_and(|reader| reader.is_sound()),
+            pg_sys::INETOID => is_address(*datum),
+            _ => true,
+        });
+        match whole {
+            Some(whole) if whole == datum => {}
+            Some(whole) => {
+                row.set(layout, column, whole);
+                is_fetched = true;
+            }
+            None => unreadable(&row, layout, name),
+        }
+    }
+    match is_fetched {
+        true => pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()),
+        false => tuple,
+    }
+}
+
+unsafe fn unreadable(row: &Values, layout: &Layout, column: &str) -> ! {
+    let id = row.get(layout, c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
+    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("{column} of event {id} cannot be read"))
+        .field(column)
+        .detail(place(row, layout))
+        .hint("It is damaged, or a part of it is lost: immutable.verify_breaks() names every such event, and immutable.get_events() shows the rest of it.")
+        .raise()
+}
+
+/// Where an event is, as a sentence.
+pub unsafe fn place(row: &Values, layout: &Layout) -> String {
+    let get = |column| row.get(layout, column);
+    let tenant_id = get(c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id));
+    let lane = get(c::LANE).map_or(-1, |lane| lane.value() as i16);
+    let seq = get(c::SEQ).map_or(0, |seq| seq.value() as i64);
+    format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
 }
 
 struct Shown<'a> {

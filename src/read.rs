@@ -186,8 +186,10 @@ unsafe fn find_events(call: Call) -> Datum {
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
     let set = result_set(call);
-    page.read(through, limited, |tuple, _| {
-        pg_sys::tuplestore_puttuple((*set).setResult, tuple);
+    let mut layout = None;
+    page.read(through, limited, |tuple, descriptor| {
+        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
+        pg_sys::tuplestore_puttuple((*set).setResult, event::whole(tuple, descriptor, layout));
     });
     call.null()
 }

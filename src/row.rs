@@ -122,16 +122,20 @@ pub unsafe fn stored_text<'a>(datum: Datum) -> Option<&'a str> {
 /// What inet prints of a stored address, if it is one: a family with the bytes and bits of its addresses, where inet_out
 /// raises an error, or reads bytes of the next column.
 pub unsafe fn stored_address(datum: Datum) -> Option<String> {
-    const V4: u8 = 2;
-    const V6: u8 = 3;
-    let is_sound = match toast::read(datum)? {
-        [V4, bits, address @ ..] => address.len() == 4 && *bits <= 32,
-        [V6, bits, address @ ..] => address.len() == 16 && *bits <= 128,
-        _ => false,
-    };
-    match is_sound {
+    match is_address(datum) {
         true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
         false => None,
+    }
+}
+
+/// Whether a stored inet is one.
+pub unsafe fn is_address(datum: Datum) -> bool {
+    const V4: u8 = 2;
+    const V6: u8 = 3;
+    match toast::read(datum) {
+        Some([V4, bits, address @ ..]) => address.len() == 4 && *bits <= 32,
+        Some([V6, bits, address @ ..]) => address.len() == 16 && *bits <= 128,
+        _ => false,
     }
 }
 
