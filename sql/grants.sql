@@ -30,7 +30,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.get_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text,
     text),
   immutable.find_events(text, text, text, text, text, text, text, text, text, timestamptz, timestamptz, text, integer, text),
-  immutable.changes(text, jsonb, integer)
+  immutable.changes(text, jsonb, integer), immutable.text_of(jsonb)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),

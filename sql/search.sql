@@ -1,5 +1,10 @@
 -- The index for get_events(search => ...). Its expression is the one that src/filter.rs puts into the query.
 
+CREATE FUNCTION immutable.text_of(value jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of';
+COMMENT ON FUNCTION immutable.text_of(jsonb) IS
+  'A stored jsonb as PostgreSQL prints it; an empty text where it cannot be read, on which PostgreSQL''s own output would raise an error or crash the server. NULL for NULL; raises nothing';
+
 CREATE FUNCTION immutable.enable_search()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -16,7 +21,7 @@ BEGIN
   END IF;
   EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
     pg_catalog.lower((coalesce(actor_name, '') || E'\n' || action || E'\n' || coalesce(resource_name, '') || E'\n' ||
-    metadata::text) COLLATE pg_catalog."default")) %I.gin_trgm_ops)$index$, trgm);
+    immutable.text_of(metadata)) COLLATE pg_catalog."default")) %I.gin_trgm_ops)$index$, trgm);
   -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/tenants.sql.
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
 END

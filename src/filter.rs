@@ -22,7 +22,7 @@ pub const FILTERS: [(&str, Oid); 11] = [
 
 /// What `search` looks through, as one text: what the index of enable_search() is on.
 pub const SEARCHED: &str = "pg_catalog.lower((coalesce(e.actor_name, '') || E'\\n' || e.action || E'\\n' || \
-     coalesce(e.resource_name, '') || E'\\n' || e.metadata::text) COLLATE pg_catalog.\"default\")";
+     coalesce(e.resource_name, '') || E'\\n' || immutable.text_of(e.metadata)) COLLATE pg_catalog.\"default\")";
 
 /// The filter whose index a page is read through, from the most to the least selective.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -162,10 +162,11 @@ impl Filters {
                  pg_catalog.lower(${n} COLLATE pg_catalog.\"default\")"
             )
         };
-        let mut each: Vec<String> =
-            ["e.actor_name", "e.action", "e.resource_name", "e.metadata::text"].map(|column| like(column, n)).into();
+        let mut each: Vec<String> = ["e.actor_name", "e.action", "e.resource_name", "immutable.text_of(e.metadata)"]
+            .map(|column| like(column, n))
+            .into();
         if n != m {
-            each.push(like("e.metadata::text", m));
+            each.push(like("immutable.text_of(e.metadata)", m));
         }
         self.own.push((Lead::Search, format!("({})", each.join(" OR "))));
         let like = |n: usize| format!("{SEARCHED} LIKE pg_catalog.lower(${n} COLLATE pg_catalog.\"default\")");

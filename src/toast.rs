@@ -5,9 +5,11 @@
 
 use crate::columns::Values;
 use crate::error::Code;
-use crate::function::{sql_function, Call};
+use crate::function::{sql_function, text_datum, Call};
 use crate::jsonb::Reader;
 use crate::row::stored_text;
+use immutable_format::json::Text;
+use immutable_format::limits;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::varlena::{
     varatt_is_1b, varatt_is_1b_e, varatt_is_4b_c, varatt_is_4b_u, varsize_1b, varsize_4b, vartag_1b_e,
@@ -230,6 +232,16 @@ sql_function!(immutable_is_readable_jsonb, pg_finfo_immutable_is_readable_jsonb,
 unsafe fn is_readable_jsonb(call: Call) -> Datum {
     let is_readable = call.arg(0).is_none_or(|datum| Reader::new(datum).is_some_and(|reader| reader.is_sound()));
     Datum::from(is_readable)
+}
+
+sql_function!(immutable_text_of, pg_finfo_immutable_text_of, text_of);
+
+/// `immutable.text_of(jsonb)`
+unsafe fn text_of(call: Call) -> Datum {
+    let mut out = String::new();
+    let mut text = Text::spaced(&mut out, limits::NESTING + 1);
+    let read = call.arg(0).and_then(|datum| Reader::new(datum)).map(|reader| reader.read(&mut text));
+    text_datum(if let Some(Ok(())) = read { &out } else { "" })
 }
 
 sql_function!(immutable_is_readable_text, pg_finfo_immutable_is_readable_text, is_readable_text);

@@ -27,28 +27,31 @@ pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) 
     };
     // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
     // fill a disk, and an object can be small as jsonb and huge as text. Only events that are erased, or are said to
-    // be, are looked up: in most logs they are few. What cannot be read is not given to PostgreSQL's functions: it is a
-    // break already.
+    // be, are looked up: in most logs they are few. What cannot be read is a break already, and not given to PostgreSQL's
+    // functions; behind OFFSET, where a plan that remembers results does not see it either.
     let statement = format!(
         "WITH erased AS ( \
-           SELECT DISTINCT e.tenant_id, e.lane, e.seq, e.id, x.c #>> '{{}}' AS commitment FROM {erased} e, LATERAL ( \
-             SELECT CASE WHEN immutable.is_readable(e.erased) THEN e.erased END AS erased OFFSET 0) s, LATERAL ( \
-             SELECT pg_catalog.jsonb_path_query(s.erased, 'lax $.commitments.* ? (@.type() == \"string\")') \
+           SELECT DISTINCT e.tenant_id, e.lane, e.seq, e.id, x.c #>> '{{}}' AS commitment FROM ( \
+             SELECT e.tenant_id, e.lane, e.seq, e.id, \
+                    CASE WHEN immutable.is_readable(e.erased) THEN e.erased END AS erased \
+             FROM {erased} e WHERE e.erased IS NOT NULL OFFSET pg_catalog.int8 '0') e, LATERAL ( \
+             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.* ? (@.type() == \"string\")') \
              UNION ALL \
-             SELECT pg_catalog.jsonb_path_query(s.erased, \
+             SELECT pg_catalog.jsonb_path_query(e.erased, \
                                                 'lax $.commitments.metadata[*] ? (@.type() == \"string\")') \
              UNION ALL \
-             SELECT pg_catalog.jsonb_path_query(s.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
-           ) x(c) WHERE e.erased IS NOT NULL), \
+             SELECT pg_catalog.jsonb_path_query(e.erased, 'lax $.commitments.targets.* ? (@.type() == \"string\")') \
+           ) x(c)), \
          recorded AS MATERIALIZED ( \
            SELECT DISTINCT r.tenant_id, u.id::pg_catalog.uuid AS id, c.c #>> '{{}}' AS commitment \
-           FROM immutable.events r, \
+           FROM (SELECT r.tenant_id, CASE WHEN immutable.is_readable(r.targets) THEN r.targets END AS targets \
+                 FROM immutable.events r WHERE r.action = '{RECORD}' {tenant} OFFSET pg_catalog.int8 '0') r, \
              LATERAL pg_catalog.jsonb_path_query( \
-               CASE WHEN immutable.is_readable(r.targets) THEN r.targets END, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
+               r.targets, 'lax $[*] ? (@.type == \"immutable.event\" && @.id.type() == \"string\")') t(t), \
              LATERAL (SELECT t.t, t.t ->> 'id' AS id OFFSET 0) u, \
              LATERAL pg_catalog.jsonb_path_query( \
                u.t, 'lax $.metadata.commitments[*] ? (@.type() == \"string\")') c(c) \
-           WHERE r.action = '{RECORD}' {tenant} AND pg_catalog.octet_length(c.c #>> '{{}}') = 64 \
+           WHERE pg_catalog.octet_length(c.c #>> '{{}}') = 64 \
              AND CASE WHEN pg_catalog.octet_length(u.id) = 36 THEN u.id ~ '{UUID}' END), \
          listed AS ( \
            SELECT e.tenant_id, e.lane, e.seq, e.id, e.erased, r.commitment \

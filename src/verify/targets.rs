@@ -41,7 +41,7 @@ unsafe fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
 }
 
 /// Joins the two, which says what differs. What cannot be read is not given to PostgreSQL's functions, which would raise an
-/// error, or read what is not there. An event whose targets are not readable is a break already, and its rows are not.
+/// error, or read what is not there; behind OFFSET, where a plan that remembers results does not see it either. An event whose targets are not readable is a break already, and its rows are not.
 unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
     let events = scope.events("e.*", &mut sql);
@@ -73,11 +73,13 @@ unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
                      WHEN x.id IS NULL THEN 'is in event_targets but not in the event' \
                      ELSE 'differs in event_targets' END \
          FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, (t.n - 1)::pg_catalog.int2 AS position, t.target \
-               FROM {events} e, LATERAL pg_catalog.jsonb_array_elements( \
-                   CASE WHEN NOT immutable.is_readable(e.targets) THEN '[]' \
-                        WHEN pg_catalog.jsonb_typeof(e.targets) <> 'array' THEN '[]' \
-                        WHEN pg_catalog.jsonb_array_length(e.targets) > {} THEN '[]' \
-                        ELSE e.targets END) WITH ORDINALITY t(target, n)) x \
+               FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, \
+                            CASE WHEN NOT immutable.is_readable(e.targets) THEN '[]' \
+                                 WHEN pg_catalog.jsonb_typeof(e.targets) <> 'array' THEN '[]' \
+                                 WHEN pg_catalog.jsonb_array_length(e.targets) > {} THEN '[]' \
+                                 ELSE e.targets END AS targets \
+                     FROM {events} e OFFSET pg_catalog.int8 '0') e, \
+                    LATERAL pg_catalog.jsonb_array_elements(e.targets) WITH ORDINALITY t(target, n)) x \
          FULL JOIN {derived} d ON d.tenant_id = x.tenant_id AND d.event_id = x.id AND d.position = x.position \
          WHERE CASE WHEN d.event_id IS NULL OR d.stray THEN true \
                     WHEN x.id IS NULL THEN NOT EXISTS ( \

@@ -4,9 +4,7 @@ for it."""
 import json
 
 import helpers_log as h
-from helpers_log import python_format
 from helpers_random import Random
-from psycopg import sql
 
 # The columns whose values have bytes of a length of their own, and their types.
 TEXTS = ("tenant_id", "actor_id", "actor_name", "actor_type", "action", "action_category", "resource_type", "resource_id",
@@ -57,14 +55,12 @@ def as_json(event):
 
 
 class Damages:
-    def __init__(self, db, seed):
-        self.conn, self.random = db.conn, Random(seed)
+    def __init__(self, db, seed, events=None):
+        self.random = Random(seed)
+        self.begin(db.conn)
         for kind in ("text", "jsonb", "inet"):
             self.conn.execute(f"CREATE CAST (bytea AS {kind}) WITHOUT FUNCTION")
             self.conn.execute(f"CREATE CAST ({kind} AS bytea) WITHOUT FUNCTION")
-        self.conn.execute("SET client_min_messages = error")
-        self.conn.execute("SET immutable.max_chains_per_transaction = 1000")
-        self.conn.execute("SET immutable.max_metadata_keys = 1000")
         h.drop_checks(self.conn)
         self.conn.execute("CREATE TABLE tenants (number int PRIMARY KEY, tenant_id text COLLATE \"C\" UNIQUE, "
                           "id uuid UNIQUE, other uuid, before text)")
@@ -72,8 +68,15 @@ class Damages:
         self.conn.execute("CREATE TABLE shapes (number int PRIMARY KEY, event jsonb)")
         with self.conn.cursor() as cursor:
             cursor.executemany("INSERT INTO shapes VALUES (%s, %s)",
-                               list(enumerate(as_json(event) for event in shapes(self.random))))
+                               list(enumerate(as_json(event) for event in events or shapes(self.random))))
         self.columns = ", ".join(name for name in GIVEN if name not in JSONBS)
+
+    def begin(self, conn):
+        """Goes on with this connection."""
+        self.conn = conn
+        for setting in ("client_min_messages = error", "immutable.max_chains_per_transaction = 1000",
+                        "immutable.max_metadata_keys = 1000", "immutable.max_targets = 1000"):
+            conn.execute(f"SET {setting}")
 
     def fill(self, tenants):
         """Forgets what there was, and records new events, of which some are erased in part."""
@@ -104,26 +107,29 @@ class Damages:
         last, = self.conn.execute("SELECT max(number) FROM tenants").fetchone()
         return [f"t.number BETWEEN {first} AND {first + 499}" for first in range(0, last + 1, 500)]
 
-    def plan(self):
+    def plan(self, *only):
         """Which bytes of which value of each tenant's first event are changed."""
         randomly = self.random
         sizes = self.conn.execute(
             f"SELECT t.id, {', '.join(f'octet_length(e.{name}::bytea)' for name in TYPES)} "
             "FROM tenants t JOIN immutable.events e USING (tenant_id, id)").fetchall()
         for id, *lengths in sizes:
-            there = [(name, length) for name, length in zip(TYPES, lengths) if length]
+            there = [(name, length) for name, length in zip(TYPES, lengths) if length and name in (only or TYPES)]
             (column, length), = randomly.choices(there, [WEIGHTS[name] for name, _ in there])
             how, = randomly.choices(("set", "flip", "cut", "add", "swap", "zero"), (40, 40, 3, 3, 10, 4))
             at = randomly.randrange(randomly.choice((length, min(length, 64))))
             byte = randomly.choice((0, 1, 0x10, 0x20, 0x40, 0x50, 0x80, 0xff, randomly.randrange(256)))
             yield id, column, at, 1 << randomly.randrange(8) if how == "flip" else byte, how
 
-    def damage(self, plan=None):
-        """Carries the plan out behind the triggers' back."""
-        plan = list(plan or self.plan())
+    def note(self, plan):
         with self.conn.cursor() as cursor, cursor.copy("COPY damages FROM STDIN") as copy:
             for row in plan:
                 copy.write_row(row)
+
+    def damage(self, plan=None):
+        """Carries the plan out behind the triggers' back."""
+        plan = list(plan or self.plan())
+        self.note(plan)
         with h.behind_triggers(self.conn):
             for column, kind in TYPES.items():
                 # Words that change places: keys, entries, headers.
@@ -147,3 +153,43 @@ class Damages:
         return self.conn.execute("SELECT d.*, s.number, s.event FROM damages d JOIN tenants t USING (id) "
                                  "JOIN shapes s ON s.number = t.number % (SELECT count(*) FROM shapes) "
                                  "WHERE d.id = %s", [id]).fetchone()
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # In the files of a server of its own
+
+    def stored(self, names):
+        """Where the values of these columns lie: {id: (column, attribute's bytes, file, offset)} of one column each that is
+        not in the row as it is."""
+        conn = self.conn
+        conn.execute("CREATE EXTENSION IF NOT EXISTS pageinspect")
+        numbers = dict(conn.execute("SELECT attname, attnum FROM pg_attribute "
+                                    "WHERE attrelid = 'immutable.events'::regclass AND attnum > 0").fetchall())
+        file, = conn.execute("SELECT pg_relation_filepath('immutable.events')").fetchone()
+        found = {}
+        for id, block, begin, data, attributes in conn.execute("""
+                SELECT t.id, p.block, i.lp_off + i.t_hoff, i.t_data,
+                       tuple_data_split('immutable.events'::regclass, i.t_data, i.t_infomask, i.t_infomask2, i.t_bits)
+                FROM tenants t JOIN immutable.events e USING (tenant_id, id),
+                     LATERAL (SELECT (e.ctid::text::point)[0]::int AS block, (e.ctid::text::point)[1]::int AS item) p,
+                     LATERAL heap_page_items(get_raw_page('immutable.events', p.block)) i WHERE i.lp = p.item""").fetchall():
+            values = [(name, attributes[numbers[name] - 1]) for name in names]
+            odd = [(name, value) for name, value in values if value and (value[0] == 1 or value[0] & 3 == 2)]
+            if odd:
+                name, value = self.random.choice(odd)
+                found[id] = name, value, file, block * 8192 + begin + data.index(value)
+        return found
+
+    def chunks(self, pointer):
+        """The chunks that a pointer's value consists of: their ctid, size, and where their data lie in the file."""
+        value = int.from_bytes(pointer[10:14], "little")
+        return [(place, len(data), block * 8192 + begin + tuple_data.rindex(data))
+                for place, data, block, begin, tuple_data in self.conn.execute(
+                    f"SELECT c.ctid::text, c.chunk_data, p.block, i.lp_off + i.t_hoff, i.t_data FROM {self.toast} c, "
+                    "LATERAL (SELECT (c.ctid::text::point)[0]::int AS block, (c.ctid::text::point)[1]::int AS item) p, "
+                    f"LATERAL heap_page_items(get_raw_page('{self.toast}', p.block)) i "
+                    "WHERE c.chunk_id = %s AND i.lp = p.item", [value])]
+
+    @property
+    def toast(self):
+        return self.conn.execute("SELECT reltoastrelid::regclass::text FROM pg_class "
+                                 "WHERE oid = 'immutable.events'::regclass").fetchone()[0]

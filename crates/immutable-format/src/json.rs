@@ -341,19 +341,27 @@ pub struct Text<'t> {
     /// The ends of what is open, and whether something is in it already.
     open: Vec<(char, bool)>,
     depth: usize,
+    /// What stands between members or elements, and behind a name.
+    comma: &'static str,
+    colon: &'static str,
 }
 
 impl<'t> Text<'t> {
     /// A writer of one value of at most `depth` levels.
     pub fn new(out: &'t mut String, depth: usize) -> Self {
-        Text { out, open: Vec::new(), depth }
+        Text { out, open: Vec::new(), depth, comma: ",", colon: ":" }
+    }
+
+    /// The same with blanks where PostgreSQL prints them.
+    pub fn spaced(out: &'t mut String, depth: usize) -> Self {
+        Text { comma: ", ", colon: ": ", ..Text::new(out, depth) }
     }
 
     /// What separates a member or an element from the one before it.
     fn separate(&mut self) {
         if let Some((_, begun)) = self.open.last_mut() {
             if std::mem::replace(begun, true) {
-                self.out.push(',');
+                self.out.push_str(self.comma);
             }
         }
     }
@@ -388,7 +396,7 @@ impl<'a> Build<'a> for Text<'_> {
     fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
         self.separate();
         write_string(&key, self.out);
-        self.out.push(':');
+        self.out.push_str(self.colon);
         Ok(())
     }
 
