@@ -27,6 +27,8 @@ def one(conn, statement, *values):
 
 def check_round(log):
     conn = log.conn
+    # As autovacuum does whenever it likes.
+    conn.execute("ANALYZE immutable.events, immutable.event_targets")
     damaged = {str(id): column for id, column in conn.execute("SELECT id, col FROM damages")}
     breaks = h.verify_breaks(conn)
     broken = {found.event_id for found in breaks if found.type == "hash_mismatch"}
@@ -171,12 +173,10 @@ def test_search(db, has_index):
     if has_index:
         conn.execute("CREATE EXTENSION pg_trgm")
         conn.execute("SELECT immutable.enable_search()")
-    print("seed", SEED)
-    log.fill(3000)
+    log.fill(600)
     assert one(conn, "SELECT count(*) FROM immutable.events WHERE immutable.text_of(metadata) <> metadata::text "
                "OR immutable.text_of(targets) <> targets::text") == 0
     log.damage([(id, "metadata", *rest) for id, _, *rest in log.plan("metadata")])
-    import time; open("/tmp/pid","w").write(str(conn.info.backend_pid)); time.sleep(5)
     for needle in ("a", "amount", "250"):
         for id, answer in conn.execute("SELECT other, immutable.get_events(tenant_id => tenant_id, search => %s) FROM tenants",
                                        [needle]):
