@@ -119,9 +119,10 @@ unsafe fn fetch(place: &pg_sys::varatt_external) -> Option<*mut pg_sys::varlena>
         return None;
     }
     let form = &*(*toast).rd_rel;
-    // Another session's temporary table has its chunks in a schema of its own.
+    // Not those of another session's temporary tables, which no other can read.
     let is_toast = form.relkind as u8 == pg_sys::RELKIND_TOASTVALUE
-        && form.relnamespace == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE);
+        && (form.relnamespace == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE)
+            || pg_sys::isTempToastNamespace(form.relnamespace));
     let index = is_toast.then(|| valid_index(toast, LOCK)).flatten();
     let whole = index.and_then(|index| {
         let whole = chunks(toast, index, place);
