@@ -8,6 +8,7 @@ import json
 import os
 import random
 
+import psycopg.types.json
 import pytest
 
 import helpers_log as h
@@ -16,7 +17,7 @@ from helpers_damage import Damages
 from helpers_random import Random
 from helpers_servers import as_server
 
-DAMAGES = int(os.environ.get("IMMUTABLE_DAMAGES", "3000"))
+DAMAGES = int(os.environ.get("IMMUTABLE_DAMAGES", "2000"))
 ROUND = 2000
 SEED = int(os.environ.get("IMMUTABLE_SEED", random.randrange(10 ** 9)))
 
@@ -25,8 +26,11 @@ def one(conn, statement, *values):
     return conn.execute(statement, values or None).fetchone()[0]
 
 
-def check_round(log):
+def check_round(log, in_every_way=True):
+    """`in_every_way`: also with the other plans that verification has."""
     conn = log.conn
+    # Numbers as text: one whose weight has changed may have 100,000 digits.
+    psycopg.types.json.set_json_loads(lambda text: json.loads(text, parse_int=str, parse_float=str), conn)
     # As autovacuum does whenever it likes.
     conn.execute("ANALYZE immutable.events, immutable.event_targets")
     damaged = {str(id): column for id, column in conn.execute("SELECT id, col FROM damages")}
@@ -51,15 +55,15 @@ def check_round(log):
             assert others[found.event_id] in ("event_hash", "tenant_id"), found
 
     events = one(conn, "SELECT count(*) FROM immutable.events")
-    whole = h.verify_chain(conn)
-    assert whole["breaks_found"] == len(breaks) and whole["events_checked"] == events
-    with h.in_parallel(conn):
-        assert h.verify_breaks(conn) == breaks
-    in_order = h.verify_breaks(conn, max_events=10 ** 6)
-    assert sorted(in_order, key=h._order) == sorted(breaks, key=h._order)
-    # Targets whose tenant is another now are strays, which only a whole run sees.
-    placed = [found for found in breaks if found.lane is not None]
-    assert sorted(h.verify_breaks(conn, since=[]), key=h._order) == sorted(placed, key=h._order)
+    assert conn.execute("SELECT breaks_found, events_checked FROM immutable.verify_chain()").fetchone() == (len(breaks), events)
+    if in_every_way:
+        with h.in_parallel(conn):
+            assert h.verify_breaks(conn) == breaks
+        in_order = h.verify_breaks(conn, max_events=10 ** 6)
+        assert sorted(in_order, key=h._order) == sorted(breaks, key=h._order)
+        # Targets whose tenant is another now are strays, which only a whole run sees.
+        placed = [found for found in breaks if found.lane is not None]
+        assert sorted(h.verify_breaks(conn, since=[]), key=h._order) == sorted(placed, key=h._order)
     assert one(conn, "SELECT count(*) FROM immutable.export_events()") == events + 2
     check_readers(log, damaged, broken)
 
@@ -100,9 +104,10 @@ def test_any_change_of_a_stored_value(db):
     log = Damages(db, SEED)
     for first in range(0, DAMAGES, ROUND):
         log.fill(min(ROUND, DAMAGES - first))
-        h.check_breaks(log.conn)
+        assert one(log.conn, "SELECT valid FROM immutable.verify_chain()")
         log.damage()
-        check_round(log)
+        check_round(log, first == 0)
+        print(first + ROUND, "changes")
 
 
 def test_every_byte_of_small_values(db):
