@@ -140,10 +140,20 @@ pub struct Values {
 
 impl Values {
     pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Values {
-        let width = (*descriptor).natts as usize;
-        let mut taken = Values { values: vec![Datum::from(0usize); width], nulls: vec![true; width] };
-        pg_sys::heap_deform_tuple(tuple, descriptor, taken.values.as_mut_ptr(), taken.nulls.as_mut_ptr());
+        let mut taken = Values::empty(descriptor);
+        taken.take_apart(tuple, descriptor);
         taken
+    }
+
+    /// Places for the values of the descriptor's tuples.
+    pub unsafe fn empty(descriptor: pg_sys::TupleDesc) -> Values {
+        let width = (*descriptor).natts as usize;
+        Values { values: vec![Datum::from(0usize); width], nulls: vec![true; width] }
+    }
+
+    /// Takes another tuple of the descriptor apart.
+    pub unsafe fn take_apart(&mut self, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) {
+        pg_sys::heap_deform_tuple(tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
     }
 
     pub fn get(&self, layout: &Layout, column: Column) -> Option<Datum> {

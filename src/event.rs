@@ -4,7 +4,7 @@ use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::function::{micros, readable_text, uuid};
 use crate::jsonb::Reader;
-use crate::row::{is_address, stored_address, stored_text};
+use crate::row::{stored_address, stored_text};
 use crate::toast;
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
@@ -46,35 +46,28 @@ pub unsafe fn json(row: &Values, layout: &Layout) -> String {
     shown.finish()
 }
 
-/// The row as it can be given to PostgreSQL's own functions; raises XX001 if that is not all of it. What has to be fetched
-/// from elsewhere is fetched here, once.
-pub unsafe fn whole(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, layout: &Layout) -> pg_sys::HeapTuple {
-    let mut row = Values::of(tuple, descriptor);
-    let mut is_fetched = false;
-    for (column, (name, oid, _)) in c::ALL.iter().enumerate() {
-        let is_varlena = matches!(*oid, pg_sys::TEXTOID | pg_sys::BYTEAOID | pg_sys::JSONBOID | pg_sys::INETOID);
-        let Some(datum) = row.get(layout, column).filter(|_| is_varlena) else { continue };
-        let whole = toast::detoast(datum).filter(|datum| match *oid {
-            pg_sys::JSONBOID => Reader::new(*datum).is_some_and(|reader| reader.is_sound()),
-            pg_sys::INETOID => is_address(*datum),
-            _ => true,
-        });
-        match whole {
-            Some(whole) if whole == datum => {}
-            Some(whole) => {
-                row.set(layout, column, whole);
-                is_fetched = true;
+/// Raises XX001 for a row that PostgreSQL's own functions cannot be given, because they would crash the server, or raise an
+/// error that does not name it. What is in the row and no jsonb they survive.
+pub unsafe fn check(tuple: pg_sys::HeapTuple, row: &Values, layout: &Layout) {
+    let has_external = u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
+    for column in [c::METADATA, c::TARGETS, c::ERASED] {
+        if let Some(datum) = row.get(layout, column) {
+            if !Reader::new(datum).is_some_and(|reader| reader.is_sound()) {
+                unreadable(row, layout, column);
             }
-            None => unreadable(&row, layout, name),
         }
     }
-    match is_fetched {
-        true => pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()),
-        false => tuple,
+    for column in if has_external { 0..c::ALL.len() } else { 0..0 } {
+        let is_varlena = matches!(c::ALL[column].1, pg_sys::TEXTOID | pg_sys::BYTEAOID | pg_sys::INETOID);
+        let datum = row.get(layout, column).filter(|_| is_varlena);
+        if datum.is_some_and(|datum| toast::read(datum).is_none()) {
+            unreadable(row, layout, column);
+        }
     }
 }
 
-unsafe fn unreadable(row: &Values, layout: &Layout, column: &str) -> ! {
+unsafe fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
+    let column = c::ALL[column].0;
     let id = row.get(layout, c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("{column} of event {id} cannot be read"))
         .field(column)

@@ -199,6 +199,8 @@ struct Sound {
 }
 
 impl<'a> Build<'a> for Sound {
+    const READS_NUMBERS: bool = false;
+
     fn begin_object(&mut self) -> Result<(), Error> {
         self.begin_array()
     }
@@ -377,7 +379,7 @@ struct Open<'a> {
     bare: bool,
 }
 
-unsafe fn read<'a>(value: Entry<'a>, build: &mut impl Build<'a>) -> Result<(), Error> {
+unsafe fn read<'a, B: Build<'a>>(value: Entry<'a>, build: &mut B) -> Result<(), Error> {
     let mut open: Vec<Open<'a>> = Vec::with_capacity(4);
     let mut next = Some(value);
     loop {
@@ -396,7 +398,13 @@ unsafe fn read<'a>(value: Entry<'a>, build: &mut impl Build<'a>) -> Result<(), E
                 open.push(Open { keys, key: None, values, bare });
             }
             Some(Entry::Scalar(value)) => build.scalar(value)?,
-            Some(Entry::Numeric(numeric)) => build.scalar(Value::Number(Cow::Owned(numeric_text(numeric)?)))?,
+            Some(Entry::Numeric(numeric)) => {
+                let number = match B::READS_NUMBERS {
+                    true => numeric_text(numeric)?,
+                    false => numeric_parts(numeric).map(|_| String::new()).ok_or(CORRUPT)?,
+                };
+                build.scalar(Value::Number(Cow::Owned(number)))?;
+            }
             None => {}
         }
         let Some(inner) = open.last_mut() else { return Ok(()) };

@@ -186,10 +186,13 @@ unsafe fn find_events(call: Call) -> Datum {
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
     let set = result_set(call);
-    let mut layout = None;
+    let (mut layout, mut row) = (None, None);
     page.read(through, limited, |tuple, descriptor| {
         let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
-        pg_sys::tuplestore_puttuple((*set).setResult, event::whole(tuple, descriptor, layout));
+        let row = row.get_or_insert_with(|| Values::empty(descriptor));
+        row.take_apart(tuple, descriptor);
+        event::check(tuple, row, layout);
+        pg_sys::tuplestore_puttuple((*set).setResult, tuple);
     });
     call.null()
 }

@@ -3,7 +3,6 @@
 //! be caught from outside: that takes a subtransaction, which parallel workers have not. So the chunks of a value are
 //! fetched and checked here.
 
-use crate::columns::Values;
 use crate::error::Code;
 use crate::function::{sql_function, text_datum, Call};
 use crate::jsonb::Reader;
@@ -39,7 +38,7 @@ pub unsafe fn read<'a>(datum: Datum) -> Option<&'a [u8]> {
     }
 }
 
-/// The same as a datum that PostgreSQL can work with; that of a plain value is the one given.
+/// The same as a datum for PostgreSQL's functions.
 pub unsafe fn detoast(datum: Datum) -> Option<Datum> {
     let varlena = datum.cast_mut_ptr();
     match is_plain(varlena) {
@@ -176,7 +175,7 @@ unsafe fn chunks(
         pgrx::check_for_interrupts!();
         let left = &mut data[filled..];
         let expected = left.len().min(CHUNK);
-        match chunk(tuple, (*toast).rd_att, number).filter(|chunk| expected > 0 && chunk.len() == expected) {
+        match chunk(tuple, number).filter(|chunk| expected > 0 && chunk.len() == expected) {
             Some(chunk) => {
                 std::ptr::copy_nonoverlapping(chunk.as_ptr(), left.as_mut_ptr().cast(), expected);
                 filled += expected;
@@ -194,15 +193,20 @@ unsafe fn chunks(
     Some(whole)
 }
 
-/// The data of a chunk, if it has this number.
-unsafe fn chunk<'a>(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, number: i32) -> Option<&'a [u8]> {
-    let row = Values::of(tuple, descriptor);
-    if row.nulls.iter().any(|null| *null) || row.values[1].value() as i32 != number {
+/// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the chunk's number and the data.
+unsafe fn chunk<'a>(tuple: pg_sys::HeapTuple, number: i32) -> Option<&'a [u8]> {
+    const DATA: usize = 8;
+    let header = &*(*tuple).t_data;
+    if u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0 {
         return None;
     }
-    let data = plain(row.values[2].cast_mut_ptr())?;
-    let end = (*tuple).t_data.cast::<u8>().add((*tuple).t_len as usize);
-    (data.as_ptr_range().end <= end.cast_const()).then_some(data)
+    let row = std::slice::from_raw_parts((*tuple).t_data.cast::<u8>(), (*tuple).t_len as usize);
+    let row = row.get(usize::from(header.t_hoff)..).filter(|row| row.len() >= DATA + HEADER)?;
+    if row[4..DATA] != number.to_ne_bytes() {
+        return None;
+    }
+    let data = plain(row[DATA..].as_ptr().cast())?;
+    (data.as_ptr_range().end <= row.as_ptr_range().end).then_some(data)
 }
 
 /// What chunks are looked at with: every value that is there, whoever has deleted its row since.

@@ -301,6 +301,9 @@ impl<'a> Tree<'a> {
 
 /// What a walk over a value feeds: `begin_*`, keys and scalars, `end`.
 pub trait Build<'a> {
+    /// Whether it reads what number one is: printing it is most of the work.
+    const READS_NUMBERS: bool = true;
+
     /// Opens an object.
     fn begin_object(&mut self) -> Result<(), Error>;
     /// Opens an array.
