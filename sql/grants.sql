@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
     immutable.day_or_time, text, integer, text, text),
   immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text),
-  immutable.changes(text, jsonb, integer)
+  immutable.changes(text, jsonb, integer), immutable.text_of(jsonb)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),
@@ -50,6 +50,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)
 TO immutable_auditor;
+-- To find the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
+GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- With the owner's rights: it says how the log is, and nothing that is in it but an id and a time.
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
 GRANT USAGE ON SCHEMA immutable TO pg_monitor;

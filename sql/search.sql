@@ -6,6 +6,11 @@ RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'im
 COMMENT ON FUNCTION immutable.fold(text) IS
   'A text as get_events(search => ...) compares it: in Unicode''s normal form C and without regard to case, the same in every locale. One letter''s forms become one (with a sharp s as ss, and the four letters i of Turkish as one i); accents stay. NULL for NULL; raises nothing';
 
+CREATE FUNCTION immutable.text_of(value jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of';
+COMMENT ON FUNCTION immutable.text_of(jsonb) IS
+  'A stored jsonb as PostgreSQL prints it; an empty text where it cannot be read, on which PostgreSQL''s own output would raise an error or crash the server. NULL for NULL; raises nothing';
+
 CREATE FUNCTION immutable.enable_search()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -22,7 +27,7 @@ BEGIN
   END IF;
   EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
     immutable.fold((coalesce(actor_name, '') || E'\n' || action || E'\n' || coalesce(resource_name, '') || E'\n' ||
-    metadata::text) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
+    immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
   -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/tenants.sql.
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
 END

@@ -176,6 +176,11 @@ ALTER TABLE immutable.events
   ALTER idempotency_key SET STATISTICS 0, ALTER ip_address SET STATISTICS 0, ALTER ip_country SET STATISTICS 0,
   ALTER ip_city SET STATISTICS 0, ALTER user_agent SET STATISTICS 0, ALTER recorded_by SET STATISTICS 0,
   ALTER salt SET STATISTICS 0, ALTER event_hash SET STATISTICS 0, ALTER previous_event_hash SET STATISTICS 0;
+-- Nothing asks for statistics of a jsonb, and making them compares values: autovacuum would crash the server on one whose
+-- bytes somebody has changed, again and again.
+ALTER TABLE immutable.events
+  ALTER targets SET STATISTICS 0, ALTER metadata SET STATISTICS 0, ALTER erased SET STATISTICS 0;
+ALTER TABLE immutable.event_targets ALTER target_metadata SET STATISTICS 0;
 ALTER TABLE immutable.event_targets
   ALTER tenant_id SET STATISTICS 0, ALTER event_id SET STATISTICS 0, ALTER target_id SET STATISTICS 0,
   ALTER target_name SET STATISTICS 0;

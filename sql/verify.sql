@@ -21,6 +21,17 @@ END;
 COMMENT ON FUNCTION immutable.heads(text) IS
   'The last event of every lane, of one tenant or of all. Saved elsewhere, as SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h, it shows later, through verify_chain(heads => ...), whether the end of a lane was cut off';
 
+-- For statements that give stored values to PostgreSQL's own functions, which expect that they are sound.
+
+CREATE FUNCTION immutable.is_readable(value jsonb) RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_jsonb';
+CREATE FUNCTION immutable.is_readable(value text) RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_text';
+COMMENT ON FUNCTION immutable.is_readable(jsonb) IS
+  'Whether a stored jsonb can be read: all of it is there, and its bytes are those that PostgreSQL writes. True for NULL. Raises nothing: it is asked before a value is given to functions that would raise an error, or crash the server';
+COMMENT ON FUNCTION immutable.is_readable(text) IS
+  'Whether a stored text can be read: all of it is there, and its bytes are UTF-8 without a NUL. True for NULL. Raises nothing: it is asked before a value is given to functions that would raise an error';
+
 -- The parts of verification that run in every process of a parallel plan. Their arguments and results are
 -- verify_chain()'s own.
 

@@ -5,13 +5,13 @@
 //! A position names events, with the beginning of their hashes: of a log that was set back, by a failover that lost events
 //! or by a restore, other events have their places, and whoever went on there would miss them without a sign.
 
-use crate::columns::Values;
+use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
-use crate::function::{bytes, sql_function, text, text_datum, uuid, uuid_datum, Call};
+use crate::event;
+use crate::function::{readable_text, sql_function, text_datum, uuid, uuid_datum, Call};
 use crate::jsonb::{self, Jsonb, Kind, Member};
-use crate::read::EVENT_JSON;
 use crate::relation::events_oid;
-use crate::{replica, spi};
+use crate::{replica, spi, toast};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
@@ -50,7 +50,7 @@ fn refuse(example: &str) -> ! {
 const MARK_BYTES: usize = 8;
 
 unsafe fn mark(event_hash: Datum) -> String {
-    let event_hash = bytes(event_hash);
+    let event_hash = toast::read(event_hash).unwrap_or_default();
     hex::encode(&event_hash[..MARK_BYTES.min(event_hash.len())])
 }
 
@@ -177,7 +177,7 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
              UNION ALL \
              SELECT (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane > k.lane \
                      ORDER BY e.lane LIMIT 1) FROM k WHERE k.lane IS NOT NULL) \
-         SELECT {EVENT_JSON}, e.lane, e.seq, e.event_hash \
+         SELECT e.* \
          FROM k LEFT JOIN ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) p(lane, seq) \
                 ON p.lane = k.lane, \
          LATERAL (SELECT e.* FROM immutable.events e \
@@ -190,6 +190,7 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
     let types = [pg_sys::TEXTOID, pg_sys::INT2ARRAYOID, pg_sys::INT8ARRAYOID];
     let values = [Some(tenant), Some(array(&lanes, pg_sys::INT2OID)), Some(array(&seqs, pg_sys::INT8OID))];
     let mut events = Vec::new();
+    let mut layout = None;
     let (mut is_cut, mut bytes) = (false, 0);
     spi::stream_planned_once(&statement, &types, &values, |tuple, descriptor| {
         if is_cut || events.len() == limit || bytes > MAX_BYTES {
@@ -197,10 +198,13 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
             return;
         }
         let row = Values::of(tuple, descriptor);
-        events.push(text(row.values[0]).to_string());
+        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
+        let get = |column| row.get(layout, column).map_or(0, |number| number.value() as i64);
+        let (lane, seq) = (get(c::LANE) as i16, get(c::SEQ));
+        events.push(event::json(&row, layout));
         bytes += events.last().map_or(0, String::len);
-        let read = Read { seq: row.values[2].value() as i64, mark: Some(mark(row.values[3])) };
-        position.insert(row.values[1].value() as i16, read);
+        let mark = row.get(layout, c::EVENT_HASH).map(|hash| mark(hash));
+        position.insert(lane, Read { seq, mark });
     });
     let member = |(lane, read): (&i16, &Read)| match &read.mark {
         Some(mark) => format!("\"{lane}\":\"{}:{mark}\"", read.seq),
@@ -280,12 +284,13 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
         condition.push_str(" AND (e.xact, e.tenant_id, e.id) > ($1, $2, $3)");
     }
     let statement = format!(
-        "SELECT {EVENT_JSON}, e.xact, e.id, e.tenant_id, e.event_hash FROM immutable.events e \
+        "SELECT e.* FROM immutable.events e \
          WHERE e.xact < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()){condition} \
          ORDER BY e.xact, e.tenant_id, e.id LIMIT {}",
         limit + 1
     );
     let mut events = Vec::new();
+    let mut layout = None;
     let (mut is_cut, mut bytes) = (false, 0);
     spi::stream_planned_once(&statement, &types, &values, |tuple, descriptor| {
         if is_cut || events.len() == limit || bytes > MAX_BYTES {
@@ -293,13 +298,14 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
             return;
         }
         let row = Values::of(tuple, descriptor);
-        events.push(text(row.values[0]).to_string());
+        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
+        events.push(event::json(&row, layout));
         bytes += events.last().map_or(0, String::len);
         place = Some(Place {
-            xact: row.values[1].value() as u64,
-            id: uuid(row.values[2]),
-            tenant_id: text(row.values[3]).to_string(),
-            mark: Some(mark(row.values[4])),
+            xact: row.get(layout, c::XACT).map_or(0, |xact| xact.value() as u64),
+            id: row.get(layout, c::ID).map(|id| uuid(id)).unwrap_or_default(),
+            tenant_id: row.get(layout, c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id)).to_string(),
+            mark: row.get(layout, c::EVENT_HASH).map(|hash| mark(hash)),
         });
     });
     answer(&events, &place.map_or("{}".to_string(), |place| place.json()), is_cut)

@@ -1,6 +1,8 @@
 //! The columns of an event, and where a relation or record keeps them. Looked up by name and type, never by number: a
 //! Citus shard, an upgraded table and a subquery's record all have the same columns in places of their own.
 
+use crate::error::{Code, Fault};
+use immutable_format::commitment::Violation;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// A column of `immutable.events`, as an index into [`ALL`].
@@ -10,6 +12,8 @@ macro_rules! columns {
     ($($name:ident $text:literal $type:ident $kind:ident),+ $(,)?) => {
         /// Name, type and who sets it.
         pub const ALL: &[(&str, Oid, SetBy)] = &[$(($text, pg_sys::$type, SetBy::$kind)),+];
+        /// Why a row has no document, where a column's value cannot be read.
+        pub const UNREADABLE: &[Violation] = &[$(Violation(concat!($text, " cannot be read: it is damaged, or a part of it is lost"))),+];
         columns!(@number 0usize; $($name)+);
     };
     (@number $n:expr; $name:ident $($rest:ident)*) => {
@@ -99,6 +103,14 @@ impl Layout {
         Ok(Layout { places, width })
     }
 
+    /// The layout of `e.*`; raises 55000 for a table that has lost a column.
+    pub unsafe fn of_events(descriptor: pg_sys::TupleDesc) -> Layout {
+        Layout::of(descriptor).unwrap_or_else(|column| {
+            let message = format!("immutable.events has no column {column} of its type");
+            Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
+        })
+    }
+
     pub fn place(&self, column: Column) -> usize {
         self.places[column]
     }
@@ -128,10 +140,20 @@ pub struct Values {
 
 impl Values {
     pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Values {
-        let width = (*descriptor).natts as usize;
-        let mut taken = Values { values: vec![Datum::from(0usize); width], nulls: vec![true; width] };
-        pg_sys::heap_deform_tuple(tuple, descriptor, taken.values.as_mut_ptr(), taken.nulls.as_mut_ptr());
+        let mut taken = Values::empty(descriptor);
+        taken.take_apart(tuple, descriptor);
         taken
+    }
+
+    /// Places for the values of the descriptor's tuples.
+    pub unsafe fn empty(descriptor: pg_sys::TupleDesc) -> Values {
+        let width = (*descriptor).natts as usize;
+        Values { values: vec![Datum::from(0usize); width], nulls: vec![true; width] }
+    }
+
+    /// Takes another tuple of the descriptor apart.
+    pub unsafe fn take_apart(&mut self, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) {
+        pg_sys::heap_deform_tuple(tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
     }
 
     pub fn get(&self, layout: &Layout, column: Column) -> Option<Datum> {

@@ -6,13 +6,14 @@
 
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{internal, Code, Fault};
-use crate::function::{output, sql_function, text, text_datum, uuid_datum, Call};
+use crate::function::{sql_function, text, text_datum, uuid, uuid_datum, Call};
 use crate::jsonb::Reader;
 use crate::read::result_set;
 use crate::record::{self, record, Own};
 use crate::relation::events_oid;
 use crate::row::{self, Stored};
-use crate::{jsonb, lane, spi};
+use crate::row::{stored_address, stored_text};
+use crate::{event, jsonb, lane, spi};
 use immutable_format::commitment::{self, METADATA, TARGETS};
 use immutable_format::document::{self, uuid_text, Secret, RESERVED};
 use immutable_format::json::{self, Build, Value};
@@ -241,7 +242,7 @@ impl<'a> Erasing<'a> {
         let mut layout = None;
         let each = |tuple, descriptor| {
             let row = Values::of(tuple, descriptor);
-            let layout = layout.get_or_insert_with(|| layout_of(descriptor));
+            let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
             if !look.finds(&row, layout) {
                 return;
             }
@@ -269,7 +270,7 @@ impl<'a> Erasing<'a> {
                         self.erase(event, &hits);
                     }
                 };
-                let (row, layout) = (Values::of(tuple, descriptor), layout_of(descriptor));
+                let (row, layout) = (Values::of(tuple, descriptor), Layout::of_events(descriptor));
                 with_event(&row, &layout, look).unwrap_or_else(|fault| fault.raise());
             },
         );
@@ -399,13 +400,16 @@ struct Look<'a> {
 impl Look<'_> {
     /// Whether it is anywhere in the row. Of the log's own events, whose targets can be long, only the metadata matters.
     unsafe fn finds(&self, row: &Values, layout: &Layout) -> bool {
-        let text_of = |column| row.get(layout, column).map(|datum| text(datum));
+        let in_text = |column| {
+            let datum = row.get(layout, column);
+            datum.is_some_and(|datum| stored_text(datum).is_none_or(|text| (self.text)(text)))
+        };
         let in_jsonb = |column| row.get(layout, column).is_some_and(|datum| self.finds_in(datum));
-        if text_of(c::ACTION).is_some_and(|action| action.starts_with(RESERVED)) {
+        let action = row.get(layout, c::ACTION).and_then(|datum| stored_text(datum));
+        if action.is_some_and(|action| action.starts_with(RESERVED)) {
             return in_jsonb(c::METADATA);
         }
-        let columns = c::COMMITTED.into_iter().filter(|column| *column != c::IP_ADDRESS);
-        columns.into_iter().filter_map(text_of).any(|text| (self.text)(text))
+        c::COMMITTED.into_iter().filter(|column| *column != c::IP_ADDRESS).any(in_text)
             || self.finds_address(row.get(layout, c::IP_ADDRESS))
             || in_jsonb(c::METADATA)
             || in_jsonb(c::TARGETS)
@@ -416,11 +420,11 @@ impl Look<'_> {
         let is_address = |id: &&str| {
             id.contains(['.', ':']) && id.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:/".contains(&byte))
         };
-        let printed = address.filter(|_| self.ids.iter().any(is_address));
-        printed.is_some_and(|address| (self.text)(&output(pg_sys::inet_out, address)))
+        let address = address.filter(|_| self.ids.iter().any(is_address));
+        address.is_some_and(|address| stored_address(address).is_none_or(|printed| (self.text)(&printed)))
     }
 
-    /// What can not be read is looked at as an event, which says what is wrong with it.
+    /// What cannot be read counts as found: it is looked at as an event, which says what is wrong with it.
     unsafe fn finds_in(&self, datum: Datum) -> bool {
         let mut texts = Texts { look: self, found: false };
         let read = Reader::new(datum).map(|jsonb| jsonb.read(&mut texts));
@@ -472,16 +476,6 @@ impl<'a> Build<'a> for Texts<'_> {
     }
 }
 
-unsafe fn layout_of(descriptor: pg_sys::TupleDesc) -> Layout {
-    Layout::of(descriptor).unwrap_or_else(|column| {
-        Fault::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("immutable.events has no column {column} of its type"),
-        )
-        .raise()
-    })
-}
-
 /// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
 /// is wrong with it otherwise.
 unsafe fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
@@ -496,10 +490,18 @@ unsafe fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored
             Ok(())
         }
         _ => {
-            let id = values.get(layout, c::ID).map(|id| uuid_text(&crate::function::uuid(id))).unwrap_or_default();
-            let message = format!("event {id} does not match its hash, so nothing can be erased from it");
-            Err(Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-                .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
+            let id = values.get(layout, c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
+            let place = event::place(values, layout);
+            let detail = match event {
+                Ok(_) => place,
+                Err(violation) => format!("{place} {violation}."),
+            };
+            Err(Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("event {id} does not match its hash, so nothing can be erased from it"),
+            )
+            .detail(detail)
+            .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
         }
     }
 }
@@ -547,7 +549,7 @@ fn refuse_path(field: &str, path: &str, why: &str, hint: &str) -> ! {
 }
 
 unsafe fn not_found(id: Datum, tenant_id: &str) -> ! {
-    let id = uuid_text(&crate::function::uuid(id));
+    let id = uuid_text(&uuid(id));
     let message = match tenant_id {
         "" => format!("there is no event {id} without tenant"),
         _ => format!("tenant \"{tenant_id}\" has no event {id}"),

@@ -3,11 +3,10 @@
 
 use crate::columns as c;
 use crate::columns::{Layout, Values};
-use crate::error::{Code, Fault};
 use crate::filter::{bound, Filters, FILTERS};
-use crate::function::{bytes, micros, sql_function, text, text_datum, uuid, Call};
+use crate::function::{micros, readable_text, sql_function, text, text_datum, uuid, Call};
 use crate::row;
-use crate::spi;
+use crate::{spi, toast};
 use immutable_format::export::{ascii, write, Header, Lanes, Place};
 use immutable_format::time;
 use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};
@@ -91,12 +90,7 @@ impl Export {
         let Export { cursor, layout, lines, events, lanes, lane, .. } = self;
         let mut made = 0;
         let fetched = cursor.fetch(self.rows, |tuple, descriptor| {
-            let layout = layout.get_or_insert_with(|| {
-                Layout::of(descriptor).unwrap_or_else(|column| {
-                    let message = format!("immutable.events has no column {column} of its type");
-                    Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
-                })
-            });
+            let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
             let row = Values::of(tuple, descriptor);
             let place = place(&row, layout);
             *events += 1;
@@ -127,7 +121,7 @@ fn infinite(micros: i64) -> Cow<'static, str> {
 unsafe fn place<'a>(row: &Values, layout: &Layout) -> Place<'a> {
     let get = |column| row.get(layout, column);
     Place {
-        tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", |datum| text(datum))),
+        tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", |datum| readable_text(datum))),
         lane: get(c::LANE).map_or(-1, |lane| lane.value() as i16),
         seq: get(c::SEQ).map_or(0, |seq| seq.value() as i64),
         id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
@@ -135,7 +129,7 @@ unsafe fn place<'a>(row: &Values, layout: &Layout) -> Place<'a> {
 }
 
 unsafe fn line(row: &Values, layout: &Layout, place: &Place) -> String {
-    let hash = |column| row.get(layout, column).map(|datum| bytes(datum));
+    let hash = |column| row.get(layout, column).and_then(|datum| toast::read(datum));
     let event_hash = hash(c::EVENT_HASH);
     let stored = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
     match stored {

@@ -27,7 +27,7 @@ pub const FILTERS: [(&str, Oid); 11] = [
 /// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the extension and compared
 /// by bytes, so that no locale has a say in what is found.
 pub const SEARCHED: &str = "immutable.fold((coalesce(e.actor_name, '') || E'\\n' || e.action || E'\\n' || \
-     coalesce(e.resource_name, '') || E'\\n' || e.metadata::text) COLLATE pg_catalog.\"C\")";
+     coalesce(e.resource_name, '') || E'\\n' || immutable.text_of(e.metadata)) COLLATE pg_catalog.\"C\")";
 
 /// The filter whose index a page is read through, from the most to the least selective.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -195,10 +195,11 @@ impl Filters {
         let n = self.text(&format!("%{}%", escape_like(&needle)));
         let m = if in_json == needle { n } else { self.text(&format!("%{}%", escape_like(in_json))) };
         let like = |column: &str, n: usize| format!("immutable.fold({column} COLLATE pg_catalog.\"C\") LIKE ${n}");
-        let mut each: Vec<String> =
-            ["e.actor_name", "e.action", "e.resource_name", "e.metadata::text"].map(|column| like(column, n)).into();
+        let mut each: Vec<String> = ["e.actor_name", "e.action", "e.resource_name", "immutable.text_of(e.metadata)"]
+            .map(|column| like(column, n))
+            .into();
         if n != m {
-            each.push(like("e.metadata::text", m));
+            each.push(like("immutable.text_of(e.metadata)", m));
         }
         self.own.push((Lead::Search, format!("({})", each.join(" OR "))));
         let like = |n: usize| format!("{SEARCHED} LIKE ${n}");

@@ -1,6 +1,7 @@
 //! SQL-callable functions: how PostgreSQL finds one, and how one reads its arguments.
 
 use crate::error::internal;
+use crate::toast::is_plain;
 use pgrx::pg_sys::{self, Datum};
 
 /// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo record.
@@ -47,7 +48,7 @@ impl Call {
     }
 }
 
-/// The payload of a varlena, detoasted where it has to be; it lives as long as the current memory context, or as long
+/// The payload of an argument, detoasted where it has to be; it lives as long as the current memory context, or as long
 /// as the row. What is stored in the row as it is costs no call: verification reads a dozen in every row.
 pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
     let mut varlena = datum.cast_mut_ptr();
@@ -61,23 +62,41 @@ pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
     )
 }
 
-unsafe fn is_plain(varlena: *const pg_sys::varlena) -> bool {
-    use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
-    varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena)
-}
-
 /// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.
 pub unsafe fn text<'a>(datum: Datum) -> &'a str {
     utf8(bytes(datum)).unwrap_or("\u{0}")
 }
 
-/// The text that bytes are, if they are UTF-8. Most are ASCII, which the processor sees many bytes at a time.
+/// The text that bytes are, if they are what PostgreSQL takes for one: UTF-8 without a NUL, at which its printing ends.
+/// Most are ASCII.
 pub fn utf8(bytes: &[u8]) -> Option<&str> {
-    match bytes.is_ascii() {
+    match is_ascii_text(bytes) {
         // SAFETY: ASCII is UTF-8.
         true => Some(unsafe { std::str::from_utf8_unchecked(bytes) }),
-        false => std::str::from_utf8(bytes).ok(),
+        false => std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')),
     }
+}
+
+/// Whether all bytes are from 0x01 to 0x7f; looks at eight at once.
+fn is_ascii_text(bytes: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A NUL borrows its high bit.
+    let is_odd = |word: u64| (word.wrapping_sub(EACH) | word) & (0x80 * EACH) != 0;
+    let (words, rest) = bytes.as_chunks::<8>();
+    match bytes.last_chunk::<8>() {
+        // The last eight overlap those before them.
+        Some(last) => !words.iter().chain([last]).any(|word| is_odd(u64::from_ne_bytes(*word))),
+        None => rest.iter().all(|byte| (1..0x80).contains(byte)),
+    }
+}
+
+/// The text for a reader's eyes, with replacement characters where it is none.
+pub unsafe fn readable_text<'a>(datum: Datum) -> &'a str {
+    let bytes = crate::toast::read(datum).unwrap_or_default();
+    utf8(bytes).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
+        self::text(text_datum(&text))
+    })
 }
 
 /// A text datum in the current memory context.

@@ -1,10 +1,11 @@
 //! What the reading functions answer: get_event(), get_events(), find_events(), with the caller's rights and row
 //! security. Which statement gives a page is [`crate::page`]'s.
 
-use crate::columns::Values;
+use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
+use crate::event;
 use crate::filter::{Filters, FILTERS};
-use crate::function::{micros, sql_function, text, uuid, Call};
+use crate::function::{micros, readable_text, sql_function, text, uuid, Call};
 use crate::jsonb;
 use crate::page::{bind, is_limited, through, Order, Page};
 use crate::spi;
@@ -24,22 +25,6 @@ const CURSOR: usize = FILTERS.len();
 const LIMIT: usize = CURSOR + 1;
 const ORDER: usize = LIMIT + 1;
 const COUNT: usize = ORDER + 1;
-
-/// Events as the service shows them: one row a member, from the alias `e`.
-pub const EVENT_JSON: &str = "pg_catalog.jsonb_build_object(\
-    'id', e.id, \
-    'actor', pg_catalog.jsonb_build_object('id', e.actor_id, 'name', e.actor_name, 'type', e.actor_type), \
-    'action', e.action, 'action_category', e.action_category, \
-    'resource', pg_catalog.jsonb_build_object('type', e.resource_type, 'id', e.resource_id, 'name', e.resource_name), \
-    'targets', e.targets, 'metadata', e.metadata, 'tenant_id', nullif(e.tenant_id, ''), \
-    'session_id', e.session_id, 'ip_address', pg_catalog.to_json(e.ip_address), 'ip_country', e.ip_country, 'ip_city', e.ip_city, \
-    'user_agent', e.user_agent, 'idempotency_key', e.idempotency_key, 'version', e.version, \
-    'integrity', pg_catalog.jsonb_build_object(\
-        'event_hash', pg_catalog.encode(e.event_hash, 'hex'), \
-        'previous_event_hash', pg_catalog.encode(e.previous_event_hash, 'hex'), 'lane', e.lane, 'seq', e.seq), \
-    'occurred_at', pg_catalog.to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
-    'created_at', pg_catalog.to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')\
-)::text";
 
 unsafe fn page_size(call: Call, most: i32) -> i32 {
     let limit = call.arg(LIMIT).map_or(25, |limit| limit.value() as i32);
@@ -123,17 +108,18 @@ unsafe fn get_events(call: Call) -> Datum {
     let (way, fingerprint) = (asked.way, asked.filters.fingerprint.clone());
     let counted = is_counted.then(|| asked.filters.clone());
     // One more than a page tells whether there is another.
-    let columns = format!("{EVENT_JSON}, e.created_at, e.id, e.tenant_id");
-    let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, &columns, false);
+    let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, "e.*", false);
     let mut rows = Vec::new();
+    let mut layout = None;
     let is_searched = page.read(through, limited, |tuple, descriptor| {
         let row = Values::of(tuple, descriptor);
+        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
         let place = Place {
-            created_at: micros(row.values[1]),
-            id: uuid(row.values[2]),
-            tenant_id: text(row.values[3]).to_string(),
+            created_at: row.get(layout, c::CREATED_AT).map(micros).unwrap_or_default(),
+            id: row.get(layout, c::ID).map(|id| uuid(id)).unwrap_or_default(),
+            tenant_id: row.get(layout, c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id)).to_string(),
         };
-        rows.push((text(row.values[0]).to_string(), place));
+        rows.push((event::json(&row, layout), place));
     });
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -201,7 +187,12 @@ unsafe fn find_events(call: Call) -> Datum {
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
     let set = result_set(call);
-    page.read(through, limited, |tuple, _| {
+    let (mut layout, mut row) = (None, None);
+    page.read(through, limited, |tuple, descriptor| {
+        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
+        let row = row.get_or_insert_with(|| Values::empty(descriptor));
+        row.take_apart(tuple, descriptor);
+        event::check(tuple, row, layout);
         pg_sys::tuplestore_puttuple((*set).setResult, tuple);
     });
     call.null()
@@ -218,7 +209,7 @@ sql_function!(immutable_get_event, pg_finfo_immutable_get_event, get_event);
 /// `immutable.get_event(id, tenant_id)`
 unsafe fn get_event(call: Call) -> Datum {
     let Some(id) = call.arg(0) else { return call.null() };
-    let mut statement = format!("SELECT {EVENT_JSON} FROM immutable.events e WHERE e.id = $1");
+    let mut statement = "SELECT e.* FROM immutable.events e WHERE e.id = $1".to_string();
     let (mut types, mut values) = (vec![pg_sys::UUIDOID], vec![Some(id)]);
     if let Some(tenant_id) = call.arg(1) {
         statement.push_str(" AND e.tenant_id = $2");
@@ -227,7 +218,9 @@ unsafe fn get_event(call: Call) -> Datum {
     }
     statement.push_str(" LIMIT 2");
     let mut found = Vec::new();
-    spi::read_planned_once(&statement, &types, &values, |row| found.push(text(row.values[0]).to_string()));
+    spi::stream_planned_once(&statement, &types, &values, |tuple, descriptor| {
+        found.push(event::json(&Values::of(tuple, descriptor), &Layout::of_events(descriptor)));
+    });
     match found.as_slice() {
         [] => call.null(),
         [event] => jsonb::datum(&format!("{{\"data\":{event}}}")),

@@ -1,8 +1,8 @@
 //! Saved heads, and the marks of an incremental run, against the rows in their places.
 
 use super::scope::Scope;
-use crate::function::{bytes, text_datum, uuid};
-use crate::spi;
+use crate::function::{text_datum, uuid};
+use crate::{spi, toast};
 use immutable_format::link::{Break, BreakType};
 use pgrx::pg_sys::{self, Datum};
 
@@ -18,8 +18,8 @@ pub unsafe fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
             &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
             &[Some(text_datum(&head.tenant_id)), Some(Datum::from(head.lane)), Some(Datum::from(head.seq))],
             |row| {
-                let hash = (!row.nulls[1]).then(|| bytes(row.values[1]).to_vec());
-                found = Some((uuid(row.values[0]), hash));
+                let hash = if row.nulls[1] { None } else { toast::read(row.values[1]) };
+                found = Some((uuid(row.values[0]), hash.map(<[u8]>::to_vec)));
             },
         );
         let (event_id, actual) = found.map_or((None, None), |(id, hash)| (Some(id), hash));

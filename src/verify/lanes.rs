@@ -8,8 +8,8 @@ use super::sums::{columns_of_event, Run};
 use super::Counts;
 use crate::columns::{self as c, Layout, Values};
 use crate::error::internal;
-use crate::function::{bytes, bytes_datum, text, text_datum, uuid};
-use crate::{random, row, spi};
+use crate::function::{bytes, bytes_datum, readable_text, text, text_datum, uuid};
+use crate::{random, row, spi, toast};
 use immutable_format::link::{Break, BreakType, Row, Walk};
 use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
@@ -148,16 +148,20 @@ unsafe fn add_up(
         records |= lane.records;
         counts.chains += 1;
         targets = targets.filter(|_| !lane.odd_targets).map(|sum| sum.plus(lane.targets));
-        if nulls[0] || nulls[1] {
-            in_order = true; // rows without a place
+        let tenant_id = match nulls[0] || nulls[1] {
+            true => None,
+            false => row::stored_text(values[0]),
+        };
+        let Some(tenant_id) = tenant_id else {
+            in_order = true; // rows without a place that could be asked for
             return;
-        }
-        let (tenant_id, number) = (text(values[0]), values[1].value() as i16);
+        };
+        let number = values[1].value() as i16;
         tenants.insert(short_hash(tenant_id));
         let begins = match (marks.get(&(tenant_id, number)), lane.before.seq) {
             (Some(mark), before) if *mark > 1 => before == mark - 1,
             (_, 0) => lane.log_id == log_id,
-            _ => !nulls[3] && bytes(values[3]) == lane.before.hash,
+            _ => !nulls[3] && row::hash(values[3]) == Some(lane.before.hash),
         };
         let links = !(begins && lane.adds_up());
         if links || lane.invalid().is_some() {
@@ -266,7 +270,8 @@ unsafe fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> b
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
     let seq = get(c::SEQ).map_or(0, |seq| seq.value() as i64);
-    let event_hash = get(c::EVENT_HASH).map(|hash| bytes(hash));
+    let hash_in = |column| get(column).and_then(|hash| toast::read(hash));
+    let event_hash = hash_in(c::EVENT_HASH);
     let recomputed = match event_hash.and_then(|hash| Hash::try_from(hash).ok()) {
         Some(hash) if !doubtful(seq) => Ok(hash),
         _ => {
@@ -275,12 +280,12 @@ unsafe fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> b
         }
     };
     Row {
-        tenant_id: get(c::TENANT_ID).map_or("", |datum| text(datum)),
+        tenant_id: get(c::TENANT_ID).map_or("", |datum| readable_text(datum)),
         lane: get(c::LANE).map_or(-1, |lane| lane.value() as i16),
         seq,
         id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
         log_id: get(c::LOG_ID).map(|id| uuid(id)),
-        previous_event_hash: get(c::PREVIOUS_EVENT_HASH).map(|hash| bytes(hash)),
+        previous_event_hash: hash_in(c::PREVIOUS_EVENT_HASH),
         event_hash,
         recomputed,
         stray: (!values.nulls[stray]).then(|| text(values.values[stray])),
@@ -307,7 +312,10 @@ unsafe fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
         "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
         &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
         &[Some(text_datum(row.tenant_id)), Some(Datum::from(row.lane)), Some(Datum::from(row.seq - 1))],
-        |before| found = Some(if before.nulls[0] { Vec::new() } else { bytes(before.values[0]).to_vec() }),
+        |before| {
+            found =
+                Some(if before.nulls[0] { None } else { toast::read(before.values[0]) }.unwrap_or_default().to_vec())
+        },
     );
     Some(found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash)))
 }

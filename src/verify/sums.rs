@@ -5,9 +5,10 @@
 use super::progress;
 use crate::columns as c;
 use crate::error::{internal, Code, Fault};
-use crate::function::{bytes, bytes_datum, micros, sql_function, text, uuid, Call};
+use crate::function::{bytes, bytes_datum, micros, sql_function, uuid, Call};
 use crate::jsonb::Reader;
-use crate::row::{self, in_room};
+use crate::row::{self, in_room, stored_text};
+use crate::toast;
 use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
 use immutable_format::sum::{Key, LaneSum, Seen, Sum, TargetTerms};
@@ -83,7 +84,7 @@ unsafe fn verify_event(call: Call) -> Datum {
     flag(recomputed.is_some() && recomputed == event_hash, Seen::VALID);
     flag(!stray && linked && event_hash.is_some(), Seen::LINKS);
     flag(get(c::ERASED).is_some(), Seen::ERASED);
-    flag(get(c::ACTION).is_some_and(|action| bytes(action) == RECORD.as_bytes()), Seen::RECORD);
+    flag(get(c::ACTION).is_some_and(|action| toast::read(action) == Some(RECORD.as_bytes())), Seen::RECORD);
     let mut targets = Sum::default();
     match &stored {
         Ok(stored) if run.targets => {
@@ -229,12 +230,12 @@ unsafe fn term_of_row(call: Call) -> Option<Sum> {
         build.key(name.into()).ok()?;
         match name {
             "metadata" => Reader::new(datum)?.read(&mut build).ok()?,
-            _ => build.scalar(Value::String(text(datum).into())).ok()?,
+            _ => build.scalar(Value::String(stored_text(datum)?.into())).ok()?,
         }
     }
     build.end().ok()?;
     let target = Target::new(build.object(), Form::Stored).ok()?;
-    let (tenant_id, event_id) = (text(call.arg(3)?), uuid(call.arg(4)?));
+    let (tenant_id, event_id) = (stored_text(call.arg(3)?)?, uuid(call.arg(4)?));
     let (position, created_at) = (call.arg(5)?.value() as u16, micros(call.arg(10)?));
     Some(in_room(|room| {
         let mut terms = TargetTerms::new(&key, room);

@@ -5,7 +5,7 @@
 use super::lanes::Sums;
 use super::scope::{Scope, Sql};
 use super::sums::{Run, TargetSum};
-use crate::function::{bytes, bytes_datum, text, uuid};
+use crate::function::{bytes, bytes_datum, readable_text, text, uuid};
 use crate::spi;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
@@ -40,7 +40,8 @@ unsafe fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
     (!found.odd).then_some(found.sum)
 }
 
-/// Joins the two, which says what differs.
+/// Joins the two, which says what differs. What cannot be read is not given to PostgreSQL's functions, which would raise an
+/// error, or read what is not there; behind OFFSET, where a plan that remembers results does not see it either. An event whose targets are not readable is a break already, and its rows are not.
 unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
     let events = scope.events("e.*", &mut sql);
@@ -72,24 +73,33 @@ unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
                      WHEN x.id IS NULL THEN 'is in event_targets but not in the event' \
                      ELSE 'differs in event_targets' END \
          FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, (t.n - 1)::pg_catalog.int2 AS position, t.target \
-               FROM {events} e, LATERAL pg_catalog.jsonb_array_elements( \
-                   CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' \
-                        AND pg_catalog.jsonb_array_length( \
-                            CASE WHEN pg_catalog.jsonb_typeof(e.targets) = 'array' THEN e.targets ELSE '[]' END) <= {} \
-                        THEN e.targets ELSE '[]' END) WITH ORDINALITY t(target, n)) x \
+               FROM (SELECT e.tenant_id, e.lane, e.seq, e.id, e.created_at, \
+                            CASE WHEN NOT immutable.is_readable(e.targets) THEN '[]' \
+                                 WHEN pg_catalog.jsonb_typeof(e.targets) <> 'array' THEN '[]' \
+                                 WHEN pg_catalog.jsonb_array_length(e.targets) > {} THEN '[]' \
+                                 ELSE e.targets END AS targets \
+                     FROM {events} e OFFSET pg_catalog.int8 '0') e, \
+                    LATERAL pg_catalog.jsonb_array_elements(e.targets) WITH ORDINALITY t(target, n)) x \
          FULL JOIN {derived} d ON d.tenant_id = x.tenant_id AND d.event_id = x.id AND d.position = x.position \
-         WHERE x.id IS NULL OR d.event_id IS NULL OR d.stray \
-            OR d.created_at IS DISTINCT FROM x.created_at \
-            OR d.target_type IS DISTINCT FROM x.target ->> 'type' OR d.target_id IS DISTINCT FROM x.target ->> 'id' \
-            OR d.target_name IS DISTINCT FROM x.target ->> 'name' \
-            OR d.target_metadata::text IS DISTINCT FROM (x.target -> 'metadata')::text",
+         WHERE CASE WHEN d.event_id IS NULL OR d.stray THEN true \
+                    WHEN x.id IS NULL THEN NOT EXISTS ( \
+                      SELECT FROM immutable.events e \
+                      WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id AND NOT immutable.is_readable(e.targets)) \
+                    WHEN d.created_at IS DISTINCT FROM x.created_at THEN true \
+                    WHEN NOT (immutable.is_readable(d.target_type) AND immutable.is_readable(d.target_id) \
+                              AND immutable.is_readable(d.target_name) AND immutable.is_readable(d.target_metadata)) \
+                    THEN true \
+                    ELSE d.target_type IS DISTINCT FROM x.target ->> 'type' \
+                      OR d.target_id IS DISTINCT FROM x.target ->> 'id' \
+                      OR d.target_name IS DISTINCT FROM x.target ->> 'name' \
+                      OR d.target_metadata::text IS DISTINCT FROM (x.target -> 'metadata')::text END",
         immutable_format::limits::TARGETS,
     );
     spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
         let get = |column: usize| (!nulls[column]).then(|| values[column]);
         report(Break {
             kind: BreakType::TargetMismatch,
-            tenant_id: get(0).map(|datum| text(datum).to_string()),
+            tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
             lane: get(1).map(|lane| lane.value() as i16),
             seq: get(2).map(|seq| seq.value() as i64),
             event_id: get(3).map(|id| uuid(id)),

@@ -301,6 +301,9 @@ impl<'a> Tree<'a> {
 
 /// What a walk over a value feeds: `begin_*`, keys and scalars, `end`.
 pub trait Build<'a> {
+    /// Whether it reads what number one is: printing it is most of the work.
+    const READS_NUMBERS: bool = true;
+
     /// Opens an object.
     fn begin_object(&mut self) -> Result<(), Error>;
     /// Opens an array.
@@ -332,6 +335,84 @@ impl<'a> Build<'a> for Tree<'a> {
 
     fn end(&mut self) -> Result<(), Error> {
         Tree::end(self)
+    }
+}
+
+/// Writes a value to a text as it comes, in whatever order its members have.
+pub struct Text<'t> {
+    out: &'t mut String,
+    /// The ends of what is open, and whether something is in it already.
+    open: Vec<(char, bool)>,
+    depth: usize,
+    /// What stands between members or elements, and behind a name.
+    comma: &'static str,
+    colon: &'static str,
+}
+
+impl<'t> Text<'t> {
+    /// A writer of one value of at most `depth` levels.
+    pub fn new(out: &'t mut String, depth: usize) -> Self {
+        Text { out, open: Vec::new(), depth, comma: ",", colon: ":" }
+    }
+
+    /// The same with blanks where PostgreSQL prints them.
+    pub fn spaced(out: &'t mut String, depth: usize) -> Self {
+        Text { comma: ", ", colon: ": ", ..Text::new(out, depth) }
+    }
+
+    /// What separates a member or an element from the one before it.
+    fn separate(&mut self) {
+        if let Some((_, begun)) = self.open.last_mut() {
+            if std::mem::replace(begun, true) {
+                self.out.push_str(self.comma);
+            }
+        }
+    }
+
+    /// The same before a value, which in an object follows its name.
+    fn place(&mut self) {
+        if self.open.last().is_some_and(|(end, _)| *end == ']') {
+            self.separate();
+        }
+    }
+
+    fn begin(&mut self, begin: char, end: char) -> Result<(), Error> {
+        if self.open.len() >= self.depth {
+            return Err(Error::TooDeep);
+        }
+        self.place();
+        self.out.push(begin);
+        self.open.push((end, false));
+        Ok(())
+    }
+}
+
+impl<'a> Build<'a> for Text<'_> {
+    fn begin_object(&mut self) -> Result<(), Error> {
+        self.begin('{', '}')
+    }
+
+    fn begin_array(&mut self) -> Result<(), Error> {
+        self.begin('[', ']')
+    }
+
+    fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
+        self.separate();
+        write_string(&key, self.out);
+        self.out.push_str(self.colon);
+        Ok(())
+    }
+
+    fn scalar(&mut self, value: Value<'a>) -> Result<(), Error> {
+        self.place();
+        value.write(self.out);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        let (end, _) = self.open.pop().ok_or(Error::Syntax(0))?;
+        self.out.push(end);
+        Ok(())
     }
 }
 

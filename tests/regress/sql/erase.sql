@@ -210,15 +210,17 @@ SELECT path FROM immutable.erase_subject('erase chains 1', 'u1', 'request');
 ROLLBACK;
 RESET immutable.max_chains_per_transaction;
 
--- An event that was tampered with is not erased over, and keeps no other from being erased: a WARNING names it. Nor is one whose UPDATE somebody's trigger suppresses: nothing at all happens.
+-- An event that was tampered with is not erased over, and keeps nobody from being erased from the others. Nor is one erased whose UPDATE
+-- somebody's trigger suppresses: then nothing at all happens.
 INSERT INTO immutable.events (id, tenant_id, actor_id, action) VALUES ('00000000-0000-4000-8000-0000000e0501', 'erase tampered', 'u1', 'a'), ('00000000-0000-4000-8000-0000000e0502', 'erase tampered', 'u1', 'a');
 BEGIN;
 SET LOCAL session_replication_role = replica;
 UPDATE immutable.events SET action = 'b' WHERE id = '00000000-0000-4000-8000-0000000e0502';
 SET LOCAL session_replication_role = origin;
-SELECT d, pg_temp.refused(format($$SELECT * FROM immutable.erase_subject('erase tampered', 'u1', 'request', dry_run => %L)$$, d)) FROM unnest('{t,f}'::boolean[]) d;
+SELECT event_id, path FROM immutable.erase_subject('erase tampered', 'u1', 'request', dry_run => true);
+SELECT event_id, path FROM immutable.erase_subject('erase tampered', 'u1', 'request');
 SELECT pg_temp.refused($$SELECT * FROM immutable.erase('00000000-0000-4000-8000-0000000e0502', 'erase tampered', '{actor_id}', 'request')$$);
-SELECT count(erased) AS erased FROM immutable.events WHERE tenant_id = 'erase tampered';
+SELECT seq, action, erased IS NOT NULL AS is_erased FROM immutable.events WHERE tenant_id = 'erase tampered' ORDER BY seq;
 ROLLBACK;
 CREATE FUNCTION pg_temp.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 BEGIN;
