@@ -69,7 +69,7 @@ unsafe fn whole(varlena: *mut pg_sys::varlena) -> Option<*mut pg_sys::varlena> {
     let mut raw = None;
     if varatt_is_1b_e(varlena) {
         // Other tags point into memory, and are never stored.
-        if u32::from(vartag_1b_e(varlena)) != pg_sys::vartag_external::VARTAG_ONDISK as u32 {
+        if u32::from(vartag_1b_e(varlena)) != pg_sys::vartag_external::VARTAG_ONDISK {
             return None;
         }
         let place = varlena.cast::<u8>().add(2).cast::<pg_sys::varatt_external>().read_unaligned();
