@@ -63,7 +63,7 @@ fn refuse_chain_column(column: c::Column, name: &str) -> ! {
         .field(name)
         .hint(format!(
             "Leave {name} out of the INSERT, or give NULL or DEFAULT.{instead} A dump is restored with \
-             immutable.restore = on, by a superuser or who was granted SET on that parameter."
+             immutable.restore = on, by a superuser or by a role with the right to SET it."
         ))
         .raise()
 }
