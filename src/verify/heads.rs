@@ -19,7 +19,8 @@ pub unsafe fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
             &[Some(text_datum(&head.tenant_id)), Some(Datum::from(head.lane)), Some(Datum::from(head.seq))],
             |row| {
                 let hash = if row.nulls[1] { None } else { toast::read(row.values[1]) };
-                found = Some((uuid(row.values[0]), hash.map(<[u8]>::to_vec)));
+                let id = (!row.nulls[0]).then(|| uuid(row.values[0])).unwrap_or_default();
+                found = Some((id, hash.map(<[u8]>::to_vec)));
             },
         );
         let (event_id, actual) = found.map_or((None, None), |(id, hash)| (Some(id), hash));
