@@ -38,7 +38,7 @@ BEGIN
     WHERE logicalrelid = 'immutable.events'::pg_catalog.regclass)$q$ INTO done;
   IF NOT done THEN
     IF EXISTS (SELECT FROM immutable.events) THEN
-      RAISE EXCEPTION 'a log with events in it can not be distributed'
+      RAISE EXCEPTION 'a log with events in it cannot be distributed'
         USING ERRCODE = 'object_not_in_prerequisite_state',
               HINT = 'Distribute a new database, and restore the dump of this one into it.';
     END IF;
@@ -66,4 +66,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION immutable.distribute() IS
-  'Distributes events and event_targets by tenant_id over the nodes of Citus, co-located, before the first event, and tells every node the log''s identity; call it again after adding a node. docs/scale-out.md says what stays each node''s own. For a superuser. Raises 55000 without the extension citus, if there are events, or if a node can not take the identity';
+  'Distributes events and event_targets by tenant_id over the nodes of Citus, co-located, before the first event, and tells every node the log''s identity; call it again after adding a node. docs/scale-out.md says what stays each node''s own. For a superuser. Raises 55000 without the extension citus, if there are events, or if a node cannot take the identity';

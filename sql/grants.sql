@@ -70,7 +70,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.erase_subject(text, text[], text, text[], text[], boolean)
 TO immutable_eraser;
 -- A dump's rows come with all columns. Where row security holds the role, COPY is refused: it needs BYPASSRLS. And SET on
--- the setting, which a superuser grants by hand: granted by an extension's script, PostgreSQL 18 can not drop the role again.
+-- the setting, which a superuser grants by hand: granted by an extension's script, PostgreSQL 18 cannot drop the role again.
 GRANT USAGE ON SCHEMA immutable TO immutable_restorer;
 GRANT INSERT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants TO immutable_restorer;
 GRANT EXECUTE ON FUNCTION immutable.record_restore(text) TO immutable_restorer;

@@ -80,7 +80,7 @@ CREATE TABLE immutable.events (
   UNIQUE (tenant_id, lane, seq),
   -- Not partial: ON CONFLICT (tenant_id, idempotency_key) finds it without a WHERE of its own.
   UNIQUE (tenant_id, idempotency_key),
-  -- With triggers off a row can not slip in without its place in a chain. One function: PostgreSQL parses a CHECK anew
+  -- With triggers off a row cannot slip in without its place in a chain. One function: PostgreSQL parses a CHECK anew
   -- in every statement, and written out in SQL this one took longer than hashing.
   CONSTRAINT events_chained_check CHECK (immutable.is_chained(
     lane, seq, previous_event_hash, event_hash, log_id, salt, erased, actor_id, targets, metadata))
@@ -101,7 +101,7 @@ CREATE INDEX events_resource_id ON immutable.events (resource_id, tenant_id, cre
 CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_at DESC, id DESC)
   WHERE session_id IS NOT NULL;
 -- The order of changes(). It has the tenant so that row security is checked in the index, and who looks for a
--- transaction's events can not see in EXPLAIN that it met others'.
+-- transaction's events cannot see in EXPLAIN that it met others'.
 CREATE INDEX events_xact ON immutable.events (xact, tenant_id, id);
 -- The few events that an erasure concerns, for verification.
 CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;

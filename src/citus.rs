@@ -1,4 +1,4 @@
-//! The part of immutable.distribute() that SQL can not do.
+//! The part of immutable.distribute() that SQL cannot do.
 
 use crate::columns as c;
 use crate::function::{sql_function, Call};

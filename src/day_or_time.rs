@@ -1,5 +1,5 @@
 //! `immutable.day_or_time`: the type of a bound of time. A text, or a `date`, without a time of day means the whole day, which
-//! a timestamptz can not say: it would be the day's first microsecond, and `to_date => '2026-11-26'` would leave that day out.
+//! a timestamptz cannot say: it would be the day's first microsecond, and `to_date => '2026-11-26'` would leave that day out.
 
 use crate::error::internal;
 use crate::function::{input, output, sql_function, Call};

@@ -152,7 +152,7 @@ impl Guard {
                         Fault::new(
                             Code::ERRCODE_FEATURE_NOT_SUPPORTED,
                             format!(
-                                "{what} belongs to the audit log: DROP INDEX CONCURRENTLY of it can not be recorded"
+                                "{what} belongs to the audit log: DROP INDEX CONCURRENTLY of it cannot be recorded"
                             ),
                         )
                         .hint("DROP INDEX without CONCURRENTLY.")

@@ -195,7 +195,7 @@ impl<'a> Erasing<'a> {
 
     /// The places of the subject's events, in their order, with the locks of their lanes held.
     unsafe fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<Place> {
-        // Where the lanes end, before the search: what it can not have seen comes after.
+        // Where the lanes end, before the search: what it cannot have seen comes after.
         let mut heads = Vec::new();
         spi::write(
             "SELECT h.lane, h.seq FROM immutable.heads($1) h",
@@ -531,7 +531,7 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
     }
     if let (true, Some(path)) = (own, paths.iter().find(|path| **path != REASON)) {
         let hint = format!("Of it {REASON} alone can be erased.");
-        refuse_path("paths", path, "can not be erased from an event of the log's own", &hint)
+        refuse_path("paths", path, "cannot be erased from an event of the log's own", &hint)
     }
     let asked = there.into_iter().filter(|path| paths.contains(&path.as_str()));
     asked.map(|path| Hit { path, found: Found::Exact }).collect()

@@ -143,7 +143,7 @@ fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
     let new = new.ok_or(Violation("Nothing would be erased."))?;
     if !new.includes(old) {
-        return Err(Violation("What is erased can not come back."));
+        return Err(Violation("What is erased cannot come back."));
     }
     if new.len() == old.len() {
         return Err(Violation("Nothing more would be erased."));

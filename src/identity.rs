@@ -23,7 +23,7 @@ pub unsafe fn of(relation: pg_sys::Relation) -> Id {
         let table = name(relation);
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("{table} can not begin a log: this node does not know the log's identity"),
+            format!("{table} cannot begin a log: this node does not know the log's identity"),
         )
         .hint("On the coordinator: SELECT immutable.distribute(). Call it again after adding a node.")
         .raise()
@@ -40,7 +40,7 @@ unsafe fn share_identity(call: Call) -> Datum {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!(
-                "this node has a log of its own, {}, and can not hold events of {}",
+                "this node has a log of its own, {}, and cannot hold events of {}",
                 uuid_text(&id),
                 uuid_text(&given)
             ),

@@ -123,7 +123,7 @@ impl Member {
 unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a str {
     let string = value.val.string;
     let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
-    // The database is UTF8; what is not all the same can not be part of a valid event.
+    // The database is UTF8; what is not all the same cannot be part of a valid event.
     utf8(bytes).unwrap_or("\u{0}")
 }
 
@@ -132,7 +132,7 @@ unsafe fn number(value: &pg_sys::JsonbValue) -> String {
 }
 
 /// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row, so it copies nothing
-/// and asks the server for nothing but numbers it can not print itself. The layout is that of PostgreSQL's
+/// and asks the server for nothing but numbers it cannot print itself. The layout is that of PostgreSQL's
 /// utils/jsonb.h, which is the same on disk since 9.4. What somebody edited in the data file is an error, not a crash: only
 /// bytes that jsonb_in would have written are read, because PostgreSQL may see another value in any others.
 #[derive(Clone, Copy)]

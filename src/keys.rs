@@ -197,7 +197,7 @@ sql_function!(immutable_refuse_viewer_key, pg_finfo_immutable_refuse_viewer_key,
 unsafe fn refuse_viewer_key(_: Call) -> Datum {
     // The log would show the statement beside the error, and the secret in it.
     pg_sys::debug_query_string = std::ptr::null();
-    Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "a viewer key can not be inserted")
+    Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "a viewer key cannot be inserted")
         .hint("COPY immutable.viewer_key_import FROM STDIN or from a server file: logs keep the literals of an INSERT.")
         .raise()
 }

@@ -190,7 +190,7 @@ pub unsafe fn append(relation: pg_sys::Relation, row: &[Option<Datum>]) {
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("index {index} of table immutable.{table} has an expression or a condition"),
         )
-        .hint("DROP INDEX it: such an index can not be kept there, and the table is too small to need it.")
+        .hint("DROP INDEX it: such an index cannot be kept there, and the table is too small to need it.")
         .raise()
     }
     let mut values: Vec<Datum> = row.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();

@@ -55,7 +55,7 @@ unsafe fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
     let number = |column, of: fn(Datum) -> i64| get(column).map_or("?".to_string(), |datum| of(datum).to_string());
     let lane = number(c::LANE, |lane| i64::from(lane.value() as i16));
     let seq = number(c::SEQ, |seq| seq.value() as i64);
-    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) can not be restored"))
+    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) cannot be restored"))
         .detail(why.to_string())
         .hint("The dump was altered, or the log it is of: compare with immutable.verify_breaks() there.")
         .raise()

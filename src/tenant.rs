@@ -333,7 +333,7 @@ unsafe fn grant_tenant(call: Call) -> Datum {
             .raise()
     }
     if let Some(why) = not_held(role, &shown, mode) {
-        Fault::invalid("role", format!("role \"{shown}\" can not be bound to a tenant: {why}"))
+        Fault::invalid("role", format!("role \"{shown}\" cannot be bound to a tenant: {why}"))
             .hint("Bind a login role of its own.")
             .raise()
     }

@@ -211,6 +211,7 @@ unsafe fn chunk<'a>(tuple: pg_sys::HeapTuple, number: i32) -> Option<&'a [u8]> {
 
 /// What chunks are looked at with: every value that is there, whoever has deleted its row since.
 unsafe fn snapshot() -> pg_sys::SnapshotData {
+    #[cfg_attr(any(feature = "pg17", feature = "pg18"), allow(unused_mut))]
     let mut snapshot =
         pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST, ..Default::default() };
     // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than damage.

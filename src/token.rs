@@ -213,7 +213,7 @@ unsafe fn revoke_viewer_token(call: Call) -> Datum {
     // What has the form of a token is one: revoking its text as a jti would revoke nothing.
     let jti = if token::open(given).is_ok() || given.len() > token::MAX_JTI_BYTES {
         let (_, claims) = open(given).unwrap_or_else(|error| {
-            Fault::invalid("token", format!("the token can not be revoked: {error}"))
+            Fault::invalid("token", format!("the token cannot be revoked: {error}"))
                 .hint("A token that no key in use has signed is refused anyway. A jti has at most 255 bytes.")
                 .raise()
         });

@@ -75,7 +75,7 @@ impl Scope {
             of_shard: false,
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
-            Fault::invalid("since", "since can not be combined with from_date, to_date or max_events")
+            Fault::invalid("since", "since cannot be combined with from_date, to_date or max_events")
                 .hint("since verifies everything after the marks; leave the others out")
                 .raise()
         }

@@ -180,7 +180,7 @@ unsafe fn lane_in(call: Call) -> Datum {
 #[derive(Clone, Copy, Default)]
 pub struct TargetSum {
     pub sum: Sum,
-    /// A row that can not be added up, or is in a child table.
+    /// A row that cannot be added up, or is in a child table.
     pub odd: bool,
 }
 

@@ -21,7 +21,7 @@ pub unsafe fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &m
     }
 }
 
-/// What the rows in scope add up to, unless one of them can not be what an event has.
+/// What the rows in scope add up to, unless one of them cannot be what an event has.
 unsafe fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
     let mut sql = Sql::default();
     let argument = sql.argument(pg_sys::BYTEAOID, bytes_datum(&run.to_bytes()));

@@ -8,7 +8,7 @@ library alone.
     immutable_format.py psql -- -d mydatabase     runs psql itself, streams every event and checks it
     immutable_format.py export FILE...            what immutable.export_events() wrote, plain or gzip; - is stdin
 
-All print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input can not be
+All print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input cannot be
 read). What is checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
 text where a line carries it in a member "canonical", and the chain of each lane.
 
@@ -507,7 +507,7 @@ def erase(row, paths):
         if path not in present:
             raise ValueError(f"nothing to erase at {path}")
         if row["action"].startswith("immutable.") and path != "metadata.reason":
-            raise ValueError(f"{path} of an event of the extension's own can not be erased")
+            raise ValueError(f"{path} of an event of the extension's own cannot be erased")
 
     before = row["erased"] or {"commitments": {}, "salts": None}
     hashes = dict(before["commitments"])

@@ -569,7 +569,7 @@ def erasure_vectors():
         vectors.append({"name": name, "row": row_text(row), "paths": paths, "erased_row": row_text(after),
                         "document": fmt.document(row), "event_hash": fmt.event_hash(row)})
 
-    not_there, own_event = "nothing to erase at {}".format, "{} of an event of the extension's own can not be erased".format
+    not_there, own_event = "nothing to erase at {}".format, "{} of an event of the extension's own cannot be erased".format
     for name, row, paths, error in [
             ("no paths", before, [], "nothing to erase"),
             ("a column that is NULL", plain(), ["actor_name"], not_there("actor_name")),

@@ -95,7 +95,7 @@ MANY = "INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) " \
 
 
 def test_out_of_disk(cluster):
-    """A file that can not grow any more, as when the disk is full."""
+    """A file that cannot grow any more, as when the disk is full."""
     server = cluster()
     conn = server.connect()
     conn.execute("CREATE EXTENSION immutable")

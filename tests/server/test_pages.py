@@ -218,7 +218,7 @@ def test_also_with_an_index_for_search_and_tiny_counts(filled):
     for needle in SEARCHED + ["sar", "ara", "ocument.sh", "a\nb", "k", "1"]:
         with_index = call(db.conn, "find_events", {"search": needle, "limit": 10_000}).fetchall()
         assert [(row[1], str(row[0])) for row in with_index] == model(db.conn, {"search": needle}, None, "desc"), needle
-    # The statement for those who can not let writers wait makes the same index.
+    # The statement for those who cannot let writers wait makes the same index.
     definition = "SELECT pg_get_indexdef('immutable.events_search'::regclass)"
     built = db.conn.execute(definition).fetchone()
     db.conn.execute("SELECT immutable.disable_search()")

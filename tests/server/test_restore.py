@@ -245,7 +245,7 @@ def test_a_row_that_does_not_match_its_hash_is_refused(db):
         db.conn.execute("CREATE TEMPORARY TABLE forged AS SELECT * FROM kept")
         db.conn.execute(f"UPDATE forged SET {change}")
         diag = refused(db.conn, "XX001", "INSERT INTO immutable.events SELECT * FROM forged")
-        assert "can not be restored" in diag.message_primary and diag.message_detail, change
+        assert "cannot be restored" in diag.message_primary and diag.message_detail, change
         assert "verify_breaks()" in diag.message_hint
         db.conn.execute("DROP TABLE forged")
     diag = refused(db.conn, "55000", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")

@@ -1,5 +1,5 @@
 """Whoever has a superuser's rights can turn off the triggers and change what they like. Each test does so to a fresh
-log and says exactly what must be found, and where. What can not be found without saved heads is asserted as well."""
+log and says exactly what must be found, and where. What cannot be found without saved heads is asserted as well."""
 
 import psycopg
 import pytest
@@ -422,7 +422,7 @@ def test_unique_index_dropped_and_a_seq_doubled(db, log):
     db.conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_lane_seq_key")
     forged = forge({**log[AFTER], "idempotency_key": None}, id=NEW_ID, action="nothing.happened")
     insert_row(db.conn, forged)
-    # Which of the two is the first of its seq can not be told from the rows.
+    # Which of the two is the first of its seq cannot be told from the rows.
     digest = h.plain(forged["event_hash"])
     doubled = [Break("chain_break", *h.at(forged), log.hash(*AFTER), log.previous(*AFTER))]
     replaced = [Break("chain_break", *h.at(log[AFTER]), digest, log.previous(*AFTER)),

@@ -479,7 +479,7 @@ def test_one_transaction_writes_for_many_tenants(db):
     assert insert(other, "beside", "t3") == (1, 1)
     with conn.transaction(force_rollback=True):
         for tenant in tenants:
-        insert(conn, tenant=tenant)
+            insert(conn, tenant=tenant)
     conn.commit()
     for tenant in sorted(set(tenants)):
         expected = one_lane(*["before"] * (tenant == "t3"), *["a"] * 10, *["c"] * 10, *["m"] * 10)

@@ -168,7 +168,7 @@ def test_a_refused_upgrade_changes_nothing(install):
 
 
 def test_released_scripts_are_frozen():
-    """A script that somebody has run can not be changed: only an upgrade script reaches them."""
+    """A script that somebody has run cannot be changed: only an upgrade script reaches them."""
     sums = ROOT / "sql/SHA256SUMS"
     listed = dict(line.split("  ")[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
     scripts = {f"sql/released/{path.name}" for path in RELEASED.glob("*.sql")}

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 /// numbering and the order of each lane, the records of erasures, and that nothing is cut off. FILEs are read as one
 /// stream, so the parts of a split export verify in their order; each may be plain, gzip or zstd.
 ///
-/// Exit status: 0 no break was found (without --heads a file proves only that it is consistent in itself), 1 breaks were found, 2 wrong usage or a file that can not be read to its end.
+/// Exit status: 0 no break was found (without --heads a file proves only that it is consistent in itself), 1 breaks were found, 2 wrong usage or a file that cannot be read to its end.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Options {

@@ -159,7 +159,7 @@ ROLLBACK;
 DROP OWNED BY regress_append_only_writer;
 DROP ROLE regress_append_only_writer;
 
--- With triggers off a row can not slip in without its place in a chain, or in another form. (In a transaction that is rolled back.)
+-- With triggers off a row cannot slip in without its place in a chain, or in another form. (In a transaction that is rolled back.)
 BEGIN;
 SET LOCAL session_replication_role = replica;
 CREATE TEMPORARY TABLE good AS SELECT * FROM immutable.events WHERE tenant_id = 'append-only';
@@ -177,7 +177,7 @@ SELECT c, pg_temp.forged(2, c || ' = NULL') FROM unnest(ARRAY['id', 'tenant_id',
 SELECT c, pg_temp.forged(2, c) FROM unnest(ARRAY['event_hash = ''''', 'event_hash = event_hash || ''\x00''', 'previous_event_hash = ''\x00''', 'salt = ''''', 'salt = salt || ''\x00''',
   'lane = -1', 'seq = 0', 'seq = -1', 'seq = 1', 'erased = ''{}''', 'log_id = gen_random_uuid()', 'targets = ''{}''', 'targets = ''"t"''', 'metadata = ''[]''', 'metadata = ''null''']) c;
 SELECT c, pg_temp.forged(1, c) FROM unnest(ARRAY['log_id = NULL', 'previous_event_hash = event_hash', 'seq = 2']) c;
--- The same place can not be taken twice, an event not be there twice.
+-- The same place cannot be taken twice, an event not be there twice.
 SELECT pg_temp.refused($$INSERT INTO immutable.events SELECT * FROM immutable.events WHERE tenant_id = 'append-only' AND seq = 1$$, false);
 SELECT pg_temp.refused($$INSERT INTO immutable.events SELECT (jsonb_populate_record(e, '{"id":"00000000-0000-4000-8000-0000000000a3"}')).* FROM immutable.events e WHERE tenant_id = 'append-only' AND seq = 1$$, false);
 ROLLBACK;

@@ -254,7 +254,7 @@ DROP POLICY everybody ON immutable.events;
 CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE TABLE regress_guard.smuggled () INHERITS (immutable.events);
 DROP TABLE regress_guard.smuggled;
--- Two triggers off: the log can not say so itself.
+-- Two triggers off: the log cannot say so itself.
 BEGIN;
 ALTER TABLE immutable.events DISABLE TRIGGER "~immutable_targets";
 DROP TRIGGER "~immutable_delete" ON immutable.events;

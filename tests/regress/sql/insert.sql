@@ -104,7 +104,7 @@ ORDER BY c.n;
 INSERT INTO immutable.events (tenant_id, actor_id, action, created_at, lane, seq, previous_event_hash, event_hash, salt, erased, recorded_by, log_id, xact)
 VALUES ('insert-chain', 'a', 'b', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 SELECT * FROM pg_temp.sound('insert-chain');
--- Also for what an event can not be without, NULL is as good as nothing.
+-- Also for what an event cannot be without, NULL is as good as nothing.
 INSERT INTO immutable.events (id, tenant_id, actor_id, action, targets, metadata, occurred_at)
 VALUES (NULL, NULL, 'insert-nulls', 'b', NULL, NULL, NULL)
 RETURNING id IS NOT NULL AS id, tenant_id, targets, metadata, occurred_at = created_at AS occurred_at;

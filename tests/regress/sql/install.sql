@@ -143,7 +143,7 @@ SELECT count(*) FROM immutable.events;
 \c :first
 DROP DATABASE regression_immutable_second;
 
--- Parts of it can not be dropped.
+-- Parts of it cannot be dropped.
 DROP TABLE immutable.event_targets;
 \echo :LAST_ERROR_SQLSTATE
 DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean);

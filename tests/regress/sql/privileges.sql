@@ -67,7 +67,7 @@ ROLLBACK TO s;
 SELECT count(*) AS own FROM immutable.events;
 COMMIT;
 SELECT count(*) AS own FROM immutable.events;
--- PostgreSQL has no COPY FROM where there is row security; ON CONFLICT named and not, track(): what has a key that it can not see has it all the same.
+-- PostgreSQL has no COPY FROM where there is row security; ON CONFLICT named and not, track(): what has a key that it cannot see has it all the same.
 COPY immutable.events (tenant_id, actor_id, action) FROM STDIN;
 privileges	a	copied
 \.

@@ -9,7 +9,6 @@ DROP EXTENSION IF EXISTS immutable;
 RESET immutable.maintenance;
 DROP ROLE IF EXISTS regress_status_auditor, regress_status_monitor, regress_status_writer;
 CREATE EXTENSION immutable;
-CREATE EXTENSION IF NOT EXISTS pg_trgm;
 RESET client_min_messages;
 CREATE ROLE regress_status_auditor LOGIN;
 CREATE ROLE regress_status_monitor LOGIN;
@@ -52,14 +51,6 @@ INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'more-' || n, 
 SELECT chains, chains_relation FROM immutable.status();
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('one more', 'a', 'b');
 SELECT chains, chains_relation FROM immutable.status();
-
--- The search index.
-SELECT immutable.enable_search();
-SELECT search_index, problems FROM immutable.status();
-UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'immutable.events_search'::regclass;
-SELECT search_index, problems FROM immutable.status();
-SELECT immutable.disable_search();
-SELECT search_index, problems FROM immutable.status();
 
 -- What is wrong, one by one.
 BEGIN;

@@ -186,7 +186,7 @@ INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES ('tri
 SELECT valid FROM immutable.verify_chain('trigger-targets');
 ROLLBACK;
 SELECT valid, events_checked FROM immutable.verify_chain('trigger-targets');
--- Without the event_targets table's foreign key the rows can not be derived, and nothing is recorded that has targets.
+-- Without the event_targets table's foreign key the rows cannot be derived, and nothing is recorded that has targets.
 BEGIN;
 ALTER TABLE immutable.event_targets DROP CONSTRAINT event_targets_event_id_tenant_id_fkey;
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES ('trigger-targets', 'a', 'b', '[{"type":"t"}]')$$);

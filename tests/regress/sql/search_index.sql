@@ -1,0 +1,18 @@
+-- enable_search(), and what status() says of its index. It needs pg_trgm.
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset footer off
+\pset null (null)
+SET client_min_messages = warning;
+SET immutable.maintenance = on;
+DROP EXTENSION IF EXISTS immutable;
+RESET immutable.maintenance;
+CREATE EXTENSION immutable;
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+RESET client_min_messages;
+SELECT immutable.enable_search();
+SELECT search_index, problems FROM immutable.status();
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'immutable.events_search'::regclass;
+SELECT search_index, problems FROM immutable.status();
+SELECT immutable.disable_search();
+SELECT search_index, problems FROM immutable.status();
