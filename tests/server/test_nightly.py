@@ -223,8 +223,7 @@ def test_functions_that_somebody_made_do_not_matter(db, nightly):
     # A dump, or a migration from before 15, leaves the schema open to all.
     db.conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
     db.connect(db.create_role()).execute("""
-        CREATE TYPE public.head AS (tenant_id text, lane smallint, seq bigint, event_hash bytea);
-        CREATE FUNCTION public.nothing(jsonb, record) RETURNS jsonb LANGUAGE sql AS $$ SELECT '[]'::jsonb $$;
+        CREATE FUNCTION public.nothing(jsonb, record) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '[]'; END $$;
         CREATE AGGREGATE public.jsonb_agg(record) (SFUNC = public.nothing, STYPE = jsonb);
         CREATE FUNCTION public.format(text, bigint, bigint, bigint, bigint, bigint, text) RETURNS text
             LANGUAGE sql AS $$ SELECT 'forged' $$""")
