@@ -7,7 +7,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
 -- given.
 GRANT EXECUTE ON FUNCTION
   immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb),
-  immutable.new_id(), immutable.fold(text) TO PUBLIC;
+  immutable.new_id(), immutable.fold(text), immutable.text_of(jsonb), immutable.text_of(text) TO PUBLIC;
 -- Nor does a cast.
 GRANT EXECUTE ON FUNCTION immutable.day_or_time_in(cstring), immutable.day_or_time_out(immutable.day_or_time),
   immutable.day_or_time(date), immutable.day_or_time(timestamptz), immutable.day_or_time(timestamp)
@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
     immutable.day_or_time, text, integer, text, text),
   immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text),
-  immutable.changes(text, jsonb, integer), immutable.text_of(jsonb)
+  immutable.changes(text, jsonb, integer)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),

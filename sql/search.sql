@@ -8,6 +8,10 @@ COMMENT ON FUNCTION immutable.fold(text) IS
 
 CREATE FUNCTION immutable.text_of(value jsonb) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of';
+CREATE FUNCTION immutable.text_of(value text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of_text';
+COMMENT ON FUNCTION immutable.text_of(text) IS
+  'A stored text; an empty one where it cannot be read, on which PostgreSQL''s own functions would raise an error. NULL for NULL; raises nothing';
 COMMENT ON FUNCTION immutable.text_of(jsonb) IS
   'A stored jsonb as PostgreSQL prints it; an empty text where it cannot be read, on which PostgreSQL''s own output would raise an error or crash the server. NULL for NULL; raises nothing';
 
@@ -26,7 +30,8 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If nobody builds it now: SELECT immutable.disable_search(), then enable_search() again.';
   END IF;
   EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
-    immutable.fold((coalesce(actor_name, '') || E'\n' || action || E'\n' || coalesce(resource_name, '') || E'\n' ||
+    immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||
+    coalesce(immutable.text_of(resource_name), '') || E'\n' ||
     immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
   -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/tenants.sql.
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;

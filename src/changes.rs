@@ -8,7 +8,7 @@
 use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::event;
-use crate::function::{readable_text, sql_function, text_datum, uuid, uuid_datum, Call};
+use crate::function::{bytes_datum, sql_function, utf8, uuid, uuid_datum, Call};
 use crate::jsonb::{self, Jsonb, Kind, Member};
 use crate::relation::events_oid;
 use crate::{replica, spi, toast};
@@ -49,9 +49,14 @@ fn refuse(example: &str) -> ! {
 /// would make a position of a thousand lanes twice as long.
 const MARK_BYTES: usize = 8;
 
-unsafe fn mark(event_hash: Datum) -> String {
-    let event_hash = toast::read(event_hash).unwrap_or_default();
-    hex::encode(&event_hash[..MARK_BYTES.min(event_hash.len())])
+/// The same for whatever is stored in its place: nothing, what cannot be read, or a few bytes. The consumer passes it back,
+/// and one damaged event must not keep it from those behind.
+unsafe fn mark(event_hash: Option<Datum>) -> String {
+    let event_hash = event_hash.and_then(|datum| toast::read(datum)).unwrap_or_default();
+    let mut mark = [0; MARK_BYTES];
+    let there = MARK_BYTES.min(event_hash.len());
+    mark[..there].copy_from_slice(&event_hash[..there]);
+    hex::encode(mark)
 }
 
 fn is_mark(given: &str) -> bool {
@@ -124,8 +129,8 @@ unsafe fn read_lanes(after: Option<Jsonb>) -> Lanes {
         refuse(example)
     }
     after.members(|lane, read| {
-        // "0" and "00" would be one lane's position twice.
-        let lane = lane.parse::<i16>().ok().filter(|n| *n >= 0 && n.to_string() == lane);
+        // "0" and "00" would be one lane's position twice. Lanes below 0 are somebody's forgery, and no reason to stop at.
+        let lane = lane.parse::<i16>().ok().filter(|n| n.to_string() == lane);
         match (lane, read_lane(read)) {
             (Some(lane), Some(read)) => lanes.insert(lane, read),
             _ => refuse(example),
@@ -143,7 +148,7 @@ unsafe fn check_lanes(tenant: Datum, position: &Lanes) {
         return;
     }
     // A subquery, so that it is one probe a lane whatever the planner expects.
-    let statement = "SELECT (SELECT e.event_hash FROM immutable.events e \
+    let statement = "SELECT (SELECT coalesce(e.event_hash, '') FROM immutable.events e \
                        WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq) \
                      FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
                        WITH ORDINALITY p(lane, seq, n) ORDER BY p.n";
@@ -152,7 +157,9 @@ unsafe fn check_lanes(tenant: Datum, position: &Lanes) {
     let types = [pg_sys::TEXTOID, pg_sys::INT2ARRAYOID, pg_sys::INT8ARRAYOID];
     let values = [Some(tenant), Some(array(&lanes, pg_sys::INT2OID)), Some(array(&seqs, pg_sys::INT8OID))];
     let mut found = Vec::with_capacity(given.len());
-    spi::read_planned_once(statement, &types, &values, |row| found.push((!row.nulls[0]).then(|| mark(row.values[0]))));
+    spi::read_planned_once(statement, &types, &values, |row| {
+        found.push((!row.nulls[0]).then(|| mark(Some(row.values[0]))))
+    });
     for ((lane, read), there) in given.iter().zip(found) {
         let as_given = match &there {
             Some(there) => read.mark.as_ref().is_none_or(|mark| mark == there),
@@ -165,7 +172,8 @@ unsafe fn check_lanes(tenant: Datum, position: &Lanes) {
 }
 
 /// The next events of every lane, in the order of created_at. A lane's events are in the order of its seq that way too,
-/// so wherever the page is cut, each lane is cut after its last event in the page.
+/// so wherever the page is cut, each lane is cut after its last event in the page. An event whose created_at somebody
+/// changed must not come before those before it, which would be passed over: it counts as no older than they are.
 unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum {
     let mut position = read_lanes(after);
     check_lanes(tenant, &position);
@@ -180,10 +188,12 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
          SELECT e.* \
          FROM k LEFT JOIN ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) p(lane, seq) \
                 ON p.lane = k.lane, \
-         LATERAL (SELECT e.* FROM immutable.events e \
-                  WHERE e.tenant_id = $1 AND e.lane = k.lane AND e.seq > coalesce(p.seq, 0) \
-                  ORDER BY e.seq LIMIT {}) e \
-         ORDER BY e.created_at, e.lane, e.seq LIMIT {}",
+         LATERAL (SELECT e.*, pg_catalog.max(coalesce(e.created_at, '-infinity')) \
+                           OVER (ORDER BY e.seq ROWS UNBOUNDED PRECEDING) AS reached \
+                  FROM (SELECT e.* FROM immutable.events e \
+                        WHERE e.tenant_id = $1 AND e.lane = k.lane AND e.seq > coalesce(p.seq, 0) \
+                        ORDER BY e.seq LIMIT {}) e) e \
+         ORDER BY e.reached, e.lane, e.seq LIMIT {}",
         limit + 1,
         limit + 1
     );
@@ -203,7 +213,7 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
         let (lane, seq) = (get(c::LANE) as i16, get(c::SEQ));
         events.push(event::json(&row, layout));
         bytes += events.last().map_or(0, String::len);
-        let mark = row.get(layout, c::EVENT_HASH).map(|hash| mark(hash));
+        let mark = Some(mark(row.get(layout, c::EVENT_HASH)));
         position.insert(lane, Read { seq, mark });
     });
     let member = |(lane, read): (&i16, &Read)| match &read.mark {
@@ -226,7 +236,8 @@ unsafe fn array(elements: &[Datum], of: pg_sys::Oid) -> Datum {
 struct Place {
     xact: u64,
     id: Id,
-    tenant_id: String,
+    /// What is stored, UTF-8 or not.
+    tenant_id: Vec<u8>,
     mark: Option<String>,
 }
 
@@ -240,7 +251,8 @@ unsafe fn read_place(after: Jsonb) -> Option<Place> {
     after.members(|key, value| match (key, value) {
         ("xact", Member::Text(text)) => xact = text.parse::<u64>().ok(),
         ("id", Member::Text(text)) => id = uuid::Uuid::try_parse(&text).ok(),
-        ("tenant_id", Member::Text(text)) => tenant_id = Some(text),
+        ("tenant_id", Member::Text(text)) => tenant_id = Some(text.into_bytes()),
+        ("tenant_hex", Member::Text(text)) => tenant_id = Some(hex::decode(text).unwrap_or_else(|_| refuse(example))),
         ("hash", Member::Text(text)) if is_mark(&text) => mark = Some(text),
         _ => refuse(example),
     });
@@ -259,8 +271,8 @@ unsafe fn check_place(place: &Place) {
     spi::read_planned_once(
         "SELECT e.xact, e.event_hash FROM immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
         &[pg_sys::UUIDOID, pg_sys::TEXTOID],
-        &[Some(uuid_datum(&place.id)), Some(text_datum(&place.tenant_id))],
-        |row| there = Some((row.values[0].value() as u64, mark(row.values[1]))),
+        &[Some(uuid_datum(&place.id)), Some(bytes_datum(&place.tenant_id))],
+        |row| there = Some((row.values[0].value() as u64, mark((!row.nulls[1]).then(|| row.values[1])))),
     );
     let as_given = match there {
         Some((xact, mark)) => xact == place.xact && place.mark.as_ref().is_none_or(|given| *given == mark),
@@ -280,7 +292,11 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
     if let Some(place) = &place {
         check_place(place);
         types.extend([pg_sys::XID8OID, pg_sys::TEXTOID, pg_sys::UUIDOID]);
-        values.extend([Some(Datum::from(place.xact)), Some(text_datum(&place.tenant_id)), Some(uuid_datum(&place.id))]);
+        values.extend([
+            Some(Datum::from(place.xact)),
+            Some(bytes_datum(&place.tenant_id)),
+            Some(uuid_datum(&place.id)),
+        ]);
         condition.push_str(" AND (e.xact, e.tenant_id, e.id) > ($1, $2, $3)");
     }
     let statement = format!(
@@ -304,8 +320,8 @@ unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
         place = Some(Place {
             xact: row.get(layout, c::XACT).map_or(0, |xact| xact.value() as u64),
             id: row.get(layout, c::ID).map(|id| uuid(id)).unwrap_or_default(),
-            tenant_id: row.get(layout, c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id)).to_string(),
-            mark: row.get(layout, c::EVENT_HASH).map(|hash| mark(hash)),
+            tenant_id: row.get(layout, c::TENANT_ID).and_then(|id| toast::read(id)).unwrap_or_default().to_vec(),
+            mark: Some(mark(row.get(layout, c::EVENT_HASH))),
         });
     });
     answer(&events, &place.map_or("{}".to_string(), |place| place.json()), is_cut)
@@ -315,8 +331,15 @@ impl Place {
     fn json(&self) -> String {
         let Place { xact, id, tenant_id, mark } = self;
         let mut tenant = String::new();
-        write_string(tenant_id, &mut tenant);
+        // Somebody may have damaged it, and the next call has to find this place again.
+        match utf8(tenant_id) {
+            Some(tenant_id) => {
+                tenant.push_str("\"tenant_id\":");
+                write_string(tenant_id, &mut tenant);
+            }
+            None => tenant.push_str(&format!("\"tenant_hex\":\"{}\"", hex::encode(tenant_id))),
+        }
         let mark = mark.as_ref().map_or(String::new(), |mark| format!(",\"hash\":\"{mark}\""));
-        format!("{{\"xact\":\"{xact}\",\"id\":\"{}\",\"tenant_id\":{tenant}{mark}}}", uuid_text(id))
+        format!("{{\"xact\":\"{xact}\",\"id\":\"{}\",{tenant}{mark}}}", uuid_text(id))
     }
 }

@@ -28,17 +28,25 @@ impl DayOrTime {
         DayOrTime { first: at, last: at }
     }
 
-    /// From its midnight to the next, in the session's zone: 23 to 25 hours.
+    /// A day of the session's zone, of 23 to 25 hours, given by what timestamptz has for its midnight. A text that names
+    /// another zone has the day from that zone's midnight on.
     unsafe fn day(midnight: Datum) -> DayOrTime {
-        if INFINITE.contains(&(midnight.value() as i64)) {
+        let at = midnight.value() as i64;
+        if INFINITE.contains(&at) {
             return DayOrTime::time(midnight);
+        }
+        let date = date_of(at);
+        if midnight_of(date) == Some(at) {
+            if let (Some(first), Some(next)) = (beginning_of(date), beginning_of(date + 1)) {
+                return DayOrTime { first, last: next - 1 };
+            }
         }
         let mut a_day = pg_sys::Interval { time: 0, day: 1, month: 0 };
         let next = called(
             pg_sys::timestamptz_pl_interval,
             &[Some(midnight), Some(Datum::from(std::ptr::addr_of_mut!(a_day)))],
         );
-        DayOrTime { first: midnight.value() as i64, last: next.value() as i64 - 1 }
+        DayOrTime { first: at, last: next.value() as i64 - 1 }
     }
 
     unsafe fn datum(self) -> Datum {
@@ -50,6 +58,30 @@ impl DayOrTime {
 
 unsafe fn called(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, arguments: &[Option<Datum>]) -> Datum {
     direct_function_call_as_datum(function, arguments).unwrap_or_else(|| internal("a time is NULL"))
+}
+
+/// The date of a time in the session's zone, in days as PostgreSQL counts them.
+unsafe fn date_of(at: i64) -> i32 {
+    called(pg_sys::timestamptz_date, &[Some(Datum::from(at))]).value() as i32
+}
+
+/// What timestamptz has for a date; nothing where it has none.
+unsafe fn midnight_of(date: i32) -> Option<i64> {
+    let mut overflow = 0;
+    let at = pg_sys::date2timestamptz_opt_overflow(date, &mut overflow);
+    (overflow == 0).then_some(at)
+}
+
+/// The first microsecond of a date. Where clocks are set forward at midnight there is none, and PostgreSQL takes the time
+/// that they are set to; where they are set back to it there are two, of which it takes the second.
+unsafe fn beginning_of(date: i32) -> Option<i64> {
+    const MINUTE: i64 = 60_000_000;
+    const SET_BACK_BY: [i64; 3] = [30 * MINUTE, 60 * MINUTE, 120 * MINUTE];
+    /// Where timestamptz begins, and no clock was set.
+    const LEAST: i64 = -211_813_488_000_000_000 + 24 * 60 * MINUTE;
+    let at = midnight_of(date)?;
+    let is_first = |earlier: &i64| *earlier > LEAST && date_of(*earlier) == date && date_of(*earlier - 1) != date;
+    Some(SET_BACK_BY.map(|by| at - by).into_iter().find(|earlier| is_first(earlier)).unwrap_or(at))
 }
 
 /// Whether a text that PostgreSQL takes for a time names a day and nothing smaller. A time of day or an offset from UTC has a

@@ -47,7 +47,9 @@ impl Export {
             filters.push((Cow::Borrowed(*name), value));
         }
         let mut log_id = None;
-        spi::read("SELECT l.log_id FROM immutable.log l LIMIT 1", &[], &[], |row| log_id = Some(uuid(row.values[0])));
+        spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], &[], |row| {
+            log_id = Some(uuid(row.values[0]))
+        });
         // What the server converts for the client is no longer what was hashed, and may have no place in its encoding at all.
         let escaped = !matches!(pg_sys::pg_get_client_encoding() as pg_sys::pg_enc::Type, PG_UTF8 | PG_SQL_ASCII);
         let header = Header {

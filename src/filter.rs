@@ -26,8 +26,8 @@ pub const FILTERS: [(&str, Oid); 11] = [
 
 /// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the extension and compared
 /// by bytes, so that no locale has a say in what is found.
-pub const SEARCHED: &str = "immutable.fold((coalesce(e.actor_name, '') || E'\\n' || e.action || E'\\n' || \
-     coalesce(e.resource_name, '') || E'\\n' || immutable.text_of(e.metadata)) COLLATE pg_catalog.\"C\")";
+pub const SEARCHED: &str = "immutable.fold((coalesce(immutable.text_of(e.actor_name), '') || E'\\n' || immutable.text_of(e.action) || E'\\n' || \
+     coalesce(immutable.text_of(e.resource_name), '') || E'\\n' || immutable.text_of(e.metadata)) COLLATE pg_catalog.\"C\")";
 
 /// The filter whose index a page is read through, from the most to the least selective.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -1,6 +1,7 @@
 //! `immutable.fold()`: the texts that a search compares, the same in every locale.
 
 use crate::function::{sql_function, text, text_datum, Call};
+use crate::row::stored_text;
 use immutable_format::fold::{fold, is_normal};
 use pgrx::pg_sys::{self, Datum};
 
@@ -23,7 +24,8 @@ sql_function!(immutable_fold, pg_finfo_immutable_fold, fold_text);
 /// `immutable.fold(text)`
 unsafe fn fold_text(call: Call) -> Datum {
     match call.arg(0) {
-        Some(given) => text_datum(&folded(text(given))),
+        // Nothing is found in what cannot be read, and nothing stops a search of the other events.
+        Some(given) => text_datum(&folded(stored_text(given).unwrap_or_default())),
         None => call.null(),
     }
 }

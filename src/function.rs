@@ -167,7 +167,12 @@ pub fn micros(datum: Datum) -> i64 {
     (datum.value() as i64).saturating_add(EPOCH)
 }
 
-/// The reverse of [`micros`].
+/// The same for any timestamptz, so that [`timestamptz`] gives it back: what is too late wraps around to before every year.
+pub fn any_micros(datum: Datum) -> i64 {
+    (datum.value() as i64).wrapping_add(EPOCH)
+}
+
+/// The reverse of [`any_micros`], and of [`micros`] for the times that events can have.
 pub fn timestamptz(micros: i64) -> Datum {
-    Datum::from(micros - EPOCH)
+    Datum::from(micros.wrapping_sub(EPOCH))
 }

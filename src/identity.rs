@@ -154,7 +154,8 @@ unsafe fn read(relation: pg_sys::Relation) -> Option<Id> {
         std::ptr::null_mut(),
     );
     let tuple = pg_sys::systable_getnext(scan);
-    let id = (!tuple.is_null()).then(|| uuid(Values::of(tuple, (*relation).rd_att).values[0]));
+    let row = (!tuple.is_null()).then(|| Values::of(tuple, (*relation).rd_att));
+    let id = row.filter(|row| !row.nulls[0]).map(|row| uuid(row.values[0]));
     pg_sys::systable_endscan(scan);
     id
 }

@@ -10,7 +10,7 @@
 //! policy's tenant into the conditions.
 
 use crate::filter::{where_all, Filters, Lead, Pattern};
-use crate::function::{micros, text, text_array, text_datum, timestamptz, uuid_datum};
+use crate::function::{bytes_datum, micros, text, text_array, text_datum, timestamptz, uuid_datum};
 use crate::relation::events_oid;
 use crate::spi;
 use crate::tenant::{visible_actor, visible_whole_tenant};
@@ -166,7 +166,7 @@ impl<'a> Page<'a> {
             let first = filters.argument(pg_sys::TIMESTAMPTZOID, timestamptz(place.created_at));
             filters.argument(pg_sys::UUIDOID, uuid_datum(&place.id));
             if filters.tenant.is_none() {
-                filters.text(&place.tenant_id);
+                filters.argument(pg_sys::TEXTOID, bytes_datum(&place.tenant_id));
             }
             first
         });
@@ -409,8 +409,8 @@ impl<'a> Page<'a> {
             at
         };
         let (Some(from), Some(last)) = (next(self.order, 0), next(self.order.reversed(), 0)) else { return };
-        let whole = (last - from).abs();
-        let mut stretch = next(self.order, rows).map_or(whole, |to| (to - from).abs().max(1));
+        let whole = last.saturating_sub(from).saturating_abs();
+        let mut stretch = next(self.order, rows).map_or(whole, |to| to.saturating_sub(from).saturating_abs().max(1));
 
         let tenants = self.tenants(lead, usize::MAX);
         let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
@@ -429,13 +429,18 @@ impl<'a> Page<'a> {
             if stretch >= whole {
                 break;
             }
-            let to = if self.order == Order::OldestFirst { from + stretch } else { from - stretch };
+            let to = match self.order {
+                Order::OldestFirst => from.saturating_add(stretch),
+                Order::NewestFirst => from.saturating_sub(stretch),
+            };
             self.filters.values[bound - 1] = Some(timestamptz(to));
             if spi::read_if(&statement, &self.filters.types, &self.filters.values, self.rows, &mut each) {
                 return;
             }
         }
-        self.filters.values[bound - 1] = Some(timestamptz(last));
+        // To the end, also of what somebody made infinite.
+        let end = if self.order == Order::OldestFirst { i64::MAX } else { i64::MIN };
+        self.filters.values[bound - 1] = Some(Datum::from(end));
         spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
     }
 

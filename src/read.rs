@@ -5,10 +5,11 @@ use crate::columns::{self as c, Layout, Values};
 use crate::error::{Code, Fault};
 use crate::event;
 use crate::filter::{Filters, FILTERS};
-use crate::function::{micros, readable_text, sql_function, text, uuid, Call};
+use crate::function::{any_micros, sql_function, text, uuid, Call};
 use crate::jsonb;
 use crate::page::{bind, is_limited, through, Order, Page};
 use crate::spi;
+use crate::toast;
 use crate::total::{total, Total};
 use immutable_format::cursor::{self, Place, Way};
 use pgrx::pg_sys::{self, Datum};
@@ -115,9 +116,9 @@ unsafe fn get_events(call: Call) -> Datum {
         let row = Values::of(tuple, descriptor);
         let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
         let place = Place {
-            created_at: row.get(layout, c::CREATED_AT).map(micros).unwrap_or_default(),
+            created_at: row.get(layout, c::CREATED_AT).map(any_micros).unwrap_or_default(),
             id: row.get(layout, c::ID).map(|id| uuid(id)).unwrap_or_default(),
-            tenant_id: row.get(layout, c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id)).to_string(),
+            tenant_id: row.get(layout, c::TENANT_ID).and_then(|id| toast::read(id)).unwrap_or_default().to_vec(),
         };
         rows.push((event::json(&row, layout), place));
     });

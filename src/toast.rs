@@ -250,6 +250,13 @@ unsafe fn text_of(call: Call) -> Datum {
     text_datum(if let Some(Ok(())) = read { &out } else { "" })
 }
 
+sql_function!(immutable_text_of_text, pg_finfo_immutable_text_of_text, text_of_text);
+
+/// `immutable.text_of(text)`
+unsafe fn text_of_text(call: Call) -> Datum {
+    text_datum(call.arg(0).and_then(|datum| stored_text(datum)).unwrap_or_default())
+}
+
 sql_function!(immutable_is_readable_text, pg_finfo_immutable_is_readable_text, is_readable_text);
 
 /// `immutable.is_readable(text)`

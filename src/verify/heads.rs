@@ -4,6 +4,7 @@ use super::scope::Scope;
 use crate::function::{text_datum, uuid};
 use crate::{spi, toast};
 use immutable_format::link::{Break, BreakType};
+use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
 
 /// Saved heads against the rows in their places.
@@ -19,7 +20,8 @@ pub unsafe fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
             &[Some(text_datum(&head.tenant_id)), Some(Datum::from(head.lane)), Some(Datum::from(head.seq))],
             |row| {
                 let hash = if row.nulls[1] { None } else { toast::read(row.values[1]) };
-                found = Some((uuid(row.values[0]), hash.map(<[u8]>::to_vec)));
+                let id = if row.nulls[0] { Id::default() } else { uuid(row.values[0]) };
+                found = Some((id, hash.map(<[u8]>::to_vec)));
             },
         );
         let (event_id, actual) = found.map_or((None, None), |(id, hash)| (Some(id), hash));

@@ -52,7 +52,8 @@ fn marks(scope: &Scope) -> Marks<'_> {
 }
 
 pub unsafe fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
-    spi::read("SELECT log_id FROM immutable.log LIMIT 1", &[], &[], |row| counts.log_id = Some(uuid(row.values[0])));
+    let log_id = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
+    spi::read(log_id, &[], &[], |row| counts.log_id = Some(uuid(row.values[0])));
     let marks = marks(scope);
     let mut run = Run { key: random::bytes(), targets: scope.targets, progress: 0 };
     let progress = scope.progress.then(|| Progress::begin(&mut run, estimate(scope)));

@@ -56,6 +56,32 @@ def test_a_day_is_the_whole_day(log):
     assert versions(log, "to_date => '2026-03-28'") == [0, 1]
 
 
+@pytest.mark.parametrize("zone, day, times", [
+    # Clocks go from 24:00 to 01:00: this day begins at 1, and the next at midnight all the same.
+    ("America/Santiago", "2026-09-06", ["2026-09-05 23:59:59.999999-04", "2026-09-06 01:00-03", "2026-09-06 23:59:59.999999-03",
+                                        "2026-09-07 00:00-03", "2026-09-07 00:30-03"]),
+    # They go from 01:00 back to 00:00: this day has its first hour twice.
+    ("America/Havana", "2026-11-01", ["2026-10-31 23:59:59.999999-04", "2026-11-01 00:00-04", "2026-11-01 23:59:59.999999-05",
+                                      "2026-11-02 00:00-05", "2026-11-02 00:30-05"]),
+    # From 24:00 back to 23:00: the day before has its last hour twice.
+    ("America/Santiago", "2026-04-05", ["2026-04-04 23:30-04", "2026-04-05 00:00-04", "2026-04-05 23:59:59.999999-04",
+                                        "2026-04-06 00:00-04", "2026-04-06 00:30-04"]),
+    # The 30th was left out.
+    ("Pacific/Apia", "2011-12-29", ["2011-12-28 23:59:59.999999-10", "2011-12-29 00:00-10", "2011-12-29 23:59:59.999999-10",
+                                    "2011-12-31 00:00+14", "2012-01-01 00:00+14"]),
+])
+def test_days_whose_midnight_is_set(log, zone, day, times):
+    with log.transaction():
+        log.execute("SET LOCAL session_replication_role = replica")
+        for n, time in enumerate(times):
+            log.execute("UPDATE immutable.events SET created_at = %s WHERE version = %s", [time, n])
+    log.execute(f"SET TimeZone = '{zone}'")
+    for given in (f"'{day}'", f"date '{day}'"):
+        assert versions(log, f"from_date => {given}, to_date => {given}") == [1, 2]
+        assert versions(log, f"to_date => {given}") == [0, 1, 2]
+        assert versions(log, f"from_date => {given}") == [1, 2, 3, 4]
+
+
 def test_today_is_a_day_and_now_is_not(db):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, version) VALUES ('t', 'u', 'x', 7)")
     # At midnight yesterday is today.

@@ -145,7 +145,7 @@ def test_a_naive_consumer_misses_events(db):
 
 
 @pytest.mark.parametrize("after", [
-    '[]', '1', '"x"', '{"0": "1"}', '{"0": -1}', '{"0": 1.5}', '{"0": 1e30}', '{"-1": 1}', '{"x": 1}', '{"40000": 1}', '{"0": null}',
+    '[]', '1', '"x"', '{"0": "1"}', '{"0": -1}', '{"0": 1.5}', '{"0": 1e30}', '{"x": 1}', '{"40000": 1}', '{"0": null}',
     '{"0": [1]}', '{"00": 1}', '{"+0": 1}', '{" 0": 1}', '{"xact": "1"}'])
 def test_what_is_no_position_of_a_tenant(db, after):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position") as refused:

@@ -267,3 +267,126 @@ def test_values_that_are_not_in_the_row(cluster, compression):
         refused = log.conn.execute("SELECT tenant_id FROM tenants WHERE id = %s", [id]).fetchone()[0]
         with pytest.raises(Exception, match=f"of event {id} cannot be read"):
             log.conn.execute("SELECT * FROM immutable.find_events(tenant_id => %s)", [refused])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Consumers and readers go on behind what somebody damaged
+
+def pages(conn, order, **filters):
+    """The ids of all events, a page of one event at a time."""
+    cursor, seen = None, []
+    arguments = "".join(f"{name} => %({name})s, " for name in filters)
+    for _ in range(100):
+        answer = one_of(conn, f"SELECT immutable.get_events({arguments} \"cursor\" => %(cursor)s, \"limit\" => 1, "
+                        "\"order\" => %(order)s)", {**filters, "cursor": cursor, "order": order})
+        seen += [event["id"] for event in answer["data"]]
+        if not answer["pagination"]["has_more"]:
+            return seen
+        cursor = answer["pagination"]["next_cursor"]
+        assert cursor, "there is more, and no way to it"
+    raise AssertionError("the pages do not end")
+
+
+def feed(conn, tenant=None, limit=1):
+    """The ids of all events, as a consumer of changes() gets them."""
+    position, seen = None, []
+    for _ in range(100):
+        answer = one_of(conn, "SELECT immutable.changes(%(tenant)s, %(after)s::jsonb, %(limit)s)",
+                        {"tenant": tenant, "after": position, "limit": limit})
+        seen += [event["id"] for event in answer["data"]]
+        if not answer["data"]:
+            return seen
+        position = json.dumps(answer["position"])
+    raise AssertionError("the feed does not end")
+
+
+def one_of(conn, statement, values):
+    return conn.execute(statement, values).fetchone()[0]
+
+
+def ids_of(conn, condition="true"):
+    return {str(id) for id, in conn.execute(f"SELECT id FROM immutable.events WHERE {condition}")}
+
+
+@pytest.fixture
+def six(db):
+    conn = db.conn
+    for tenant in ("acme", "globex"):
+        for n in range(6):
+            h.add_event(conn, tenant, str(n))
+    h.drop_checks(conn)
+    conn.execute("CREATE CAST (bytea AS text) WITHOUT FUNCTION")
+    return conn
+
+
+@pytest.mark.parametrize("created_at", ["infinity", "-infinity", "0044-03-15 BC", "294000-01-01"])
+def test_pages_behind_an_event_of_no_time(six, created_at):
+    """A page's last event has a cursor, whatever time it has."""
+    h.update(six, ("acme", 0, 3), created_at=created_at)
+    for order in ("desc", "asc"):
+        assert sorted(pages(six, order)) == sorted(ids_of(six))
+        assert sorted(pages(six, order, tenant_id="acme")) == sorted(ids_of(six, "tenant_id = 'acme'"))
+
+
+@pytest.mark.parametrize("bytes_of_it", ["ff", "61c3", "00", "61"])
+def test_readers_behind_an_event_whose_tenant_is_no_text(six, bytes_of_it):
+    with h.behind_triggers(six):
+        six.execute(f"UPDATE immutable.events SET tenant_id = '\\x{bytes_of_it}'::bytea::text WHERE tenant_id = 'acme' AND seq = 3")
+    for order in ("desc", "asc"):
+        assert sorted(pages(six, order)) == sorted(ids_of(six))
+    assert sorted(feed(six)) == sorted(ids_of(six))
+
+
+@pytest.mark.parametrize("event_hash", ["NULL", "''", "'\\x0102'"])
+def test_a_feed_behind_an_event_without_a_hash(six, event_hash):
+    """The position names it by its hash, and the consumer passes that back."""
+    six.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
+    with h.behind_triggers(six):
+        six.execute(f"UPDATE immutable.events SET event_hash = {event_hash} WHERE tenant_id = 'acme' AND seq = 3")
+    assert sorted(feed(six)) == sorted(ids_of(six))
+    assert sorted(feed(six, "acme")) == sorted(ids_of(six, "tenant_id = 'acme'"))
+
+
+def test_a_feed_behind_a_lane_below_0(six):
+    h.update(six, ("acme", 0, 6), lane=-1, seq=1)
+    assert sorted(feed(six, "acme")) == sorted(ids_of(six, "tenant_id = 'acme'"))
+
+
+@pytest.mark.parametrize("created_at", ["infinity", "-infinity", "2001-01-01"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_a_feed_passes_nothing_over_where_times_are_out_of_order(six, created_at, limit):
+    """The order of a lane is that of its numbers: a page that is cut by created_at would leave events behind for good."""
+    for seq in (2, 5):
+        h.update(six, ("acme", 0, seq), created_at=created_at)
+        assert sorted(feed(six, "acme", limit)) == sorted(ids_of(six, "tenant_id = 'acme'"))
+
+
+def test_heads_of_an_event_without_an_id(six):
+    head, = [head for head in h.heads(six) if head["tenant_id"] == "acme"]
+    six.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_pkey CASCADE, ALTER id DROP NOT NULL")
+    with h.behind_triggers(six):
+        six.execute("UPDATE immutable.events SET id = NULL WHERE tenant_id = 'acme' AND seq = 6")
+    answer = six.execute("SELECT valid, heads_checked FROM immutable.verify_chain(heads => %s::jsonb)", [json.dumps([head])])
+    assert answer.fetchone() == (False, 1)
+
+
+@pytest.mark.parametrize("has_index", [False, True])
+def test_a_search_beside_a_lost_name(db, has_index):
+    """Chunks of a name that are gone: the events beside it are found, and an index can be built."""
+    conn = db.conn
+    noise = Random(SEED).randbytes(512 * 4).hex()
+    for n in range(3):
+        h.add_event(conn, "acme", str(n), actor_name=noise[:1024] if n == 1 else "Sarah",
+                    resource_name=noise[1024:2048] if n == 1 else None, user_agent=noise[2048:] if n == 1 else None)
+    toast = one(conn, "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'immutable.events'::regclass")
+    conn.execute("CREATE EXTENSION pg_surgery; CREATE EXTENSION pg_trgm")
+    assert one(conn, f"SELECT count(DISTINCT chunk_id) FROM {toast}") >= 2
+    conn.execute(f"SELECT heap_force_kill('{toast}'::regclass, ARRAY(SELECT ctid FROM {toast}))")
+    if has_index:
+        conn.execute("SELECT immutable.enable_search()")
+    for tenant in (None, "acme"):
+        for needle, expected in (("sarah", 2), ("shared", 3), ("document", 3)):
+            answer = one_of(conn, "SELECT immutable.get_events(tenant_id => %(tenant)s, search => %(needle)s)",
+                            {"tenant": tenant, "needle": needle})
+            assert len(answer["data"]) == answer["pagination"]["total"] == expected
+    assert one(conn, "SELECT count(*) FROM immutable.export_events(search => 'sarah')") == 2 + 2

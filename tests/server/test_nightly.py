@@ -202,6 +202,37 @@ def test_settings_of_the_session_do_not_matter(db, nightly):
     assert nightly.run("--quick", PGOPTIONS=options, PGCLIENTENCODING="LATIN1").returncode == 0
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_another_run_ends_meanwhile(db, nightly, tmp_path, first):
+    """An hourly run beside a long one: its heads are newer, and going back to older ones would let a tail be cut."""
+    build_log(db)
+    if not first:
+        nightly.well("--first")
+    # psql as it is, and then the other run.
+    (tmp_path / "psql").write_text(f"#!/bin/sh\n{nightly.server.bin}/psql \"$@\" || exit\nprintf %s '[1]' >\"$OTHER\"\n")
+    (tmp_path / "psql").chmod(0o755)
+    said = nightly.well(*["--first"] * first, PATH=f"{tmp_path}:{os.environ['PATH']}", OTHER=str(nightly.heads))
+    assert "valid (another run has replaced" in said
+    assert nightly.saved() == [1]
+
+
+def test_functions_that_somebody_made_do_not_matter(db, nightly):
+    """Whoever may create functions, and no more, could make one that fits better than PostgreSQL's own, and save heads that
+    hide a cut tail, with the auditor's rights."""
+    build_log(db)
+    heads = h.heads(db.conn)
+    # A dump, or a migration from before 15, leaves the schema open to all.
+    db.conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    db.connect(db.create_role()).execute("""
+        CREATE FUNCTION public.nothing(jsonb, record) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '[]'; END $$;
+        CREATE AGGREGATE public.jsonb_agg(record) (SFUNC = public.nothing, STYPE = jsonb);
+        CREATE FUNCTION public.format(text, bigint, bigint, bigint, bigint, bigint, text) RETURNS text
+            LANGUAGE sql AS $$ SELECT 'forged' $$""")
+    assert "forged" not in nightly.well("--first")
+    assert nightly.saved() == heads
+    assert h.heads(db.conn) == []  # what whoever does not take care gets
+
+
 def test_tenants_in_every_encoding(db, nightly):
     h.add_event(db.conn, "Köln ☃ \\ ' \" :heads", "x")
     nightly.well("--first")

@@ -751,6 +751,18 @@ def test_log_has_lost_its_row(db, log):
     check_breaks(db.conn, Break("missing_event", None, None, None, None))
 
 
+def test_log_has_a_row_without_its_identity(db, log):
+    """Nobody's session ends of it: neither who verifies or exports nor who records."""
+    h.unguard(db.conn)
+    db.conn.execute("ALTER TABLE immutable.log ALTER log_id DROP NOT NULL")
+    with h.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.log SET log_id = NULL")
+    check_breaks(db.conn, Break("missing_event", None, None, None, None))
+    assert db.conn.execute("SELECT count(*) FROM immutable.export_events()").fetchone()[0] > 2
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no identity"):
+        h.add_event(db.connect(), "initech", "i")
+
+
 def test_log_has_lost_its_row_and_made_another(db, log):
     with h.behind_triggers(db.conn):
         db.conn.execute("DELETE FROM immutable.log")

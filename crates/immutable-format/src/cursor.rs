@@ -12,10 +12,11 @@ const MAX_BYTES: usize = 3072;
 /// The row at the end of a page. Ids are unique in a tenant, so without one as a filter the tenant belongs to the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Microseconds since 1970-01-01T00:00:00Z; whatever is stored, whether or not an event can have it.
     pub created_at: i64,
     pub id: Id,
-    pub tenant_id: String,
+    /// Whatever bytes are stored.
+    pub tenant_id: Vec<u8>,
 }
 
 /// Which way a page lies from its place.
@@ -42,24 +43,33 @@ struct Cursor {
     v: u8,
     created_at: String,
     id: String,
-    tenant_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<String>,
+    /// In the place of one that somebody damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant_hex: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     previous: bool,
     filters: String,
 }
+
+/// Before a time that is no time of an event, as a number of microseconds.
+const NUMBER: char = '@';
 
 /// What binds a cursor to its filters: `filters` is any unambiguous text of them and of the order.
 pub fn fingerprint(filters: &str) -> String {
     hex::encode(&sha256(&[filters.as_bytes()])[..8])
 }
 
-/// Writes the cursor from `place` on; nothing for a place outside the years 0001 to 9999.
+/// Writes the cursor from `place` on. A damaged event has one too: the pages behind it are not damaged.
 pub fn encode(place: &Place, way: Way, filters: &str) -> Option<String> {
+    let tenant_id = std::str::from_utf8(&place.tenant_id).ok().filter(|text| !text.contains('\0'));
     let cursor = Cursor {
         v: 1,
-        created_at: time::format(place.created_at)?,
+        created_at: time::format(place.created_at).unwrap_or_else(|| format!("{NUMBER}{}", place.created_at)),
         id: crate::document::uuid_text(&place.id),
-        tenant_id: place.tenant_id.clone(),
+        tenant_id: tenant_id.map(str::to_string),
+        tenant_hex: tenant_id.is_none().then(|| hex::encode(&place.tenant_id)),
         previous: way == Way::Previous,
         filters: fingerprint(filters),
     };
@@ -73,16 +83,24 @@ pub fn decode(text: &str, filters: &str) -> Result<(Place, Way), Error> {
     }
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::NotOurs)?;
     let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| Error::NotOurs)?;
-    let created_at = time::parse(&cursor.created_at).map_err(|_| Error::NotOurs)?;
+    let created_at = match cursor.created_at.strip_prefix(NUMBER) {
+        Some(number) => number.parse().map_err(|_| Error::NotOurs)?,
+        None => time::parse(&cursor.created_at).map_err(|_| Error::NotOurs)?,
+    };
+    let tenant_id = match (cursor.tenant_id, cursor.tenant_hex) {
+        (Some(text), None) if !text.contains('\0') => text.into_bytes(),
+        (None, Some(digits)) => hex::decode(digits).map_err(|_| Error::NotOurs)?,
+        _ => return Err(Error::NotOurs),
+    };
     let id = uuid::Uuid::try_parse(&cursor.id).map_err(|_| Error::NotOurs)?;
-    if cursor.v != 1 || cursor.tenant_id.contains('\0') {
+    if cursor.v != 1 {
         return Err(Error::NotOurs);
     }
     if cursor.filters != fingerprint(filters) {
         return Err(Error::OtherFilters);
     }
     let way = if cursor.previous { Way::Previous } else { Way::Next };
-    Ok((Place { created_at, id: *id.as_bytes(), tenant_id: cursor.tenant_id }, way))
+    Ok((Place { created_at, id: *id.as_bytes(), tenant_id }, way))
 }
 
 #[cfg(test)]
@@ -91,7 +109,7 @@ mod tests {
 
     #[test]
     fn only_our_own_cursor_with_the_same_filters_is_taken() {
-        let place = Place { created_at: 1_773_585_138_847_312, id: [7; 16], tenant_id: "a\"é".to_string() };
+        let place = Place { created_at: 1_773_585_138_847_312, id: [7; 16], tenant_id: "a\"é".into() };
         for way in [Way::Next, Way::Previous] {
             let text = encode(&place, way, "a").unwrap();
             assert_eq!(decode(&text, "a"), Ok((place.clone(), way)));
@@ -106,8 +124,18 @@ mod tests {
 
     #[test]
     fn the_longest_tenant_has_a_cursor() {
-        let place = Place { created_at: 0, id: [255; 16], tenant_id: "\u{1}".repeat(255) };
+        let place = Place { created_at: 0, id: [255; 16], tenant_id: "\u{1}".repeat(255).into() };
         let text = encode(&place, Way::Previous, "a").unwrap();
         assert_eq!(decode(&text, "a"), Ok((place, Way::Previous)));
+    }
+
+    #[test]
+    fn a_damaged_event_has_a_cursor() {
+        for (created_at, tenant_id) in [(i64::MAX, "a".into()), (i64::MIN, "".into()), (0, vec![255, 0]), (0, vec![0])]
+        {
+            let place = Place { created_at, id: [7; 16], tenant_id };
+            let text = encode(&place, Way::Next, "a").unwrap();
+            assert_eq!(decode(&text, "a"), Ok((place, Way::Next)));
+        }
     }
 }

@@ -161,9 +161,9 @@ proptest! {
 
     #[test]
     fn a_cursor_comes_back(
-        micros in time::MIN..=time::MAX,
+        micros in prop_oneof![time::MIN..=time::MAX, any::<i64>()],
         id in any::<[u8; 16]>(),
-        tenant_id in "[^\\x00]{0,60}",
+        tenant_id in prop_oneof![".{0,60}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..60)],
         previous in any::<bool>(),
         filters in any::<String>(),
     ) {
