@@ -291,6 +291,7 @@ pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
     if let Some(lane) = family.held() {
         return lane;
     }
+    share(relation);
     if own || !is_full() {
         return family.take();
     }
@@ -309,13 +310,18 @@ pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     if lane.is_held() {
         return;
     }
-    // Before the lane, so that whoever has locked the log has locked its lanes.
-    for_transaction(|| pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE));
+    share(relation);
     if is_full() {
         acquire_all(relation);
     } else {
         lane.acquire(true);
     }
+}
+
+/// Before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but where it is
+/// a cursor's, it goes when the cursor fails, and the rows stay.
+unsafe fn share(relation: Oid) {
+    for_transaction(|| pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE));
 }
 
 /// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction of any number of tenants
