@@ -3,19 +3,19 @@
 
 CREATE FUNCTION immutable.guard_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_ddl';
 COMMENT ON FUNCTION immutable.guard_ddl() IS
-  'The event triggers'' function: raises 42501 for a command that changes the extension''s tables, triggers, policies, rules, views or functions, or takes the extension away while it has events. With immutable.maintenance = on it records the command as an event immutable.maintenance instead';
+  'The event triggers'' function: raises 42501 for a command that changes the extension''s tables, triggers, policies, rules, views, types or functions, or takes the extension away while it has events. With immutable.maintenance = on it records the command as an event immutable.maintenance instead';
 
 CREATE EVENT TRIGGER immutable_ddl_start ON ddl_command_start
   WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP INDEX',
     'ALTER EXTENSION',
     'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
-    'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
+    'ALTER POLICY', 'ALTER RULE', 'ALTER TYPE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
     'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',
     'CREATE POLICY', 'CREATE RULE', 'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE')
   EXECUTE FUNCTION immutable.guard_ddl();
 CREATE EVENT TRIGGER immutable_ddl_end ON ddl_command_end
   WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER',
-    'ALTER POLICY', 'ALTER RULE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
+    'ALTER POLICY', 'ALTER RULE', 'ALTER TYPE', 'ALTER FUNCTION', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'ALTER AGGREGATE',
     'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE SCHEMA', 'CREATE TRIGGER',
     'CREATE POLICY', 'CREATE RULE', 'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE')
   EXECUTE FUNCTION immutable.guard_ddl();

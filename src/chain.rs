@@ -9,7 +9,7 @@ use crate::function::{
 use crate::jsonb;
 use crate::relation::Events;
 use crate::row::in_room;
-use crate::{identity, lane, own, random, record, replica, restore, seam, settings, tail, tenant, validate};
+use crate::{entered, identity, lane, own, random, record, replica, restore, seam, settings, tail, tenant, validate};
 use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
@@ -144,7 +144,9 @@ unsafe fn chain(call: Call) -> Datum {
         row.set(layout, c::LOG_ID, uuid_datum(log_id));
     }
     row.set(layout, c::XACT, Datum::from(own::recorded(&row, layout)));
-    Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+    let tuple = pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
+    entered::passed(tuple);
+    Datum::from(tuple)
 }
 
 /// Takes for left out what says nothing, and fills in what the session says for what is left out. An event of the log's

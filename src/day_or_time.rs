@@ -91,8 +91,16 @@ fn names_a_day(text: &str) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let has_time = text.contains(':')
         || text.bytes().filter(is_digit).count() > 8
+        || is_part_of_julian_day(&text)
         || text.as_bytes().windows(3).any(|three| is_digit(&three[0]) && three[1] == b't' && is_digit(&three[2]));
     !has_time && !["now", "epoch", "inf", "allballs"].iter().any(|word| text.contains(word))
+}
+
+/// Whether it is a Julian day (`J`, `JD` or `Julian` and a number) and a part of one.
+fn is_part_of_julian_day(text: &str) -> bool {
+    let text = text.trim_start();
+    let number = ["julian", "jd", "j"].iter().find_map(|word| text.strip_prefix(word)).unwrap_or_default().trim_start();
+    number.starts_with(|first: char| first.is_ascii_digit()) && number.contains('.')
 }
 
 sql_function!(immutable_day_or_time_in, pg_finfo_immutable_day_or_time_in, read);

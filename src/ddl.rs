@@ -329,9 +329,13 @@ impl Guard {
     /// After something was dropped, by its name: its number is gone.
     unsafe fn dropped(&self) {
         let mut found = None;
+        // The constraint of a constraint trigger goes with the trigger, which has its name.
         spi::write(
             "SELECT o.classid, o.object_type, o.object_identity, o.address_names[1], o.address_names[2], o.address_names[3]
-             FROM pg_catalog.pg_event_trigger_dropped_objects() o",
+             FROM pg_catalog.pg_event_trigger_dropped_objects() o
+             WHERE NOT (o.object_type OPERATOR(pg_catalog.=) 'table constraint' AND EXISTS (
+               SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() t
+               WHERE t.object_type OPERATOR(pg_catalog.=) 'trigger' AND t.address_names OPERATOR(pg_catalog.=) o.address_names))",
             &[],
             &[],
             |row| {

@@ -5,7 +5,7 @@ use crate::columns::{self as c, Values};
 use crate::error::{Code, Fault};
 use crate::function::{sql_function, uuid, uuid_datum, Call};
 use crate::random;
-use crate::relation::{append, events_oid, name, scan, Events};
+use crate::relation::{self, append, events_oid, name, scan, Events};
 use immutable_format::document::uuid_text;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};
@@ -137,11 +137,9 @@ pub unsafe fn of_events(relation: pg_sys::Relation) -> Option<Id> {
 unsafe fn open(lock: u32) -> pg_sys::Relation {
     let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
     let oid = pg_sys::get_relname_relid(c"log".as_ptr(), schema);
-    let relation = pg_sys::try_relation_open(oid, lock as i32);
-    if relation.is_null() || (*(*relation).rd_att).natts as usize != COLUMNS {
+    relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == COLUMNS).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table immutable.log is missing or altered").raise()
-    }
-    relation
+    })
 }
 
 unsafe fn read(relation: pg_sys::Relation) -> Option<Id> {

@@ -6,6 +6,7 @@
 //! class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
 
 use crate::error::{Code, Fault};
+use crate::relation::{for_transaction, lock};
 use crate::settings;
 use crate::subtransaction::attempt;
 use pgrx::pg_sys::{self, Oid};
@@ -62,16 +63,6 @@ const REMEMBERED: usize = 4096;
 pub fn tenant_number(tenant_id: &str) -> u32 {
     let hash = immutable_format::sha256(&[tenant_id.as_bytes()]);
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
-}
-
-/// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
-/// go of them when a cursor fails, while rows written under them are still there.
-unsafe fn for_transaction<T>(body: impl FnOnce() -> T) -> T {
-    let owner = pg_sys::CurrentResourceOwner;
-    pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
-    let done = body();
-    pg_sys::CurrentResourceOwner = owner;
-    done
 }
 
 impl Lane {
@@ -291,6 +282,7 @@ pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
     if let Some(lane) = family.held() {
         return lane;
     }
+    share(relation);
     if own || !is_full() {
         return family.take();
     }
@@ -309,8 +301,7 @@ pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     if lane.is_held() {
         return;
     }
-    // Before the lane, so that whoever has locked the log has locked its lanes.
-    for_transaction(|| pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE));
+    share(relation);
     if is_full() {
         acquire_all(relation);
     } else {
@@ -318,10 +309,16 @@ pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     }
 }
 
+/// Before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but where it is
+/// a cursor's, it goes when the cursor fails, and the rows stay.
+unsafe fn share(relation: Oid) {
+    lock(relation, pg_sys::RowExclusiveLock);
+}
+
 /// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction of any number of tenants
 /// takes one place in the lock table.
 pub unsafe fn acquire_all(relation: Oid) {
-    for_transaction(|| pg_sys::LockRelationOid(relation, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE));
+    lock(relation, pg_sys::ShareRowExclusiveLock);
 }
 
 /// Whether the transaction has as many lanes as it may lock one by one: a full shared lock table fails other sessions too.

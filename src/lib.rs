@@ -27,6 +27,7 @@ mod citus;
 mod columns;
 mod day_or_time;
 mod ddl;
+mod entered;
 mod erase;
 mod error;
 mod event;

@@ -9,6 +9,30 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
+/// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
+/// go of them when a cursor fails, while rows written under them are still there.
+pub unsafe fn for_transaction<T>(body: impl FnOnce() -> T) -> T {
+    let owner = pg_sys::CurrentResourceOwner;
+    pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+    let done = body();
+    pg_sys::CurrentResourceOwner = owner;
+    done
+}
+
+/// Locks a relation for the transaction.
+pub unsafe fn lock(relation: Oid, mode: u32) {
+    for_transaction(|| pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE));
+}
+
+/// Opens a relation, unless it is not there. A lock to write under is the transaction's.
+pub unsafe fn open(relation: Oid, mode: u32) -> Option<pg_sys::Relation> {
+    if mode > pg_sys::AccessShareLock {
+        lock(relation, mode);
+    }
+    let opened = pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE);
+    (!opened.is_null()).then_some(opened)
+}
+
 /// An events relation.
 pub struct Events {
     pub layout: Layout,

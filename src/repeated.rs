@@ -42,8 +42,9 @@ impl<'a> Original<'a> {
 
     /// The fields in which the event given differs. What another connection may give otherwise (the time of the call, and
     /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded.
-    /// What is erased cannot be compared.
-    pub unsafe fn differing(&self, given: &Given) -> Vec<&'static str> {
+    /// What is erased cannot be compared. `entered` is what would have been recorded: where a trigger of somebody else's
+    /// changes what is given, it changed the original's as well.
+    pub unsafe fn differing(&self, given: &Given, entered: &Given) -> Vec<&'static str> {
         let mut differing = Vec::new();
         for (field, (name, column, _)) in FIELDS.iter().enumerate() {
             let counts = match *name {
@@ -52,7 +53,12 @@ impl<'a> Original<'a> {
                 | "occurred_at" => given[field].is_some(),
                 _ => given[field].is_some() || !self.filled_in,
             };
-            if counts && !self.is_same(field, column, given[field]) {
+            let (given, entered) = (given[field], entered[field]);
+            let is_same = || match *column {
+                "metadata" => self.is_same_metadata(given, entered, self.get(field)).unwrap_or(false),
+                _ => self.is_same(field, column, given) || self.is_same(field, column, entered),
+            };
+            if counts && !is_same() {
                 differing.push(*name);
             }
         }
@@ -61,7 +67,6 @@ impl<'a> Original<'a> {
 
     unsafe fn is_same(&self, field: usize, column: &str, given: Option<Datum>) -> bool {
         match (column, given, self.get(field)) {
-            ("metadata", given, stored) => self.is_same_metadata(given, stored).unwrap_or(false),
             ("targets", given, stored) => self.are_same_targets(given, stored).unwrap_or(false),
             (_, None, None) => true,
             (_, Some(given), Some(stored)) => match FIELDS[field].2 {
@@ -75,15 +80,22 @@ impl<'a> Original<'a> {
         }
     }
 
-    unsafe fn is_same_metadata(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
-        let (given, stored) = (object(given)?, object(stored)?);
+    unsafe fn is_same_metadata(
+        &self,
+        given: Option<Datum>,
+        entered: Option<Datum>,
+        stored: Option<Datum>,
+    ) -> Option<bool> {
+        let (given, entered, stored) = (object(given)?, object(entered)?, object(stored)?);
         let erased = self.erasure.as_ref().map_or(0, |erasure| erasure.metadata.len());
         let (mut missing, mut same) = (0, 0);
         for member in given.members() {
-            match stored.members().iter().find(|known| known.key == member.key) {
-                None => missing += 1,
-                Some(known) if given.value(member) == stored.value(known) => same += 1,
-                Some(_) => return Some(false),
+            match (value_of(&stored, &member.key), value_of(&entered, &member.key)) {
+                // A trigger takes it away.
+                (None, None) => {}
+                (None, Some(_)) => missing += 1,
+                (Some(known), entered) if known == given.value(member) || entered == Some(known) => same += 1,
+                (Some(_), _) => return Some(false),
             }
         }
         // The names of erased keys are gone too: what is missing may be they.
@@ -112,6 +124,11 @@ impl<'a> Original<'a> {
 unsafe fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
     let Some(datum) = datum else { return Some(Object::default()) };
     Reader::new(datum)?.object(NESTING, CANONICAL_BYTES).ok()?
+}
+
+/// The canonical text of an object's member.
+fn value_of<'o>(object: &'o Object<'_>, key: &str) -> Option<&'o str> {
+    object.members().iter().find(|member| member.key == key).map(|member| object.value(member))
 }
 
 unsafe fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {

@@ -10,7 +10,7 @@ use crate::erase::reason;
 use crate::error::internal;
 use crate::function::{micros, sql_function, text, text_datum, uuid_datum, Call};
 use crate::record::{record, Own};
-use crate::relation::{append, events_oid};
+use crate::relation::{self, append, events_oid, for_transaction};
 use crate::{identity, replica, spi, tail};
 use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -89,11 +89,8 @@ struct Table(pg_sys::Relation);
 
 impl Table {
     unsafe fn open(oid: Oid, lock: u32) -> Table {
-        let relation = pg_sys::table_open(oid, lock as i32);
-        if (*(*relation).rd_att).natts as usize != COLUMNS {
-            internal("table immutable.cluster is altered")
-        }
-        Table(relation)
+        let relation = relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == COLUMNS);
+        Table(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
     }
 
     unsafe fn close(self) {
@@ -165,7 +162,7 @@ pub unsafe fn notice(relation: pg_sys::Relation) {
         return;
     }
     // Who finds it locked goes on: the seam is being recorded by another, and a writer shall not wait for that one.
-    if !pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32) {
+    if !for_transaction(|| pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32)) {
         return;
     }
     let writer = Table::open(table, pg_sys::NoLock);

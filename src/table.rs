@@ -3,7 +3,7 @@
 
 use crate::columns::Values;
 use crate::error::{Code, Fault};
-use crate::relation::append;
+use crate::relation::{self, append};
 use crate::spi;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::CStr;
@@ -28,15 +28,15 @@ impl Table {
     pub unsafe fn open(name: &CStr, width: usize, lock: u32) -> Table {
         let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
         let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
-        let relation = pg_sys::try_relation_open(oid, lock as i32);
-        if relation.is_null() || (*(*relation).rd_att).natts as usize != width {
+        let relation = relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == width);
+        let relation = relation.unwrap_or_else(|| {
             let name = name.to_string_lossy();
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("table immutable.{name} is missing or altered"),
             )
             .raise()
-        }
+        });
         Table { relation, schema }
     }
 

@@ -1,7 +1,9 @@
 //! track(): the service's call. It inserts like anybody else, with the caller's rights.
 
+use crate::columns::{self as c, Values};
+use crate::entered;
 use crate::error::{Code, Fault};
-use crate::function::{bytes, sql_function, text, text_datum, uuid, Call};
+use crate::function::{bytes, sql_function, text, uuid, Call};
 use crate::jsonb::{self, Jsonb};
 use crate::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
 use crate::relation::{events_oid, has_invalid_key, Events};
@@ -11,7 +13,7 @@ use crate::subtransaction::attempt;
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys::{self, Datum, HeapTuple};
 use std::ffi::{CStr, CString};
 
 /// What became of an event.
@@ -145,10 +147,17 @@ pub unsafe fn record(given: &Given) -> Outcome {
     };
     let mut id = None;
     let statement = format!("INSERT INTO immutable.events {source}{arbiter} RETURNING id");
-    spi::write(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
-    match (id, key) {
+    let mut insert = || spi::write(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
+    let passed = match key {
+        Some(_) => entered::watch(insert),
+        None => {
+            insert();
+            None
+        }
+    };
+    match (id, passed) {
         (Some(id), _) => Outcome::Recorded(id),
-        (None, Some(_)) => original(given).unwrap_or_else(|| {
+        (None, Some(row)) => original(given, row).unwrap_or_else(|| {
             Fault::new(
                 Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
                 "an event with this idempotency_key was recorded by a concurrent transaction",
@@ -165,13 +174,19 @@ pub unsafe fn record(given: &Given) -> Outcome {
     }
 }
 
-/// What the event that has the key is to the one given. With the owner's rights: a writer may know the id of what it
-/// recorded before, and in what a call under its key differs; it sees no other row, and no value.
-unsafe fn original(given: &Given) -> Option<Outcome> {
+/// What the event that has the key is to the one given, which would have become `row`. With the owner's rights: a writer may
+/// know the id of what it recorded before, and in what a call under its key differs; it sees no other row, and no value.
+unsafe fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
     let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+    let events = Events::of(relation);
     let own = |name: &CString| name.to_bytes().starts_with(b"~immutable_");
-    let filled_in = !Events::of(relation).before_insert.iter().all(own);
-    let tenant = given[TENANT_ID].map(|tenant| text(tenant).to_string());
+    let filled_in = !events.before_insert.iter().all(own);
+    let row = Values::of(row, (*relation).rd_att);
+    let mut entered: Given = [None; 19];
+    for (value, (_, column, _)) in entered.iter_mut().zip(FIELDS) {
+        let column = c::ALL.iter().position(|(name, ..)| *name == column);
+        *value = column.and_then(|column| row.get(&events.layout, column));
+    }
     let mut given = *given;
     // Who did it counts, whether the call says so or the session.
     given[ACTOR_ID] = given[ACTOR_ID].or_else(|| setting(c"immutable.actor_id"));
@@ -179,15 +194,15 @@ unsafe fn original(given: &Given) -> Option<Outcome> {
     spi::as_owner(relation, || {
         let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
         let statement = format!(
-            "SELECT id, erased, {} FROM immutable.events WHERE tenant_id OPERATOR(pg_catalog.=) \
-             coalesce($1, pg_catalog.current_setting('immutable.tenant_id', true), '') \
-             AND idempotency_key OPERATOR(pg_catalog.=) $2",
+            "SELECT id, erased, {} FROM immutable.events \
+             WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
             columns.join(", ")
         );
-        let values = [tenant.as_ref().map(|tenant| text_datum(tenant)), given[IDEMPOTENCY_KEY]];
+        // A trigger may have made another tenant, or another key, of what was given.
+        let values = [entered[TENANT_ID], entered[IDEMPOTENCY_KEY]];
         spi::write(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
             let id = uuid(row.values[0]);
-            let differing = Original::new(row, 1, filled_in).differing(&given);
+            let differing = Original::new(row, 1, filled_in).differing(&given, &entered);
             outcome = Some(match differing.is_empty() {
                 true => Outcome::Duplicate(id),
                 false => Outcome::Conflict(id, differing),

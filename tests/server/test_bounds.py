@@ -46,6 +46,12 @@ def test_a_day_is_the_whole_day(log):
     for midnight in ("'2026-03-29 00:00'", "'2026-03-29T00:00:00'", "'20260329T000000'", "'20260329 000000'", "'2026-03-29 00:00:00+01'", "'2026-03-28T23:00:00Z'",
                      "timestamptz '2026-03-29'", "timestamp '2026-03-29'", "'2026-03-29'::timestamptz"):
         assert versions(log, f"from_date => {midnight}, to_date => {midnight}") == [1], midnight
+    # A Julian day is one, and a part of it is a time: the second half begins at noon.
+    for julian in ("J2461129", "JD2461129", " julian 2461129"):
+        assert versions(log, f"from_date => '{julian}', to_date => '{julian}'") == [1, 2, 3], julian
+    for noon in ("J2461129.5", "jd2461129.5", " Julian 2461129.5"):
+        assert versions(log, f"from_date => '{noon}'") == versions(log, "from_date => '2026-03-29 12:00'"), noon
+        assert versions(log, f"to_date => '{noon}'") == versions(log, "to_date => '2026-03-29 12:00'"), noon
     # One bound of each, and the words that PostgreSQL has.
     assert versions(log, "from_date => '2026-03-29 12:00', to_date => date '2026-03-29'") == [2, 3]
     assert versions(log, "from_date => date '2026-03-29', to_date => '2026-03-29 12:00'") == [1, 2]

@@ -58,6 +58,16 @@ SELECT array_remove(problems, 'fsync is off: a crash can lose acknowledged event
 CREATE TRIGGER repack_trigger AFTER INSERT OR DELETE OR UPDATE ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_others.nothing();
 CREATE TRIGGER other AFTER INSERT ON immutable.event_targets FOR EACH ROW EXECUTE FUNCTION regress_others.nothing();
 ALTER TABLE immutable.events ENABLE ALWAYS TRIGGER repack_trigger;
+-- A constraint trigger has a constraint, which goes with it, and with its function; the log's own constraints stay.
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON immutable.events DEFERRABLE FOR EACH ROW EXECUTE FUNCTION regress_others.nothing();
+DROP TRIGGER deferred ON immutable.events;
+CREATE SCHEMA regress_others_2;
+CREATE FUNCTION regress_others_2.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON immutable.event_targets DEFERRABLE FOR EACH ROW EXECUTE FUNCTION regress_others_2.nothing();
+SET client_min_messages = warning;
+DROP SCHEMA regress_others_2 CASCADE;
+RESET client_min_messages;
+SELECT count(*) FROM pg_constraint WHERE conname = 'deferred';
 SELECT triggers_enabled, array_remove(problems, 'fsync is off: a crash can lose acknowledged events. Set it on') AS problems FROM immutable.status();
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER repack_trigger;
 ALTER TABLE immutable.events DISABLE TRIGGER repack_trigger;

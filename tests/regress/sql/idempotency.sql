@@ -160,10 +160,35 @@ SELECT regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', i
   regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', idempotency_key => 'k2', metadata => '{"n":1,"m":1}', on_conflict => 'answer')) AS more;
 -- One that leaves the event out is no silent loss.
 SELECT regress_refused($$SELECT immutable.track('a', 'skipped', tenant_id => 'idem-filled')$$);
+SELECT regress_refused($$SELECT immutable.track('a', 'skipped', tenant_id => 'idem-filled', idempotency_key => 'skipped')$$);
 SELECT regress_refused($$SELECT immutable.track_batch('[{"actor_id":"a","action":"not skipped","tenant_id":"idem-filled"},{"actor_id":"a","action":"skipped","tenant_id":"idem-filled"}]')$$);
 RESET SESSION AUTHORIZATION;
 DROP TRIGGER a_regress_fill_in ON immutable.events;
 DROP FUNCTION regress_fill_in;
+
+-- They may change what the call gives, and where the event belongs: it is compared as it would be recorded, and with the event that is in its way.
+CREATE FUNCTION regress_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF NEW.action = 'left out' THEN INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) VALUES ('idem-nested', 'a', 'nested', NEW.idempotency_key); RETURN NULL; END IF;
+  NEW.actor_id := lower(NEW.actor_id); NEW.ip_address := network(set_masklen(NEW.ip_address, 24)); NEW.targets := NEW.targets || '[{"type":"added"}]';
+  NEW.metadata := NEW.metadata - 'password' || jsonb_build_object('request', gen_random_uuid());
+  IF NEW.metadata ? 'email' THEN NEW.metadata := jsonb_set(NEW.metadata, '{email}', to_jsonb(md5(NEW.metadata ->> 'email'))); END IF;
+  IF NEW.action LIKE 'moved%' THEN NEW.tenant_id := 'idem-moved'; END IF;
+  IF NEW.action LIKE 'prefixed%' THEN NEW.idempotency_key := 'billing:' || NEW.idempotency_key; END IF;
+  RETURN NEW; END $$;
+CREATE TRIGGER a_regress_change BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_change();
+CREATE FUNCTION public.regress_changed(changes jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$ SELECT public.regress_said(immutable.track('{"tenant_id":"idem-changed","actor_id":"Alice","action":"changed","idempotency_key":"k","ip_address":"203.0.113.7",
+  "targets":[{"type":"team"}],"metadata":{"n":1,"email":"a@example.com","password":"secret"}}'::jsonb || changes, 'answer')) $$;
+SET SESSION AUTHORIZATION regress_idempotent;
+SELECT regress_changed(), regress_changed() AS again, regress_changed('{"actor_id":"ALICE","ip_address":"203.0.113.8"}') AS becomes_the_same;
+SELECT regress_changed('{"actor_id":"Bob"}') AS actor, regress_changed('{"ip_address":"203.0.114.7"}') AS address, regress_changed('{"targets":[]}') AS targets, regress_changed('{"metadata":{"n":2,"email":"a@example.com"}}') AS number, regress_changed('{"metadata":{"n":1,"email":"b@example.com"}}') AS email;
+SELECT regress_changed('{"action":"moved","idempotency_key":"m1"}') AS moved, regress_changed('{"action":"moved","idempotency_key":"m1"}') AS again;
+SELECT regress_changed('{"action":"prefixed","idempotency_key":"p1"}') AS prefixed, regress_changed('{"action":"prefixed","idempotency_key":"p1"}') AS again;
+-- Not with an event that has the key where the call said, and nothing to do with it.
+SELECT regress_changed('{"action":"moved too","idempotency_key":"m2","tenant_id":"idem-moved"}') AS in_the_way, regress_changed('{"action":"stays","idempotency_key":"m2"}') AS elsewhere, regress_changed('{"action":"moved","idempotency_key":"m2"}') AS another;
+SELECT regress_refused($$SELECT immutable.track('a', 'left out', tenant_id => 'idem-changed', idempotency_key => 'k')$$);
+RESET SESSION AUTHORIZATION;
+DROP TRIGGER a_regress_change ON immutable.events;
+DROP FUNCTION regress_change, public.regress_changed(jsonb);
 
 SELECT tenant_id, action, count(*) FROM immutable.events WHERE tenant_id LIKE 'idem%' AND action NOT LIKE 'immutable.%' GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT bool_and(valid) AS valid FROM (SELECT DISTINCT tenant_id FROM immutable.events WHERE tenant_id LIKE 'idem%') t, immutable.verify_chain(t.tenant_id);
