@@ -167,6 +167,7 @@ SELECT action, tenant_id, count(*) FROM immutable.events WHERE action LIKE 'requ
 RESET immutable.require_tenant;
 
 -- Bound to a tenant: what is wrong and what to do, as the session is.
+SET client_min_messages = warning;
 SELECT immutable.grant_tenant('regress_context_writer', 'context-org', 'write');
 SET SESSION AUTHORIZATION regress_context_writer;
 SET immutable.tenant_id = 'context-other';
@@ -184,6 +185,7 @@ SET immutable.tenant_id = 'context-b';
 INSERT INTO immutable.events (action) VALUES ('bound by either') RETURNING tenant_id;
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, action) VALUES ('context-c', 'bound')$$);
 RESET SESSION AUTHORIZATION;
+SET client_min_messages = warning;
 SELECT immutable.grant_tenant('regress_context_both', 'context-a', 'write');
 SET SESSION AUTHORIZATION regress_context_both;
 SET ROLE regress_context_b;
