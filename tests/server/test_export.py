@@ -333,11 +333,12 @@ def test_row_security_is_the_callers(db, log, path):
     db.unguard()
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {reader}; GRANT SELECT ON immutable.events, immutable.log TO {reader}; "
                     f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO {reader}; "
-                    f"CREATE POLICY reader ON immutable.events FOR SELECT TO {reader} USING (tenant_id = 'globex')")
+                    f"CREATE POLICY reader ON immutable.events FOR SELECT TO {reader} USING (tenant_id = 'globex'); "
+                    f"CREATE POLICY reader ON immutable.log FOR SELECT TO {reader} USING (true)")
     lines = export(db, path, user=reader)
     assert {json.loads(line)["document"]["tenant_id"] for line in lines[1:-1]} == {"globex"}
     assert verify(lines, path)[0] == 0
-    db.conn.execute("DROP POLICY reader ON immutable.events")
+    db.conn.execute("DROP POLICY reader ON immutable.events; DROP POLICY reader ON immutable.log")
     db.conn.execute(f"DROP OWNED BY {reader}")
 
 

@@ -249,7 +249,7 @@ def test_a_row_that_does_not_match_its_hash_is_refused(db):
         assert "verify_breaks()" in diag.message_hint
         db.conn.execute("DROP TABLE forged")
     diag = refused(db.conn, "55000", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")
-    assert "RESET immutable.restore" in diag.message_hint
+    assert "SET immutable.restore = off" in diag.message_hint
     db.conn.execute("RESET immutable.restore")
     diag = refused(db.conn, "428C9", f"INSERT INTO immutable.events ({COLUMNS}) SELECT {COLUMNS} FROM kept")
     assert "immutable.restore" in diag.message_hint

@@ -206,4 +206,4 @@ def test_a_bad_limit_in_a_file_is_said_and_the_default_counts(cluster):
         conn.add_notice_handler(lambda notice: said.append(notice.message_primary))
         conn.execute(ENTRIES["insert"])
         assert [name for name in ("immutable.lanes", "immutable.max_targets") if not any(name in each for each in said)] == []
-        assert conn.execute("SELECT current_setting('immutable.lanes'), current_setting('immutable.max_targets')").fetchone() == ("32", "100")
+        assert conn.execute("SELECT current_setting('immutable.lanes'), current_setting('immutable.max_targets')").fetchone() == ("1024", "100")

@@ -262,6 +262,7 @@ def test_distribute_asks_citus_for_the_right_things(db):
         "immutable.event_targets by tenant_id with immutable.events, triggers on, policies with subquery 0",
         "immutable.erase(uuid,text,text[],text) by tenant_id with immutable.events",
         "immutable.erase_subject(text,text,text,text[],text[],boolean) by tenant_id with immutable.events",
+        "immutable.erase_subject(text,text[],text,text[],text[],boolean) by tenant_id with immutable.events",
         f"SELECT immutable.share_identity('{identity}')"]
     # Once more, for a node that was added: its identity and nothing else.
     record(db.conn, "immutable.events")

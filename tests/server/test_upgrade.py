@@ -105,11 +105,11 @@ def test_a_log_goes_through_it_unchanged(install, version):
 
 # Behind the back of every guard, in the catalogs themselves: one thing of each kind an upgrade script could forget.
 FORGOTTEN = {
-    "a comment of a function": ("DELETE FROM pg_description WHERE objoid = 'immutable.track(jsonb)'::regprocedure", "function immutable.track(jsonb): comment"),
+    "a comment of a function": ("DELETE FROM pg_description WHERE objoid = 'immutable.track(jsonb,text)'::regprocedure", "function immutable.track(jsonb,text): comment"),
     "a comment of a column": ("DELETE FROM pg_description WHERE objoid = 'immutable.events'::regclass AND objsubid = 2", "column events.tenant_id: comment"),
-    "REVOKE": ("UPDATE pg_proc SET proacl = NULL WHERE oid = 'immutable.track(jsonb)'::regprocedure", "function immutable.track(jsonb): acl"),
+    "REVOKE": ("UPDATE pg_proc SET proacl = NULL WHERE oid = 'immutable.track(jsonb,text)'::regprocedure", "function immutable.track(jsonb,text): acl"),
     "GRANT of a table": ("UPDATE pg_class SET relacl = NULL WHERE oid = 'immutable.log'::regclass", "relation log: acl"),
-    "GRANT of a column": ("UPDATE pg_attribute SET attacl = NULL WHERE attrelid = 'immutable.events'::regclass AND attname = 'action'", "column events.action: acl"),
+    "GRANT of a column": ("UPDATE pg_attribute SET attacl = '{immutable_writer=a/postgres}' WHERE attrelid = 'immutable.events'::regclass AND attname = 'action'", "column events.action: acl"),
     "SECURITY DEFINER": ("UPDATE pg_proc SET prosecdef = false WHERE oid = 'immutable.erase(uuid,text,text[],text)'::regprocedure", "immutable.erase(uuid,text,text[],text): prosecdef"),
     "search_path": ("UPDATE pg_proc SET proconfig = NULL WHERE oid = 'immutable.verify(timestamptz,timestamptz,int)'::regprocedure", "immutable.verify(timestamp with time zone,timestamp with time zone,integer): proconfig"),
     "volatility": ("UPDATE pg_proc SET provolatile = 'i' WHERE oid = 'immutable.visible_tenant()'::regprocedure", "immutable.visible_tenant(): provolatile"),
@@ -128,7 +128,7 @@ FORGOTTEN = {
     "a constraint": ("UPDATE pg_constraint SET convalidated = false WHERE conname = 'events_chained_check'", "events_chained_check: validated"),
     "a view's options": ("UPDATE pg_class SET reloptions = NULL WHERE oid = 'immutable.activity'::regclass", "relation activity: options"),
     "what a dump holds": ("UPDATE pg_extension SET extconfig = NULL, extcondition = NULL WHERE extname = 'immutable'", "extension immutable: dumped"),
-    "membership": ("DELETE FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = 'immutable.track(jsonb)'::regprocedure AND deptype = 'e'", "missing: member function immutable.track"),
+    "membership": ("DELETE FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = 'immutable.track(jsonb,text)'::regprocedure AND deptype = 'e'", "missing: member function immutable.track"),
     "initial privileges": ("DELETE FROM pg_init_privs WHERE objoid = 'immutable.events'::regclass", "missing: initial privileges table immutable.events"),
     "a role's comment": ("DELETE FROM pg_shdescription WHERE objoid = 'immutable_writer'::regrole", "role immutable_writer: comment"),
     "a role's rights": ("UPDATE pg_authid SET rolinherit = false WHERE rolname = 'immutable_viewer'", "role immutable_viewer: rolinherit"),
