@@ -5,6 +5,7 @@ import json
 
 import helpers_log as h
 from helpers_random import Random
+from psycopg.types.json import set_json_loads
 
 # The columns whose values have bytes of a length of their own, and their types.
 TEXTS = ("tenant_id", "actor_id", "actor_name", "actor_type", "action", "action_category", "resource_type", "resource_id",
@@ -74,6 +75,8 @@ class Damages:
     def begin(self, conn):
         """Goes on with this connection."""
         self.conn = conn
+        # Numbers as text: one whose weight has changed may have 100,000 digits.
+        set_json_loads(lambda text: json.loads(text, parse_int=str, parse_float=str), conn)
         for setting in ("client_min_messages = error", "immutable.max_chains_per_transaction = 1000",
                         "immutable.max_metadata_keys = 1000", "immutable.max_targets = 1000"):
             conn.execute(f"SET {setting}")

@@ -8,7 +8,6 @@ import json
 import os
 import random
 
-import psycopg.types.json
 import pytest
 
 import helpers_log as h
@@ -29,8 +28,6 @@ def one(conn, statement, *values):
 def check_round(log, in_every_way=True):
     """`in_every_way`: also with the other plans that verification has."""
     conn = log.conn
-    # Numbers as text: one whose weight has changed may have 100,000 digits.
-    psycopg.types.json.set_json_loads(lambda text: json.loads(text, parse_int=str, parse_float=str), conn)
     # As autovacuum does whenever it likes.
     conn.execute("ANALYZE immutable.events, immutable.event_targets")
     damaged = {str(id): column for id, column in conn.execute("SELECT id, col FROM damages")}
