@@ -61,7 +61,7 @@ unsafe fn get_or_make(given: Option<Id>, events: Option<pg_sys::Relation>) -> Id
     // Until commit nobody else may make one; what another has committed meanwhile is seen after the wait.
     let relation = open(pg_sys::ShareRowExclusiveLock);
     let id = read(relation).unwrap_or_else(|| {
-        if events.is_some_and(|events| has_rows(events)) {
+        if events.is_some_and(|events| any_row(events, |_| ()).is_some()) {
             refuse_another()
         }
         let id = given.unwrap_or_else(|| *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes());
@@ -89,7 +89,7 @@ pub unsafe fn has_begun(events: pg_sys::Relation) -> bool {
     // Locked, so that nobody begins the log in between.
     let relation = open(pg_sys::ShareRowExclusiveLock);
     let begun = read(relation).is_some();
-    if !begun && has_rows(events) {
+    if !begun && any_row(events, |_| ()).is_some() {
         refuse_another()
     }
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
@@ -109,7 +109,8 @@ fn refuse_another() -> ! {
     .raise()
 }
 
-unsafe fn has_rows(relation: pg_sys::Relation) -> bool {
+/// Looks at a row, if there is any by now, also one of this transaction's own. Its values live as long as the look.
+unsafe fn any_row<T>(relation: pg_sys::Relation, look: impl FnOnce(&Values) -> T) -> Option<T> {
     let scan = pg_sys::systable_beginscan(
         relation,
         pg_sys::InvalidOid,
@@ -118,9 +119,10 @@ unsafe fn has_rows(relation: pg_sys::Relation) -> bool {
         0,
         std::ptr::null_mut(),
     );
-    let found = !pg_sys::systable_getnext(scan).is_null();
+    let tuple = pg_sys::systable_getnext(scan);
+    let seen = (!tuple.is_null()).then(|| look(&Values::of(tuple, (*relation).rd_att)));
     pg_sys::systable_endscan(scan);
-    found
+    seen
 }
 
 /// The identity that the first event of the first lane carries.
@@ -143,17 +145,5 @@ unsafe fn open(lock: u32) -> pg_sys::Relation {
 }
 
 unsafe fn read(relation: pg_sys::Relation) -> Option<Id> {
-    let scan = pg_sys::systable_beginscan(
-        relation,
-        pg_sys::InvalidOid,
-        false,
-        std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
-        0,
-        std::ptr::null_mut(),
-    );
-    let tuple = pg_sys::systable_getnext(scan);
-    let row = (!tuple.is_null()).then(|| Values::of(tuple, (*relation).rd_att));
-    let id = row.filter(|row| !row.nulls[0]).map(|row| uuid(row.values[0]));
-    pg_sys::systable_endscan(scan);
-    id
+    any_row(relation, |row| (!row.nulls[0]).then(|| uuid(row.values[0]))).flatten()
 }
