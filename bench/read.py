@@ -50,12 +50,12 @@ DO $$ BEGIN CREATE ROLE bench_viewer; EXCEPTION WHEN duplicate_object THEN NULL;
 GRANT USAGE ON SCHEMA immutable TO bench_viewer;
 GRANT SELECT ON immutable.events, immutable.event_targets TO bench_viewer;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO bench_viewer;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 CREATE POLICY bench_viewer ON immutable.events FOR SELECT TO bench_viewer
   USING (tenant_id = (SELECT current_setting('bench.tenant')));
 CREATE POLICY bench_viewer ON immutable.event_targets FOR SELECT TO bench_viewer
   USING (tenant_id = (SELECT current_setting('bench.tenant')));
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 """
 
 
@@ -230,10 +230,10 @@ class Writer:
 def live(bench, database, options):
     """A log that is being written: the newest events are not vacuumed, and others come meanwhile. Autovacuum is off, since it would
     make of each run another state; in service it comes every 10,000 events."""
-    bench.conn.execute("SET immutable.maintenance = on")
+    bench.conn.execute("SET immutable.allow_ddl = on")
     for table in ("events", "event_targets"):
         bench.conn.execute(f"ALTER TABLE immutable.{table} SET (autovacuum_enabled = off)")
-    bench.conn.execute("RESET immutable.maintenance")
+    bench.conn.execute("RESET immutable.allow_ddl")
     for _ in range(options.live // 1000):
         bench.conn.execute(ROWS % 1000)
     bench.samples = [row for row in bench.samples if row[0]]
@@ -247,7 +247,7 @@ def live(bench, database, options):
         bench.samples = [row for row in bench.samples if row[0] == "tenant_1"]
         run(bench, f"{of}, with a viewer's token of the huge tenant", True, options)
         bench.conn.execute("RESET ROLE")
-    bench.conn.execute("SET immutable.maintenance = on")
+    bench.conn.execute("SET immutable.allow_ddl = on")
     for table in ("events", "event_targets"):
         bench.conn.execute(f"ALTER TABLE immutable.{table} RESET (autovacuum_enabled)")
 

@@ -4,7 +4,7 @@ CREATE FUNCTION immutable.status(
   OUT version text, OUT settings jsonb, OUT estimated_events bigint, OUT total_bytes bigint, OUT chains bigint,
   OUT chains_relation text, OUT last_event_id uuid, OUT last_event_at timestamptz, OUT lanes_in_use bigint,
   OUT longest_lane_hold interval, OUT prepared_transactions bigint, OUT triggers_enabled boolean,
-  OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT maintenance boolean, OUT restore boolean,
+  OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
   OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- The superuser's settings of a session (such as no index scans) shall not make it slow.
@@ -31,7 +31,7 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
-    SELECT format('trigger %I of immutable.%I is %s: events can be recorded or changed without the chain. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.maintenance = on), then verify_chain()',
+    SELECT format('trigger %I of immutable.%I is %s: events can be recorded or changed without the chain. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then verify_chain()',
       x.name, x.tab, CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
     FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname = x.name
       AND t.tgqual IS NULL AND t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
@@ -51,7 +51,7 @@ BEGIN ATOMIC
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 2 <> 0 AND t.tgname COLLATE "C" < '~immutable_'),
   open_tables AS (
-    SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.maintenance = on', tab) AS problem
+    SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', tab) AS problem
     FROM tables WHERE NOT relrowsecurity AND tab <> 'cluster'
     UNION ALL
     SELECT format('policy %s of immutable.%s is missing: %s', x.policy, x.tab, CASE x.policy WHEN 'all_or_none'
@@ -132,7 +132,7 @@ BEGIN ATOMIC
     SELECT format('index immutable.%I is not valid: DROP INDEX immutable.%I and make it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
   bad_keys AS (
-    SELECT format('constraint %s of immutable.%s is missing: events can be recorded that are in no chain, or no event at all. Make it again (ALTER TABLE ... ADD), with immutable.maintenance = on, then verify_chain()', x.name, x.tab) AS problem
+    SELECT format('constraint %s of immutable.%s is missing: events can be recorded that are in no chain, or no event at all. Make it again (ALTER TABLE ... ADD), with immutable.allow_ddl = on, then verify_chain()', x.name, x.tab) AS problem
     FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
       ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
@@ -143,11 +143,11 @@ BEGIN ATOMIC
   problem (place, problem) AS (
     SELECT 1, problem FROM bad_triggers
     UNION ALL SELECT 2, problem FROM bad_guard
-    UNION ALL SELECT 3, 'immutable.maintenance is on in this session: commands that change the log''s objects go through and are recorded. RESET immutable.maintenance'
-      WHERE current_setting('immutable.maintenance', true) = 'on'
+    UNION ALL SELECT 3, 'immutable.allow_ddl is on in this session: commands that change the log''s objects go through and are recorded. RESET immutable.allow_ddl'
+      WHERE current_setting('immutable.allow_ddl', true) = 'on'
     UNION ALL SELECT 3, format('%s is set for a database or role: ALTER DATABASE or ALTER ROLE ... RESET %s', x.setting, x.setting)
       FROM (SELECT DISTINCT split_part(c, '=', 1) AS setting FROM pg_db_role_setting s, unnest(s.setconfig) c
-        WHERE c IN ('immutable.maintenance=on', 'immutable.restore=on', 'session_replication_role=replica',
+        WHERE c IN ('immutable.allow_ddl=on', 'immutable.restore=on', 'session_replication_role=replica',
           'event_triggers=off')) x
     UNION ALL SELECT 3, 'session_replication_role is replica in this session: its inserts are not chained. RESET it'
       WHERE current_setting('session_replication_role') = 'replica'
@@ -155,9 +155,9 @@ BEGIN ATOMIC
       WHERE current_setting('immutable.restore', true) = 'on'
     UNION ALL SELECT 3, format('%s is set in %s, %s: take it out there, or LOAD ''immutable'' and ALTER SYSTEM RESET %s', s.name,
         coalesce(s.sourcefile, s.source), CASE s.setting WHEN 'on' THEN 'for everybody' ELSE 'where it counts for nothing' END, s.name)
-      FROM pg_settings s WHERE s.name IN ('immutable.maintenance', 'immutable.restore') AND s.source IN ('configuration file', 'command line')
+      FROM pg_settings s WHERE s.name IN ('immutable.allow_ddl', 'immutable.restore') AND s.source IN ('configuration file', 'command line')
     UNION ALL SELECT 4, problem FROM open_tables
-    UNION ALL SELECT 5, format('immutable.%I inherits or is inherited from: rows in %s are not in the chain. ALTER TABLE ... NO INHERIT, with immutable.maintenance = on',
+    UNION ALL SELECT 5, format('immutable.%I inherits or is inherited from: rows in %s are not in the chain. ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
         r.tab, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
     UNION ALL SELECT 5, format('rule %I of immutable.%I is not the extension''s: drop it', w.rulename, r.tab)
@@ -211,7 +211,7 @@ BEGIN ATOMIC
     (SELECT clock_timestamp() - least((SELECT min(xact_start) FROM holders), (SELECT min(prepared) FROM prepared))),
     (SELECT count(*) FROM prepared),
     NOT EXISTS (SELECT FROM bad_triggers), NOT EXISTS (SELECT FROM open_tables), NOT EXISTS (SELECT FROM bad_guard),
-    coalesce(current_setting('immutable.maintenance', true) = 'on', false),
+    coalesce(current_setting('immutable.allow_ddl', true) = 'on', false),
     coalesce(current_setting('immutable.restore', true) = 'on', false),
     coalesce((SELECT CASE WHEN i.indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
       WHERE i.indrelid = (SELECT oid FROM events) AND c.relname = 'events_search'), 'missing'),
@@ -220,4 +220,4 @@ BEGIN ATOMIC
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
-  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; maintenance and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; changes_held_for: for how long the oldest transaction that has a number, in any database, has held back changes() over all tenants, NULL if there is none or on a standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
+  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; allow_ddl and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; changes_held_for: for how long the oldest transaction that has a number, in any database, has held back changes() over all tenants, NULL if there is none or on a standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';

@@ -133,7 +133,7 @@ impl Guard {
             _ => {}
         }
         // Recorded before it takes effect: afterwards the triggers that chain the record may be off.
-        if settings::MAINTENANCE.get() && !RECORDED.get() {
+        if settings::ALLOW_DDL.get() && !RECORDED.get() {
             let relation = relation_of(self.tree);
             if relation != pg_sys::InvalidOid && self.is_member(pg_sys::RelationRelationId, relation) {
                 self.refuse(&describe(pg_sys::RelationRelationId, relation))
@@ -148,7 +148,7 @@ impl Guard {
                 let index = relation_named(named);
                 if index != pg_sys::InvalidOid && self.is_needed(index) {
                     let what = describe(pg_sys::RelationRelationId, index);
-                    if statement.concurrent && settings::MAINTENANCE.get() {
+                    if statement.concurrent && settings::ALLOW_DDL.get() {
                         Fault::new(
                             Code::ERRCODE_FEATURE_NOT_SUPPORTED,
                             format!(
@@ -173,15 +173,15 @@ impl Guard {
         if !goes || !self.may_drop() || !has_events() {
             return;
         }
-        if !settings::MAINTENANCE.get() {
+        if !settings::ALLOW_DDL.get() {
             Fault::new(
                 Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "extension immutable has recorded events: it is not dropped",
             )
             .detail("They would all be lost, and with them the proof of what happened.")
             .hint(
-                "Keep a dump or an export; then, as superuser: SET immutable.maintenance = on. pg_restore --clean takes it as \
-                 PGOPTIONS='-c immutable.maintenance=on -c immutable.restore=on', with --single-transaction.",
+                "Keep a dump or an export; then, as superuser: SET immutable.allow_ddl = on. pg_restore --clean takes it as \
+                 PGOPTIONS='-c immutable.allow_ddl=on -c immutable.restore=on', with --single-transaction.",
             )
             .raise()
         }
@@ -399,11 +399,11 @@ impl Guard {
 
     unsafe fn refuse_because(&self, what: &str, why: Option<&str>) {
         let refused = format!("{what} belongs to the audit log: {} is refused", self.tag);
-        if !settings::MAINTENANCE.get() {
+        if !settings::ALLOW_DDL.get() {
             let hint = match settings::RESTORE.get() {
                 true => "A dump is restored without it: leave out --disable-triggers.",
                 false => {
-                    "A superuser can SET immutable.maintenance = on; what is done then is recorded in the log itself."
+                    "A superuser can SET immutable.allow_ddl = on; what is done then is recorded in the log itself."
                 }
             };
             let fault = Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, refused).hint(hint);
@@ -418,7 +418,7 @@ impl Guard {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("{refused} while immutable.restore is on"),
             )
-            .detail("Maintenance is recorded in the log, and nothing is recorded while a dump is restored.")
+            .detail("Such a command is recorded in the log, and nothing is recorded while a dump is restored.")
             .hint("RESET immutable.restore first.")
             .raise()
         }
@@ -439,7 +439,7 @@ impl Guard {
             ereport!(
                 PgLogLevel::WARNING,
                 Code::ERRCODE_WARNING,
-                "immutable: this maintenance is in the server's log alone",
+                "immutable: this command is in the server's log alone",
                 "No event can be appended while triggers or keys of immutable.events are off, or while a subscription feeds the log."
             );
         }
@@ -452,7 +452,7 @@ impl Guard {
         let detail = why.map(|why| ("detail", why));
         let metadata: Vec<(&str, &str)> =
             [("command", self.tag.as_str()), ("object", what)].into_iter().chain(detail).collect();
-        record(&Own { action: "immutable.maintenance", metadata: &metadata, ..Own::default() });
+        record(&Own { action: "immutable.ddl", metadata: &metadata, ..Own::default() });
     }
 }
 
@@ -461,7 +461,7 @@ unsafe fn log_line(tag: &str, what: &str) {
     ereport!(
         PgLogLevel::LOG_SERVER_ONLY,
         Code::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("immutable: maintenance by role \"{caller}\": {tag}: {what}")
+        format!("immutable: DDL by role \"{caller}\": {tag}: {what}")
     );
 }
 

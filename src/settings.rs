@@ -24,7 +24,7 @@ pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 pub static REQUIRE_TENANT: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
-pub static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
+pub static ALLOW_DDL: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static TENANT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -244,10 +244,10 @@ pub fn define() {
         );
     }
     GucRegistry::define_bool_guc(
-        c"immutable.maintenance",
+        c"immutable.allow_ddl",
         c"Lets commands through that change the audit log's tables, functions and policies.",
-        c"Each is recorded in the log as immutable.maintenance, with who gave it.",
-        &MAINTENANCE,
+        c"Each is recorded in the log as immutable.ddl, with who gave it.",
+        &ALLOW_DDL,
         GucContext::Suset,
         GucFlags::default(),
     );

@@ -37,7 +37,7 @@ def test_no_dump_leaves_rows_out_and_ends_well(db, logins, tmp_path, form):
         assert part.returncode != 0 and "row security would leave out the rows of immutable." in part.stderr, name
         assert "without --enable-row-security" in part.stderr
     # With events alone an auditor's dump lacks nothing.
-    db.conn.execute("SET immutable.maintenance = on; DROP EXTENSION immutable; RESET immutable.maintenance; CREATE EXTENSION immutable")
+    db.conn.execute("SET immutable.allow_ddl = on; DROP EXTENSION immutable; RESET immutable.allow_ddl; CREATE EXTENSION immutable")
     db.conn.execute("REVOKE immutable_viewer FROM " + logins["reader"])
     record(db.conn)
     for name in ("plain", "reader", "heir"):
@@ -70,7 +70,7 @@ def test_status_names_the_logins_whose_dumps_fail(db, logins):
     notices = []
     conn = db.connect()
     conn.add_notice_handler(lambda notice: notices.append((notice.message_primary, notice.message_hint)))
-    conn.execute("SET immutable.maintenance = on; DROP EXTENSION immutable; RESET immutable.maintenance; CREATE EXTENSION immutable")
+    conn.execute("SET immutable.allow_ddl = on; DROP EXTENSION immutable; RESET immutable.allow_ddl; CREATE EXTENSION immutable")
     (warned, hint), = [notice for notice in notices if "pg_dump" in notice[0]]
     assert logins["plain"] in warned and logins["exempt"] not in warned and "BYPASSRLS" in hint
 

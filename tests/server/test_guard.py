@@ -32,41 +32,41 @@ def test_dropping_it_in_maintenance_is_in_the_servers_log(cluster):
     record(conn)
     with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
         conn.execute("DROP EXTENSION immutable")
-    assert "SET immutable.maintenance = on" in refused.value.diag.message_hint
-    conn.execute("SET immutable.maintenance = on")
+    assert "SET immutable.allow_ddl = on" in refused.value.diag.message_hint
+    conn.execute("SET immutable.allow_ddl = on")
     conn.execute("ALTER TABLE immutable.events ADD note text DEFAULT 'hunter2'")
     conn.execute("DROP EXTENSION immutable")
-    lines = [line for line in server.log.read_text().splitlines() if "immutable: maintenance" in line]
+    lines = [line for line in server.log.read_text().splitlines() if "immutable: DDL" in line]
     assert len(lines) == 2
-    assert 'immutable: maintenance by role "postgres": ALTER TABLE: table immutable.events' in lines[0]
-    assert 'immutable: maintenance by role "postgres": DROP EXTENSION: extension immutable' in lines[1]
+    assert 'immutable: DDL by role "postgres": ALTER TABLE: table immutable.events' in lines[0]
+    assert 'immutable: DDL by role "postgres": DROP EXTENSION: extension immutable' in lines[1]
     conn.close()
 
 
 def test_maintenance_names_who_did_it(db):
     """The role that was taken on, and the login behind it."""
     owner, login = db.create_role(), db.create_role()
-    db.conn.execute("SET immutable.maintenance = on")
+    db.conn.execute("SET immutable.allow_ddl = on")
     db.conn.execute(f"GRANT ALL ON SCHEMA immutable TO {owner}")
     db.conn.execute(f"ALTER TABLE immutable.events OWNER TO {owner}")
-    db.conn.execute(f"GRANT {owner} TO {login}; GRANT SET ON PARAMETER immutable.maintenance TO {login}")
+    db.conn.execute(f"GRANT {owner} TO {login}; GRANT SET ON PARAMETER immutable.allow_ddl TO {login}")
     try:
         conn = db.connect(login)
-        conn.execute(f"SET immutable.maintenance = on; SET ROLE {owner}")
+        conn.execute(f"SET immutable.allow_ddl = on; SET ROLE {owner}")
         conn.execute("ALTER TABLE immutable.events ALTER metadata SET NOT NULL")
         found = db.conn.execute("SELECT actor_id, recorded_by, metadata FROM immutable.events "
-                                "WHERE action = 'immutable.maintenance' ORDER BY seq DESC LIMIT 1").fetchone()
+                                "WHERE action = 'immutable.ddl' ORDER BY seq DESC LIMIT 1").fetchone()
         assert found == (owner, login, {"command": "ALTER TABLE", "object": "table immutable.events"})
         assert db.conn.execute("SELECT valid FROM immutable.verify_chain()").fetchone()[0]
     finally:
-        db.conn.execute(f"REVOKE SET ON PARAMETER immutable.maintenance FROM {login}")
+        db.conn.execute(f"REVOKE SET ON PARAMETER immutable.allow_ddl FROM {login}")
         db.conn.execute("ALTER TABLE immutable.events OWNER TO postgres")
         db.conn.execute(f"DROP OWNED BY {owner}")
 
 
 def test_a_record_goes_with_a_command_that_fails(db):
     record(db.conn)
-    db.conn.execute("SET immutable.maintenance = on")
+    db.conn.execute("SET immutable.allow_ddl = on")
     with pytest.raises(psycopg.errors.UndefinedColumn):
         db.conn.execute("ALTER TABLE immutable.events DROP COLUMN not_there")
     assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0] == 1
@@ -163,7 +163,7 @@ def test_an_index_that_catalogs_could_not_keep_is_told_and_crashes_nothing(db):
 def test_what_is_dropped_in_maintenance_is_told_and_can_be_made_again(db):
     conn = db.conn
     record(conn)
-    conn.execute("SET immutable.maintenance = on")
+    conn.execute("SET immutable.allow_ddl = on")
     conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_chained_check")
     conn.execute("DROP POLICY viewer_select ON immutable.event_targets")
     conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_lane_seq_key")

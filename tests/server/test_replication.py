@@ -229,10 +229,10 @@ def test_a_whole_database_is_replicated(whole, begun):
     assert is_valid(here)
     assert "ERROR" not in here.server.log.read_text()
     # Maintenance of the copy goes on, in the server's log.
-    here.execute("SET immutable.maintenance = on")
+    here.execute("SET immutable.allow_ddl = on")
     here.execute("ALTER TABLE immutable.events ALTER metadata SET STATISTICS 300")
-    here.execute("RESET immutable.maintenance")
-    assert "maintenance by role" in here.server.log.read_text()
+    here.execute("RESET immutable.allow_ddl")
+    assert "DDL by role" in here.server.log.read_text()
     refused(here, "25006", "SELECT immutable.track('u', 'a')")
     here.execute("DROP SUBSCRIPTION audit")
     record(here, "promoted")

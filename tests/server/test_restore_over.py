@@ -9,7 +9,7 @@ from helpers_servers import EVENTS, is_valid, record, rows, seams
 from test_restore import restore
 
 ONE = {"PGOPTIONS": "-c immutable.restore=on"}
-BOTH = {"PGOPTIONS": "-c immutable.maintenance=on -c immutable.restore=on"}
+BOTH = {"PGOPTIONS": "-c immutable.allow_ddl=on -c immutable.restore=on"}
 CLEAN = ("--clean", "--if-exists")
 
 

@@ -82,7 +82,7 @@ def test_an_address_is_what_inet_makes_of_it_whatever_ran_first(db):
 
 def test_a_writer_sets_no_limit_before_the_library_is_loaded(db):
     role = db.create_role("IN ROLE immutable_writer")
-    for name, value in [("require_tenant", "off"), ("max_targets", "1000"), ("restore", "on"), ("maintenance", "on"), ("lanes", "1")]:
+    for name, value in [("require_tenant", "off"), ("max_targets", "1000"), ("restore", "on"), ("allow_ddl", "on"), ("lanes", "1")]:
         conn = db.connect(role, **options(**{name: value}))
         before = db.connect().execute(f"SELECT immutable.new_id(), current_setting('immutable.{name}')").fetchone()[1]
         conn.execute(ENTRIES["insert"])

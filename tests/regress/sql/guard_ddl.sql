@@ -4,9 +4,9 @@
 \pset footer off
 \pset null (null)
 SET client_min_messages = warning;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;
 DROP ROLE IF EXISTS regress_guard_owner, regress_guard_login;
 RESET client_min_messages;
@@ -133,19 +133,19 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
 SELECT pg_temp.refused('DROP EXTENSION immutable', true);
 
 -- As the tables' owner, who is no superuser, and through somebody else's function.
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 CREATE ROLE regress_guard_owner LOGIN;
 CREATE ROLE regress_guard_login LOGIN;
 GRANT ALL ON SCHEMA regress_guard, immutable TO regress_guard_owner;
 ALTER TABLE immutable.events OWNER TO regress_guard_owner;
 ALTER TABLE immutable.event_targets OWNER TO regress_guard_owner;
 ALTER TABLE immutable.log OWNER TO regress_guard_owner;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 SELECT pg_temp.refused('DROP OWNED BY regress_guard_owner');
 SET SESSION AUTHORIZATION regress_guard_owner;
 CREATE FUNCTION regress_guard.disable() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN ALTER TABLE immutable.events DISABLE TRIGGER USER; END';
 SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
-  'SET immutable.maintenance = on',
+  'SET immutable.allow_ddl = on',
   'ALTER TABLE immutable.events DISABLE TRIGGER USER',
   'ALTER TABLE immutable.events DISABLE ROW LEVEL SECURITY',
   'DROP TRIGGER "~immutable_chain" ON immutable.events',
@@ -173,8 +173,8 @@ GRANT SELECT ON immutable.events TO regress_guard_login;
 REVOKE SELECT ON immutable.events FROM regress_guard_login;
 SET SESSION AUTHORIZATION regress_guard_login;
 SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
-  'ALTER TABLE immutable.events DISABLE TRIGGER USER', 'SET immutable.maintenance = on',
-  'SELECT set_config(''immutable.maintenance'', ''on'', false)', 'SELECT * FROM immutable.status()']) s;
+  'ALTER TABLE immutable.events DISABLE TRIGGER USER', 'SET immutable.allow_ddl = on',
+  'SELECT set_config(''immutable.allow_ddl'', ''on'', false)', 'SELECT * FROM immutable.status()']) s;
 RESET SESSION AUTHORIZATION;
 REVOKE EXECUTE ON FUNCTION immutable.refuse() FROM regress_guard_owner;
 
@@ -246,8 +246,8 @@ SELECT count(*) AS slipped_in FROM pg_class WHERE relname = 'mine';
 SELECT pg_temp.refused('SELECT immutable.guard_ddl()');
 
 -- Maintenance: goes through, and is recorded before it happens; not what the command said.
-SELECT count(*) AS recorded FROM immutable.events WHERE action = 'immutable.maintenance';
-SET immutable.maintenance = on;
+SELECT count(*) AS recorded FROM immutable.events WHERE action = 'immutable.ddl';
+SET immutable.allow_ddl = on;
 SET immutable.tenant_id = 'elsewhere';
 SET immutable.actor_name = 'somebody else';
 ALTER TABLE immutable.events ADD COLUMN secret text DEFAULT 'hunter2';
@@ -266,12 +266,12 @@ DROP TRIGGER "~immutable_delete" ON immutable.events;
 ROLLBACK;
 CREATE TABLE regress_guard.unrelated (a int);
 ALTER TABLE regress_guard.unrelated ADD b int;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 RESET immutable.tenant_id;
 RESET immutable.actor_name;
 DROP FUNCTION immutable.mine();
-SELECT tenant_id, actor_id = current_user AS actor_is_caller, actor_name, actor_type, metadata FROM immutable.events WHERE action = 'immutable.maintenance' ORDER BY created_at;
-SELECT pg_temp.refused($$INSERT INTO immutable.events (actor_id, action) VALUES ('a', 'immutable.maintenance')$$);
+SELECT tenant_id, actor_id = current_user AS actor_is_caller, actor_name, actor_type, metadata FROM immutable.events WHERE action = 'immutable.ddl' ORDER BY created_at;
+SELECT pg_temp.refused($$INSERT INTO immutable.events (actor_id, action) VALUES ('a', 'immutable.ddl')$$);
 SELECT valid, breaks FROM immutable.verify_chain();
 
 -- The guard's own switch, which nothing in the database can refuse; status() tells.
@@ -284,14 +284,14 @@ SELECT guard_enabled, problems FROM immutable.status();
 CREATE TABLE regress_guard.unrelated_too (a int);
 ALTER TABLE regress_guard.unrelated_too ADD b int;
 SELECT pg_temp.refused('DROP RULE gone ON immutable.events');
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP RULE gone ON immutable.events;
 
 -- Gone with everything, in maintenance; without events it needs none.
 SET client_min_messages = warning;
 DROP SCHEMA regress_guard CASCADE;
 DROP EXTENSION immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;
 DROP EXTENSION immutable;
 CREATE EXTENSION immutable;

@@ -5,9 +5,9 @@
 \pset footer off
 \pset null (null)
 SET client_min_messages = warning;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 DROP ROLE IF EXISTS regress_dumper, "regress Dumper", regress_dumper_bypass, regress_dumper_group, regress_dumper_super, regress_dumper_none;
 
 -- CREATE EXTENSION names the logins whose pg_dump of the database fails from then on, and says nothing if there are none.
@@ -94,12 +94,12 @@ INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('others', 'a'
 DROP TRIGGER repack_trigger ON immutable.events;
 DROP TRIGGER other ON immutable.event_targets;
 SELECT valid, events_checked FROM immutable.verify_chain();
-SELECT count(*) AS maintenance FROM immutable.events WHERE action = 'immutable.maintenance';
+SELECT count(*) AS maintenance FROM immutable.events WHERE action = 'immutable.ddl';
 
 -- While a dump is restored nothing can be recorded, so there is no maintenance.
 SET immutable.restore = on;
 SELECT pg_temp.refused('ALTER TABLE immutable.events DISABLE TRIGGER ALL');
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'ALTER TABLE immutable.events ALTER metadata SET STATISTICS 300',
   'ALTER TABLE immutable.events DISABLE TRIGGER ALL',
@@ -115,14 +115,14 @@ SELECT triggers_enabled, row_security_enabled FROM immutable.status();
 RESET immutable.restore;
 ALTER TABLE immutable.events ALTER metadata SET STATISTICS 300;
 ALTER TABLE immutable.events ALTER metadata SET STATISTICS -1;
-RESET immutable.maintenance;
-SELECT metadata FROM immutable.events WHERE action = 'immutable.maintenance';
+RESET immutable.allow_ddl;
+SELECT metadata FROM immutable.events WHERE action = 'immutable.ddl';
 SELECT valid, events_checked FROM immutable.verify_chain();
 
 SELECT pg_temp.refused('DROP EXTENSION immutable');
 SET client_min_messages = warning;
 DROP SCHEMA regress_others CASCADE;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;

@@ -6,9 +6,9 @@
 
 -- Whatever files of this directory ran before: from nothing.
 SET client_min_messages = warning;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 RESET client_min_messages;
 CREATE EXTENSION immutable;
 SELECT extversion, extrelocatable, extowner::regrole::text = current_user AS ours
@@ -133,9 +133,9 @@ SELECT valid, events_checked FROM immutable.verify_chain();
 -- It goes without a trace, but for the roles, which are the cluster's; and comes back. Not by mistake: it has events.
 DROP EXTENSION immutable;
 \echo :LAST_ERROR_SQLSTATE
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 SELECT count(*) AS left_behind FROM pg_namespace WHERE nspname = 'immutable';
 SELECT count(*) AS roles FROM pg_roles WHERE rolname IN ('immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser');
 CREATE EXTENSION immutable;

@@ -4,9 +4,9 @@
 \pset format unaligned
 \pset footer off
 SET client_min_messages = error;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;
 CREATE ROLE regress_publications_app LOGIN;
 CREATE ROLE regress_publications_feed LOGIN;

@@ -5,9 +5,9 @@
 \pset footer off
 \pset null (null)
 SET client_min_messages = error;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;
 SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname LIKE 'regress%';
 CREATE ROLE regress_replica_app LOGIN;
@@ -26,9 +26,9 @@ SELECT count(*) FROM immutable.erase_subject('one', 'u2', 'asked to');
 CREATE TABLE regress_erased AS SELECT * FROM immutable.events WHERE erased IS NOT NULL;
 CREATE TABLE regress_record AS SELECT * FROM immutable.events WHERE action LIKE 'immutable.%';
 CREATE TABLE regress_record_targets AS SELECT t.* FROM immutable.event_targets t JOIN regress_record r ON r.id = t.event_id;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;
 
 -- The identity alone: from then on the log is fed, and status() says what is missing.
@@ -98,10 +98,10 @@ INSERT INTO immutable.events SELECT * FROM regress_events;
 INSERT INTO immutable.log SELECT * FROM regress_log;
 RESET immutable.restore;
 -- Maintenance is possible all the same, and in the server's log.
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 ALTER TABLE immutable.viewer_key_import DISABLE TRIGGER "~immutable_store";
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_store";
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 -- So are decisions: a token may be known to whom it should not be.
 SELECT immutable.revoke_viewer_token('a-jti');
 SELECT immutable.revoke_viewer_tokens('one');
@@ -142,7 +142,7 @@ SELECT valid, breaks FROM immutable.verify_chain();
 -- Rows that are there with the number that a writer's transaction gets: it sees its own and no other.
 BEGIN;
 SET LOCAL client_min_messages = error;
-SET LOCAL immutable.maintenance = on;
+SET LOCAL immutable.allow_ddl = on;
 ALTER TABLE immutable.events DISABLE TRIGGER ALL;
 UPDATE immutable.events SET xact = pg_current_xact_id();
 ALTER TABLE immutable.events ENABLE TRIGGER ALL;
@@ -159,19 +159,19 @@ SELECT tenant_id, actor_id, seq FROM immutable.events ORDER BY tenant_id, seq;
 ROLLBACK;
 BEGIN;
 SET LOCAL client_min_messages = error;
-SET LOCAL immutable.maintenance = on;
+SET LOCAL immutable.allow_ddl = on;
 ALTER TABLE immutable.events DISABLE TRIGGER ALL;
 UPDATE immutable.events SET xact = '9000000000000000000' WHERE tenant_id = 'two';
 ALTER TABLE immutable.events ENABLE TRIGGER ALL;
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply";
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply_truncate";
-SET LOCAL immutable.maintenance = off;
+SET LOCAL immutable.allow_ddl = off;
 SELECT unnest(problems) AS problem FROM immutable.status();
 ROLLBACK;
 DROP TABLE regress_log, regress_events, regress_targets, regress_erased, regress_record, regress_record_targets;
 DROP OWNED BY regress_replica_app, regress_replica_feed;
 DROP ROLE regress_replica_app, regress_replica_feed;
 SET client_min_messages = error;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION immutable;
 CREATE EXTENSION immutable;

@@ -4,9 +4,9 @@
 \pset footer off
 \pset null (null)
 SET client_min_messages = warning;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 CREATE EXTENSION immutable;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 RESET client_min_messages;

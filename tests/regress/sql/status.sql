@@ -4,9 +4,9 @@
 \pset footer off
 \pset null (null)
 SET client_min_messages = warning;
-SET immutable.maintenance = on;
+SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
-RESET immutable.maintenance;
+RESET immutable.allow_ddl;
 DROP ROLE IF EXISTS regress_status_auditor, regress_status_monitor, regress_status_writer;
 CREATE EXTENSION immutable;
 RESET client_min_messages;
@@ -20,7 +20,7 @@ GRANT immutable_writer TO regress_status_writer;
 -- Empty and sound.
 SELECT version = (SELECT extversion FROM pg_extension WHERE extname = 'immutable') AS version, estimated_events, total_bytes > 0 AS bytes, chains, chains_relation,
   last_event_id, last_event_at, lanes_in_use, longest_lane_hold, prepared_transactions, triggers_enabled, row_security_enabled,
-  guard_enabled, maintenance, restore, search_index, is_standby, problems FROM immutable.status();
+  guard_enabled, allow_ddl, restore, search_index, is_standby, problems FROM immutable.status();
 SELECT DISTINCT jsonb_object_keys(settings) COLLATE "C" AS setting FROM immutable.status() ORDER BY 1;
 
 -- Who may ask; nobody is told what is in the log.
@@ -54,8 +54,8 @@ SELECT chains, chains_relation FROM immutable.status();
 
 -- What is wrong, one by one.
 BEGIN;
-SET LOCAL immutable.maintenance = on;
-SELECT maintenance, problems FROM immutable.status();
+SET LOCAL immutable.allow_ddl = on;
+SELECT allow_ddl, problems FROM immutable.status();
 ALTER TABLE immutable.events DISABLE TRIGGER "~immutable_chain";
 SELECT triggers_enabled, problems FROM immutable.status();
 ROLLBACK;
@@ -88,9 +88,9 @@ SELECT pg_temp.set_ahead();
 SET LOCAL session_replication_role = origin;
 SELECT last_event_at = '2999-01-01Z' AS ahead, regexp_replace(p, 'event [0-9a-f-]+|[0-9]+ seconds', '…', 'g') AS problem FROM immutable.status(), unnest(problems) p;
 ROLLBACK;
-DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET immutable.maintenance = on', current_database()); END $$;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET immutable.allow_ddl = on', current_database()); END $$;
 SELECT problems FROM immutable.status();
-DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET immutable.maintenance', current_database()); END $$;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET immutable.allow_ddl', current_database()); END $$;
 SELECT problems FROM immutable.status();
 -- It writes nothing.
 BEGIN READ ONLY;
