@@ -1,8 +1,8 @@
 //! The part of immutable.distribute() that SQL cannot do.
 
-use crate::columns as c;
-use crate::function::{sql_function, Call};
-use crate::{settings, spi};
+use crate::log::{columns as c, session_context};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::spi;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// Runs as the extension's own script for as long as it lives: what changes its tables then is the extension itself, which
@@ -43,10 +43,10 @@ unsafe fn prepare_tables(call: Call) -> Datum {
     ] {
         spi::execute(statement, &[], &[]);
     }
-    for context in settings::CONTEXT.iter().filter(|context| context.column != c::TENANT_ID) {
+    for context in session_context::CONTEXT.iter().filter(|context| context.column != c::TENANT_ID) {
         let (column, oid, _) = c::ALL[context.column];
         let cast = if oid == pg_sys::INETOID { "::inet" } else { "" };
-        let setting = context.name.to_string_lossy();
+        let setting = context.name;
         let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
         spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[], &[]);
     }

@@ -4,16 +4,17 @@
 //! Always in this order: find the events, take the locks of their lanes, read each row again (an erasure may have come
 //! first), rewrite it and its rows of event_targets, record what is gone.
 
-use crate::columns::{self as c, Layout, Values};
-use crate::error::{internal, Code, Fault};
-use crate::function::{sql_function, text, text_datum, uuid, uuid_datum, Call};
-use crate::jsonb::Reader;
-use crate::read::result_set;
-use crate::record::{self, record, Own};
-use crate::relation::events_oid;
-use crate::row::{self, Stored};
-use crate::row::{stored_address, stored_text};
-use crate::{event, jsonb, lane, spi};
+use crate::log::columns::{self as c, Layout};
+use crate::log::own_event::{self, reason, record, Own};
+use crate::log::row::{self, stored_address, stored_text, Stored};
+use crate::log::tables::events_oid;
+use crate::log::{event, lane};
+use crate::pg::call::{required, result_set, sql_function, texts, Call};
+use crate::pg::datum::{text, text_datum, uuid, uuid_datum};
+use crate::pg::error::{internal, Code, Fault};
+use crate::pg::jsonb::{self, Reader};
+use crate::pg::spi;
+use crate::pg::tuple::Values;
 use immutable_format::commitment::{self, METADATA, TARGETS};
 use immutable_format::document::{self, uuid_text, Secret, RESERVED};
 use immutable_format::json::{self, Build, Value};
@@ -23,10 +24,9 @@ use immutable_format::{Hash, Id};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::borrow::Cow;
 
-/// Bytes of a reason.
-const REASON_BYTES: usize = 4096;
 /// Targets of one record: one for each event, or several where an event has lost more than a target can list.
 const RECORD_TARGETS: usize = 100;
+
 /// Commitments that one target lists: 67 bytes each, within the 65,536 of a target.
 const TARGET_COMMITMENTS: usize = 900;
 
@@ -161,7 +161,7 @@ impl<'a> Erasing<'a> {
             answer: result_set(call),
             unrecorded: Vec::new(),
             own: 0,
-            erasers: [record::caller(), record::login()],
+            erasers: [own_event::caller(), own_event::login()],
         }
     }
 
@@ -558,52 +558,4 @@ unsafe fn not_found(id: Datum, tenant_id: &str) -> ! {
         .field("event_id")
         .hint("Name the event's own tenant_id; NULL is for events without tenant.")
         .raise()
-}
-
-/// An argument that must not be NULL.
-unsafe fn required(call: Call, index: usize, name: &str, hint: &str) -> Datum {
-    call.arg(index).unwrap_or_else(|| {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be NULL"))
-            .field(name)
-            .hint(hint)
-            .raise()
-    })
-}
-
-/// The argument that says why; it is kept in a record.
-pub unsafe fn reason<'a>(call: Call, index: usize) -> &'a str {
-    let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
-    let reason = text(required(call, index, "reason", hint));
-    if reason.trim().is_empty() {
-        Fault::invalid("reason", "reason must not be empty").hint(hint).raise()
-    }
-    if reason.len() > REASON_BYTES {
-        Fault::new(
-            Code::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
-            format!("reason is too long: {} bytes, at most {REASON_BYTES}", reason.len()),
-        )
-        .field("reason")
-        .hint("Bytes of UTF-8 are counted. Refer to what explains it at length.")
-        .raise()
-    }
-    reason
-}
-
-/// The elements of a text array.
-unsafe fn texts<'a>(array: Datum, name: &str) -> Vec<&'a str> {
-    let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
-    let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    let align = pg_sys::TYPALIGN_INT as std::ffi::c_char;
-    pg_sys::deconstruct_array(array, pg_sys::TEXTOID, -1, false, align, &mut elements, &mut nulls, &mut count);
-    (0..count as usize)
-        .map(|n| {
-            if *nulls.add(n) {
-                Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not have a NULL in it"))
-                    .field(name)
-                    .hint("Leave it out.")
-                    .raise()
-            }
-            text(*elements.add(n))
-        })
-        .collect()
 }

@@ -1,10 +1,10 @@
 //! What is erased against what the records of erasures list.
 
-use super::lanes::Sums;
-use super::scope::{Scope, Sql};
-use super::sums::RECORD;
-use crate::function::{readable_text, text, uuid};
-use crate::spi;
+use crate::pg::datum::{readable_text, text, uuid};
+use crate::pg::spi;
+use crate::verify::lanes::Sums;
+use crate::verify::scope::{Scope, Sql};
+use crate::verify::sums::RECORD;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::parse_hex;
 use pgrx::pg_sys;

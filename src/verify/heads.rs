@@ -1,8 +1,8 @@
 //! Saved heads, and the marks of an incremental run, against the rows in their places.
 
-use super::scope::Scope;
-use crate::function::{text_datum, uuid};
-use crate::{spi, toast};
+use crate::pg::datum::{text_datum, uuid};
+use crate::pg::{spi, toast};
+use crate::verify::scope::Scope;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Datum};

@@ -2,14 +2,16 @@
 //! stored, and every lane is added up; the lanes that do not add up are then walked in order, which says what is wrong
 //! with them. Both see the same snapshot.
 
-use super::progress::{self, Progress};
-use super::scope::{unfit, Scope, Sql};
-use super::sums::{columns_of_event, Run};
-use super::Counts;
-use crate::columns::{self as c, Layout, Values};
-use crate::error::internal;
-use crate::function::{bytes, bytes_datum, readable_text, text, text_datum, uuid};
-use crate::{random, row, spi, toast};
+use crate::log::columns::{self as c, Layout};
+use crate::log::row;
+use crate::pg::datum::{bytes, bytes_datum, readable_text, text, text_datum, uuid};
+use crate::pg::error::internal;
+use crate::pg::tuple::Values;
+use crate::pg::{random, spi, toast};
+use crate::verify::progress::{self, Progress};
+use crate::verify::run::{Counts, Run};
+use crate::verify::scope::{unfit, Scope, Sql};
+use crate::verify::sums::columns_of_event;
 use immutable_format::link::{Break, BreakType, Row, Walk};
 use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
@@ -26,6 +28,7 @@ pub struct Sums {
 }
 
 const STRAY: &str = "e.tableoid <> 'immutable.events'::pg_catalog.regclass";
+
 /// Bytes of the names of lanes that are kept to be walked one by one. Beyond, everything is walked.
 const MOST_ODD: usize = 4 << 20;
 

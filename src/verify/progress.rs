@@ -1,7 +1,7 @@
 //! How far a verification is: counted by all its processes in shared memory, told as a NOTICE by whichever of them is
 //! the next to count when one is due.
 
-use super::sums::Run;
+use crate::verify::run::Run;
 use immutable_format::{sha256, Hash};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Microseconds between two notices.
 const INTERVAL: i64 = 3_000_000;
+
 /// Events between two looks at the clock and at the shared memory.
 const STEP: u64 = 128;
 

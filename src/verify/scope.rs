@@ -1,14 +1,16 @@
 //! What to verify: the arguments of verify_chain() and verify_breaks(), and the same as SQL.
 
-use crate::error::{Code, Fault};
-use crate::function::{text, Call};
-use crate::jsonb::{Jsonb, Kind, Member};
+use crate::pg::call::Call;
+use crate::pg::datum::text;
+use crate::pg::error::{Code, Fault};
+use crate::pg::jsonb::{Jsonb, Kind, Member};
 use immutable_format::{parse_hex, Hash};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// Most breaks that one jsonb lists unless the caller says otherwise, and the most a caller may ask for: a jsonb has a
 /// greatest size, and verify_breaks() has none.
 pub const MAX_LISTED: usize = 1000;
+
 const MOST_LISTED: i32 = 100_000;
 
 #[derive(Default)]

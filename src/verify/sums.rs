@@ -2,58 +2,23 @@
 //! aggregates that add up lanes and targets. verify_chain() alone has a use for them; who calls them by hand gets
 //! nothing out of them but bytes.
 
-use super::progress;
-use crate::columns as c;
-use crate::error::{internal, Code, Fault};
-use crate::function::{bytes, bytes_datum, micros, sql_function, uuid, Call};
-use crate::jsonb::Reader;
-use crate::row::{self, in_room, stored_text};
-use crate::toast;
+use crate::log::columns as c;
+use crate::log::row::{self, in_room, stored_text};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{bytes, bytes_datum, micros, uuid};
+use crate::pg::error::{internal, Code, Fault};
+use crate::pg::jsonb::Reader;
+use crate::pg::toast;
+use crate::verify::progress;
+use crate::verify::run::{refuse, Run};
 use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
-use immutable_format::sum::{Key, LaneSum, Seen, Sum, TargetTerms};
+use immutable_format::sum::{LaneSum, Seen, Sum, TargetTerms};
 use immutable_format::target::{Form, Target};
 use pgrx::pg_sys::{self, Datum};
 
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
-
-/// What all processes of a run share: it goes to them as an argument.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Run {
-    pub key: Key,
-    /// Whether targets are checked.
-    pub targets: bool,
-    /// The shared memory that counts progress; 0 without.
-    pub progress: u32,
-}
-
-impl Run {
-    const BYTES: usize = 16 + 1 + 4;
-
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..16].copy_from_slice(&self.key);
-        bytes[16] = u8::from(self.targets);
-        bytes[17..].copy_from_slice(&self.progress.to_le_bytes());
-        bytes
-    }
-
-    unsafe fn of(call: Call, index: usize) -> Run {
-        let given = call.arg(index).map(|run| bytes(run)).and_then(|run| run.try_into().ok());
-        let Some(given): Option<[u8; Self::BYTES]> = given else { refuse("run") };
-        let mut run = Run { key: Key::default(), targets: given[16] != 0, progress: 0 };
-        run.key.copy_from_slice(&given[..16]);
-        run.progress = u32::from_le_bytes([given[17], given[18], given[19], given[20]]);
-        run
-    }
-}
-
-fn refuse(argument: &str) -> ! {
-    Fault::invalid(argument, format!("{argument} is not what immutable.verify_chain() passes"))
-        .hint("Call immutable.verify_chain()")
-        .raise()
-}
 
 /// The columns of an event as verify_event() takes them, for the alias `e`, after its own arguments.
 pub fn columns_of_event() -> String {

@@ -2,11 +2,12 @@
 //! agree: those of the events come with the events, those of the rows take one scan. Only where the sums differ are the
 //! two joined, which costs a sort or hash table of both.
 
-use super::lanes::Sums;
-use super::scope::{Scope, Sql};
-use super::sums::{Run, TargetSum};
-use crate::function::{bytes, bytes_datum, readable_text, text, uuid};
-use crate::spi;
+use crate::pg::datum::{bytes, bytes_datum, readable_text, text, uuid};
+use crate::pg::spi;
+use crate::verify::lanes::Sums;
+use crate::verify::run::Run;
+use crate::verify::scope::{Scope, Sql};
+use crate::verify::sums::TargetSum;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
 use pgrx::pg_sys;

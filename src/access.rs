@@ -1,0 +1,10 @@
+//! Who may see or record what.
+
+pub mod binding;
+pub mod decision;
+pub mod grant;
+pub mod grants_table;
+pub mod keys;
+pub mod revocation;
+pub mod scope;
+pub mod token;

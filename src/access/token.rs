@@ -1,0 +1,220 @@
+//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their format is
+//! `immutable_format::token`'s.
+
+use crate::access::decision::decide;
+use crate::access::keys;
+use crate::access::revocation::{is_revoked, revocations, revoke, revoked_at};
+use crate::log::own_event::Own;
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{now, text, text_datum};
+use crate::pg::error::{Code, Fault};
+use crate::pg::{jsonb, random};
+use immutable_format::document::uuid_text;
+use immutable_format::json::write_string;
+use immutable_format::limits::text_bytes;
+use immutable_format::token::{self, Claims, Error};
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Datum};
+use std::cell::RefCell;
+use std::rc::Rc;
+use subtle::ConstantTimeEq;
+
+const MIN_TTL: i32 = 60;
+
+const DEFAULT_TTL: i32 = 3600;
+
+const GET_ANOTHER: &str = "Get another from immutable.create_viewer_token().";
+
+/// Where a token was presented.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Setting immutable.viewer_token: the token.
+    Setting,
+    /// Setting request.headers: a JSON object, with the token in it or not.
+    Headers,
+}
+
+/// What was presented and found right, so that a statement need not compute the signature again. Time, revocations and
+/// the key's being accepted are asked every time.
+struct Verified {
+    source: Source,
+    presented: Vec<u8>,
+    key: Id,
+    claims: Rc<Claims>,
+}
+
+thread_local! {
+    static VERIFIED: RefCell<Option<Verified>> = const { RefCell::new(None) };
+}
+
+/// What the token presented opens; None if there is no token among the headers. Raises 28000 for one that is refused.
+pub unsafe fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
+    let known = VERIFIED.with(|verified| {
+        let verified = verified.borrow();
+        let verified = verified.as_ref()?;
+        let same = verified.source == source && bool::from(verified.presented.ct_eq(presented));
+        same.then(|| (verified.key, verified.claims.clone()))
+    });
+    if let Some((key, claims)) = known {
+        if keys::is_accepted(key) {
+            hold_to_now(&claims);
+            return Some(claims);
+        }
+    }
+    let Ok(as_text) = std::str::from_utf8(presented) else { refuse(Error::Form) };
+    let bearer;
+    let token = match source {
+        Source::Setting => as_text,
+        Source::Headers => {
+            bearer = token::bearer(as_text).unwrap_or_else(|error| refuse(error))?;
+            &bearer
+        }
+    };
+    let (key, claims) = open(token).unwrap_or_else(|error| refuse(error));
+    let claims = Rc::new(claims);
+    hold_to_now(&claims);
+    let known = Verified { source, presented: presented.to_vec(), key, claims: claims.clone() };
+    VERIFIED.with(|verified| *verified.borrow_mut() = Some(known));
+    Some(claims)
+}
+
+/// The claims of a token that one of the keys has signed, and the key. Says nothing about now.
+pub unsafe fn open(token: &str) -> Result<(Id, Claims), Error> {
+    let sealed = token::open(token)?;
+    let (key, authentic) = keys::find(|secret| sealed.verify(secret)).ok_or(Error::Signature)?;
+    Ok((key, authentic.claims()?))
+}
+
+unsafe fn hold_to_now(claims: &Claims) {
+    if let Err(error) = claims.check_time(now()) {
+        refuse(error)
+    }
+    if is_revoked(claims) {
+        Fault::new(
+            Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            "the viewer token is refused: it has been revoked",
+        )
+        .field("viewer_token")
+        .hint(GET_ANOTHER)
+        .raise()
+    }
+}
+
+fn refuse(error: Error) -> ! {
+    let hint = match error {
+        Error::Expired => GET_ANOTHER,
+        Error::NotYetValid => "Wait, or set the clock of whoever issues tokens.",
+        Error::Headers => "Let the gateway set request.headers to the request's headers, or to nothing.",
+        Error::Claim(_) => "docs/security-model.md lists the claims a token must have.",
+        _ => "Set immutable.viewer_token to a token of immutable.create_viewer_token() as it is, or to nothing.",
+    };
+    Fault::new(Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, format!("the viewer token is refused: {error}"))
+        .field("viewer_token")
+        .hint(hint)
+        .raise()
+}
+
+/// A tenant, or an actor, given as an argument.
+pub unsafe fn identity(field: &str, given: Option<Datum>) -> Option<String> {
+    let given = text(given?);
+    let most = text_bytes(field);
+    if given.len() > most {
+        Fault::invalid(field, format!("{field} is {} bytes long, at most {most}", given.len()))
+            .hint("No event has a longer one.")
+            .raise()
+    }
+    Some(given.to_string())
+}
+
+sql_function!(immutable_create_viewer_token, pg_finfo_immutable_create_viewer_token, create_viewer_token);
+
+/// `immutable.create_viewer_token(tenant_id, actor_id, ttl)`
+unsafe fn create_viewer_token(call: Call) -> Datum {
+    let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
+    let actor_id = identity("actor_id", call.arg(1));
+    if actor_id.as_deref() == Some("") {
+        Fault::invalid("actor_id", "actor_id must not be empty").hint("NULL is for all of the tenant's events.").raise()
+    }
+    let ttl = call.arg(2).map_or(DEFAULT_TTL, |ttl| ttl.value() as i32);
+    if !(MIN_TTL..=token::MAX_LIFETIME as i32).contains(&ttl) {
+        Fault::invalid("ttl", format!("ttl must be from {MIN_TTL} to {} seconds, not {ttl}", token::MAX_LIFETIME))
+            .hint("Issue tokens often, for as short as the viewer needs.")
+            .raise()
+    }
+    let revoked = revoked_at(&revocations(pg_sys::AccessShareLock), &tenant_id, actor_id.as_deref());
+    if revoked == Some(now()) {
+        keys::wait_for_next_second();
+    }
+    let iat = now();
+    let claims = Claims {
+        tenant_id,
+        actor_id,
+        jti: uuid_text(&random::id(iat.saturating_mul(1_000_000))),
+        iat,
+        nbf: None,
+        exp: iat + i64::from(ttl),
+    };
+    let Some(token) = token::mint(&keys::signing(), &claims) else {
+        Fault::invalid("tenant_id", "tenant_id and actor_id are too long for a token together")
+            .hint("Control characters take six bytes each.")
+            .raise()
+    };
+    let mut json = String::from("{\"token\":");
+    write_string(&token, &mut json);
+    json.push_str(",\"viewer_token\":");
+    write_string(&token, &mut json);
+    json.push_str(&format!(",\"expires_at\":{}}}", claims.exp));
+    jsonb::datum(&json)
+}
+
+sql_function!(immutable_revoke_viewer_token, pg_finfo_immutable_revoke_viewer_token, revoke_viewer_token);
+
+/// `immutable.revoke_viewer_token(token)`
+unsafe fn revoke_viewer_token(call: Call) -> Datum {
+    let Some(given) = call.arg(0) else {
+        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "token must not be NULL")
+            .field("token")
+            .hint("Give the token, or its jti.")
+            .raise()
+    };
+    let given = text(given);
+    // What has the form of a token is one: revoking its text as a jti would revoke nothing.
+    let jti = if token::open(given).is_ok() || given.len() > token::MAX_JTI_BYTES {
+        let (_, claims) = open(given).unwrap_or_else(|error| {
+            Fault::invalid("token", format!("the token cannot be revoked: {error}"))
+                .hint("A token that no key in use has signed is refused anyway. A jti has at most 255 bytes.")
+                .raise()
+        });
+        claims.jti
+    } else {
+        given.to_string()
+    };
+    if jti.is_empty() {
+        Fault::invalid("token", "token must not be empty").hint("Give the token, or its jti.").raise()
+    }
+    revoke("jti", &[Some(text_datum(&jti)), None, None]);
+    decide(&Own {
+        action: "immutable.viewer_token_revoked",
+        resource_type: Some("viewer_token"),
+        resource_id: Some(&jti),
+        ..Own::default()
+    });
+    Datum::from(0usize)
+}
+
+sql_function!(immutable_revoke_viewer_tokens, pg_finfo_immutable_revoke_viewer_tokens, revoke_viewer_tokens);
+
+/// `immutable.revoke_viewer_tokens(tenant_id, actor_id)`
+unsafe fn revoke_viewer_tokens(call: Call) -> Datum {
+    let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
+    let actor_id = identity("actor_id", call.arg(1));
+    // Not who the actor is: of a record that could not be erased.
+    let whose = if actor_id.is_some() { "one actor's" } else { "all" };
+    revoke("tenant_id, actor_id", &[None, Some(text_datum(&tenant_id)), actor_id.map(|actor| text_datum(&actor))]);
+    decide(&Own {
+        action: "immutable.viewer_tokens_revoked",
+        metadata: &[("tenant_id", &tenant_id), ("tokens", whose)],
+        ..Own::default()
+    });
+    Datum::from(0usize)
+}

@@ -1,0 +1,228 @@
+//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the event's hash as it is.
+
+use crate::log::columns::{self as c, Layout};
+use crate::log::row::{hash, read, Stored};
+use crate::log::tables::{Events, Targets};
+use crate::log::{lane, subscription, targets};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{bytes, text};
+use crate::pg::error::{Code, Fault};
+use crate::pg::jsonb::{self, Jsonb, Kind};
+use crate::pg::relation::{last_row, name, Key};
+use crate::pg::trigger::trigger_data;
+use crate::pg::tuple::Values;
+use immutable_format::commitment::{self, Erasure, Violation, COLUMNS, METADATA, TARGETS};
+use immutable_format::document::{self, Secret, RESERVED};
+use immutable_format::json::Value;
+use immutable_format::limits;
+use pgrx::pg_sys::{self, Datum};
+
+sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
+
+/// DELETE, TRUNCATE and whatever else has no exception.
+unsafe fn refuse(call: Call) -> Datum {
+    let context = (*call.0).context;
+    if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+        trigger_data(call, 0);
+    }
+    let data = &*context.cast::<pg_sys::TriggerData>();
+    let command = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+        pg_sys::TRIGGER_EVENT_INSERT => "INSERT",
+        pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
+        pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
+        _ => "TRUNCATE",
+    };
+    append_only(
+        data.tg_relation,
+        command,
+        "The log refuses this to everybody, the table's owner and superusers included.",
+    )
+}
+
+pub unsafe fn append_only(relation: pg_sys::Relation, command: &str, hint: &str) -> ! {
+    let table = name(relation);
+    Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: {command} is refused"))
+        .hint(hint)
+        .raise()
+}
+
+const BEFORE_UPDATE_ROW: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+
+sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event);
+
+/// UPDATE of an event.
+unsafe fn guard_event(call: Call) -> Datum {
+    let data = trigger_data(call, BEFORE_UPDATE_ROW);
+    let relation = data.tg_relation;
+    subscription::refuse_local_write(relation);
+    let descriptor = (*relation).rd_att;
+    let old = Values::of(data.tg_trigtuple, descriptor);
+    let mut new = Values::of(data.tg_newtuple, descriptor);
+    let events = Events::of(relation);
+    let erases = erase_requested(&events.layout, &old, &mut new);
+    check_update(relation, &events, &old, &new);
+    Datum::from(match erases {
+        true => pg_sys::heap_form_tuple(descriptor, new.values.as_mut_ptr(), new.nulls.as_mut_ptr()),
+        false => data.tg_newtuple,
+    })
+}
+
+/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks for. Whatever else the
+/// statement changed is there for [`check_update`] to see.
+unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
+    let requested = new.get(layout, c::ERASED).map(|erased| Jsonb::new(erased));
+    let Some(requested) = requested.filter(|erased| erased.kind() == Kind::Array) else { return false };
+    let Ok(Value::Array(paths)) = requested.value(1, 16 * limits::CANONICAL_BYTES) else { return false };
+    let Some(paths) = paths.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() else { return false };
+    let Ok(stored) = read(|column| old.get(layout, column)) else { return false };
+    let salt = match &stored.secret {
+        Secret::Salt(salt) => Some(salt),
+        Secret::Erased(_) => None,
+    };
+    let Some((left, erasure)) = commitment::erase(&stored.content, salt, stored.erasure(), &paths) else {
+        return false;
+    };
+    let touches = |prefix: &str| paths.iter().any(|path| path.starts_with(prefix));
+    for (column, name) in c::COMMITTED.into_iter().zip(COLUMNS) {
+        if paths.contains(&name) {
+            new.unset(layout, column);
+        }
+    }
+    if touches(METADATA) {
+        new.set(layout, c::METADATA, jsonb::datum(left.metadata.text()));
+    }
+    if touches(TARGETS) {
+        let targets: Vec<&str> = left.targets.iter().map(|target| target.canonical()).collect();
+        new.set(layout, c::TARGETS, jsonb::datum(&format!("[{}]", targets.join(","))));
+    }
+    new.set(layout, c::ERASED, jsonb::datum(&erasure.to_value().canonical()));
+    new.unset(layout, c::SALT);
+    true
+}
+
+/// Refuses a change of an event that is no erasure, and takes its lane.
+pub unsafe fn check_update(relation: pg_sys::Relation, events: &Events, old: &Values, new: &Values) {
+    let layout = &events.layout;
+    let hint =
+        "Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().";
+    let refuse = |why: &str| -> ! {
+        let table = name(relation);
+        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: UPDATE is refused"))
+            .detail(why.to_string())
+            .hint(hint)
+            .raise()
+    };
+    let (before, after) = match (read(|column| old.get(layout, column)), read(|column| new.get(layout, column))) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(violation), _) => refuse(&format!("The stored row has no valid document: {violation}.")),
+        (_, Err(violation)) => refuse(&format!("The new row has no valid document: {violation}.")),
+    };
+    let stored = |row: &Values| row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum));
+    let (Some(event_hash), true) = (stored(old), stored(old) == stored(new)) else {
+        refuse("The event's hash would change.")
+    };
+    for event in [&before, &after] {
+        match event.document().map(|document| document::hash(&document)) {
+            Ok(hash) if hash == event_hash => {}
+            Ok(_) => refuse("The changed row would not match the event's hash."),
+            Err(violation) => refuse(&format!("The changed row would have no valid document: {violation}.")),
+        }
+    }
+    let xact = |row: &Values| row.get(layout, c::XACT).map(|datum| datum.value());
+    if xact(old) != xact(new) {
+        refuse("The column xact would change.")
+    }
+    if let Err(Violation(why)) = erases(&before, &after) {
+        refuse(why)
+    }
+    // An update in flight can hide the lane's tail from a writer who holds the lock.
+    let tenant = lane::tenant_number(before.envelope.tenant_id);
+    lane::acquire_existing((*relation).rd_id, tenant, before.envelope.lane);
+}
+
+/// Both hash to the same, so they differ in what is erased alone; more must be erased after than before.
+fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
+    let nothing = Erasure::default();
+    let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
+    let new = new.ok_or(Violation("Nothing would be erased."))?;
+    if !new.includes(old) {
+        return Err(Violation("What is erased cannot come back."));
+    }
+    if new.len() == old.len() {
+        return Err(Violation("Nothing more would be erased."));
+    }
+    let own = before.envelope.action.starts_with(RESERVED);
+    if own && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
+        return Err(Violation("Of an event of the log's own only metadata.reason can be erased."));
+    }
+    Ok(())
+}
+
+sql_function!(immutable_guard_target, pg_finfo_immutable_guard_target, guard_target);
+
+/// INSERT into and UPDATE of event_targets: only what the event itself says at that position.
+unsafe fn guard_target(call: Call) -> Datum {
+    let context = (*call.0).context;
+    let is_update = !context.is_null()
+        && (*context).type_ == pg_sys::NodeTag::T_TriggerData
+        && (*context.cast::<pg_sys::TriggerData>()).tg_event & pg_sys::TRIGGER_EVENT_OPMASK
+            == pg_sys::TRIGGER_EVENT_UPDATE;
+    let data = trigger_data(call, if is_update { BEFORE_UPDATE_ROW } else { crate::pg::trigger::BEFORE_INSERT_ROW });
+    let relation = data.tg_relation;
+    let command = if is_update { "UPDATE" } else { "INSERT" };
+    let hint = match is_update {
+        true => "Its rows follow from events.targets and change with an erasure alone.",
+        false => "Its rows follow from events.targets; insert the event.",
+    };
+    let table = Targets::of(relation);
+    let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
+    let row = Values::of(new, (*relation).rd_att);
+    let get = |column: usize| (!row.nulls[table.places[column]]).then(|| row.values[table.places[column]]);
+    let (Some(tenant_id), Some(event_id), Some(position), Some(events)) = (get(0), get(1), get(2), table.events) else {
+        append_only(relation, command, hint)
+    };
+    let events_relation = pg_sys::table_open(events, pg_sys::AccessShareLock as i32);
+    let events = Events::of(events_relation);
+    let strategy = pg_sys::BTEqualStrategyNumber;
+    let key = |column, function, value| Key { attribute: events.layout.number(column), strategy, function, value };
+    let keys = [key(c::ID, pg_sys::F_UUID_EQ, event_id), key(c::TENANT_ID, pg_sys::F_TEXTEQ, tenant_id)];
+    let equal = last_row(events_relation, events.id_index, &keys, |_, event| {
+        let Some(stored) = event.get(&events.layout, c::TARGETS) else { return false };
+        let flat = targets::flatten(Jsonb::new(stored));
+        let Some(target) = usize::try_from(position.value() as i16).ok().and_then(|at| flat.get(at)) else {
+            return false;
+        };
+        let text = |column| get(column).map(|datum| text(datum));
+        let canonical = |jsonb: Jsonb| jsonb.value(limits::NESTING, limits::CANONICAL_BYTES).map(|v| v.canonical());
+        let metadata = get(6).map(|datum| canonical(Jsonb::new(datum)));
+        text(3) == Some(&target.target_type)
+            && text(4) == target.target_id.as_deref()
+            && text(5) == target.target_name.as_deref()
+            && metadata == target.target_metadata.map(canonical)
+            && get(7).map(|at| at.value()) == event.get(&events.layout, c::CREATED_AT).map(|at| at.value())
+    });
+    pg_sys::table_close(events_relation, pg_sys::AccessShareLock as i32);
+    if equal != Some(true) {
+        append_only(relation, command, hint)
+    }
+    Datum::from(new)
+}
+
+sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
+
+/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain is filled in. What
+/// the hash says of the rest is for verification.
+unsafe fn is_chained(call: Call) -> Datum {
+    let length = |index| call.arg(index).map(|datum| bytes(datum).len());
+    let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());
+    let lane = call.arg(0).map_or(-1, |lane| lane.value() as i16);
+    let seq = call.arg(1).map_or(0, |seq| seq.value() as i64);
+    let (previous, event_hash, salt) = (length(2), length(3), length(5));
+    let (has_log_id, is_erased, has_actor) = (call.arg(4).is_some(), call.arg(6).is_some(), call.arg(7).is_some());
+    let linked = lane >= 0
+        && seq >= 1
+        && event_hash == Some(32)
+        && if seq == 1 { previous.is_none() && has_log_id } else { previous == Some(32) && !has_log_id };
+    let sealed = if is_erased { salt.is_none() } else { salt == Some(16) && has_actor };
+    Datum::from(linked && sealed && kind(8) == Some(Kind::Array) && kind(9) == Some(Kind::Object))
+}

@@ -1,0 +1,17 @@
+//! What the log is made of: its tables, rows, lanes and its own events.
+
+pub mod columns;
+pub mod event;
+pub mod lane;
+pub mod log_identity;
+pub mod own_event;
+pub mod readable;
+pub mod row;
+pub mod seam;
+pub mod session_context;
+pub mod small_table;
+pub mod subscription;
+pub mod tables;
+pub mod tail;
+pub mod targets;
+pub mod uncommitted;

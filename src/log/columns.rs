@@ -1,0 +1,141 @@
+//! The columns of an event, and where a relation or record keeps them. Looked up by name and type, never by number: a
+//! Citus shard, an upgraded table and a subquery's record all have the same columns in places of their own.
+
+use crate::pg::error::{Code, Fault};
+use crate::pg::tuple::{attribute, Values};
+use immutable_format::commitment::Violation;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// A column of `immutable.events`, as an index into [`ALL`].
+pub type Column = usize;
+
+macro_rules! columns {
+    ($($name:ident $text:literal $type:ident $kind:ident),+ $(,)?) => {
+        /// Name, type and who sets it.
+        pub const ALL: &[(&str, Oid, SetBy)] = &[$(($text, pg_sys::$type, SetBy::$kind)),+];
+        /// Why a row has no document, where a column's value cannot be read.
+        pub const UNREADABLE: &[Violation] = &[$(Violation(concat!($text, " cannot be read: it is damaged, or a part of it is lost"))),+];
+        columns!(@number 0usize; $($name)+);
+    };
+    (@number $n:expr; $name:ident $($rest:ident)*) => {
+        pub const $name: Column = $n;
+        columns!(@number $n + 1usize; $($rest)*);
+    };
+    (@number $n:expr;) => {};
+}
+
+/// Who sets a column: the caller of an INSERT, or the chain alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SetBy {
+    Caller,
+    Chain,
+}
+
+columns! {
+    ID "id" UUIDOID Caller,
+    TENANT_ID "tenant_id" TEXTOID Caller,
+    ACTOR_ID "actor_id" TEXTOID Caller,
+    ACTOR_NAME "actor_name" TEXTOID Caller,
+    ACTOR_TYPE "actor_type" TEXTOID Caller,
+    ACTION "action" TEXTOID Caller,
+    ACTION_CATEGORY "action_category" TEXTOID Caller,
+    RESOURCE_TYPE "resource_type" TEXTOID Caller,
+    RESOURCE_ID "resource_id" TEXTOID Caller,
+    RESOURCE_NAME "resource_name" TEXTOID Caller,
+    TARGETS "targets" JSONBOID Caller,
+    METADATA "metadata" JSONBOID Caller,
+    SESSION_ID "session_id" TEXTOID Caller,
+    IDEMPOTENCY_KEY "idempotency_key" TEXTOID Caller,
+    IP_ADDRESS "ip_address" INETOID Caller,
+    IP_COUNTRY "ip_country" TEXTOID Caller,
+    IP_CITY "ip_city" TEXTOID Caller,
+    USER_AGENT "user_agent" TEXTOID Caller,
+    VERSION "version" INT4OID Caller,
+    OCCURRED_AT "occurred_at" TIMESTAMPTZOID Caller,
+    CREATED_AT "created_at" TIMESTAMPTZOID Chain,
+    LANE "lane" INT2OID Chain,
+    SEQ "seq" INT8OID Chain,
+    PREVIOUS_EVENT_HASH "previous_event_hash" BYTEAOID Chain,
+    EVENT_HASH "event_hash" BYTEAOID Chain,
+    SALT "salt" BYTEAOID Chain,
+    ERASED "erased" JSONBOID Chain,
+    RECORDED_BY "recorded_by" TEXTOID Chain,
+    LOG_ID "log_id" UUIDOID Chain,
+    XACT "xact" XID8OID Chain,
+}
+
+/// The columns that are committed to, in the order of [`immutable_format::commitment::COLUMNS`].
+pub const COMMITTED: [Column; 10] = [
+    ACTOR_ID,
+    ACTOR_NAME,
+    IDEMPOTENCY_KEY,
+    IP_ADDRESS,
+    IP_CITY,
+    IP_COUNTRY,
+    RESOURCE_ID,
+    RESOURCE_NAME,
+    SESSION_ID,
+    USER_AGENT,
+];
+
+/// Where a tuple descriptor keeps each column.
+#[derive(Clone)]
+pub struct Layout {
+    /// Attribute numbers minus one, by [`Column`].
+    places: Vec<usize>,
+    /// Number of attributes, dropped ones and strangers included.
+    pub width: usize,
+}
+
+impl Layout {
+    /// Finds the columns; the name of the first that is missing, or of another type, otherwise.
+    pub unsafe fn of(descriptor: pg_sys::TupleDesc) -> Result<Layout, &'static str> {
+        let width = (*descriptor).natts as usize;
+        let mut places = Vec::with_capacity(ALL.len());
+        for (name, oid, _) in ALL {
+            let place = (0..width).find(|place| {
+                let attribute = &*attribute(descriptor, *place);
+                !attribute.attisdropped
+                    && attribute.atttypid == *oid
+                    && std::ffi::CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+            });
+            places.push(place.ok_or(*name)?);
+        }
+        Ok(Layout { places, width })
+    }
+
+    /// The layout of `e.*`; raises 55000 for a table that has lost a column.
+    pub unsafe fn of_events(descriptor: pg_sys::TupleDesc) -> Layout {
+        Layout::of(descriptor).unwrap_or_else(|column| {
+            let message = format!("immutable.events has no column {column} of its type");
+            Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
+        })
+    }
+
+    pub fn place(&self, column: Column) -> usize {
+        self.places[column]
+    }
+
+    /// The attribute number, as scan keys count.
+    pub fn number(&self, column: Column) -> i16 {
+        self.places[column] as i16 + 1
+    }
+}
+
+/// A tuple's values by column.
+impl Values {
+    pub fn get(&self, layout: &Layout, column: Column) -> Option<Datum> {
+        let place = layout.place(column);
+        (!self.nulls[place]).then(|| self.values[place])
+    }
+
+    pub fn set(&mut self, layout: &Layout, column: Column, datum: Datum) {
+        let place = layout.place(column);
+        self.values[place] = datum;
+        self.nulls[place] = false;
+    }
+
+    pub fn unset(&mut self, layout: &Layout, column: Column) {
+        self.nulls[layout.place(column)] = true;
+    }
+}

@@ -1,0 +1,361 @@
+//! Lanes: a tenant's chain is a family of lanes, so that writers who commit at the same time need not wait for each
+//! other. The lane's lock is a heavyweight lock, held until the transaction ends, or until the savepoint it was taken
+//! in is rolled back.
+//!
+//! Tag: LOCKTAG_OBJECT, class = the events relation, object = a hash of the tenant, sub-object = the lane. No catalog
+//! class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
+
+use crate::pg::error::{Code, Fault};
+use crate::pg::lock::{for_transaction, lock};
+use crate::pg::subtransaction::attempt;
+use crate::settings;
+use pgrx::pg_sys::{self, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Lanes that serve one purpose, so that any of them that is free will do: those of a tenant, or those of imports, which
+/// are every tenant's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Family {
+    relation: Oid,
+    /// None for imports.
+    tenant: Option<u32>,
+}
+
+/// A lane, as the lock manager knows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lane {
+    family: Family,
+    number: i16,
+}
+
+/// The lanes of imports: a transaction of very many tenants appends to one of them in each tenant, under one lock. Above
+/// the greatest `immutable.lanes`; as many transactions import side by side.
+const IMPORTS: std::ops::RangeInclusive<i16> = 32704..=i16::MAX;
+
+/// In place of a lane's number: who is the next to get a lane, where all are taken.
+const TURN: i16 = -1;
+
+/// The longest that the next one waits for one lane before it looks at all of them again, in milliseconds.
+const LONGEST_PAUSE: i32 = 32;
+
+/// A lane taken, and the subtransaction that took it.
+type Taken = (i16, pg_sys::SubTransactionId);
+
+/// What this transaction took. Only a memory of the lock manager's state, which is always asked too.
+#[derive(Default)]
+struct Held {
+    lanes: HashMap<Family, Vec<Taken>>,
+    count: usize,
+}
+
+thread_local! {
+    static HELD: RefCell<Held> = RefCell::default();
+    /// The lane but the first that this backend appended to last: it knows the tail of that one.
+    static LAST: RefCell<HashMap<Family, i16>> = RefCell::default();
+}
+
+/// Tenants whose last lane is remembered; a backend that writes for more starts over.
+const REMEMBERED: usize = 4096;
+
+/// The number that stands for a tenant in lock tags. Two tenants with the same number share their locks and no more.
+pub fn tenant_number(tenant_id: &str) -> u32 {
+    let hash = immutable_format::sha256(&[tenant_id.as_bytes()]);
+    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+}
+
+impl Lane {
+    fn of(relation: Oid, tenant: u32, number: i16) -> Lane {
+        let tenant = if IMPORTS.contains(&number) { None } else { Some(tenant) };
+        Lane { family: Family { relation, tenant }, number }
+    }
+
+    fn tag(&self) -> pg_sys::LOCKTAG {
+        // SAFETY: reads the backend's own database.
+        let database = unsafe { pg_sys::MyDatabaseId };
+        pg_sys::LOCKTAG {
+            locktag_field1: database.to_u32(),
+            locktag_field2: self.family.relation.to_u32(),
+            locktag_field3: self.family.tenant.unwrap_or(0),
+            locktag_field4: self.number as u16,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        }
+    }
+
+    unsafe fn is_held(&self) -> bool {
+        let tag = self.tag();
+        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::LockHeldByMe(&tag, mode);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        return pg_sys::LockHeldByMe(&tag, mode, false);
+    }
+
+    unsafe fn lock(&self, wait: bool) -> bool {
+        let tag = self.tag();
+        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        for_transaction(|| {
+            pg_sys::LockAcquire(&tag, mode, false, !wait) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+        })
+    }
+
+    unsafe fn unlock(&self) {
+        let tag = self.tag();
+        for_transaction(|| pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false));
+    }
+
+    unsafe fn acquire(&self, wait: bool) -> bool {
+        let taken = self.lock(wait);
+        if taken {
+            let since = pg_sys::GetCurrentSubTransactionId();
+            HELD.with_borrow_mut(|held| {
+                held.lanes.entry(self.family).or_default().push((self.number, since));
+                held.count += 1;
+            });
+        }
+        taken
+    }
+
+    /// Waits for it as long as `timeouts` say. In a subtransaction, which alone is undone when the time is over.
+    unsafe fn acquire_within(&self, timeouts: Timeouts) -> bool {
+        let _restored = timeouts.set();
+        attempt(|| self.acquire(true), |code, _| code == Code::ERRCODE_LOCK_NOT_AVAILABLE).is_ok()
+    }
+}
+
+/// PostgreSQL's `lock_timeout` and `deadlock_timeout`, in milliseconds.
+#[derive(Clone, Copy)]
+struct Timeouts {
+    lock: i32,
+    deadlock: i32,
+}
+
+impl Timeouts {
+    unsafe fn now() -> Timeouts {
+        Timeouts { lock: pg_sys::LockTimeout, deadlock: pg_sys::DeadlockTimeout }
+    }
+
+    /// In force for as long as what it returns lives.
+    unsafe fn set(self) -> Restored {
+        let restored = Restored(Timeouts::now());
+        (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.lock, self.deadlock);
+        restored
+    }
+}
+
+struct Restored(Timeouts);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        // SAFETY: puts back what was there, in the one thread there is.
+        unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.0.lock, self.0.deadlock) };
+    }
+}
+
+impl Family {
+    /// The first lane, and how many there are.
+    fn lanes(&self) -> (i16, i16) {
+        match self.tenant {
+            Some(_) => (0, settings::LANES.get() as i16),
+            None => (*IMPORTS.start(), IMPORTS.count() as i16),
+        }
+    }
+
+    fn lane(self, number: i16) -> Lane {
+        Lane { family: self, number }
+    }
+
+    /// The lowest lane that this transaction holds.
+    unsafe fn held(&self) -> Option<i16> {
+        HELD.with_borrow(|held| {
+            let own = held.lanes.get(self)?.iter().map(|(lane, _)| *lane);
+            own.filter(|lane| self.lane(*lane).is_held()).min()
+        })
+    }
+
+    /// Takes the first lane, else the one this backend had last, else any that is free, else it waits for one. Without
+    /// concurrency everything is in the first; with it, a backend keeps to a lane whose tail it knows, and does not knock
+    /// at all that are taken.
+    unsafe fn take(self) -> i16 {
+        let (first, count) = self.lanes();
+        let range = first + 1..=first + (count - 1);
+        let last = LAST.with_borrow(|last| last.get(&self).copied()).filter(|last| range.contains(last));
+        let spread = (pg_sys::MyProcPid.unsigned_abs() % 1024) as i16;
+        let rest = knocks(count, spread).map(|lane| first + lane).filter(|lane| Some(*lane) != last);
+        for lane in std::iter::once(first).chain(last).chain(rest) {
+            if self.lane(lane).acquire(false) {
+                if lane > first && Some(lane) != last {
+                    remember(self, lane);
+                }
+                return lane;
+            }
+        }
+        self.any_free().unwrap_or_else(|| self.wait())
+    }
+
+    unsafe fn any_free(self) -> Option<i16> {
+        let (first, count) = self.lanes();
+        (0..count).map(|lane| first + lane).find(|lane| self.lane(*lane).acquire(false))
+    }
+
+    /// Waits for a lane: one queue for all of them, so that nobody waits for a lane while another is free, and the lanes
+    /// are given in the order in which their writers came. The first in the queue waits for each lane in turn, for a
+    /// moment. It waits in the lock manager like everybody else, so that deadlocks are found: the others by PostgreSQL,
+    /// when they wait for the queue, and its own by looking for one as often as `deadlock_timeout` says.
+    unsafe fn wait(self) -> i16 {
+        let (first, count) = self.lanes();
+        if count == 1 {
+            self.lane(first).acquire(true);
+            return first;
+        }
+        let set = Timeouts::now();
+        let begun = Instant::now();
+        let elapsed = || i32::try_from(begun.elapsed().as_millis()).unwrap_or(i32::MAX);
+        let turn = self.lane(TURN);
+        turn.lock(true);
+        let mut checked = 0;
+        let mut pause = 1;
+        let mut next = (pg_sys::MyProcPid.unsigned_abs() % count as u32) as i16;
+        let lane = loop {
+            if let Some(lane) = self.any_free() {
+                break lane;
+            }
+            let left = if set.lock > 0 { set.lock - elapsed() } else { i32::MAX };
+            if left <= 0 {
+                timed_out(self)
+            }
+            let is_due = elapsed() - checked >= set.deadlock;
+            let timeouts = match is_due {
+                true => Timeouts { lock: LONGEST_PAUSE.min(left), deadlock: 1 },
+                false => Timeouts { lock: pause.min(left), deadlock: set.deadlock },
+            };
+            let lane = first + next;
+            if self.lane(lane).acquire_within(timeouts) {
+                break lane;
+            }
+            if is_due {
+                checked = elapsed();
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            next = (next + 1) % count;
+        };
+        turn.unlock();
+        if lane > first {
+            remember(self, lane);
+        }
+        lane
+    }
+}
+
+/// Which lanes but the first a writer knocks at: all of the lowest, and the higher the fewer, since where many are taken
+/// nearly as many are free. With `spread` writers do not all knock at the same.
+fn knocks(count: i16, spread: i16) -> impl Iterator<Item = i16> {
+    std::iter::successors(Some(1_i16), |lane| lane.checked_add(1 + lane / 32))
+        .map(move |lane| lane + spread % (1 + lane / 32))
+        .take_while(move |lane| *lane < count)
+}
+
+/// As PostgreSQL says it.
+fn timed_out(family: Family) -> ! {
+    let whose = if family.tenant.is_some() { "the tenant's chain" } else { "imports" };
+    Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
+        .detail(format!("Every lane of {whose} is held by a transaction that has not ended."))
+        .hint("End the transactions that hold them; pg_locks has them with classid 'immutable.events'::regclass.")
+        .raise()
+}
+
+fn remember(family: Family, lane: i16) {
+    LAST.with_borrow_mut(|known| {
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(family, lane);
+    });
+}
+
+/// Takes a lane of the tenant to append to: the lowest that this transaction holds, else one that is free. What the log
+/// itself records is not held to the setting that limits the locks of a transaction.
+pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
+    let family = Family { relation, tenant: Some(tenant) };
+    if let Some(lane) = family.held() {
+        return lane;
+    }
+    share(relation);
+    if own || !is_full() {
+        return family.take();
+    }
+    // Strict chains have one lane each and nothing beside it.
+    if settings::LANES.get() == 1 {
+        acquire_all(relation);
+        return 0;
+    }
+    let imports = Family { relation, tenant: None };
+    imports.held().unwrap_or_else(|| imports.take())
+}
+
+/// Takes the lane of an existing row, to rewrite the row: an update in flight could hide the lane's tail from a writer.
+pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
+    let lane = Lane::of(relation, tenant, lane);
+    if lane.is_held() {
+        return;
+    }
+    share(relation);
+    if is_full() {
+        acquire_all(relation);
+    } else {
+        lane.acquire(true);
+    }
+}
+
+/// Before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but where it is
+/// a cursor's, it goes when the cursor fails, and the rows stay.
+unsafe fn share(relation: Oid) {
+    lock(relation, pg_sys::RowExclusiveLock);
+}
+
+/// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction of any number of tenants
+/// takes one place in the lock table.
+pub unsafe fn acquire_all(relation: Oid) {
+    lock(relation, pg_sys::ShareRowExclusiveLock);
+}
+
+/// Whether the transaction has as many lanes as it may lock one by one: a full shared lock table fails other sessions too.
+fn is_full() -> bool {
+    HELD.with_borrow(|held| held.count) >= settings::MAX_CHAINS_PER_TRANSACTION.get() as usize
+}
+
+/// Lets go of the memory when the transaction or a subtransaction lets go of the locks.
+pub fn register_callbacks() {
+    // SAFETY: the callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
+        HELD.take();
+    }
+}
+
+unsafe extern "C-unwind" fn subtransaction_ends(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _: pg_sys::SubTransactionId,
+    _: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        // Numbers are given in order: whatever began since is a child of the one that aborts.
+        HELD.with_borrow_mut(|held| {
+            held.lanes.retain(|_, taken| {
+                taken.retain(|(_, since)| *since < subtransaction);
+                !taken.is_empty()
+            });
+            held.count = held.lanes.values().map(Vec::len).sum();
+        });
+    }
+}

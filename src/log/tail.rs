@@ -1,0 +1,91 @@
+//! The tail of a lane, read from the events themselves: there is no head table that could disagree with them.
+
+use crate::log::columns as c;
+use crate::log::row::hash;
+use crate::log::tables::Events;
+use crate::pg::datum::micros;
+use crate::pg::relation::{last_row, scan, Key};
+use crate::pg::tuple::Values;
+use immutable_format::link::Tail;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+thread_local! {
+    /// The seq this backend wrote last in a lane: where to look first, never what to believe.
+    static LAST: RefCell<HashMap<(Oid, String, i16), i64>> = RefCell::new(HashMap::new());
+}
+
+/// Lanes remembered; a backend that writes to more starts over.
+const REMEMBERED: usize = 4096;
+
+/// Remembers where this backend appends now.
+pub fn remember(relation: Oid, tenant_id: &str, lane: i16, seq: i64) {
+    LAST.with(|last| {
+        let mut last = last.borrow_mut();
+        if last.len() >= REMEMBERED {
+            last.clear();
+        }
+        last.insert((relation, tenant_id.to_string(), lane), seq);
+    });
+}
+
+/// The last event of a lane, whose lock is held. `tenant` is the text datum of `tenant_id`.
+pub unsafe fn read(
+    relation: pg_sys::Relation,
+    events: &Events,
+    tenant: Datum,
+    tenant_id: &str,
+    lane: i16,
+) -> Option<Tail> {
+    let layout = &events.layout;
+    let key = |column, strategy, function, value| Key { attribute: layout.number(column), strategy, function, value };
+    let mut keys = vec![
+        key(c::TENANT_ID, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, tenant),
+        key(c::LANE, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, Datum::from(lane)),
+    ];
+    let known = LAST.with(|last| last.borrow().get(&((*relation).rd_id, tenant_id.to_string(), lane)).copied());
+    if let Some(known) = known {
+        keys.push(key(c::SEQ, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(known)));
+        let mut found = None;
+        scan(relation, events.chain_index, &keys, pg_sys::ScanDirection::ForwardScanDirection, |tuple, row| {
+            let tail = tail_of(row, events);
+            match found {
+                // A row of this transaction was written under the lock that is held still. Any other may have been
+                // followed since, by a writer elsewhere: the scan goes on and must find nothing.
+                None if tail.seq == known => found = Some(tail),
+                _ => {
+                    found = None;
+                    return false;
+                }
+            }
+            !is_own(tuple)
+        });
+        if found.is_some() {
+            return found;
+        }
+        keys.pop();
+    }
+    last_row(relation, events.chain_index, &keys, |_, row| tail_of(row, events))
+}
+
+unsafe fn tail_of(row: &Values, events: &Events) -> Tail {
+    let layout = &events.layout;
+    Tail {
+        seq: row.get(layout, c::SEQ).map_or(0, |seq| seq.value() as i64),
+        // A row without a hash is a break that verify_chain() reports; the chain goes on after it.
+        event_hash: row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum)).unwrap_or_default(),
+        created_at: row.get(layout, c::CREATED_AT).map_or(0, micros),
+    }
+}
+
+/// Whether this transaction inserted the row.
+pub unsafe fn is_own(tuple: pg_sys::HeapTuple) -> bool {
+    let header = &*(*tuple).t_data;
+    // A row that an erasure rewrote has this transaction's xmin too, but was not inserted under the lock held now.
+    if header.t_infomask & pg_sys::HEAP_UPDATED as u16 != 0 {
+        return false;
+    }
+    let frozen = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID) as u16;
+    header.t_infomask & frozen != frozen && pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmin)
+}

@@ -1,0 +1,74 @@
+//! Which events the running transaction recorded, for the policy that lets a writer see them. Their column xact alone does
+//! not say it: a row that came from another server may have, or get, the number of a transaction here.
+
+use crate::log::columns::{self as c, Layout};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::text;
+use crate::pg::tuple::Values;
+use pgrx::pg_sys::{self, Datum};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What a transaction has recorded: the first seq of every lane, by a hash of the tenant. Two tenants with one hash are
+/// taken for one, which shows nobody anything: xact is asked too.
+#[derive(Default)]
+struct Recorded {
+    xact: u64,
+    lanes: HashMap<(u64, i16), i64>,
+    /// Whether there were too many lanes to remember: then all are taken for its own.
+    is_full: bool,
+}
+
+thread_local! {
+    static RECORDED: RefCell<Recorded> = RefCell::default();
+}
+
+/// Lanes remembered of a transaction.
+const REMEMBERED: usize = 4096;
+
+fn key(tenant_id: &str, lane: i16) -> (u64, i16) {
+    let mut hasher = DefaultHasher::new();
+    tenant_id.hash(&mut hasher);
+    (hasher.finish(), lane)
+}
+
+/// Notes that this transaction records the row; gives its number.
+pub unsafe fn recorded(row: &Values, layout: &Layout) -> u64 {
+    let xact = pg_sys::GetTopFullTransactionId().value;
+    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", |tenant_id| text(tenant_id));
+    let lane = row.get(layout, c::LANE).map_or(0, |lane| lane.value() as i16);
+    let seq = row.get(layout, c::SEQ).map_or(0, |seq| seq.value() as i64);
+    RECORDED.with_borrow_mut(|recorded| {
+        if recorded.xact != xact {
+            *recorded = Recorded { xact, ..Recorded::default() };
+        }
+        if recorded.lanes.len() >= REMEMBERED {
+            recorded.lanes.clear();
+            recorded.is_full = true;
+        }
+        if !recorded.is_full {
+            let first = recorded.lanes.entry(key(tenant_id, lane)).or_insert(seq);
+            *first = seq.min(*first);
+        }
+    });
+    xact
+}
+
+sql_function!(immutable_is_own, pg_finfo_immutable_is_own, is_own);
+
+/// `immutable.is_own(xact, tenant_id, lane, seq)`
+unsafe fn is_own(call: Call) -> Datum {
+    let (Some(xact), Some(tenant), Some(lane), Some(seq)) = (call.arg(0), call.arg(1), call.arg(2), call.arg(3)) else {
+        return Datum::from(false);
+    };
+    Datum::from(RECORDED.with_borrow(|recorded| {
+        let is_since = || {
+            recorded
+                .lanes
+                .get(&key(text(tenant), lane.value() as i16))
+                .is_some_and(|first| seq.value() as i64 >= *first)
+        };
+        recorded.xact == xact.value() as u64 && (recorded.is_full || is_since())
+    }))
+}

@@ -1,0 +1,117 @@
+//! Errors as the client sees them: an SQLSTATE, a message that names the field, a hint where the user can act.
+
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::prelude::*;
+pub use pgrx::PgSqlErrorCode as Code;
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+
+thread_local! {
+    /// The field of the last fault. PostgreSQL's own error record has a place for it, but it does not survive the way
+    /// through pgrx, and track_batch() reports it.
+    static FIELD: RefCell<Option<String>> = const { RefCell::new(None) };
+    static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// A refusal, raised with [`Fault::raise`].
+#[derive(Debug)]
+pub struct Fault {
+    code: Code,
+    message: String,
+    field: Option<String>,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Fault { code, message: message.into(), field: None, detail: None, hint: None }
+    }
+
+    /// A value that a parameter or column does not take (22023).
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Fault::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, message).field(field)
+    }
+
+    pub fn field(mut self, field: &str) -> Self {
+        self.field = Some(field.to_string());
+        self
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Raises the error; the transaction or subtransaction is aborted.
+    pub fn raise(self) -> ! {
+        FIELD.with(|field| *field.borrow_mut() = self.field.clone());
+        let raised: Result<std::convert::Infallible, ErrorReport> = Err(self.report());
+        match raised.unwrap_or_report() {}
+    }
+
+    /// Tells the client, who may go on.
+    pub fn warn(self) {
+        self.report().report(PgLogLevel::WARNING);
+    }
+
+    fn report(self) -> ErrorReport {
+        let mut report = ErrorReport::new(self.code, self.message, "immutable");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+/// The field of the last fault raised, and forgets it.
+pub fn take_field() -> Option<String> {
+    FIELD.with(|field| field.borrow_mut().take())
+}
+
+/// A state that only a bug or a damaged catalog can bring about (XX000).
+pub fn internal(message: &str) -> ! {
+    Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()
+}
+
+/// Takes the panic hook that would put a backtrace, in the server's environment with RUST_BACKTRACE, into the DETAIL
+/// that clients read.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        if panic.payload().is::<&str>() || panic.payload().is::<String>() {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            PANIC_PLACE.with(|known| *known.borrow_mut() = place);
+        }
+    }));
+}
+
+/// Runs a function's body so that a bug in it is an error without inner text for the client, and a line with it in the
+/// server's log.
+pub fn contain<T>(body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let Some(text) = panic_text(&payload) else { resume_unwind(payload) };
+        let place = PANIC_PLACE.with(|place| std::mem::take(&mut *place.borrow_mut()));
+        ereport!(
+            PgLogLevel::LOG_SERVER_ONLY,
+            Code::ERRCODE_INTERNAL_ERROR,
+            format!("immutable: panic at {place}: {text}")
+        );
+        Fault::new(Code::ERRCODE_INTERNAL_ERROR, "immutable: internal error")
+            .hint("The server's log has the details; please report them.")
+            .raise()
+    })
+}
+
+fn panic_text(payload: &Box<dyn Any + Send>) -> Option<String> {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+}

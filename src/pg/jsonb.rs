@@ -1,0 +1,491 @@
+//! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
+//! thirty digits would lose some.
+
+use crate::pg::datum::{input, output, utf8};
+use crate::pg::toast;
+use immutable_format::json::{Build, Canonical, Error, Object, Tree, Value};
+use immutable_format::limits;
+use pgrx::pg_sys::{self, Datum};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// A detoasted jsonb; it lives as long as the memory context it was read in.
+#[derive(Clone, Copy)]
+pub struct Jsonb(*mut pg_sys::Jsonb);
+
+/// What a jsonb is at its top.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Object,
+    Array,
+    Scalar,
+}
+
+impl Jsonb {
+    pub unsafe fn new(datum: Datum) -> Jsonb {
+        // the iterator reads aligned words: no packed header
+        let varlena = datum.cast_mut_ptr();
+        match pgrx::varlena::varatt_is_4b_u(varlena) {
+            true => Jsonb(varlena.cast()),
+            false => Jsonb(pg_sys::pg_detoast_datum(varlena).cast()),
+        }
+    }
+
+    pub unsafe fn kind(self) -> Kind {
+        let header = (*self.0).root.header;
+        if header & pg_sys::JB_FSCALAR != 0 {
+            Kind::Scalar
+        } else if header & pg_sys::JB_FOBJECT != 0 {
+            Kind::Object
+        } else {
+            Kind::Array
+        }
+    }
+
+    /// Elements of an array, members of an object.
+    pub unsafe fn len(self) -> usize {
+        ((*self.0).root.header & pg_sys::JB_CMASK) as usize
+    }
+
+    pub unsafe fn datum(self) -> Datum {
+        Datum::from(self.0)
+    }
+
+    /// The whole value, within the bounds.
+    pub unsafe fn value<'a>(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+        self.reader().ok_or(CORRUPT)?.value(depth, bytes)
+    }
+
+    /// The object that it is, within the bounds; nothing if it is another value.
+    pub unsafe fn object<'a>(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
+        self.reader().ok_or(CORRUPT)?.object(depth, bytes)
+    }
+
+    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
+    pub unsafe fn objects<'a>(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
+        self.reader().ok_or((0, CORRUPT))?.objects(depth, bytes)
+    }
+
+    unsafe fn reader<'a>(self) -> Option<Reader<'a>> {
+        Reader::new(self.datum())
+    }
+
+    /// Calls `each` with the name and value of every member of an object; nested values stay jsonb.
+    pub unsafe fn members(self, mut each: impl FnMut(&str, Member)) {
+        let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
+        let mut value = pg_sys::JsonbValue::default();
+        let mut key = "";
+        loop {
+            match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) {
+                pg_sys::JsonbIteratorToken::WJB_DONE => return,
+                pg_sys::JsonbIteratorToken::WJB_KEY => key = string(&value),
+                pg_sys::JsonbIteratorToken::WJB_VALUE => each(key, Member::of(&mut value)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Calls `each` with every element of an array; nested values stay jsonb.
+    pub unsafe fn each_element(self, mut each: impl FnMut(Member)) {
+        let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
+        let mut value = pg_sys::JsonbValue::default();
+        loop {
+            match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) {
+                pg_sys::JsonbIteratorToken::WJB_DONE => return,
+                pg_sys::JsonbIteratorToken::WJB_ELEM => each(Member::of(&mut value)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A value inside a jsonb, one level deep.
+pub enum Member {
+    Null,
+    Bool,
+    Text(String),
+    Number(String),
+    Nested(Jsonb),
+}
+
+impl Member {
+    unsafe fn of(value: &mut pg_sys::JsonbValue) -> Member {
+        match value.type_ {
+            pg_sys::jbvType::jbvNull => Member::Null,
+            pg_sys::jbvType::jbvBool => Member::Bool,
+            pg_sys::jbvType::jbvString => Member::Text(string(value).to_string()),
+            pg_sys::jbvType::jbvNumeric => Member::Number(number(value)),
+            _ => Member::Nested(Jsonb(pg_sys::JsonbValueToJsonb(value))),
+        }
+    }
+}
+
+unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a str {
+    let string = value.val.string;
+    let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
+    // The database is UTF8; what is not all the same cannot be part of a valid event.
+    utf8(bytes).unwrap_or("\u{0}")
+}
+
+unsafe fn number(value: &pg_sys::JsonbValue) -> String {
+    output(pg_sys::numeric_out, Datum::from(value.val.numeric))
+}
+
+/// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row, so it copies nothing
+/// and asks the server for nothing but numbers it cannot print itself. The layout is that of PostgreSQL's
+/// utils/jsonb.h, which is the same on disk since 9.4. What somebody edited in the data file is an error, not a crash: only
+/// bytes that jsonb_in would have written are read, because PostgreSQL may see another value in any others.
+#[derive(Clone, Copy)]
+pub struct Reader<'a>(Container<'a>);
+
+impl<'a> Reader<'a> {
+    /// `None` if there is no jsonb in it.
+    pub unsafe fn new(datum: Datum) -> Option<Reader<'a>> {
+        Container::root(toast::read(datum)?).map(Reader)
+    }
+
+    /// Elements, if it is an array.
+    pub fn array_len(self) -> Option<usize> {
+        (self.0.header & (pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR) == pg_sys::JB_FARRAY).then(|| self.0.count())
+    }
+
+    /// The whole value, within the bounds.
+    pub unsafe fn value(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+        let mut tree = Tree::new(depth, bytes);
+        self.read(&mut tree)?;
+        tree.finish().ok_or(CORRUPT)
+    }
+
+    /// The object that it is, within the bounds; nothing if it is another value.
+    pub unsafe fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
+        let mut canonical = Canonical::new(depth, bytes);
+        self.read(&mut canonical)?;
+        Ok(canonical.object())
+    }
+
+    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
+    pub unsafe fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
+        let count = self.0.count();
+        let mut objects = Vec::with_capacity(count.min(limits::TARGETS));
+        let mut children = self.0.children(0..count, 0);
+        while let Some(child) = children.next() {
+            let mut canonical = Canonical::new(depth, bytes);
+            let element = child.ok_or(CORRUPT).and_then(|child| read(child, &mut canonical));
+            element.map_err(|error| (objects.len(), error))?;
+            objects.push(canonical.object());
+        }
+        match children.are_all() {
+            true => Ok(objects),
+            false => Err((objects.len(), CORRUPT)),
+        }
+    }
+
+    /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own functions recurse.
+    pub unsafe fn is_sound(self) -> bool {
+        self.read(&mut Sound { depth: 0 }).is_ok()
+    }
+
+    /// Feeds the whole value to `build`.
+    pub unsafe fn read(self, build: &mut impl Build<'a>) -> Result<(), Error> {
+        read(Entry::Container(self.0), build)
+    }
+}
+
+const CORRUPT: Error = Error::Syntax(0);
+
+/// Keeps nothing of what it is fed: that it comes to its end is all.
+struct Sound {
+    depth: usize,
+}
+
+impl<'a> Build<'a> for Sound {
+    const READS_NUMBERS: bool = false;
+
+    fn begin_object(&mut self) -> Result<(), Error> {
+        self.begin_array()
+    }
+
+    fn begin_array(&mut self) -> Result<(), Error> {
+        // An array of targets, which are within the bound each.
+        self.depth += 1;
+        match self.depth <= limits::NESTING + 1 {
+            true => Ok(()),
+            false => Err(Error::TooDeep),
+        }
+    }
+
+    fn key(&mut self, _: Cow<'a, str>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn scalar(&mut self, _: Value<'a>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.depth -= 1;
+        Ok(())
+    }
+}
+
+/// An object or array: a header with the number of children, an entry of four bytes for each (all keys of an object
+/// before all its values), then their data.
+#[derive(Clone, Copy)]
+struct Container<'a> {
+    header: u32,
+    /// Entries and data.
+    body: &'a [u8],
+}
+
+enum Entry<'a> {
+    Container(Container<'a>),
+    Scalar(Value<'a>),
+    Numeric(&'a [u8]),
+}
+
+impl<'a> Container<'a> {
+    fn root(bytes: &'a [u8]) -> Option<Container<'a>> {
+        let container = Container::new(bytes)?;
+        (container.is_collection() || container.is_bare() && container.count() == 1).then_some(container)
+    }
+
+    fn nested(bytes: &'a [u8]) -> Option<Container<'a>> {
+        Container::new(bytes).filter(|container| container.is_collection())
+    }
+
+    fn new(bytes: &'a [u8]) -> Option<Container<'a>> {
+        let header = u32::from_ne_bytes(*bytes.first_chunk()?);
+        let container = Container { header, body: &bytes[4..] };
+        (container.entries() * 4 <= container.body.len()).then_some(container)
+    }
+
+    fn flags(self) -> u32 {
+        self.header & !pg_sys::JB_CMASK
+    }
+
+    /// Whether it is an array or an object: one of both, and nothing else.
+    fn is_collection(self) -> bool {
+        matches!(self.flags(), pg_sys::JB_FARRAY | pg_sys::JB_FOBJECT)
+    }
+
+    /// jsonb keeps a bare scalar in an array of one.
+    fn is_bare(self) -> bool {
+        self.flags() == pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR
+    }
+
+    fn count(self) -> usize {
+        (self.header & pg_sys::JB_CMASK) as usize
+    }
+
+    fn is_object(self) -> bool {
+        self.header & pg_sys::JB_FOBJECT != 0
+    }
+
+    fn data(self) -> &'a [u8] {
+        &self.body[self.entries() * 4..]
+    }
+
+    fn entries(self) -> usize {
+        self.count() * if self.is_object() { 2 } else { 1 }
+    }
+
+    fn entry(self, index: usize) -> Option<u32> {
+        let entry = self.body.get(index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
+        // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks for it there.
+        let has_offset = entry & pg_sys::JENTRY_HAS_OFF != 0;
+        (has_offset == index.is_multiple_of(pg_sys::JB_OFFSET_STRIDE as usize)).then_some(entry)
+    }
+
+    /// Where the data of entry `index` ends, if that of the one before it ends at `start`.
+    fn end(entry: u32, start: usize) -> usize {
+        let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+        if entry & pg_sys::JENTRY_HAS_OFF != 0 {
+            number
+        } else {
+            start + number
+        }
+    }
+
+    fn children(self, entries: Range<usize>, start: usize) -> Children<'a> {
+        Children { container: self, entries, start }
+    }
+
+    /// Keys and values of an object.
+    fn members(self) -> Option<(Children<'a>, Children<'a>)> {
+        let count = self.count();
+        let mut end = 0;
+        for index in 0..count {
+            end = Self::end(self.entry(index)?, end);
+        }
+        Some((self.children(0..count, 0), self.children(count..2 * count, end)))
+    }
+}
+
+struct Children<'a> {
+    container: Container<'a>,
+    entries: Range<usize>,
+    start: usize,
+}
+
+impl<'a> Children<'a> {
+    /// The next child; `Some(None)` where there is none although there should be.
+    fn next(&mut self) -> Option<Option<Entry<'a>>> {
+        let index = self.entries.next()?;
+        Some(self.child(index))
+    }
+
+    fn child(&mut self, index: usize) -> Option<Entry<'a>> {
+        let entry = self.container.entry(index)?;
+        let (start, end) = (self.start, Container::end(entry, self.start));
+        self.start = end;
+        let data = self.container.data().get(start..end)?;
+        let kind = entry & pg_sys::JENTRY_TYPEMASK;
+        let scalar = match kind {
+            pg_sys::JENTRY_ISSTRING => return Some(Entry::Scalar(Value::String(Cow::Borrowed(utf8(data)?)))),
+            // Containers and numbers are aligned by bytes that count as theirs.
+            pg_sys::JENTRY_ISNUMERIC | pg_sys::JENTRY_ISCONTAINER => {
+                let (padding, data) = data.split_at_checked(start.next_multiple_of(4) - start)?;
+                return match (padding.iter().all(|byte| *byte == 0), kind) {
+                    (true, pg_sys::JENTRY_ISNUMERIC) => Some(Entry::Numeric(data)),
+                    (true, _) => Container::nested(data).map(Entry::Container),
+                    (false, _) => None,
+                };
+            }
+            pg_sys::JENTRY_ISBOOL_TRUE => Value::Bool(true),
+            pg_sys::JENTRY_ISBOOL_FALSE => Value::Bool(false),
+            pg_sys::JENTRY_ISNULL => Value::Null,
+            _ => return None,
+        };
+        data.is_empty().then_some(Entry::Scalar(scalar))
+    }
+
+    /// Whether what has been read is all that there is.
+    fn are_all(&self) -> bool {
+        self.start == self.container.data().len()
+    }
+}
+
+/// Whether an object has its key here behind this one: PostgreSQL looks for a key by halves, shorter ones first.
+fn is_after(key: &str, before: Option<&str>) -> bool {
+    before.is_none_or(|before| (before.len(), before) < (key.len(), key))
+}
+
+/// What is open while a value is read: the keys of an object that are left, and the values.
+struct Open<'a> {
+    keys: Option<Children<'a>>,
+    /// The last key.
+    key: Option<&'a str>,
+    values: Children<'a>,
+    bare: bool,
+}
+
+unsafe fn read<'a, B: Build<'a>>(value: Entry<'a>, build: &mut B) -> Result<(), Error> {
+    let mut open: Vec<Open<'a>> = Vec::with_capacity(4);
+    let mut next = Some(value);
+    loop {
+        match next.take() {
+            Some(Entry::Container(container)) => {
+                let bare = container.is_bare();
+                let (keys, values) = match container.is_object() {
+                    true => container.members().map(|(keys, values)| (Some(keys), values)).ok_or(CORRUPT)?,
+                    false => (None, container.children(0..container.count(), 0)),
+                };
+                match (&keys, bare) {
+                    (Some(_), _) => build.begin_object()?,
+                    (None, false) => build.begin_array()?,
+                    (None, true) => {}
+                }
+                open.push(Open { keys, key: None, values, bare });
+            }
+            Some(Entry::Scalar(value)) => build.scalar(value)?,
+            Some(Entry::Numeric(numeric)) => {
+                let number = match B::READS_NUMBERS {
+                    true => numeric_text(numeric)?,
+                    false => numeric_parts(numeric).map(|_| String::new()).ok_or(CORRUPT)?,
+                };
+                build.scalar(Value::Number(Cow::Owned(number)))?;
+            }
+            None => {}
+        }
+        let Some(inner) = open.last_mut() else { return Ok(()) };
+        if let Some(keys) = &mut inner.keys {
+            match keys.next() {
+                Some(Some(Entry::Scalar(Value::String(Cow::Borrowed(key))))) if is_after(key, inner.key) => {
+                    inner.key = Some(key);
+                    build.key(Cow::Borrowed(key))?;
+                }
+                Some(_) => return Err(CORRUPT),
+                None => {}
+            }
+        }
+        match inner.values.next() {
+            Some(Some(Entry::Container(_))) if inner.bare => return Err(CORRUPT),
+            Some(child) => next = Some(child.ok_or(CORRUPT)?),
+            None if !inner.values.are_all() => return Err(CORRUPT),
+            None => {
+                let bare = inner.bare;
+                open.pop();
+                if !bare {
+                    build.end()?;
+                }
+            }
+        }
+    }
+}
+
+/// The bits of a numeric's first word, as in utils/adt/numeric.c. A short one has its scale and weight there; the word is
+/// all sign and scale in a long one, whose weight is the next.
+const NUMERIC_SHORT: u16 = 0x8000;
+
+const NUMERIC_SPECIAL: u16 = 0xC000;
+
+const NUMERIC_SHORT_SIGN_AND_WEIGHT: u16 = 0x207F;
+
+const NUMERIC_LONG_SIGN: u16 = 0x4000;
+
+/// The first word and the digits, which count to 10,000, of a numeric that is stored as PostgreSQL stores every number: it
+/// is as long as its header says, has no digit too much and is neither NaN nor an infinity.
+fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
+    let size = u32::from_ne_bytes(*numeric.first_chunk()?);
+    let is_sized = match cfg!(target_endian = "big") {
+        true => size as usize == numeric.len(),
+        false => size as usize == numeric.len() << 2,
+    };
+    let (words, []) = numeric.get(4..)?.as_chunks::<2>() else { return None };
+    let (first, rest) = words.split_first()?;
+    let first = u16::from_ne_bytes(*first);
+    let (digits, is_plain_zero) = match first & NUMERIC_SPECIAL {
+        NUMERIC_SHORT => (rest, first & NUMERIC_SHORT_SIGN_AND_WEIGHT == 0),
+        NUMERIC_SPECIAL => return None,
+        sign => {
+            let (weight, digits) = rest.split_first()?;
+            (digits, sign & NUMERIC_LONG_SIGN == 0 && *weight == [0, 0])
+        }
+    };
+    let digit = |digit: &[u8; 2]| u16::from_ne_bytes(*digit);
+    let is_number = match (digits.first(), digits.last()) {
+        (Some(first), Some(last)) => digit(first) != 0 && digit(last) != 0,
+        _ => is_plain_zero,
+    };
+    (is_sized && is_number && digits.iter().all(|two| digit(two) < 10_000)).then_some((first, digits))
+}
+
+/// What numeric_out prints. Small whole numbers, which most are, are printed here.
+unsafe fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
+    match numeric_parts(numeric).ok_or(CORRUPT)? {
+        (NUMERIC_SHORT, []) => return Ok("0".to_string()),
+        (NUMERIC_SHORT, [digit]) => return Ok(u16::from_ne_bytes(*digit).to_string()),
+        _ => {}
+    }
+    // numeric_out wants it aligned
+    let copy = pg_sys::palloc(numeric.len()).cast::<u8>();
+    std::ptr::copy_nonoverlapping(numeric.as_ptr(), copy, numeric.len());
+    let text = output(pg_sys::numeric_out, Datum::from(copy));
+    pg_sys::pfree(copy.cast());
+    Ok(text)
+}
+
+/// jsonb of a JSON text, in the current memory context.
+pub unsafe fn datum(json: &str) -> Datum {
+    input(pg_sys::F_JSONB_IN, json)
+}

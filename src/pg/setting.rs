@@ -1,0 +1,111 @@
+//! Settings that PostgreSQL has to ask about before it takes a value, and where a setting was set.
+
+use crate::pg::datum::{text, text_datum};
+use crate::pg::spi;
+use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::{CStr, CString};
+
+/// What ends a setting of the superuser's that is on, by where it was set.
+pub unsafe fn how_to_end(name: &str) -> String {
+    let mut source = String::new();
+    let statement = "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1";
+    spi::write(statement, &[pg_sys::TEXTOID], &[Some(text_datum(name))], |row| {
+        source = text(row.values[0]).to_string();
+    });
+    let quoted =
+        |name: *mut std::ffi::c_char| CStr::from_ptr(pg_sys::quote_identifier(name)).to_string_lossy().into_owned();
+    let database = || quoted(pg_sys::get_database_name(pg_sys::MyDatabaseId));
+    let role = || quoted(pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false));
+    let owner = match source.as_str() {
+        "global" => "ROLE ALL".to_string(),
+        "database" => format!("DATABASE {}", database()),
+        "user" => format!("ROLE {}", role()),
+        "database user" => format!("ROLE {} IN DATABASE {}", role(), database()),
+        "client" => return format!("Connect without -c {name} (PGOPTIONS), or SET {name} = off."),
+        _ => return format!("SET {name} = off."),
+    };
+    format!("It is set by ALTER {owner}: a superuser ends it with ALTER {owner} RESET {name}, for new connections.")
+}
+
+/// Keeps the prefix of the settings' names to those that are defined, so that a misspelt one is an error. Called once, from
+/// `_PG_init`, when all of them are.
+pub fn reserve_prefix(prefix: &'static CStr) {
+    // SAFETY: PostgreSQL copies the name.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
+}
+
+/// Defines a switch that counts for nothing where it is set for the whole server.
+pub fn define_session_switch(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<bool>,
+    context: GucContext,
+    flags: GucFlags,
+) {
+    // SAFETY: the hook neither raises nor panics.
+    unsafe {
+        GucRegistry::define_bool_guc_with_hooks(
+            name,
+            short,
+            long,
+            setting,
+            context,
+            flags,
+            Some(off_in_files),
+            None,
+            None,
+        );
+    }
+}
+
+/// Defines a text that is empty where it is set for the whole server.
+pub fn define_session_text(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    context: GucContext,
+    flags: GucFlags,
+) {
+    // SAFETY: the hook neither raises nor panics.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            name,
+            short,
+            long,
+            setting,
+            context,
+            flags,
+            Some(empty_in_files),
+            None,
+            None,
+        );
+    }
+}
+
+/// Whether a value is everybody's: from a file, the server's command line or its environment. PostgreSQL keeps such a
+/// setting out of its files only where the library is loaded, which ALTER SYSTEM need not have.
+fn is_of_server(source: pg_sys::GucSource::Type) -> bool {
+    source < pg_sys::GucSource::PGC_S_GLOBAL
+}
+
+unsafe extern "C-unwind" fn off_in_files(
+    value: *mut bool,
+    _: *mut *mut std::ffi::c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    *value &= !is_of_server(source);
+    true
+}
+
+unsafe extern "C-unwind" fn empty_in_files(
+    value: *mut *mut std::ffi::c_char,
+    _: *mut *mut std::ffi::c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    if is_of_server(source) && !(*value).is_null() {
+        **value = 0;
+    }
+    true
+}

@@ -1,0 +1,353 @@
+//! The filters of events: what a caller asks for, as conditions that statements are built from. Only the filters that
+//! are given are in a statement, so that a kept plan never has to guess which are.
+
+use crate::pg::call::Call;
+use crate::pg::datum::{micros, quote, text, text_datum};
+use crate::pg::error::Fault;
+use crate::read::fold::folded;
+use crate::read::time_bound::DayOrTime;
+use immutable_format::json::write_string;
+use immutable_format::time;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`DayOrTime`].)
+pub const FILTERS: [(&str, Oid); 11] = [
+    ("actor_id", pg_sys::TEXTOID),
+    ("action", pg_sys::TEXTOID),
+    ("resource", pg_sys::TEXTOID),
+    ("resource_id", pg_sys::TEXTOID),
+    ("tenant_id", pg_sys::TEXTOID),
+    ("session_id", pg_sys::TEXTOID),
+    ("target_type", pg_sys::TEXTOID),
+    ("target_id", pg_sys::TEXTOID),
+    ("search", pg_sys::TEXTOID),
+    ("from_date", pg_sys::TIMESTAMPTZOID),
+    ("to_date", pg_sys::TIMESTAMPTZOID),
+];
+
+/// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the extension and compared
+/// by bytes, so that no locale has a say in what is found.
+pub const SEARCHED: &str = "immutable.fold((coalesce(immutable.text_of(e.actor_name), '') || E'\\n' || immutable.text_of(e.action) || E'\\n' || \
+     coalesce(immutable.text_of(e.resource_name), '') || E'\\n' || immutable.text_of(e.metadata)) COLLATE pg_catalog.\"C\")";
+
+/// The filter whose index a page is read through, from the most to the least selective.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Lead {
+    Session,
+    ResourceId,
+    TargetId,
+    Actor,
+    Action,
+    ResourceType,
+    TargetType,
+    /// An action with a `*` in it.
+    Pattern,
+    Search,
+    /// No filter but the tenant and the time.
+    Page,
+}
+
+/// An action with a `*`: the range of the text before the first one, and the pattern for LIKE if there is more.
+#[derive(Clone)]
+pub struct Pattern {
+    pub range: Option<(usize, usize)>,
+    pub like: Option<usize>,
+}
+
+impl Pattern {
+    pub fn on(&self, column: &str) -> Vec<String> {
+        let range = self.range.map(|(from, to)| format!("{column} >= ${from} AND {column} < ${to}"));
+        let like = self.like.map(|like| format!("{column} LIKE ${like}"));
+        range.into_iter().chain(like).collect()
+    }
+}
+
+/// The filters of a call and their arguments.
+#[derive(Clone, Default)]
+pub struct Filters {
+    pub types: Vec<Oid>,
+    pub values: Vec<Option<Datum>>,
+    /// On the event itself, but for tenant and time, with the lead each of them can be.
+    own: Vec<(Lead, String)>,
+    /// On one target: its column and the argument.
+    target: Vec<(Lead, &'static str, usize)>,
+    pub tenant: Option<usize>,
+    from: Option<usize>,
+    to: Option<usize>,
+    pub pattern: Option<Pattern>,
+    /// The condition on [`SEARCHED`], if its index can answer it.
+    pub searched: Option<String>,
+    /// Whether the caller sees one actor's events alone.
+    pub bound: bool,
+    /// What a cursor is bound to.
+    pub fingerprint: String,
+}
+
+impl Filters {
+    /// Reads the filters of a call.
+    pub unsafe fn of(call: Call) -> Filters {
+        let mut filters = Filters::default();
+        for (index, (name, oid)) in FILTERS.iter().enumerate() {
+            let Some(value) = bound(call, index, name) else { continue };
+            filters.fingerprint.push_str(name);
+            filters.fingerprint.push('=');
+            match *oid {
+                pg_sys::TEXTOID => write_string(text(value), &mut filters.fingerprint),
+                _ => filters.fingerprint.push_str(&micros(value).to_string()),
+            }
+            filters.fingerprint.push(';');
+            match *name {
+                "action" => filters.action(text(value)),
+                "search" => filters.search(text(value)),
+                _ => {
+                    let n = filters.argument(*oid, value);
+                    match *name {
+                        "tenant_id" => filters.tenant = Some(n),
+                        "from_date" => filters.from = Some(n),
+                        "to_date" => filters.to = Some(n),
+                        "target_type" => filters.target.push((Lead::TargetType, "target_type", n)),
+                        "target_id" => filters.target.push((Lead::TargetId, "target_id", n)),
+                        "actor_id" => filters.own.push((Lead::Actor, format!("e.actor_id = ${n}"))),
+                        "resource" => filters.own.push((Lead::ResourceType, format!("e.resource_type = ${n}"))),
+                        "resource_id" => filters.own.push((Lead::ResourceId, format!("e.resource_id = ${n}"))),
+                        _ => filters.own.push((Lead::Session, format!("e.session_id = ${n}"))),
+                    }
+                }
+            }
+        }
+        filters
+    }
+
+    /// `to_date => now()` asks for what there is by now, but PostgreSQL's now() is when the transaction began, and what it
+    /// has recorded since is later. So that bound is none, for a cursor neither.
+    pub unsafe fn until_now(&mut self) {
+        let began = micros(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp()));
+        let is_now = self.to.and_then(|n| self.values[n - 1]).is_some_and(|to| micros(to) == began);
+        if let Some(before) = self.fingerprint.strip_suffix(&format!("{began};")).filter(|_| is_now) {
+            self.fingerprint = format!("{before}now;");
+            self.to = None;
+        }
+    }
+
+    pub fn argument(&mut self, oid: Oid, value: Datum) -> usize {
+        self.types.push(oid);
+        self.values.push(Some(value));
+        self.values.len()
+    }
+
+    pub unsafe fn text(&mut self, value: &str) -> usize {
+        self.argument(pg_sys::TEXTOID, text_datum(value))
+    }
+
+    /// Narrows to the actor that the caller is bound to; no matter of cursors, since the caller did not ask for it.
+    pub unsafe fn bind_actor(&mut self, actor_id: &str) {
+        let n = self.text(actor_id);
+        self.own.push((Lead::Actor, format!("e.actor_id = ${n}")));
+        self.bound = true;
+    }
+
+    /// Narrows to a tenant, and says whether another was not asked for.
+    pub unsafe fn narrow_to(&mut self, tenant_id: &str) -> bool {
+        match self.tenant.and_then(|n| self.values[n - 1]) {
+            Some(asked) => text(asked) == tenant_id,
+            None => {
+                self.tenant = Some(self.text(tenant_id));
+                true
+            }
+        }
+    }
+
+    /// Whether nothing but a tenant is asked for.
+    pub fn are_none(&self) -> bool {
+        self.own.is_empty() && self.target.is_empty() && self.from.is_none() && self.to.is_none()
+    }
+
+    /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else for itself.
+    unsafe fn action(&mut self, pattern: &str) {
+        if pattern.contains(',') {
+            Fault::invalid("action", "action must be one action or pattern, not a list")
+                .hint("Ask once for each action. In place of a comma that is part of a name, * stands for any text.")
+                .raise()
+        }
+        let Some((prefix, rest)) = pattern.split_once('*') else {
+            let n = self.text(pattern);
+            self.own.push((Lead::Action, format!("e.action = ${n}")));
+            return;
+        };
+        let end = end_of_prefix(prefix);
+        let whole = rest.is_empty() && end.is_some();
+        // A range, unlike LIKE, can use the index below a row security policy.
+        let range = end.map(|end| (self.text(prefix), self.text(&end)));
+        let like = (!whole).then(|| {
+            let like: Vec<String> = pattern.split('*').map(escape_like).collect();
+            self.text(&like.join("%"))
+        });
+        let pattern = Pattern { range, like };
+        self.own.push((Lead::Pattern, pattern.on("e.action").join(" AND ")));
+        self.pattern = Some(pattern);
+    }
+
+    /// Case-insensitive; in metadata as it is, and as a value is written there: JSON escapes `"` and `\`.
+    unsafe fn search(&mut self, needle: &str) {
+        let needle = folded(needle);
+        let mut json = String::new();
+        write_string(&needle, &mut json);
+        let in_json = &json[1..json.len() - 1];
+        let n = self.text(&format!("%{}%", escape_like(&needle)));
+        let m = if in_json == needle { n } else { self.text(&format!("%{}%", escape_like(in_json))) };
+        let like = |column: &str, n: usize| format!("immutable.fold({column} COLLATE pg_catalog.\"C\") LIKE ${n}");
+        let mut each: Vec<String> = ["e.actor_name", "e.action", "e.resource_name", "immutable.text_of(e.metadata)"]
+            .map(|column| like(column, n))
+            .into();
+        if n != m {
+            each.push(like("immutable.text_of(e.metadata)", m));
+        }
+        self.own.push((Lead::Search, format!("({})", each.join(" OR "))));
+        let like = |n: usize| format!("{SEARCHED} LIKE ${n}");
+        // Its index knows three letters at a time: of a shorter needle it knows nothing.
+        self.searched = (needle.chars().count() >= 3).then(|| match n == m {
+            true => like(n),
+            false => format!("({} OR {})", like(n), like(m)),
+        });
+    }
+
+    /// What to read the page through.
+    pub fn lead(&self) -> Lead {
+        let own = self.own.iter().map(|(lead, _)| *lead);
+        own.chain(self.target.iter().map(|(lead, _, _)| *lead)).min().unwrap_or(Lead::Page)
+    }
+
+    /// The filters with an index of their own that finds exactly their events.
+    pub fn exact_leads(&self) -> Vec<Lead> {
+        let own = self.own.iter().map(|(lead, _)| *lead).filter(|lead| *lead < Lead::Pattern);
+        let mut leads: Vec<Lead> = own.chain(self.target.iter().map(|(lead, _, _)| *lead)).collect();
+        leads.sort_unstable();
+        leads
+    }
+
+    /// The conditions on tenant and time, for the columns given.
+    pub fn scope(&self, tenant_id: &str, created_at: &str) -> Vec<String> {
+        let mut scope = self.time(created_at);
+        scope.extend(self.tenant.map(|n| format!("{tenant_id} = ${n}")));
+        scope
+    }
+
+    pub fn time(&self, created_at: &str) -> Vec<String> {
+        let from = self.from.map(|n| format!("{created_at} >= ${n}"));
+        let to = self.to.map(|n| format!("{created_at} <= ${n}"));
+        from.into_iter().chain(to).collect()
+    }
+
+    /// The conditions on the event itself, for the alias `e`, but for tenant, time and `without`.
+    pub fn own(&self, without: Lead) -> Vec<String> {
+        self.own.iter().filter(|(lead, _)| *lead != without).map(|(_, clause)| clause.clone()).collect()
+    }
+
+    /// The conditions on the event itself that are the lead's.
+    pub fn own_of(&self, lead: Lead) -> Vec<String> {
+        self.own.iter().filter(|(own, _)| *own == lead).map(|(_, clause)| clause.clone()).collect()
+    }
+
+    /// The conditions on one target, for this alias.
+    pub fn target(&self, alias: &str) -> Vec<String> {
+        self.target.iter().map(|(_, column, n)| format!("{alias}.{column} = ${n}")).collect()
+    }
+
+    /// The same for targets that are looked up by their event: written so that no index on the target itself serves.
+    pub fn looked_up_target(&self, alias: &str) -> String {
+        let each = self.target.iter().map(|(_, column, n)| format!("{alias}.{column} IS NOT DISTINCT FROM ${n}"));
+        each.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The lead's condition on the table it reads from, for the alias `e`.
+    pub fn of_lead(&self, lead: Lead) -> String {
+        let target = self.target.iter().find(|(of, _, _)| *of == lead);
+        match target {
+            Some((_, column, n)) => format!("e.{column} = ${n}"),
+            None => self.own_of(lead).join(" AND "),
+        }
+    }
+
+    /// Whether the event `e` has such a target: looked up for each event, never joined.
+    pub fn has_target(&self) -> Option<String> {
+        (!self.target.is_empty()).then(|| {
+            format!(
+                "(SELECT true FROM immutable.event_targets t \
+                 WHERE t.event_id = e.id AND t.tenant_id = e.tenant_id AND {} LIMIT 1)",
+                self.looked_up_target("t")
+            )
+        })
+    }
+
+    /// The same without the tenant.
+    pub fn in_any_tenant(&self) -> Filters {
+        Filters { tenant: None, ..self.clone() }
+    }
+
+    /// All conditions, for the alias `e`, with the keyword in front if there are any.
+    pub fn where_clause(&self) -> String {
+        let mut clauses = self.scope("e.tenant_id", "e.created_at");
+        clauses.extend(self.own(Lead::Page));
+        clauses.extend(self.has_target());
+        where_all(&clauses)
+    }
+
+    /// All conditions with their arguments written out, for an estimate by what they are.
+    pub unsafe fn where_literally(&self) -> String {
+        let clause = self.where_clause();
+        let mut parts = clause.split('$');
+        let mut written = parts.next().unwrap_or_default().to_string();
+        for part in parts {
+            let digits = part.chars().take_while(char::is_ascii_digit).count();
+            let n = part[..digits].parse::<usize>().unwrap_or(0);
+            let value = self.values.get(n.wrapping_sub(1)).copied().flatten();
+            written.push_str(&value.map_or("NULL".to_string(), |value| match self.types[n - 1] {
+                pg_sys::TEXTOID => format!("{}::text", quote(text(value))),
+                // As no session's settings read it in another way. No event is of another year.
+                _ => format!(
+                    "'{}'::timestamptz",
+                    time::format(micros(value).clamp(time::MIN, time::MAX)).unwrap_or_default()
+                ),
+            }));
+            written.push_str(&part[digits..]);
+        }
+        written
+    }
+}
+
+/// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its first microsecond and ends with its last.
+pub unsafe fn bound(call: Call, index: usize, name: &str) -> Option<Datum> {
+    let given = call.arg(index)?;
+    if FILTERS[index].1 == pg_sys::TEXTOID {
+        return Some(given);
+    }
+    let DayOrTime { first, last } = DayOrTime::of(given);
+    Some(Datum::from(if name == "to_date" { last } else { first }))
+}
+
+/// ` WHERE …`, or nothing.
+pub fn where_all(clauses: &[String]) -> String {
+    match clauses.len() {
+        0 => String::new(),
+        _ => format!(" WHERE {}", clauses.join(" AND ")),
+    }
+}
+
+/// `%`, `_` and `\` taken literally.
+fn escape_like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+/// The least text, in byte order, after every text with this prefix.
+fn end_of_prefix(prefix: &str) -> Option<String> {
+    let last = prefix.chars().next_back().filter(char::is_ascii)?;
+    let next = char::from_u32(u32::from(last) + 1).filter(char::is_ascii)?;
+    Some(format!("{}{next}", &prefix[..prefix.len() - 1]))
+}

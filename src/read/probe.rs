@@ -1,0 +1,219 @@
+//! Questions asked before a page is read: which actions there are, how many rows a condition finds, what limits the caller.
+
+use crate::access::scope::{visible_actor, visible_whole_tenant};
+use crate::log::tables::events_oid;
+use crate::pg::datum::{text, text_array};
+use crate::pg::spi;
+use crate::read::filter::{where_all, Filters, Lead, Pattern};
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// How many rows a query gives that gives `most` at the most; as many where looking would touch too many pages.
+pub unsafe fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
+    let counted = spi::count_within(rows, &filters.types, &filters.values, pages(most));
+    if counted.whole {
+        counted.rows
+    } else {
+        most
+    }
+}
+
+/// So few that a filter is good enough, and the others need not be weighed.
+pub const LIGHT: i64 = 1000;
+
+/// Different actions of the log that are looked at one by one for a caller bound by row security.
+const ACTIONS: usize = 2000;
+
+/// The order of a page's rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+impl Order {
+    pub fn reversed(self) -> Order {
+        match self {
+            Order::OldestFirst => Order::NewestFirst,
+            Order::NewestFirst => Order::OldestFirst,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Order::OldestFirst => "ASC",
+            Order::NewestFirst => "DESC",
+        }
+    }
+}
+
+/// Where a statement reads from, and what it calls the columns of the order there.
+pub struct Source {
+    pub from: &'static str,
+    /// The table of the lead's index, as `e`.
+    pub entries: &'static str,
+    pub created_at: &'static str,
+    pub id: &'static str,
+    pub tenant_id: &'static str,
+}
+
+pub const EVENTS: Source = Source {
+    from: "immutable.events e",
+    entries: "immutable.events e",
+    created_at: "e.created_at",
+    id: "e.id",
+    tenant_id: "e.tenant_id",
+};
+
+const TARGETS: Source = Source {
+    // OFFSET keeps it what it is: the target's entries in order, and each one's event looked up.
+    from: "immutable.event_targets t, LATERAL (SELECT e.* FROM immutable.events e \
+           WHERE e.id = t.event_id AND e.tenant_id = t.tenant_id OFFSET 0) e",
+    entries: "immutable.event_targets e",
+    created_at: "t.created_at",
+    id: "t.event_id",
+    tenant_id: "t.tenant_id",
+};
+
+impl Source {
+    pub fn of(lead: Lead) -> &'static Source {
+        match lead {
+            Lead::TargetId | Lead::TargetType => &TARGETS,
+            _ => &EVENTS,
+        }
+    }
+}
+
+/// Whether row security shows the caller less than everything. An auditor's policy shows all.
+pub unsafe fn is_limited() -> bool {
+    asks(
+        "pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
+         AND NOT pg_catalog.pg_has_role('immutable_auditor', 'USAGE')",
+    )
+}
+
+pub unsafe fn asks(question: &str) -> bool {
+    let mut answer = true;
+    spi::read_planned_once(&format!("SELECT {question}"), &[], &[], |row| answer = row.values[0].value() != 0);
+    answer
+}
+
+/// A statement about the events that the index for searches finds, as `found`.
+pub fn found(condition: &str, statement: &str) -> String {
+    format!("WITH found AS MATERIALIZED (SELECT e.* FROM immutable.events e WHERE {condition}) {statement}")
+}
+
+/// The actions that the pattern matches; nothing if there are too many to look at.
+pub unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
+    let pattern = filters.pattern.as_ref()?;
+    let (mut types, mut values) = (filters.types.clone(), filters.values.clone());
+    let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
+    let found = match limited {
+        true => own_actions()?,
+        false => skip("immutable.events e", "action", &range, &types, &values, usize::MAX),
+    };
+    types.push(pg_sys::TEXTARRAYOID);
+    values.push(Some(text_array(&found)));
+    let statement = format!(
+        "SELECT a FROM pg_catalog.unnest(${}::text[]) a{}",
+        values.len(),
+        where_all(&pattern.on("a COLLATE pg_catalog.\"C\""))
+    );
+    let mut matching = Vec::new();
+    spi::read_planned_once(&statement, &types, &values, |row| matching.push(text(row.values[0]).to_string()));
+    Some(matching)
+}
+
+/// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
+/// everybody's entries for each of them. So the log's actions are listed with the owner's rights, all of them whatever
+/// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
+/// has, and nothing of what they are or who has them.
+unsafe fn own_actions() -> Option<Vec<String>> {
+    let events = pg_sys::relation_open(events_oid(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    let all = spi::as_owner(events, || skip("immutable.events e", "action", "", &[], &[], ACTIONS + 1));
+    pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
+    if all.len() > ACTIONS {
+        return None;
+    }
+    let mut own = Vec::new();
+    spi::read_planned_once(
+        "SELECT a FROM pg_catalog.unnest($1::text[]) a \
+         WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
+        &[pg_sys::TEXTARRAYOID],
+        &[Some(text_array(&all))],
+        |row| own.push(text(row.values[0]).to_string()),
+    );
+    Some(own)
+}
+
+/// The different values of a column under a condition, found by skipping from one to the next through an index that has
+/// the condition's columns and then this one; at most so many.
+pub unsafe fn skip(
+    relation: &str,
+    column: &str,
+    condition: &str,
+    types: &[Oid],
+    values: &[Option<Datum>],
+    most: usize,
+) -> Vec<String> {
+    let limit = if most == usize::MAX { String::new() } else { format!(" LIMIT {most}") };
+    let (first, next) = match condition {
+        "" => (String::new(), format!(" WHERE e.{column} > k.value")),
+        _ => (format!(" WHERE {condition}"), format!(" WHERE {condition} AND e.{column} > k.value")),
+    };
+    let statement = format!(
+        "WITH RECURSIVE k(value) AS ( \
+             (SELECT e.{column} FROM {relation}{first} ORDER BY e.{column} LIMIT 1) \
+             UNION ALL \
+             SELECT (SELECT e.{column} FROM {relation}{next} ORDER BY e.{column} LIMIT 1) FROM k WHERE k.value IS NOT NULL) \
+         SELECT k.value FROM k WHERE k.value IS NOT NULL{limit}"
+    );
+    let mut found = Vec::new();
+    spi::read_planned_once(&statement, types, values, |row| found.push(text(row.values[0]).to_string()));
+    found
+}
+
+pub unsafe fn has_search_index() -> bool {
+    let mut has = false;
+    spi::read_planned_once(
+        "SELECT FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass('immutable.events_search') AND indisvalid",
+        &[],
+        &[],
+        |_| has = true,
+    );
+    has
+}
+
+/// Entries looked at for each page of the database that may be touched: an index gives many a page, and one that VACUUM has
+/// not seen yet has to be looked up in the table.
+pub const ENTRIES_A_PAGE: i64 = 10;
+
+/// Pages that are touched at the least.
+const PAGES: i64 = 100;
+
+pub fn pages(most: i64) -> i64 {
+    most / ENTRIES_A_PAGE + PAGES
+}
+
+/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check of the actor does not.
+pub unsafe fn bind(filters: &mut Filters, limited: bool) {
+    if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
+        if let Some(actor_id) = visible_actor() {
+            filters.bind_actor(&actor_id);
+        }
+    }
+}
+
+/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's whom no actor narrows, if the
+/// extension's own policy for viewers, as it was made, is the only one that concerns the caller.
+pub unsafe fn whole_tenant() -> Option<String> {
+    let alone = asks(
+        "pg_catalog.count(*) = 2 AND pg_catalog.bool_and(p.polname = 'viewer_select' AND p.polpermissive \
+             AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY (ARRAY[\
+                 '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_visible(tenant_id, actor_id))', \
+                 '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_target_visible(tenant_id, event_id))'])) \
+         FROM pg_catalog.pg_policy p \
+         WHERE p.polrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
+         AND p.polcmd IN ('r', '*') AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE r = 0 OR pg_catalog.pg_has_role(r, 'USAGE'))",
+    );
+    alone.then(|| visible_whole_tenant()).flatten()
+}

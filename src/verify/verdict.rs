@@ -1,0 +1,242 @@
+//! Verification: reads the rows back and reports every break. It trusts rows and nothing that was computed before; it
+//! reads child tables too, which inheritance could smuggle rows in through.
+//!
+//! [`scope`] reads the arguments; [`lanes`] checks content and links, with the help of [`sums`] in every process of a
+//! parallel plan; [`targets`], [`erasures`] and [`heads`] check the rest.
+
+use crate::log::tables::Events;
+use crate::pg::call::{result_set, sql_function, Call};
+use crate::pg::datum::{bytes_datum, text_datum, uuid_datum};
+use crate::pg::error::{Code, Fault};
+use crate::pg::{jsonb, relation, spi};
+use crate::verify::run::Counts;
+use crate::verify::scope::{Scope, MAX_LISTED};
+use crate::verify::{erasures, heads, lanes, targets};
+use immutable_format::document::uuid_text;
+use immutable_format::json::write_string;
+use immutable_format::link::Break;
+use pgrx::notice;
+use pgrx::pg_sys::{self, Datum};
+
+/// Verifies what is in scope and calls `report` with every break.
+unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
+    let mut counts = Counts::default();
+    let mut breaks = 0;
+    let mut report = |found: Break| {
+        breaks += 1;
+        report(&found);
+    };
+    let (run, sums) = lanes::check(scope, &mut counts, &mut report);
+    targets::check(scope, counts.cut, &run, &sums, &mut report);
+    erasures::check(scope, &sums, &mut report);
+    heads::check(scope, &mut report);
+    counts.breaks = breaks;
+    Verdict::of(scope, counts)
+}
+
+/// What a run says, and of how much of the log it says it.
+struct Verdict {
+    counts: Counts,
+    /// Nothing where nothing was looked at.
+    valid: Option<bool>,
+    /// Whether everything in the log, or of the tenant, was looked at.
+    complete: bool,
+    /// The events of the log, or of the tenant: as many as were looked at, or else as their numbers say.
+    events_total: i64,
+    /// The saved heads and marks that were compared.
+    heads_checked: i64,
+}
+
+impl Verdict {
+    unsafe fn of(scope: &Scope, counts: Counts) -> Verdict {
+        let every_event = !counts.cut && !scope.is_range() && scope.since.is_none();
+        let events_total = match scope.since {
+            _ if every_event => counts.events as i64,
+            // To the end of every lane: what it costs is to be what is new.
+            Some(_) if counts.last_seqs > 0 => counts.last_seqs,
+            _ => numbered(scope),
+        };
+        let marks = scope.since.iter().flat_map(|since| &since.heads);
+        let heads_checked = scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)).count() as i64;
+        let nothing = counts.events == 0 && counts.breaks == 0 && heads_checked == 0;
+        let why_nothing = nothing.then(|| scope.why_nothing(events_total, counts.log_id.is_some())).flatten();
+        if let Some(why) = &why_nothing {
+            notice!("nothing was verified: {why}");
+        }
+        Verdict {
+            valid: why_nothing.is_none().then_some(counts.breaks == 0),
+            complete: every_event && scope.targets && why_nothing.is_none(),
+            events_total,
+            heads_checked,
+            counts,
+        }
+    }
+}
+
+/// How many events there are, as the last number of each lane says.
+unsafe fn numbered(scope: &Scope) -> i64 {
+    let mut total = 0;
+    spi::read(
+        "SELECT LEAST(coalesce(pg_catalog.sum(h.seq), 0), 9223372036854775807)::pg_catalog.int8 \
+         FROM immutable.heads($1) h WHERE h.seq > 0",
+        &[pg_sys::TEXTOID],
+        &[scope.tenant_id],
+        |row| total = row.values[0].value() as i64,
+    );
+    total
+}
+
+/// One break as JSON: in full, or as the service shows it.
+fn break_json(found: &Break, in_full: bool) -> String {
+    let mut json = String::from("{");
+    let mut member = |name: &str, value: Option<String>, quoted: bool| {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        write_string(name, &mut json);
+        json.push(':');
+        match value {
+            None => json.push_str("null"),
+            Some(value) if quoted => write_string(&value, &mut json),
+            Some(value) => json.push_str(&value),
+        }
+    };
+    if in_full {
+        member("tenant_id", found.tenant_id.clone(), true);
+        member("lane", found.lane.map(|lane| lane.to_string()), false);
+        member("seq", found.seq.map(|seq| seq.to_string()), false);
+    }
+    member("event_id", found.event_id.map(|id| uuid_text(&id)), true);
+    member("type", Some(found.kind.name().to_string()), true);
+    member("expected_hash", found.expected.as_ref().map(hex::encode), true);
+    member("actual_hash", found.actual.as_ref().map(hex::encode), true);
+    if in_full {
+        member("detail", Some(found.detail.clone()), true);
+    }
+    json.push('}');
+    json
+}
+
+sql_function!(immutable_verify_chain, pg_finfo_immutable_verify_chain, verify_chain);
+
+/// `immutable.verify_chain(…)`: one row.
+unsafe fn verify_chain(call: Call) -> Datum {
+    summary(call, &Scope::of(call), Scope::most_listed(call))
+}
+
+sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_shard);
+
+/// `immutable.verify_shard(events, targets)`: what verify_chain() says, of a shard of events and its shard of targets.
+unsafe fn verify_shard(call: Call) -> Datum {
+    let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| pg_sys::Oid::from(oid.value() as u32));
+    let (events, targets) = shard_names(oid);
+    let with_targets = call.arg(1).is_none_or(|targets| targets.value() != 0);
+    let scope = Scope { targets: with_targets, of_shard: true, ..Scope::default() };
+    spi::on_shard(events, targets, || summary(call, &scope, MAX_LISTED))
+}
+
+/// The names of a table of events and of the table of targets that refers to it.
+unsafe fn shard_names(oid: pg_sys::Oid) -> (String, String) {
+    let relation = pg_sys::try_relation_open(oid, pg_sys::AccessShareLock as i32);
+    if relation.is_null() {
+        Fault::new(Code::ERRCODE_UNDEFINED_TABLE, "events must be a table of events").field("events").raise()
+    }
+    let targets = Events::of(relation).targets.unwrap_or_else(|| {
+        let message = format!("no table of event targets refers to {}", relation::name(relation));
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).field("events").raise()
+    });
+    let targets = pg_sys::relation_open(targets, pg_sys::AccessShareLock as i32);
+    let names = [relation, targets].map(|relation| {
+        let name = spi::qualified_name(relation);
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        if name.contains('\'') {
+            Fault::invalid("events", format!("the name {name} has an apostrophe")).raise()
+        }
+        name
+    });
+    let [events, targets] = names;
+    (events, targets)
+}
+
+/// The one row of verify_chain() and verify_shard().
+unsafe fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
+    let mut listed = Vec::new();
+    let verdict = verify(scope, |found| {
+        if listed.len() < most {
+            listed.push(break_json(found, true));
+        }
+    });
+    let counts = &verdict.counts;
+    let columns: [Option<Datum>; 11] = [
+        verdict.valid.map(Datum::from),
+        Some(Datum::from(counts.events as i64)),
+        Some(Datum::from(counts.chains as i64)),
+        Some(Datum::from(counts.erased as i64)),
+        Some(jsonb::datum(&format!("[{}]", listed.join(",")))),
+        Some(Datum::from(counts.breaks as i64)),
+        Some(Datum::from(counts.tenants as i64)),
+        Some(Datum::from(verdict.complete)),
+        counts.log_id.map(|id| uuid_datum(&id)),
+        Some(Datum::from(verdict.events_total)),
+        Some(Datum::from(verdict.heads_checked)),
+    ];
+    let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));
+    let mut nulls = columns.map(|column| column.is_none());
+    let set = result_set(call);
+    pg_sys::tuplestore_putvalues((*set).setResult, (*set).setDesc, values.as_mut_ptr(), nulls.as_mut_ptr());
+    call.null()
+}
+
+sql_function!(immutable_verify_breaks, pg_finfo_immutable_verify_breaks, verify_breaks);
+
+/// `immutable.verify_breaks(…)`: one row a break.
+unsafe fn verify_breaks(call: Call) -> Datum {
+    let (scope, mut most) = (Scope::of(call), Scope::most_rows(call));
+    let set = result_set(call);
+    verify(&scope, |found| {
+        if most == 0 {
+            return;
+        }
+        most -= 1;
+        let columns: [Option<Datum>; 8] = [
+            found.tenant_id.as_ref().map(|tenant_id| text_datum(tenant_id)),
+            found.lane.map(Datum::from),
+            found.seq.map(Datum::from),
+            found.event_id.map(|id| uuid_datum(&id)),
+            Some(text_datum(found.kind.name())),
+            found.expected.as_ref().map(|hash| bytes_datum(hash)),
+            found.actual.as_ref().map(|hash| bytes_datum(hash)),
+            Some(text_datum(&found.detail)),
+        ];
+        let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));
+        let mut nulls = columns.map(|column| column.is_none());
+        pg_sys::tuplestore_putvalues((*set).setResult, (*set).setDesc, values.as_mut_ptr(), nulls.as_mut_ptr());
+    });
+    call.null()
+}
+
+sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
+
+/// `immutable.verify(from_date, to_date, limit)`: the service's answer, and of how much of the log it is.
+unsafe fn verify_as_service(call: Call) -> Datum {
+    let limit = call.arg(2).map(|limit| i64::from(limit.value() as i32));
+    if limit.is_some_and(|limit| limit < 1) {
+        Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event").raise()
+    }
+    let scope =
+        Scope { from_date: call.arg(0), to_date: call.arg(1), max_events: limit, targets: true, ..Scope::default() };
+    let mut listed = Vec::new();
+    let verdict = verify(&scope, |found| {
+        if listed.len() < MAX_LISTED {
+            listed.push(break_json(found, false));
+        }
+    });
+    jsonb::datum(&format!(
+        "{{\"data\":{{\"valid\":{},\"events_checked\":{},\"events_total\":{},\"complete\":{},\"breaks\":[{}]}}}}",
+        verdict.valid.map_or("null".to_string(), |valid| valid.to_string()),
+        verdict.counts.events,
+        verdict.events_total,
+        verdict.complete,
+        listed.join(",")
+    ))
+}

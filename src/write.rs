@@ -1,0 +1,12 @@
+//! An event's way into the log.
+
+pub mod batch;
+pub mod chain;
+pub mod payload;
+pub mod repeated;
+pub mod replica;
+pub mod restore;
+pub mod targets;
+pub mod track;
+pub mod validate;
+pub mod watch;

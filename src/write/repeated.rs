@@ -1,0 +1,140 @@
+//! Whether a call under an idempotency key that is taken repeats the event that has the key, or would have recorded another.
+
+use crate::pg::datum::{micros, output, text};
+use crate::pg::jsonb::Reader;
+use crate::pg::tuple::Values;
+use crate::write::payload::{Given, FIELDS};
+use immutable_format::commitment::{Erasure, COLUMNS};
+use immutable_format::json::Object;
+use immutable_format::limits::{CANONICAL_BYTES, NESTING};
+use immutable_format::target::{self, Form, Target};
+use pgrx::pg_sys::{self, Datum};
+
+/// The event that has the key, as track() selects it: the columns of [`FIELDS`] behind `erased`.
+pub struct Original<'a> {
+    values: &'a Values,
+    first: usize,
+    erasure: Option<Erasure>,
+    /// Whether triggers of others may have added to what was given.
+    filled_in: bool,
+}
+
+impl<'a> Original<'a> {
+    /// The row, whose columns `erased` and on begin at `first`.
+    pub unsafe fn new(values: &'a Values, first: usize, filled_in: bool) -> Original<'a> {
+        let mut original = Original { values, first: first + 1, erasure: None, filled_in };
+        let erased = (!values.nulls[first]).then(|| values.values[first]).and_then(|erased| Reader::new(erased));
+        let erased = erased.and_then(|erased| erased.value(3, 16 * CANONICAL_BYTES).ok());
+        original.erasure = erased.and_then(|erased| Erasure::new(&erased).ok());
+        original
+    }
+
+    fn get(&self, field: usize) -> Option<Datum> {
+        let place = self.first + field;
+        (!self.values.nulls[place]).then(|| self.values.values[place])
+    }
+
+    /// Whether the column had a value that is erased.
+    fn is_erased(&self, column: &str) -> bool {
+        let place = COLUMNS.iter().position(|known| *known == column);
+        matches!((&self.erasure, place), (Some(erasure), Some(place)) if erasure.columns[place].is_some())
+    }
+
+    /// The fields in which the event given differs. What another connection may give otherwise (the time of the call, and
+    /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded.
+    /// What is erased cannot be compared. `entered` is what would have been recorded: where a trigger of somebody else's
+    /// changes what is given, it changed the original's as well.
+    pub unsafe fn differing(&self, given: &Given, entered: &Given) -> Vec<&'static str> {
+        let mut differing = Vec::new();
+        for (field, (name, column, _)) in FIELDS.iter().enumerate() {
+            let counts = match *name {
+                "tenant_id" | "idempotency_key" => false,
+                "actor_id" | "actor_name" | "actor_type" | "session_id" | "ip_address" | "user_agent"
+                | "occurred_at" => given[field].is_some(),
+                _ => given[field].is_some() || !self.filled_in,
+            };
+            let (given, entered) = (given[field], entered[field]);
+            let is_same = || match *column {
+                "metadata" => self.is_same_metadata(given, entered, self.get(field)).unwrap_or(false),
+                _ => self.is_same(field, column, given) || self.is_same(field, column, entered),
+            };
+            if counts && !is_same() {
+                differing.push(*name);
+            }
+        }
+        differing
+    }
+
+    unsafe fn is_same(&self, field: usize, column: &str, given: Option<Datum>) -> bool {
+        match (column, given, self.get(field)) {
+            ("targets", given, stored) => self.are_same_targets(given, stored).unwrap_or(false),
+            (_, None, None) => true,
+            (_, Some(given), Some(stored)) => match FIELDS[field].2 {
+                pg_sys::INT4OID => given.value() as i32 == stored.value() as i32,
+                pg_sys::TIMESTAMPTZOID => micros(given) == micros(stored),
+                pg_sys::INETOID => output(pg_sys::inet_out, given) == output(pg_sys::inet_out, stored),
+                _ => text(given) == text(stored),
+            },
+            (column, _, None) => self.is_erased(column),
+            (_, None, Some(_)) => false,
+        }
+    }
+
+    unsafe fn is_same_metadata(
+        &self,
+        given: Option<Datum>,
+        entered: Option<Datum>,
+        stored: Option<Datum>,
+    ) -> Option<bool> {
+        let (given, entered, stored) = (object(given)?, object(entered)?, object(stored)?);
+        let erased = self.erasure.as_ref().map_or(0, |erasure| erasure.metadata.len());
+        let (mut missing, mut same) = (0, 0);
+        for member in given.members() {
+            match (value_of(&stored, &member.key), value_of(&entered, &member.key)) {
+                // A trigger takes it away.
+                (None, None) => {}
+                (None, Some(_)) => missing += 1,
+                (Some(known), entered) if known == given.value(member) || entered == Some(known) => same += 1,
+                (Some(_), _) => return Some(false),
+            }
+        }
+        // The names of erased keys are gone too: what is missing may be they.
+        Some(match self.filled_in {
+            true => missing <= erased,
+            false => missing == erased && same == stored.members().len(),
+        })
+    }
+
+    unsafe fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
+        let (mut given, stored) = (targets(given, Form::Entering)?, targets(stored, Form::Stored)?);
+        target::sort(&mut given);
+        let is_erased = |position: usize| {
+            self.erasure.as_ref().is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position))
+        };
+        let mut pairs = given.iter().zip(&stored).enumerate();
+        let same = pairs.all(|(position, (given, stored))| match is_erased(position) {
+            true => given.kind() == stored.kind(),
+            false => given.canonical() == stored.canonical(),
+        });
+        Some(same && given.len() == stored.len())
+    }
+}
+
+/// The object that a jsonb is, empty where there is none; nothing where it is another value.
+unsafe fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
+    let Some(datum) = datum else { return Some(Object::default()) };
+    Reader::new(datum)?.object(NESTING, CANONICAL_BYTES).ok()?
+}
+
+/// The canonical text of an object's member.
+fn value_of<'o>(object: &'o Object<'_>, key: &str) -> Option<&'o str> {
+    object.members().iter().find(|member| member.key == key).map(|member| object.value(member))
+}
+
+unsafe fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {
+    let Some(datum) = datum else { return Some(Vec::new()) };
+    let reader = Reader::new(datum)?;
+    reader.array_len()?;
+    let elements = reader.objects(NESTING, CANONICAL_BYTES).ok()?;
+    elements.into_iter().map(|element| Target::new(element, form).ok()).collect()
+}

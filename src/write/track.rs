@@ -1,0 +1,242 @@
+//! track(): the service's call. It inserts like anybody else, with the caller's rights.
+
+use crate::log::columns as c;
+use crate::log::tables::{events_oid, has_invalid_key, Events};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{bytes, text, uuid};
+use crate::pg::error::{Code, Fault};
+use crate::pg::jsonb::{self, Jsonb};
+use crate::pg::spi;
+use crate::pg::subtransaction::attempt;
+use crate::pg::tuple::Values;
+use crate::write::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
+use crate::write::repeated::Original;
+use crate::write::watch;
+use immutable_format::document::uuid_text;
+use immutable_format::json::write_string;
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Datum, HeapTuple};
+use std::ffi::{CStr, CString};
+
+/// What became of an event.
+pub enum Outcome {
+    Recorded(Id),
+    /// The event that has the key says the same.
+    Duplicate(Id),
+    /// It is another, which differs in these fields.
+    Conflict(Id, Vec<&'static str>),
+}
+
+impl Outcome {
+    pub fn json(&self) -> String {
+        let (id, status) = match self {
+            Outcome::Recorded(id) => (id, "recorded"),
+            Outcome::Duplicate(id) => (id, "duplicate"),
+            Outcome::Conflict(id, _) => (id, "conflict"),
+        };
+        let mut json = format!("{{\"id\":\"{}\",\"status\":\"{status}\"", uuid_text(id));
+        if let Outcome::Conflict(_, differing) = self {
+            json.push_str(",\"differs\":[");
+            for (n, field) in differing.iter().enumerate() {
+                if n > 0 {
+                    json.push(',');
+                }
+                write_string(field, &mut json);
+            }
+            json.push(']');
+        }
+        json.push('}');
+        json
+    }
+}
+
+pub const CONFLICT_HINT: &str = "Give a new event a key of its own, and repeat an event as it was.";
+
+/// What is wrong with another event under a key that is taken. It names fields and no values.
+pub fn conflict(id: &Id, differing: &[&str]) -> String {
+    format!("idempotency_key is that of event {}, which differs in {}", uuid_text(id), differing.join(", "))
+}
+
+sql_function!(immutable_track, pg_finfo_immutable_track, track);
+
+/// `immutable.track(actor_id, action, …, on_conflict)`
+unsafe fn track(call: Call) -> Datum {
+    let mut given: Given = [None; 19];
+    for (index, value) in given.iter_mut().enumerate() {
+        *value = call.arg(index);
+    }
+    // An untyped literal, track('{...}'), resolves to this function: PostgreSQL prefers text to json. Without an action
+    // it can be no call of this one.
+    if let [Some(event), None, ..] = given {
+        let only = given.iter().flatten().count() == 1;
+        if only && text(event).trim_start().starts_with('{') {
+            given = payload::of_text(text(event));
+        }
+    }
+    answer(call, given.len(), given)
+}
+
+sql_function!(immutable_track_event, pg_finfo_immutable_track_event, track_event);
+
+/// `immutable.track(event jsonb, on_conflict)`
+unsafe fn track_event(call: Call) -> Datum {
+    let given = payload::of_jsonb(Jsonb::new(required(call)));
+    answer(call, 1, given)
+}
+
+sql_function!(immutable_track_text, pg_finfo_immutable_track_text, track_text);
+
+/// `immutable.track(payload json, on_conflict)`
+unsafe fn track_text(call: Call) -> Datum {
+    let given = payload::of_text(text(required(call)));
+    answer(call, 1, given)
+}
+
+unsafe fn required(call: Call) -> Datum {
+    call.arg(0).unwrap_or_else(|| {
+        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "event must not be NULL")
+            .field("event")
+            .hint(EVENT_HINT)
+            .raise()
+    })
+}
+
+/// Records the event and says so. Another event under a key that is taken is an error, unless the argument `on_conflict`
+/// asks for an answer.
+unsafe fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
+    let answered = match call.arg(on_conflict).map(|on_conflict| text(on_conflict)) {
+        None | Some("error") => false,
+        Some("answer") => true,
+        Some(_) => Fault::invalid("on_conflict", "on_conflict must be error or answer")
+            .hint("error raises 23505 where the idempotency_key is that of another event; answer gives {\"status\": \"conflict\"}.")
+            .raise(),
+    };
+    let outcome = record_once(&given);
+    if let (Outcome::Conflict(id, differing), false) = (&outcome, answered) {
+        Fault::new(Code::ERRCODE_UNIQUE_VIOLATION, conflict(id, differing))
+            .field("idempotency_key")
+            .hint(format!(
+                "{CONFLICT_HINT} With on_conflict => 'answer' this is an answer with status conflict, and no error."
+            ))
+            .raise()
+    }
+    jsonb::datum(&outcome.json())
+}
+
+/// Inserts one event; with an idempotency key that is there already, says what the event that has it is to this one.
+pub unsafe fn record(given: &Given) -> Outcome {
+    // An empty key is none.
+    let key = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
+    let mut columns = Vec::new();
+    let mut types = Vec::new();
+    let mut values = Vec::new();
+    for (field, (_, column, oid)) in FIELDS.iter().enumerate() {
+        let value = if field == IDEMPOTENCY_KEY { key } else { given[field] };
+        if value.is_some() {
+            columns.push(*column);
+            types.push(*oid);
+            values.push(value);
+        }
+    }
+    let numbers: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
+    let source = match columns.len() {
+        0 => "DEFAULT VALUES".to_string(), // refused by the trigger, which says what is missing
+        _ => format!("({}) VALUES ({})", columns.join(", "), numbers.join(", ")),
+    };
+    let arbiter = match key {
+        Some(_) => " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+        None => "",
+    };
+    let mut id = None;
+    let statement = format!("INSERT INTO immutable.events {source}{arbiter} RETURNING id");
+    let mut insert = || spi::write(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
+    let passed = match key {
+        Some(_) => watch::watch(insert),
+        None => {
+            insert();
+            None
+        }
+    };
+    match (id, passed) {
+        (Some(id), _) => Outcome::Recorded(id),
+        (None, Some(row)) => original(given, row).unwrap_or_else(|| {
+            Fault::new(
+                Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+                "an event with this idempotency_key was recorded by a concurrent transaction",
+            )
+            .field("idempotency_key")
+            .hint("Retry the transaction.")
+            .raise()
+        }),
+        (None, None) => {
+            Fault::new(Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION, "a trigger on immutable.events left the event out")
+                .hint("Nothing is recorded. SELECT tgname FROM pg_trigger WHERE tgrelid = 'immutable.events'::regclass shows the triggers.")
+                .raise()
+        }
+    }
+}
+
+/// What the event that has the key is to the one given, which would have become `row`. With the owner's rights: a writer may
+/// know the id of what it recorded before, and in what a call under its key differs; it sees no other row, and no value.
+unsafe fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
+    let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
+    let events = Events::of(relation);
+    let own = |name: &CString| name.to_bytes().starts_with(b"~immutable_");
+    let filled_in = !events.before_insert.iter().all(own);
+    let row = Values::of(row, (*relation).rd_att);
+    let mut entered: Given = [None; 19];
+    for (value, (_, column, _)) in entered.iter_mut().zip(FIELDS) {
+        let column = c::ALL.iter().position(|(name, ..)| *name == column);
+        *value = column.and_then(|column| row.get(&events.layout, column));
+    }
+    let mut given = *given;
+    // Who did it counts, whether the call says so or the session.
+    given[ACTOR_ID] = given[ACTOR_ID].or_else(|| setting(c"immutable.actor_id"));
+    let mut outcome = None;
+    spi::as_owner(relation, || {
+        let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
+        let statement = format!(
+            "SELECT id, erased, {} FROM immutable.events \
+             WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
+            columns.join(", ")
+        );
+        // A trigger may have made another tenant, or another key, of what was given.
+        let values = [entered[TENANT_ID], entered[IDEMPOTENCY_KEY]];
+        spi::write(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
+            let id = uuid(row.values[0]);
+            let differing = Original::new(row, 1, filled_in).differing(&given, &entered);
+            outcome = Some(match differing.is_empty() {
+                true => Outcome::Duplicate(id),
+                false => Outcome::Conflict(id, differing),
+            });
+        });
+    });
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    outcome
+}
+
+/// A setting's value, unless it is empty.
+unsafe fn setting(name: &CStr) -> Option<Datum> {
+    let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+    (!value.is_null() && *value != 0).then(|| Datum::from(pg_sys::cstring_to_text(value)))
+}
+
+/// One event of a call of its own. While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT
+/// waits for in the old; by then that is committed, so that ON CONFLICT finds it the second time.
+unsafe fn record_once(given: &Given) -> Outcome {
+    if given[IDEMPOTENCY_KEY].is_none() || !is_key_rebuilt() {
+        return record(given);
+    }
+    match attempt(|| record(given), |code, _| code == Code::ERRCODE_UNIQUE_VIOLATION) {
+        Ok(outcome) => outcome,
+        Err(_) => record(given),
+    }
+}
+
+/// Whether a unique index of events is being made, or is a remnant. The lock is kept: REINDEX waits for whoever did not see it.
+unsafe fn is_key_rebuilt() -> bool {
+    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
+    let rebuilt = has_invalid_key(relation);
+    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    rebuilt
+}

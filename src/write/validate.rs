@@ -1,0 +1,336 @@
+//! Whether a row may enter the log. Every refusal names the field; nothing is stored.
+
+use crate::log::columns::{self as c, Layout, SetBy};
+use crate::log::row::committed;
+use crate::log::session_context;
+use crate::pg::datum::{bytes, micros, text};
+use crate::pg::error::{Code, Fault};
+use crate::pg::jsonb::{Jsonb, Kind};
+use crate::pg::tuple::Values;
+use crate::settings;
+use immutable_format::commitment::Content;
+use immutable_format::document::RESERVED;
+use immutable_format::json::{Error, Object};
+use immutable_format::target::{self, Form, Target};
+use immutable_format::{limits, time};
+use pgrx::pg_sys;
+
+const TEXTS: [c::Column; 14] = [
+    c::TENANT_ID,
+    c::ACTOR_ID,
+    c::ACTOR_NAME,
+    c::ACTOR_TYPE,
+    c::ACTION,
+    c::ACTION_CATEGORY,
+    c::RESOURCE_TYPE,
+    c::RESOURCE_ID,
+    c::RESOURCE_NAME,
+    c::SESSION_ID,
+    c::IDEMPOTENCY_KEY,
+    c::IP_COUNTRY,
+    c::IP_CITY,
+    c::USER_AGENT,
+];
+
+/// The row's content, once it has passed. `reordered` says whether the normalised targets differ from the given ones and so
+/// have to be stored anew.
+pub struct Entering<'a> {
+    pub content: Content<'a>,
+    pub reordered: bool,
+}
+
+/// Refuses a value in a column that the chain sets. NULL is none, and so is an empty text or bytea, which is what an ORM
+/// gives where a column cannot be NULL.
+pub unsafe fn leave_to_chain(row: &mut Values, layout: &Layout) {
+    for (column, (name, oid, set_by)) in c::ALL.iter().enumerate() {
+        if *set_by != SetBy::Chain {
+            continue;
+        }
+        match row.get(layout, column) {
+            None => {}
+            Some(datum) if matches!(*oid, pg_sys::TEXTOID | pg_sys::BYTEAOID) && bytes(datum).is_empty() => {
+                row.unset(layout, column)
+            }
+            Some(_) => refuse_chain_column(column, name),
+        }
+    }
+}
+
+fn refuse_chain_column(column: c::Column, name: &str) -> ! {
+    let instead = match column {
+        c::CREATED_AT => " When it happened is occurred_at.",
+        _ => "",
+    };
+    Fault::new(Code::ERRCODE_GENERATED_ALWAYS, format!("column {name} is set by the chain, not by the caller"))
+        .field(name)
+        .hint(format!(
+            "Leave {name} out of the INSERT, or give NULL or DEFAULT.{instead} A dump is restored with \
+             immutable.restore = on, by a superuser or by a role with the right to SET it."
+        ))
+        .raise()
+}
+
+/// Checks every column the caller sets. `own` is whether it may be the log itself that writes.
+pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
+    let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
+    for column in [c::ACTOR_ID, c::ACTION] {
+        check_required(column, row.get(layout, column).map(|datum| text(datum)));
+    }
+    for column in TEXTS {
+        if let Some(datum) = row.get(layout, column) {
+            check_text(column, text(datum));
+        }
+    }
+    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", |datum| text(datum));
+    if tenant_id.is_empty() && settings::REQUIRE_TENANT.get() && !recording {
+        refuse_no_tenant()
+    }
+    if let Some(action) = row.get(layout, c::ACTION) {
+        check_reserved("action", text(action), own);
+    }
+    if let Some(datum) = row.get(layout, c::OCCURRED_AT) {
+        if time::format(micros(datum)).is_none() {
+            Fault::new(
+                Code::ERRCODE_DATETIME_FIELD_OVERFLOW,
+                "occurred_at must be finite and in the years 0001 to 9999 (UTC)",
+            )
+            .field("occurred_at")
+            .hint("Leave occurred_at out for the time of recording.")
+            .raise()
+        }
+    }
+    let bounds = Bounds::of(recording);
+    let (targets, reordered) = match row.get(layout, c::TARGETS) {
+        None => (Vec::new(), false),
+        Some(datum) => entering_targets(Jsonb::new(datum), own, &bounds),
+    };
+    let metadata = match row.get(layout, c::METADATA) {
+        None => Object::default(),
+        Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
+    };
+    let content = Content { columns: committed(|column| row.get(layout, column)), metadata, targets };
+    Entering { content, reordered }
+}
+
+unsafe fn check_required(column: c::Column, value: Option<&str>) {
+    let name = c::ALL[column].0;
+    let (code, message) = match value {
+        None => (Code::ERRCODE_NOT_NULL_VIOLATION, format!("{name} is required")),
+        Some("") => (Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("{name} must not be empty")),
+        Some(_) => return,
+    };
+    let hint = match column {
+        // Left out, it would have been the session's.
+        c::ACTOR_ID if value.is_some() && session_context::is_set(column) => {
+            "Say who did it, or leave actor_id out for what immutable.actor_id says."
+        }
+        c::ACTOR_ID => "Say who did it, or set immutable.actor_id for the session.",
+        _ => "Say what was done, for example document.created.",
+    };
+    Fault::new(code, message).field(name).hint(hint).raise()
+}
+
+fn refuse_no_tenant() -> ! {
+    Fault::new(Code::ERRCODE_NOT_NULL_VIOLATION, "tenant_id is required: immutable.require_tenant is on")
+        .field("tenant_id")
+        .hint(
+            "Give the event its tenant, or set immutable.tenant_id in the same transaction: SET LOCAL, or \
+             set_config('immutable.tenant_id', ..., true).",
+        )
+        .raise()
+}
+
+unsafe fn check_text(column: c::Column, value: &str) {
+    let name = c::ALL[column].0;
+    // No text has a NUL: see function::text().
+    if value == "\u{0}" {
+        session_context::refuse_encoding(column)
+    }
+    check_length(name, name, value, || session_context::source_of(column, value));
+}
+
+/// Checks the length of a text field in bytes. `source` says which setting it is from.
+fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> Option<&'static str>) {
+    let most = limits::text_bytes(field);
+    if value.len() > most {
+        Fault::new(
+            Code::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+            format!("{shown} is too long: {} bytes, at most {most}", value.len()),
+        )
+        .field(shown)
+        .hint(match source() {
+            Some(setting) => {
+                format!("It is what the setting {setting} says. Shorten it there; bytes of UTF-8 are counted.")
+            }
+            None => "Bytes of UTF-8 are counted. Shorten it; the whole can go into metadata.".to_string(),
+        })
+        .raise()
+    }
+}
+
+fn check_reserved(field: &str, value: &str, own: bool) {
+    if value.starts_with(RESERVED) && !own {
+        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{field} \"{value}\" is reserved for the log itself"))
+            .field(field)
+            .hint(format!("Choose a name that does not begin with \"{RESERVED}\"."))
+            .raise()
+    }
+}
+
+/// What metadata and targets may be at most.
+struct Bounds {
+    targets: usize,
+    keys: usize,
+    bytes: usize,
+    nesting: usize,
+}
+
+impl Bounds {
+    /// The settings', or for an event of the log's own the format's: no setting shall keep an erasure from being recorded.
+    fn of(recording: bool) -> Bounds {
+        let set = |setting: i32| setting as usize;
+        match recording {
+            true => Bounds {
+                targets: limits::TARGETS,
+                keys: limits::METADATA_KEYS,
+                bytes: limits::CANONICAL_BYTES,
+                nesting: limits::NESTING,
+            },
+            false => Bounds {
+                targets: set(settings::MAX_TARGETS.get()),
+                keys: set(settings::MAX_METADATA_KEYS.get()),
+                bytes: set(settings::MAX_METADATA_BYTES.get()),
+                nesting: set(settings::MAX_NESTING.get()),
+            },
+        }
+    }
+}
+
+/// What to do about a limit: something that anybody can, and what the setting allows.
+fn limit_hint(instead: &str, setting: &str, set: usize, most: usize) -> String {
+    match set < most {
+        true => format!("{instead} The limit is the setting {setting}, which a superuser can raise to {most}."),
+        false => format!("{instead} No setting allows more."),
+    }
+}
+
+fn refuse_size(field: &str, error: Error, bounds: &Bounds) -> ! {
+    let (nesting, bytes) = (bounds.nesting, bounds.bytes);
+    let (message, hint) = match error {
+        Error::TooDeep => (
+            format!("{field} is nested more than {nesting} levels deep"),
+            limit_hint("Put what is deeper into a string.", "immutable.max_nesting", nesting, limits::NESTING),
+        ),
+        _ => (
+            format!("{field} is larger than {bytes} bytes of canonical JSON"),
+            limit_hint(
+                "Keep the rest elsewhere, and here where it is and its SHA-256.",
+                "immutable.max_metadata_bytes",
+                bytes,
+                limits::CANONICAL_BYTES,
+            ),
+        ),
+    };
+    Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message).field(field).hint(hint).raise()
+}
+
+fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
+    let most = bounds.keys;
+    if keys > most {
+        Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{field} has {keys} keys, at most {most}"))
+            .field(field)
+            .hint(limit_hint(
+                "Keys of objects inside are not counted: put some into one.",
+                "immutable.max_metadata_keys",
+                most,
+                limits::METADATA_KEYS,
+            ))
+            .raise()
+    }
+}
+
+unsafe fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
+    if metadata.kind() != Kind::Object {
+        Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
+    }
+    check_keys("metadata", metadata.len(), bounds);
+    match metadata.object(bounds.nesting, bounds.bytes) {
+        Ok(Some(object)) => object,
+        Ok(None) => {
+            Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
+        }
+        Err(error) => refuse_size("metadata", error, bounds),
+    }
+}
+
+unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Target<'a>>, bool) {
+    if targets.kind() != Kind::Array {
+        Fault::invalid("targets", "targets must be a JSON array")
+            .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
+            .raise()
+    }
+    let most = bounds.targets;
+    if targets.len() > most {
+        Fault::new(
+            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("targets has {} elements, at most {most}", targets.len()),
+        )
+        .field("targets")
+        .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
+        .raise()
+    }
+    let elements = match targets.objects(bounds.nesting, bounds.bytes) {
+        Ok(elements) => elements,
+        Err((n, error)) => refuse_size(&format!("targets[{n}]"), error, bounds),
+    };
+    let mut taken: Vec<Target<'a>> = Vec::with_capacity(elements.len());
+    let mut reordered = false;
+    for (n, element) in elements.into_iter().enumerate() {
+        let given = element.as_ref().map_or(0, |object| object.members().len());
+        let target = Target::new(element, Form::Entering).unwrap_or_else(|error| refuse_target(n, error));
+        reordered |= given != target.len();
+        let field = |member: &str| format!("targets[{n}].{member}");
+        check_reserved(&field("type"), target.kind(), own);
+        check_length(&field("type"), "target.type", target.kind(), || None);
+        check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
+        check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
+        check_keys(&field("metadata"), target.metadata_keys(), bounds);
+        taken.push(target);
+    }
+    if !taken.is_sorted_by(|a, b| target::order(a, b).is_le()) {
+        target::sort(&mut taken);
+        reordered = true;
+    }
+    (taken, reordered)
+}
+
+fn refuse_target(n: usize, error: target::Error) -> ! {
+    let at = |member: &str| format!("targets[{n}]{member}");
+    match error {
+        target::Error::NotAnObject => Fault::invalid(&at(""), format!("targets[{n}] must be a JSON object"))
+            .hint("For example {\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}.")
+            .raise(),
+        target::Error::Type => Fault::invalid(
+            &at(".type"),
+            format!("targets[{n}].type is required and must be a string that is not empty"),
+        )
+        .hint("For example {\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}.")
+        .raise(),
+        target::Error::NotAString(member) => {
+            Fault::invalid(&at(&format!(".{member}")), format!("targets[{n}].{member} must be a string"))
+                .hint("Write it in quotes, or leave it out.")
+                .raise()
+        }
+        target::Error::Metadata | target::Error::Null => {
+            Fault::invalid(&at(".metadata"), format!("targets[{n}].metadata must be a JSON object"))
+                .hint("For example {\"size\": 1024}.")
+                .raise()
+        }
+        target::Error::UnknownMember(member) => {
+            let shown: String = member.chars().take(64).collect();
+            Fault::invalid(&at(""), format!("targets[{n}] has an unknown member \"{shown}\""))
+                .hint("A target has type, id, name and metadata; put anything else into its metadata.")
+                .raise()
+        }
+    }
+}
