@@ -2,15 +2,16 @@
 
 use crate::log::{columns as c, session_context};
 use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::Datum;
 use crate::pg::spi;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// Runs as the extension's own script for as long as it lives: what changes its tables then is the extension itself, which
 /// no guard against DDL has to stop.
 struct OwnScript(bool, Oid);
 
 impl OwnScript {
-    unsafe fn begin() -> OwnScript {
+    fn begin() -> OwnScript {
         let before = OwnScript(pg_sys::creating_extension, pg_sys::CurrentExtensionObject);
         pg_sys::CurrentExtensionObject = pg_sys::get_extension_oid(c"immutable".as_ptr(), false);
         pg_sys::creating_extension = true;
@@ -33,7 +34,7 @@ sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepa
 /// `immutable.prepare_tables()`: the viewers' policies without a subquery, of which Citus takes none. They show the same
 /// rows; the tenant is resolved for each scan, not for each statement. And defaults from the session's settings, which are
 /// read where the client is: the trigger on another node has another session.
-unsafe fn prepare_tables(call: Call) -> Datum {
+fn prepare_tables(call: Call) -> Datum {
     let _own_script = OwnScript::begin();
     for statement in [
         "ALTER POLICY viewer_select ON immutable.events \

@@ -10,7 +10,7 @@ use crate::log::row::{self, stored_address, stored_text, Stored};
 use crate::log::tables::events_oid;
 use crate::log::{event, lane};
 use crate::pg::call::{required, result_set, sql_function, texts, Call};
-use crate::pg::datum::{text, text_datum, uuid, uuid_datum};
+use crate::pg::datum::{text, text_datum, uuid, uuid_datum, Datum};
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::{self, Reader};
 use crate::pg::spi;
@@ -21,7 +21,7 @@ use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
 use immutable_format::word::{mentions, Variants};
 use immutable_format::{Hash, Id};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
 
 /// Targets of one record: one for each event, or several where an event has lost more than a target can list.
@@ -36,7 +36,7 @@ type Place = (i16, i64);
 sql_function!(immutable_erase, pg_finfo_immutable_erase, erase);
 
 /// `immutable.erase(event_id, tenant_id, paths, reason)`
-unsafe fn erase(call: Call) -> Datum {
+fn erase(call: Call) -> Datum {
     let id = required(call, 0, "event_id", "Name the event by its id.");
     let tenant_id = call.arg(1).map_or("", |tenant_id| text(tenant_id));
     let paths = texts(required(call, 2, "paths", PATHS), "paths");
@@ -48,11 +48,11 @@ unsafe fn erase(call: Call) -> Datum {
     }
     let reason = reason(call, 3);
     let mut found = None;
-    spi::write(
+    spi::query_now(
         "SELECT e.lane, e.seq FROM ONLY immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
         &[pg_sys::UUIDOID, pg_sys::TEXTOID],
         &[Some(id), Some(text_datum(tenant_id))],
-        |row| found = Some((row.values[0].value() as i16, row.values[1].value() as i64)),
+        |row| found = Some((row.values[0].i16(), row.values[1].i64())),
     );
     let Some(place) = found else { not_found(id, tenant_id) };
     let mut erasing = Erasing::begin(call, tenant_id, reason);
@@ -65,7 +65,7 @@ unsafe fn erase(call: Call) -> Datum {
 sql_function!(immutable_erase_subject, pg_finfo_immutable_erase_subject, erase_subject);
 
 /// `immutable.erase_subject(tenant_id, subject_id, reason, metadata_keys, actor_paths, dry_run)`
-unsafe fn erase_subject(call: Call) -> Datum {
+fn erase_subject(call: Call) -> Datum {
     let id = text(required(call, 1, "subject_id", SUBJECT));
     erase_ids(call, "subject_id", vec![id])
 }
@@ -73,7 +73,7 @@ unsafe fn erase_subject(call: Call) -> Datum {
 sql_function!(immutable_erase_subjects, pg_finfo_immutable_erase_subjects, erase_subjects);
 
 /// The same of a person who has several ids: `immutable.erase_subject(tenant_id, subject, …)`
-unsafe fn erase_subjects(call: Call) -> Datum {
+fn erase_subjects(call: Call) -> Datum {
     let ids = texts(required(call, 1, "subject", SUBJECT), "subject");
     if ids.is_empty() {
         Fault::invalid("subject", "subject must name somebody").hint(SUBJECT).raise()
@@ -83,7 +83,7 @@ unsafe fn erase_subjects(call: Call) -> Datum {
 
 const SUBJECT: &str = "Name the person by the id that events have as actor_id, resource_id or a target's id.";
 
-unsafe fn erase_ids(call: Call, field: &str, ids: Vec<&str>) -> Datum {
+fn erase_ids(call: Call, field: &str, ids: Vec<&str>) -> Datum {
     let tenant_id = call.arg(0).map_or("", |tenant_id| text(tenant_id));
     if ids.iter().any(|id| id.trim().is_empty()) {
         Fault::invalid(field, format!("{field} must not be empty")).hint(SUBJECT).raise()
@@ -153,7 +153,7 @@ struct Erasing<'a> {
 }
 
 impl<'a> Erasing<'a> {
-    unsafe fn begin(call: Call, tenant_id: &'a str, reason: &'a str) -> Erasing<'a> {
+    fn begin(call: Call, tenant_id: &'a str, reason: &'a str) -> Erasing<'a> {
         Erasing {
             events: events_oid(),
             tenant_id,
@@ -165,14 +165,14 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    unsafe fn lock(&self, lane: i16) {
+    fn lock(&self, lane: i16) {
         pg_sys::PreventCommandDuringRecovery(c"erasing".as_ptr());
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 
     /// What would be erased, in the order in which it would be; then what looks like the person and would not. Takes no
     /// lock and no transaction id.
-    unsafe fn preview(&self, subject: &Subject<'_>, variants: &Variants<'_>) {
+    fn preview(&self, subject: &Subject<'_>, variants: &Variants<'_>) {
         let mut previewed = Vec::new();
         let (text, number) = (|text: &str| variants.are_in(text), |number: &str| variants.are_number(number));
         let look = Look { text: &text, number: &number, ids: &subject.ids };
@@ -194,14 +194,14 @@ impl<'a> Erasing<'a> {
     }
 
     /// The places of the subject's events, in their order, with the locks of their lanes held.
-    unsafe fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<Place> {
+    fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<Place> {
         // Where the lanes end, before the search: what it cannot have seen comes after.
         let mut heads = Vec::new();
-        spi::write(
+        spi::query_now(
             "SELECT h.lane, h.seq FROM immutable.heads($1) h",
             &[pg_sys::TEXTOID],
             &[Some(text_datum(self.tenant_id))],
-            |row| heads.push((row.values[0].value() as i16, row.values[1].value() as i64)),
+            |row| heads.push((row.values[0].i16(), row.values[1].i64())),
         );
         let mut places: Vec<Place> = Vec::new();
         let ids = &subject.ids;
@@ -224,13 +224,7 @@ impl<'a> Erasing<'a> {
     }
 
     /// Calls `found` for every event of the tenant, or of a lane after a seq, that `look` finds something in.
-    unsafe fn search(
-        &self,
-        look: &Look<'_>,
-        snapshot: Snapshot,
-        after: Option<Place>,
-        mut found: impl FnMut(&Stored<'_>),
-    ) {
+    fn search(&self, look: &Look<'_>, snapshot: Snapshot, after: Option<Place>, mut found: impl FnMut(&Stored<'_>)) {
         let range = after.map_or("", |_| " AND e.lane = $2 AND e.seq > $3");
         let statement = format!("SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range}");
         let mut types = vec![pg_sys::TEXTOID];
@@ -258,7 +252,7 @@ impl<'a> Erasing<'a> {
     }
 
     /// Erases from the event, whose lane is locked, the paths that `choose` finds in it now.
-    unsafe fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
+    fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
         spi::stream_now(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
             &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
@@ -276,7 +270,7 @@ impl<'a> Erasing<'a> {
         );
     }
 
-    unsafe fn erase(&mut self, event: &Stored<'_>, hits: &[Hit]) {
+    fn erase(&mut self, event: &Stored<'_>, hits: &[Hit]) {
         let paths: Vec<&str> = hits.iter().map(|hit| hit.path.as_str()).collect();
         let salt = match &event.secret {
             Secret::Salt(salt) => Some(salt),
@@ -317,7 +311,7 @@ impl<'a> Erasing<'a> {
     }
 
     /// One row of the answer for every path: the event's id, the path and, of a person, how it was found.
-    unsafe fn answer(&self, id: &Id, hits: &[Hit]) {
+    fn answer(&self, id: &Id, hits: &[Hit]) {
         let id = uuid_datum(id);
         for hit in hits {
             let mut values = [id, text_datum(&hit.path), text_datum(hit.found.name())];
@@ -328,7 +322,7 @@ impl<'a> Erasing<'a> {
     }
 
     /// Records what is erased and not recorded yet.
-    unsafe fn record(&mut self) {
+    fn record(&mut self) {
         if self.unrecorded.is_empty() {
             return;
         }
@@ -362,11 +356,11 @@ fn place_of(event: &Stored<'_>) -> Place {
 
 /// Has the table's own trigger erase the paths: a statement's parameters can get into the server's log, and with what is
 /// left in the row, and the salts of it, they would be copies of both.
-unsafe fn update_event(tenant_id: &str, id: Option<Datum>, paths: &[&str]) {
+fn update_event(tenant_id: &str, id: Option<Datum>, paths: &[&str]) {
     let mut requested = String::new();
     Value::Array(paths.iter().map(|path| Value::String((*path).into())).collect()).write(&mut requested);
     let mut updated = 0;
-    spi::write(
+    spi::query_now(
         "UPDATE ONLY immutable.events e SET erased = $3 WHERE e.tenant_id = $1 AND e.id = $2 RETURNING e.id",
         &[pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::JSONBOID],
         &[Some(text_datum(tenant_id)), id, Some(jsonb::datum(&requested))],
@@ -399,7 +393,7 @@ struct Look<'a> {
 
 impl Look<'_> {
     /// Whether it is anywhere in the row. Of the log's own events, whose targets can be long, only the metadata matters.
-    unsafe fn finds(&self, row: &Values, layout: &Layout) -> bool {
+    fn finds(&self, row: &Values, layout: &Layout) -> bool {
         let in_text = |column| {
             let datum = row.get(layout, column);
             datum.is_some_and(|datum| stored_text(datum).is_none_or(|text| (self.text)(text)))
@@ -416,7 +410,7 @@ impl Look<'_> {
     }
 
     /// Printing an address takes longer than reading a text, so only where an id could be one.
-    unsafe fn finds_address(&self, address: Option<Datum>) -> bool {
+    fn finds_address(&self, address: Option<Datum>) -> bool {
         let is_address = |id: &&str| {
             id.contains(['.', ':']) && id.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:/".contains(&byte))
         };
@@ -425,7 +419,7 @@ impl Look<'_> {
     }
 
     /// What cannot be read counts as found: it is looked at as an event, which says what is wrong with it.
-    unsafe fn finds_in(&self, datum: Datum) -> bool {
+    fn finds_in(&self, datum: Datum) -> bool {
         let mut texts = Texts { look: self, found: false };
         let read = Reader::new(datum).map(|jsonb| jsonb.read(&mut texts));
         texts.found || !matches!(read, Some(Ok(())))
@@ -478,7 +472,7 @@ impl<'a> Build<'a> for Texts<'_> {
 
 /// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
 /// is wrong with it otherwise.
-unsafe fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
+fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
     let stored_hash = values.get(layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
     let event = row::read(|column| values.get(layout, column)).and_then(|event| {
         let document = event.document()?;
@@ -548,7 +542,7 @@ fn refuse_path(field: &str, path: &str, why: &str, hint: &str) -> ! {
     Fault::invalid(field, format!("{field}: \"{shown}\" {why}")).hint(hint).raise()
 }
 
-unsafe fn not_found(id: Datum, tenant_id: &str) -> ! {
+fn not_found(id: Datum, tenant_id: &str) -> ! {
     let id = uuid_text(&uuid(id));
     let message = match tenant_id {
         "" => format!("there is no event {id} without tenant"),

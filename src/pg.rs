@@ -1,15 +1,22 @@
-//! PostgreSQL, made safe. Nothing here knows what an event is.
+//! PostgreSQL, made safe. Nothing here knows what an event is, and nothing outside is unsafe, but for guard/ddl's casts of
+//! parse trees.
+
+#![allow(unsafe_code)]
 
 pub mod call;
 pub mod datum;
 pub mod error;
 pub mod jsonb;
 pub mod lock;
+pub mod memory;
 pub mod random;
 pub mod relation;
+pub mod role;
+pub mod set;
 pub mod setting;
 pub mod spi;
 pub mod subtransaction;
 pub mod toast;
+pub mod transaction;
 pub mod trigger;
 pub mod tuple;

@@ -4,13 +4,13 @@ use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID};
 use crate::log::small_table::Table;
 use crate::log::{columns as c, session_context};
 use crate::pg::call::{once, Call};
-use crate::pg::datum::text;
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// Refuses a tenant that the caller is not bound to. The chain's trigger asks, not a policy: whoever owns the function
 /// that inserts may pass row security by, and nobody bound is to wait for another tenant's lanes, or to meet its keys.
-pub unsafe fn hold_to_binding(call: Call, tenant_id: &str) {
+pub fn hold_to_binding(call: Call, tenant_id: &str) {
     let bound = once(call, || bound_to());
     if bound.iter().all(|allowed| allowed.iter().any(|allowed| allowed == tenant_id)) {
         return;
@@ -58,7 +58,7 @@ pub fn shown<'a>(tenants: impl ExactSizeIterator<Item = &'a str>) -> String {
 
 /// The tenants that each of the caller's roles is bound to. Not the current role's alone: who is a member of a role may
 /// set it, and must not leave the binding behind; nor does a function that lends its owner's rights lift it.
-unsafe fn bound_to() -> Vec<Vec<String>> {
+fn bound_to() -> Vec<Vec<String>> {
     let mut roles = vec![pg_sys::GetUserId()];
     for role in [pg_sys::GetOuterUserId(), pg_sys::GetSessionUserId()] {
         if !roles.contains(&role) {
@@ -85,7 +85,7 @@ unsafe fn bound_to() -> Vec<Vec<String>> {
 
 /// The tenants that a role may record for, if it is bound: its own, or else those of the roles whose rights it inherits,
 /// since with them it has the right to insert. Whoever joins a bound team is bound as the team is.
-unsafe fn bindings(table: &Table, role: Oid) -> Vec<String> {
+fn bindings(table: &Table, role: Oid) -> Vec<String> {
     let writers = pg_sys::get_role_oid(Mode::Write.group().as_ptr(), true);
     let mut known = vec![role];
     let mut tenants = Vec::new();
@@ -107,7 +107,7 @@ unsafe fn bindings(table: &Table, role: Oid) -> Vec<String> {
 }
 
 /// The roles that a role is a member of.
-unsafe fn groups(role: Oid) -> Vec<Oid> {
+fn groups(role: Oid) -> Vec<Oid> {
     let none = Datum::from(0usize);
     let cache = pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32;
     // Its place differs from one PostgreSQL to the next.
@@ -128,7 +128,7 @@ unsafe fn groups(role: Oid) -> Vec<Oid> {
 
 /// The tenants that a role has been bound to itself. Here number or name will do: what takes a right away must outlast
 /// a new name, and a restore that came before the roles.
-unsafe fn bound_itself(table: &Table, role: Oid) -> Vec<String> {
+fn bound_itself(table: &Table, role: Oid) -> Vec<String> {
     let mut tenants = Vec::new();
     let name = pg_sys::GetUserNameFromId(role, true);
     if name.is_null() {

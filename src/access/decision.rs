@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 /// Records a decision about who sees or records what. A copy of another server's log takes no event: there it is in the
 /// server's log, because a token that is known to whom it should not be has to be revoked there as well.
-pub unsafe fn decide(own: &Own<'_>) {
+pub fn decide(own: &Own<'_>) {
     let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
     let is_copy = seam::is_copy(relation);
     pg_sys::table_close(relation, pg_sys::NoLock as i32);

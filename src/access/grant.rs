@@ -9,15 +9,16 @@ use crate::log::seam;
 use crate::log::small_table::Table;
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{now, text, text_datum, timestamptz_of_seconds};
+use crate::pg::datum::{now, text, text_datum, timestamptz_of_seconds, Datum};
 use crate::pg::error::{Code, Fault};
+use crate::pg::relation::Relation;
 use crate::pg::trigger::{trigger_data, BEFORE_INSERT_ROW};
 use crate::pg::tuple::Values;
 use crate::settings;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use std::ffi::{CStr, CString};
 
-unsafe fn role_name(call: Call) -> CString {
+fn role_name(call: Call) -> CString {
     let Some(role) = call.arg(0) else {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "role must not be NULL")
             .field("role")
@@ -30,7 +31,7 @@ unsafe fn role_name(call: Call) -> CString {
 sql_function!(immutable_grant_tenant, pg_finfo_immutable_grant_tenant, grant_tenant);
 
 /// `immutable.grant_tenant(role, tenant_id, mode)`
-unsafe fn grant_tenant(call: Call) -> Datum {
+fn grant_tenant(call: Call) -> Datum {
     let name = role_name(call);
     let tenant_id = identity("tenant_id", call.arg(1)).unwrap_or_default();
     let mode = Mode::of(call.arg(2));
@@ -78,7 +79,7 @@ fn is_own_role(name: &str) -> bool {
 }
 
 /// Why row security would not hold a role to its tenant.
-unsafe fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
+fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     if is_own_role(name) {
         return Some("it is one of the extension's own, whose members would all have the tenant");
     }
@@ -90,7 +91,7 @@ unsafe fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     (mode == Mode::Read && reads_all).then_some("it is a member of immutable_auditor, which sees every tenant")
 }
 
-unsafe fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
+fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
     decide(&Own {
         action,
         resource_type: Some("role"),
@@ -100,7 +101,7 @@ unsafe fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str)
     });
 }
 
-unsafe fn membership(table: &Table, verb: &str, preposition: &str, mode: Mode, name: &CStr) {
+fn membership(table: &Table, verb: &str, preposition: &str, mode: Mode, name: &CStr) {
     let quoted = CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy();
     let group = mode.group().to_string_lossy();
     table.execute(&format!("{verb} {group} {preposition} {quoted}"), &[], &[]);
@@ -109,7 +110,7 @@ unsafe fn membership(table: &Table, verb: &str, preposition: &str, mode: Mode, n
 sql_function!(immutable_revoke_tenant, pg_finfo_immutable_revoke_tenant, revoke_tenant);
 
 /// `immutable.revoke_tenant(role, mode)`
-unsafe fn revoke_tenant(call: Call) -> Datum {
+fn revoke_tenant(call: Call) -> Datum {
     let name = role_name(call);
     let mode = Mode::of(call.arg(1));
     let shown = name.to_string_lossy();
@@ -164,19 +165,19 @@ unsafe fn revoke_tenant(call: Call) -> Datum {
 sql_function!(immutable_bind_role, pg_finfo_immutable_bind_role, bind_role);
 
 /// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others here.
-unsafe fn bind_role(call: Call) -> Datum {
+fn bind_role(call: Call) -> Datum {
     let context = (*call.0).context;
     let is_update = !context.is_null()
         && (*context).type_ == pg_sys::NodeTag::T_TriggerData
         && (*context.cast::<pg_sys::TriggerData>()).tg_event & pg_sys::TRIGGER_EVENT_OPMASK
             == pg_sys::TRIGGER_EVENT_UPDATE;
     let data = trigger_data(call, if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
-    let descriptor = (*data.tg_relation).rd_att;
+    let descriptor = data.tg_relation.descriptor();
     let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
-    if crate::pg::relation::name(data.tg_relation) != "tenant_grants" || (*descriptor).natts != 6 {
+    if crate::pg::relation::data.tg_relation.name() != "tenant_grants" || (*descriptor).natts != 6 {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table {} is no table of tenant grants", crate::pg::relation::name(data.tg_relation)),
+            format!("table {} is no table of tenant grants", crate::pg::relation::data.tg_relation.name()),
         )
         .raise()
     }
@@ -194,9 +195,9 @@ unsafe fn bind_role(call: Call) -> Datum {
 }
 
 /// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored.
-unsafe fn allow_insert(relation: pg_sys::Relation, row: &Values) {
+fn allow_insert(relation: Relation, row: &Values) {
     let user = pg_sys::GetUserId();
-    if user == (*(*relation).rd_rel).relowner || pg_sys::superuser_arg(user) {
+    if user == relation.owner() || pg_sys::superuser_arg(user) {
         return;
     }
     let role = CStr::from_ptr(row.values[0].cast_mut_ptr()).to_string_lossy();

@@ -1,11 +1,11 @@
 //! The table of grants, `immutable.tenant_grants`.
 
 use crate::log::small_table::Table;
-use crate::pg::datum::{text, text_datum};
+use crate::pg::datum::{text, text_datum, Datum};
 use crate::pg::error::Fault;
 use crate::pg::relation::Equal;
 use crate::pg::tuple::Values;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::ffi::CStr;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Mode {
         }
     }
 
-    pub unsafe fn of(given: Option<Datum>) -> Mode {
+    pub fn of(given: Option<Datum>) -> Mode {
         match given.map(|given| text(given)) {
             Some("read") | None => Mode::Read,
             Some("write") => Mode::Write,
@@ -42,7 +42,7 @@ impl Mode {
 }
 
 /// `immutable.tenant_grants`; its columns are role, mode, tenant_id, role_oid, granted_at, granted_by.
-pub unsafe fn grants(lock: u32) -> Table {
+pub fn grants(lock: u32) -> Table {
     Table::open(c"tenant_grants", 6, lock)
 }
 
@@ -53,7 +53,7 @@ const MODE: i16 = 2;
 pub const ROLE_OID: i16 = 4;
 
 /// The rows of a mode that a role's number, or its name, leads to.
-pub unsafe fn rows_of(table: &Table, role: Datum, by: i16, mode: Mode, each: impl FnMut(&Values)) {
+pub fn rows_of(table: &Table, role: Datum, by: i16, mode: Mode, each: impl FnMut(&Values)) {
     let (index, function) = match by {
         ROLE => (c"tenant_grants_pkey", pg_sys::F_NAMEEQ),
         _ => (c"tenant_grants_role", pg_sys::F_OIDEQ),

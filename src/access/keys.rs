@@ -6,13 +6,13 @@ use crate::log::own_event::Own;
 use crate::log::small_table::Table;
 use crate::log::subscription;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{self, bytes, bytes_datum, now, seconds, timestamptz_of_seconds, uuid, uuid_datum};
+use crate::pg::datum::{self, bytes, bytes_datum, now, seconds, timestamptz_of_seconds, uuid, uuid_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::random;
-use crate::pg::relation::name;
+use crate::pg::relation::{name, Relation};
 use crate::pg::trigger::{trigger_data, BEFORE_INSERT_ROW};
 use immutable_format::{token, Id};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::cell::RefCell;
 use zeroize::Zeroizing;
 
@@ -24,11 +24,11 @@ pub const RUN_OUT: i64 = token::MAX_LIFETIME + token::LEEWAY;
 
 pub type Secret = Zeroizing<Vec<u8>>;
 
-unsafe fn open(lock: u32) -> Table {
+fn open(lock: u32) -> Table {
     Table::open(c"viewer_keys", COLUMNS, lock)
 }
 
-unsafe fn each(table: &Table, mut look: impl FnMut(Id, Datum, Option<i64>)) {
+fn each(table: &Table, mut look: impl FnMut(Id, Datum, Option<i64>)) {
     table.rows(None, &[], |row| {
         look(uuid(row.values[0]), row.values[1], (!row.nulls[3]).then(|| seconds(row.values[3])));
     });
@@ -39,14 +39,14 @@ fn accepted(until: Option<i64>) -> bool {
 }
 
 /// Whether tokens of this key are accepted now.
-pub unsafe fn is_accepted(key: Id) -> bool {
+pub fn is_accepted(key: Id) -> bool {
     let mut found = false;
     each(&open(pg_sys::AccessShareLock), |id, _, until| found |= id == key && accepted(until));
     found
 }
 
 /// The key, among those accepted now, for which `opens` gives something.
-pub unsafe fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
+pub fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
     let mut found = None;
     each(&open(pg_sys::AccessShareLock), |id, secret, until| {
         if accepted(until) {
@@ -58,7 +58,7 @@ pub unsafe fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
 }
 
 /// The secret to sign with; made now if there is none.
-pub unsafe fn signing() -> Secret {
+pub fn signing() -> Secret {
     if let Some(secret) = current(&open(pg_sys::AccessShareLock)) {
         return secret;
     }
@@ -71,7 +71,7 @@ pub unsafe fn signing() -> Secret {
     })
 }
 
-unsafe fn current(table: &Table) -> Option<Secret> {
+fn current(table: &Table) -> Option<Secret> {
     let mut found = None;
     each(table, |_, secret, until| {
         if until.is_none() {
@@ -82,7 +82,7 @@ unsafe fn current(table: &Table) -> Option<Secret> {
 }
 
 /// Below SPI, because a log of statements may hold their parameters.
-unsafe fn store(table: &Table, secret: &[u8], imported: bool) {
+fn store(table: &Table, secret: &[u8], imported: bool) {
     let row = [
         Some(uuid_datum(&random::bytes())),
         Some(bytes_datum(secret)),
@@ -94,7 +94,7 @@ unsafe fn store(table: &Table, secret: &[u8], imported: bool) {
 }
 
 /// Puts a key in the place of the one that signs.
-unsafe fn replace(secret: &[u8], imported: bool, revoke_old: bool) {
+fn replace(secret: &[u8], imported: bool, revoke_old: bool) {
     let table = open(pg_sys::ShareRowExclusiveLock);
     let types = [pg_sys::TIMESTAMPTZOID];
     if revoke_old {
@@ -117,7 +117,7 @@ unsafe fn replace(secret: &[u8], imported: bool, revoke_old: bool) {
 sql_function!(immutable_rotate_viewer_key, pg_finfo_immutable_rotate_viewer_key, rotate_viewer_key);
 
 /// `immutable.rotate_viewer_key(revoke_old)`
-unsafe fn rotate_viewer_key(call: Call) -> Datum {
+fn rotate_viewer_key(call: Call) -> Datum {
     let revoke_old = call.arg(0).is_some_and(|revoke_old| revoke_old.value() != 0);
     replace(&Secret::new(random::bytes::<32>().to_vec()), false, revoke_old);
     let old = if revoke_old { "refused" } else { "accepted" };
@@ -138,7 +138,7 @@ sql_function!(immutable_take_viewer_key, pg_finfo_immutable_take_viewer_key, tak
 
 /// The triggers of viewer_key_import: begin, take a line, store. Nothing may be raised while a line is taken, because
 /// COPY adds the line to whatever is.
-unsafe fn take_viewer_key(call: Call) -> Datum {
+fn take_viewer_key(call: Call) -> Datum {
     let context = (*call.0).context;
     let is_trigger = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
     let event = if is_trigger { (*context.cast::<pg_sys::TriggerData>()).tg_event } else { 0 };
@@ -146,7 +146,7 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
     let before = event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE;
     if of_row {
         let data = trigger_data(call, BEFORE_INSERT_ROW);
-        let row = crate::pg::tuple::Values::of(data.tg_trigtuple, (*data.tg_relation).rd_att);
+        let row = crate::pg::tuple::Values::of(data.tg_trigtuple, data.tg_relation.descriptor());
         let secret = row.values.first().zip(row.nulls.first()).and_then(|(datum, null)| {
             (is_import(data.tg_relation) && !null).then(|| Secret::new(bytes(*datum).to_vec()))
         });
@@ -160,7 +160,7 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
         if !is_import(data.tg_relation) {
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("table {} is not immutable.viewer_key_import", name(data.tg_relation)),
+                format!("table {} is not immutable.viewer_key_import", data.tg_relation.name()),
             )
             .raise()
         }
@@ -189,16 +189,16 @@ unsafe fn take_viewer_key(call: Call) -> Datum {
 }
 
 /// Whether it is the table that the trigger is made for.
-unsafe fn is_import(relation: pg_sys::Relation) -> bool {
+fn is_import(relation: Relation) -> bool {
     let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
     let import = pg_sys::get_relname_relid(c"viewer_key_import".as_ptr(), schema);
-    (*relation).rd_id == import && (*(*relation).rd_att).natts == 1 && pg_sys::get_atttype(import, 1) == pg_sys::TEXTOID
+    relation.oid() == import && (*relation.descriptor()).natts == 1 && pg_sys::get_atttype(import, 1) == pg_sys::TEXTOID
 }
 
 sql_function!(immutable_refuse_viewer_key, pg_finfo_immutable_refuse_viewer_key, refuse_viewer_key);
 
 /// The rule of viewer_key_import.
-unsafe fn refuse_viewer_key(_: Call) -> Datum {
+fn refuse_viewer_key(_: Call) -> Datum {
     // The log would show the statement beside the error, and the secret in it.
     pg_sys::debug_query_string = std::ptr::null();
     Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "a viewer key cannot be inserted")

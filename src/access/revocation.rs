@@ -2,16 +2,16 @@
 
 use crate::access::keys::RUN_OUT;
 use crate::log::small_table::Table;
-use crate::pg::datum::{seconds, text_datum, timestamptz_of_seconds};
+use crate::pg::datum::{seconds, text_datum, timestamptz_of_seconds, Datum};
 use crate::pg::relation::Equal;
 use immutable_format::token::Claims;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// How long a revocation is kept: until its tokens have run out, and as long again, should the clock be set back.
 pub const KEPT: i64 = 2 * RUN_OUT;
 
 /// `immutable.revocations`; its columns are jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
-pub unsafe fn revocations(lock: u32) -> Table {
+pub fn revocations(lock: u32) -> Table {
     Table::open(c"revocations", 7, lock)
 }
 
@@ -20,19 +20,19 @@ pub const TENANT_ID: i16 = 2;
 pub const ACTOR_ID: i16 = 3;
 pub const REVOKED_AT: usize = 3;
 
-pub unsafe fn is_revoked(claims: &Claims) -> bool {
+pub fn is_revoked(claims: &Claims) -> bool {
     let table = revocations(pg_sys::AccessShareLock);
     let mut revoked = false;
     table.rows(Some(c"revocations_jti"), &[equal(JTI, Some(&claims.jti))], |_| revoked = true);
     revoked || revoked_at(&table, &claims.tenant_id, claims.actor_id.as_deref()).is_some_and(|at| claims.iat <= at)
 }
 
-unsafe fn equal(attribute: i16, value: Option<&str>) -> Equal {
+fn equal(attribute: i16, value: Option<&str>) -> Equal {
     Equal { attribute, function: pg_sys::F_TEXTEQ, value: value.map(|value| text_datum(value)) }
 }
 
 /// The second until whose end tokens of this tenant and actor are revoked.
-pub unsafe fn revoked_at(table: &Table, tenant_id: &str, actor_id: Option<&str>) -> Option<i64> {
+pub fn revoked_at(table: &Table, tenant_id: &str, actor_id: Option<&str>) -> Option<i64> {
     let mut last = None;
     let mut look = |actor_id| {
         let keys = [equal(TENANT_ID, Some(tenant_id)), equal(ACTOR_ID, actor_id)];
@@ -45,7 +45,7 @@ pub unsafe fn revoked_at(table: &Table, tenant_id: &str, actor_id: Option<&str>)
     last
 }
 
-pub unsafe fn revoke(key: &str, subject: &[Option<Datum>; 3]) {
+pub fn revoke(key: &str, subject: &[Option<Datum>; 3]) {
     let table = revocations(pg_sys::RowExclusiveLock);
     let now = pg_sys::GetCurrentTimestamp();
     let revoked_at = seconds(Datum::from(now));

@@ -6,10 +6,10 @@ use crate::access::token::{self, Source};
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{once, sql_function, Call};
-use crate::pg::datum::{bytes, text, text_datum};
+use crate::pg::datum::{bytes, text, text_datum, Datum};
 use crate::pg::relation::{rows, Equal};
 use crate::settings;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
 /// What a viewer sees: a tenant's events, or those of one actor of it.
@@ -20,7 +20,7 @@ struct Scope {
 
 /// What the caller sees as a viewer, now; None is nothing. The order is the contract: a token that was set is the only
 /// one that counts; a role that has a tenant does not have its requests' tokens read, which are the gateway's.
-unsafe fn scope() -> Option<Scope> {
+fn scope() -> Option<Scope> {
     let claims = if let Some(token) = settings::viewer_token() {
         token::verify(Source::Setting, token.as_bytes())?
     } else if let Some(tenant_id) = readable(pg_sys::GetUserId()) {
@@ -37,12 +37,12 @@ unsafe fn scope() -> Option<Scope> {
 
 /// The actor whose events alone the caller sees as a viewer, if it is bound to one. For finding them through an index:
 /// the policies decide all the same.
-pub unsafe fn visible_actor() -> Option<String> {
+pub fn visible_actor() -> Option<String> {
     scope()?.actor_id
 }
 
 /// The tenant whose events, of any actor, the caller sees as a viewer, if no token narrows it to one.
-pub unsafe fn visible_whole_tenant() -> Option<String> {
+pub fn visible_whole_tenant() -> Option<String> {
     let Scope { tenant_id, actor_id } = scope()?;
     actor_id.is_none().then_some(tenant_id)
 }
@@ -50,7 +50,7 @@ pub unsafe fn visible_whole_tenant() -> Option<String> {
 sql_function!(immutable_visible_tenant, pg_finfo_immutable_visible_tenant, visible_tenant);
 
 /// `immutable.visible_tenant()`
-unsafe fn visible_tenant(call: Call) -> Datum {
+fn visible_tenant(call: Call) -> Datum {
     match scope() {
         Some(scope) => text_datum(&scope.tenant_id),
         None => call.null(),
@@ -60,7 +60,7 @@ unsafe fn visible_tenant(call: Call) -> Datum {
 sql_function!(immutable_is_visible, pg_finfo_immutable_is_visible, is_visible);
 
 /// `immutable.is_visible(tenant_id, actor_id)`
-unsafe fn is_visible(call: Call) -> Datum {
+fn is_visible(call: Call) -> Datum {
     let Some(scope) = once(call, || scope()) else { return Datum::from(false) };
     let is = |given: Option<Datum>, wanted: &str| given.is_some_and(|given| bytes(given) == wanted.as_bytes());
     Datum::from(is(call.arg(0), &scope.tenant_id) && scope.actor_id.as_ref().is_none_or(|actor| is(call.arg(1), actor)))
@@ -69,7 +69,7 @@ unsafe fn is_visible(call: Call) -> Datum {
 sql_function!(immutable_is_target_visible, pg_finfo_immutable_is_target_visible, is_target_visible);
 
 /// `immutable.is_target_visible(tenant_id, event_id)`
-unsafe fn is_target_visible(call: Call) -> Datum {
+fn is_target_visible(call: Call) -> Datum {
     let Some(scope) = once(call, || scope()) else { return Datum::from(false) };
     let (Some(tenant_id), Some(event_id)) = (call.arg(0), call.arg(1)) else { return Datum::from(false) };
     if bytes(tenant_id) != scope.tenant_id.as_bytes() {
@@ -93,7 +93,7 @@ unsafe fn is_target_visible(call: Call) -> Datum {
 
 /// The tenant that a role may read. Number and name must be the grant's: a role dropped and made again is another, and
 /// a dump keeps names, so that a renamed role's grant would come back as another's.
-unsafe fn readable(role: Oid) -> Option<String> {
+fn readable(role: Oid) -> Option<String> {
     let mut tenant = None;
     rows_of(&grants(pg_sys::AccessShareLock), Datum::from(role), ROLE_OID, Mode::Read, |row| {
         let name = pg_sys::GetUserNameFromId(role, true);

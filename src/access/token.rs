@@ -6,7 +6,7 @@ use crate::access::keys;
 use crate::access::revocation::{is_revoked, revocations, revoke, revoked_at};
 use crate::log::own_event::Own;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{now, text, text_datum};
+use crate::pg::datum::{now, text, text_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::{jsonb, random};
 use immutable_format::document::uuid_text;
@@ -14,7 +14,7 @@ use immutable_format::json::write_string;
 use immutable_format::limits::text_bytes;
 use immutable_format::token::{self, Claims, Error};
 use immutable_format::Id;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::rc::Rc;
 use subtle::ConstantTimeEq;
@@ -48,7 +48,7 @@ thread_local! {
 }
 
 /// What the token presented opens; None if there is no token among the headers. Raises 28000 for one that is refused.
-pub unsafe fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
+pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     let known = VERIFIED.with(|verified| {
         let verified = verified.borrow();
         let verified = verified.as_ref()?;
@@ -79,13 +79,13 @@ pub unsafe fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
 }
 
 /// The claims of a token that one of the keys has signed, and the key. Says nothing about now.
-pub unsafe fn open(token: &str) -> Result<(Id, Claims), Error> {
+pub fn open(token: &str) -> Result<(Id, Claims), Error> {
     let sealed = token::open(token)?;
     let (key, authentic) = keys::find(|secret| sealed.verify(secret)).ok_or(Error::Signature)?;
     Ok((key, authentic.claims()?))
 }
 
-unsafe fn hold_to_now(claims: &Claims) {
+fn hold_to_now(claims: &Claims) {
     if let Err(error) = claims.check_time(now()) {
         refuse(error)
     }
@@ -115,7 +115,7 @@ fn refuse(error: Error) -> ! {
 }
 
 /// A tenant, or an actor, given as an argument.
-pub unsafe fn identity(field: &str, given: Option<Datum>) -> Option<String> {
+pub fn identity(field: &str, given: Option<Datum>) -> Option<String> {
     let given = text(given?);
     let most = text_bytes(field);
     if given.len() > most {
@@ -129,13 +129,13 @@ pub unsafe fn identity(field: &str, given: Option<Datum>) -> Option<String> {
 sql_function!(immutable_create_viewer_token, pg_finfo_immutable_create_viewer_token, create_viewer_token);
 
 /// `immutable.create_viewer_token(tenant_id, actor_id, ttl)`
-unsafe fn create_viewer_token(call: Call) -> Datum {
+fn create_viewer_token(call: Call) -> Datum {
     let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = identity("actor_id", call.arg(1));
     if actor_id.as_deref() == Some("") {
         Fault::invalid("actor_id", "actor_id must not be empty").hint("NULL is for all of the tenant's events.").raise()
     }
-    let ttl = call.arg(2).map_or(DEFAULT_TTL, |ttl| ttl.value() as i32);
+    let ttl = call.arg(2).map_or(DEFAULT_TTL, |ttl| ttl.i32());
     if !(MIN_TTL..=token::MAX_LIFETIME as i32).contains(&ttl) {
         Fault::invalid("ttl", format!("ttl must be from {MIN_TTL} to {} seconds, not {ttl}", token::MAX_LIFETIME))
             .hint("Issue tokens often, for as short as the viewer needs.")
@@ -170,7 +170,7 @@ unsafe fn create_viewer_token(call: Call) -> Datum {
 sql_function!(immutable_revoke_viewer_token, pg_finfo_immutable_revoke_viewer_token, revoke_viewer_token);
 
 /// `immutable.revoke_viewer_token(token)`
-unsafe fn revoke_viewer_token(call: Call) -> Datum {
+fn revoke_viewer_token(call: Call) -> Datum {
     let Some(given) = call.arg(0) else {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "token must not be NULL")
             .field("token")
@@ -205,7 +205,7 @@ unsafe fn revoke_viewer_token(call: Call) -> Datum {
 sql_function!(immutable_revoke_viewer_tokens, pg_finfo_immutable_revoke_viewer_tokens, revoke_viewer_tokens);
 
 /// `immutable.revoke_viewer_tokens(tenant_id, actor_id)`
-unsafe fn revoke_viewer_tokens(call: Call) -> Datum {
+fn revoke_viewer_tokens(call: Call) -> Datum {
     let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = identity("actor_id", call.arg(1));
     // Not who the actor is: of a record that could not be erased.

@@ -5,22 +5,22 @@ use crate::log::row::{hash, read, Stored};
 use crate::log::tables::{Events, Targets};
 use crate::log::{lane, subscription, targets};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, text};
+use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{self, Jsonb, Kind};
-use crate::pg::relation::{last_row, name, Key};
+use crate::pg::relation::{last_row, name, Key, Relation};
 use crate::pg::trigger::trigger_data;
 use crate::pg::tuple::Values;
 use immutable_format::commitment::{self, Erasure, Violation, COLUMNS, METADATA, TARGETS};
 use immutable_format::document::{self, Secret, RESERVED};
 use immutable_format::json::Value;
 use immutable_format::limits;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
 
 /// DELETE, TRUNCATE and whatever else has no exception.
-unsafe fn refuse(call: Call) -> Datum {
+fn refuse(call: Call) -> Datum {
     let context = (*call.0).context;
     if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
         trigger_data(call, 0);
@@ -39,8 +39,8 @@ unsafe fn refuse(call: Call) -> Datum {
     )
 }
 
-pub unsafe fn append_only(relation: pg_sys::Relation, command: &str, hint: &str) -> ! {
-    let table = name(relation);
+pub fn append_only(relation: Relation, command: &str, hint: &str) -> ! {
+    let table = relation.name();
     Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: {command} is refused"))
         .hint(hint)
         .raise()
@@ -51,11 +51,11 @@ const BEFORE_UPDATE_ROW: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EV
 sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event);
 
 /// UPDATE of an event.
-unsafe fn guard_event(call: Call) -> Datum {
+fn guard_event(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_UPDATE_ROW);
     let relation = data.tg_relation;
     subscription::refuse_local_write(relation);
-    let descriptor = (*relation).rd_att;
+    let descriptor = relation.descriptor();
     let old = Values::of(data.tg_trigtuple, descriptor);
     let mut new = Values::of(data.tg_newtuple, descriptor);
     let events = Events::of(relation);
@@ -69,7 +69,7 @@ unsafe fn guard_event(call: Call) -> Datum {
 
 /// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks for. Whatever else the
 /// statement changed is there for [`check_update`] to see.
-unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
+fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     let requested = new.get(layout, c::ERASED).map(|erased| Jsonb::new(erased));
     let Some(requested) = requested.filter(|erased| erased.kind() == Kind::Array) else { return false };
     let Ok(Value::Array(paths)) = requested.value(1, 16 * limits::CANONICAL_BYTES) else { return false };
@@ -101,12 +101,12 @@ unsafe fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bo
 }
 
 /// Refuses a change of an event that is no erasure, and takes its lane.
-pub unsafe fn check_update(relation: pg_sys::Relation, events: &Events, old: &Values, new: &Values) {
+pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Values) {
     let layout = &events.layout;
     let hint =
         "Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().";
     let refuse = |why: &str| -> ! {
-        let table = name(relation);
+        let table = relation.name();
         Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: UPDATE is refused"))
             .detail(why.to_string())
             .hint(hint)
@@ -137,7 +137,7 @@ pub unsafe fn check_update(relation: pg_sys::Relation, events: &Events, old: &Va
     }
     // An update in flight can hide the lane's tail from a writer who holds the lock.
     let tenant = lane::tenant_number(before.envelope.tenant_id);
-    lane::acquire_existing((*relation).rd_id, tenant, before.envelope.lane);
+    lane::acquire_existing(relation.oid(), tenant, before.envelope.lane);
 }
 
 /// Both hash to the same, so they differ in what is erased alone; more must be erased after than before.
@@ -161,7 +161,7 @@ fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
 sql_function!(immutable_guard_target, pg_finfo_immutable_guard_target, guard_target);
 
 /// INSERT into and UPDATE of event_targets: only what the event itself says at that position.
-unsafe fn guard_target(call: Call) -> Datum {
+fn guard_target(call: Call) -> Datum {
     let context = (*call.0).context;
     let is_update = !context.is_null()
         && (*context).type_ == pg_sys::NodeTag::T_TriggerData
@@ -176,7 +176,7 @@ unsafe fn guard_target(call: Call) -> Datum {
     };
     let table = Targets::of(relation);
     let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
-    let row = Values::of(new, (*relation).rd_att);
+    let row = Values::of(new, relation.descriptor());
     let get = |column: usize| (!row.nulls[table.places[column]]).then(|| row.values[table.places[column]]);
     let (Some(tenant_id), Some(event_id), Some(position), Some(events)) = (get(0), get(1), get(2), table.events) else {
         append_only(relation, command, hint)
@@ -189,7 +189,7 @@ unsafe fn guard_target(call: Call) -> Datum {
     let equal = last_row(events_relation, events.id_index, &keys, |_, event| {
         let Some(stored) = event.get(&events.layout, c::TARGETS) else { return false };
         let flat = targets::flatten(Jsonb::new(stored));
-        let Some(target) = usize::try_from(position.value() as i16).ok().and_then(|at| flat.get(at)) else {
+        let Some(target) = usize::try_from(position.i16()).ok().and_then(|at| flat.get(at)) else {
             return false;
         };
         let text = |column| get(column).map(|datum| text(datum));
@@ -212,11 +212,11 @@ sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
 
 /// The CHECK of the events table, for rows that come with the triggers off: every place in a chain is filled in. What
 /// the hash says of the rest is for verification.
-unsafe fn is_chained(call: Call) -> Datum {
+fn is_chained(call: Call) -> Datum {
     let length = |index| call.arg(index).map(|datum| bytes(datum).len());
     let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());
-    let lane = call.arg(0).map_or(-1, |lane| lane.value() as i16);
-    let seq = call.arg(1).map_or(0, |seq| seq.value() as i64);
+    let lane = call.arg(0).map_or(-1, |lane| lane.i16());
+    let seq = call.arg(1).map_or(0, |seq| seq.i64());
     let (previous, event_hash, salt) = (length(2), length(3), length(5));
     let (has_log_id, is_erased, has_actor) = (call.arg(4).is_some(), call.arg(6).is_some(), call.arg(7).is_some());
     let linked = lane >= 0

@@ -6,7 +6,7 @@
 use crate::log::own_event::{caller, record, Own};
 use crate::log::tables::{events_oid, has_keys};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, text_datum};
+use crate::pg::datum::{text, text_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{cells, triggers};
 use crate::pg::spi;
@@ -196,7 +196,7 @@ impl Guard {
     /// Whether an index is a unique one of ours; the others only make reading faster, and an invalid one is a remnant.
     unsafe fn is_needed(&self, index: Oid) -> bool {
         let mut unique = false;
-        spi::write(
+        spi::query_now(
             "SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid OPERATOR(pg_catalog.=) $1 AND indisunique AND indisvalid",
             &[pg_sys::OIDOID],
             &[Some(Datum::from(index))],
@@ -208,7 +208,7 @@ impl Guard {
     /// Whether PostgreSQL would let the caller drop the extension: nobody else shall lock the log by trying.
     unsafe fn may_drop(&self) -> bool {
         let mut owner = pg_sys::InvalidOid;
-        spi::write(
+        spi::query_now(
             "SELECT extowner FROM pg_catalog.pg_extension WHERE oid OPERATOR(pg_catalog.=) $1",
             &[pg_sys::OIDOID],
             &[Some(Datum::from(self.extension))],
@@ -220,7 +220,7 @@ impl Guard {
     /// Whether a member of the extension needs a member of the extension of that name, as functions do their language's.
     unsafe fn depends_on(&self, name: &str) -> bool {
         let mut found = false;
-        spi::write(
+        spi::query_now(
             "SELECT 1 FROM pg_catalog.pg_depend m, pg_catalog.pg_depend d, pg_catalog.pg_depend o, pg_catalog.pg_extension e
              WHERE m.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
                AND m.refobjid OPERATOR(pg_catalog.=) $1 AND m.deptype OPERATOR(pg_catalog.=) 'e'
@@ -239,7 +239,7 @@ impl Guard {
     /// What of the extension a role owns, or is named in a policy of: DROP OWNED would take it away.
     unsafe fn owned_by(&self, role: Oid) -> Option<String> {
         let mut found = None;
-        spi::write(
+        spi::query_now(
             "SELECT s.classid, s.objid FROM pg_catalog.pg_shdepend s
              WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
                AND s.refobjid OPERATOR(pg_catalog.=) $1
@@ -266,7 +266,7 @@ impl Guard {
         // Most tables that are made are somebody's temporary ones: the locks alone say that they are not ours.
         if !matches!((*self.tree).type_, NodeTag::T_CreateStmt | NodeTag::T_CreateForeignTableStmt) {
             let mut found = None;
-            spi::write(
+            spi::query_now(
                 "SELECT c.classid, c.objid, c.schema_name, c.command FROM pg_catalog.pg_event_trigger_ddl_commands() c",
                 &[],
                 &[],
@@ -335,7 +335,7 @@ impl Guard {
     unsafe fn dropped(&self) {
         let mut found = None;
         // The constraint of a constraint trigger goes with the trigger, which has its name.
-        spi::write(
+        spi::query_now(
             "SELECT o.classid, o.object_type, o.object_identity, o.address_names[1], o.address_names[2], o.address_names[3]
              FROM pg_catalog.pg_event_trigger_dropped_objects() o
              WHERE NOT (o.object_type OPERATOR(pg_catalog.=) 'table constraint' AND EXISTS (
@@ -381,7 +381,7 @@ impl Guard {
             _ => ("pg_rewrite", "rulename", "ev_class"),
         };
         let mut found = None;
-        spi::write(
+        spi::query_now(
             &format!(
                 "SELECT {relation}, {name}::pg_catalog.text FROM pg_catalog.{catalog}
                  WHERE oid OPERATOR(pg_catalog.=) $1"
@@ -494,7 +494,7 @@ unsafe fn has_events() -> bool {
         return false;
     }
     let mut any = false;
-    spi::as_owner(relation, || spi::write("SELECT 1 FROM immutable.events LIMIT 1", &[], &[], |_| any = true));
+    spi::as_owner(relation, || spi::query_now("SELECT 1 FROM immutable.events LIMIT 1", &[], &[], |_| any = true));
     pg_sys::relation_close(relation, pg_sys::NoLock as i32);
     any
 }
@@ -508,7 +508,7 @@ unsafe fn inherits() -> Option<(String, String)> {
             continue;
         }
         let mut found = None;
-        spi::write(
+        spi::query_now(
             "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
              WHERE inhparent OPERATOR(pg_catalog.=) $1 OR inhrelid OPERATOR(pg_catalog.=) $1",
             &[pg_sys::OIDOID],

@@ -1,10 +1,11 @@
 //! The columns of an event, and where a relation or record keeps them. Looked up by name and type, never by number: a
 //! Citus shard, an upgraded table and a subquery's record all have the same columns in places of their own.
 
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::tuple::{attribute, Values};
 use immutable_format::commitment::Violation;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// A column of `immutable.events`, as an index into [`ALL`].
 pub type Column = usize;
@@ -89,7 +90,7 @@ pub struct Layout {
 
 impl Layout {
     /// Finds the columns; the name of the first that is missing, or of another type, otherwise.
-    pub unsafe fn of(descriptor: pg_sys::TupleDesc) -> Result<Layout, &'static str> {
+    pub fn of(descriptor: pg_sys::TupleDesc) -> Result<Layout, &'static str> {
         let width = (*descriptor).natts as usize;
         let mut places = Vec::with_capacity(ALL.len());
         for (name, oid, _) in ALL {
@@ -105,7 +106,7 @@ impl Layout {
     }
 
     /// The layout of `e.*`; raises 55000 for a table that has lost a column.
-    pub unsafe fn of_events(descriptor: pg_sys::TupleDesc) -> Layout {
+    pub fn of_events(descriptor: pg_sys::TupleDesc) -> Layout {
         Layout::of(descriptor).unwrap_or_else(|column| {
             let message = format!("immutable.events has no column {column} of its type");
             Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()

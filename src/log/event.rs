@@ -2,7 +2,7 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{stored_address, stored_text};
-use crate::pg::datum::{micros, readable_text, uuid};
+use crate::pg::datum::{micros, readable_text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
@@ -10,11 +10,11 @@ use crate::pg::tuple::Values;
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
 use immutable_format::{limits, time};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// The event in a row of `e.*`, as JSON. A value that cannot be read is null, and `unreadable` names its column: one damaged
 /// event must not keep a page from showing the others.
-pub unsafe fn json(row: &Values, layout: &Layout) -> String {
+pub fn json(row: &Values, layout: &Layout) -> String {
     let mut shown = Shown { row, layout, out: String::with_capacity(1024), unreadable: Vec::new() };
     shown.member("{\"id\":", c::ID, |datum, out| quoted(&uuid_text(&uuid(datum)), out));
     shown.member(",\"actor\":{\"id\":", c::ACTOR_ID, text);
@@ -37,11 +37,11 @@ pub unsafe fn json(row: &Values, layout: &Layout) -> String {
     shown.member(",\"ip_city\":", c::IP_CITY, text);
     shown.member(",\"user_agent\":", c::USER_AGENT, text);
     shown.member(",\"idempotency_key\":", c::IDEMPOTENCY_KEY, text);
-    shown.member(",\"version\":", c::VERSION, |datum, out| plain(&(datum.value() as i32).to_string(), out));
+    shown.member(",\"version\":", c::VERSION, |datum, out| plain(&(datum.i32()).to_string(), out));
     shown.member(",\"integrity\":{\"event_hash\":", c::EVENT_HASH, hash);
     shown.member(",\"previous_event_hash\":", c::PREVIOUS_EVENT_HASH, hash);
-    shown.member(",\"lane\":", c::LANE, |datum, out| plain(&(datum.value() as i16).to_string(), out));
-    shown.member(",\"seq\":", c::SEQ, |datum, out| plain(&(datum.value() as i64).to_string(), out));
+    shown.member(",\"lane\":", c::LANE, |datum, out| plain(&(datum.i16()).to_string(), out));
+    shown.member(",\"seq\":", c::SEQ, |datum, out| plain(&(datum.i64()).to_string(), out));
     shown.member("},\"occurred_at\":", c::OCCURRED_AT, timestamp);
     shown.member(",\"created_at\":", c::CREATED_AT, timestamp);
     shown.finish()
@@ -49,7 +49,7 @@ pub unsafe fn json(row: &Values, layout: &Layout) -> String {
 
 /// Raises XX001 for a row that PostgreSQL's own functions cannot be given, because they would crash the server, or raise an
 /// error that does not name it. What is in the row and no jsonb they survive.
-pub unsafe fn check(tuple: pg_sys::HeapTuple, row: &Values, layout: &Layout) {
+pub fn check(tuple: pg_sys::HeapTuple, row: &Values, layout: &Layout) {
     let has_external = u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
     for column in [c::METADATA, c::TARGETS, c::ERASED] {
         if let Some(datum) = row.get(layout, column) {
@@ -67,7 +67,7 @@ pub unsafe fn check(tuple: pg_sys::HeapTuple, row: &Values, layout: &Layout) {
     }
 }
 
-unsafe fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
+fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
     let column = c::ALL[column].0;
     let id = row.get(layout, c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("{column} of event {id} cannot be read"))
@@ -78,11 +78,11 @@ unsafe fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
 }
 
 /// Where an event is, as a sentence.
-pub unsafe fn place(row: &Values, layout: &Layout) -> String {
+pub fn place(row: &Values, layout: &Layout) -> String {
     let get = |column| row.get(layout, column);
     let tenant_id = get(c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id));
-    let lane = get(c::LANE).map_or(-1, |lane| lane.value() as i16);
-    let seq = get(c::SEQ).map_or(0, |seq| seq.value() as i64);
+    let lane = get(c::LANE).map_or(-1, |lane| lane.i16());
+    let seq = get(c::SEQ).map_or(0, |seq| seq.i64());
     format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
 }
 
@@ -94,7 +94,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    unsafe fn member(&mut self, name: &str, column: c::Column, write: unsafe fn(Datum, &mut String) -> Option<()>) {
+    fn member(&mut self, name: &str, column: c::Column, write: fn(Datum, &mut String) -> Option<()>) {
         self.out.push_str(name);
         let Some(datum) = self.row.get(self.layout, column) else { return self.out.push_str("null") };
         let before = self.out.len();
@@ -124,19 +124,19 @@ fn quoted(text: &str, out: &mut String) -> Option<()> {
     Some(())
 }
 
-unsafe fn text(datum: Datum, out: &mut String) -> Option<()> {
+fn text(datum: Datum, out: &mut String) -> Option<()> {
     quoted(stored_text(datum)?, out)
 }
 
-unsafe fn hash(datum: Datum, out: &mut String) -> Option<()> {
+fn hash(datum: Datum, out: &mut String) -> Option<()> {
     quoted(&hex::encode(toast::read(datum)?), out)
 }
 
-unsafe fn timestamp(datum: Datum, out: &mut String) -> Option<()> {
+fn timestamp(datum: Datum, out: &mut String) -> Option<()> {
     quoted(&time::format(micros(datum))?, out)
 }
 
-unsafe fn json_value(datum: Datum, out: &mut String) -> Option<()> {
+fn json_value(datum: Datum, out: &mut String) -> Option<()> {
     // Targets are an array of objects that are within the bound each.
     let mut text = Text::new(out, limits::NESTING + 1);
     Reader::new(datum)?.read(&mut text).ok()

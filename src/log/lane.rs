@@ -84,7 +84,7 @@ impl Lane {
         }
     }
 
-    unsafe fn is_held(&self) -> bool {
+    fn is_held(&self) -> bool {
         let tag = self.tag();
         let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
         #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -93,7 +93,7 @@ impl Lane {
         return pg_sys::LockHeldByMe(&tag, mode, false);
     }
 
-    unsafe fn lock(&self, wait: bool) -> bool {
+    fn lock(&self, wait: bool) -> bool {
         let tag = self.tag();
         let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
         for_transaction(|| {
@@ -101,12 +101,12 @@ impl Lane {
         })
     }
 
-    unsafe fn unlock(&self) {
+    fn unlock(&self) {
         let tag = self.tag();
         for_transaction(|| pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false));
     }
 
-    unsafe fn acquire(&self, wait: bool) -> bool {
+    fn acquire(&self, wait: bool) -> bool {
         let taken = self.lock(wait);
         if taken {
             let since = pg_sys::GetCurrentSubTransactionId();
@@ -119,7 +119,7 @@ impl Lane {
     }
 
     /// Waits for it as long as `timeouts` say. In a subtransaction, which alone is undone when the time is over.
-    unsafe fn acquire_within(&self, timeouts: Timeouts) -> bool {
+    fn acquire_within(&self, timeouts: Timeouts) -> bool {
         let _restored = timeouts.set();
         attempt(|| self.acquire(true), |code, _| code == Code::ERRCODE_LOCK_NOT_AVAILABLE).is_ok()
     }
@@ -133,12 +133,12 @@ struct Timeouts {
 }
 
 impl Timeouts {
-    unsafe fn now() -> Timeouts {
+    fn now() -> Timeouts {
         Timeouts { lock: pg_sys::LockTimeout, deadlock: pg_sys::DeadlockTimeout }
     }
 
     /// In force for as long as what it returns lives.
-    unsafe fn set(self) -> Restored {
+    fn set(self) -> Restored {
         let restored = Restored(Timeouts::now());
         (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.lock, self.deadlock);
         restored
@@ -168,7 +168,7 @@ impl Family {
     }
 
     /// The lowest lane that this transaction holds.
-    unsafe fn held(&self) -> Option<i16> {
+    fn held(&self) -> Option<i16> {
         HELD.with_borrow(|held| {
             let own = held.lanes.get(self)?.iter().map(|(lane, _)| *lane);
             own.filter(|lane| self.lane(*lane).is_held()).min()
@@ -178,7 +178,7 @@ impl Family {
     /// Takes the first lane, else the one this backend had last, else any that is free, else it waits for one. Without
     /// concurrency everything is in the first; with it, a backend keeps to a lane whose tail it knows, and does not knock
     /// at all that are taken.
-    unsafe fn take(self) -> i16 {
+    fn take(self) -> i16 {
         let (first, count) = self.lanes();
         let range = first + 1..=first + (count - 1);
         let last = LAST.with_borrow(|last| last.get(&self).copied()).filter(|last| range.contains(last));
@@ -195,7 +195,7 @@ impl Family {
         self.any_free().unwrap_or_else(|| self.wait())
     }
 
-    unsafe fn any_free(self) -> Option<i16> {
+    fn any_free(self) -> Option<i16> {
         let (first, count) = self.lanes();
         (0..count).map(|lane| first + lane).find(|lane| self.lane(*lane).acquire(false))
     }
@@ -204,7 +204,7 @@ impl Family {
     /// are given in the order in which their writers came. The first in the queue waits for each lane in turn, for a
     /// moment. It waits in the lock manager like everybody else, so that deadlocks are found: the others by PostgreSQL,
     /// when they wait for the queue, and its own by looking for one as often as `deadlock_timeout` says.
-    unsafe fn wait(self) -> i16 {
+    fn wait(self) -> i16 {
         let (first, count) = self.lanes();
         if count == 1 {
             self.lane(first).acquire(true);
@@ -277,7 +277,7 @@ fn remember(family: Family, lane: i16) {
 
 /// Takes a lane of the tenant to append to: the lowest that this transaction holds, else one that is free. What the log
 /// itself records is not held to the setting that limits the locks of a transaction.
-pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
+pub fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
     let family = Family { relation, tenant: Some(tenant) };
     if let Some(lane) = family.held() {
         return lane;
@@ -296,7 +296,7 @@ pub unsafe fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
 }
 
 /// Takes the lane of an existing row, to rewrite the row: an update in flight could hide the lane's tail from a writer.
-pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
+pub fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     let lane = Lane::of(relation, tenant, lane);
     if lane.is_held() {
         return;
@@ -311,13 +311,13 @@ pub unsafe fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
 
 /// Before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but where it is
 /// a cursor's, it goes when the cursor fails, and the rows stay.
-unsafe fn share(relation: Oid) {
+fn share(relation: Oid) {
     lock(relation, pg_sys::RowExclusiveLock);
 }
 
 /// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction of any number of tenants
 /// takes one place in the lock table.
-pub unsafe fn acquire_all(relation: Oid) {
+pub fn acquire_all(relation: Oid) {
     lock(relation, pg_sys::ShareRowExclusiveLock);
 }
 

@@ -4,26 +4,26 @@
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{uuid, uuid_datum};
+use crate::pg::datum::{uuid, uuid_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::random;
-use crate::pg::relation::{self, append, name, scan};
+use crate::pg::relation::{self, append, name, scan, Relation};
 use crate::pg::tuple::Values;
 use immutable_format::document::uuid_text;
 use immutable_format::Id;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// `immutable.log`; its columns are log_id, created_at, singleton.
 const COLUMNS: usize = 3;
 
 /// The identity that the first event of a lane carries. Only the log's own table begins a log: one that a shard made would
 /// be another than that of the next node's.
-pub unsafe fn of(relation: pg_sys::Relation) -> Id {
-    if (*relation).rd_id == events_oid() {
+pub fn of(relation: Relation) -> Id {
+    if relation.oid() == events_oid() {
         return get_or_make(None, Some(relation));
     }
     known().unwrap_or_else(|| {
-        let table = name(relation);
+        let table = relation.name();
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("{table} cannot begin a log: this node does not know the log's identity"),
@@ -36,7 +36,7 @@ pub unsafe fn of(relation: pg_sys::Relation) -> Id {
 sql_function!(immutable_share_identity, pg_finfo_immutable_share_identity, share_identity);
 
 /// `immutable.share_identity(log_id)`
-unsafe fn share_identity(call: Call) -> Datum {
+fn share_identity(call: Call) -> Datum {
     let given = call.arg(0).map(|id| uuid(id));
     let id = get_or_make(given, None);
     if let Some(given) = given.filter(|given| *given != id) {
@@ -57,7 +57,7 @@ unsafe fn share_identity(call: Call) -> Datum {
 
 /// The identity of this database's log. If it has none yet it is made now, or is the one `given`; not where there are
 /// events already.
-unsafe fn get_or_make(given: Option<Id>, events: Option<pg_sys::Relation>) -> Id {
+fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
     if let Some(known) = known() {
         return known;
     }
@@ -77,7 +77,7 @@ unsafe fn get_or_make(given: Option<Id>, events: Option<pg_sys::Relation>) -> Id
 }
 
 /// The identity of this database's log, if it has begun.
-pub unsafe fn known() -> Option<Id> {
+pub fn known() -> Option<Id> {
     let relation = open(pg_sys::AccessShareLock);
     let known = read(relation);
     pg_sys::table_close(relation, pg_sys::NoLock as i32);
@@ -85,7 +85,7 @@ pub unsafe fn known() -> Option<Id> {
 }
 
 /// Whether the log has begun. One whose events came back without its identity can neither go on nor begin.
-pub unsafe fn has_begun(events: pg_sys::Relation) -> bool {
+pub fn has_begun(events: Relation) -> bool {
     if known().is_some() {
         return true;
     }
@@ -113,7 +113,7 @@ fn refuse_another() -> ! {
 }
 
 /// Looks at a row, if there is any by now, also one of this transaction's own. Its values live as long as the look.
-unsafe fn any_row<T>(relation: pg_sys::Relation, look: impl FnOnce(&Values) -> T) -> Option<T> {
+fn any_row<T>(relation: Relation, look: impl FnOnce(&Values) -> T) -> Option<T> {
     let scan = pg_sys::systable_beginscan(
         relation,
         pg_sys::InvalidOid,
@@ -123,13 +123,13 @@ unsafe fn any_row<T>(relation: pg_sys::Relation, look: impl FnOnce(&Values) -> T
         std::ptr::null_mut(),
     );
     let tuple = pg_sys::systable_getnext(scan);
-    let seen = (!tuple.is_null()).then(|| look(&Values::of(tuple, (*relation).rd_att)));
+    let seen = (!tuple.is_null()).then(|| look(&Values::of(tuple, relation.descriptor())));
     pg_sys::systable_endscan(scan);
     seen
 }
 
 /// The identity that the first event of the first lane carries.
-pub unsafe fn of_events(relation: pg_sys::Relation) -> Option<Id> {
+pub fn of_events(relation: Relation) -> Option<Id> {
     let events = Events::of(relation);
     let mut found = None;
     scan(relation, events.chain_index, &[], pg_sys::ScanDirection::ForwardScanDirection, |_, row| {
@@ -139,7 +139,7 @@ pub unsafe fn of_events(relation: pg_sys::Relation) -> Option<Id> {
     found
 }
 
-unsafe fn open(lock: u32) -> pg_sys::Relation {
+fn open(lock: u32) -> Relation {
     let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
     let oid = pg_sys::get_relname_relid(c"log".as_ptr(), schema);
     relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == COLUMNS).unwrap_or_else(|| {
@@ -147,6 +147,6 @@ unsafe fn open(lock: u32) -> pg_sys::Relation {
     })
 }
 
-unsafe fn read(relation: pg_sys::Relation) -> Option<Id> {
+fn read(relation: Relation) -> Option<Id> {
     any_row(relation, |row| (!row.nulls[0]).then(|| uuid(row.values[0]))).flatten()
 }

@@ -67,20 +67,20 @@ impl Default for Own<'_> {
 }
 
 /// Who gave the command: the outer user, since the current one may be the owner, and the session's a gateway's login.
-pub unsafe fn caller() -> String {
+pub fn caller() -> String {
     let name = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
     std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
 }
 
 /// The login, which may be a gateway's.
-pub unsafe fn login() -> String {
+pub fn login() -> String {
     let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
     std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
 }
 
 /// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column that a session has a
 /// default for is given, so that nothing of the session gets in.
-pub unsafe fn record(own: &Own<'_>) -> Id {
+pub fn record(own: &Own<'_>) -> Id {
     let (actor, actor_type) = match own.unasked {
         true => ("immutable".to_string(), "extension"),
         false => (caller(), "role"),
@@ -89,7 +89,7 @@ pub unsafe fn record(own: &Own<'_>) -> Id {
     let mut id = None;
     let _recording = Recording::begin();
     spi::as_owner(relation, || {
-        spi::write(
+        spi::query_now(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
                  resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, \
                  ip_address, ip_country, ip_city, user_agent, version, occurred_at) \
@@ -145,7 +145,7 @@ pub fn metadata(own: &Own<'_>) -> String {
 const REASON_BYTES: usize = 4096;
 
 /// The argument that says why; it is kept in a record.
-pub unsafe fn reason<'a>(call: Call, index: usize) -> &'a str {
+pub fn reason<'a>(call: Call, index: usize) -> &'a str {
     let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
     let reason = text(required(call, index, "reason", hint));
     if reason.trim().is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, output, text, text_datum, utf8, uuid};
+use crate::pg::datum::{micros, output, text, text_datum, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
@@ -11,7 +11,7 @@ use immutable_format::commitment::{Content, Erasure, Room, Violation};
 use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
 use immutable_format::json::Error;
 use immutable_format::{limits, target, Hash};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
@@ -59,7 +59,7 @@ impl Stored<'_> {
 
 /// Reads the row whose columns `get` gives. Whatever is in it, this raises nothing: what no writer can have left, and what
 /// cannot be read, is a violation.
-pub unsafe fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Stored<'a>, Violation> {
+pub fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Stored<'a>, Violation> {
     let required = Violation("a mandatory column is NULL");
     let text_of = |column| get(column).map(|datum| stored_text(datum).ok_or(c::UNREADABLE[column])).transpose();
     let envelope = Envelope {
@@ -79,7 +79,7 @@ pub unsafe fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Store
         action_category: text_of(c::ACTION_CATEGORY)?,
         actor_type: text_of(c::ACTOR_TYPE)?,
         resource_type: text_of(c::RESOURCE_TYPE)?,
-        version: get(c::VERSION).map(|datum| datum.value() as i32),
+        version: get(c::VERSION).map(|datum| datum.i32()),
     };
     let reader = |column: c::Column, datum| Reader::new(datum).ok_or(c::UNREADABLE[column]);
     let refused = |column: c::Column, error, bounds| match error {
@@ -117,13 +117,13 @@ pub unsafe fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Store
 }
 
 /// A stored text, if it can be read.
-pub unsafe fn stored_text<'a>(datum: Datum) -> Option<&'a str> {
+pub fn stored_text<'a>(datum: Datum) -> Option<&'a str> {
     utf8(toast::read(datum)?)
 }
 
 /// What inet prints of a stored address, if it is one: a family with the bytes and bits of its addresses, where inet_out
 /// raises an error, or reads bytes of the next column.
-pub unsafe fn stored_address(datum: Datum) -> Option<String> {
+pub fn stored_address(datum: Datum) -> Option<String> {
     match is_address(datum) {
         true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
         false => None,
@@ -131,7 +131,7 @@ pub unsafe fn stored_address(datum: Datum) -> Option<String> {
 }
 
 /// Whether a stored inet is one.
-pub unsafe fn is_address(datum: Datum) -> bool {
+pub fn is_address(datum: Datum) -> bool {
     const V4: u8 = 2;
     const V6: u8 = 3;
     match toast::read(datum) {
@@ -142,9 +142,7 @@ pub unsafe fn is_address(datum: Datum) -> bool {
 }
 
 /// The values of the columns that are committed to, as they are stored.
-unsafe fn stored_columns<'a>(
-    get: impl Fn(c::Column) -> Option<Datum>,
-) -> Result<[Option<Cow<'a, str>>; 10], Violation> {
+fn stored_columns<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<[Option<Cow<'a, str>>; 10], Violation> {
     let mut columns = [const { None }; 10];
     for (place, column) in columns.iter_mut().zip(c::COMMITTED) {
         let Some(datum) = get(column) else { continue };
@@ -158,7 +156,7 @@ unsafe fn stored_columns<'a>(
 }
 
 /// The values of the columns that are committed to, of a row that enters, as the commitments take them.
-pub unsafe fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> [Option<Cow<'a, str>>; 10] {
+pub fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> [Option<Cow<'a, str>>; 10] {
     c::COMMITTED.map(|column| {
         get(column).map(|datum| match column {
             c::IP_ADDRESS => Cow::Owned(output(pg_sys::inet_out, datum)),
@@ -168,14 +166,14 @@ pub unsafe fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> [Option
 }
 
 /// A stored hash, if it has the length of one.
-pub unsafe fn hash(datum: Datum) -> Option<Hash> {
+pub fn hash(datum: Datum) -> Option<Hash> {
     toast::read(datum)?.try_into().ok()
 }
 
 sql_function!(immutable_canonical, pg_finfo_immutable_canonical, canonical);
 
 /// `immutable.canonical(record)`: the document of an event, NULL if the row has none.
-unsafe fn canonical(call: Call) -> Datum {
+fn canonical(call: Call) -> Datum {
     let Some(record) = call.arg(0) else { return call.null() };
     let header = pg_sys::pg_detoast_datum(record.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
     let fields = (*header).t_choice.t_datum;

@@ -10,14 +10,14 @@ use crate::log::subscription::{self, is_fed, is_there};
 use crate::log::tables::events_oid;
 use crate::log::{log_identity, tail};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, text, text_datum, uuid_datum};
+use crate::pg::datum::{micros, text, text_datum, uuid_datum, Datum};
 use crate::pg::error::internal;
 use crate::pg::lock::for_transaction;
-use crate::pg::relation::{self, append};
+use crate::pg::relation::{self, append, Relation};
 use crate::pg::spi;
 use crate::pg::tuple::Values;
 use immutable_format::{time, Id};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use std::cell::{Cell, RefCell};
 
 /// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton, fed_by.
@@ -69,7 +69,7 @@ unsafe extern "C-unwind" fn relation_changed(_: Datum, relation: Oid) {
 }
 
 /// The place of this backend, which must not be a standby's.
-unsafe fn here() -> Place {
+fn here() -> Place {
     Place {
         system_identifier: pg_sys::GetSystemIdentifier(),
         timeline: pg_sys::GetWALInsertionTimeLine(),
@@ -79,8 +79,8 @@ unsafe fn here() -> Place {
 
 /// immutable.cluster, unless the relation is another table's than immutable.events (on a shard there is one of neither),
 /// or the extension's objects are older than this library.
-unsafe fn table_for(relation: pg_sys::Relation) -> Option<Oid> {
-    if (*relation).rd_id != events_oid() {
+fn table_for(relation: Relation) -> Option<Oid> {
+    if relation.oid() != events_oid() {
         return None;
     }
     let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
@@ -89,20 +89,20 @@ unsafe fn table_for(relation: pg_sys::Relation) -> Option<Oid> {
     (table != pg_sys::InvalidOid).then_some(table)
 }
 
-struct Table(pg_sys::Relation);
+struct Table(Relation);
 
 impl Table {
-    unsafe fn open(oid: Oid, lock: u32) -> Table {
+    fn open(oid: Oid, lock: u32) -> Table {
         let relation = relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == COLUMNS);
         Table(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
     }
 
-    unsafe fn close(self) {
+    fn close(self) {
         pg_sys::table_close(self.0, pg_sys::NoLock as i32);
     }
 
     /// The row as it is now: this transaction's own, or committed.
-    unsafe fn read(&self) -> Option<Noted> {
+    fn read(&self) -> Option<Noted> {
         let scan = pg_sys::systable_beginscan(
             self.0,
             pg_sys::InvalidOid,
@@ -127,7 +127,7 @@ impl Table {
     }
 
     /// Below SPI: the table's trigger refuses everybody.
-    unsafe fn write(&self, old: Option<&Noted>, place: Place, fed_by: Option<&str>) {
+    fn write(&self, old: Option<&Noted>, place: Place, fed_by: Option<&str>) {
         self.delete(old);
         let row: [Option<Datum>; COLUMNS] = [
             Some(Datum::from(place.system_identifier)),
@@ -140,7 +140,7 @@ impl Table {
         append(self.0, &row);
     }
 
-    unsafe fn delete(&self, old: Option<&Noted>) {
+    fn delete(&self, old: Option<&Noted>) {
         if let Some(old) = old {
             let mut at = old.at;
             pg_sys::CatalogTupleDelete(self.0, &mut at);
@@ -150,7 +150,7 @@ impl Table {
 }
 
 /// Called before an event is appended: records a seam if there is one that nobody has recorded yet.
-pub unsafe fn notice(relation: pg_sys::Relation) {
+pub fn notice(relation: Relation) {
     if IS_HERE.get() {
         return;
     }
@@ -184,7 +184,7 @@ pub unsafe fn notice(relation: pg_sys::Relation) {
     writer.close();
 }
 
-unsafe fn read(table: Oid) -> Option<Noted> {
+fn read(table: Oid) -> Option<Noted> {
     let reader = Table::open(table, pg_sys::AccessShareLock);
     let noted = reader.read();
     reader.close();
@@ -192,12 +192,12 @@ unsafe fn read(table: Oid) -> Option<Noted> {
 }
 
 /// The replication origin that was noted as what feeds the log.
-pub unsafe fn fed_by(relation: pg_sys::Relation) -> Option<String> {
+pub fn fed_by(relation: Relation) -> Option<String> {
     read(table_for(relation)?)?.fed_by
 }
 
 /// Notes the replication origin that feeds the log.
-pub unsafe fn note_feeder(relation: pg_sys::Relation, origin: &str) {
+pub fn note_feeder(relation: Relation, origin: &str) {
     if NOTED_FEEDER.with_borrow(|noted| noted.as_deref() == Some(origin)) {
         return;
     }
@@ -220,7 +220,7 @@ pub unsafe fn note_feeder(relation: pg_sys::Relation, origin: &str) {
 }
 
 /// What is restored, or replicated, was written somewhere else, whatever was known before.
-pub unsafe fn forget(relation: pg_sys::Relation) {
+pub fn forget(relation: Relation) {
     let Some(table) = table_for(relation) else { return };
     let Some(noted) = read(table) else { return };
     if let Some(origin) = noted.fed_by {
@@ -235,7 +235,7 @@ pub unsafe fn forget(relation: pg_sys::Relation) {
 sql_function!(immutable_record_restore, pg_finfo_immutable_record_restore, record_restore);
 
 /// `immutable.record_restore(reason)`
-unsafe fn record_restore(call: Call) -> Datum {
+fn record_restore(call: Call) -> Datum {
     let reason = reason(call, 0);
     pg_sys::PreventCommandIfReadOnly(c"immutable.record_restore()".as_ptr());
     pg_sys::PreventCommandDuringRecovery(c"immutable.record_restore()".as_ptr());
@@ -255,11 +255,11 @@ unsafe fn record_restore(call: Call) -> Datum {
 }
 
 /// Appends `immutable.restored` to the events without tenant. With a reason somebody did it, without one the log itself.
-unsafe fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
+fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
     let mut last = None;
     let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
     spi::as_owner(relation, || {
-        spi::write(
+        spi::query_now(
             "SELECT e.created_at FROM ONLY immutable.events e ORDER BY e.created_at DESC LIMIT 1",
             &[],
             &[],
@@ -287,6 +287,6 @@ fn json(place: Place) -> String {
 }
 
 /// Whether the log is a copy that something feeds.
-pub unsafe fn is_copy(events: pg_sys::Relation) -> bool {
-    is_fed((*events).rd_id) || fed_by(events).is_some_and(|origin| is_there(&origin))
+pub fn is_copy(events: Relation) -> bool {
+    is_fed(events.oid()) || fed_by(events).is_some_and(|origin| is_there(&origin))
 }

@@ -1,11 +1,10 @@
 //! What a session says of all its events: the settings that columns take their defaults from.
 
 use crate::log::columns::{self as c, Column};
-use crate::pg::datum::{input, text_datum, utf8};
+use crate::pg::datum::{input, text_datum, utf8, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::settings;
-use pgrx::pg_sys::{self, Datum};
-use pgrx::{GucSetting, PgTryBuilder};
+use pgrx::{pg_sys, GucSetting, PgTryBuilder};
 use std::ffi::{CStr, CString};
 
 /// A column that a session has a value for, and the setting that holds it.
@@ -28,14 +27,14 @@ pub static CONTEXT: [Context; 7] = [
 
 impl Context {
     /// The setting's bytes, unless it is empty.
-    unsafe fn bytes(&self) -> Option<&'static [u8]> {
+    fn bytes(&self) -> Option<&'static [u8]> {
         // Not through get(), which copies.
         let value = *self.setting.as_ptr();
         (!value.is_null() && *value != 0).then(|| CStr::from_ptr(value).to_bytes())
     }
 
     /// What the session says for the column, unless the setting is empty. An error if the column cannot hold it.
-    pub unsafe fn datum(&self) -> Option<Datum> {
+    pub fn datum(&self) -> Option<Datum> {
         let bytes = self.bytes()?;
         let value = utf8(bytes).unwrap_or_else(|| refuse_encoding(self.column));
         Some(match self.column {
@@ -50,12 +49,12 @@ fn context_of(column: Column) -> Option<&'static Context> {
 }
 
 /// Whether the session says something for the column.
-pub unsafe fn is_set(column: Column) -> bool {
+pub fn is_set(column: Column) -> bool {
     context_of(column).is_some_and(|context| context.bytes().is_some())
 }
 
 /// The setting that a column's value is from, if it is what the session says.
-pub unsafe fn source_of(column: Column, value: &str) -> Option<&'static str> {
+pub fn source_of(column: Column, value: &str) -> Option<&'static str> {
     let context = context_of(column)?;
     (context.bytes() == Some(value.as_bytes())).then(|| context.name)
 }
@@ -70,7 +69,7 @@ pub fn refuse_encoding(column: Column) -> ! {
 }
 
 /// An address by PostgreSQL's own rule, the same that a column is read by.
-unsafe fn address(value: &str) -> Datum {
+fn address(value: &str) -> Datum {
     // Caught to be raised again with the setting's name, never swallowed.
     PgTryBuilder::new(|| input(pg_sys::F_INET_IN, value))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {

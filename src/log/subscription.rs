@@ -1,8 +1,9 @@
 //! What feeds this log from another server: subscriptions, and replication origins that are not PostgreSQL's own.
 
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::name;
-use pgrx::pg_sys::{self, Datum, Oid};
+use crate::pg::relation::{name, Relation};
+use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -23,7 +24,7 @@ unsafe extern "C-unwind" fn subscriptions_changed(_: Datum, _: std::ffi::c_int, 
     IS_FED.with(|known| known.borrow_mut().clear());
 }
 
-pub unsafe fn is_fed(relation: Oid) -> bool {
+pub fn is_fed(relation: Oid) -> bool {
     if let Some(known) = IS_FED.with(|known| known.borrow().get(&relation).copied()) {
         return known;
     }
@@ -36,14 +37,14 @@ pub unsafe fn is_fed(relation: Oid) -> bool {
 }
 
 /// Refuses to write into a copy: what is recorded here would take the place of what is on its way.
-pub unsafe fn refuse_local_write(relation: pg_sys::Relation) {
-    if is_fed((*relation).rd_id) {
+pub fn refuse_local_write(relation: Relation) {
+    if is_fed(relation.oid()) {
         refuse(relation, "a subscription", "DROP SUBSCRIPTION")
     }
 }
 
 /// The same where a replication that is not PostgreSQL's own was noted, as long as it is there.
-pub unsafe fn refuse_while_fed_by(relation: pg_sys::Relation, origin: &str) {
+pub fn refuse_while_fed_by(relation: Relation, origin: &str) {
     if is_there(origin) {
         refuse(
             relation,
@@ -56,8 +57,8 @@ pub unsafe fn refuse_while_fed_by(relation: pg_sys::Relation, origin: &str) {
     }
 }
 
-unsafe fn refuse(relation: pg_sys::Relation, feeder: &str, ends: &str) -> ! {
-    let table = name(relation);
+fn refuse(relation: Relation, feeder: &str, ends: &str) -> ! {
+    let table = relation.name();
     Fault::new(
         Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
         format!("{table} is a copy that {feeder} feeds: nothing is recorded or erased here"),
@@ -66,7 +67,7 @@ unsafe fn refuse(relation: pg_sys::Relation, feeder: &str, ends: &str) -> ! {
     .raise()
 }
 
-pub unsafe fn is_there(origin: &str) -> bool {
+pub fn is_there(origin: &str) -> bool {
     let Ok(origin) = CString::new(origin) else { return false };
     pg_sys::replorigin_by_name(origin.as_ptr(), true) != NO_ORIGIN
 }
@@ -77,7 +78,7 @@ pub const NO_ORIGIN: pg_sys::RepOriginId = 0;
 const NOT_REPLICATED: pg_sys::RepOriginId = pg_sys::RepOriginId::MAX;
 
 /// The replication origin that the session replays, as pglogical's and others' workers do.
-pub unsafe fn session_origin() -> Option<String> {
+pub fn session_origin() -> Option<String> {
     let origin = pg_sys::replorigin_session_origin;
     let mut name = std::ptr::null_mut();
     let found = ![NO_ORIGIN, NOT_REPLICATED].contains(&origin) && pg_sys::replorigin_by_oid(origin, true, &mut name);
@@ -85,11 +86,11 @@ pub unsafe fn session_origin() -> Option<String> {
 }
 
 /// Whether ordinary triggers do not fire in this session.
-pub unsafe fn others_sleep() -> bool {
+pub fn others_sleep() -> bool {
     pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
 }
 
 /// Whether this process brings in what another server has recorded.
-pub unsafe fn is_worker() -> bool {
+pub fn is_worker() -> bool {
     pg_sys::IsLogicalWorker() || others_sleep() && session_origin().is_some()
 }

@@ -2,9 +2,10 @@
 //! is found through the relation a trigger fires on, never by name: on Citus it is a shard.
 
 use crate::log::columns::{self as c, Layout};
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{cells, indexes, is_plain, name, triggers, unique_index, with_index};
-use pgrx::pg_sys::{self, Datum, Oid};
+use crate::pg::relation::{cells, indexes, is_plain, name, triggers, unique_index, with_index, Relation};
+use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -68,7 +69,7 @@ fn unfit(what: String) -> ! {
 }
 
 /// `immutable.events` by its name: for functions, which no trigger tells their relation.
-pub unsafe fn events_oid() -> Oid {
+pub fn events_oid() -> Oid {
     let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
     pg_sys::get_relname_relid(c"events".as_ptr(), schema)
 }
@@ -79,17 +80,17 @@ const CHAIN_KEY: [c::Column; 3] = [c::TENANT_ID, c::LANE, c::SEQ];
 const ID_KEY: [c::Column; 2] = [c::ID, c::TENANT_ID];
 
 impl Events {
-    pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Events> {
-        let oid = (*relation).rd_id;
+    pub fn of(relation: Relation) -> Rc<Events> {
+        let oid = relation.oid();
         if let Some(known) = EVENTS.with(|known| known.borrow().get(&oid).cloned()) {
             return known;
         }
-        let layout = Layout::of((*relation).rd_att)
-            .unwrap_or_else(|column| unfit(format!("table {} has no column {column} of its type", name(relation))));
+        let layout = Layout::of(relation.descriptor())
+            .unwrap_or_else(|column| unfit(format!("table {} has no column {column} of its type", relation.name())));
         let index = |columns: &[c::Column]| {
             key_index(relation, &layout, columns).unwrap_or_else(|| {
                 let names: Vec<&str> = columns.iter().map(|column| c::ALL[*column].0).collect();
-                unfit(format!("table {} has no unique index on ({})", name(relation), names.join(", ")))
+                unfit(format!("table {} has no unique index on ({})", relation.name(), names.join(", ")))
             })
         };
         let found = Rc::new(Events {
@@ -108,7 +109,7 @@ impl Events {
 }
 
 /// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas alone, in the order of their names, which is the order they run in.
-unsafe fn before_insert(relation: pg_sys::Relation) -> Vec<std::ffi::CString> {
+fn before_insert(relation: Relation) -> Vec<std::ffi::CString> {
     let before_insert_row =
         (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;
     triggers(relation)
@@ -122,19 +123,19 @@ unsafe fn before_insert(relation: pg_sys::Relation) -> Vec<std::ffi::CString> {
         .collect()
 }
 
-unsafe fn is_targets(relation: Oid) -> bool {
+fn is_targets(relation: Oid) -> bool {
     let relation = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
     let is = target_places(relation).is_some();
     pg_sys::relation_close(relation, pg_sys::NoLock as i32);
     is
 }
 
-unsafe fn target_places(relation: pg_sys::Relation) -> Option<[usize; 8]> {
+fn target_places(relation: Relation) -> Option<[usize; 8]> {
     let mut places = [0; 8];
     for (place, (name, oid)) in places.iter_mut().zip(TARGET_COLUMNS) {
         let name = std::ffi::CString::new(name).ok()?;
-        let number = pg_sys::get_attnum((*relation).rd_id, name.as_ptr());
-        if number <= 0 || pg_sys::get_atttype((*relation).rd_id, number) != oid {
+        let number = pg_sys::get_attnum(relation.oid(), name.as_ptr());
+        if number <= 0 || pg_sys::get_atttype(relation.oid(), number) != oid {
             return None;
         }
         *place = number as usize - 1;
@@ -143,13 +144,13 @@ unsafe fn target_places(relation: pg_sys::Relation) -> Option<[usize; 8]> {
 }
 
 impl Targets {
-    pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Targets> {
-        let oid = (*relation).rd_id;
+    pub fn of(relation: Relation) -> Rc<Targets> {
+        let oid = relation.oid();
         if let Some(known) = TARGETS.with(|known| known.borrow().get(&oid).cloned()) {
             return known;
         }
         let places = target_places(relation)
-            .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", name(relation))));
+            .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", relation.name())));
         let foreign_key = cells(pg_sys::RelationGetFKeyList(relation)).first();
         let events = foreign_key.map(|key| (*key.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>()).confrelid);
         let found = Rc::new(Targets { places, events, plain: is_plain(relation, TARGET_COLUMNS.len()) });
@@ -159,18 +160,18 @@ impl Targets {
 }
 
 /// Whether a table of events has the keys that an insert looks things up by.
-pub unsafe fn has_keys(relation: pg_sys::Relation) -> bool {
-    let Ok(layout) = Layout::of((*relation).rd_att) else { return false };
+pub fn has_keys(relation: Relation) -> bool {
+    let Ok(layout) = Layout::of(relation.descriptor()) else { return false };
     [&CHAIN_KEY[..], &ID_KEY].into_iter().all(|columns| key_index(relation, &layout, columns).is_some())
 }
 
-unsafe fn key_index(relation: pg_sys::Relation, layout: &Layout, columns: &[c::Column]) -> Option<Oid> {
+fn key_index(relation: Relation, layout: &Layout, columns: &[c::Column]) -> Option<Oid> {
     let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
     unique_index(relation, &numbers)
 }
 
 /// Whether it has a unique index that is not valid: one that is being made, or was left behind.
-pub unsafe fn has_invalid_key(relation: pg_sys::Relation) -> bool {
+pub fn has_invalid_key(relation: Relation) -> bool {
     indexes(relation).into_iter().any(|index| {
         with_index(index, |index| {
             let form = &*(*index).rd_index;

@@ -3,11 +3,11 @@
 use crate::log::columns as c;
 use crate::log::row::hash;
 use crate::log::tables::Events;
-use crate::pg::datum::micros;
-use crate::pg::relation::{last_row, scan, Key};
+use crate::pg::datum::{micros, Datum};
+use crate::pg::relation::{last_row, scan, Key, Relation};
 use crate::pg::tuple::Values;
 use immutable_format::link::Tail;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -31,20 +31,14 @@ pub fn remember(relation: Oid, tenant_id: &str, lane: i16, seq: i64) {
 }
 
 /// The last event of a lane, whose lock is held. `tenant` is the text datum of `tenant_id`.
-pub unsafe fn read(
-    relation: pg_sys::Relation,
-    events: &Events,
-    tenant: Datum,
-    tenant_id: &str,
-    lane: i16,
-) -> Option<Tail> {
+pub fn read(relation: Relation, events: &Events, tenant: Datum, tenant_id: &str, lane: i16) -> Option<Tail> {
     let layout = &events.layout;
     let key = |column, strategy, function, value| Key { attribute: layout.number(column), strategy, function, value };
     let mut keys = vec![
         key(c::TENANT_ID, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, tenant),
         key(c::LANE, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, Datum::from(lane)),
     ];
-    let known = LAST.with(|last| last.borrow().get(&((*relation).rd_id, tenant_id.to_string(), lane)).copied());
+    let known = LAST.with(|last| last.borrow().get(&(relation.oid(), tenant_id.to_string(), lane)).copied());
     if let Some(known) = known {
         keys.push(key(c::SEQ, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(known)));
         let mut found = None;
@@ -69,10 +63,10 @@ pub unsafe fn read(
     last_row(relation, events.chain_index, &keys, |_, row| tail_of(row, events))
 }
 
-unsafe fn tail_of(row: &Values, events: &Events) -> Tail {
+fn tail_of(row: &Values, events: &Events) -> Tail {
     let layout = &events.layout;
     Tail {
-        seq: row.get(layout, c::SEQ).map_or(0, |seq| seq.value() as i64),
+        seq: row.get(layout, c::SEQ).map_or(0, |seq| seq.i64()),
         // A row without a hash is a break that verify_chain() reports; the chain goes on after it.
         event_hash: row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum)).unwrap_or_default(),
         created_at: row.get(layout, c::CREATED_AT).map_or(0, micros),
@@ -80,7 +74,7 @@ unsafe fn tail_of(row: &Values, events: &Events) -> Tail {
 }
 
 /// Whether this transaction inserted the row.
-pub unsafe fn is_own(tuple: pg_sys::HeapTuple) -> bool {
+pub fn is_own(tuple: pg_sys::HeapTuple) -> bool {
     let header = &*(*tuple).t_data;
     // A row that an erasure rewrote has this transaction's xmin too, but was not inserted under the lock held now.
     if header.t_infomask & pg_sys::HEAP_UPDATED as u16 != 0 {

@@ -12,7 +12,7 @@ pub struct Flat {
 }
 
 /// The targets of a stored event; what is not one is skipped.
-pub unsafe fn flatten(targets: Jsonb) -> Vec<Flat> {
+pub fn flatten(targets: Jsonb) -> Vec<Flat> {
     let mut flat = Vec::new();
     if targets.kind() != Kind::Array {
         return flat;

@@ -1,95 +1,144 @@
-//! SQL-callable functions: how PostgreSQL finds one, and how one reads its arguments.
+//! SQL-callable functions: how PostgreSQL finds one, how one reads its arguments, and what it keeps from call to call.
 
-use crate::pg::datum::text;
-use crate::pg::error::{internal, Code, Fault};
-use pgrx::pg_sys::{self, Datum};
-
-/// Makes ready for a set of rows, whose size work_mem does not bound: it goes to disk.
-pub unsafe fn result_set(call: Call) -> *mut pg_sys::ReturnSetInfo {
-    pg_sys::InitMaterializedSRF(call.0, 0);
-    (*call.0).resultinfo.cast()
-}
+use crate::pg::datum::{text, Datum};
+use crate::pg::error::{contain, internal, Code, Fault};
+use crate::pg::memory::Memory;
+use pgrx::pg_sys;
+use std::any::Any;
+use std::marker::PhantomData;
 
 /// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo record.
 macro_rules! sql_function {
     ($name:ident, $info:ident, $body:expr) => {
-        #[no_mangle]
-        pub extern "C" fn $info() -> &'static pgrx::pg_sys::Pg_finfo_record {
-            static V1: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
+        // Exported under names that PostgreSQL looks for, which counts as unsafe.
+        #[allow(unsafe_code)]
+        const _: () = {
+            #[no_mangle]
+            pub extern "C" fn $info() -> &'static pgrx::pg_sys::Pg_finfo_record {
+                static V1: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+                &V1
+            }
 
-        /// # Safety
-        /// Called by PostgreSQL's function manager alone.
-        #[no_mangle]
-        pub unsafe extern "C-unwind" fn $name(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
-            pgrx::pg_sys::panic::pgrx_extern_c_guard(|| {
-                $crate::pg::error::contain(|| {
-                    let body: unsafe fn($crate::pg::call::Call) -> pgrx::pg_sys::Datum = $body;
-                    body($crate::pg::call::Call(fcinfo))
-                })
-            })
-        }
+            /// # Safety
+            /// Called by PostgreSQL's function manager alone.
+            #[no_mangle]
+            pub unsafe extern "C-unwind" fn $name(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
+                // SAFETY: the function manager gives the call that this is.
+                unsafe { $crate::pg::call::enter(fcinfo, $body) }
+            }
+        };
     };
 }
-
 pub(crate) use sql_function;
+
+/// Runs the body of a function that PostgreSQL calls. Whatever it ends with reaches the client as an error without inner text.
+///
+/// # Safety
+/// For [`sql_function`] alone: `fcinfo` is the call that PostgreSQL makes.
+#[inline]
+pub unsafe fn enter(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl for<'c> FnOnce(Call<'c>) -> Datum<'c>,
+) -> pg_sys::Datum {
+    // SAFETY: this is the outermost Rust frame.
+    unsafe {
+        pg_sys::panic::pgrx_extern_c_guard(|| {
+            contain(|| body(Call { info: fcinfo, memory: Memory::current(), of: PhantomData }).raw())
+        })
+    }
+}
 
 /// One call of a function.
 #[derive(Clone, Copy)]
-pub struct Call(pub pg_sys::FunctionCallInfo);
+pub struct Call<'c> {
+    info: pg_sys::FunctionCallInfo,
+    memory: Memory<'c>,
+    of: PhantomData<&'c ()>,
+}
 
-impl Call {
+impl<'c> Call<'c> {
+    pub(in crate::pg) fn raw(self) -> pg_sys::FunctionCallInfo {
+        self.info
+    }
+
+    /// The memory that arguments and results live in, as long as the call.
+    pub fn memory(self) -> Memory<'c> {
+        self.memory
+    }
+
     /// The argument at `index`, unless it is NULL.
-    pub unsafe fn arg(self, index: usize) -> Option<Datum> {
-        if index >= (*self.0).nargs as usize {
-            internal("the SQL declaration of a function has too few arguments");
+    pub fn arg(self, index: usize) -> Option<Datum<'c>> {
+        // SAFETY: a call has as many arguments as it says, and they live as long as it does.
+        unsafe {
+            let count = (*self.info).nargs as usize;
+            if index >= count {
+                internal("the SQL declaration of a function has too few arguments");
+            }
+            let arg = (*self.info).args.as_slice(count)[index];
+            (!arg.isnull).then(|| Datum::new(arg.value, self.memory))
         }
-        let arg = (*self.0).args.as_slice((*self.0).nargs as usize)[index];
-        (!arg.isnull).then_some(arg.value)
     }
 
-    pub unsafe fn null(self) -> Datum {
-        (*self.0).isnull = true;
-        Datum::from(0usize)
+    /// An argument that must not be NULL; 22004 otherwise.
+    pub fn required(self, index: usize, name: &str, hint: &str) -> Datum<'c> {
+        self.arg(index).unwrap_or_else(|| {
+            Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be NULL"))
+                .field(name)
+                .hint(hint)
+                .raise()
+        })
+    }
+
+    /// The result NULL.
+    pub fn null(self) -> Datum<'c> {
+        // SAFETY: the call is going on.
+        unsafe { (*self.info).isnull = true };
+        Datum::from(false)
+    }
+
+    /// A text as the result.
+    pub fn text(self, text: &str) -> Datum<'c> {
+        self.memory.text(text)
+    }
+
+    /// What `resolve` gives, once for each expression of each execution of a statement.
+    pub fn once<T: 'static>(self, resolve: impl FnOnce() -> T) -> &'c T {
+        // SAFETY: what is kept beside the function is only ever written here. It goes with the function's own memory, which
+        // outlives the call.
+        let kept = unsafe {
+            let info = (*self.info).flinfo;
+            if (*info).fn_extra.is_null() {
+                let resolved: Box<dyn Any> = Box::new(resolve());
+                let kept = pgrx::PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(resolved);
+                (*info).fn_extra = kept.cast();
+            }
+            &*(*info).fn_extra.cast::<Box<dyn Any>>()
+        };
+        kept.downcast_ref().unwrap_or_else(|| internal("a function keeps two things of different types"))
     }
 }
 
-/// What `resolve` gives, once for each expression of each execution of a statement.
-pub unsafe fn once<T>(call: Call, resolve: impl FnOnce() -> T) -> &'static T {
-    let info = (*call.0).flinfo;
-    if (*info).fn_extra.is_null() {
-        let resolved = pgrx::PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(resolve());
-        (*info).fn_extra = resolved.cast();
-    }
-    &*(*info).fn_extra.cast::<T>()
-}
-
-/// An argument that must not be NULL.
-pub unsafe fn required(call: Call, index: usize, name: &str, hint: &str) -> Datum {
-    call.arg(index).unwrap_or_else(|| {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be NULL"))
-            .field(name)
-            .hint(hint)
-            .raise()
-    })
-}
-
-/// The elements of a text array.
-pub unsafe fn texts<'a>(array: Datum, name: &str) -> Vec<&'a str> {
-    let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
+/// The elements of a text array; 22004 where one is NULL.
+pub fn texts<'c>(array: Datum<'c>, name: &str) -> Vec<&'c str> {
+    let memory = array.memory();
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    let align = pg_sys::TYPALIGN_INT as std::ffi::c_char;
-    pg_sys::deconstruct_array(array, pg_sys::TEXTOID, -1, false, align, &mut elements, &mut nulls, &mut count);
+    // SAFETY: an array of texts, taken apart in its own memory.
+    memory.within(|| unsafe {
+        let array = pg_sys::pg_detoast_datum(array.raw().cast_mut_ptr()).cast();
+        let align = pg_sys::TYPALIGN_INT as std::ffi::c_char;
+        pg_sys::deconstruct_array(array, pg_sys::TEXTOID, -1, false, align, &mut elements, &mut nulls, &mut count);
+    });
     (0..count as usize)
         .map(|n| {
-            if *nulls.add(n) {
+            // SAFETY: there are `count` of each.
+            let (element, is_null) = unsafe { (Datum::new(*elements.add(n), memory), *nulls.add(n)) };
+            if is_null {
                 Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not have a NULL in it"))
                     .field(name)
                     .hint("Leave it out.")
                     .raise()
             }
-            text(*elements.add(n))
+            text(element)
         })
         .collect()
 }

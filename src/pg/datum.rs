@@ -1,24 +1,89 @@
 //! Values as PostgreSQL passes them, and what they are in Rust: texts, bytes, ids, times.
+//!
+//! Which type a value has is not known here: the declarations of `sql/` are trusted for arguments, and statements for what
+//! they select. One list of the argument types of every function is held by the tests.
 
-use crate::pg::toast::is_plain;
-use pgrx::pg_sys::{self, Datum};
+use crate::pg::memory::Memory;
+use crate::pg::toast;
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Oid};
 
-/// The payload of an argument, detoasted where it has to be; it lives as long as the current memory context, or as long
-/// as the row. What is stored in the row as it is costs no call: verification reads a dozen in every row.
-pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
-    let mut varlena = datum.cast_mut_ptr();
-    // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
-    if !is_plain(varlena) {
-        varlena = pg_sys::pg_detoast_datum_packed(varlena);
+/// A value, and the memory it lives in, which is also where it is detoasted.
+#[derive(Clone, Copy)]
+pub struct Datum<'m> {
+    raw: pg_sys::Datum,
+    memory: Memory<'m>,
+}
+
+impl<'m> Datum<'m> {
+    /// # Safety
+    /// The value must be in the memory given, or be passed by value.
+    pub(in crate::pg) unsafe fn new(raw: pg_sys::Datum, memory: Memory<'m>) -> Datum<'m> {
+        Datum { raw, memory }
     }
-    std::slice::from_raw_parts(
-        pgrx::varlena::vardata_any(varlena).cast::<u8>(),
-        pgrx::varlena::varsize_any_exhdr(varlena),
-    )
+
+    /// As PostgreSQL passes it.
+    pub fn raw(self) -> pg_sys::Datum {
+        self.raw
+    }
+
+    pub(in crate::pg) fn memory(self) -> Memory<'m> {
+        self.memory
+    }
+
+    pub fn bool(self) -> bool {
+        self.raw.value() & 0xff != 0
+    }
+
+    pub fn i16(self) -> i16 {
+        self.raw.value() as i16
+    }
+
+    pub fn i32(self) -> i32 {
+        self.raw.value() as i32
+    }
+
+    pub fn i64(self) -> i64 {
+        self.raw.value() as i64
+    }
+
+    pub fn oid(self) -> Oid {
+        Oid::from(self.raw.value() as u32)
+    }
+}
+
+/// Values that are passed as they are.
+macro_rules! by_value {
+    ($($type:ty),+) => {
+        $(impl From<$type> for Datum<'static> {
+            fn from(value: $type) -> Datum<'static> {
+                Datum { raw: pg_sys::Datum::from(value), memory: Memory::none() }
+            }
+        })+
+    };
+}
+
+by_value!(bool, i16, i32, i64, u64, Oid);
+
+/// The payload, detoasted where it has to be. What is stored in the row as it is costs no call: verification reads a dozen
+/// in every row.
+pub fn bytes(datum: Datum<'_>) -> &[u8] {
+    let mut varlena = datum.raw.cast_mut_ptr();
+    // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
+    unsafe {
+        // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
+        if !toast::is_plain(varlena) {
+            varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
+        }
+        std::slice::from_raw_parts(
+            pgrx::varlena::vardata_any(varlena).cast::<u8>(),
+            pgrx::varlena::varsize_any_exhdr(varlena),
+        )
+    }
 }
 
 /// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.
-pub unsafe fn text<'a>(datum: Datum) -> &'a str {
+pub fn text(datum: Datum<'_>) -> &str {
     utf8(bytes(datum)).unwrap_or("\u{0}")
 }
 
@@ -46,72 +111,42 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
 }
 
 /// The text for a reader's eyes, with replacement characters where it is none.
-pub unsafe fn readable_text<'a>(datum: Datum) -> &'a str {
-    let bytes = crate::pg::toast::read(datum).unwrap_or_default();
+pub fn readable_text(datum: Datum<'_>) -> &str {
+    let bytes = toast::read(datum).unwrap_or_default();
     utf8(bytes).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
-        self::text(text_datum(&text))
+        self::text(datum.memory.text(&text))
     })
 }
 
-/// A text datum in the current memory context.
-pub unsafe fn text_datum(text: &str) -> Datum {
-    bytes_datum(text.as_bytes())
-}
-
-/// A bytea or text datum in the current memory context.
-pub unsafe fn bytes_datum(bytes: &[u8]) -> Datum {
-    Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32))
-}
-
-/// A text[] datum in the current memory context.
-pub unsafe fn text_array(texts: &[String]) -> Datum {
-    let mut elements: Vec<Datum> = texts.iter().map(|text| text_datum(text)).collect();
-    let array = pg_sys::construct_array(
-        elements.as_mut_ptr(),
-        elements.len() as i32,
-        pg_sys::TEXTOID,
-        -1,
-        false,
-        pg_sys::TYPALIGN_INT as std::ffi::c_char,
-    );
-    Datum::from(array)
-}
-
 /// A text as an SQL literal.
-pub unsafe fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let text = std::ffi::CString::new(text).unwrap_or_default();
-    let quoted = pg_sys::quote_literal_cstr(text.as_ptr());
-    std::ffi::CStr::from_ptr(quoted).to_string_lossy().into_owned()
-}
-
-/// A uuid datum in the current memory context.
-pub unsafe fn uuid_datum(id: &immutable_format::Id) -> Datum {
-    let place = pg_sys::palloc(id.len()).cast::<u8>();
-    std::ptr::copy_nonoverlapping(id.as_ptr(), place, id.len());
-    Datum::from(place)
+    // SAFETY: both are C strings.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
 }
 
 /// The bytes of a uuid.
-pub unsafe fn uuid(datum: Datum) -> immutable_format::Id {
-    *datum.cast_mut_ptr::<immutable_format::Id>()
+pub fn uuid(datum: Datum<'_>) -> Id {
+    // SAFETY: a uuid is passed by reference to its bytes.
+    unsafe { *datum.raw.cast_mut_ptr::<Id>() }
 }
+
+/// A function of PostgreSQL's that can be called from here, as what it is in the server.
+pub type Function = unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
 
 /// What a type's output function, given as what it is in the server, prints.
-pub unsafe fn output(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, datum: Datum) -> String {
-    let Some(printed) = pgrx::fcinfo::direct_function_call_as_datum(function, &[Some(datum)]) else {
-        return String::new();
-    };
-    let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
-    let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
-    pg_sys::pfree(printed.cast());
-    text
-}
-
-/// What a type's input function makes of `text`; raises its error where it makes nothing.
-pub unsafe fn input(function: u32, text: &str) -> Datum {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
-    pg_sys::OidInputFunctionCall(pg_sys::Oid::from(function), text.as_ptr().cast_mut(), pg_sys::InvalidOid, -1)
+pub fn output(function: Function, datum: Datum<'_>) -> String {
+    // SAFETY: an output function takes a value of its type and returns a C string of its own.
+    unsafe {
+        let Some(printed) = pgrx::fcinfo::direct_function_call_as_datum(function, &[Some(datum.raw)]) else {
+            return String::new();
+        };
+        let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
+        let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
+        pg_sys::pfree(printed.cast());
+        text
+    }
 }
 
 /// Microseconds from 1970, where this format counts from, to 2000, where PostgreSQL does.
@@ -119,16 +154,16 @@ const EPOCH: i64 = 946_684_800_000_000;
 
 /// A timestamptz as microseconds since 1970; the infinities are outside every year.
 pub fn micros(datum: Datum) -> i64 {
-    (datum.value() as i64).saturating_add(EPOCH)
+    datum.i64().saturating_add(EPOCH)
 }
 
 /// The same for any timestamptz, so that [`timestamptz`] gives it back: what is too late wraps around to before every year.
 pub fn any_micros(datum: Datum) -> i64 {
-    (datum.value() as i64).wrapping_add(EPOCH)
+    datum.i64().wrapping_add(EPOCH)
 }
 
 /// The reverse of [`any_micros`], and of [`micros`] for the times that events can have.
-pub fn timestamptz(micros: i64) -> Datum {
+pub fn timestamptz(micros: i64) -> Datum<'static> {
     Datum::from(micros.wrapping_sub(EPOCH))
 }
 
@@ -139,7 +174,7 @@ pub fn now() -> i64 {
 }
 
 /// A timestamptz datum of seconds since 1970.
-pub fn timestamptz_of_seconds(seconds: i64) -> Datum {
+pub fn timestamptz_of_seconds(seconds: i64) -> Datum<'static> {
     timestamptz(seconds.saturating_mul(1_000_000))
 }
 

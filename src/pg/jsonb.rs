@@ -1,17 +1,18 @@
 //! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
 //! thirty digits would lose some.
 
-use crate::pg::datum::{input, output, utf8};
+use crate::pg::datum::{output, utf8, Datum};
+use crate::pg::memory::{here, Memory};
 use crate::pg::toast;
 use immutable_format::json::{Build, Canonical, Error, Object, Tree, Value};
 use immutable_format::limits;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A detoasted jsonb; it lives as long as the memory context it was read in.
+/// A detoasted jsonb.
 #[derive(Clone, Copy)]
-pub struct Jsonb(*mut pg_sys::Jsonb);
+pub struct Jsonb<'m>(*mut pg_sys::Jsonb, Memory<'m>);
 
 /// What a jsonb is at its top.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,21 +22,26 @@ pub enum Kind {
     Scalar,
 }
 
-impl Jsonb {
-    pub unsafe fn new(datum: Datum) -> Jsonb {
+impl<'m> Jsonb<'m> {
+    pub fn new(datum: Datum<'m>) -> Jsonb<'m> {
         // the iterator reads aligned words: no packed header
-        let varlena = datum.cast_mut_ptr();
-        match pgrx::varlena::varatt_is_4b_u(varlena) {
-            true => Jsonb(varlena.cast()),
-            false => Jsonb(pg_sys::pg_detoast_datum(varlena).cast()),
+        let (varlena, memory) = (datum.raw().cast_mut_ptr(), datum.memory());
+        // SAFETY: a jsonb is a varlena; it is detoasted in its own memory.
+        match unsafe { pgrx::varlena::varatt_is_4b_u(varlena) } {
+            true => Jsonb(varlena.cast(), memory),
+            false => Jsonb(memory.within(|| unsafe { pg_sys::pg_detoast_datum(varlena) }).cast(), memory),
         }
     }
 
-    pub unsafe fn kind(self) -> Kind {
-        let header = (*self.0).root.header;
-        if header & pg_sys::JB_FSCALAR != 0 {
+    fn header(self) -> u32 {
+        // SAFETY: a jsonb has a header.
+        unsafe { (*self.0).root.header }
+    }
+
+    pub fn kind(self) -> Kind {
+        if self.header() & pg_sys::JB_FSCALAR != 0 {
             Kind::Scalar
-        } else if header & pg_sys::JB_FOBJECT != 0 {
+        } else if self.header() & pg_sys::JB_FOBJECT != 0 {
             Kind::Object
         } else {
             Kind::Array
@@ -43,92 +49,106 @@ impl Jsonb {
     }
 
     /// Elements of an array, members of an object.
-    pub unsafe fn len(self) -> usize {
-        ((*self.0).root.header & pg_sys::JB_CMASK) as usize
+    pub fn len(self) -> usize {
+        (self.header() & pg_sys::JB_CMASK) as usize
     }
 
-    pub unsafe fn datum(self) -> Datum {
-        Datum::from(self.0)
+    pub fn datum(self) -> Datum<'m> {
+        // SAFETY: a jsonb in its memory.
+        unsafe { Datum::new(pg_sys::Datum::from(self.0), self.1) }
     }
 
     /// The whole value, within the bounds.
-    pub unsafe fn value<'a>(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+    pub fn value(self, depth: usize, bytes: usize) -> Result<Value<'m>, Error> {
         self.reader().ok_or(CORRUPT)?.value(depth, bytes)
     }
 
     /// The object that it is, within the bounds; nothing if it is another value.
-    pub unsafe fn object<'a>(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
+    pub fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'m>>, Error> {
         self.reader().ok_or(CORRUPT)?.object(depth, bytes)
     }
 
     /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
-    pub unsafe fn objects<'a>(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
+    pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'m>>>, (usize, Error)> {
         self.reader().ok_or((0, CORRUPT))?.objects(depth, bytes)
     }
 
-    unsafe fn reader<'a>(self) -> Option<Reader<'a>> {
+    fn reader(self) -> Option<Reader<'m>> {
         Reader::new(self.datum())
     }
 
     /// Calls `each` with the name and value of every member of an object; nested values stay jsonb.
-    pub unsafe fn members(self, mut each: impl FnMut(&str, Member)) {
-        let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
-        let mut value = pg_sys::JsonbValue::default();
+    pub fn members(self, mut each: impl FnMut(&str, Member<'m>)) {
         let mut key = "";
-        loop {
-            match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) {
-                pg_sys::JsonbIteratorToken::WJB_DONE => return,
-                pg_sys::JsonbIteratorToken::WJB_KEY => key = string(&value),
-                pg_sys::JsonbIteratorToken::WJB_VALUE => each(key, Member::of(&mut value)),
-                _ => {}
-            }
-        }
+        self.tokens(|token, value| match token {
+            pg_sys::JsonbIteratorToken::WJB_KEY => key = string(value),
+            pg_sys::JsonbIteratorToken::WJB_VALUE => each(key, Member::of(value, self.1)),
+            _ => {}
+        });
     }
 
     /// Calls `each` with every element of an array; nested values stay jsonb.
-    pub unsafe fn each_element(self, mut each: impl FnMut(Member)) {
-        let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
+    pub fn each_element(self, mut each: impl FnMut(Member<'m>)) {
+        self.tokens(|token, value| {
+            if token == pg_sys::JsonbIteratorToken::WJB_ELEM {
+                each(Member::of(value, self.1));
+            }
+        });
+    }
+
+    /// Walks it, one level deep.
+    fn tokens(self, mut each: impl FnMut(pg_sys::JsonbIteratorToken::Type, &'m mut pg_sys::JsonbValue)) {
         let mut value = pg_sys::JsonbValue::default();
-        loop {
-            match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) {
-                pg_sys::JsonbIteratorToken::WJB_DONE => return,
-                pg_sys::JsonbIteratorToken::WJB_ELEM => each(Member::of(&mut value)),
-                _ => {}
+        // SAFETY: the jsonb lives as long as its memory; the value that the iterator fills in refers to it, and is seen one
+        // token at a time.
+        unsafe {
+            let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
+            loop {
+                let token = pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+                if token == pg_sys::JsonbIteratorToken::WJB_DONE {
+                    return;
+                }
+                each(token, &mut *std::ptr::addr_of_mut!(value));
             }
         }
     }
 }
 
 /// A value inside a jsonb, one level deep.
-pub enum Member {
+pub enum Member<'m> {
     Null,
     Bool,
     Text(String),
     Number(String),
-    Nested(Jsonb),
+    Nested(Jsonb<'m>),
 }
 
-impl Member {
-    unsafe fn of(value: &mut pg_sys::JsonbValue) -> Member {
+impl<'m> Member<'m> {
+    fn of(value: &mut pg_sys::JsonbValue, memory: Memory<'m>) -> Member<'m> {
         match value.type_ {
             pg_sys::jbvType::jbvNull => Member::Null,
             pg_sys::jbvType::jbvBool => Member::Bool,
             pg_sys::jbvType::jbvString => Member::Text(string(value).to_string()),
-            pg_sys::jbvType::jbvNumeric => Member::Number(number(value)),
-            _ => Member::Nested(Jsonb(pg_sys::JsonbValueToJsonb(value))),
+            pg_sys::jbvType::jbvNumeric => Member::Number(number(value, memory)),
+            // SAFETY: a container, copied into the memory that the whole is in.
+            _ => Member::Nested(Jsonb(memory.within(|| unsafe { pg_sys::JsonbValueToJsonb(value) }), memory)),
         }
     }
 }
 
-unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a str {
-    let string = value.val.string;
-    let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
+fn string<'m>(value: &pg_sys::JsonbValue) -> &'m str {
+    // SAFETY: a string's bytes are in the jsonb, which outlives what is read of it.
+    let bytes = unsafe {
+        let string = value.val.string;
+        std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize)
+    };
     // The database is UTF8; what is not all the same cannot be part of a valid event.
     utf8(bytes).unwrap_or("\u{0}")
 }
 
-unsafe fn number(value: &pg_sys::JsonbValue) -> String {
-    output(pg_sys::numeric_out, Datum::from(value.val.numeric))
+fn number(value: &pg_sys::JsonbValue, memory: Memory<'_>) -> String {
+    // SAFETY: a numeric in the jsonb.
+    output(pg_sys::numeric_out, unsafe { Datum::new(pg_sys::Datum::from(value.val.numeric), memory) })
 }
 
 /// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row, so it copies nothing
@@ -140,7 +160,7 @@ pub struct Reader<'a>(Container<'a>);
 
 impl<'a> Reader<'a> {
     /// `None` if there is no jsonb in it.
-    pub unsafe fn new(datum: Datum) -> Option<Reader<'a>> {
+    pub fn new(datum: Datum<'a>) -> Option<Reader<'a>> {
         Container::root(toast::read(datum)?).map(Reader)
     }
 
@@ -150,21 +170,21 @@ impl<'a> Reader<'a> {
     }
 
     /// The whole value, within the bounds.
-    pub unsafe fn value(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
+    pub fn value(self, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
         let mut tree = Tree::new(depth, bytes);
         self.read(&mut tree)?;
         tree.finish().ok_or(CORRUPT)
     }
 
     /// The object that it is, within the bounds; nothing if it is another value.
-    pub unsafe fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
+    pub fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
         let mut canonical = Canonical::new(depth, bytes);
         self.read(&mut canonical)?;
         Ok(canonical.object())
     }
 
     /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
-    pub unsafe fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
+    pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
         let count = self.0.count();
         let mut objects = Vec::with_capacity(count.min(limits::TARGETS));
         let mut children = self.0.children(0..count, 0);
@@ -181,12 +201,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own functions recurse.
-    pub unsafe fn is_sound(self) -> bool {
+    pub fn is_sound(self) -> bool {
         self.read(&mut Sound { depth: 0 }).is_ok()
     }
 
     /// Feeds the whole value to `build`.
-    pub unsafe fn read(self, build: &mut impl Build<'a>) -> Result<(), Error> {
+    pub fn read(self, build: &mut impl Build<'a>) -> Result<(), Error> {
         read(Entry::Container(self.0), build)
     }
 }
@@ -379,7 +399,7 @@ struct Open<'a> {
     bare: bool,
 }
 
-unsafe fn read<'a, B: Build<'a>>(value: Entry<'a>, build: &mut B) -> Result<(), Error> {
+fn read<'a, B: Build<'a>>(value: Entry<'a>, build: &mut B) -> Result<(), Error> {
     let mut open: Vec<Open<'a>> = Vec::with_capacity(4);
     let mut next = Some(value);
     loop {
@@ -471,21 +491,18 @@ fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
 }
 
 /// What numeric_out prints. Small whole numbers, which most are, are printed here.
-unsafe fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
+fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
     match numeric_parts(numeric).ok_or(CORRUPT)? {
         (NUMERIC_SHORT, []) => return Ok("0".to_string()),
         (NUMERIC_SHORT, [digit]) => return Ok(u16::from_ne_bytes(*digit).to_string()),
         _ => {}
     }
-    // numeric_out wants it aligned
-    let copy = pg_sys::palloc(numeric.len()).cast::<u8>();
-    std::ptr::copy_nonoverlapping(numeric.as_ptr(), copy, numeric.len());
-    let text = output(pg_sys::numeric_out, Datum::from(copy));
-    pg_sys::pfree(copy.cast());
-    Ok(text)
-}
-
-/// jsonb of a JSON text, in the current memory context.
-pub unsafe fn datum(json: &str) -> Datum {
-    input(pg_sys::F_JSONB_IN, json)
+    // SAFETY: numeric_out wants it aligned, as palloc gives it; the copy is as long as what is copied.
+    Ok(here(|memory| unsafe {
+        let copy = pg_sys::palloc(numeric.len()).cast::<u8>();
+        std::ptr::copy_nonoverlapping(numeric.as_ptr(), copy, numeric.len());
+        let text = output(pg_sys::numeric_out, Datum::new(pg_sys::Datum::from(copy), memory));
+        pg_sys::pfree(copy.cast());
+        text
+    }))
 }

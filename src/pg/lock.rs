@@ -1,18 +1,107 @@
-//! Locks on relations that are kept until the transaction ends.
+//! Locks that are kept until the transaction ends, and the timeouts of waiting for one.
 
 use pgrx::pg_sys::{self, Oid};
 
 /// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
 /// go of them when a cursor fails, while rows written under them are still there.
-pub unsafe fn for_transaction<T>(body: impl FnOnce() -> T) -> T {
-    let owner = pg_sys::CurrentResourceOwner;
-    pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
-    let done = body();
-    pg_sys::CurrentResourceOwner = owner;
-    done
+fn for_transaction<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: reads and sets variables of the one thread there is. After an error PostgreSQL sets the owner itself.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+        let done = body();
+        pg_sys::CurrentResourceOwner = owner;
+        done
+    }
 }
 
-/// Locks a relation for the transaction.
-pub unsafe fn lock(relation: Oid, mode: u32) {
-    for_transaction(|| pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE));
+/// Locks a relation for the transaction; `mode` is one of PostgreSQL's, such as `RowExclusiveLock`.
+pub fn lock(relation: Oid, mode: u32) {
+    // SAFETY: takes any oid.
+    for_transaction(|| unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) });
+}
+
+/// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of
+/// a catalog. No catalog class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ObjectLock {
+    pub relation: Oid,
+    pub object: u32,
+    pub part: u16,
+}
+
+impl ObjectLock {
+    const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+    fn tag(self) -> pg_sys::LOCKTAG {
+        // SAFETY: reads the backend's own database.
+        let database = unsafe { pg_sys::MyDatabaseId };
+        pg_sys::LOCKTAG {
+            locktag_field1: database.to_u32(),
+            locktag_field2: self.relation.to_u32(),
+            locktag_field3: self.object,
+            locktag_field4: self.part,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        }
+    }
+
+    /// Whether this transaction has it.
+    pub fn is_held(self) -> bool {
+        let tag = self.tag();
+        // SAFETY: asks about a lock.
+        unsafe {
+            #[cfg(any(feature = "pg15", feature = "pg16"))]
+            return pg_sys::LockHeldByMe(&tag, Self::MODE);
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            return pg_sys::LockHeldByMe(&tag, Self::MODE, false);
+        }
+    }
+
+    /// Takes it for the transaction; false where it is taken and `wait` is.
+    pub fn acquire(self, wait: bool) -> bool {
+        let tag = self.tag();
+        let refused = pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL;
+        // SAFETY: a lock of a method and mode that there are.
+        for_transaction(|| unsafe { pg_sys::LockAcquire(&tag, Self::MODE, false, !wait) != refused })
+    }
+
+    /// Lets go of it before the transaction ends.
+    pub fn release(self) {
+        let tag = self.tag();
+        // SAFETY: a lock that this transaction has; PostgreSQL only warns where it has it not.
+        for_transaction(|| unsafe { pg_sys::LockRelease(&tag, Self::MODE, false) });
+    }
+}
+
+/// PostgreSQL's `lock_timeout` and `deadlock_timeout`, in milliseconds.
+#[derive(Clone, Copy)]
+pub struct Timeouts {
+    pub lock: i32,
+    pub deadlock: i32,
+}
+
+impl Timeouts {
+    pub fn now() -> Timeouts {
+        // SAFETY: reads variables of the one thread there is.
+        unsafe { Timeouts { lock: pg_sys::LockTimeout, deadlock: pg_sys::DeadlockTimeout } }
+    }
+
+    /// In force for as long as what it returns lives.
+    pub fn set(self) -> Restored {
+        let restored = Restored(Timeouts::now());
+        // SAFETY: sets variables of the one thread there is.
+        unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.lock, self.deadlock) };
+        restored
+    }
+}
+
+/// Puts the timeouts back when it goes.
+pub struct Restored(Timeouts);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        // SAFETY: puts back what was there, in the one thread there is; plain memory writes, also while unwinding.
+        unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.0.lock, self.0.deadlock) };
+    }
 }

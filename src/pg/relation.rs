@@ -1,202 +1,367 @@
 //! Relations: opened, described, scanned through an index, appended to.
 
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::lock::lock;
-use crate::pg::tuple::Values;
-use pgrx::pg_sys::{self, Datum, Oid};
+use crate::pg::memory::here;
+use crate::pg::tuple::{Descriptor, Tuple};
+use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
+use std::marker::PhantomData;
 
-/// Opens a relation, unless it is not there. A lock to write under is the transaction's.
-pub unsafe fn open(relation: Oid, mode: u32) -> Option<pg_sys::Relation> {
-    if mode > pg_sys::AccessShareLock {
-        lock(relation, mode);
+/// A relation that is open for as long as `'r`.
+#[derive(Clone, Copy)]
+pub struct Relation<'r>(pg_sys::Relation, PhantomData<&'r ()>);
+
+impl<'r> Relation<'r> {
+    /// # Safety
+    /// It must be open for as long as `'r`.
+    pub(in crate::pg) unsafe fn of(relation: pg_sys::Relation) -> Relation<'r> {
+        Relation(relation, PhantomData)
     }
-    let opened = pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE);
-    (!opened.is_null()).then_some(opened)
-}
 
-pub unsafe fn name(relation: pg_sys::Relation) -> String {
-    CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()).to_string_lossy().into_owned()
-}
-
-pub unsafe fn triggers<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
-    let triggers = (*relation).trigdesc;
-    if triggers.is_null() {
-        return &[];
+    pub(in crate::pg) fn raw(self) -> pg_sys::Relation {
+        self.0
     }
-    std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
-}
 
-/// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but the one foreign key.
-pub unsafe fn is_plain(relation: pg_sys::Relation, columns: usize) -> bool {
-    let own = |trigger: &pg_sys::Trigger| {
-        trigger.tgisinternal || CStr::from_ptr(trigger.tgname).to_bytes().starts_with(b"~immutable_")
-    };
-    let constraints = (*(*relation).rd_att).constr;
-    (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
-        && (*(*relation).rd_att).natts as usize == columns
-        && (constraints.is_null() || (*constraints).num_check == 0)
-        && cells(pg_sys::RelationGetFKeyList(relation)).len() <= 1
-        && triggers(relation).iter().all(own)
-        && indexes(relation).into_iter().all(|index| with_index(index, |index| is_plain_index(index)))
-}
-
-/// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes alone.
-pub unsafe fn append(relation: pg_sys::Relation, row: &[Option<Datum>]) {
-    if let Some(index) = indexes(relation).into_iter().find(|index| !with_index(*index, |index| is_plain_index(index)))
-    {
-        let (table, index) = (name(relation), with_index(index, |index| name(index)));
-        Fault::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("index {index} of table immutable.{table} has an expression or a condition"),
-        )
-        .hint("DROP INDEX it: such an index cannot be kept there, and the table is too small to need it.")
-        .raise()
+    fn form(self) -> &'r pg_sys::FormData_pg_class {
+        // SAFETY: an open relation has its row of pg_class.
+        unsafe { &*(*self.0).rd_rel }
     }
-    let mut values: Vec<Datum> = row.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
-    let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
-    let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-    pg_sys::CatalogTupleInsert(relation, tuple);
-    pg_sys::CommandCounterIncrement();
+
+    pub fn oid(self) -> Oid {
+        // SAFETY: it is open.
+        unsafe { (*self.0).rd_id }
+    }
+
+    pub fn owner(self) -> Oid {
+        self.form().relowner
+    }
+
+    pub fn namespace(self) -> Oid {
+        self.form().relnamespace
+    }
+
+    /// `relkind`, one of RELKIND_*.
+    pub fn kind(self) -> u8 {
+        self.form().relkind as u8
+    }
+
+    /// Its name, without its schema and as it is.
+    pub fn name(self) -> String {
+        // SAFETY: a name ends with a NUL.
+        unsafe { CStr::from_ptr(self.form().relname.data.as_ptr()) }.to_string_lossy().into_owned()
+    }
+
+    /// Its name, quoted and with its schema.
+    pub fn qualified_name(self) -> String {
+        // SAFETY: both are C strings.
+        unsafe {
+            let schema = pg_sys::get_namespace_name(self.namespace());
+            let name = pg_sys::quote_qualified_identifier(schema, self.form().relname.data.as_ptr());
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
+    }
+
+    pub fn descriptor(self) -> Descriptor<'r> {
+        // SAFETY: the descriptor lives as long as the relation is open.
+        unsafe { Descriptor::of((*self.0).rd_att) }
+    }
+
+    /// Its triggers, in the order they fire in.
+    pub fn triggers(self) -> &'r [pg_sys::Trigger] {
+        // SAFETY: they live as long as the relation is open.
+        unsafe {
+            let triggers = (*self.0).trigdesc;
+            if triggers.is_null() {
+                return &[];
+            }
+            std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
+        }
+    }
+
+    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without reading it.
+    pub fn is_empty(self) -> bool {
+        // SAFETY: it is open.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.0, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
+    }
+
+    /// Its indexes.
+    pub fn indexes(self) -> Vec<Oid> {
+        // SAFETY: a list of oids.
+        unsafe { cells(pg_sys::RelationGetIndexList(self.0)) }.iter().map(|cell| unsafe { cell.oid_value }).collect()
+    }
+
+    /// The tables that its foreign keys point to.
+    pub fn foreign_keys(self) -> Vec<Oid> {
+        // SAFETY: a list of the cached foreign keys.
+        unsafe { cells(pg_sys::RelationGetFKeyList(self.0)) }
+            .iter()
+            .map(|key| unsafe { (*key.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>()).confrelid })
+            .collect()
+    }
+
+    /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but one foreign key.
+    pub fn is_plain(self, columns: usize) -> bool {
+        let own = |trigger: &pg_sys::Trigger| {
+            // SAFETY: a trigger has a name.
+            trigger.tgisinternal || unsafe { CStr::from_ptr(trigger.tgname) }.to_bytes().starts_with(b"~immutable_")
+        };
+        // SAFETY: the descriptor of an open relation.
+        let has_checks = unsafe {
+            let constraints = (*self.descriptor().raw()).constr;
+            !constraints.is_null() && (*constraints).num_check != 0
+        };
+        self.kind() == pg_sys::RELKIND_RELATION
+            && self.descriptor().width() == columns
+            && !has_checks
+            && self.foreign_keys().len() <= 1
+            && self.triggers().iter().all(own)
+            && self.indexes().into_iter().all(|index| with_index(index, |index| index.is_plain()))
+    }
+
+    /// The valid unique index whose keys are exactly these attributes, in this order.
+    pub fn unique_index(self, numbers: &[i16]) -> Option<Oid> {
+        self.indexes().into_iter().find(|index| with_index(*index, |index| index.is_unique_on(numbers)))
+    }
+
+    /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes
+    /// alone; 55000 where there is another.
+    pub fn append(self, row: &[Option<Datum>]) {
+        if let Some(index) = self.indexes().into_iter().find(|index| !with_index(*index, |index| index.is_plain())) {
+            let (table, index) = (self.name(), with_index(index, |index| index.0.name()));
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("index {index} of table immutable.{table} has an expression or a condition"),
+            )
+            .hint("DROP INDEX it: such an index cannot be kept there, and the table is too small to need it.")
+            .raise()
+        }
+        assert_eq!(row.len(), self.descriptor().width(), "a row has other columns than its table");
+        let mut values: Vec<pg_sys::Datum> = row.iter().map(raw_or_zero).collect();
+        let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
+        // SAFETY: as many values as the table has columns.
+        unsafe {
+            let tuple = pg_sys::heap_form_tuple(self.descriptor().raw(), values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::CatalogTupleInsert(self.0, tuple);
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+
+    /// Shows `each` the rows that an index finds, for as long as it says true, seen by SnapshotSelf: this transaction's own
+    /// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
+    pub fn scan(self, index: Oid, keys: &[Key], backwards: bool, mut each: impl FnMut(Tuple<'_>) -> bool) {
+        let direction = match backwards {
+            true => pg_sys::ScanDirection::BackwardScanDirection,
+            false => pg_sys::ScanDirection::ForwardScanDirection,
+        };
+        let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
+        // SAFETY: the index is one of this relation's and open until the end; a row lives until the next is asked for, and
+        // `each` cannot keep it.
+        here(|memory| unsafe {
+            for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
+                let function = Oid::from(key.function);
+                pg_sys::ScanKeyInit(scan_key, key.attribute, key.strategy as u16, function, key.value.raw());
+            }
+            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+            let snapshot = std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData);
+            let count = scan_keys.len() as i32;
+            let scan = pg_sys::systable_beginscan_ordered(self.0, index, snapshot, count, scan_keys.as_mut_ptr());
+            loop {
+                let tuple = pg_sys::systable_getnext_ordered(scan, direction);
+                if tuple.is_null() || !each(Tuple::of(tuple, self.descriptor(), memory)) {
+                    break;
+                }
+            }
+            pg_sys::systable_endscan_ordered(scan);
+            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+        });
+    }
+
+    /// Looks at the first row that an index finds, backwards from the greatest; see [`Relation::scan`].
+    pub fn last_row<T>(self, index: Oid, keys: &[Key], look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
+        let mut seen = None;
+        let mut look = Some(look);
+        self.scan(index, keys, true, |tuple| {
+            seen = look.take().map(|look| look(tuple));
+            false
+        });
+        seen
+    }
+
+    /// Gives every row that an index finds, or that is there where the index is none, to `each`, for as long as that says
+    /// true.
+    pub fn rows(self, index: Option<Oid>, seen: Seen, keys: &[Equal], mut each: impl FnMut(Tuple<'_>) -> bool) {
+        let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
+        // SAFETY: as in `scan`.
+        here(|memory| unsafe {
+            for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
+                let (value, function) = (raw_or_zero(&key.value), Oid::from(key.function));
+                pg_sys::ScanKeyInit(scan_key, key.attribute, pg_sys::BTEqualStrategyNumber as u16, function, value);
+                if key.value.is_none() {
+                    scan_key.sk_flags = (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32;
+                    scan_key.sk_strategy = 0 /* InvalidStrategy */;
+                }
+            }
+            let snapshot = match seen {
+                // No snapshot given: for a table that is no catalog PostgreSQL takes a new one each time.
+                Seen::Now => std::ptr::null_mut(),
+                Seen::Itself => std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
+                Seen::ByStatement => pg_sys::GetActiveSnapshot(),
+            };
+            let (count, by) = (scan_keys.len() as i32, index.unwrap_or(pg_sys::InvalidOid));
+            let scan = pg_sys::systable_beginscan(self.0, by, index.is_some(), snapshot, count, scan_keys.as_mut_ptr());
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() || !each(Tuple::of(tuple, self.descriptor(), memory)) {
+                    break;
+                }
+            }
+            pg_sys::systable_endscan(scan);
+        });
+    }
+
+    /// Deletes a row that was read from it.
+    pub fn delete(self, tuple: Tuple<'_>) {
+        // SAFETY: the row is alive, and a table's own.
+        unsafe { pg_sys::CatalogTupleDelete(self.0, &mut (*tuple.raw()).t_self) };
+    }
 }
 
-unsafe fn is_plain_index(index: pg_sys::Relation) -> bool {
-    let form = &*(*index).rd_index;
-    form.indimmediate
-        && !form.indisexclusion
-        && !has_attribute(index, pg_sys::Anum_pg_index_indexprs)
-        && !has_attribute(index, pg_sys::Anum_pg_index_indpred)
+/// Which rows a scan sees.
+#[derive(Clone, Copy)]
+pub enum Seen {
+    /// What is committed by now, and this transaction's own.
+    Now,
+    /// The same, with this command's own.
+    Itself,
+    /// What the statement sees that runs.
+    ByStatement,
 }
 
-unsafe fn has_attribute(index: pg_sys::Relation, attribute: u32) -> bool {
-    !pg_sys::heap_attisnull((*index).rd_indextuple, attribute as i32, std::ptr::null_mut())
+/// A relation opened here; it is closed when this goes, and its lock is kept until the transaction ends.
+pub struct OpenRelation(pg_sys::Relation);
+
+impl OpenRelation {
+    /// Opens a relation, unless it is not there. A lock to write under is the transaction's.
+    pub fn open(relation: Oid, mode: u32) -> Option<OpenRelation> {
+        if mode > pg_sys::AccessShareLock {
+            lock(relation, mode);
+        }
+        // SAFETY: gives null where there is none.
+        let opened = unsafe { pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE) };
+        (!opened.is_null()).then_some(OpenRelation(opened))
+    }
+
+    /// Opens a table; PostgreSQL's error (42P01, 42809) where there is none.
+    pub fn table(relation: Oid, mode: u32) -> OpenRelation {
+        // SAFETY: raises an error where there is none.
+        OpenRelation(unsafe { pg_sys::table_open(relation, mode as pg_sys::LOCKMODE) })
+    }
+
+    pub fn get(&self) -> Relation<'_> {
+        // SAFETY: open for as long as this lives.
+        unsafe { Relation::of(self.0) }
+    }
 }
 
-pub unsafe fn with_index<T>(index: Oid, look: impl FnOnce(pg_sys::Relation) -> T) -> T {
-    let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-    let seen = look(index);
-    pg_sys::index_close(index, pg_sys::NoLock as i32);
-    seen
+impl Drop for OpenRelation {
+    fn drop(&mut self) {
+        // After an error the transaction's end has closed it, and unwinding comes here too.
+        if !std::thread::panicking() {
+            // SAFETY: opened by this.
+            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        }
+    }
 }
 
-pub unsafe fn indexes(relation: pg_sys::Relation) -> Vec<Oid> {
-    cells(pg_sys::RelationGetIndexList(relation)).iter().map(|cell| cell.oid_value).collect()
+/// The schema `immutable`; InvalidOid where there is none.
+pub fn schema() -> Oid {
+    // SAFETY: looks a name up.
+    unsafe { pg_sys::get_namespace_oid(c"immutable".as_ptr(), true) }
+}
+
+/// A relation of the schema `immutable`, by its name; InvalidOid where there is none.
+pub fn named(name: &CStr) -> Oid {
+    // SAFETY: looks a name up.
+    unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema()) }
+}
+
+fn raw_or_zero(value: &Option<Datum>) -> pg_sys::Datum {
+    value.map_or(pg_sys::Datum::from(0usize), Datum::raw)
+}
+
+/// An index that is open.
+#[derive(Clone, Copy)]
+struct Index<'r>(Relation<'r>);
+
+impl Index<'_> {
+    fn shape(&self) -> &pg_sys::FormData_pg_index {
+        // SAFETY: an open index has its row of pg_index.
+        unsafe { &*(*self.0.raw()).rd_index }
+    }
+
+    fn has_attribute(self, attribute: u32) -> bool {
+        // SAFETY: an attribute of pg_index.
+        unsafe { !pg_sys::heap_attisnull((*self.0.raw()).rd_indextuple, attribute as i32, std::ptr::null_mut()) }
+    }
+
+    fn is_plain(self) -> bool {
+        let shape = self.shape();
+        shape.indimmediate
+            && !shape.indisexclusion
+            && !self.has_attribute(pg_sys::Anum_pg_index_indexprs)
+            && !self.has_attribute(pg_sys::Anum_pg_index_indpred)
+    }
+
+    fn is_unique_on(self, numbers: &[i16]) -> bool {
+        let shape = self.shape();
+        shape.indisunique
+            && shape.indisvalid
+            && shape.indimmediate
+            && shape.indnkeyatts as usize == numbers.len()
+            // SAFETY: as many keys as the line before says.
+            && unsafe { shape.indkey.values.as_slice(numbers.len()) } == numbers
+            && !self.has_attribute(pg_sys::Anum_pg_index_indpred)
+    }
+}
+
+fn with_index<T>(index: Oid, look: impl FnOnce(Index<'_>) -> T) -> T {
+    // SAFETY: raises an error where there is none; it is open while it is looked at.
+    unsafe {
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+        let seen = look(Index(Relation::of(index)));
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+        seen
+    }
 }
 
 /// The cells of a PostgreSQL list, which is null when empty.
+///
+/// # Safety
+/// The list must live as long as `'a`.
 pub unsafe fn cells<'a>(list: *const pg_sys::List) -> &'a [pg_sys::ListCell] {
     if list.is_null() {
         return &[];
     }
-    std::slice::from_raw_parts((*list).elements, (*list).length as usize)
-}
-
-/// The valid unique index whose keys are exactly these attributes, in this order.
-pub unsafe fn unique_index(relation: pg_sys::Relation, numbers: &[i16]) -> Option<Oid> {
-    indexes(relation).into_iter().find(|index| {
-        with_index(*index, |index| {
-            let form = &*(*index).rd_index;
-            form.indisunique
-                && form.indisvalid
-                && form.indimmediate
-                && form.indnkeyatts as usize == numbers.len()
-                && form.indkey.values.as_slice(numbers.len()) == numbers
-                && !has_attribute(index, pg_sys::Anum_pg_index_indpred)
-        })
-    })
+    // SAFETY: a list has as many cells as it says.
+    unsafe { std::slice::from_raw_parts((*list).elements, (*list).length as usize) }
 }
 
 /// One condition of an index probe.
-pub struct Key {
+pub struct Key<'a> {
     pub attribute: i16,
     /// `BTEqualStrategyNumber` or another of btree's.
     pub strategy: u32,
     /// The operator's function.
     pub function: u32,
-    pub value: Datum,
-}
-
-/// Looks at the first row that an index finds, backwards from the greatest; see [`scan`].
-pub unsafe fn last_row<T>(
-    relation: pg_sys::Relation,
-    index: Oid,
-    keys: &[Key],
-    look: impl FnOnce(pg_sys::HeapTuple, &Values) -> T,
-) -> Option<T> {
-    let mut seen = None;
-    let mut look = Some(look);
-    scan(relation, index, keys, pg_sys::ScanDirection::BackwardScanDirection, |tuple, row| {
-        seen = look.take().map(|look| look(tuple, row));
-        false
-    });
-    seen
-}
-
-/// Shows `each` the rows that an index finds, for as long as it says true, seen by SnapshotSelf: this transaction's own
-/// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
-pub unsafe fn scan(
-    relation: pg_sys::Relation,
-    index: Oid,
-    keys: &[Key],
-    direction: pg_sys::ScanDirection::Type,
-    mut each: impl FnMut(pg_sys::HeapTuple, &Values) -> bool,
-) {
-    let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
-    for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
-        pg_sys::ScanKeyInit(scan_key, key.attribute, key.strategy as u16, pg_sys::Oid::from(key.function), key.value);
-    }
-    let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-    let scan = pg_sys::systable_beginscan_ordered(
-        relation,
-        index,
-        std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
-        scan_keys.len() as i32,
-        scan_keys.as_mut_ptr(),
-    );
-    loop {
-        let tuple = pg_sys::systable_getnext_ordered(scan, direction);
-        if tuple.is_null() || !each(tuple, &Values::of(tuple, (*relation).rd_att)) {
-            break;
-        }
-    }
-    pg_sys::systable_endscan_ordered(scan);
-    pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+    pub value: Datum<'a>,
 }
 
 /// A column that must have this value, or be NULL.
-pub struct Equal {
+pub struct Equal<'a> {
     pub attribute: i16,
     /// The function of the type's equality.
     pub function: u32,
-    pub value: Option<Datum>,
-}
-
-/// Gives every row that an index finds, or that is there where the index is none, to `each`.
-pub unsafe fn rows(
-    relation: pg_sys::Relation,
-    index: Oid,
-    snapshot: pg_sys::Snapshot,
-    keys: &[Equal],
-    mut each: impl FnMut(&Values),
-) {
-    let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
-    for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
-        let (value, function) = (key.value.unwrap_or(Datum::from(0usize)), Oid::from(key.function));
-        pg_sys::ScanKeyInit(scan_key, key.attribute, pg_sys::BTEqualStrategyNumber as u16, function, value);
-        if key.value.is_none() {
-            scan_key.sk_flags = (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32;
-            scan_key.sk_strategy = 0 /* InvalidStrategy */;
-        }
-    }
-    let by_index = index != pg_sys::InvalidOid;
-    let count = scan_keys.len() as i32;
-    let scan = pg_sys::systable_beginscan(relation, index, by_index, snapshot, count, scan_keys.as_mut_ptr());
-    loop {
-        let tuple = pg_sys::systable_getnext(scan);
-        if tuple.is_null() {
-            break;
-        }
-        each(&Values::of(tuple, (*relation).rd_att));
-    }
-    pg_sys::systable_endscan(scan);
+    pub value: Option<Datum<'a>>,
 }

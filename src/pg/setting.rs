@@ -1,21 +1,19 @@
 //! Settings that PostgreSQL has to ask about before it takes a value, and where a setting was set.
 
-use crate::pg::datum::{text, text_datum};
-use crate::pg::spi;
+use crate::pg::datum::text;
+use crate::pg::role;
+use crate::pg::spi::{self, Arg};
 use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString};
 
 /// What ends a setting of the superuser's that is on, by where it was set.
-pub unsafe fn how_to_end(name: &str) -> String {
+pub fn how_to_end(name: &str) -> String {
     let mut source = String::new();
     let statement = "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1";
-    spi::write(statement, &[pg_sys::TEXTOID], &[Some(text_datum(name))], |row| {
-        source = text(row.values[0]).to_string();
+    spi::query_now(statement, &[Arg::text(name)], |row| {
+        source = row.at(0).map_or(String::new(), |source| text(source).to_string());
     });
-    let quoted =
-        |name: *mut std::ffi::c_char| CStr::from_ptr(pg_sys::quote_identifier(name)).to_string_lossy().into_owned();
-    let database = || quoted(pg_sys::get_database_name(pg_sys::MyDatabaseId));
-    let role = || quoted(pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false));
+    let (database, role) = (role::database, || role::quoted(&role::authenticated()));
     let owner = match source.as_str() {
         "global" => "ROLE ALL".to_string(),
         "database" => format!("DATABASE {}", database()),

@@ -1,24 +1,112 @@
 //! SPI the way this extension needs it: kept plans, statements run as the tables' owner, and cursors whose memory is
 //! bounded. (pgrx's own wrapper keeps every batch of a cursor until the session ends.)
+//!
+//! Rows are shown to a closure one by one, and live no longer than that.
 
-use crate::pg::datum::text;
-use crate::pg::error::internal;
-use crate::pg::tuple::Values;
-use pgrx::pg_sys::{self, Datum, Oid};
+use crate::pg::datum::{text, timestamptz, Datum};
+use crate::pg::error::{contain, internal};
+use crate::pg::memory::{here, Memory, Scratch};
+use crate::pg::relation::Relation;
+use crate::pg::tuple::{Descriptor, Tuple, Values};
+use immutable_format::Id;
+use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
-/// How many events the planner expects under a condition.
-pub unsafe fn planned_rows(condition: &str) -> i64 {
-    let mut rows = 0;
-    explain(&format!("EXPLAIN (FORMAT JSON) SELECT FROM immutable.events e{condition}"), |row| {
-        let digits = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
-        let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
-        rows = digits.parse().unwrap_or(0);
-    });
-    rows
+/// An argument of a statement, which carries its type.
+#[derive(Clone)]
+pub enum Arg<'a> {
+    Text(Cow<'a, str>),
+    Texts(Vec<String>),
+    Json(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    Uuid(Id),
+    Bool(bool),
+    Int2(i16),
+    Int4(i32),
+    Int8(i64),
+    Oid(Oid),
+    /// Microseconds since 1970.
+    Time(i64),
+    Null(Oid),
+    /// What the caller has as PostgreSQL has it, and its type.
+    Given(Oid, Datum<'a>),
+}
+
+impl<'a> Arg<'a> {
+    pub fn text(text: impl Into<Cow<'a, str>>) -> Arg<'a> {
+        Arg::Text(text.into())
+    }
+
+    /// A text, or NULL.
+    pub fn maybe_text<T: Into<Cow<'a, str>>>(text: Option<T>) -> Arg<'a> {
+        text.map_or(Arg::Null(pg_sys::TEXTOID), |text| Arg::Text(text.into()))
+    }
+
+    /// What the caller has, or NULL.
+    pub fn given(oid: Oid, value: Option<Datum<'a>>) -> Arg<'a> {
+        value.map_or(Arg::Null(oid), |value| Arg::Given(oid, value))
+    }
+
+    fn oid(&self) -> Oid {
+        match self {
+            Arg::Text(_) => pg_sys::TEXTOID,
+            Arg::Texts(_) => pg_sys::TEXTARRAYOID,
+            Arg::Json(_) => pg_sys::JSONBOID,
+            Arg::Bytes(_) => pg_sys::BYTEAOID,
+            Arg::Uuid(_) => pg_sys::UUIDOID,
+            Arg::Bool(_) => pg_sys::BOOLOID,
+            Arg::Int2(_) => pg_sys::INT2OID,
+            Arg::Int4(_) => pg_sys::INT4OID,
+            Arg::Int8(_) => pg_sys::INT8OID,
+            Arg::Oid(_) => pg_sys::OIDOID,
+            Arg::Time(_) => pg_sys::TIMESTAMPTZOID,
+            Arg::Null(oid) | Arg::Given(oid, _) => *oid,
+        }
+    }
+
+    fn datum<'m>(&self, memory: Memory<'m>) -> Option<Datum<'m>>
+    where
+        'a: 'm,
+    {
+        Some(match self {
+            Arg::Text(text) => memory.text(text),
+            Arg::Texts(texts) => memory.texts(texts),
+            Arg::Json(json) => memory.jsonb(json),
+            Arg::Bytes(bytes) => memory.bytes(bytes),
+            Arg::Uuid(id) => memory.uuid(id),
+            Arg::Bool(value) => Datum::from(*value),
+            Arg::Int2(value) => Datum::from(*value),
+            Arg::Int4(value) => Datum::from(*value),
+            Arg::Int8(value) => Datum::from(*value),
+            Arg::Oid(value) => Datum::from(*value),
+            Arg::Time(micros) => timestamptz(*micros),
+            Arg::Null(_) => return None,
+            Arg::Given(_, datum) => *datum,
+        })
+    }
+}
+
+/// Arguments as SPI takes them.
+struct Arguments {
+    types: Vec<Oid>,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<std::ffi::c_char>,
+}
+
+impl Arguments {
+    /// In the current memory context.
+    fn of(given: &[Arg]) -> Arguments {
+        let values: Vec<Option<pg_sys::Datum>> =
+            here(|memory| given.iter().map(|arg| arg.datum(memory).map(Datum::raw)).collect());
+        Arguments {
+            types: given.iter().map(Arg::oid).collect(),
+            nulls: values.iter().map(|value| if value.is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect(),
+            values: values.into_iter().map(|value| value.unwrap_or(pg_sys::Datum::from(0usize))).collect(),
+        }
+    }
 }
 
 /// How a statement is planned: for the arguments of each call while that pays, or once for any. The latter is for
@@ -33,11 +121,8 @@ type Statement = (String, Vec<Oid>, Planned);
 
 thread_local! {
     /// Sessions open now, one inside the other: a plan of an outer one is in use.
-    static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
     static PLANS: RefCell<HashMap<Statement, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
-}
-
-thread_local! {
     /// The tables that stand in for immutable.events and immutable.event_targets; see [`on_shard`].
     static SHARD: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
@@ -72,71 +157,78 @@ fn named(statement: &str) -> Cow<'_, str> {
 /// Plans kept; the filters of find_events() make thousands of different statements possible.
 const KEPT: usize = 256;
 
+/// A connection to SPI. What is allocated meanwhile goes when it ends.
 struct Session;
 
 impl Session {
-    unsafe fn connect() -> Session {
-        if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
+    fn connect() -> Session {
+        // SAFETY: ended by the drop, or by the transaction's end.
+        if unsafe { pg_sys::SPI_connect() } != pg_sys::SPI_OK_CONNECT as i32 {
             internal("SPI_connect failed")
         }
-        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        DEPTH.set(DEPTH.get() + 1);
         Session
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
-        // SAFETY: connected by connect(). After an error the transaction's end has done it, and this does nothing.
-        unsafe { pg_sys::SPI_finish() };
+        DEPTH.set(DEPTH.get() - 1);
+        // After an error the end of the transaction, or of the subtransaction, does it: an error of SPI_finish's own while
+        // unwinding would end the server.
+        if !std::thread::panicking() {
+            // SAFETY: connected by connect().
+            unsafe { pg_sys::SPI_finish() };
+        }
     }
 }
 
-/// Owner's rights for the time it lives. An error restores the caller's through the transaction's end.
+/// Owner's rights for the time it lives.
 struct Owner(Oid, i32);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: restores what was there.
+        // SAFETY: restores what was there; plain memory writes, also while unwinding.
         unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) };
     }
 }
 
 /// Runs `body` with the rights of the relation's owner.
-pub unsafe fn as_owner<T>(relation: pg_sys::Relation, body: impl FnOnce() -> T) -> T {
-    let mut user = pg_sys::InvalidOid;
-    let mut context = 0;
-    pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+pub fn as_owner<T>(relation: Relation, body: impl FnOnce() -> T) -> T {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: reads and sets variables of the one thread there is.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+        pg_sys::SetUserIdAndSecContext(relation.owner(), local);
+    }
     let _restored = Owner(user, context);
-    let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-    pg_sys::SetUserIdAndSecContext((*(*relation).rd_rel).relowner, local);
     body()
 }
 
-/// The relation's name, quoted and with its schema.
-pub unsafe fn qualified_name(relation: pg_sys::Relation) -> String {
-    let schema = pg_sys::get_namespace_name((*(*relation).rd_rel).relnamespace);
-    let name = pg_sys::quote_qualified_identifier(schema, (*(*relation).rd_rel).relname.data.as_ptr());
-    CStr::from_ptr(name).to_string_lossy().into_owned()
+fn c_string(statement: &str) -> CString {
+    CString::new(statement).unwrap_or_else(|_| internal("a statement with a NUL in it"))
 }
 
-unsafe fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr {
+fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr {
     let statement = &*named(statement);
     let key = (statement.to_string(), types.to_vec(), planned);
-    if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).copied()) {
+    if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return plan;
     }
-    let Ok(text) = CString::new(statement) else { internal("a statement with a NUL in it") };
+    let text = c_string(statement);
     let options = if planned == Planned::Once { pg_sys::CURSOR_OPT_GENERIC_PLAN } else { 0 };
-    let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut(), options as i32);
-    if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+    let (count, types) = (types.len() as i32, types.as_ptr().cast_mut());
+    // SAFETY: as many types as said; a plan that is kept lives until it is freed.
+    let plan = unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types, options as i32) };
+    if plan.is_null() || unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
         internal("SPI_prepare failed")
     }
-    PLANS.with(|plans| {
-        let mut plans = plans.borrow_mut();
-        if plans.len() >= KEPT && DEPTH.with(|depth| depth.get() == 1) {
+    PLANS.with_borrow_mut(|plans| {
+        if plans.len() >= KEPT && DEPTH.get() == 1 {
             for (_, old) in plans.drain() {
-                pg_sys::SPI_freeplan(old);
+                // SAFETY: kept above, and in use by no session but this one.
+                unsafe { pg_sys::SPI_freeplan(old) };
             }
         }
         plans.insert(key, plan);
@@ -144,101 +236,101 @@ unsafe fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIP
     plan
 }
 
-fn arguments(arguments: &[Option<Datum>]) -> (Vec<Datum>, Vec<std::ffi::c_char>) {
-    let values = arguments.iter().map(|datum| datum.unwrap_or(Datum::from(0usize))).collect();
-    let nulls = arguments.iter().map(|datum| if datum.is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect();
-    (values, nulls)
-}
-
-/// Runs a statement that writes, with a new snapshot, and gives its RETURNING rows to `each`.
-pub unsafe fn write(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
-    run(statement, types, given, Planned::Each, false, each);
-}
-
-/// Runs a statement that writes and returns nothing.
-pub unsafe fn execute(statement: &str, types: &[Oid], given: &[Option<Datum>]) {
-    write(statement, types, given, |_| {});
-}
-
 /// Runs a query under the caller's snapshot and gives its rows to `each`. Takes no transaction id, so it works on a hot
 /// standby.
-pub unsafe fn read(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
-    run(statement, types, given, Planned::Each, true, each);
+pub fn read(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+    run(statement, given, Planned::Each, true, each);
 }
 
 /// The same, planned once.
-pub unsafe fn read_planned_once(statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
-    run(statement, types, given, Planned::Once, true, each);
+pub fn read_planned_once(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+    run(statement, given, Planned::Once, true, each);
 }
 
-unsafe fn run(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    planned: Planned,
-    read_only: bool,
-    each: impl FnMut(&Values),
-) {
+/// Runs a statement with a new snapshot, which sees what this transaction has written and what others have committed by
+/// now, and gives its rows, or those of RETURNING, to `each`.
+pub fn query_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+    run(statement, given, Planned::Each, false, each);
+}
+
+/// Runs a statement that returns nothing, with a new snapshot.
+pub fn execute(statement: &str, given: &[Arg]) {
+    query_now(statement, given, |_| {});
+}
+
+fn run(statement: &str, given: &[Arg], planned: Planned, read_only: bool, mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
-    execute_kept(statement, types, given, planned, read_only);
-    each_result(each);
+    execute_kept(statement, given, planned, read_only);
+    each_result(usize::MAX, |tuple| each(&tuple.values()));
 }
 
 /// Runs a statement to its end; its rows are then what SPI calls the result.
-unsafe fn execute_kept(statement: &str, types: &[Oid], given: &[Option<Datum>], planned: Planned, read_only: bool) {
-    let plan = plan(statement, types, planned);
-    let (mut values, nulls) = arguments(given);
-    if pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0) < 0 {
+fn execute_kept(statement: &str, given: &[Arg], planned: Planned, read_only: bool) {
+    let mut arguments = Arguments::of(given);
+    let plan = plan(statement, &arguments.types, planned);
+    let (values, nulls) = (arguments.values.as_mut_ptr(), arguments.nulls.as_ptr());
+    // SAFETY: as many arguments as the plan has parameters.
+    if unsafe { pg_sys::SPI_execute_plan(plan, values, nulls, read_only, 0) } < 0 {
         internal("SPI_execute_plan failed")
     }
 }
 
-unsafe fn each_result(mut each: impl FnMut(&Values)) {
-    let table = pg_sys::SPI_tuptable;
-    if table.is_null() {
-        return;
-    }
-    for row in 0..pg_sys::SPI_processed as usize {
-        each(&Values::of(*(*table).vals.add(row), (*table).tupdesc));
-    }
+/// Shows the rows of the result, at most `most`.
+fn each_result(most: usize, mut each: impl FnMut(Tuple<'_>)) {
+    // SAFETY: the result of the session that is open, which lives until it ends.
+    here(|memory| unsafe {
+        let table = pg_sys::SPI_tuptable;
+        if table.is_null() {
+            return;
+        }
+        let descriptor = Descriptor::of((*table).tupdesc);
+        for row in 0..most.min(pg_sys::SPI_processed as usize) {
+            each(Tuple::of(*(*table).vals.add(row), descriptor, memory));
+        }
+    });
 }
 
 /// Runs a query planned once; its rows go to `each` only if there are `rows` of them.
-pub unsafe fn read_if(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    rows: usize,
-    each: &mut impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
-) -> bool {
+pub fn read_if(statement: &str, given: &[Arg], rows: usize, each: &mut impl FnMut(Tuple<'_>)) -> bool {
     let _session = Session::connect();
-    execute_kept(statement, types, given, Planned::Once, true);
-    let table = pg_sys::SPI_tuptable;
-    let full = pg_sys::SPI_processed as usize >= rows;
+    execute_kept(statement, given, Planned::Once, true);
+    // SAFETY: reads what SPI has counted.
+    let full = unsafe { pg_sys::SPI_processed } as usize >= rows;
     if full {
-        for row in 0..rows {
-            each(*(*table).vals.add(row), (*table).tupdesc);
-        }
+        each_result(rows, each);
     }
     full
 }
 
 /// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
-pub unsafe fn explain(statement: &str, each: impl FnMut(&Values)) {
+pub fn explain(statement: &str, mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
-    let Ok(text) = CString::new(&*named(statement)) else { internal("a statement with a NUL in it") };
-    if pg_sys::SPI_execute(text.as_ptr(), false, 0) < 0 {
+    let text = c_string(&named(statement));
+    // SAFETY: a C string.
+    if unsafe { pg_sys::SPI_execute(text.as_ptr(), false, 0) } < 0 {
         internal("SPI_execute failed")
     }
-    each_result(each);
+    each_result(usize::MAX, |tuple| each(&tuple.values()));
+}
+
+/// How many rows the planner expects of a query, given as SQL with its values in it.
+pub fn planned_rows(query: &str) -> i64 {
+    let mut rows = 0;
+    explain(&format!("EXPLAIN (FORMAT JSON) {query}"), |row| {
+        let plan = row.at(0).map_or("", text);
+        let digits = plan.split("\"Plan Rows\": ").nth(1).unwrap_or_default();
+        let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+        rows = digits.parse().unwrap_or(0);
+    });
+    rows
 }
 
 /// What a query run by [`complete`] sends its rows to. PostgreSQL knows the first member alone.
 #[repr(C)]
 struct Receiver<'a> {
     receiver: pg_sys::DestReceiver,
-    scratch: pg_sys::MemoryContext,
-    each: &'a mut dyn FnMut(&[Datum], &[bool]),
+    scratch: Scratch,
+    each: &'a mut dyn FnMut(&Values),
 }
 
 unsafe extern "C-unwind" fn nothing_at_startup(_: *mut pg_sys::DestReceiver, _: std::ffi::c_int, _: pg_sys::TupleDesc) {
@@ -247,50 +339,51 @@ unsafe extern "C-unwind" fn nothing_at_startup(_: *mut pg_sys::DestReceiver, _: 
 unsafe extern "C-unwind" fn nothing(_: *mut pg_sys::DestReceiver) {}
 
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
-    pg_sys::panic::pgrx_extern_c_guard(|| {
-        crate::pg::error::contain(|| {
-            let receiver = &mut *receiver.cast::<Receiver>();
-            let width = (*(*slot).tts_tupleDescriptor).natts;
-            if i32::from((*slot).tts_nvalid) < width {
-                pg_sys::slot_getsomeattrs_int(slot, width);
-            }
-            let values = std::slice::from_raw_parts((*slot).tts_values, width as usize);
-            let nulls = std::slice::from_raw_parts((*slot).tts_isnull, width as usize);
-            let before = pg_sys::MemoryContextSwitchTo(receiver.scratch);
-            (receiver.each)(values, nulls);
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(receiver.scratch);
-        })
-    });
+    // SAFETY: the receiver is that of `complete`, and the slot has as many values as its descriptor says.
+    unsafe {
+        pg_sys::panic::pgrx_extern_c_guard(|| {
+            contain(|| {
+                let receiver = &mut *receiver.cast::<Receiver>();
+                let width = (*(*slot).tts_tupleDescriptor).natts;
+                if i32::from((*slot).tts_nvalid) < width {
+                    pg_sys::slot_getsomeattrs_int(slot, width);
+                }
+                let values = std::slice::from_raw_parts((*slot).tts_values, width as usize);
+                let nulls = std::slice::from_raw_parts((*slot).tts_isnull, width as usize);
+                receiver.scratch.once(|memory| (receiver.each)(&Values::copied(values, nulls, memory)));
+            });
+        });
+    }
     true
 }
 
 /// Runs a query to its end under the caller's snapshot and gives its rows to `each`, one by one and without keeping
 /// them. PostgreSQL lets such a query, and neither a cursor nor one with a limit, run in parallel. It is planned every
 /// time: a kept plan would not see that the settings for parallel plans have changed, or the table.
-pub unsafe fn complete(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    mut each: impl FnMut(&[Datum], &[bool]),
-) {
+pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
-    let Ok(text) = CString::new(&*named(statement)) else { internal("a statement with a NUL in it") };
+    let text = c_string(&named(statement));
+    let arguments = Arguments::of(given);
     let options = (pg_sys::CURSOR_OPT_PARALLEL_OK | pg_sys::CURSOR_OPT_CUSTOM_PLAN) as i32;
-    let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut(), options);
+    let (count, types) = (arguments.types.len() as i32, arguments.types.as_ptr().cast_mut());
+    // SAFETY: as many types as said.
+    let plan = unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types, options) };
     if plan.is_null() {
         internal("SPI_prepare_cursor failed")
     }
-    let parameters = pg_sys::makeParamList(given.len() as i32);
-    for (n, (datum, oid)) in given.iter().zip(types).enumerate() {
-        *(*parameters).params.as_mut_ptr().add(n) = pg_sys::ParamExternData {
-            value: datum.unwrap_or(Datum::from(0usize)),
-            isnull: datum.is_none(),
-            pflags: pg_sys::PARAM_FLAG_CONST as u16,
-            ptype: *oid,
-        };
-    }
-    let scratch = Scratch::new();
+    // SAFETY: a list of as many parameters as there are arguments.
+    let parameters = unsafe {
+        let parameters = pg_sys::makeParamList(count);
+        for n in 0..arguments.values.len() {
+            *(*parameters).params.as_mut_ptr().add(n) = pg_sys::ParamExternData {
+                value: arguments.values[n],
+                isnull: arguments.nulls[n] != b' ' as std::ffi::c_char,
+                pflags: pg_sys::PARAM_FLAG_CONST as u16,
+                ptype: arguments.types[n],
+            };
+        }
+        parameters
+    };
     let mut receiver = Receiver {
         receiver: pg_sys::DestReceiver {
             receiveSlot: Some(receive),
@@ -299,7 +392,7 @@ pub unsafe fn complete(
             rDestroy: Some(nothing),
             mydest: pg_sys::CommandDest::DestTuplestore,
         },
-        scratch: scratch.0,
+        scratch: Scratch::new(),
         each: &mut each,
     };
     let options = pg_sys::SPIExecuteOptions {
@@ -308,78 +401,87 @@ pub unsafe fn complete(
         dest: std::ptr::addr_of_mut!(receiver).cast(),
         ..Default::default()
     };
-    if pg_sys::SPI_execute_plan_extended(plan, &options) < 0 {
+    // SAFETY: the receiver lives until the query has ended.
+    if unsafe { pg_sys::SPI_execute_plan_extended(plan, &options) } < 0 {
         internal("SPI_execute_plan_extended failed")
-    }
-}
-
-/// A memory context that is emptied after every row.
-struct Scratch(pg_sys::MemoryContext);
-
-impl Scratch {
-    unsafe fn new() -> Scratch {
-        Scratch(pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"immutable row".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        ))
     }
 }
 
 /// Rows fetched at once. A row may be some megabytes, so not many.
 const BATCH: i64 = 64;
 
-/// Runs a query like [`read`] but through a cursor: memory is bounded by a batch, whatever the number of rows.
-/// `each` gets the row and its descriptor; what it allocates in the current memory context is gone after it.
-pub unsafe fn stream(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
-) {
-    fetch(statement, types, given, Planned::Each, true, each);
+/// Runs a query like [`read`] but through a cursor: memory is bounded by a batch, whatever the number of rows. What `each`
+/// allocates in the current memory context is gone after it.
+pub fn stream(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::Each, true, each);
 }
 
 /// The same, planned once.
-pub unsafe fn stream_planned_once(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
-) {
-    fetch(statement, types, given, Planned::Once, true, each);
+pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::Once, true, each);
 }
 
 /// Like [`stream`], with a new snapshot: it sees what this transaction has written, and what others have committed while
 /// it waited for a lock.
-pub unsafe fn stream_now(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
-) {
-    fetch(statement, types, given, Planned::Each, false, each);
+pub fn stream_now(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::Each, false, each);
 }
 
-unsafe fn fetch(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    planned: Planned,
-    read_only: bool,
-    mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
-) {
-    let _session = Session::connect();
-    let plan = plan(statement, types, planned);
-    let (mut values, nulls) = arguments(given);
-    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), read_only);
-    let scratch = Scratch::new();
-    while next_rows(portal, BATCH, &scratch, &mut each) > 0 {
-        pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
+/// A query whose rows are asked for step by step; PostgreSQL ends it with the session.
+struct Portal(pg_sys::Portal);
+
+impl Portal {
+    fn open(statement: &str, given: &[Arg], planned: Planned, read_only: bool) -> Portal {
+        let mut arguments = Arguments::of(given);
+        let plan = plan(statement, &arguments.types, planned);
+        let (values, nulls) = (arguments.values.as_mut_ptr(), arguments.nulls.as_ptr());
+        // SAFETY: as many arguments as the plan has parameters.
+        Portal(unsafe { pg_sys::SPI_cursor_open(std::ptr::null(), plan, values, nulls, read_only) })
     }
-    pg_sys::SPI_cursor_close(portal);
+
+    fn name(&self) -> CString {
+        // SAFETY: an open portal has a name.
+        unsafe { CStr::from_ptr((*self.0).name) }.to_owned()
+    }
+
+    /// Gives the next rows, at most `most`, to `each`; says how many there were.
+    fn next(&self, most: i64, scratch: &Scratch, each: &mut impl FnMut(Tuple<'_>)) -> usize {
+        // SAFETY: the portal is open; its rows live until they are freed here.
+        unsafe {
+            pg_sys::SPI_cursor_fetch(self.0, true, most as _);
+            let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
+            for row in 0..fetched {
+                pgrx::check_for_interrupts!();
+                scratch.once(|memory| {
+                    each(Tuple::of(*(*table).vals.add(row), Descriptor::of((*table).tupdesc), memory));
+                });
+            }
+            pg_sys::SPI_freetuptable(table);
+            fetched
+        }
+    }
+
+    /// Passes over the next rows, at most `most`; says how many there were.
+    fn skip(&self, most: i64) -> i64 {
+        // SAFETY: the portal is open.
+        unsafe {
+            pg_sys::SPI_cursor_move(self.0, true, most as _);
+            pg_sys::SPI_processed as i64
+        }
+    }
+
+    fn close(self) {
+        // SAFETY: the portal is open.
+        unsafe { pg_sys::SPI_cursor_close(self.0) };
+    }
+}
+
+fn fetch(statement: &str, given: &[Arg], planned: Planned, read_only: bool, mut each: impl FnMut(Tuple<'_>)) {
+    let _session = Session::connect();
+    let portal = Portal::open(statement, given, planned, read_only);
+    let scratch = Scratch::new();
+    while portal.next(BATCH, &scratch, &mut each) > 0 {}
+    portal.close();
 }
 
 /// How many rows there are, as far as they were counted.
@@ -395,77 +497,42 @@ const STEP: i64 = 100;
 
 /// Counts the rows of a query planned once, until that has touched more than so many pages of the database: an index alone
 /// gives many rows a page, but one that VACUUM has not seen since it was recorded has to be looked up in the table.
-pub unsafe fn count_within(statement: &str, types: &[Oid], given: &[Option<Datum>], pages: i64) -> Counted {
-    within(statement, types, given, pages, |portal| {
-        pg_sys::SPI_cursor_move(portal, true, STEP as _);
-        pg_sys::SPI_processed as i64
-    })
+pub fn count_within(statement: &str, given: &[Arg], pages: i64) -> Counted {
+    within(statement, given, pages, |portal| portal.skip(STEP))
 }
 
 /// Gives the rows of a query planned once to `each`, until that has touched more than so many pages of the database.
-pub unsafe fn read_within(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    pages: i64,
-    mut each: impl FnMut(&Values),
-) -> Counted {
+pub fn read_within(statement: &str, given: &[Arg], pages: i64, mut each: impl FnMut(&Values)) -> Counted {
     let scratch = Scratch::new();
-    within(statement, types, given, pages, |portal| {
-        let rows = next_rows(portal, STEP, &scratch, &mut |tuple, descriptor| each(&Values::of(tuple, descriptor)));
-        pg_sys::SPI_freetuptable(pg_sys::SPI_tuptable);
-        rows as i64
+    within(statement, given, pages, |portal| {
+        portal.next(STEP, &scratch, &mut |tuple: Tuple<'_>| each(&tuple.values())) as i64
     })
 }
 
-unsafe fn within(
-    statement: &str,
-    types: &[Oid],
-    given: &[Option<Datum>],
-    pages: i64,
-    mut step: impl FnMut(pg_sys::Portal) -> i64,
-) -> Counted {
+fn within(statement: &str, given: &[Arg], pages: i64, mut step: impl FnMut(&Portal) -> i64) -> Counted {
     let _session = Session::connect();
-    let plan = plan(statement, types, Planned::Once);
-    let (mut values, nulls) = arguments(given);
-    let portal = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true);
+    let portal = Portal::open(statement, given, Planned::Once, true);
     let before = pages_touched();
     let mut counted = Counted { rows: 0, whole: false };
     while pages_touched() - before <= pages {
-        let rows = step(portal);
+        let rows = step(&portal);
         counted.rows += rows;
         if rows < STEP {
             counted.whole = true;
             break;
         }
     }
-    pg_sys::SPI_cursor_close(portal);
+    portal.close();
     counted
 }
 
 /// Pages of the database that this backend has touched.
-unsafe fn pages_touched() -> i64 {
-    let usage = std::ptr::addr_of!(pg_sys::pgBufferUsage);
-    (*usage).shared_blks_hit + (*usage).shared_blks_read
-}
-
-/// Gives the next rows, at most `most`, to `each`; says how many there were. They are left in SPI_tuptable.
-unsafe fn next_rows(
-    portal: pg_sys::Portal,
-    most: i64,
-    scratch: &Scratch,
-    each: &mut impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc),
-) -> usize {
-    pg_sys::SPI_cursor_fetch(portal, true, most as _);
-    let (table, fetched) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
-    for row in 0..fetched {
-        pgrx::check_for_interrupts!();
-        let before = pg_sys::MemoryContextSwitchTo(scratch.0);
-        each(*(*table).vals.add(row), (*table).tupdesc);
-        pg_sys::MemoryContextSwitchTo(before);
-        pg_sys::MemoryContextReset(scratch.0);
+fn pages_touched() -> i64 {
+    // SAFETY: reads counters of the one thread there is.
+    unsafe {
+        let usage = std::ptr::addr_of!(pg_sys::pgBufferUsage);
+        (*usage).shared_blks_hit + (*usage).shared_blks_read
     }
-    fetched
 }
 
 /// A query that is read on from call to call. PostgreSQL ends it with the transaction or the savepoint it was begun in; it
@@ -473,54 +540,45 @@ unsafe fn next_rows(
 /// cursor lives longer, gets the rows that come next: the query is run again, under the same snapshot.
 pub struct Cursor {
     statement: String,
-    types: Vec<Oid>,
-    values: Vec<Option<Datum>>,
+    arguments: Vec<Arg<'static>>,
     portal: CString,
     /// Rows given so far.
     given: i64,
 }
 
 impl Cursor {
-    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id. What it keeps is
-    /// in the current memory context.
-    pub unsafe fn open(statement: &str, types: &[Oid], given: &[Option<Datum>]) -> Cursor {
-        // Whatever is given by reference here is a varlena.
-        let copy = |(value, oid): (&Option<Datum>, &Oid)| match pg_sys::get_typbyval(*oid) {
-            true => *value,
-            false => value.map(|value| Datum::from(pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr()))),
-        };
-        let values: Vec<Option<Datum>> = given.iter().zip(types).map(copy).collect();
+    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id.
+    pub fn open(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
         let _session = Session::connect();
-        let portal = Cursor::begin(statement, types, &values);
-        let portal = CStr::from_ptr((*portal).name).to_owned();
-        Cursor { statement: statement.to_string(), types: types.to_vec(), values, portal, given: 0 }
+        let portal = Portal::open(statement, &arguments, Planned::Each, true).name();
+        Cursor { statement: statement.to_string(), arguments, portal, given: 0 }
     }
 
-    unsafe fn begin(statement: &str, types: &[Oid], given: &[Option<Datum>]) -> pg_sys::Portal {
-        let plan = plan(statement, types, Planned::Each);
-        let (mut values, nulls) = arguments(given);
-        pg_sys::SPI_cursor_open(std::ptr::null(), plan, values.as_mut_ptr(), nulls.as_ptr(), true)
+    /// The portal, if there still is one.
+    fn portal(&self) -> Option<Portal> {
+        // SAFETY: looks a name up.
+        let portal = unsafe { pg_sys::SPI_cursor_find(self.portal.as_ptr()) };
+        (!portal.is_null()).then_some(Portal(portal))
     }
 
     /// Gives the next rows, at most `most`, to `each`, as [`stream`] does; says how many there were.
-    pub unsafe fn fetch(&mut self, most: i64, mut each: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc)) -> usize {
+    pub fn fetch(&mut self, most: i64, mut each: impl FnMut(Tuple<'_>)) -> usize {
         let _session = Session::connect();
-        let mut portal = pg_sys::SPI_cursor_find(self.portal.as_ptr());
-        if portal.is_null() {
-            portal = Cursor::begin(&self.statement, &self.types, &self.values);
-            self.portal = CStr::from_ptr((*portal).name).to_owned();
-            pg_sys::SPI_cursor_move(portal, true, self.given as _);
-        }
-        let rows = next_rows(portal, most, &Scratch::new(), &mut each); // the session's end frees them and the scratch
+        let portal = self.portal().unwrap_or_else(|| {
+            let portal = Portal::open(&self.statement, &self.arguments, Planned::Each, true);
+            self.portal = portal.name();
+            portal.skip(self.given);
+            portal
+        });
+        let rows = portal.next(most, &Scratch::new(), &mut each); // the session's end frees the scratch
         self.given += rows as i64;
         rows
     }
 
     /// Ends the query, if the transaction has not.
-    pub unsafe fn close(&self) {
-        let portal = pg_sys::SPI_cursor_find(self.portal.as_ptr());
-        if !portal.is_null() {
-            pg_sys::SPI_cursor_close(portal);
+    pub fn close(&self) {
+        if let Some(portal) = self.portal() {
+            portal.close();
         }
     }
 }

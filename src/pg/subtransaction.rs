@@ -13,22 +13,30 @@ pub struct Refused {
 }
 
 /// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
-pub unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
+pub fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
     error::take_field();
-    let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-    pg_sys::BeginInternalSubTransaction(std::ptr::null());
-    pg_sys::MemoryContextSwitchTo(context);
+    // SAFETY: begun, and then released or rolled back, in this order; what PostgreSQL changes besides is put back.
+    let (context, owner) = unsafe {
+        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(before.0);
+        before
+    };
     let answer = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
         let done = body();
-        pg_sys::ReleaseCurrentSubTransaction();
+        // SAFETY: begun above.
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
         Ok(done)
     }))
     .catch_others(|caught| {
         let field = error::take_field();
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
+        // SAFETY: begun above.
+        unsafe {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+        }
         let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught else { caught.rethrow() };
         let code = report.sql_error_code();
         if !is_caught(code, field.is_some()) {
@@ -37,8 +45,11 @@ pub unsafe fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> 
         Err(Refused { code, message: report.message().to_string(), field, hint: report.hint().map(str::to_string) })
     })
     .execute();
-    pg_sys::MemoryContextSwitchTo(context);
-    pg_sys::CurrentResourceOwner = owner;
+    // SAFETY: what was current before.
+    unsafe {
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+    }
     answer
 }
 

@@ -3,8 +3,9 @@
 //! be caught from outside: that takes a subtransaction, which parallel workers have not. So the chunks of a value are
 //! fetched and checked here.
 
+use crate::pg::datum::Datum;
 use crate::pg::error::Code;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use pgrx::varlena::{
     varatt_is_1b, varatt_is_1b_e, varatt_is_4b_c, varatt_is_4b_u, varsize_1b, varsize_4b, vartag_1b_e,
 };
@@ -27,20 +28,29 @@ const fn aligned(bytes: usize) -> usize {
 
 /// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would raise an error. It lives as
 /// long as the current memory context, or as long as the row. What is stored in the row as it is costs no call.
-pub unsafe fn read<'a>(datum: Datum) -> Option<&'a [u8]> {
-    let varlena = datum.cast_mut_ptr();
-    match plain(varlena) {
-        Some(plain) => Some(plain),
-        None => plain(whole(varlena)?),
+pub fn read(datum: Datum<'_>) -> Option<&[u8]> {
+    let varlena = datum.raw().cast_mut_ptr();
+    // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
+    unsafe {
+        match plain(varlena) {
+            Some(plain) => Some(plain),
+            None => plain(datum.memory().within(|| whole(varlena))?),
+        }
     }
 }
 
 /// The same as a datum for PostgreSQL's functions.
-pub unsafe fn detoast(datum: Datum) -> Option<Datum> {
-    let varlena = datum.cast_mut_ptr();
-    match is_plain(varlena) {
-        true => Some(datum),
-        false => whole(varlena).map(Datum::from),
+pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
+    let varlena = datum.raw().cast_mut_ptr();
+    // SAFETY: as in `read`.
+    unsafe {
+        match is_plain(varlena) {
+            true => Some(datum),
+            false => {
+                let whole = datum.memory().within(|| whole(varlena))?;
+                Some(Datum::new(pg_sys::Datum::from(whole), datum.memory()))
+            }
+        }
     }
 }
 
@@ -160,7 +170,13 @@ unsafe fn chunks(
     let data = std::slice::from_raw_parts_mut(whole.cast::<std::mem::MaybeUninit<u8>>().add(HEADER), size);
     let mut key = pg_sys::ScanKeyData::default();
     let equal = pg_sys::RegProcedure::from(pg_sys::F_OIDEQ);
-    pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equal, Datum::from(place.va_valueid));
+    pg_sys::ScanKeyInit(
+        &mut key,
+        1,
+        pg_sys::BTEqualStrategyNumber as u16,
+        equal,
+        pg_sys::Datum::from(place.va_valueid),
+    );
     let mut snapshot = snapshot();
     let scan = pg_sys::systable_beginscan_ordered(toast, index, &mut snapshot, 1, &mut key);
     let (mut filled, mut number, mut sound) = (0, 0, true);

@@ -1,25 +1,88 @@
-//! What a trigger is called with.
+//! What a trigger is called with, and what it answers.
 
 use crate::pg::call::Call;
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
+use crate::pg::relation::Relation;
+use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
-
-/// The call of a trigger function, checked to be one.
-pub unsafe fn trigger_data<'a>(call: Call, allowed: u32) -> &'a pg_sys::TriggerData {
-    let context = (*call.0).context;
-    if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-        Fault::new(Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "this function can only be called as a trigger")
-            .raise()
-    }
-    let data = &*context.cast::<pg_sys::TriggerData>();
-    if data.tg_event & (pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK)
-        != allowed
-    {
-        Fault::new(Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "this trigger function is not made for this event")
-            .raise()
-    }
-    data
-}
 
 pub const BEFORE_INSERT_ROW: u32 =
     pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+
+/// The call of a trigger function.
+#[derive(Clone, Copy)]
+pub struct TriggerCall<'c> {
+    pub call: Call<'c>,
+    data: &'c pg_sys::TriggerData,
+}
+
+impl<'c> Call<'c> {
+    /// The call of a trigger; 39P01 where it is none.
+    pub fn any_trigger(self) -> TriggerCall<'c> {
+        // SAFETY: a call has a context, or null; that of a trigger is TriggerData.
+        let data = unsafe {
+            let context = (*self.raw()).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                protocol_violated("this function can only be called as a trigger")
+            }
+            &*context.cast::<pg_sys::TriggerData>()
+        };
+        TriggerCall { call: self, data }
+    }
+
+    /// The same, of a trigger for one event: TRIGGER_EVENT_* of the operation, ROW and the timing; 39P01 for any other.
+    pub fn trigger(self, event: u32) -> TriggerCall<'c> {
+        let trigger = self.any_trigger();
+        const ALL: u32 = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
+        if trigger.data.tg_event & ALL != event {
+            protocol_violated("this trigger function is not made for this event")
+        }
+        trigger
+    }
+}
+
+fn protocol_violated(message: &str) -> ! {
+    Fault::new(Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, message).raise()
+}
+
+impl<'c> TriggerCall<'c> {
+    /// The relation that it fires on, which is open.
+    pub fn relation(self) -> Relation<'c> {
+        // SAFETY: open as long as the trigger runs.
+        unsafe { Relation::of(self.data.tg_relation) }
+    }
+
+    /// TRIGGER_EVENT_INSERT, _UPDATE, _DELETE or _TRUNCATE.
+    pub fn operation(self) -> u32 {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK
+    }
+
+    /// Whether it fires once for each row.
+    pub fn is_for_row(self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
+    }
+
+    /// The row that is inserted or deleted, or the one there was before an update.
+    pub fn row(self) -> Tuple<'c> {
+        // SAFETY: a row trigger has one, which lives as long as the call.
+        unsafe { Tuple::of(self.data.tg_trigtuple, self.relation().descriptor(), self.call.memory()) }
+    }
+
+    /// The row that an update makes.
+    pub fn new_row(self) -> Tuple<'c> {
+        // SAFETY: a row trigger for an update has one, which lives as long as the call.
+        unsafe { Tuple::of(self.data.tg_newtuple, self.relation().descriptor(), self.call.memory()) }
+    }
+
+    /// Goes on with a row: one of the two there are, or one that was formed from their values.
+    pub fn go_on_with(self, row: Tuple<'c>) -> Datum<'c> {
+        // SAFETY: PostgreSQL takes a pointer to the row as the result.
+        unsafe { Datum::new(pg_sys::Datum::from(row.raw()), self.call.memory()) }
+    }
+
+    /// Leaves the row out; also what a trigger answers that fires afterwards, or for a statement.
+    pub fn nothing(self) -> Datum<'c> {
+        Datum::from(0_i64)
+    }
+}

@@ -1,39 +1,157 @@
-//! A row taken apart into its values.
+//! Rows: as PostgreSQL has them, and taken apart into their values.
 
-use pgrx::pg_sys::{self, Datum};
+use crate::pg::datum::Datum;
+use crate::pg::memory::Memory;
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
+use std::marker::PhantomData;
 
-pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> *const pg_sys::FormData_pg_attribute {
-    #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-    {
-        (*descriptor).attrs.as_ptr().add(place)
+/// What the columns of a row are.
+#[derive(Clone, Copy)]
+pub struct Descriptor<'r>(pg_sys::TupleDesc, PhantomData<&'r ()>);
+
+/// A column of a descriptor.
+pub struct Attribute<'r> {
+    pub name: &'r CStr,
+    pub oid: Oid,
+}
+
+impl<'r> Descriptor<'r> {
+    /// # Safety
+    /// It must live as long as `'r`.
+    pub(in crate::pg) unsafe fn of(descriptor: pg_sys::TupleDesc) -> Descriptor<'r> {
+        Descriptor(descriptor, PhantomData)
     }
-    #[cfg(feature = "pg18")]
-    {
-        pg_sys::TupleDescAttr(descriptor, place as i32)
+
+    pub(in crate::pg) fn raw(self) -> pg_sys::TupleDesc {
+        self.0
+    }
+
+    /// Number of columns, dropped ones included.
+    pub fn width(self) -> usize {
+        // SAFETY: the descriptor is alive.
+        unsafe { (*self.0).natts as usize }
+    }
+
+    /// The column at a place, counted from 0; nothing if it was dropped.
+    pub fn attribute(self, place: usize) -> Option<Attribute<'r>> {
+        assert!(place < self.width(), "a row has no column {place}");
+        // SAFETY: the place is one of the descriptor's.
+        let attribute = unsafe {
+            #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+            {
+                &*(*self.0).attrs.as_ptr().add(place)
+            }
+            #[cfg(feature = "pg18")]
+            {
+                &*pg_sys::TupleDescAttr(self.0, place as i32)
+            }
+        };
+        // SAFETY: a name ends with a NUL.
+        let name = unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) };
+        (!attribute.attisdropped).then_some(Attribute { name, oid: attribute.atttypid })
     }
 }
 
-/// A tuple taken apart.
-pub struct Values {
-    pub values: Vec<Datum>,
-    pub nulls: Vec<bool>,
+/// A row as PostgreSQL has it.
+#[derive(Clone, Copy)]
+pub struct Tuple<'t> {
+    tuple: pg_sys::HeapTuple,
+    descriptor: Descriptor<'t>,
+    memory: Memory<'t>,
 }
 
-impl Values {
-    pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Values {
-        let mut taken = Values::empty(descriptor);
-        taken.take_apart(tuple, descriptor);
-        taken
+impl<'t> Tuple<'t> {
+    /// # Safety
+    /// The row must be one of the descriptor's, and live as long as `'t`.
+    pub(in crate::pg) unsafe fn of(
+        tuple: pg_sys::HeapTuple,
+        descriptor: Descriptor<'t>,
+        memory: Memory<'t>,
+    ) -> Tuple<'t> {
+        Tuple { tuple, descriptor, memory }
     }
 
-    /// Places for the values of the descriptor's tuples.
-    pub unsafe fn empty(descriptor: pg_sys::TupleDesc) -> Values {
-        let width = (*descriptor).natts as usize;
-        Values { values: vec![Datum::from(0usize); width], nulls: vec![true; width] }
+    pub(in crate::pg) fn raw(self) -> pg_sys::HeapTuple {
+        self.tuple
     }
 
-    /// Takes another tuple of the descriptor apart.
-    pub unsafe fn take_apart(&mut self, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) {
-        pg_sys::heap_deform_tuple(tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+    pub fn descriptor(self) -> Descriptor<'t> {
+        self.descriptor
+    }
+
+    /// Its values.
+    pub fn values(self) -> Values<'t> {
+        let width = self.descriptor.width();
+        let mut values =
+            Values { values: vec![pg_sys::Datum::from(0usize); width], nulls: vec![true; width], memory: self.memory };
+        // SAFETY: there is a place for every value of the descriptor's rows.
+        unsafe {
+            let (data, nulls) = (values.values.as_mut_ptr(), values.nulls.as_mut_ptr());
+            pg_sys::heap_deform_tuple(self.tuple, self.descriptor.raw(), data, nulls);
+        }
+        values
+    }
+
+    /// Whether any value of it is kept elsewhere.
+    pub fn has_external(self) -> bool {
+        // SAFETY: the row is alive.
+        u32::from(unsafe { (*(*self.tuple).t_data).t_infomask }) & pg_sys::HEAP_HASEXTERNAL != 0
+    }
+
+    /// Whether this transaction inserted it. One that an update rewrote has this transaction's xmin too, and does not count.
+    pub fn is_inserted_here(self) -> bool {
+        // SAFETY: the row is alive, and was read from a table.
+        let header = unsafe { &*(*self.tuple).t_data };
+        if header.t_infomask & pg_sys::HEAP_UPDATED as u16 != 0 {
+            return false;
+        }
+        let frozen = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID) as u16;
+        // SAFETY: a row of a table has an xmin.
+        let xmin = unsafe { header.t_choice.t_heap.t_xmin };
+        // SAFETY: asks about a transaction id.
+        header.t_infomask & frozen != frozen && unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xmin) }
+    }
+}
+
+/// A row taken apart.
+pub struct Values<'m> {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    memory: Memory<'m>,
+}
+
+impl<'m> Values<'m> {
+    /// Values that a query has sent, which are as many as there are nulls.
+    pub(in crate::pg) fn copied(values: &[pg_sys::Datum], nulls: &[bool], memory: Memory<'m>) -> Values<'m> {
+        Values { values: values.to_vec(), nulls: nulls.to_vec(), memory }
+    }
+
+    /// The value at a place, counted from 0, unless it is NULL.
+    pub fn at(&self, place: usize) -> Option<Datum<'m>> {
+        // SAFETY: a value of the row, which lives in this memory.
+        (!self.nulls[place]).then(|| unsafe { Datum::new(self.values[place], self.memory) })
+    }
+
+    /// Puts a value, or NULL, in a place.
+    pub fn put(&mut self, place: usize, value: Option<Datum<'m>>) {
+        self.values[place] = value.map_or(pg_sys::Datum::from(0usize), Datum::raw);
+        self.nulls[place] = value.is_none();
+    }
+
+    /// Where new values for the row are to be made.
+    pub fn memory(&self) -> Memory<'m> {
+        self.memory
+    }
+
+    /// A row of these values, in the memory they are in.
+    pub fn form(&mut self, descriptor: Descriptor<'m>) -> Tuple<'m> {
+        assert_eq!(self.values.len(), descriptor.width(), "a row has other columns than its table");
+        let (memory, values, nulls) = (self.memory, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+        // SAFETY: as many values as the descriptor has columns.
+        unsafe {
+            let tuple = memory.within(|| pg_sys::heap_form_tuple(descriptor.raw(), values, nulls));
+            Tuple::of(tuple, descriptor, memory)
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::log::columns::{self as c, Layout};
 use crate::log::tables::events_oid;
 use crate::log::{event, seam};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes_datum, utf8, uuid, uuid_datum};
+use crate::pg::datum::{bytes_datum, utf8, uuid, uuid_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{self, Jsonb, Kind, Member};
 use crate::pg::tuple::Values;
@@ -17,7 +17,7 @@ use crate::pg::{spi, toast};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::collections::BTreeMap;
 
 /// Most events of one call.
@@ -26,8 +26,8 @@ const MAX_CHANGES: i32 = 10_000;
 sql_function!(immutable_changes, pg_finfo_immutable_changes, changes);
 
 /// `immutable.changes(tenant_id, after, limit)`
-unsafe fn changes(call: Call) -> Datum {
-    let limit = call.arg(2).map_or(100, |limit| limit.value() as i32);
+fn changes(call: Call) -> Datum {
+    let limit = call.arg(2).map_or(100, |limit| limit.i32());
     if !(1..=MAX_CHANGES).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {MAX_CHANGES}, not {limit}"))
             .hint("Call again with the position that came with the events.")
@@ -53,7 +53,7 @@ const MARK_BYTES: usize = 8;
 
 /// The same for whatever is stored in its place: nothing, what cannot be read, or a few bytes. The consumer passes it back,
 /// and one damaged event must not keep it from those behind.
-unsafe fn mark(event_hash: Option<Datum>) -> String {
+fn mark(event_hash: Option<Datum>) -> String {
     let event_hash = event_hash.and_then(|datum| toast::read(datum)).unwrap_or_default();
     let mut mark = [0; MARK_BYTES];
     let there = MARK_BYTES.min(event_hash.len());
@@ -68,7 +68,7 @@ fn is_mark(given: &str) -> bool {
 
 /// Whether the event that a position names is missing because it has yet to arrive: on a standby or a copy that lags
 /// behind the server that the position came from.
-unsafe fn may_arrive() -> bool {
+fn may_arrive() -> bool {
     let is_fed = || {
         let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
         let is_fed = seam::is_copy(events);
@@ -123,7 +123,7 @@ fn read_lane(given: Member) -> Option<Read> {
     mark.is_none_or(is_mark).then(|| Read { seq: number, mark: mark.map(str::to_string) })
 }
 
-unsafe fn read_lanes(after: Option<Jsonb>) -> Lanes {
+fn read_lanes(after: Option<Jsonb>) -> Lanes {
     let example = "{\"0\": \"12:9f86d081884c7d65\"}";
     let mut lanes = Lanes::new();
     let Some(after) = after else { return lanes };
@@ -143,7 +143,7 @@ unsafe fn read_lanes(after: Option<Jsonb>) -> Lanes {
 
 /// Looks every event of the position up, one step of an index each, with the caller's rights: nobody learns of an event
 /// that he may not see.
-unsafe fn check_lanes(tenant: Datum, position: &Lanes) {
+fn check_lanes(tenant: Datum, position: &Lanes) {
     let given: Vec<(i16, &Read)> =
         position.iter().filter(|(_, read)| read.seq > 0).map(|(n, read)| (*n, read)).collect();
     if given.is_empty() {
@@ -176,7 +176,7 @@ unsafe fn check_lanes(tenant: Datum, position: &Lanes) {
 /// The next events of every lane, in the order of created_at. A lane's events are in the order of its seq that way too,
 /// so wherever the page is cut, each lane is cut after its last event in the page. An event whose created_at somebody
 /// changed must not come before those before it, which would be passed over: it counts as no older than they are.
-unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum {
+fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum {
     let mut position = read_lanes(after);
     check_lanes(tenant, &position);
     let lanes: Vec<Datum> = position.keys().map(|lane| Datum::from(*lane)).collect();
@@ -211,7 +211,7 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
         }
         let row = Values::of(tuple, descriptor);
         let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
-        let get = |column| row.get(layout, column).map_or(0, |number| number.value() as i64);
+        let get = |column| row.get(layout, column).map_or(0, |number| number.i64());
         let (lane, seq) = (get(c::LANE) as i16, get(c::SEQ));
         events.push(event::json(&row, layout));
         bytes += events.last().map_or(0, String::len);
@@ -226,7 +226,7 @@ unsafe fn of_tenant(tenant: Datum, after: Option<Jsonb>, limit: usize) -> Datum 
     answer(&events, &format!("{{{}}}", position.join(",")), is_cut)
 }
 
-unsafe fn array(elements: &[Datum], of: pg_sys::Oid) -> Datum {
+fn array(elements: &[Datum], of: pg_sys::Oid) -> Datum {
     let (bytes, align) = if of == pg_sys::INT2OID { (2, pg_sys::TYPALIGN_SHORT) } else { (8, pg_sys::TYPALIGN_DOUBLE) };
     let mut elements = elements.to_vec();
     let count = elements.len() as i32;
@@ -243,7 +243,7 @@ struct Place {
     mark: Option<String>,
 }
 
-unsafe fn read_place(after: Jsonb) -> Option<Place> {
+fn read_place(after: Jsonb) -> Option<Place> {
     let example = "{\"xact\": \"7391\", \"id\": \"0195d3a0-6c1e-7c3a-9f00-000000000001\", \"tenant_id\": \"acme\", \
                    \"hash\": \"9f86d081884c7d65\"}";
     if after.kind() != Kind::Object {
@@ -268,7 +268,7 @@ unsafe fn read_place(after: Jsonb) -> Option<Place> {
 
 /// Looks the event of the position up, with the caller's rights. It must be of the same transaction too: a restore gives
 /// another number to every event, and the numbers of this server have nothing to do with those of the other.
-unsafe fn check_place(place: &Place) {
+fn check_place(place: &Place) {
     let mut there = None;
     spi::read_planned_once(
         "SELECT e.xact, e.event_hash FROM immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
@@ -286,7 +286,7 @@ unsafe fn check_place(place: &Place) {
 }
 
 /// The next events in the order of their transactions, as far as none that is running can come before them.
-unsafe fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
+fn of_all(after: Option<Jsonb>, limit: usize) -> Datum {
     let mut place = after.and_then(|after| read_place(after));
     let mut types = Vec::new();
     let mut values = Vec::new();

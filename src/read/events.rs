@@ -4,7 +4,7 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;
 use crate::pg::call::{result_set, sql_function, Call};
-use crate::pg::datum::{any_micros, text, uuid};
+use crate::pg::datum::{any_micros, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::tuple::Values;
 use crate::pg::{jsonb, spi, toast};
@@ -14,7 +14,7 @@ use crate::read::page::Page;
 use crate::read::probe::{bind, is_limited, Order};
 use crate::read::total::{total, Total};
 use immutable_format::cursor::{self, Place, Way};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// Most events of one get_events() page.
 const MAX_PAGE: i32 = 100;
@@ -34,8 +34,8 @@ const ORDER: usize = LIMIT + 1;
 
 const COUNT: usize = ORDER + 1;
 
-unsafe fn page_size(call: Call, most: i32) -> i32 {
-    let limit = call.arg(LIMIT).map_or(25, |limit| limit.value() as i32);
+fn page_size(call: Call, most: i32) -> i32 {
+    let limit = call.arg(LIMIT).map_or(25, |limit| limit.i32());
     if !(1..=most).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {most}, not {limit}"))
             .hint("Read further pages with the cursor of the page before.")
@@ -45,7 +45,7 @@ unsafe fn page_size(call: Call, most: i32) -> i32 {
 }
 
 /// The order asked for.
-unsafe fn order(call: Call) -> Order {
+fn order(call: Call) -> Order {
     match call.arg(ORDER).map(|order| text(order)) {
         None | Some("desc") => Order::NewestFirst,
         Some("asc") => Order::OldestFirst,
@@ -64,7 +64,7 @@ struct Asked {
 }
 
 impl Asked {
-    unsafe fn of(call: Call) -> Asked {
+    fn of(call: Call) -> Asked {
         let mut filters = Filters::of(call);
         filters.until_now();
         let order = order(call);
@@ -99,7 +99,7 @@ impl Asked {
 sql_function!(immutable_get_events, pg_finfo_immutable_get_events, get_events);
 
 /// `immutable.get_events(…)`
-unsafe fn get_events(call: Call) -> Datum {
+fn get_events(call: Call) -> Datum {
     let limit = page_size(call, MAX_PAGE) as usize;
     let is_counted = match call.arg(COUNT).map(|count| text(count)) {
         None | Some("auto") => true,
@@ -186,7 +186,7 @@ unsafe fn get_events(call: Call) -> Datum {
 sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events);
 
 /// `immutable.find_events(…)`
-unsafe fn find_events(call: Call) -> Datum {
+fn find_events(call: Call) -> Datum {
     let limit = page_size(call, MAX_FOUND) as usize;
     let mut asked = Asked::of(call);
     let limited = is_limited();
@@ -209,7 +209,7 @@ unsafe fn find_events(call: Call) -> Datum {
 sql_function!(immutable_get_event, pg_finfo_immutable_get_event, get_event);
 
 /// `immutable.get_event(id, tenant_id)`
-unsafe fn get_event(call: Call) -> Datum {
+fn get_event(call: Call) -> Datum {
     let Some(id) = call.arg(0) else { return call.null() };
     let mut statement = "SELECT e.* FROM immutable.events e WHERE e.id = $1".to_string();
     let (mut types, mut values) = (vec![pg_sys::UUIDOID], vec![Some(id)]);

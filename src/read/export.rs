@@ -4,14 +4,14 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, readable_text, text, text_datum, uuid};
+use crate::pg::datum::{micros, readable_text, text, text_datum, uuid, Datum};
 use crate::pg::tuple::Values;
 use crate::pg::{spi, toast};
 use crate::read::filter::{bound, Filters, FILTERS};
 use immutable_format::export::{ascii, write, Header, Lanes, Place};
 use immutable_format::time;
+use pgrx::pg_sys;
 use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};
-use pgrx::pg_sys::{self, Datum};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -37,7 +37,7 @@ struct Export {
 }
 
 impl Export {
-    unsafe fn begin(call: Call) -> Export {
+    fn begin(call: Call) -> Export {
         let conditions = Filters::of(call);
         let mut filters = Vec::new();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
@@ -79,7 +79,7 @@ impl Export {
         }
     }
 
-    unsafe fn next(&mut self) -> Option<String> {
+    fn next(&mut self) -> Option<String> {
         if self.lines.is_empty() && !self.ended {
             self.fetch();
         }
@@ -90,7 +90,7 @@ impl Export {
         })
     }
 
-    unsafe fn fetch(&mut self) {
+    fn fetch(&mut self) {
         let Export { cursor, layout, lines, events, lanes, lane, .. } = self;
         let mut made = 0;
         let fetched = cursor.fetch(self.rows, |tuple, descriptor| {
@@ -122,17 +122,17 @@ fn infinite(micros: i64) -> Cow<'static, str> {
     Cow::Borrowed(if micros < 0 { "-infinity" } else { "infinity" })
 }
 
-unsafe fn place<'a>(row: &Values, layout: &Layout) -> Place<'a> {
+fn place<'a>(row: &Values, layout: &Layout) -> Place<'a> {
     let get = |column| row.get(layout, column);
     Place {
         tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", |datum| readable_text(datum))),
-        lane: get(c::LANE).map_or(-1, |lane| lane.value() as i16),
-        seq: get(c::SEQ).map_or(0, |seq| seq.value() as i64),
+        lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
+        seq: get(c::SEQ).map_or(0, |seq| seq.i64()),
         id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
     }
 }
 
-unsafe fn line(row: &Values, layout: &Layout, place: &Place) -> String {
+fn line(row: &Values, layout: &Layout, place: &Place) -> String {
     let hash = |column| row.get(layout, column).and_then(|datum| toast::read(datum));
     let event_hash = hash(c::EVENT_HASH);
     let stored = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
@@ -156,7 +156,7 @@ unsafe extern "C-unwind" fn shut_down(export: Datum) {
 sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_events);
 
 /// `immutable.export_events(…)`: one line a call.
-unsafe fn export_events(call: Call) -> Datum {
+fn export_events(call: Call) -> Datum {
     let info = (*call.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
     if (*(*call.0).flinfo).fn_extra.is_null() {
         // Raises 0A000 where no set is expected.

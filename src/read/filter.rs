@@ -2,13 +2,13 @@
 //! are given are in a statement, so that a kept plan never has to guess which are.
 
 use crate::pg::call::Call;
-use crate::pg::datum::{micros, quote, text, text_datum};
+use crate::pg::datum::{micros, quote, text, text_datum, Datum};
 use crate::pg::error::Fault;
 use crate::read::fold::folded;
 use crate::read::time_bound::DayOrTime;
 use immutable_format::json::write_string;
 use immutable_format::time;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`DayOrTime`].)
 pub const FILTERS: [(&str, Oid); 11] = [
@@ -85,7 +85,7 @@ pub struct Filters {
 
 impl Filters {
     /// Reads the filters of a call.
-    pub unsafe fn of(call: Call) -> Filters {
+    pub fn of(call: Call) -> Filters {
         let mut filters = Filters::default();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
             let Some(value) = bound(call, index, name) else { continue };
@@ -120,7 +120,7 @@ impl Filters {
 
     /// `to_date => now()` asks for what there is by now, but PostgreSQL's now() is when the transaction began, and what it
     /// has recorded since is later. So that bound is none, for a cursor neither.
-    pub unsafe fn until_now(&mut self) {
+    pub fn until_now(&mut self) {
         let began = micros(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp()));
         let is_now = self.to.and_then(|n| self.values[n - 1]).is_some_and(|to| micros(to) == began);
         if let Some(before) = self.fingerprint.strip_suffix(&format!("{began};")).filter(|_| is_now) {
@@ -135,19 +135,19 @@ impl Filters {
         self.values.len()
     }
 
-    pub unsafe fn text(&mut self, value: &str) -> usize {
+    pub fn text(&mut self, value: &str) -> usize {
         self.argument(pg_sys::TEXTOID, text_datum(value))
     }
 
     /// Narrows to the actor that the caller is bound to; no matter of cursors, since the caller did not ask for it.
-    pub unsafe fn bind_actor(&mut self, actor_id: &str) {
+    pub fn bind_actor(&mut self, actor_id: &str) {
         let n = self.text(actor_id);
         self.own.push((Lead::Actor, format!("e.actor_id = ${n}")));
         self.bound = true;
     }
 
     /// Narrows to a tenant, and says whether another was not asked for.
-    pub unsafe fn narrow_to(&mut self, tenant_id: &str) -> bool {
+    pub fn narrow_to(&mut self, tenant_id: &str) -> bool {
         match self.tenant.and_then(|n| self.values[n - 1]) {
             Some(asked) => text(asked) == tenant_id,
             None => {
@@ -163,7 +163,7 @@ impl Filters {
     }
 
     /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else for itself.
-    unsafe fn action(&mut self, pattern: &str) {
+    fn action(&mut self, pattern: &str) {
         if pattern.contains(',') {
             Fault::invalid("action", "action must be one action or pattern, not a list")
                 .hint("Ask once for each action. In place of a comma that is part of a name, * stands for any text.")
@@ -188,7 +188,7 @@ impl Filters {
     }
 
     /// Case-insensitive; in metadata as it is, and as a value is written there: JSON escapes `"` and `\`.
-    unsafe fn search(&mut self, needle: &str) {
+    fn search(&mut self, needle: &str) {
         let needle = folded(needle);
         let mut json = String::new();
         write_string(&needle, &mut json);
@@ -293,7 +293,7 @@ impl Filters {
     }
 
     /// All conditions with their arguments written out, for an estimate by what they are.
-    pub unsafe fn where_literally(&self) -> String {
+    pub fn where_literally(&self) -> String {
         let clause = self.where_clause();
         let mut parts = clause.split('$');
         let mut written = parts.next().unwrap_or_default().to_string();
@@ -316,7 +316,7 @@ impl Filters {
 }
 
 /// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its first microsecond and ends with its last.
-pub unsafe fn bound(call: Call, index: usize, name: &str) -> Option<Datum> {
+pub fn bound(call: Call, index: usize, name: &str) -> Option<Datum> {
     let given = call.arg(index)?;
     if FILTERS[index].1 == pg_sys::TEXTOID {
         return Some(given);

@@ -2,12 +2,12 @@
 
 use crate::log::row::stored_text;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, text_datum};
+use crate::pg::datum::{text, text_datum, Datum};
 use immutable_format::fold::{fold, is_normal};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// A text as a search compares it: in Unicode's normal form C, and folded.
-pub unsafe fn folded(given: &str) -> String {
+pub fn folded(given: &str) -> String {
     let mut out = String::new();
     match is_normal(given) {
         true => fold(given, &mut out),
@@ -23,7 +23,7 @@ pub unsafe fn folded(given: &str) -> String {
 sql_function!(immutable_fold, pg_finfo_immutable_fold, fold_text);
 
 /// `immutable.fold(text)`
-unsafe fn fold_text(call: Call) -> Datum {
+fn fold_text(call: Call) -> Datum {
     match call.arg(0) {
         // Nothing is found in what cannot be read, and nothing stops a search of the other events.
         Some(given) => text_datum(&folded(stored_text(given).unwrap_or_default())),

@@ -9,13 +9,13 @@
 //! Whoever row security binds to a tenant needs no such merge, and must not look for tenants: PostgreSQL puts the
 //! policy's tenant into the conditions.
 
-use crate::pg::datum::{bytes_datum, micros, text_array, text_datum, timestamptz, uuid_datum};
+use crate::pg::datum::{bytes_datum, micros, text_array, text_datum, timestamptz, uuid_datum, Datum};
 use crate::pg::spi;
 use crate::read::filter::{where_all, Filters, Lead};
 use crate::read::lead::{entries, Through};
 use crate::read::probe::{actions, count, found, has_search_index, skip, Order, Source, EVENTS, LIGHT};
 use immutable_format::cursor::Place;
-use pgrx::pg_sys::{self, Datum, HeapTuple, TupleDesc};
+use pgrx::pg_sys::{self, HeapTuple, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
 const WALKED: usize = 2500;
@@ -56,7 +56,7 @@ pub struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// The `rows` rows after `place`, in this order; shown in the reverse if `reverse`.
-    pub unsafe fn new(
+    pub fn new(
         mut filters: Filters,
         place: Option<&Place>,
         order: Order,
@@ -76,7 +76,7 @@ impl<'a> Page<'a> {
     }
 
     /// Gives the page's rows to `each`; says whether the index for searches had to find them, which means they are rare.
-    pub unsafe fn read(
+    pub fn read(
         mut self,
         Through { lead, is_frequent }: Through,
         limited: bool,
@@ -216,7 +216,7 @@ impl<'a> Page<'a> {
     }
 
     /// For each tenant that has such events.
-    unsafe fn merged_tenants(&mut self, lead: Lead) -> String {
+    fn merged_tenants(&mut self, lead: Lead) -> String {
         let tenants = self.tenants(lead, usize::MAX);
         let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
         let clauses = vec![format!("{} = k.tenant_id", Source::of(lead).tenant_id)];
@@ -224,7 +224,7 @@ impl<'a> Page<'a> {
     }
 
     /// For each action that the pattern matches: in the tenant, or in each that has it.
-    unsafe fn merged_actions(&mut self, matching: Vec<String>, limited: bool) -> String {
+    fn merged_actions(&mut self, matching: Vec<String>, limited: bool) -> String {
         let mut clauses = vec!["e.action = k.action".to_string()];
         if limited || self.filters.tenant.is_some() {
             clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
@@ -258,7 +258,7 @@ impl<'a> Page<'a> {
         rest
     }
 
-    unsafe fn has_few_entries(&self, lead: Lead) -> bool {
+    fn has_few_entries(&self, lead: Lead) -> bool {
         let most = if self.rest(lead).is_empty() { LISTED } else { LISTED_BY_EVENT };
         count(&entries(&self.filters, lead, "", most), &self.filters, most) < most
     }
@@ -299,7 +299,7 @@ impl<'a> Page<'a> {
     /// Looks for the page in a stretch of time after its place that holds some times so many rows of all, tenant by tenant
     /// through the lead's index, and then in longer ones, until it is there as a whole. Merging the tenants from the start would read each one's events until
     /// one passes all the filters, in tenants where none may.
-    unsafe fn widened(&mut self, lead: Lead, rows: usize, mut each: impl FnMut(HeapTuple, TupleDesc)) {
+    fn widened(&mut self, lead: Lead, rows: usize, mut each: impl FnMut(HeapTuple, TupleDesc)) {
         let next = |order, offset| {
             let (events, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, order));
             let statement =
@@ -365,7 +365,7 @@ impl<'a> Page<'a> {
     }
 
     /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
-    unsafe fn walk(&self, among: usize, each: &mut impl FnMut(HeapTuple, TupleDesc)) -> bool {
+    fn walk(&self, among: usize, each: &mut impl FnMut(HeapTuple, TupleDesc)) -> bool {
         let mut rest = self.filters.own(Lead::Page);
         rest.extend(self.filters.has_target());
         let order = self.order_by(&EVENTS, self.order);
@@ -376,7 +376,7 @@ impl<'a> Page<'a> {
     }
 
     /// The tenants that have events of the lead, at most so many.
-    unsafe fn tenants(&self, lead: Lead, most: usize) -> Vec<String> {
+    fn tenants(&self, lead: Lead, most: usize) -> Vec<String> {
         let condition = self.filters.of_lead(lead);
         skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
     }

@@ -2,13 +2,13 @@
 
 use crate::access::scope::{visible_actor, visible_whole_tenant};
 use crate::log::tables::events_oid;
-use crate::pg::datum::{text, text_array};
+use crate::pg::datum::{text, text_array, Datum};
 use crate::pg::spi;
 use crate::read::filter::{where_all, Filters, Lead, Pattern};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// How many rows a query gives that gives `most` at the most; as many where looking would touch too many pages.
-pub unsafe fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
+pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     let counted = spi::count_within(rows, &filters.types, &filters.values, pages(most));
     if counted.whole {
         counted.rows
@@ -84,14 +84,14 @@ impl Source {
 }
 
 /// Whether row security shows the caller less than everything. An auditor's policy shows all.
-pub unsafe fn is_limited() -> bool {
+pub fn is_limited() -> bool {
     asks(
         "pg_catalog.row_security_active('immutable.events'::pg_catalog.regclass) \
          AND NOT pg_catalog.pg_has_role('immutable_auditor', 'USAGE')",
     )
 }
 
-pub unsafe fn asks(question: &str) -> bool {
+pub fn asks(question: &str) -> bool {
     let mut answer = true;
     spi::read_planned_once(&format!("SELECT {question}"), &[], &[], |row| answer = row.values[0].value() != 0);
     answer
@@ -103,7 +103,7 @@ pub fn found(condition: &str, statement: &str) -> String {
 }
 
 /// The actions that the pattern matches; nothing if there are too many to look at.
-pub unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
+pub fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
     let pattern = filters.pattern.as_ref()?;
     let (mut types, mut values) = (filters.types.clone(), filters.values.clone());
     let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
@@ -127,7 +127,7 @@ pub unsafe fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
 /// everybody's entries for each of them. So the log's actions are listed with the owner's rights, all of them whatever
 /// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
 /// has, and nothing of what they are or who has them.
-unsafe fn own_actions() -> Option<Vec<String>> {
+fn own_actions() -> Option<Vec<String>> {
     let events = pg_sys::relation_open(events_oid(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     let all = spi::as_owner(events, || skip("immutable.events e", "action", "", &[], &[], ACTIONS + 1));
     pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
@@ -147,7 +147,7 @@ unsafe fn own_actions() -> Option<Vec<String>> {
 
 /// The different values of a column under a condition, found by skipping from one to the next through an index that has
 /// the condition's columns and then this one; at most so many.
-pub unsafe fn skip(
+pub fn skip(
     relation: &str,
     column: &str,
     condition: &str,
@@ -172,7 +172,7 @@ pub unsafe fn skip(
     found
 }
 
-pub unsafe fn has_search_index() -> bool {
+pub fn has_search_index() -> bool {
     let mut has = false;
     spi::read_planned_once(
         "SELECT FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass('immutable.events_search') AND indisvalid",
@@ -195,7 +195,7 @@ pub fn pages(most: i64) -> i64 {
 }
 
 /// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check of the actor does not.
-pub unsafe fn bind(filters: &mut Filters, limited: bool) {
+pub fn bind(filters: &mut Filters, limited: bool) {
     if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
         if let Some(actor_id) = visible_actor() {
             filters.bind_actor(&actor_id);
@@ -205,7 +205,7 @@ pub unsafe fn bind(filters: &mut Filters, limited: bool) {
 
 /// The tenant whose events, all of them and no others, row security shows the caller: a viewer's whom no actor narrows, if the
 /// extension's own policy for viewers, as it was made, is the only one that concerns the caller.
-pub unsafe fn whole_tenant() -> Option<String> {
+pub fn whole_tenant() -> Option<String> {
     let alone = asks(
         "pg_catalog.count(*) = 2 AND pg_catalog.bool_and(p.polname = 'viewer_select' AND p.polpermissive \
              AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY (ARRAY[\

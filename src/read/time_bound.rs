@@ -2,10 +2,10 @@
 //! a timestamptz cannot say: it would be the day's first microsecond, and `to_date => '2026-11-26'` would leave that day out.
 
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{input, output};
+use crate::pg::datum::{input, output, Datum};
 use crate::pg::error::internal;
 use pgrx::fcinfo::direct_function_call_as_datum;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::ffi::CStr;
 
 /// The first and the last microsecond, as timestamptz has them: the same of a time.
@@ -20,19 +20,19 @@ pub struct DayOrTime {
 const INFINITE: [i64; 2] = [i64::MIN, i64::MAX];
 
 impl DayOrTime {
-    pub unsafe fn of(datum: Datum) -> DayOrTime {
+    pub fn of(datum: Datum) -> DayOrTime {
         *datum.cast_mut_ptr::<DayOrTime>()
     }
 
     fn time(at: Datum) -> DayOrTime {
-        let at = at.value() as i64;
+        let at = at.i64();
         DayOrTime { first: at, last: at }
     }
 
     /// A day of the session's zone, of 23 to 25 hours, given by what timestamptz has for its midnight. A text that names
     /// another zone has the day from that zone's midnight on.
-    unsafe fn day(midnight: Datum) -> DayOrTime {
-        let at = midnight.value() as i64;
+    fn day(midnight: Datum) -> DayOrTime {
+        let at = midnight.i64();
         if INFINITE.contains(&at) {
             return DayOrTime::time(midnight);
         }
@@ -47,27 +47,27 @@ impl DayOrTime {
             pg_sys::timestamptz_pl_interval,
             &[Some(midnight), Some(Datum::from(std::ptr::addr_of_mut!(a_day)))],
         );
-        DayOrTime { first: at, last: next.value() as i64 - 1 }
+        DayOrTime { first: at, last: next.i64() - 1 }
     }
 
-    unsafe fn datum(self) -> Datum {
+    fn datum(self) -> Datum {
         let place = pg_sys::palloc(std::mem::size_of::<DayOrTime>()).cast::<DayOrTime>();
         *place = self;
         Datum::from(place)
     }
 }
 
-unsafe fn called(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, arguments: &[Option<Datum>]) -> Datum {
+fn called(function: fn(pg_sys::FunctionCallInfo) -> Datum, arguments: &[Option<Datum>]) -> Datum {
     direct_function_call_as_datum(function, arguments).unwrap_or_else(|| internal("a time is NULL"))
 }
 
 /// The date of a time in the session's zone, in days as PostgreSQL counts them.
-unsafe fn date_of(at: i64) -> i32 {
+fn date_of(at: i64) -> i32 {
     called(pg_sys::timestamptz_date, &[Some(Datum::from(at))]).value() as i32
 }
 
 /// What timestamptz has for a date; nothing where it has none.
-unsafe fn midnight_of(date: i32) -> Option<i64> {
+fn midnight_of(date: i32) -> Option<i64> {
     let mut overflow = 0;
     let at = pg_sys::date2timestamptz_opt_overflow(date, &mut overflow);
     (overflow == 0).then_some(at)
@@ -75,7 +75,7 @@ unsafe fn midnight_of(date: i32) -> Option<i64> {
 
 /// The first microsecond of a date. Where clocks are set forward at midnight there is none, and PostgreSQL takes the time
 /// that they are set to; where they are set back to it there are two, of which it takes the second.
-unsafe fn beginning_of(date: i32) -> Option<i64> {
+fn beginning_of(date: i32) -> Option<i64> {
     const MINUTE: i64 = 60_000_000;
     const SET_BACK_BY: [i64; 3] = [30 * MINUTE, 60 * MINUTE, 120 * MINUTE];
     /// Where timestamptz begins, and no clock was set.
@@ -107,7 +107,7 @@ fn is_part_of_julian_day(text: &str) -> bool {
 sql_function!(immutable_day_or_time_in, pg_finfo_immutable_day_or_time_in, read);
 
 /// `immutable.day_or_time_in(cstring)`
-unsafe fn read(call: Call) -> Datum {
+fn read(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     let text = CStr::from_ptr(given.cast_mut_ptr()).to_string_lossy();
     let at = input(pg_sys::F_TIMESTAMPTZ_IN, &text);
@@ -117,11 +117,11 @@ unsafe fn read(call: Call) -> Datum {
 sql_function!(immutable_day_or_time_out, pg_finfo_immutable_day_or_time_out, write);
 
 /// `immutable.day_or_time_out(day_or_time)`
-unsafe fn write(call: Call) -> Datum {
+fn write(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     let DayOrTime { first, last } = DayOrTime::of(given);
     let first = Datum::from(first);
-    let text = match first.value() as i64 == last {
+    let text = match first.i64() == last {
         true => output(pg_sys::timestamptz_out, first),
         false => output(pg_sys::date_out, called(pg_sys::timestamptz_date, &[Some(first)])),
     };
@@ -133,7 +133,7 @@ unsafe fn write(call: Call) -> Datum {
 sql_function!(immutable_day_or_time_date, pg_finfo_immutable_day_or_time_date, of_date);
 
 /// `immutable.day_or_time(date)`
-unsafe fn of_date(call: Call) -> Datum {
+fn of_date(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     DayOrTime::day(called(pg_sys::date_timestamptz, &[Some(given)])).datum()
 }
@@ -141,7 +141,7 @@ unsafe fn of_date(call: Call) -> Datum {
 sql_function!(immutable_day_or_time_timestamptz, pg_finfo_immutable_day_or_time_timestamptz, of_timestamptz);
 
 /// `immutable.day_or_time(timestamptz)`
-unsafe fn of_timestamptz(call: Call) -> Datum {
+fn of_timestamptz(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     DayOrTime::time(given).datum()
 }
@@ -149,7 +149,7 @@ unsafe fn of_timestamptz(call: Call) -> Datum {
 sql_function!(immutable_day_or_time_timestamp, pg_finfo_immutable_day_or_time_timestamp, of_timestamp);
 
 /// `immutable.day_or_time(timestamp)`
-unsafe fn of_timestamp(call: Call) -> Datum {
+fn of_timestamp(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     DayOrTime::time(called(pg_sys::timestamp_timestamptz, &[Some(given)])).datum()
 }

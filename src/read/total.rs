@@ -24,7 +24,7 @@ const LANES_OF_TENANT: usize = 1024;
 /// Looks at no more than `immutable.max_exact_total` entries of the lead's index, and touches a tenth as many pages of the
 /// database; beyond that it is an estimate. Whom row security limits gets no estimate, since it is made of everybody's
 /// rows, but the number that was counted to. `is_searched`: the index for searches found the page.
-pub unsafe fn total(mut filters: Filters, lead: Lead, limited: bool, is_searched: bool) -> Total {
+pub fn total(mut filters: Filters, lead: Lead, limited: bool, is_searched: bool) -> Total {
     let most = i64::from(settings::MAX_EXACT_TOTAL.get());
     let Counted { rows, whole } = match limited.then(|| whole_tenant()).flatten() {
         Some(tenant_id) if !filters.narrow_to(&tenant_id) => Counted { rows: 0, whole: true },
@@ -39,7 +39,7 @@ pub unsafe fn total(mut filters: Filters, lead: Lead, limited: bool, is_searched
     }
 }
 
-unsafe fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
+fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
     let events = pg_sys::relation_open(events_oid(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     let result = spi::as_owner(events, body);
     pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
@@ -47,7 +47,7 @@ unsafe fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// How many events pass the filters, as far as that was looked at.
-pub unsafe fn counted(filters: &mut Filters, lead: Lead, limited: bool, is_searched: bool, most: i64) -> Counted {
+pub fn counted(filters: &mut Filters, lead: Lead, limited: bool, is_searched: bool, most: i64) -> Counted {
     let is_whole = filters.are_none() && !limited;
     let by_lanes = match is_whole && most > 0 {
         true => of_lanes(filters, if filters.tenant.is_some() { LANES_OF_TENANT } else { LANES }),
@@ -65,7 +65,7 @@ pub unsafe fn counted(filters: &mut Filters, lead: Lead, limited: bool, is_searc
 
 /// All events of the tenant or of the log, by the numbers of its lanes, which have no gaps: whatever the statement sees of
 /// a lane, it sees everything before that.
-unsafe fn of_lanes(filters: &Filters, most: usize) -> Counted {
+fn of_lanes(filters: &Filters, most: usize) -> Counted {
     let (tenant, before) = match filters.tenant {
         Some(n) => (format!("e.tenant_id = ${n}"), "e.lane < h.lane"),
         None => ("true".to_string(), "(e.tenant_id, e.lane) < (h.tenant_id, h.lane)"),
@@ -90,7 +90,7 @@ unsafe fn of_lanes(filters: &Filters, most: usize) -> Counted {
     let mut all = Counted { rows: 0, whole: true };
     spi::read_planned_once(&statement, &filters.types, &filters.values, |row| {
         if !row.nulls[0] {
-            all = Counted { rows: row.values[0].value() as i64, whole: row.values[1].value() <= most };
+            all = Counted { rows: row.values[0].i64(), whole: row.values[1].value() <= most };
         }
     });
     all
@@ -101,7 +101,7 @@ fn oldest_first(source: &Source) -> String {
     format!(" ORDER BY {} DESC, {}, {}", source.tenant_id, source.created_at, source.id)
 }
 
-unsafe fn look(filters: &mut Filters, lead: Lead, limited: bool, most: i64) -> Counted {
+fn look(filters: &mut Filters, lead: Lead, limited: bool, most: i64) -> Counted {
     let is_alone = filters.own(lead).is_empty();
     let by_target = matches!(lead, Lead::TargetId | Lead::TargetType);
     if by_target && is_alone {
@@ -151,7 +151,7 @@ unsafe fn look(filters: &mut Filters, lead: Lead, limited: bool, most: i64) -> C
              FROM (SELECT e.* FROM {from}{candidates} LIMIT {most_looked}) e"
         );
         spi::read_planned_once(&statement, &filters.types, &filters.values, |row| {
-            (passed, at) = (row.values[0].value() as i64, row.values[1].value() as i64);
+            (passed, at) = (row.values[0].i64(), row.values[1].i64());
         });
         return Counted { rows: passed, whole: at <= most };
     }
@@ -165,18 +165,18 @@ unsafe fn look(filters: &mut Filters, lead: Lead, limited: bool, most: i64) -> C
 }
 
 /// Counts the rows of a query that gives one more than `most` at the most.
-unsafe fn up_to(rows: &str, filters: &Filters, most: i64) -> Counted {
+fn up_to(rows: &str, filters: &Filters, most: i64) -> Counted {
     let counted = spi::count_within(rows, &filters.types, &filters.values, pages(most));
     Counted { whole: counted.whole && counted.rows <= most, ..counted }
 }
 
 /// All that the index for searches finds, as the page was found: of a rare text that is less than the next rows of all.
-unsafe fn by_search(filters: &Filters, condition: &str, most: i64) -> Counted {
+fn by_search(filters: &Filters, condition: &str, most: i64) -> Counted {
     let mut rows = 0;
     let statement =
         format!("SELECT pg_catalog.count(*) FROM (SELECT FROM found e{} LIMIT {}) e", filters.where_clause(), most + 1);
     spi::read_planned_once(&found(condition, &statement), &filters.types, &filters.values, |row| {
-        rows = row.values[0].value() as i64;
+        rows = row.values[0].i64();
     });
     Counted { rows, whole: rows <= most }
 }
@@ -195,7 +195,7 @@ fn by_target_alone(filters: &Filters, lead: Lead, most: i64) -> String {
 }
 
 /// Action by action, so that the index alone is read and no pattern compared.
-unsafe fn by_action(filters: &mut Filters, matching: Vec<String>, most: i64) -> String {
+fn by_action(filters: &mut Filters, matching: Vec<String>, most: i64) -> String {
     let n = filters.argument(pg_sys::TEXTARRAYOID, text_array(&matching));
     let mut clauses = filters.scope("e.tenant_id", "e.created_at");
     clauses.push("e.action = k.action".to_string());
@@ -209,7 +209,7 @@ unsafe fn by_action(filters: &mut Filters, matching: Vec<String>, most: i64) -> 
 
 /// The planner's. About tenants it has no statistics, since EXPLAIN would tell them to everybody; a tenant's share of the
 /// log is known from its lanes, whose numbers have no gaps.
-unsafe fn estimate(filters: &Filters) -> i64 {
+fn estimate(filters: &Filters) -> i64 {
     if filters.tenant.is_none() {
         return planned_rows(&filters.where_literally());
     }

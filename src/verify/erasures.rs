@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 const UUID: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
 /// What is erased against what the event_erased records list. A record may be later than the range, so all are read.
-pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
+pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
     // A record may be later than a range, but not outside its tenant.
     if scope.is_whole() && !sums.erasures {
         return;
@@ -71,8 +71,8 @@ pub unsafe fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) 
         report(Break {
             kind: BreakType::ErasureMismatch,
             tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
-            lane: get(1).map(|lane| lane.value() as i16),
-            seq: get(2).map(|seq| seq.value() as i64),
+            lane: get(1).map(|lane| lane.i16()),
+            seq: get(2).map(|seq| seq.i64()),
             event_id: get(3).map(|id| uuid(id)),
             expected: as_bytes(&recorded),
             actual: as_bytes(&erased),

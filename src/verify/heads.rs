@@ -1,14 +1,14 @@
 //! Saved heads, and the marks of an incremental run, against the rows in their places.
 
-use crate::pg::datum::{text_datum, uuid};
+use crate::pg::datum::{text_datum, uuid, Datum};
 use crate::pg::{spi, toast};
 use crate::verify::scope::Scope;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::Id;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// Saved heads against the rows in their places.
-pub unsafe fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
+pub fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
     let marks = scope.since.iter().flat_map(|since| &since.heads);
     for head in scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)) {
         pgrx::check_for_interrupts!();

@@ -4,7 +4,7 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
-use crate::pg::datum::{bytes, bytes_datum, readable_text, text, text_datum, uuid};
+use crate::pg::datum::{bytes, bytes_datum, readable_text, text, text_datum, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::tuple::Values;
 use crate::pg::{random, spi, toast};
@@ -15,7 +15,7 @@ use crate::verify::sums::columns_of_event;
 use immutable_format::link::{Break, BreakType, Row, Walk};
 use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 use std::collections::{HashMap, HashSet};
 
 /// What the events of a run add up to besides their lanes.
@@ -54,7 +54,7 @@ fn marks(scope: &Scope) -> Marks<'_> {
     marks
 }
 
-pub unsafe fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
+pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
     let log_id = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
     spi::read(log_id, &[], &[], |row| counts.log_id = Some(uuid(row.values[0])));
     let marks = marks(scope);
@@ -95,11 +95,11 @@ pub unsafe fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(
 }
 
 /// How many events the planner expects.
-unsafe fn estimate(scope: &Scope) -> u64 {
+fn estimate(scope: &Scope) -> u64 {
     let mut sql = Sql::default();
     let statement = format!("EXPLAIN (FORMAT JSON) SELECT FROM {}", scope.from(&mut sql));
     let mut rows = 0;
-    spi::write(&statement, &sql.types, &sql.values, |row| {
+    spi::query_now(&statement, &sql.types, &sql.values, |row| {
         let after = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
         rows =
             after.split(|digit: char| !digit.is_ascii_digit()).next().and_then(|rows| rows.parse().ok()).unwrap_or(0);
@@ -108,7 +108,7 @@ unsafe fn estimate(scope: &Scope) -> u64 {
 }
 
 /// Checks every event and adds up every lane; gives those to be walked, or nothing if that is all of them.
-unsafe fn add_up(
+fn add_up(
     scope: &Scope,
     marks: &Marks<'_>,
     run: &Run,
@@ -160,7 +160,7 @@ unsafe fn add_up(
             in_order = true; // rows without a place that could be asked for
             return;
         };
-        let number = values[1].value() as i16;
+        let number = values[1].i16();
         tenants.insert(short_hash(tenant_id));
         let begins = match (marks.get(&(tenant_id, number)), lane.before.seq) {
             (Some(mark), before) if *mark > 1 => before == mark - 1,
@@ -198,7 +198,7 @@ fn short_hash(tenant_id: &str) -> [u8; 16] {
 }
 
 /// Walks one lane. Rows whose content was found to be valid are not hashed again.
-unsafe fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, report: &mut impl FnMut(Break)) {
+fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
     let mut conditions = scope.conditions("e", &mut sql);
     let mut condition = |clause: String| {
@@ -239,7 +239,7 @@ const WALKED: &str = "e.*, CASE WHEN e.tableoid <> 'immutable.events'::pg_catalo
      THEN e.tableoid::pg_catalog.regclass::text END";
 
 /// Walks everything in scope in the order of tenant, lane and seq.
-unsafe fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, report: &mut impl FnMut(Break)) {
+fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, report: &mut impl FnMut(Break)) {
     let mut walk = Walk::new(counts.log_id);
     let mut sql = Sql::default();
     let from = scope.from(&mut sql);
@@ -270,10 +270,10 @@ unsafe fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Cou
 }
 
 /// A row as the walk takes it. The content is checked where `doubtful` says so for its seq.
-unsafe fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
+fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
-    let seq = get(c::SEQ).map_or(0, |seq| seq.value() as i64);
+    let seq = get(c::SEQ).map_or(0, |seq| seq.i64());
     let hash_in = |column| get(column).and_then(|hash| toast::read(hash));
     let event_hash = hash_in(c::EVENT_HASH);
     let recomputed = match event_hash.and_then(|hash| Hash::try_from(hash).ok()) {
@@ -285,7 +285,7 @@ unsafe fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> b
     };
     Row {
         tenant_id: get(c::TENANT_ID).map_or("", |datum| readable_text(datum)),
-        lane: get(c::LANE).map_or(-1, |lane| lane.value() as i16),
+        lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
         seq,
         id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
         log_id: get(c::LOG_ID).map(|id| uuid(id)),
@@ -297,7 +297,7 @@ unsafe fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> b
 }
 
 /// What the first row of a lane has to follow, where not all of the lane is in scope.
-unsafe fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
+fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
     match marks.get(&(row.tenant_id, row.lane)) {
         // The marked event itself is in scope; what is before it is not looked at.
         Some(mark) if *mark > 1 => {
@@ -310,7 +310,7 @@ unsafe fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64
 }
 
 /// The stored event that the first of a range must follow. One that is missing leaves the place empty.
-unsafe fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
+fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
     let mut found = None;
     spi::read(
         "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",

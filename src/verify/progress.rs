@@ -51,7 +51,7 @@ pub struct Progress(*mut pg_sys::dsm_segment);
 
 impl Progress {
     /// Begins to count, and puts into `run` where.
-    pub unsafe fn begin(run: &mut Run, total: u64) -> Progress {
+    pub fn begin(run: &mut Run, total: u64) -> Progress {
         let segment = pg_sys::dsm_create(size_of::<Shared>(), 0);
         let started = now();
         pg_sys::dsm_segment_address(segment).cast::<Shared>().write(Shared {
@@ -88,7 +88,7 @@ fn rate(events: u64, seconds: f64) -> f64 {
     events as f64 / seconds.max(1e-6)
 }
 
-unsafe fn attach(run: &Run) -> *const Shared {
+fn attach(run: &Run) -> *const Shared {
     let of_run = |segment| {
         let shared = pg_sys::dsm_segment_address(segment).cast::<Shared>().cast_const();
         let is = pg_sys::dsm_segment_map_length(segment) >= size_of::<Shared>() && (*shared).proof == proof(run);
@@ -117,7 +117,7 @@ unsafe fn attach(run: &Run) -> *const Shared {
 }
 
 /// Counts one event.
-pub unsafe fn count(run: &Run) {
+pub fn count(run: &Run) {
     let known = LOCAL.with(Cell::get).filter(|local| local.key == run.key);
     let mut local = known.unwrap_or_else(|| Local { key: run.key, shared: attach(run), counted: 0 });
     local.counted += 1;

@@ -1,11 +1,11 @@
 //! What to verify: the arguments of verify_chain() and verify_breaks(), and the same as SQL.
 
 use crate::pg::call::Call;
-use crate::pg::datum::text;
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 use immutable_format::{parse_hex, Hash};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 /// Most breaks that one jsonb lists unless the caller says otherwise, and the most a caller may ask for: a jsonb has a
 /// greatest size, and verify_breaks() has none.
@@ -60,8 +60,8 @@ impl Sql {
 
 impl Scope {
     /// The arguments, in the order in which both functions have them.
-    pub unsafe fn of(call: Call) -> Scope {
-        let max_events = call.arg(3).map(|most| most.value() as i64);
+    pub fn of(call: Call) -> Scope {
+        let max_events = call.arg(3).map(|most| most.i64());
         if max_events.is_some_and(|most| most < 1) {
             Fault::invalid("max_events", "max_events must be at least 1").raise()
         }
@@ -85,8 +85,8 @@ impl Scope {
     }
 
     /// How many breaks verify_chain() lists.
-    pub unsafe fn most_listed(call: Call) -> usize {
-        match call.arg(7).map(|most| most.value() as i32) {
+    pub fn most_listed(call: Call) -> usize {
+        match call.arg(7).map(|most| most.i32()) {
             None => MAX_LISTED,
             Some(most @ 0..=MOST_LISTED) => most as usize,
             Some(_) => Fault::invalid("max_breaks", format!("max_breaks must be from 0 to {MOST_LISTED}"))
@@ -96,8 +96,8 @@ impl Scope {
     }
 
     /// How many breaks verify_breaks() gives.
-    pub unsafe fn most_rows(call: Call) -> u64 {
-        match call.arg(7).map(|most| most.value() as i64) {
+    pub fn most_rows(call: Call) -> u64 {
+        match call.arg(7).map(|most| most.i64()) {
             None => u64::MAX,
             Some(most @ 0..) => most as u64,
             Some(_) => Fault::invalid("max_breaks", "max_breaks must not be negative").raise(),
@@ -115,7 +115,7 @@ impl Scope {
 
     /// Why nothing could be looked at, where that is no answer to what was asked: only a log that has not begun is whole
     /// without events.
-    pub unsafe fn why_nothing(&self, events_total: i64, has_begun: bool) -> Option<String> {
+    pub fn why_nothing(&self, events_total: i64, has_begun: bool) -> Option<String> {
         match self.tenant_id {
             Some(tenant) if events_total == 0 => Some(format!("there are no events of tenant \"{}\"", text(tenant))),
             _ if events_total > 0 => Some("no event is in the range".to_string()),
@@ -188,7 +188,7 @@ fn refuse(field: &str) -> ! {
         .raise()
 }
 
-unsafe fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
+fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
     if heads.kind() != Kind::Array {
         refuse(field)
     }
@@ -219,7 +219,7 @@ unsafe fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
 
 impl Head {
     /// Whether the head belongs to what is verified.
-    pub unsafe fn is_in(&self, scope: &Scope) -> bool {
+    pub fn is_in(&self, scope: &Scope) -> bool {
         scope.tenant_id.is_none_or(|tenant| text(tenant) == self.tenant_id)
     }
 }

@@ -5,7 +5,7 @@
 use crate::log::columns as c;
 use crate::log::row::{self, in_room, stored_text};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, bytes_datum, micros, uuid};
+use crate::pg::datum::{bytes, bytes_datum, micros, uuid, Datum};
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
@@ -15,7 +15,7 @@ use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
 use immutable_format::sum::{LaneSum, Seen, Sum, TargetTerms};
 use immutable_format::target::{Form, Target};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
@@ -29,7 +29,7 @@ pub fn columns_of_event() -> String {
 sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_event);
 
 /// `immutable.verify_event(run, stray, <every column but xact>)`
-unsafe fn verify_event(call: Call) -> Datum {
+fn verify_event(call: Call) -> Datum {
     pgrx::check_for_interrupts!();
     let run = Run::of(call, 0);
     let stray = call.arg(1).is_none_or(|stray| stray.value() != 0);
@@ -40,7 +40,7 @@ unsafe fn verify_event(call: Call) -> Datum {
     let stored = row::read(get);
     let recomputed = stored.as_ref().ok().and_then(|stored| in_room(|room| stored.hash(room)).ok());
 
-    let seq = get(c::SEQ).map(|seq| seq.value() as i64);
+    let seq = get(c::SEQ).map(|seq| seq.i64());
     let previous = get(c::PREVIOUS_EVENT_HASH).map(|hash| row::hash(hash));
     let event_hash = get(c::EVENT_HASH).and_then(|hash| row::hash(hash));
     let linked = matches!((seq, previous), (Some(1), None) | (Some(2..), Some(Some(_))));
@@ -77,7 +77,7 @@ unsafe fn verify_event(call: Call) -> Datum {
 }
 
 /// The context that an aggregate's state lives in.
-unsafe fn aggregate_context(call: Call) -> pg_sys::MemoryContext {
+fn aggregate_context(call: Call) -> pg_sys::MemoryContext {
     let mut context = std::ptr::null_mut();
     if pg_sys::AggCheckCallContext(call.0, &mut context) == 0 {
         Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "this function is a part of an aggregate")
@@ -88,19 +88,19 @@ unsafe fn aggregate_context(call: Call) -> pg_sys::MemoryContext {
 }
 
 /// Puts a state where it lives until the aggregate is done.
-unsafe fn keep<T: Copy>(call: Call, state: T) -> Datum {
+fn keep<T: Copy>(call: Call, state: T) -> Datum {
     let place = pg_sys::MemoryContextAlloc(aggregate_context(call), size_of::<T>()).cast::<T>();
     place.write(state);
     Datum::from(place)
 }
 
-unsafe fn state<'a, T>(call: Call, index: usize) -> Option<&'a mut T> {
+fn state<'a, T>(call: Call, index: usize) -> Option<&'a mut T> {
     call.arg(index).map(|state| &mut *state.cast_mut_ptr::<T>())
 }
 
 sql_function!(immutable_lane_add, pg_finfo_immutable_lane_add, lane_add);
 
-unsafe fn lane_add(call: Call) -> Datum {
+fn lane_add(call: Call) -> Datum {
     let seen = call.arg(2).and_then(|seen| Seen::from_bytes(bytes(seen))).unwrap_or_else(|| refuse("seen"));
     match state::<LaneSum>(call, 0) {
         None => keep(call, LaneSum::new(&Run::of(call, 1).key, &seen)),
@@ -113,7 +113,7 @@ unsafe fn lane_add(call: Call) -> Datum {
 
 sql_function!(immutable_lane_merge, pg_finfo_immutable_lane_merge, lane_merge);
 
-unsafe fn lane_merge(call: Call) -> Datum {
+fn lane_merge(call: Call) -> Datum {
     match (state::<LaneSum>(call, 0), state::<LaneSum>(call, 1)) {
         (None, None) => call.null(),
         (None, Some(other)) => keep(call, *other),
@@ -128,13 +128,13 @@ unsafe fn lane_merge(call: Call) -> Datum {
 
 sql_function!(immutable_lane_out, pg_finfo_immutable_lane_out, lane_out);
 
-unsafe fn lane_out(call: Call) -> Datum {
+fn lane_out(call: Call) -> Datum {
     state::<LaneSum>(call, 0).map_or_else(|| call.null(), |lane| bytes_datum(&lane.to_bytes()))
 }
 
 sql_function!(immutable_lane_in, pg_finfo_immutable_lane_in, lane_in);
 
-unsafe fn lane_in(call: Call) -> Datum {
+fn lane_in(call: Call) -> Datum {
     match call.arg(0).and_then(|lane| LaneSum::from_bytes(bytes(lane))) {
         Some(lane) => keep(call, lane),
         None => internal("the state of a lane has lost bytes"),
@@ -166,7 +166,7 @@ sql_function!(immutable_targets_add, pg_finfo_immutable_targets_add, targets_add
 
 /// `(state, run, stray, tenant_id, event_id, position, target_type, target_id, target_name, target_metadata,
 /// created_at)`
-unsafe fn targets_add(call: Call) -> Datum {
+fn targets_add(call: Call) -> Datum {
     pgrx::check_for_interrupts!();
     let term = term_of_row(call);
     let added = |before: &TargetSum| match term {
@@ -182,7 +182,7 @@ unsafe fn targets_add(call: Call) -> Datum {
     }
 }
 
-unsafe fn term_of_row(call: Call) -> Option<Sum> {
+fn term_of_row(call: Call) -> Option<Sum> {
     let key = Run::of(call, 1).key;
     if call.arg(2).is_none_or(|stray| stray.value() != 0) {
         return None;
@@ -211,7 +211,7 @@ unsafe fn term_of_row(call: Call) -> Option<Sum> {
 
 sql_function!(immutable_targets_merge, pg_finfo_immutable_targets_merge, targets_merge);
 
-unsafe fn targets_merge(call: Call) -> Datum {
+fn targets_merge(call: Call) -> Datum {
     match (state::<TargetSum>(call, 0), state::<TargetSum>(call, 1)) {
         (None, None) => call.null(),
         (None, Some(other)) => keep(call, *other),
@@ -226,13 +226,13 @@ unsafe fn targets_merge(call: Call) -> Datum {
 
 sql_function!(immutable_targets_out, pg_finfo_immutable_targets_out, targets_out);
 
-unsafe fn targets_out(call: Call) -> Datum {
+fn targets_out(call: Call) -> Datum {
     state::<TargetSum>(call, 0).map_or_else(|| call.null(), |sum| bytes_datum(&sum.to_bytes()))
 }
 
 sql_function!(immutable_targets_in, pg_finfo_immutable_targets_in, targets_in);
 
-unsafe fn targets_in(call: Call) -> Datum {
+fn targets_in(call: Call) -> Datum {
     match call.arg(0).and_then(|sum| TargetSum::from_bytes(bytes(sum))) {
         Some(sum) => keep(call, sum),
         None => internal("the state of targets has lost bytes"),

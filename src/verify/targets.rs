@@ -12,7 +12,7 @@ use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
 use pgrx::pg_sys;
 
-pub unsafe fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
+pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
     if !scope.targets {
         return;
     }
@@ -23,7 +23,7 @@ pub unsafe fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &m
 }
 
 /// What the rows in scope add up to, unless one of them cannot be what an event has.
-unsafe fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
+fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
     let mut sql = Sql::default();
     let argument = sql.argument(pg_sys::BYTEAOID, bytes_datum(&run.to_bytes()));
     let conditions = scope.conditions("d", &mut sql);
@@ -43,7 +43,7 @@ unsafe fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
 
 /// Joins the two, which says what differs. What cannot be read is not given to PostgreSQL's functions, which would raise an
 /// error, or read what is not there; behind OFFSET, where a plan that remembers results does not see it either. An event whose targets are not readable is a break already, and its rows are not.
-unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
+fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
     let events = scope.events("e.*", &mut sql);
     // Where only some events are looked at, the rows of all others would look like strays.
@@ -101,14 +101,14 @@ unsafe fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
         report(Break {
             kind: BreakType::TargetMismatch,
             tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
-            lane: get(1).map(|lane| lane.value() as i16),
-            seq: get(2).map(|seq| seq.value() as i64),
+            lane: get(1).map(|lane| lane.i16()),
+            seq: get(2).map(|seq| seq.i64()),
             event_id: get(3).map(|id| uuid(id)),
             expected: None,
             actual: None,
             detail: format!(
                 "target {} {}",
-                get(4).map_or(-1, |position| position.value() as i16),
+                get(4).map_or(-1, |position| position.i16()),
                 get(5).map_or("", |what| text(what))
             ),
         });

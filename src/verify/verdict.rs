@@ -6,7 +6,7 @@
 
 use crate::log::tables::Events;
 use crate::pg::call::{result_set, sql_function, Call};
-use crate::pg::datum::{bytes_datum, text_datum, uuid_datum};
+use crate::pg::datum::{bytes_datum, text_datum, uuid_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::{jsonb, relation, spi};
 use crate::verify::run::Counts;
@@ -15,11 +15,10 @@ use crate::verify::{erasures, heads, lanes, targets};
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::link::Break;
-use pgrx::notice;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::{notice, pg_sys};
 
 /// Verifies what is in scope and calls `report` with every break.
-unsafe fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
+fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
     let mut counts = Counts::default();
     let mut breaks = 0;
     let mut report = |found: Break| {
@@ -48,7 +47,7 @@ struct Verdict {
 }
 
 impl Verdict {
-    unsafe fn of(scope: &Scope, counts: Counts) -> Verdict {
+    fn of(scope: &Scope, counts: Counts) -> Verdict {
         let every_event = !counts.cut && !scope.is_range() && scope.since.is_none();
         let events_total = match scope.since {
             _ if every_event => counts.events as i64,
@@ -74,14 +73,14 @@ impl Verdict {
 }
 
 /// How many events there are, as the last number of each lane says.
-unsafe fn numbered(scope: &Scope) -> i64 {
+fn numbered(scope: &Scope) -> i64 {
     let mut total = 0;
     spi::read(
         "SELECT LEAST(coalesce(pg_catalog.sum(h.seq), 0), 9223372036854775807)::pg_catalog.int8 \
          FROM immutable.heads($1) h WHERE h.seq > 0",
         &[pg_sys::TEXTOID],
         &[scope.tenant_id],
-        |row| total = row.values[0].value() as i64,
+        |row| total = row.values[0].i64(),
     );
     total
 }
@@ -120,14 +119,14 @@ fn break_json(found: &Break, in_full: bool) -> String {
 sql_function!(immutable_verify_chain, pg_finfo_immutable_verify_chain, verify_chain);
 
 /// `immutable.verify_chain(…)`: one row.
-unsafe fn verify_chain(call: Call) -> Datum {
+fn verify_chain(call: Call) -> Datum {
     summary(call, &Scope::of(call), Scope::most_listed(call))
 }
 
 sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_shard);
 
 /// `immutable.verify_shard(events, targets)`: what verify_chain() says, of a shard of events and its shard of targets.
-unsafe fn verify_shard(call: Call) -> Datum {
+fn verify_shard(call: Call) -> Datum {
     let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| pg_sys::Oid::from(oid.value() as u32));
     let (events, targets) = shard_names(oid);
     let with_targets = call.arg(1).is_none_or(|targets| targets.value() != 0);
@@ -136,13 +135,13 @@ unsafe fn verify_shard(call: Call) -> Datum {
 }
 
 /// The names of a table of events and of the table of targets that refers to it.
-unsafe fn shard_names(oid: pg_sys::Oid) -> (String, String) {
+fn shard_names(oid: pg_sys::Oid) -> (String, String) {
     let relation = pg_sys::try_relation_open(oid, pg_sys::AccessShareLock as i32);
     if relation.is_null() {
         Fault::new(Code::ERRCODE_UNDEFINED_TABLE, "events must be a table of events").field("events").raise()
     }
     let targets = Events::of(relation).targets.unwrap_or_else(|| {
-        let message = format!("no table of event targets refers to {}", relation::name(relation));
+        let message = format!("no table of event targets refers to {}", relation::relation.name());
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).field("events").raise()
     });
     let targets = pg_sys::relation_open(targets, pg_sys::AccessShareLock as i32);
@@ -159,7 +158,7 @@ unsafe fn shard_names(oid: pg_sys::Oid) -> (String, String) {
 }
 
 /// The one row of verify_chain() and verify_shard().
-unsafe fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
+fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
     let mut listed = Vec::new();
     let verdict = verify(scope, |found| {
         if listed.len() < most {
@@ -190,7 +189,7 @@ unsafe fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
 sql_function!(immutable_verify_breaks, pg_finfo_immutable_verify_breaks, verify_breaks);
 
 /// `immutable.verify_breaks(…)`: one row a break.
-unsafe fn verify_breaks(call: Call) -> Datum {
+fn verify_breaks(call: Call) -> Datum {
     let (scope, mut most) = (Scope::of(call), Scope::most_rows(call));
     let set = result_set(call);
     verify(&scope, |found| {
@@ -218,8 +217,8 @@ unsafe fn verify_breaks(call: Call) -> Datum {
 sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
 
 /// `immutable.verify(from_date, to_date, limit)`: the service's answer, and of how much of the log it is.
-unsafe fn verify_as_service(call: Call) -> Datum {
-    let limit = call.arg(2).map(|limit| i64::from(limit.value() as i32));
+fn verify_as_service(call: Call) -> Datum {
+    let limit = call.arg(2).map(|limit| i64::from(limit.i32()));
     if limit.is_some_and(|limit| limit < 1) {
         Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event").raise()
     }

@@ -1,7 +1,7 @@
 //! track_batch(): each event is answered in its place. One that is refused keeps none of the others from being recorded.
 
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::text;
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{self, Jsonb, Kind, Member};
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
@@ -10,7 +10,6 @@ use crate::write::payload::{self, not_an_object, not_json, Given};
 use crate::write::track::{conflict, record, Outcome, CONFLICT_HINT};
 use immutable_format::json::write_string;
 use immutable_format::split::{split, Parts};
-use pgrx::pg_sys::Datum;
 use std::cell::Cell;
 
 const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"document.created\"}].";
@@ -26,7 +25,7 @@ enum Element<'a> {
 sql_function!(immutable_track_batch, pg_finfo_immutable_track_batch, track_batch);
 
 /// `immutable.track_batch(events jsonb)`
-unsafe fn track_batch(call: Call) -> Datum {
+fn track_batch(call: Call) -> Datum {
     let events = unwrap_jsonb(Jsonb::new(required(call)));
     check_length(events.len());
     let mut elements = Vec::with_capacity(events.len());
@@ -42,14 +41,14 @@ unsafe fn track_batch(call: Call) -> Datum {
 sql_function!(immutable_track_batch_text, pg_finfo_immutable_track_batch_text, track_batch_text);
 
 /// `immutable.track_batch(events json)` and `immutable.track_batch(events text)`
-unsafe fn track_batch_text(call: Call) -> Datum {
+fn track_batch_text(call: Call) -> Datum {
     let events = unwrap_text(text(required(call)));
     check_length(events.len());
     let elements: Vec<Element> = events.into_iter().map(Element::Text).collect();
     answer(&elements)
 }
 
-unsafe fn required(call: Call) -> Datum {
+fn required(call: Call) -> Datum {
     call.arg(0).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "events must not be NULL")
             .field("events")
@@ -63,7 +62,7 @@ fn not_a_batch() -> ! {
 }
 
 /// A batch is an array, or an object whose only member `events` is one.
-unsafe fn unwrap_jsonb(batch: Jsonb) -> Jsonb {
+fn unwrap_jsonb(batch: Jsonb) -> Jsonb {
     let mut inner = None;
     match batch.kind() {
         Kind::Array => return batch,
@@ -106,14 +105,14 @@ fn check_length(elements: usize) {
     }
 }
 
-unsafe fn answer(elements: &[Element]) -> Datum {
+fn answer(elements: &[Element]) -> Datum {
     // A subtransaction that writes nothing costs no transaction id.
     let events: Vec<Result<Given, Refused>> =
         elements.iter().map(|element| attempt(|| payload_of(element), is_refusal)).collect();
     jsonb::datum(&format!("{{\"events\":[{}]}}", record_all(&events).join(",")))
 }
 
-unsafe fn payload_of(element: &Element) -> Given {
+fn payload_of(element: &Element) -> Given {
     match element {
         Element::Jsonb(event) => payload::of_jsonb(*event),
         Element::Text(event) => payload::of_text(event),
@@ -124,7 +123,7 @@ unsafe fn payload_of(element: &Element) -> Given {
 /// The answers to all events. They share one subtransaction: more than 64 of a transaction, and every snapshot of the
 /// server has to look for them on disk. Only where one is refused are those before it recorded again, and those after it
 /// in the next.
-unsafe fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
+fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
     let mut answers = Vec::with_capacity(events.len());
     let mut end = events.len();
     let mut again = None;
@@ -151,7 +150,7 @@ unsafe fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
 }
 
 /// The answers, with everything recorded; or nothing recorded, and which event was refused.
-unsafe fn record_together(events: &[Result<Given, Refused>]) -> Result<Vec<String>, (usize, Refused)> {
+fn record_together(events: &[Result<Given, Refused>]) -> Result<Vec<String>, (usize, Refused)> {
     let at = Cell::new(0);
     let recorded = || {
         let mut answers = Vec::with_capacity(events.len());

@@ -6,8 +6,9 @@ use crate::log::row::in_room;
 use crate::log::tables::Events;
 use crate::log::{columns as c, lane, log_identity, own_event, seam, session_context, subscription, tail, uncommitted};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, bytes_datum, micros, text, text_datum, timestamptz, uuid, uuid_datum};
+use crate::pg::datum::{bytes, bytes_datum, micros, text, text_datum, timestamptz, uuid, uuid_datum, Datum};
 use crate::pg::error::{Code, Fault};
+use crate::pg::relation::Relation;
 use crate::pg::trigger::{trigger_data, BEFORE_INSERT_ROW};
 use crate::pg::tuple::Values;
 use crate::pg::{jsonb, random};
@@ -16,11 +17,11 @@ use crate::write::{restore, validate, watch};
 use immutable_format::commitment::seal;
 use immutable_format::document::{self, Envelope};
 use immutable_format::link;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 sql_function!(immutable_chain, pg_finfo_immutable_chain, chain);
 
-unsafe fn chain(call: Call) -> Datum {
+fn chain(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_INSERT_ROW);
     let relation = data.tg_relation;
     let events = Events::of(relation);
@@ -35,7 +36,7 @@ unsafe fn chain(call: Call) -> Datum {
         .raise()
     }
     let layout = &events.layout;
-    let descriptor = (*relation).rd_att;
+    let descriptor = relation.descriptor();
     let mut row = Values::of(data.tg_trigtuple, descriptor);
 
     subscription::refuse_local_write(relation);
@@ -77,7 +78,7 @@ unsafe fn chain(call: Call) -> Datum {
     // From here on nobody else appends to this lane until the transaction ends.
     let tenant = row.get(layout, c::TENANT_ID).unwrap_or(Datum::from(0usize));
     let tenant_id = text(tenant);
-    let oid = (*relation).rd_id;
+    let oid = relation.oid();
     let lane = lane::acquire(oid, lane::tenant_number(tenant_id), own);
     seam::notice(relation);
     let tail = tail::read(relation, &events, tenant, tenant_id, lane);
@@ -106,7 +107,7 @@ unsafe fn chain(call: Call) -> Datum {
         action_category: text_of(c::ACTION_CATEGORY),
         actor_type: text_of(c::ACTOR_TYPE),
         resource_type: text_of(c::RESOURCE_TYPE),
-        version: row.get(layout, c::VERSION).map(|datum| datum.value() as i32),
+        version: row.get(layout, c::VERSION).map(|datum| datum.i32()),
     };
     let document = document::write(&envelope, &entering.content, &commitments).unwrap_or_else(|violation| {
         Fault::new(Code::ERRCODE_DATETIME_FIELD_OVERFLOW, violation.to_string()).field("created_at").raise()
@@ -134,7 +135,7 @@ unsafe fn chain(call: Call) -> Datum {
 
 /// Takes for left out what says nothing, and fills in what the session says for what is left out. An event of the log's
 /// own has nothing of the session's.
-unsafe fn complete(row: &mut Values, layout: &c::Layout) {
+fn complete(row: &mut Values, layout: &c::Layout) {
     validate::leave_to_chain(row, layout);
     if row.get(layout, c::IDEMPOTENCY_KEY).is_some_and(|key| bytes(key).is_empty()) {
         row.unset(layout, c::IDEMPOTENCY_KEY);
@@ -154,7 +155,7 @@ unsafe fn complete(row: &mut Values, layout: &c::Layout) {
 sql_function!(immutable_new_id, pg_finfo_immutable_new_id, new_id);
 
 /// `immutable.new_id()`
-unsafe fn new_id(_: Call) -> Datum {
+fn new_id(_: Call) -> Datum {
     uuid_datum(&random::id(now()))
 }
 
@@ -165,6 +166,6 @@ fn now() -> i64 {
 
 /// Whether the log itself writes: a SECURITY DEFINER function of the table's owner. Nothing a session can set makes it
 /// so, and being the owner, or a superuser, does not either.
-unsafe fn is_own_writer(relation: pg_sys::Relation) -> bool {
-    pg_sys::InLocalUserIdChange() && pg_sys::GetUserId() == (*(*relation).rd_rel).relowner
+fn is_own_writer(relation: Relation) -> bool {
+    pg_sys::InLocalUserIdChange() && pg_sys::GetUserId() == relation.owner()
 }

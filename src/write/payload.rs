@@ -2,14 +2,14 @@
 //! unknown, or there twice, is refused.
 
 use crate::log::columns::{self as c, SetBy};
-use crate::pg::datum::{input, text_datum, timestamptz};
+use crate::pg::datum::{input, text_datum, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{self, Jsonb, Kind, Member};
 use immutable_format::json::{Error, Value};
 use immutable_format::split::{split, Parts};
 use immutable_format::{limits, time};
 use pgrx::pg_sys::panic::CaughtError;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 use pgrx::PgTryBuilder;
 
 /// A field of the payload: its name there and as an argument, its column, its type.
@@ -56,7 +56,7 @@ const SYNONYMS: [(&str, &str); 5] = [
 ];
 
 /// The event that an object is.
-pub unsafe fn of_jsonb(event: Jsonb) -> Given {
+pub fn of_jsonb(event: Jsonb) -> Given {
     if event.kind() != Kind::Object {
         not_an_object()
     }
@@ -69,7 +69,7 @@ pub unsafe fn of_jsonb(event: Jsonb) -> Given {
 }
 
 /// The event that a JSON text is. Each member is converted by itself, so that an error names it.
-pub unsafe fn of_text(event: &str) -> Given {
+pub fn of_text(event: &str) -> Given {
     let members = match split(event) {
         Ok(Parts::Object(members)) => members,
         Ok(_) => not_an_object(),
@@ -168,7 +168,7 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// The value of a member that is given as text.
-unsafe fn member(field: &str, json: &str) -> Member {
+fn member(field: &str, json: &str) -> Member {
     // Most are strings without escapes.
     let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     if let Some(text) = plain.filter(|text| text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')) {
@@ -190,7 +190,7 @@ unsafe fn member(field: &str, json: &str) -> Member {
 }
 
 /// jsonb of a JSON text. What jsonb cannot hold (\u0000, half a surrogate pair, NaN, 1e999999) is an error of that field.
-unsafe fn converted(field: &str, json: &str) -> Jsonb {
+fn converted(field: &str, json: &str) -> Jsonb {
     // Caught to be raised again with the field's name, never swallowed.
     PgTryBuilder::new(|| Jsonb::new(jsonb::datum(json)))
         .catch_others(|caught| {
@@ -227,7 +227,7 @@ fn not_an_integer(field: &str) -> ! {
         .raise()
 }
 
-unsafe fn value_of(index: usize, value: Member) -> Option<Datum> {
+fn value_of(index: usize, value: Member) -> Option<Datum> {
     let (field, _, oid) = FIELDS[index];
     match (oid, value) {
         (_, Member::Null) => None,
@@ -262,7 +262,7 @@ unsafe fn value_of(index: usize, value: Member) -> Option<Datum> {
     }
 }
 
-unsafe fn inet(field: &str, text: &str) -> Datum {
+fn inet(field: &str, text: &str) -> Datum {
     // Caught to be raised again with the field's name, never swallowed.
     PgTryBuilder::new(|| input(pg_sys::F_INET_IN, text))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {

@@ -1,6 +1,6 @@
 //! Whether a call under an idempotency key that is taken repeats the event that has the key, or would have recorded another.
 
-use crate::pg::datum::{micros, output, text};
+use crate::pg::datum::{micros, output, text, Datum};
 use crate::pg::jsonb::Reader;
 use crate::pg::tuple::Values;
 use crate::write::payload::{Given, FIELDS};
@@ -8,7 +8,7 @@ use immutable_format::commitment::{Erasure, COLUMNS};
 use immutable_format::json::Object;
 use immutable_format::limits::{CANONICAL_BYTES, NESTING};
 use immutable_format::target::{self, Form, Target};
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// The event that has the key, as track() selects it: the columns of [`FIELDS`] behind `erased`.
 pub struct Original<'a> {
@@ -21,7 +21,7 @@ pub struct Original<'a> {
 
 impl<'a> Original<'a> {
     /// The row, whose columns `erased` and on begin at `first`.
-    pub unsafe fn new(values: &'a Values, first: usize, filled_in: bool) -> Original<'a> {
+    pub fn new(values: &'a Values, first: usize, filled_in: bool) -> Original<'a> {
         let mut original = Original { values, first: first + 1, erasure: None, filled_in };
         let erased = (!values.nulls[first]).then(|| values.values[first]).and_then(|erased| Reader::new(erased));
         let erased = erased.and_then(|erased| erased.value(3, 16 * CANONICAL_BYTES).ok());
@@ -44,7 +44,7 @@ impl<'a> Original<'a> {
     /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded.
     /// What is erased cannot be compared. `entered` is what would have been recorded: where a trigger of somebody else's
     /// changes what is given, it changed the original's as well.
-    pub unsafe fn differing(&self, given: &Given, entered: &Given) -> Vec<&'static str> {
+    pub fn differing(&self, given: &Given, entered: &Given) -> Vec<&'static str> {
         let mut differing = Vec::new();
         for (field, (name, column, _)) in FIELDS.iter().enumerate() {
             let counts = match *name {
@@ -65,12 +65,12 @@ impl<'a> Original<'a> {
         differing
     }
 
-    unsafe fn is_same(&self, field: usize, column: &str, given: Option<Datum>) -> bool {
+    fn is_same(&self, field: usize, column: &str, given: Option<Datum>) -> bool {
         match (column, given, self.get(field)) {
             ("targets", given, stored) => self.are_same_targets(given, stored).unwrap_or(false),
             (_, None, None) => true,
             (_, Some(given), Some(stored)) => match FIELDS[field].2 {
-                pg_sys::INT4OID => given.value() as i32 == stored.value() as i32,
+                pg_sys::INT4OID => given.i32() == stored.i32(),
                 pg_sys::TIMESTAMPTZOID => micros(given) == micros(stored),
                 pg_sys::INETOID => output(pg_sys::inet_out, given) == output(pg_sys::inet_out, stored),
                 _ => text(given) == text(stored),
@@ -80,12 +80,7 @@ impl<'a> Original<'a> {
         }
     }
 
-    unsafe fn is_same_metadata(
-        &self,
-        given: Option<Datum>,
-        entered: Option<Datum>,
-        stored: Option<Datum>,
-    ) -> Option<bool> {
+    fn is_same_metadata(&self, given: Option<Datum>, entered: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
         let (given, entered, stored) = (object(given)?, object(entered)?, object(stored)?);
         let erased = self.erasure.as_ref().map_or(0, |erasure| erasure.metadata.len());
         let (mut missing, mut same) = (0, 0);
@@ -105,7 +100,7 @@ impl<'a> Original<'a> {
         })
     }
 
-    unsafe fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
+    fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
         let (mut given, stored) = (targets(given, Form::Entering)?, targets(stored, Form::Stored)?);
         target::sort(&mut given);
         let is_erased = |position: usize| {
@@ -121,7 +116,7 @@ impl<'a> Original<'a> {
 }
 
 /// The object that a jsonb is, empty where there is none; nothing where it is another value.
-unsafe fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
+fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
     let Some(datum) = datum else { return Some(Object::default()) };
     Reader::new(datum)?.object(NESTING, CANONICAL_BYTES).ok()?
 }
@@ -131,7 +126,7 @@ fn value_of<'o>(object: &'o Object<'_>, key: &str) -> Option<&'o str> {
     object.members().iter().find(|member| member.key == key).map(|member| object.value(member))
 }
 
-unsafe fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {
+fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {
     let Some(datum) = datum else { return Some(Vec::new()) };
     let reader = Reader::new(datum)?;
     reader.array_len()?;

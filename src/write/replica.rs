@@ -7,18 +7,19 @@ use crate::log::seam;
 use crate::log::subscription::{is_worker, others_sleep, session_origin};
 use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::name;
+use crate::pg::relation::{name, Relation};
 use crate::pg::tuple::Values;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that sleeps here. Who may set
 /// session_replication_role and is neither superuser nor owner gets no row past it.
-unsafe fn refuse_unchained(relation: pg_sys::Relation) {
-    if pg_sys::superuser() || pg_sys::GetUserId() == (*(*relation).rd_rel).relowner {
+fn refuse_unchained(relation: Relation) {
+    if pg_sys::superuser() || pg_sys::GetUserId() == relation.owner() {
         return;
     }
-    let table = name(relation);
+    let table = relation.name();
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("{table} takes no change with session_replication_role = replica: no trigger would check it"),
@@ -33,7 +34,7 @@ sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 /// in as the publisher has it, but for xact: the publisher's transactions mean nothing here. Who has set
 /// session_replication_role to replica and replays no origin wants no trigger at all, and a superuser or the owner is refused
 /// nothing: verification finds what he does.
-unsafe fn replicate(call: Call) -> Datum {
+fn replicate(call: Call) -> Datum {
     let context = (*call.0).context;
     if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
         crate::pg::trigger::trigger_data(call, 0);
@@ -50,7 +51,7 @@ unsafe fn replicate(call: Call) -> Datum {
     if !pg_sys::IsLogicalWorker() {
         refuse_unchained(relation);
     }
-    let table = name(relation);
+    let table = relation.name();
     if is_worker() {
         if table == "cluster" {
             // Where the publisher writes is not where this log is written: no row, so none is changed.
@@ -81,9 +82,9 @@ unsafe fn replicate(call: Call) -> Datum {
     }
 }
 
-unsafe fn event(data: &pg_sys::TriggerData, is_update: bool) -> Datum {
+fn event(data: &pg_sys::TriggerData, is_update: bool) -> Datum {
     let relation = data.tg_relation;
-    let descriptor = (*relation).rd_att;
+    let descriptor = relation.descriptor();
     let given = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
     // Somebody may be mending the table with no trigger in his way.
     let Ok(layout) = Layout::of(descriptor) else { return Datum::from(given) };
@@ -107,7 +108,7 @@ unsafe fn event(data: &pg_sys::TriggerData, is_update: bool) -> Datum {
 
 /// What arrives was written somewhere else. Whoever promotes the copy records that first, and an origin is asked for until
 /// then: it may go on with what is on its way.
-unsafe fn note_arrival(events: pg_sys::Relation) {
+fn note_arrival(events: Relation) {
     match session_origin() {
         Some(origin) if !pg_sys::IsLogicalWorker() => seam::note_feeder(events, &origin),
         _ => seam::forget(events),

@@ -8,18 +8,19 @@ use crate::log::row::{hash, read, Stored};
 use crate::log::tables::events_oid;
 use crate::log::{lane, log_identity, seam, uncommitted};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, uuid};
+use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
+use crate::pg::relation::Relation;
 use crate::pg::setting;
 use crate::pg::trigger::{trigger_data, BEFORE_INSERT_ROW};
 use crate::pg::tuple::Values;
 use crate::settings;
 use immutable_format::document;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys;
 
 /// Takes a row as it is, but for xact: that is the restoring transaction, since numbers of another cluster mean nothing
 /// here.
-pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values) -> Datum {
+pub fn keep(relation: Relation, layout: &Layout, mut row: Values) -> Datum {
     let Some(event_hash) = row.get(layout, c::EVENT_HASH) else {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -29,7 +30,7 @@ pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values)
         .hint(format!("To record new events: {}", setting::how_to_end("immutable.restore")))
         .raise()
     };
-    lane::acquire_all((*relation).rd_id);
+    lane::acquire_all(relation.oid());
     match read(|column| row.get(layout, column)) {
         Ok(stored) => check(&stored, hash(event_hash)),
         Err(violation) => refuse(&row, layout, &format!("It has no valid document: {violation}.")),
@@ -37,10 +38,10 @@ pub unsafe fn keep(relation: pg_sys::Relation, layout: &Layout, mut row: Values)
     .unwrap_or_else(|why| refuse(&row, layout, &why));
     seam::forget(relation);
     row.set(layout, c::XACT, Datum::from(uncommitted::recorded(&row, layout)));
-    Datum::from(pg_sys::heap_form_tuple((*relation).rd_att, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+    Datum::from(pg_sys::heap_form_tuple(relation.descriptor(), row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
 }
 
-unsafe fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Result<(), String> {
+fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Result<(), String> {
     match stored.document().map(|document| document::hash(&document)) {
         Ok(hash) if Some(hash) == event_hash => {}
         Ok(_) => return Err("Its content does not hash to its event_hash.".to_string()),
@@ -53,12 +54,12 @@ unsafe fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>)
     }
 }
 
-unsafe fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
+fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
     let get = |column| row.get(layout, column);
     let id = get(c::ID).map_or("without id".to_string(), |id| document::uuid_text(&uuid(id)));
     let number = |column, of: fn(Datum) -> i64| get(column).map_or("?".to_string(), |datum| of(datum).to_string());
-    let lane = number(c::LANE, |lane| i64::from(lane.value() as i16));
-    let seq = number(c::SEQ, |seq| seq.value() as i64);
+    let lane = number(c::LANE, |lane| i64::from(lane.i16()));
+    let seq = number(c::SEQ, |seq| seq.i64());
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) cannot be restored"))
         .detail(why.to_string())
         .hint("The dump was altered, or the log it is of: compare with immutable.verify_breaks() there.")
@@ -69,7 +70,7 @@ sql_function!(immutable_guard_log, pg_finfo_immutable_guard_log, guard_log);
 
 /// INSERT into the table of the log's identity: a dump brings its own, once. Whatever else of the dump comes or does not,
 /// the log goes on from then on somewhere else than where it was written.
-unsafe fn guard_log(call: Call) -> Datum {
+fn guard_log(call: Call) -> Datum {
     let data = trigger_data(call, BEFORE_INSERT_ROW);
     if !settings::RESTORE.get() {
         append_only(
@@ -78,7 +79,7 @@ unsafe fn guard_log(call: Call) -> Datum {
             "The first event makes the log's identity; a dump brings its own with immutable.restore = on.",
         )
     }
-    let row = Values::of(data.tg_trigtuple, (*data.tg_relation).rd_att);
+    let row = Values::of(data.tg_trigtuple, data.tg_relation.descriptor());
     let given = (!row.nulls[0]).then(|| uuid(row.values[0]));
     let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
     if let (Some(given), Some(log)) = (given, log_identity::of_events(events)) {
@@ -101,7 +102,7 @@ unsafe fn guard_log(call: Call) -> Datum {
 sql_function!(immutable_refuse_part_of, pg_finfo_immutable_refuse_part_of, refuse_part_of);
 
 /// `immutable.refuse_part_of(tab)`: the policy of what a dump holds besides events.
-unsafe fn refuse_part_of(call: Call) -> Datum {
+fn refuse_part_of(call: Call) -> Datum {
     let table = call.arg(0).map_or("", |table| text(table));
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,

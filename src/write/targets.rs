@@ -5,21 +5,22 @@ use crate::log::columns as c;
 use crate::log::tables::{Events, Targets, TARGET_COLUMNS};
 use crate::log::targets::flatten;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::text_datum;
+use crate::pg::datum::{text_datum, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Jsonb;
+use crate::pg::relation::Relation;
 use crate::pg::spi;
 use crate::pg::trigger::trigger_data;
 use crate::pg::tuple::Values;
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Oid};
 
 sql_function!(immutable_targets, pg_finfo_immutable_targets, derive);
 
-pub unsafe fn derive(call: Call) -> Datum {
+pub fn derive(call: Call) -> Datum {
     let data =
         trigger_data(call, pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER);
     let events = Events::of(data.tg_relation);
-    let row = Values::of(data.tg_trigtuple, (*data.tg_relation).rd_att);
+    let row = Values::of(data.tg_trigtuple, data.tg_relation.descriptor());
     let Some(targets) = row.get(&events.layout, c::TARGETS).map(|datum| Jsonb::new(datum)) else {
         return Datum::from(0usize);
     };
@@ -60,17 +61,17 @@ pub unsafe fn derive(call: Call) -> Datum {
 /// one would lose its place for the indexes.
 const NEVER_TOASTED: u32 = 1900;
 
-unsafe fn form(relation: pg_sys::Relation, targets: &Targets, row: &[Option<Datum>; 8]) -> pg_sys::HeapTuple {
+fn form(relation: Relation, targets: &Targets, row: &[Option<Datum>; 8]) -> pg_sys::HeapTuple {
     let mut values = [Datum::from(0usize); TARGET_COLUMNS.len()];
     let mut nulls = [true; TARGET_COLUMNS.len()];
     for (place, datum) in targets.places.iter().zip(row) {
         nulls[*place] = datum.is_none();
         values[*place] = datum.unwrap_or(Datum::from(0usize));
     }
-    pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr())
+    pg_sys::heap_form_tuple(relation.descriptor(), values.as_mut_ptr(), nulls.as_mut_ptr())
 }
 
-unsafe fn insert(table: Oid, rows: &[[Option<Datum>; 8]]) {
+fn insert(table: Oid, rows: &[[Option<Datum>; 8]]) {
     let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
     let targets = Targets::of(relation);
     if targets.plain {
@@ -82,7 +83,8 @@ unsafe fn insert(table: Oid, rows: &[[Option<Datum>; 8]]) {
             let mut slots: Vec<_> = tuples
                 .iter()
                 .map(|tuple| {
-                    let slot = pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
+                    let slot =
+                        pg_sys::MakeSingleTupleTableSlot(relation.descriptor(), &raw const pg_sys::TTSOpsHeapTuple);
                     pg_sys::ExecStoreHeapTuple(*tuple, slot, false)
                 })
                 .collect();

@@ -3,7 +3,7 @@
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, has_invalid_key, Events};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, text, uuid};
+use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{self, Jsonb};
 use crate::pg::spi;
@@ -15,7 +15,7 @@ use crate::write::watch;
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
-use pgrx::pg_sys::{self, Datum, HeapTuple};
+use pgrx::pg_sys::{self, HeapTuple};
 use std::ffi::{CStr, CString};
 
 /// What became of an event.
@@ -60,7 +60,7 @@ pub fn conflict(id: &Id, differing: &[&str]) -> String {
 sql_function!(immutable_track, pg_finfo_immutable_track, track);
 
 /// `immutable.track(actor_id, action, …, on_conflict)`
-unsafe fn track(call: Call) -> Datum {
+fn track(call: Call) -> Datum {
     let mut given: Given = [None; 19];
     for (index, value) in given.iter_mut().enumerate() {
         *value = call.arg(index);
@@ -79,7 +79,7 @@ unsafe fn track(call: Call) -> Datum {
 sql_function!(immutable_track_event, pg_finfo_immutable_track_event, track_event);
 
 /// `immutable.track(event jsonb, on_conflict)`
-unsafe fn track_event(call: Call) -> Datum {
+fn track_event(call: Call) -> Datum {
     let given = payload::of_jsonb(Jsonb::new(required(call)));
     answer(call, 1, given)
 }
@@ -87,12 +87,12 @@ unsafe fn track_event(call: Call) -> Datum {
 sql_function!(immutable_track_text, pg_finfo_immutable_track_text, track_text);
 
 /// `immutable.track(payload json, on_conflict)`
-unsafe fn track_text(call: Call) -> Datum {
+fn track_text(call: Call) -> Datum {
     let given = payload::of_text(text(required(call)));
     answer(call, 1, given)
 }
 
-unsafe fn required(call: Call) -> Datum {
+fn required(call: Call) -> Datum {
     call.arg(0).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "event must not be NULL")
             .field("event")
@@ -103,7 +103,7 @@ unsafe fn required(call: Call) -> Datum {
 
 /// Records the event and says so. Another event under a key that is taken is an error, unless the argument `on_conflict`
 /// asks for an answer.
-unsafe fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
+fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
     let answered = match call.arg(on_conflict).map(|on_conflict| text(on_conflict)) {
         None | Some("error") => false,
         Some("answer") => true,
@@ -124,7 +124,7 @@ unsafe fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
 }
 
 /// Inserts one event; with an idempotency key that is there already, says what the event that has it is to this one.
-pub unsafe fn record(given: &Given) -> Outcome {
+pub fn record(given: &Given) -> Outcome {
     // An empty key is none.
     let key = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
     let mut columns = Vec::new();
@@ -149,7 +149,7 @@ pub unsafe fn record(given: &Given) -> Outcome {
     };
     let mut id = None;
     let statement = format!("INSERT INTO immutable.events {source}{arbiter} RETURNING id");
-    let mut insert = || spi::write(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
+    let mut insert = || spi::query_now(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
     let passed = match key {
         Some(_) => watch::watch(insert),
         None => {
@@ -178,12 +178,12 @@ pub unsafe fn record(given: &Given) -> Outcome {
 
 /// What the event that has the key is to the one given, which would have become `row`. With the owner's rights: a writer may
 /// know the id of what it recorded before, and in what a call under its key differs; it sees no other row, and no value.
-unsafe fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
+fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
     let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
     let events = Events::of(relation);
     let own = |name: &CString| name.to_bytes().starts_with(b"~immutable_");
     let filled_in = !events.before_insert.iter().all(own);
-    let row = Values::of(row, (*relation).rd_att);
+    let row = Values::of(row, relation.descriptor());
     let mut entered: Given = [None; 19];
     for (value, (_, column, _)) in entered.iter_mut().zip(FIELDS) {
         let column = c::ALL.iter().position(|(name, ..)| *name == column);
@@ -202,7 +202,7 @@ unsafe fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
         );
         // A trigger may have made another tenant, or another key, of what was given.
         let values = [entered[TENANT_ID], entered[IDEMPOTENCY_KEY]];
-        spi::write(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
+        spi::query_now(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
             let id = uuid(row.values[0]);
             let differing = Original::new(row, 1, filled_in).differing(&given, &entered);
             outcome = Some(match differing.is_empty() {
@@ -216,14 +216,14 @@ unsafe fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
 }
 
 /// A setting's value, unless it is empty.
-unsafe fn setting(name: &CStr) -> Option<Datum> {
+fn setting(name: &CStr) -> Option<Datum> {
     let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
     (!value.is_null() && *value != 0).then(|| Datum::from(pg_sys::cstring_to_text(value)))
 }
 
 /// One event of a call of its own. While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT
 /// waits for in the old; by then that is committed, so that ON CONFLICT finds it the second time.
-unsafe fn record_once(given: &Given) -> Outcome {
+fn record_once(given: &Given) -> Outcome {
     if given[IDEMPOTENCY_KEY].is_none() || !is_key_rebuilt() {
         return record(given);
     }
@@ -234,7 +234,7 @@ unsafe fn record_once(given: &Given) -> Outcome {
 }
 
 /// Whether a unique index of events is being made, or is a remnant. The lock is kept: REINDEX waits for whoever did not see it.
-unsafe fn is_key_rebuilt() -> bool {
+fn is_key_rebuilt() -> bool {
     let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
     let rebuilt = has_invalid_key(relation);
     pg_sys::table_close(relation, pg_sys::NoLock as i32);

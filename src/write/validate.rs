@@ -41,7 +41,7 @@ pub struct Entering<'a> {
 
 /// Refuses a value in a column that the chain sets. NULL is none, and so is an empty text or bytea, which is what an ORM
 /// gives where a column cannot be NULL.
-pub unsafe fn leave_to_chain(row: &mut Values, layout: &Layout) {
+pub fn leave_to_chain(row: &mut Values, layout: &Layout) {
     for (column, (name, oid, set_by)) in c::ALL.iter().enumerate() {
         if *set_by != SetBy::Chain {
             continue;
@@ -71,7 +71,7 @@ fn refuse_chain_column(column: c::Column, name: &str) -> ! {
 }
 
 /// Checks every column the caller sets. `own` is whether it may be the log itself that writes.
-pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
+pub fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
     let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
     for column in [c::ACTOR_ID, c::ACTION] {
         check_required(column, row.get(layout, column).map(|datum| text(datum)));
@@ -112,7 +112,7 @@ pub unsafe fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering
     Entering { content, reordered }
 }
 
-unsafe fn check_required(column: c::Column, value: Option<&str>) {
+fn check_required(column: c::Column, value: Option<&str>) {
     let name = c::ALL[column].0;
     let (code, message) = match value {
         None => (Code::ERRCODE_NOT_NULL_VIOLATION, format!("{name} is required")),
@@ -140,7 +140,7 @@ fn refuse_no_tenant() -> ! {
         .raise()
 }
 
-unsafe fn check_text(column: c::Column, value: &str) {
+fn check_text(column: c::Column, value: &str) {
     let name = c::ALL[column].0;
     // No text has a NUL: see function::text().
     if value == "\u{0}" {
@@ -249,7 +249,7 @@ fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
     }
 }
 
-unsafe fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
+fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
     if metadata.kind() != Kind::Object {
         Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
     }
@@ -263,7 +263,7 @@ unsafe fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> 
     }
 }
 
-unsafe fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Target<'a>>, bool) {
+fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Target<'a>>, bool) {
     if targets.kind() != Kind::Array {
         Fault::invalid("targets", "targets must be a JSON array")
             .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")

@@ -17,12 +17,12 @@ thread_local! {
 }
 
 /// How many triggers are running, one inside the other.
-unsafe fn depth() -> i32 {
-    direct_function_call_as_datum(pg_sys::pg_trigger_depth, &[]).map_or(0, |depth| depth.value() as i32)
+fn depth() -> i32 {
+    direct_function_call_as_datum(pg_sys::pg_trigger_depth, &[]).map_or(0, |depth| depth.i32())
 }
 
 /// Runs `insert`, which inserts one event, and gives the row as the chain lets it through; none if it never came there.
-pub unsafe fn watch(insert: impl FnOnce()) -> Option<HeapTuple> {
+pub fn watch(insert: impl FnOnce()) -> Option<HeapTuple> {
     struct Restored(Option<Watched>);
     impl Drop for Restored {
         fn drop(&mut self) {
@@ -36,7 +36,7 @@ pub unsafe fn watch(insert: impl FnOnce()) -> Option<HeapTuple> {
 }
 
 /// Notes the row that the chain lets through, if somebody watches it.
-pub unsafe fn passed(row: HeapTuple) {
+pub fn passed(row: HeapTuple) {
     WATCHED.with_borrow_mut(|watched| {
         let Some(watched) = watched else { return };
         if depth() == watched.depth {

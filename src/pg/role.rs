@@ -1,0 +1,67 @@
+//! Roles: who runs this, who gave the command, and what they may do.
+
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::{CStr, CString};
+
+/// The role whose rights count now: a function's owner where that lends them.
+pub fn current() -> Oid {
+    // SAFETY: reads the state of the one thread there is.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// The role that gave the command: the current one, but for functions that lend their owner's rights.
+pub fn outer() -> Oid {
+    // SAFETY: as above.
+    unsafe { pg_sys::GetOuterUserId() }
+}
+
+/// The role of the session: the login, unless SET SESSION AUTHORIZATION changed it.
+pub fn session() -> Oid {
+    // SAFETY: as above.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
+/// The name of a role, as it is; PostgreSQL's error where there is none.
+pub fn name(role: Oid) -> String {
+    // SAFETY: a C string, or an error.
+    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)) }.to_string_lossy().into_owned()
+}
+
+/// The name of the role that logged in.
+pub fn authenticated() -> String {
+    // SAFETY: reads the state of the one thread there is.
+    name(unsafe { pg_sys::GetAuthenticatedUserId() })
+}
+
+/// A role by its name, if there is one.
+pub fn by_name(name: &CStr) -> Option<Oid> {
+    // SAFETY: looks a name up.
+    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (role != pg_sys::InvalidOid).then_some(role)
+}
+
+/// A name as an SQL identifier.
+pub fn quoted(name: &str) -> String {
+    let name = CString::new(name).unwrap_or_default();
+    // SAFETY: both are C strings.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())) }.to_string_lossy().into_owned()
+}
+
+/// The name of this database, as an SQL identifier.
+pub fn database() -> String {
+    // SAFETY: the backend is in a database, whose name is a C string.
+    let name = unsafe { CStr::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId)) };
+    quoted(&name.to_string_lossy())
+}
+
+/// Whether the current role is a superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: asks about the current role.
+    unsafe { pg_sys::superuser() }
+}
+
+/// Whether a role has the rights of another without SET ROLE.
+pub fn has_rights_of(role: Oid, of: Oid) -> bool {
+    // SAFETY: takes any oids.
+    unsafe { pg_sys::has_privs_of_role(role, of) }
+}

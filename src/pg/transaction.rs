@@ -1,0 +1,98 @@
+//! The transaction that runs: its id, its clock, and what is to be done when it ends or a cache of PostgreSQL's goes stale.
+//!
+//! Every callback is a plain function that neither raises an error nor asks PostgreSQL anything: in the places where these
+//! are called an error would end the server. A panic in one is a WARNING.
+
+use pgrx::pg_sys::{self, Oid};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// What a callback of PostgreSQL's is given besides: the function to call.
+type Argument = *mut std::ffi::c_void;
+
+fn guarded(body: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        pgrx::warning!("immutable: a callback failed; please report this");
+    }
+}
+
+/// Calls `ended` when a transaction has been committed, aborted or prepared.
+pub fn on_end(ended: fn()) {
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::RegisterXactCallback(Some(transaction_ends), ended as Argument) };
+}
+
+unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, ended: Argument) {
+    use pg_sys::XactEvent::*;
+    if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
+        // SAFETY: registered with such a function by `on_end` alone.
+        guarded(unsafe { std::mem::transmute::<Argument, fn()>(ended) });
+    }
+}
+
+/// Calls `aborted` with the number of each subtransaction that is rolled back. Numbers are given in order: whatever began
+/// since is a child of it.
+pub fn on_subtransaction_abort(aborted: fn(u32)) {
+    // SAFETY: as in `on_end`.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), aborted as Argument) };
+}
+
+unsafe extern "C-unwind" fn subtransaction_ends(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _: pg_sys::SubTransactionId,
+    aborted: Argument,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        // SAFETY: registered with such a function by `on_subtransaction_abort` alone.
+        let aborted = unsafe { std::mem::transmute::<Argument, fn(u32)>(aborted) };
+        guarded(|| aborted(subtransaction));
+    }
+}
+
+/// Calls `changed` with a relation whose catalog rows have changed; with InvalidOid, with any.
+pub fn on_relation_change(changed: fn(Oid)) {
+    // SAFETY: as in `on_end`.
+    unsafe {
+        let argument = pg_sys::Datum::from(changed as Argument);
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changes), argument);
+    }
+}
+
+unsafe extern "C-unwind" fn relation_changes(changed: pg_sys::Datum, relation: Oid) {
+    // SAFETY: registered with such a function by `on_relation_change` alone.
+    let changed = unsafe { std::mem::transmute::<Argument, fn(Oid)>(changed.cast_mut_ptr()) };
+    guarded(|| changed(relation));
+}
+
+/// Calls `changed` when rows of a catalog have changed that this cache of PostgreSQL's has.
+pub fn on_catalog_change(cache: i32, changed: fn()) {
+    // SAFETY: as in `on_end`.
+    unsafe {
+        let argument = pg_sys::Datum::from(changed as Argument);
+        pg_sys::CacheRegisterSyscacheCallback(cache, Some(catalog_changes), argument);
+    }
+}
+
+#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17", feature = "pg18"))]
+unsafe extern "C-unwind" fn catalog_changes(changed: pg_sys::Datum, _: std::ffi::c_int, _: u32) {
+    // SAFETY: registered with such a function by `on_catalog_change` alone.
+    guarded(unsafe { std::mem::transmute::<Argument, fn()>(changed.cast_mut_ptr()) });
+}
+
+/// The number of the subtransaction that runs.
+pub fn subtransaction() -> u32 {
+    // SAFETY: reads the state of the one thread there is.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// The transaction's id, with its epoch; given now if it had none.
+pub fn full_id() -> u64 {
+    // SAFETY: raises an error where none can be given.
+    unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// Microseconds since 1970, by the wall clock.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
+}
