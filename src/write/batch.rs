@@ -3,7 +3,8 @@
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::{self, Jsonb, Kind, Member};
+use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::memory::Memory;
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
 use crate::settings;
 use crate::write::payload::{self, not_an_object, not_json, Given};
@@ -16,7 +17,7 @@ const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"
 
 /// An element of a batch.
 enum Element<'a> {
-    Jsonb(Jsonb),
+    Jsonb(Jsonb<'a>),
     Text(&'a str),
     /// A value of jsonb that is no object.
     Scalar,
@@ -35,7 +36,7 @@ fn track_batch(call: Call) -> Datum {
             _ => Element::Scalar,
         });
     });
-    answer(&elements)
+    answer(call, &elements)
 }
 
 sql_function!(immutable_track_batch_text, pg_finfo_immutable_track_batch_text, track_batch_text);
@@ -45,10 +46,10 @@ fn track_batch_text(call: Call) -> Datum {
     let events = unwrap_text(text(required(call)));
     check_length(events.len());
     let elements: Vec<Element> = events.into_iter().map(Element::Text).collect();
-    answer(&elements)
+    answer(call, &elements)
 }
 
-fn required(call: Call) -> Datum {
+fn required(call: Call<'_>) -> Datum<'_> {
     call.arg(0).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "events must not be NULL")
             .field("events")
@@ -62,7 +63,7 @@ fn not_a_batch() -> ! {
 }
 
 /// A batch is an array, or an object whose only member `events` is one.
-fn unwrap_jsonb(batch: Jsonb) -> Jsonb {
+fn unwrap_jsonb(batch: Jsonb<'_>) -> Jsonb<'_> {
     let mut inner = None;
     match batch.kind() {
         Kind::Array => return batch,
@@ -105,17 +106,17 @@ fn check_length(elements: usize) {
     }
 }
 
-fn answer(elements: &[Element]) -> Datum {
+fn answer<'c>(call: Call<'c>, elements: &[Element<'c>]) -> Datum<'c> {
     // A subtransaction that writes nothing costs no transaction id.
     let events: Vec<Result<Given, Refused>> =
-        elements.iter().map(|element| attempt(|| payload_of(element), is_refusal)).collect();
-    jsonb::datum(&format!("{{\"events\":[{}]}}", record_all(&events).join(",")))
+        elements.iter().map(|element| attempt(|| payload_of(element, call.memory()), is_refusal)).collect();
+    call.memory().jsonb(&format!("{{\"events\":[{}]}}", record_all(&events).join(",")))
 }
 
-fn payload_of(element: &Element) -> Given {
+fn payload_of<'c>(element: &Element<'c>, memory: Memory<'c>) -> Given<'c> {
     match element {
-        Element::Jsonb(event) => payload::of_jsonb(*event),
-        Element::Text(event) => payload::of_text(event),
+        Element::Jsonb(event) => payload::of_jsonb(*event, memory),
+        Element::Text(event) => payload::of_text(event, memory),
         Element::Scalar => not_an_object(),
     }
 }

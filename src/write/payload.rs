@@ -2,9 +2,10 @@
 //! unknown, or there twice, is refused.
 
 use crate::log::columns::{self as c, SetBy};
-use crate::pg::datum::{input, text_datum, timestamptz, Datum};
+use crate::pg::datum::{timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::{self, Jsonb, Kind, Member};
+use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::memory::Memory;
 use immutable_format::json::{Error, Value};
 use immutable_format::split::{split, Parts};
 use immutable_format::{limits, time};
@@ -42,7 +43,7 @@ pub const TENANT_ID: usize = 10;
 pub const IDEMPOTENCY_KEY: usize = 12;
 
 /// What one event is given; what is not given takes the column's default, and so the session's.
-pub type Given = [Option<Datum>; 19];
+pub type Given<'m> = [Option<Datum<'m>>; FIELDS.len()];
 
 pub const EVENT_HINT: &str = "For example {\"actor_id\": \"user_1\", \"action\": \"document.created\"}.";
 
@@ -56,20 +57,20 @@ const SYNONYMS: [(&str, &str); 5] = [
 ];
 
 /// The event that an object is.
-pub fn of_jsonb(event: Jsonb) -> Given {
+pub fn of_jsonb<'m>(event: Jsonb<'m>, memory: Memory<'m>) -> Given<'m> {
     if event.kind() != Kind::Object {
         not_an_object()
     }
     let mut payload = Payload::default();
     event.members(|name, value| {
         let field = payload.field(name);
-        payload.given[field] = value_of(field, value);
+        payload.given[field] = value_of(field, value, memory);
     });
     payload.given
 }
 
 /// The event that a JSON text is. Each member is converted by itself, so that an error names it.
-pub fn of_text(event: &str) -> Given {
+pub fn of_text<'m>(event: &str, memory: Memory<'m>) -> Given<'m> {
     let members = match split(event) {
         Ok(Parts::Object(members)) => members,
         Ok(_) => not_an_object(),
@@ -78,7 +79,7 @@ pub fn of_text(event: &str) -> Given {
     let mut payload = Payload::default();
     for (name, json) in members {
         let field = payload.field(&name);
-        payload.given[field] = value_of(field, member(FIELDS[field].0, json));
+        payload.given[field] = value_of(field, member(FIELDS[field].0, json, memory), memory);
     }
     payload.given
 }
@@ -97,12 +98,12 @@ pub fn not_json(field: &str, error: Error, hint: &str) -> ! {
 
 /// A payload that is being read.
 #[derive(Default)]
-struct Payload {
-    given: Given,
-    seen: [bool; 19],
+struct Payload<'m> {
+    given: Given<'m>,
+    seen: [bool; FIELDS.len()],
 }
 
-impl Payload {
+impl Payload<'_> {
     /// The field of that name, met for the first time.
     fn field(&mut self, name: &str) -> usize {
         let field = FIELDS.iter().position(|(field, column, _)| *field == name || *column == name);
@@ -168,13 +169,13 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// The value of a member that is given as text.
-fn member(field: &str, json: &str) -> Member {
+fn member<'m>(field: &str, json: &str, memory: Memory<'m>) -> Member<'m> {
     // Most are strings without escapes.
     let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     if let Some(text) = plain.filter(|text| text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')) {
         return Member::Text(text.to_string());
     }
-    let value = converted(field, json);
+    let value = converted(field, json, memory);
     if value.kind() == Kind::Scalar {
         let mut scalar = Member::Null;
         value.each_element(|element| scalar = element);
@@ -190,9 +191,9 @@ fn member(field: &str, json: &str) -> Member {
 }
 
 /// jsonb of a JSON text. What jsonb cannot hold (\u0000, half a surrogate pair, NaN, 1e999999) is an error of that field.
-fn converted(field: &str, json: &str) -> Jsonb {
+fn converted<'m>(field: &str, json: &str, memory: Memory<'m>) -> Jsonb<'m> {
     // Caught to be raised again with the field's name, never swallowed.
-    PgTryBuilder::new(|| Jsonb::new(jsonb::datum(json)))
+    PgTryBuilder::new(|| Jsonb::new(memory.jsonb(json)))
         .catch_others(|caught| {
             let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught else {
                 caught.rethrow()
@@ -227,15 +228,15 @@ fn not_an_integer(field: &str) -> ! {
         .raise()
 }
 
-fn value_of(index: usize, value: Member) -> Option<Datum> {
+fn value_of<'m>(index: usize, value: Member<'m>, memory: Memory<'m>) -> Option<Datum<'m>> {
     let (field, _, oid) = FIELDS[index];
     match (oid, value) {
         (_, Member::Null) => None,
-        (pg_sys::TEXTOID, Member::Text(text)) => Some(text_datum(&text)),
+        (pg_sys::TEXTOID, Member::Text(text)) => Some(memory.text(&text)),
         (pg_sys::TEXTOID, _) => not_a_string(field),
         // the trigger says what is wrong with a value that is no array, or no object
         (pg_sys::JSONBOID, Member::Nested(value)) => Some(value.datum()),
-        (pg_sys::JSONBOID, _) => Some(jsonb::datum("0")),
+        (pg_sys::JSONBOID, _) => Some(memory.jsonb("0")),
         (pg_sys::INT4OID, Member::Number(number)) => match number.parse::<i32>() {
             Ok(version) => Some(Datum::from(version)),
             Err(_) => not_an_integer(field),
@@ -257,14 +258,14 @@ fn value_of(index: usize, value: Member) -> Option<Datum> {
             .hint("Leave occurred_at out for the time of recording.")
             .raise(),
         },
-        (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text)),
+        (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text, memory)),
         _ => not_a_string(field),
     }
 }
 
-fn inet(field: &str, text: &str) -> Datum {
+fn inet<'m>(field: &str, text: &str, memory: Memory<'m>) -> Datum<'m> {
     // Caught to be raised again with the field's name, never swallowed.
-    PgTryBuilder::new(|| input(pg_sys::F_INET_IN, text))
+    PgTryBuilder::new(|| memory.input(pg_sys::F_INET_IN, text))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::new(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, format!("{field} must be an IP address"))
                 .field(field)

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 
 /// The event that has the key, as track() selects it: the columns of [`FIELDS`] behind `erased`.
 pub struct Original<'a> {
-    values: &'a Values,
+    values: &'a Values<'a>,
     first: usize,
     erasure: Option<Erasure>,
     /// Whether triggers of others may have added to what was given.
@@ -21,17 +21,16 @@ pub struct Original<'a> {
 
 impl<'a> Original<'a> {
     /// The row, whose columns `erased` and on begin at `first`.
-    pub fn new(values: &'a Values, first: usize, filled_in: bool) -> Original<'a> {
+    pub fn new(values: &'a Values<'a>, first: usize, filled_in: bool) -> Original<'a> {
         let mut original = Original { values, first: first + 1, erasure: None, filled_in };
-        let erased = (!values.nulls[first]).then(|| values.values[first]).and_then(|erased| Reader::new(erased));
+        let erased = values.at(first).and_then(Reader::new);
         let erased = erased.and_then(|erased| erased.value(3, 16 * CANONICAL_BYTES).ok());
         original.erasure = erased.and_then(|erased| Erasure::new(&erased).ok());
         original
     }
 
-    fn get(&self, field: usize) -> Option<Datum> {
-        let place = self.first + field;
-        (!self.values.nulls[place]).then(|| self.values.values[place])
+    fn get(&self, field: usize) -> Option<Datum<'a>> {
+        self.values.at(self.first + field)
     }
 
     /// Whether the column had a value that is erased.
@@ -116,7 +115,7 @@ impl<'a> Original<'a> {
 }
 
 /// The object that a jsonb is, empty where there is none; nothing where it is another value.
-fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
+fn object(datum: Option<Datum<'_>>) -> Option<Object<'_>> {
     let Some(datum) = datum else { return Some(Object::default()) };
     Reader::new(datum)?.object(NESTING, CANONICAL_BYTES).ok()?
 }
@@ -126,7 +125,7 @@ fn value_of<'o>(object: &'o Object<'_>, key: &str) -> Option<&'o str> {
     object.members().iter().find(|member| member.key == key).map(|member| object.value(member))
 }
 
-fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {
+fn targets(datum: Option<Datum<'_>>, form: Form) -> Option<Vec<Target<'_>>> {
     let Some(datum) = datum else { return Some(Vec::new()) };
     let reader = Reader::new(datum)?;
     reader.array_len()?;

@@ -1,9 +1,8 @@
 //! Whether a row may enter the log. Every refusal names the field; nothing is stored.
 
 use crate::log::columns::{self as c, Layout, SetBy};
-use crate::log::row::committed;
-use crate::log::session_context;
-use crate::pg::datum::{bytes, micros, text};
+use crate::log::{own_event, session_context};
+use crate::pg::datum::{bytes, micros, output, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::tuple::Values;
@@ -14,6 +13,7 @@ use immutable_format::json::{Error, Object};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{limits, time};
 use pgrx::pg_sys;
+use std::borrow::Cow;
 
 const TEXTS: [c::Column; 14] = [
     c::TENANT_ID,
@@ -32,16 +32,66 @@ const TEXTS: [c::Column; 14] = [
     c::USER_AGENT,
 ];
 
-/// The row's content, once it has passed. `reordered` says whether the normalised targets differ from the given ones and so
-/// have to be stored anew.
-pub struct Entering<'a> {
-    pub content: Content<'a>,
-    pub reordered: bool,
+/// A row that may enter the log, read once.
+pub struct Admitted<'e> {
+    pub content: Content<'e>,
+    /// The tenant; the empty one where none is given.
+    pub tenant: Datum<'e>,
+    texts: Texts<'e>,
+    /// Whether the targets, once normalised, differ from the given ones and so have to be stored anew.
+    reordered: bool,
+}
+
+impl<'e> Admitted<'e> {
+    /// The text of a column, unless it is NULL.
+    pub fn text(&self, column: c::Column) -> Option<&'e str> {
+        self.texts[column]
+    }
+
+    /// The tenant's id.
+    pub fn tenant_id(&self) -> &'e str {
+        self.texts[c::TENANT_ID].unwrap_or_default()
+    }
+
+    /// Puts targets and metadata into the row as they are to be stored, where they are not there so.
+    pub fn set_json(&self, row: &mut Values, layout: &Layout) {
+        for (column, empty) in [(c::TARGETS, "[]"), (c::METADATA, "{}")] {
+            if row.get(layout, column).is_none() {
+                row.set(layout, column, row.memory().jsonb(empty));
+            }
+        }
+        if self.reordered {
+            let targets: Vec<&str> = self.content.targets.iter().map(Target::canonical).collect();
+            row.set(layout, c::TARGETS, row.memory().jsonb(&format!("[{}]", targets.join(","))));
+        }
+    }
+}
+
+/// The texts of a row, by column.
+type Texts<'e> = [Option<&'e str>; c::ALL.len()];
+
+/// Takes for left out what says nothing, and fills in what the session says for what is left out. An event of the log's
+/// own has nothing of the session's.
+pub fn complete(row: &mut Values, layout: &Layout) {
+    leave_to_chain(row, layout);
+    if row.get(layout, c::IDEMPOTENCY_KEY).is_some_and(|key| bytes(key).is_empty()) {
+        row.unset(layout, c::IDEMPOTENCY_KEY);
+    }
+    if own_event::is_recording() {
+        return;
+    }
+    for context in &session_context::CONTEXT {
+        if row.get(layout, context.column).is_none() {
+            if let Some(datum) = context.datum(row.memory()) {
+                row.set(layout, context.column, datum);
+            }
+        }
+    }
 }
 
 /// Refuses a value in a column that the chain sets. NULL is none, and so is an empty text or bytea, which is what an ORM
 /// gives where a column cannot be NULL.
-pub fn leave_to_chain(row: &mut Values, layout: &Layout) {
+fn leave_to_chain(row: &mut Values, layout: &Layout) {
     for (column, (name, oid, set_by)) in c::ALL.iter().enumerate() {
         if *set_by != SetBy::Chain {
             continue;
@@ -70,46 +120,60 @@ fn refuse_chain_column(column: c::Column, name: &str) -> ! {
         .raise()
 }
 
-/// Checks every column the caller sets. `own` is whether it may be the log itself that writes.
-pub fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
-    let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
-    for column in [c::ACTOR_ID, c::ACTION] {
-        check_required(column, row.get(layout, column).map(|datum| text(datum)));
-    }
-    for column in TEXTS {
-        if let Some(datum) = row.get(layout, column) {
-            check_text(column, text(datum));
-        }
-    }
-    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", |datum| text(datum));
-    if tenant_id.is_empty() && settings::REQUIRE_TENANT.get() && !recording {
+/// Checks every column that the caller sets. `by_log` says whether it is the log itself that may write.
+pub fn admit<'e>(row: &Values<'e>, layout: &Layout, by_log: bool) -> Admitted<'e> {
+    let texts = entering_texts(row, layout);
+    let action = texts[c::ACTION].unwrap_or_default();
+    let recording = by_log && action.starts_with(RESERVED);
+    if texts[c::TENANT_ID].is_none_or(str::is_empty) && settings::REQUIRE_TENANT.get() && !recording {
         refuse_no_tenant()
     }
-    if let Some(action) = row.get(layout, c::ACTION) {
-        check_reserved("action", text(action), own);
-    }
-    if let Some(datum) = row.get(layout, c::OCCURRED_AT) {
-        if time::format(micros(datum)).is_none() {
-            Fault::new(
-                Code::ERRCODE_DATETIME_FIELD_OVERFLOW,
-                "occurred_at must be finite and in the years 0001 to 9999 (UTC)",
-            )
-            .field("occurred_at")
-            .hint("Leave occurred_at out for the time of recording.")
-            .raise()
-        }
+    check_reserved("action", action, by_log);
+    if row.get(layout, c::OCCURRED_AT).is_some_and(|datum| time::format(micros(datum)).is_none()) {
+        refuse_time()
     }
     let bounds = Bounds::of(recording);
     let (targets, reordered) = match row.get(layout, c::TARGETS) {
         None => (Vec::new(), false),
-        Some(datum) => entering_targets(Jsonb::new(datum), own, &bounds),
+        Some(datum) => entering_targets(Jsonb::new(datum), by_log, &bounds),
     };
     let metadata = match row.get(layout, c::METADATA) {
         None => Object::default(),
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
-    let content = Content { columns: committed(|column| row.get(layout, column)), metadata, targets };
-    Entering { content, reordered }
+    let columns = c::COMMITTED.map(|column| match column {
+        c::IP_ADDRESS => row.get(layout, column).map(|address| Cow::Owned(output(pg_sys::inet_out, address))),
+        _ => texts[column].map(Cow::Borrowed),
+    });
+    let tenant = row.get(layout, c::TENANT_ID).unwrap_or_else(|| row.memory().text(""));
+    Admitted { content: Content { columns, metadata, targets }, tenant, texts, reordered }
+}
+
+/// Reads the texts that the caller sets, and checks them.
+fn entering_texts<'e>(row: &Values<'e>, layout: &Layout) -> Texts<'e> {
+    let mut texts = [None; c::ALL.len()];
+    for column in TEXTS {
+        texts[column] = row.get(layout, column).map(text);
+    }
+    for column in [c::ACTOR_ID, c::ACTION] {
+        check_required(column, texts[column]);
+    }
+    for column in TEXTS {
+        if let Some(text) = texts[column] {
+            check_text(column, text);
+        }
+    }
+    texts
+}
+
+fn refuse_time() -> ! {
+    Fault::new(
+        Code::ERRCODE_DATETIME_FIELD_OVERFLOW,
+        "occurred_at must be finite and in the years 0001 to 9999 (UTC)",
+    )
+    .field("occurred_at")
+    .hint("Leave occurred_at out for the time of recording.")
+    .raise()
 }
 
 fn check_required(column: c::Column, value: Option<&str>) {
@@ -142,7 +206,7 @@ fn refuse_no_tenant() -> ! {
 
 fn check_text(column: c::Column, value: &str) {
     let name = c::ALL[column].0;
-    // No text has a NUL: see function::text().
+    // No text has a NUL: see datum::text().
     if value == "\u{0}" {
         session_context::refuse_encoding(column)
     }
@@ -168,8 +232,8 @@ fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> 
     }
 }
 
-fn check_reserved(field: &str, value: &str, own: bool) {
-    if value.starts_with(RESERVED) && !own {
+fn check_reserved(field: &str, value: &str, by_log: bool) {
+    if value.starts_with(RESERVED) && !by_log {
         Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{field} \"{value}\" is reserved for the log itself"))
             .field(field)
             .hint(format!("Choose a name that does not begin with \"{RESERVED}\"."))
@@ -249,7 +313,7 @@ fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
     }
 }
 
-fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
+fn entering_metadata<'e>(metadata: Jsonb<'e>, bounds: &Bounds) -> Object<'e> {
     if metadata.kind() != Kind::Object {
         Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
     }
@@ -263,7 +327,7 @@ fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
     }
 }
 
-fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Target<'a>>, bool) {
+fn entering_targets<'e>(targets: Jsonb<'e>, by_log: bool, bounds: &Bounds) -> (Vec<Target<'e>>, bool) {
     if targets.kind() != Kind::Array {
         Fault::invalid("targets", "targets must be a JSON array")
             .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
@@ -283,14 +347,14 @@ fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Targ
         Ok(elements) => elements,
         Err((n, error)) => refuse_size(&format!("targets[{n}]"), error, bounds),
     };
-    let mut taken: Vec<Target<'a>> = Vec::with_capacity(elements.len());
+    let mut taken: Vec<Target<'e>> = Vec::with_capacity(elements.len());
     let mut reordered = false;
     for (n, element) in elements.into_iter().enumerate() {
         let given = element.as_ref().map_or(0, |object| object.members().len());
         let target = Target::new(element, Form::Entering).unwrap_or_else(|error| refuse_target(n, error));
         reordered |= given != target.len();
         let field = |member: &str| format!("targets[{n}].{member}");
-        check_reserved(&field("type"), target.kind(), own);
+        check_reserved(&field("type"), target.kind(), by_log);
         check_length(&field("type"), "target.type", target.kind(), || None);
         check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
         check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
