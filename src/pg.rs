@@ -3,8 +3,10 @@
 
 #![allow(unsafe_code)]
 
+pub mod aggregate;
 pub mod call;
 pub mod datum;
+pub mod encoding;
 pub mod error;
 pub mod jsonb;
 pub mod lock;
@@ -14,6 +16,7 @@ pub mod relation;
 pub mod role;
 pub mod set;
 pub mod setting;
+pub mod shared;
 pub mod spi;
 pub mod subtransaction;
 pub mod toast;
