@@ -8,6 +8,7 @@ use crate::pg::tuple::{Descriptor, Tuple};
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 /// Bytes of a row that is stored as it is. Many rows at once go in cheaper, but one that the heap replaces by a toasted one
 /// would lose its place for the indexes.
@@ -73,14 +74,14 @@ impl<'r> Relation<'r> {
     }
 
     /// Its triggers, in the order they fire in.
-    pub fn triggers(self) -> &'r [pg_sys::Trigger] {
-        // SAFETY: they live as long as the relation is open.
+    pub fn triggers(self) -> &'r [Trigger] {
+        // SAFETY: they live as long as the relation is open, and a Trigger is nothing but PostgreSQL's.
         unsafe {
             let triggers = (*self.0).trigdesc;
             if triggers.is_null() {
                 return &[];
             }
-            std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
+            std::slice::from_raw_parts((*triggers).triggers.cast(), (*triggers).numtriggers as usize)
         }
     }
 
@@ -107,10 +108,7 @@ impl<'r> Relation<'r> {
 
     /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but one foreign key.
     pub fn is_plain(self, columns: usize) -> bool {
-        let own = |trigger: &pg_sys::Trigger| {
-            // SAFETY: a trigger has a name.
-            trigger.tgisinternal || unsafe { CStr::from_ptr(trigger.tgname) }.to_bytes().starts_with(b"~immutable_")
-        };
+        let own = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
         // SAFETY: the descriptor of an open relation.
         let has_checks = unsafe {
             let constraints = (*self.descriptor().raw()).constr;
@@ -127,6 +125,16 @@ impl<'r> Relation<'r> {
     /// The valid unique index whose keys are exactly these attributes, in this order.
     pub fn unique_index(self, numbers: &[i16]) -> Option<Oid> {
         self.indexes().into_iter().find(|index| with_index(*index, |index| index.is_unique_on(numbers)))
+    }
+
+    /// Whether it has a unique index that is not valid: one that is being made, or was left behind.
+    pub fn has_invalid_unique_index(self) -> bool {
+        self.indexes().into_iter().any(|index| {
+            with_index(index, |index| {
+                let shape = index.shape();
+                shape.indisunique && !shape.indisvalid
+            })
+        })
     }
 
     /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes
@@ -257,10 +265,38 @@ impl<'r> Relation<'r> {
         });
     }
 
-    /// Deletes a row that was read from it.
+    /// Deletes a row that was read from it; this command sees that it is gone.
     pub fn delete(self, tuple: Tuple<'_>) {
         // SAFETY: the row is alive, and a table's own.
-        unsafe { pg_sys::CatalogTupleDelete(self.0, &mut (*tuple.raw()).t_self) };
+        unsafe {
+            pg_sys::CatalogTupleDelete(self.0, &mut (*tuple.raw()).t_self);
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+
+    /// Makes every session forget what it has cached of the relation, when this transaction commits.
+    pub fn invalidate(self) {
+        // SAFETY: it is open.
+        unsafe { pg_sys::CacheInvalidateRelcache(self.0) };
+    }
+}
+
+/// A trigger of an open relation, with the members of PostgreSQL's Trigger.
+#[repr(transparent)]
+pub struct Trigger(pg_sys::Trigger);
+
+impl Trigger {
+    pub fn name(&self) -> &CStr {
+        // SAFETY: a trigger has a name, which lives as long as it.
+        unsafe { CStr::from_ptr(self.0.tgname) }
+    }
+}
+
+impl Deref for Trigger {
+    type Target = pg_sys::Trigger;
+
+    fn deref(&self) -> &pg_sys::Trigger {
+        &self.0
     }
 }
 
