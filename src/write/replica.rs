@@ -40,10 +40,9 @@ sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 fn replicate(call: Call) -> Datum {
     let trigger = call.any_trigger();
     let relation = trigger.relation();
-    let given = given(trigger);
     if !others_sleep() {
         // ENABLE TRIGGER ALL has made it fire beside the others, which do all that is to be done.
-        return trigger.go_on_with(given);
+        return as_given(trigger);
     }
     if !is_subscription_worker() {
         refuse_unchained(relation);
@@ -59,18 +58,26 @@ fn replicate(call: Call) -> Datum {
     match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT if table == "log" => {
             note_arrival(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
-            trigger.go_on_with(given)
+            as_given(trigger)
         }
         pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE
             if !["log", "cluster"].contains(&table.as_str()) =>
         {
             trigger.go_on_with(event(trigger))
         }
-        _ => trigger.go_on_with(given),
+        _ => as_given(trigger),
     }
 }
 
-/// The row as it is to be. Triggers for a statement, and those that fire afterwards, have none that counts.
+/// Goes on with what is given: a statement has no row.
+fn as_given(trigger: TriggerCall<'_>) -> Datum<'_> {
+    match trigger.is_for_row() {
+        true => trigger.go_on_with(given(trigger)),
+        false => trigger.nothing(),
+    }
+}
+
+/// The row as it is to be.
 fn given(trigger: TriggerCall<'_>) -> Tuple<'_> {
     match is_update(trigger) {
         true => trigger.new_row(),
@@ -95,10 +102,10 @@ fn refuse_other_commands(trigger: TriggerCall, table: &str) {
     }
 }
 
-/// A row of events, or of event_targets.
+/// The row of an event as it is kept here; a row of another table as it is given.
 fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
     let relation = trigger.relation();
-    // Somebody may be mending the table with no trigger in his way.
+    // A table of events may have lost a column, too: a superuser may be mending it, with no trigger in the way.
     let Ok(layout) = Layout::of(relation.descriptor()) else { return given(trigger) };
     let mut row = given(trigger).values();
     if is_update(trigger) {

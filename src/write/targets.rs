@@ -58,6 +58,15 @@ fn derive(call: Call) -> Datum {
     trigger.nothing()
 }
 
+/// The values in the order of the table's columns.
+fn in_place<'m>(targets: &Targets, row: &Row<'m>) -> Row<'m> {
+    let mut placed = Row::default();
+    for (place, value) in targets.places.iter().zip(row) {
+        placed[*place] = *value;
+    }
+    placed
+}
+
 fn insert(table: Oid, rows: &[Row]) {
     let relation = OpenRelation::table(table, pg_sys::RowExclusiveLock);
     let relation = relation.get();
@@ -65,14 +74,7 @@ fn insert(table: Oid, rows: &[Row]) {
     if targets.plain {
         // The rows are right by construction, the event they refer to is this transaction's own: neither the guard nor
         // the foreign key's check could find anything.
-        let in_place = |row: &Row| {
-            let mut placed = Row::default();
-            for (place, value) in targets.places.iter().zip(row) {
-                placed[*place] = *value;
-            }
-            placed
-        };
-        relation.append_all(rows.iter().map(in_place));
+        relation.append_all(rows.iter().map(|row| in_place(&targets, row)));
     } else {
         let name = relation.qualified_name();
         let columns = TARGET_COLUMNS.map(|(column, _)| column).join(", ");

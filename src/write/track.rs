@@ -133,7 +133,7 @@ pub fn record(given: &Given) -> Outcome {
     given[IDEMPOTENCY_KEY] = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
     let is_keyed = given[IDEMPOTENCY_KEY].is_some();
     let mut id = None;
-    let insert = || id = insert(&given);
+    let mut insert = || id = insert(&given);
     let passed = match is_keyed {
         true => watch::watch(insert),
         false => {
