@@ -6,12 +6,15 @@
 pub mod call;
 pub mod datum;
 pub mod error;
+pub mod extension;
 pub mod jsonb;
 pub mod lock;
 pub mod memory;
 pub mod random;
 pub mod relation;
+pub mod replication;
 pub mod role;
+pub mod server;
 pub mod set;
 pub mod setting;
 pub mod spi;
