@@ -233,6 +233,17 @@ impl<'r> Relation<'r> {
         seen
     }
 
+    /// Looks at a row, if there is any by now, also one of this transaction's own.
+    pub fn any_row<T>(self, look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
+        let mut seen = None;
+        let mut look = Some(look);
+        self.rows(None, Seen::Itself, &[], |tuple| {
+            seen = look.take().map(|look| look(tuple));
+            false
+        });
+        seen
+    }
+
     /// Gives every row that an index finds, or that is there where the index is none, to `each`, for as long as that says
     /// true.
     pub fn rows(self, index: Option<Oid>, seen: Seen, keys: &[Equal], mut each: impl FnMut(Tuple<'_>) -> bool) {
