@@ -199,6 +199,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What the objects in an array have as their member `name`, where that is an object or array: one value for each element
+    /// of the array, made in `memory`.
+    pub fn nested<'m>(self, name: &str, memory: Memory<'m>) -> Vec<Option<Datum<'m>>> {
+        let mut children = self.0.children(0..self.0.count(), 0);
+        let mut nested = Vec::with_capacity(self.0.count().min(limits::TARGETS));
+        while let Some(child) = children.next() {
+            // A jsonb is nothing but its outermost container.
+            nested.push(match child {
+                Some(Entry::Container(object)) => object.nested_member(name).map(|member| memory.bytes(member.bytes)),
+                _ => None,
+            });
+        }
+        nested
+    }
+
     /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own functions recurse.
     pub fn is_sound(self) -> bool {
         self.read(&mut Sound { depth: 0 }).is_ok()
@@ -252,8 +267,8 @@ impl<'a> Build<'a> for Sound {
 #[derive(Clone, Copy)]
 struct Container<'a> {
     header: u32,
-    /// Entries and data.
-    body: &'a [u8],
+    /// The header, the entries and the data.
+    bytes: &'a [u8],
 }
 
 enum Entry<'a> {
@@ -274,8 +289,8 @@ impl<'a> Container<'a> {
 
     fn new(bytes: &'a [u8]) -> Option<Container<'a>> {
         let header = u32::from_ne_bytes(*bytes.first_chunk()?);
-        let container = Container { header, body: &bytes[4..] };
-        (container.entries() * 4 <= container.body.len()).then_some(container)
+        let container = Container { header, bytes };
+        (4 + container.entries() * 4 <= bytes.len()).then_some(container)
     }
 
     fn flags(self) -> u32 {
@@ -301,7 +316,7 @@ impl<'a> Container<'a> {
     }
 
     fn data(self) -> &'a [u8] {
-        &self.body[self.entries() * 4..]
+        &self.bytes[4 + self.entries() * 4..]
     }
 
     fn entries(self) -> usize {
@@ -309,7 +324,7 @@ impl<'a> Container<'a> {
     }
 
     fn entry(self, index: usize) -> Option<u32> {
-        let entry = self.body.get(index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
+        let entry = self.bytes.get(4 + index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
         // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks for it there.
         let has_offset = entry & pg_sys::JENTRY_HAS_OFF != 0;
         (has_offset == index.is_multiple_of(pg_sys::JB_OFFSET_STRIDE as usize)).then_some(entry)
@@ -327,6 +342,23 @@ impl<'a> Container<'a> {
 
     fn children(self, entries: Range<usize>, start: usize) -> Children<'a> {
         Children { container: self, entries, start }
+    }
+
+    /// The member of an object that has this name, if it is an object or array.
+    fn nested_member(self, name: &str) -> Option<Container<'a>> {
+        if !self.is_object() {
+            return None;
+        }
+        let (mut keys, mut values) = self.members()?;
+        while let (Some(key), Some(value)) = (keys.next(), values.next()) {
+            match (key?, value?) {
+                (Entry::Scalar(Value::String(key)), Entry::Container(container)) if key == name => {
+                    return Some(container)
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Keys and values of an object.

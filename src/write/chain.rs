@@ -186,7 +186,9 @@ fn refuse_last(lane: i16, tenant_id: &str) -> ! {
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!("nothing can follow the last event of lane {lane} of tenant \"{tenant_id}\""),
     )
-    .hint("Its seq or created_at is the greatest there is: immutable.verify_chain() tells whether it was tampered with.")
+    .hint(
+        "Its seq or created_at is the greatest there is: immutable.verify_chain() tells whether it was tampered with.",
+    )
     .raise()
 }
 

@@ -1,5 +1,6 @@
 //! Whether a call under an idempotency key that is taken repeats the event that has the key, or would have recorded another.
 
+use crate::log::targets;
 use crate::pg::datum::{micros, output, text, Datum};
 use crate::pg::jsonb::Reader;
 use crate::pg::tuple::Values;
@@ -100,7 +101,7 @@ impl<'a> Original<'a> {
     }
 
     fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
-        let (mut given, stored) = (targets(given, Form::Entering)?, targets(stored, Form::Stored)?);
+        let (mut given, stored) = (targets_of(given, Form::Entering)?, targets_of(stored, Form::Stored)?);
         target::sort(&mut given);
         let is_erased = |position: usize| {
             self.erasure.as_ref().is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position))
@@ -125,10 +126,7 @@ fn value_of<'o>(object: &'o Object<'_>, key: &str) -> Option<&'o str> {
     object.members().iter().find(|member| member.key == key).map(|member| object.value(member))
 }
 
-fn targets(datum: Option<Datum<'_>>, form: Form) -> Option<Vec<Target<'_>>> {
+fn targets_of(datum: Option<Datum<'_>>, form: Form) -> Option<Vec<Target<'_>>> {
     let Some(datum) = datum else { return Some(Vec::new()) };
-    let reader = Reader::new(datum)?;
-    reader.array_len()?;
-    let elements = reader.objects(NESTING, CANONICAL_BYTES).ok()?;
-    elements.into_iter().map(|element| Target::new(element, form).ok()).collect()
+    targets::parse(datum, form, targets::LARGEST, |_, _, _| {}).ok()
 }

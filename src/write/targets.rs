@@ -2,30 +2,29 @@
 //! own `targets` column is what is hashed.
 
 use crate::log::columns as c;
-use crate::log::tables::{Targets, TARGET_COLUMNS, Events};
-use crate::log::targets::flatten;
+use crate::log::tables::{Events, Targets, TARGET_COLUMNS};
+use crate::log::targets::{derived, Derived};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::Jsonb;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use pgrx::pg_sys::{self, Oid};
 
-const AFTER_INSERT_ROW: u32 =
-    pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER;
+const AFTER_INSERT_ROW: u32 = pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER;
 
 /// The values of a row, in the order of [`TARGET_COLUMNS`].
 type Row<'m> = [Option<Datum<'m>>; TARGET_COLUMNS.len()];
 
 sql_function!(immutable_targets, pg_finfo_immutable_targets, derive);
 
-fn derive(call: Call) -> Datum {
+fn derive<'c>(call: Call<'c>) -> Datum<'c> {
     let trigger = call.trigger(AFTER_INSERT_ROW);
     let events = Events::of(trigger.relation());
     let event = trigger.row().values();
-    let Some(targets) = event.get(&events.layout, c::TARGETS).map(Jsonb::new) else { return trigger.nothing() };
-    if targets.len() == 0 {
+    let memory = call.memory();
+    let targets = event.get(&events.layout, c::TARGETS).map_or_else(Vec::new, |targets| derived(targets, memory));
+    if targets.is_empty() {
         return trigger.nothing();
     }
     let table = events.targets.unwrap_or_else(|| {
@@ -37,23 +36,19 @@ fn derive(call: Call) -> Datum {
     });
     let [tenant_id, id, created_at] =
         [c::TENANT_ID, c::ID, c::CREATED_AT].map(|column| event.get(&events.layout, column));
-    let memory = call.memory();
-    let rows: Vec<Row> = flatten(targets)
-        .iter()
-        .enumerate()
-        .map(|(position, target)| {
-            [
-                tenant_id,
-                id,
-                Some(Datum::from(position as i16)),
-                Some(memory.text(&target.target_type)),
-                target.target_id.as_ref().map(|id| memory.text(id)),
-                target.target_name.as_ref().map(|name| memory.text(name)),
-                target.target_metadata.map(Jsonb::datum),
-                created_at,
-            ]
-        })
-        .collect();
+    let row = |(position, Derived { target, metadata }): (usize, &Derived<'c>)| {
+        [
+            tenant_id,
+            id,
+            Some(Datum::from(position as i16)),
+            Some(memory.text(target.kind())),
+            target.id().map(|id| memory.text(id)),
+            target.name().map(|name| memory.text(name)),
+            *metadata,
+            created_at,
+        ]
+    };
+    let rows: Vec<Row> = targets.iter().enumerate().map(row).collect();
     insert(table, &rows);
     trigger.nothing()
 }

@@ -1,9 +1,10 @@
 //! Whether a row may enter the log. Every refusal names the field; nothing is stored.
 
 use crate::log::columns::{self as c, Layout, SetBy};
+use crate::log::targets::{self, Malformed};
 use crate::log::{own_event, session_context};
 use crate::pg::datum::{bytes, micros, output, text, Datum};
-use crate::pg::error::{Code, Fault};
+use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::tuple::Values;
 use crate::settings;
@@ -135,7 +136,7 @@ pub fn admit<'e>(row: &Values<'e>, layout: &Layout, by_log: bool) -> Admitted<'e
     let bounds = Bounds::of(recording);
     let (targets, reordered) = match row.get(layout, c::TARGETS) {
         None => (Vec::new(), false),
-        Some(datum) => entering_targets(Jsonb::new(datum), by_log, &bounds),
+        Some(datum) => entering_targets(datum, by_log, &bounds),
     };
     let metadata = match row.get(layout, c::METADATA) {
         None => Object::default(),
@@ -167,13 +168,10 @@ fn entering_texts<'e>(row: &Values<'e>, layout: &Layout) -> Texts<'e> {
 }
 
 fn refuse_time() -> ! {
-    Fault::new(
-        Code::ERRCODE_DATETIME_FIELD_OVERFLOW,
-        "occurred_at must be finite and in the years 0001 to 9999 (UTC)",
-    )
-    .field("occurred_at")
-    .hint("Leave occurred_at out for the time of recording.")
-    .raise()
+    Fault::new(Code::ERRCODE_DATETIME_FIELD_OVERFLOW, "occurred_at must be finite and in the years 0001 to 9999 (UTC)")
+        .field("occurred_at")
+        .hint("Leave occurred_at out for the time of recording.")
+        .raise()
 }
 
 fn check_required(column: c::Column, value: Option<&str>) {
@@ -327,45 +325,48 @@ fn entering_metadata<'e>(metadata: Jsonb<'e>, bounds: &Bounds) -> Object<'e> {
     }
 }
 
-fn entering_targets<'e>(targets: Jsonb<'e>, by_log: bool, bounds: &Bounds) -> (Vec<Target<'e>>, bool) {
-    if targets.kind() != Kind::Array {
-        Fault::invalid("targets", "targets must be a JSON array")
-            .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
-            .raise()
-    }
-    let most = bounds.targets;
-    if targets.len() > most {
-        Fault::new(
-            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("targets has {} elements, at most {most}", targets.len()),
-        )
-        .field("targets")
-        .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
-        .raise()
-    }
-    let elements = match targets.objects(bounds.nesting, bounds.bytes) {
-        Ok(elements) => elements,
-        Err((n, error)) => refuse_size(&format!("targets[{n}]"), error, bounds),
-    };
-    let mut taken: Vec<Target<'e>> = Vec::with_capacity(elements.len());
+/// The targets in their order, and whether they differ from those given.
+fn entering_targets<'e>(given: Datum<'e>, by_log: bool, bounds: &Bounds) -> (Vec<Target<'e>>, bool) {
     let mut reordered = false;
-    for (n, element) in elements.into_iter().enumerate() {
-        let given = element.as_ref().map_or(0, |object| object.members().len());
-        let target = Target::new(element, Form::Entering).unwrap_or_else(|error| refuse_target(n, error));
-        reordered |= given != target.len();
-        let field = |member: &str| format!("targets[{n}].{member}");
-        check_reserved(&field("type"), target.kind(), by_log);
-        check_length(&field("type"), "target.type", target.kind(), || None);
-        check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
-        check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
-        check_keys(&field("metadata"), target.metadata_keys(), bounds);
-        taken.push(target);
-    }
-    if !taken.is_sorted_by(|a, b| target::order(a, b).is_le()) {
-        target::sort(&mut taken);
+    let check = |position, target: &Target, is_whole: bool| {
+        reordered |= !is_whole;
+        check_target(position, target, by_log, bounds);
+    };
+    let most = targets::Bounds { count: bounds.targets, nesting: bounds.nesting, bytes: bounds.bytes };
+    let parsed = targets::parse(given, Form::Entering, most, check);
+    let mut targets = parsed.unwrap_or_else(|malformed| refuse_targets(malformed, bounds));
+    if !targets.is_sorted_by(|a, b| target::order(a, b).is_le()) {
+        target::sort(&mut targets);
         reordered = true;
     }
-    (taken, reordered)
+    (targets, reordered)
+}
+
+fn check_target(n: usize, target: &Target, by_log: bool, bounds: &Bounds) {
+    let field = |member: &str| format!("targets[{n}].{member}");
+    check_reserved(&field("type"), target.kind(), by_log);
+    check_length(&field("type"), "target.type", target.kind(), || None);
+    check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
+    check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
+    check_keys(&field("metadata"), target.metadata_keys(), bounds);
+}
+
+fn refuse_targets(malformed: Malformed, bounds: &Bounds) -> ! {
+    match malformed {
+        Malformed::NotAnArray => Fault::invalid("targets", "targets must be a JSON array")
+            .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
+            .raise(),
+        Malformed::TooMany(count) => {
+            let most = bounds.targets;
+            Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("targets has {count} elements, at most {most}"))
+                .field("targets")
+                .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
+                .raise()
+        }
+        Malformed::Element(n, error) => refuse_size(&format!("targets[{n}]"), error, bounds),
+        Malformed::Target(n, error) => refuse_target(n, error),
+        Malformed::Unreadable => internal("the targets of a new event cannot be read"),
+    }
 }
 
 fn refuse_target(n: usize, error: target::Error) -> ! {
