@@ -103,7 +103,8 @@ unsafe extern "C-unwind" fn off_in_files(
     _: *mut *mut std::ffi::c_void,
     source: pg_sys::GucSource::Type,
 ) -> bool {
-    *value &= !is_of_server(source);
+    // SAFETY: PostgreSQL gives the place of the value.
+    unsafe { *value &= !is_of_server(source) };
     true
 }
 
@@ -112,8 +113,11 @@ unsafe extern "C-unwind" fn empty_in_files(
     _: *mut *mut std::ffi::c_void,
     source: pg_sys::GucSource::Type,
 ) -> bool {
-    if is_of_server(source) && !(*value).is_null() {
-        **value = 0;
+    // SAFETY: PostgreSQL gives the place of the value, a C string of its own or null.
+    unsafe {
+        if is_of_server(source) && !(*value).is_null() {
+            **value = 0;
+        }
     }
     true
 }
