@@ -21,6 +21,12 @@ pub fn lock(relation: Oid, mode: u32) {
     for_transaction(|| unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) });
 }
 
+/// The same without waiting; false where another transaction has a lock that is in the way.
+pub fn try_lock(relation: Oid, mode: u32) -> bool {
+    // SAFETY: takes any oid.
+    for_transaction(|| unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) })
+}
+
 /// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of
 /// a catalog. No catalog class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]

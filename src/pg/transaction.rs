@@ -4,6 +4,7 @@
 //! are called an error would end the server. A panic in one is a WARNING.
 
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// What a callback of PostgreSQL's is given besides: the function to call.
@@ -107,4 +108,14 @@ pub fn is_in_recovery() -> bool {
 pub fn refuse_in_recovery(what: &std::ffi::CStr) {
     // SAFETY: a C string.
     unsafe { pg_sys::PreventCommandDuringRecovery(what.as_ptr()) };
+}
+
+/// Raises PostgreSQL's error (25006) where nothing can be written: in a read-only transaction, or on a standby. `command` is
+/// what the message calls it.
+pub fn require_writable(command: &CStr) {
+    // SAFETY: a C string.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        pg_sys::PreventCommandDuringRecovery(command.as_ptr());
+    }
 }
