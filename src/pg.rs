@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 pub mod call;
+pub mod catalog;
+pub mod command;
 pub mod datum;
 pub mod error;
 pub mod jsonb;

@@ -7,6 +7,7 @@ use crate::pg::memory::Memory;
 use crate::pg::toast;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::{CStr, CString};
 
 /// A value, and the memory it lives in, which is also where it is detoasted.
 #[derive(Clone, Copy)]
@@ -110,6 +111,12 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     }
 }
 
+/// A name. That of a role or database may be in another encoding than this database's.
+pub fn name(datum: Datum<'_>) -> &CStr {
+    // SAFETY: a name is passed by reference to a C string.
+    unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }
+}
+
 /// The text for a reader's eyes, with replacement characters where it is none.
 pub fn readable_text(datum: Datum<'_>) -> &str {
     let bytes = toast::read(datum).unwrap_or_default();
@@ -121,9 +128,9 @@ pub fn readable_text(datum: Datum<'_>) -> &str {
 
 /// A text as an SQL literal.
 pub fn quote(text: &str) -> String {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
+    let text = CString::new(text).unwrap_or_default();
     // SAFETY: both are C strings.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
 }
 
 /// The bytes of a uuid.
@@ -143,7 +150,7 @@ pub fn output(function: Function, datum: Datum<'_>) -> String {
             return String::new();
         };
         let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
-        let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
+        let text = CStr::from_ptr(printed).to_string_lossy().into_owned();
         pg_sys::pfree(printed.cast());
         text
     }

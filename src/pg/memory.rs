@@ -3,6 +3,7 @@
 use crate::pg::datum::Datum;
 use immutable_format::Id;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 use std::marker::PhantomData;
 
 /// A memory context that lives as long as `'m`.
@@ -55,6 +56,18 @@ impl<'m> Memory<'m> {
             self.within(|| unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) });
         // SAFETY: just made in this context.
         unsafe { Datum::new(pg_sys::Datum::from(raw), self) }
+    }
+
+    /// A name; what is longer than names are is cut off.
+    pub fn name(self, name: &CStr) -> Datum<'m> {
+        // SAFETY: the place has as many bytes as are written.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc0(std::mem::size_of::<pg_sys::NameData>()).cast::<pg_sys::NameData>();
+            pg_sys::namestrcpy(place, name.as_ptr());
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
     }
 
     /// A uuid.

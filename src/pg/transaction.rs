@@ -96,3 +96,10 @@ pub fn now() -> i64 {
     // SAFETY: reads the clock.
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
+
+/// Sleeps for that long; raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or the session ended.
+pub fn sleep(milliseconds: i64) {
+    pgrx::check_for_interrupts!();
+    // SAFETY: sleeps.
+    unsafe { pg_sys::pg_usleep(milliseconds * 1000) };
+}
