@@ -10,9 +10,9 @@ use crate::pg::memory::here;
 use crate::pg::role;
 use pgrx::pg_sys::{self, Oid};
 
-/// Refuses a tenant that the caller is not bound to (42501). The chain's trigger asks, not a policy: the owner of the
-/// function that inserts may bypass row security, and a bound caller must neither wait for another tenant's lanes nor
-/// meet its keys.
+/// Refuses a tenant that the caller is not bound to (42501). The chain's trigger asks, not a
+/// policy: the owner of the function that inserts may bypass row security, and a bound caller must
+/// neither wait for another tenant's lanes nor meet its keys.
 pub fn hold_to_binding(call: Call, tenant_id: &str) {
     let bound = call.once(bound_to);
     if is_common(bound, tenant_id) {
@@ -59,8 +59,9 @@ fn shown<'a>(tenants: impl ExactSizeIterator<Item = &'a str>) -> String {
     format!("{}{more}", first.join(" or "))
 }
 
-/// The tenants that each of the caller's roles is bound to. Not the current role's alone: a member of a role may set that
-/// role, and must not leave the binding behind; nor does a function that lends its owner's rights lift it.
+/// The tenants that each of the caller's roles is bound to. Not the current role's alone: a member
+/// of a role may set that role, and must not leave the binding behind; nor does a function that
+/// lends its owner's rights lift it.
 fn bound_to() -> Vec<Vec<String>> {
     let mut roles = vec![role::current()];
     for role in [role::outer(), role::session()] {
@@ -86,8 +87,9 @@ fn bound_to() -> Vec<Vec<String>> {
     bound
 }
 
-/// The tenants that a role may record for, if it is bound: its own, or else those of the roles whose rights it inherits,
-/// since with them it has the right to insert. A role that joins a bound team is bound as the team is.
+/// The tenants that a role may record for, if it is bound: its own, or else those of the roles
+/// whose rights it inherits, since with them it has the right to insert. A role that joins a bound
+/// team is bound as the team is.
 fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
     let writers = role::by_name(Mode::Write.group());
     let mut known = vec![role];
@@ -109,8 +111,8 @@ fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
     tenants
 }
 
-/// The tenants that a role has been bound to itself. Here number or name will do: what takes a right away must outlast
-/// a new name, and a restore that came before the roles.
+/// The tenants that a role has been bound to itself. Here number or name will do: what takes a
+/// right away must outlast a new name, and a restore that came before the roles.
 fn bound_itself(table: &SmallTable, role: Oid) -> Vec<String> {
     let mut tenants = Vec::new();
     let Some(name) = role::known_name(role) else { return tenants };

@@ -7,8 +7,9 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::relation::OpenRelation;
 use pgrx::pg_sys;
 
-/// Records a decision about who sees or records what. A copy of another server's log takes no event. There the decision is
-/// written into the server's log instead of being refused: a token in the wrong hands must be revocable on the copy as well.
+/// Records a decision about who sees or records what. A copy of another server's log takes no
+/// event. There the decision is written into the server's log instead of being refused: a token in
+/// the wrong hands must be revocable on the copy as well.
 pub fn decide(event: &LogEvent<'_>) {
     let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     let is_copy = seam::is_copy(events.get());

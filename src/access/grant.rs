@@ -128,8 +128,9 @@ fn revoke_tenant(call: Call) -> Datum {
     call.void()
 }
 
-/// Deletes a role's grants of a mode, which are found under its present name and under the one it was granted under. Returns
-/// the roles that were bound by them, which are to lose the membership, and the tenants.
+/// Deletes a role's grants of a mode, which are found under its present name and under the one it
+/// was granted under. Returns the roles that were bound by them, which are to lose the membership,
+/// and the tenants.
 fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<String>) {
     let role = role::by_name(role_name(call));
     let mut roles = Vec::from_iter(role);
@@ -153,7 +154,8 @@ fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<S
     (roles, tenants)
 }
 
-/// Takes the membership in the mode's group from a role; 55000 where it would be a member all the same.
+/// Takes the membership in the mode's group from a role; 55000 where it would be a member all the
+/// same.
 fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
     let shown = role::name(role);
     membership(table, "REVOKE", "FROM", mode, &shown);
@@ -171,7 +173,8 @@ fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
 
 sql_function!(immutable_bind_role, pg_finfo_immutable_bind_role, bind_role);
 
-/// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others here.
+/// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others
+/// here.
 fn bind_role(call: Call) -> Datum {
     let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
     let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
@@ -196,7 +199,8 @@ fn bind_role(call: Call) -> Datum {
     trigger.go_on_with(row.form(table.descriptor()))
 }
 
-/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored; 42501 for any other.
+/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored;
+/// 42501 for any other.
 fn allow_insert(table: Relation, role: &CStr) {
     let user = role::current();
     if user == table.owner() || role::is_superuser_role(user) {

@@ -1,5 +1,6 @@
-//! The keys that viewer tokens are signed with: made at first use, rotated, imported. A key goes from the table into a
-//! computation and nowhere else: no statement, no error and no log has it, and copies are wiped.
+//! The keys that viewer tokens are signed with: made at first use, rotated, imported. A key goes
+//! from the table into a computation and nowhere else: no statement, no error and no log has it,
+//! and copies are wiped.
 
 use crate::access::decision::decide;
 use crate::log::own_event::LogEvent;
@@ -31,7 +32,8 @@ fn open(lock: u32) -> SmallTable {
     SmallTable::open(c"viewer_keys", COLUMNS, lock)
 }
 
-/// Shows the id of each key, its secret, and the second (since 1970) until which it is accepted: the one that signs has none.
+/// Shows the id of each key, its secret, and the second (since 1970) until which it is accepted:
+/// the one that signs has none.
 fn each(table: &SmallTable, mut look: impl FnMut(Id, Datum, Option<i64>)) {
     table.rows(None, &[], |row| {
         let (Some(id), Some(secret)) = (row.at(0), row.at(1)) else { internal("a viewer key has a NULL in it") };
@@ -67,7 +69,8 @@ pub fn signing() -> SigningKey {
     if let Some(key) = current(&open(pg_sys::AccessShareLock)) {
         return key;
     }
-    // Nobody else may make one until commit; what another has committed meanwhile is seen after the wait.
+    // Nobody else may make one until commit; what another has committed meanwhile is seen after the
+    // wait.
     let table = open(pg_sys::ShareRowExclusiveLock);
     current(&table).unwrap_or_else(|| {
         let key = new_key();
@@ -184,8 +187,8 @@ fn take_line(trigger: TriggerCall) {
 
 fn end_import() {
     let (key, lines) = BROUGHT.take();
-    // A subscription to all tables copies this one, which is empty at its publisher. No key comes that way: a copy is
-    // opened by its own.
+    // A subscription to all tables copies this one, which is empty at its publisher. No key comes
+    // that way: a copy is opened by its own.
     if subscription::is_worker() {
         return;
     }
@@ -218,7 +221,8 @@ fn refuse_viewer_key(_: Call) -> Datum {
         .raise()
 }
 
-/// Waits for the rest of this second: a token issued within the second of a revocation is revoked by it.
+/// Waits for the rest of this second: a token issued within the second of a revocation is revoked
+/// by it.
 pub fn wait_for_next_second() {
     let second = now();
     while now() == second {

@@ -10,8 +10,8 @@ use crate::pg::transaction;
 use immutable_format::token::Claims;
 use pgrx::pg_sys;
 
-/// How long a revocation is kept, in seconds: until its tokens have run out, and as long again, should the clock be set
-/// back.
+/// How long a revocation is kept, in seconds: until its tokens have run out, and as long again,
+/// should the clock be set back.
 const KEPT: i64 = 2 * RUN_OUT;
 
 /// Columns of the table: jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
@@ -25,7 +25,8 @@ const ACTOR_ID: i16 = 3;
 /// The place of `revoked_at` in a row.
 const REVOKED_AT: usize = 3;
 
-/// Opens `immutable.revocations` with a lock of this mode; raises 55000 where it is missing or altered.
+/// Opens `immutable.revocations` with a lock of this mode; raises 55000 where it is missing or
+/// altered.
 pub fn revocations(lock: u32) -> SmallTable {
     SmallTable::open(c"revocations", COLUMNS, lock)
 }

@@ -1,5 +1,5 @@
-//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their format is
-//! `immutable_format::token`'s.
+//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their
+//! format is `immutable_format::token`'s.
 
 use crate::access::decision::decide;
 use crate::access::keys;
@@ -34,8 +34,8 @@ pub enum Source {
     Headers,
 }
 
-/// What was presented and found right, so that a statement need not compute the signature again. Time, revocations and
-/// the key's being accepted are asked every time.
+/// What was presented and found right, so that a statement need not compute the signature again.
+/// Time, revocations and the key's being accepted are asked every time.
 struct Verified {
     source: Source,
     presented: Vec<u8>,
@@ -47,7 +47,8 @@ thread_local! {
     static VERIFIED: RefCell<Option<Verified>> = const { RefCell::new(None) };
 }
 
-/// What the token presented opens; None if there is no token among the headers. Raises 28000 for one that is refused.
+/// What the token presented opens; None if there is no token among the headers. Raises 28000 for
+/// one that is refused.
 pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     let known = VERIFIED.with(|verified| {
         let verified = verified.borrow();
@@ -114,8 +115,8 @@ fn refuse(error: Error) -> ! {
         .raise()
 }
 
-/// The tenant or actor that an argument names, unless it is NULL. `field` is `tenant_id` or `actor_id`; raises 22023 for a
-/// longer one than any event has.
+/// The tenant or actor that an argument names, unless it is NULL. `field` is `tenant_id` or
+/// `actor_id`; raises 22023 for a longer one than any event has.
 pub fn parse_identity(field: &str, given: Option<Datum>) -> Option<String> {
     let given = text(given?);
     let most = text_bytes(field);

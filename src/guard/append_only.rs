@@ -1,4 +1,5 @@
-//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the event's hash as it is.
+//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the
+//! event's hash as it is.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
@@ -62,8 +63,8 @@ fn guard_event(call: Call) -> Datum {
     })
 }
 
-/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks for. Whatever else the
-/// statement changed is there for [`check_update`] to see.
+/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks
+/// for. Whatever else the statement changed is there for [`check_update`] to see.
 fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     let memory = new.memory();
     let requested = new.get(layout, c::ERASED).map(Jsonb::new);
@@ -133,7 +134,8 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
     lane::acquire_existing(relation.oid(), tenant, before.envelope.lane);
 }
 
-/// Both hash to the same, so they differ in what is erased alone; more must be erased after than before.
+/// Both hash to the same, so they differ in what is erased alone; more must be erased after than
+/// before.
 fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     let nothing = Erasure::default();
     let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
@@ -201,8 +203,8 @@ fn is_of_event(table: &Targets, row: &Values) -> bool {
 
 sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
 
-/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain is filled in. What
-/// the hash says of the rest is for verification.
+/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain
+/// is filled in. What the hash says of the rest is for verification.
 fn is_chained(call: Call) -> Datum {
     let length = |index| call.arg(index).map(|datum| bytes(datum).len());
     let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());

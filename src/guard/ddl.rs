@@ -1,7 +1,9 @@
-//! Event triggers that keep DDL away from the extension's tables, functions and policies, whoever gives the command.
+//! Event triggers that keep DDL away from the extension's tables, functions and policies, whoever
+//! gives the command.
 //!
-//! PostgreSQL says what a command has done, by number and not by name, when it has done it; an error then undoes it. Only
-//! what would take the triggers themselves away is looked for before, in the command's parse tree.
+//! After a command PostgreSQL says which objects it has changed, by their oids and not by the names
+//! that the command gave; an error then undoes the command. Only what would take the triggers
+//! themselves away is looked for before the command, in its parse tree.
 
 use crate::log::own_event::{caller, record, LogEvent};
 use crate::log::seam;
@@ -22,7 +24,8 @@ use pgrx::pg_sys::{self, AlterTableType as Alter, NodeTag, Oid};
 use std::cell::Cell;
 use std::ffi::CStr;
 
-/// The tables that nothing may inherit from, or be inherited by, and whose triggers, rules and policies stay.
+/// The tables that nothing may inherit from, or be inherited by, and whose triggers, rules and
+/// policies stay.
 const TABLES: [&CStr; 8] = [
     c"events",
     c"event_targets",
@@ -37,7 +40,8 @@ const TABLES: [&CStr; 8] = [
 /// Where the names of the extension's own triggers begin. Others may only run before them.
 const OWN_TRIGGERS: &str = "~immutable_";
 
-/// What ALTER TABLE may change without immutable.allow_ddl: where and how rows are stored, never which.
+/// What ALTER TABLE may change without immutable.allow_ddl: where and how rows are stored, never
+/// which.
 const STORAGE: [Alter::Type; 8] = [
     Alter::AT_SetTableSpace,
     Alter::AT_SetRelOptions,
@@ -120,7 +124,8 @@ impl Guard<'_> {
             }
             _ => {}
         }
-        // Recorded before it takes effect: afterwards the triggers that chain the record may be off.
+        // Recorded before it takes effect: afterwards the triggers that chain the record may be
+        // off.
         if settings::ALLOW_DDL.get() && !RECORDED.get() {
             let relation = self.command.relation();
             if self.is_member(pg_sys::RelationRelationId, relation) {
@@ -129,7 +134,8 @@ impl Guard<'_> {
         }
     }
 
-    /// Built CONCURRENTLY an index would be there before the command's end is looked at.
+    /// Before a CREATE INDEX: one that is built CONCURRENTLY would be there before the command's
+    /// end is looked at.
     fn create_index_begins(&self) {
         let Some(command) = self.command.create_index() else { return };
         let table = command.table();
@@ -184,7 +190,8 @@ impl Guard<'_> {
         log_line(&self.tag, "extension immutable");
     }
 
-    /// Whether an index is a unique one of ours; the others only make reading faster, and an invalid one is a remnant.
+    /// Whether an index is a unique one of ours; the others only make reading faster, and an
+    /// invalid one is a remnant.
     fn is_needed(&self, index: Oid) -> bool {
         let mut unique = false;
         spi::query_now(
@@ -195,7 +202,8 @@ impl Guard<'_> {
         unique
     }
 
-    /// Whether PostgreSQL would let the caller drop the extension: nobody else shall lock the log by trying.
+    /// Whether PostgreSQL would let the caller drop the extension. Nobody else may lock the log by
+    /// trying.
     fn may_drop(&self) -> bool {
         let mut owner = pg_sys::InvalidOid;
         spi::query_now(
@@ -206,7 +214,8 @@ impl Guard<'_> {
         role::has_rights_of(role::current(), owner)
     }
 
-    /// Whether a member of the extension needs a member of the extension of that name, as functions do their language's.
+    /// Whether a member of the extension needs a member of the extension of that name, as a
+    /// function needs its language's.
     fn depends_on(&self, name: &str) -> bool {
         let mut found = false;
         spi::query_now(
@@ -224,7 +233,8 @@ impl Guard<'_> {
         found
     }
 
-    /// What of the extension a role owns, or is named in a policy of: DROP OWNED would take it away.
+    /// An object of the extension that the role owns, or a policy of it that names the role: DROP
+    /// OWNED would take it away.
     fn owned_by(&self, role: Oid) -> Option<String> {
         let mut found = None;
         spi::query_now(
@@ -250,7 +260,8 @@ impl Guard<'_> {
 
     /// After the command.
     fn ended(&self) {
-        // Most tables that are made are somebody's temporary ones: the locks alone say that they are not ours.
+        // Most new tables are somebody's temporary ones. They are not ours, and the locks alone
+        // show what they inherit from.
         if !matches!(self.command.kind(), NodeTag::T_CreateStmt | NodeTag::T_CreateForeignTableStmt) {
             let mut found = None;
             spi::query_now(
@@ -271,7 +282,8 @@ impl Guard<'_> {
         }
     }
 
-    /// What a command has changed that it may not: of a row of class, object, schema and command.
+    /// What a command has changed and may not change, described. The row has class, object, schema
+    /// and command.
     fn forbidden(&self, row: &Values) -> Option<String> {
         // GRANT and the like are about no single object, and stay possible.
         let (class, object) = (row.at(0)?.oid(), row.at(1)?.oid());
@@ -289,7 +301,8 @@ impl Guard<'_> {
                         || self.command.renamed_part().is_some_and(|old| is_own_trigger(old.to_bytes()))
                 }),
                 POLICIES | RULES | CONSTRAINTS => self.is_of_member(class, object).is_some(),
-                // A unique index would refuse events; another one costs, and refuses only what is too long for it.
+                // A unique index would refuse events; another one costs, and refuses only what is
+                // too long for it.
                 pg_sys::RelationRelationId => {
                     self.command.create_index().is_some_and(|command| command.is_unique())
                         && self.is_member(class, catalog::table_of_index(object))
@@ -300,7 +313,7 @@ impl Guard<'_> {
         is_forbidden.then(|| describe(class, object))
     }
 
-    /// After something was dropped, by its name: its number is gone.
+    /// After something was dropped, which is known by its name: its oid is gone.
     fn dropped(&self) {
         let mut found = None;
         // The constraint of a constraint trigger goes with the trigger, which has its name.
@@ -326,7 +339,8 @@ impl Guard<'_> {
         catalog::is_member(self.extension, class, object)
     }
 
-    /// The name of a trigger, rule, policy or constraint, if it is one of a table or view of the extension.
+    /// The name of a trigger, rule, policy or constraint, if it is one of a table or view of the
+    /// extension.
     fn is_of_member(&self, class: Oid, object: Oid) -> Option<String> {
         let (catalog, name, relation) = match class {
             pg_sys::TriggerRelationId => ("pg_trigger", "tgname", "tgrelid"),
@@ -360,7 +374,8 @@ impl Guard<'_> {
         if !settings::ALLOW_DDL.get() {
             not_allowed(refused, why)
         }
-        // It would go unrecorded: with that setting, an event of the log's own is taken as one of a dump.
+        // It would go unrecorded: with that setting, an event of the log's own is taken as one of a
+        // dump.
         if settings::RESTORE.get() {
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -383,7 +398,8 @@ impl Guard<'_> {
         }
         drop(events);
         if !is_able {
-            // The command may be the one that switches the triggers on again: then there is a record afterwards.
+            // The command may be the one that switches the triggers on again: then there is a
+            // record afterwards.
             if self.begins {
                 return;
             }
@@ -395,7 +411,7 @@ impl Guard<'_> {
         RECORDED.set(true);
     }
 
-    /// Appends an event that says so; not the statement, which may hold secrets.
+    /// Appends an event that says so. It does not have the statement, which may hold secrets.
     fn record(&self, what: &str, why: Option<&str>) {
         let detail = why.map(|why| ("detail", why));
         let metadata: Vec<(&str, &str)> =
@@ -404,7 +420,7 @@ impl Guard<'_> {
     }
 }
 
-/// Refuses a command that would be recorded with immutable.allow_ddl.
+/// Refuses a command (42501) that would pass, and be recorded, with immutable.allow_ddl.
 fn not_allowed(refused: String, why: Option<&str>) -> ! {
     let hint = match settings::RESTORE.get() {
         true => "A dump is restored without it: leave out --disable-triggers.",
@@ -422,7 +438,8 @@ fn log_line(tag: &str, what: &str) {
     Fault::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, line).log();
 }
 
-/// What of ours was dropped: of a row of class, type, identity, and name in three parts.
+/// What was dropped, if it is ours. The row has class, type, identity, and the three parts of the
+/// name.
 fn dropped_part(row: &Values) -> Option<String> {
     let (class, kind, identity) = (row.at(0)?.oid(), text(row.at(1)?), text(row.at(2)?));
     let (schema, table, name) = (text(row.at(3)?), text(row.at(4)?), text(row.at(5)?));
@@ -436,7 +453,8 @@ fn is_own_trigger(name: &[u8]) -> bool {
     name.starts_with(OWN_TRIGGERS.as_bytes())
 }
 
-/// Whether the events table's own triggers run for a row that is inserted now, and find what they look for.
+/// Whether the events table's own triggers run for a row that is inserted now, and find what they
+/// look for.
 fn can_append(events: Relation) -> bool {
     if seam::is_copy(events) {
         return false;
@@ -458,7 +476,8 @@ fn has_events() -> bool {
     any
 }
 
-/// A table of ours that has become a parent or a child, by a command of this transaction: which then holds a lock on it.
+/// A table of ours that has become a parent or a child by a command of this transaction, which then
+/// holds a lock on it; and who would inherit from whom.
 fn inherits() -> Option<(String, String)> {
     for table in TABLES {
         let table = named(table);
@@ -493,16 +512,16 @@ fn is_harmless(command: Collected, table: Oid) -> bool {
     })
 }
 
-/// Whether the table has a trigger of that name that is neither ours nor a foreign key's. Such a trigger may be made and
-/// dropped, so it may be switched on and off as well, as pg_repack does.
+/// Whether the table has a trigger of that name that is neither ours nor a foreign key's. Such a
+/// trigger may be made and dropped, so it may be switched on and off as well, as pg_repack does.
 fn is_others_trigger(table: Oid, name: &CStr) -> bool {
     OpenRelation::briefly(table).get().triggers().iter().any(|trigger| {
         !trigger.tgisinternal && trigger_name(trigger) == name && name.to_bytes() < OWN_TRIGGERS.as_bytes()
     })
 }
 
-/// Whether indexes of others may be on the table: on events and their targets, which reports read. The others are small, and
-/// written below SPI.
+/// Whether indexes of others may be on the table: on events and their targets, which reports read.
+/// The others are small, and written below SPI.
 fn may_have_indexes(table: Oid) -> bool {
     [c"events", c"event_targets"].into_iter().any(|name| named(name) == table)
 }

@@ -1,4 +1,5 @@
-//! What the catalogs say of objects, which PostgreSQL names by the oid of a catalog (the class) and one of a row in it.
+//! What the catalogs say of objects, which PostgreSQL names by the oid of a catalog (the class) and
+//! one of a row in it.
 
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
@@ -15,8 +16,8 @@ pub fn extension(name: &CStr) -> Option<Oid> {
     (extension != pg_sys::InvalidOid).then_some(extension)
 }
 
-/// Whether the command that runs is one of the extension's own script, or pg_upgrade's, which makes the extension's objects
-/// one by one.
+/// Whether the command that runs is one of the extension's own script, or pg_upgrade's, which makes
+/// the extension's objects one by one.
 pub fn is_scripted(extension: Oid) -> bool {
     // SAFETY: reads variables of the one thread there is.
     unsafe { pg_sys::creating_extension && pg_sys::CurrentExtensionObject == extension || pg_sys::IsBinaryUpgrade }

@@ -1,6 +1,7 @@
 //! Commands as an event trigger sees them: what their parse trees say.
 //!
-//! PostgreSQL tells the nodes of a tree apart by their tags; each is cast here by its own, and nowhere else.
+//! PostgreSQL tells the nodes of a tree apart by their tags; each is cast here by its own, and
+//! nowhere else.
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
@@ -101,11 +102,12 @@ impl<'c> Command<'c> {
         unsafe { name(self.cast::<pg_sys::RenameStmt>(NodeTag::T_RenameStmt)?.subname) }
     }
 
-    /// The relation that a command says it is about, by the name it gives; InvalidOid where it names none, or none that is
-    /// there.
+    /// The relation that a command says it is about, by the name it gives; InvalidOid where it
+    /// names none, or none that is there.
     pub fn relation(self) -> Oid {
         let tree = self.0;
-        // SAFETY: each tag is that of the node it is cast to, and a named relation a RangeVar or null.
+        // SAFETY: each tag is that of the node it is cast to, and a named relation a RangeVar or
+        // null.
         unsafe {
             relation_named(match self.kind() {
                 NodeTag::T_AlterTableStmt => (*tree.cast::<pg_sys::AlterTableStmt>()).relation,
@@ -166,8 +168,8 @@ impl DropCommand<'_> {
         unsafe { cells(self.0.objects).iter().map(|object| string(object.ptr_value)).collect() }
     }
 
-    /// The table whose trigger, rule or policy is dropped; null for another kind of object. These are dropped one at a time,
-    /// each named by a list: the table's name, and its own.
+    /// The table whose trigger, rule or policy is dropped; null for another kind of object. These
+    /// are dropped one at a time, each named by a list: the table's name, and its own.
     fn table_of_part(self) -> *mut pg_sys::RangeVar {
         use ObjectType::{OBJECT_POLICY, OBJECT_RULE, OBJECT_TRIGGER};
         if !matches!(self.of(), OBJECT_TRIGGER | OBJECT_RULE | OBJECT_POLICY) {
@@ -218,11 +220,13 @@ pub struct TableChange<'c> {
 impl<'c> Collected<'c> {
     /// Of a value of `pg_event_trigger_ddl_commands()`.
     pub fn new(command: Datum<'c>) -> Collected<'c> {
-        // SAFETY: a pg_ddl_command is a pointer to one, which lives longer than the rows that show it.
+        // SAFETY: a pg_ddl_command is a pointer to one, which lives longer than the rows that show
+        // it.
         Collected(unsafe { &*command.raw().cast_mut_ptr() })
     }
 
-    /// What an ALTER TABLE has changed; nothing else has this. To move all tables to another tablespace changes none.
+    /// What an ALTER TABLE has changed; nothing else has this. To move all tables to another
+    /// tablespace changes none.
     pub fn table_changes(self) -> Option<Vec<TableChange<'c>>> {
         if self.0.type_ != pg_sys::CollectedCommandType::SCT_AlterTable {
             return None;
