@@ -3,10 +3,12 @@
 
 #![allow(unsafe_code)]
 
+pub mod aggregate;
 pub mod call;
 pub mod catalog;
 pub mod command;
 pub mod datum;
+pub mod encoding;
 pub mod error;
 pub mod jsonb;
 pub mod lock;
@@ -16,6 +18,7 @@ pub mod relation;
 pub mod role;
 pub mod set;
 pub mod setting;
+pub mod shared;
 pub mod spi;
 pub mod subtransaction;
 pub mod toast;

@@ -3,7 +3,8 @@
 //! be caught from outside: that takes a subtransaction, which parallel workers have not. So the chunks of a value are
 //! fetched and checked here.
 
-use crate::pg::datum::Datum;
+// Until every room names them by their new place.
+pub use crate::pg::datum::{detoast, stored_bytes as read};
 use crate::pg::error::Code;
 use pgrx::pg_sys;
 use pgrx::varlena::{
@@ -26,40 +27,12 @@ const fn aligned(bytes: usize) -> usize {
     bytes.next_multiple_of(8)
 }
 
-/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would raise an error. It lives as
-/// long as the current memory context, or as long as the row. What is stored in the row as it is costs no call.
-pub fn read(datum: Datum<'_>) -> Option<&[u8]> {
-    let varlena = datum.raw().cast_mut_ptr();
-    // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
-    unsafe {
-        match plain(varlena) {
-            Some(plain) => Some(plain),
-            None => plain(datum.memory().within(|| whole(varlena))?),
-        }
-    }
-}
-
-/// The same as a datum for PostgreSQL's functions.
-pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
-    let varlena = datum.raw().cast_mut_ptr();
-    // SAFETY: as in `read`.
-    unsafe {
-        match is_plain(varlena) {
-            true => Some(datum),
-            false => {
-                let whole = datum.memory().within(|| whole(varlena))?;
-                Some(Datum::new(pg_sys::Datum::from(whole), datum.memory()))
-            }
-        }
-    }
-}
-
 /// Whether the value is in the row, as it is.
 pub unsafe fn is_plain(varlena: *const pg_sys::varlena) -> bool {
     varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena)
 }
 
-unsafe fn plain<'a>(varlena: *const pg_sys::varlena) -> Option<&'a [u8]> {
+pub unsafe fn plain<'a>(varlena: *const pg_sys::varlena) -> Option<&'a [u8]> {
     let (size, header) = if varatt_is_4b_u(varlena) {
         (varsize_4b(varlena), HEADER)
     } else if varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) {
@@ -71,7 +44,7 @@ unsafe fn plain<'a>(varlena: *const pg_sys::varlena) -> Option<&'a [u8]> {
 }
 
 /// A compressed value, or one whose chunks are elsewhere.
-unsafe fn whole(varlena: *mut pg_sys::varlena) -> Option<*mut pg_sys::varlena> {
+pub unsafe fn whole(varlena: *mut pg_sys::varlena) -> Option<*mut pg_sys::varlena> {
     let mut whole = varlena;
     let mut raw = None;
     if varatt_is_1b_e(varlena) {

@@ -103,3 +103,15 @@ pub fn sleep(milliseconds: i64) {
     // SAFETY: sleeps.
     unsafe { pg_sys::pg_usleep(milliseconds * 1000) };
 }
+
+/// Whether this server is a standby, or still recovering.
+pub fn is_in_recovery() -> bool {
+    // SAFETY: asks the state of the server.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Refuses a command on a standby (25006); `what` is named in the message.
+pub fn refuse_in_recovery(what: &std::ffi::CStr) {
+    // SAFETY: a C string.
+    unsafe { pg_sys::PreventCommandDuringRecovery(what.as_ptr()) };
+}
