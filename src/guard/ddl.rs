@@ -15,7 +15,7 @@ use crate::pg::command::{Collected, Command, DropCommand};
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::lock::may_have_changed;
-use crate::pg::relation::{named, trigger_name, OpenRelation, Relation};
+use crate::pg::relation::{named, OpenRelation, Relation};
 use crate::pg::role;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
@@ -461,7 +461,7 @@ fn can_append(events: Relation) -> bool {
     }
     let firing = if others_sleep() { pg_sys::TRIGGER_FIRES_ON_REPLICA } else { pg_sys::TRIGGER_FIRES_ON_ORIGIN };
     let own = events.triggers().iter().filter(|trigger| {
-        let (name, enabled) = (trigger_name(trigger), trigger.tgenabled as u8);
+        let (name, enabled) = (trigger.name(), trigger.tgenabled as u8);
         (name == c"~immutable_chain" || name == c"~immutable_targets")
             && (enabled == pg_sys::TRIGGER_FIRES_ALWAYS || enabled == firing)
     });
@@ -516,7 +516,7 @@ fn is_harmless(command: Collected, table: Oid) -> bool {
 /// trigger may be made and dropped, so it may be switched on and off as well, as pg_repack does.
 fn is_others_trigger(table: Oid, name: &CStr) -> bool {
     OpenRelation::briefly(table).get().triggers().iter().any(|trigger| {
-        !trigger.tgisinternal && trigger_name(trigger) == name && name.to_bytes() < OWN_TRIGGERS.as_bytes()
+        !trigger.tgisinternal && trigger.name() == name && name.to_bytes() < OWN_TRIGGERS.as_bytes()
     })
 }
 

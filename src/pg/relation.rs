@@ -103,9 +103,7 @@ impl<'r> Relation<'r> {
 
     /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but one foreign key.
     pub fn is_plain(self, columns: usize) -> bool {
-        let own = |trigger: &pg_sys::Trigger| {
-            trigger.tgisinternal || trigger_name(trigger).to_bytes().starts_with(b"~immutable_")
-        };
+        let own = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
         // SAFETY: the descriptor of an open relation.
         let has_checks = unsafe {
             let constraints = (*self.descriptor().raw()).constr;
@@ -284,12 +282,6 @@ impl Drop for OpenRelation {
             unsafe { pg_sys::relation_close(self.opened, self.unlock as pg_sys::LOCKMODE) };
         }
     }
-}
-
-/// The name of a trigger of [`Relation::triggers`].
-pub fn trigger_name(trigger: &pg_sys::Trigger) -> &CStr {
-    // SAFETY: a trigger has a name, which ends with a NUL.
-    unsafe { CStr::from_ptr(trigger.tgname) }
 }
 
 /// The schema `immutable`; InvalidOid where there is none.
