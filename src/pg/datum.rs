@@ -7,6 +7,7 @@ use crate::pg::memory::Memory;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
+use std::ffi::{CStr, CString};
 
 /// A value, and the memory it lives in, which is also where it is detoasted.
 #[derive(Clone, Copy)]
@@ -79,6 +80,18 @@ impl<'m> Memory<'m> {
             self.within(|| unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) });
         // SAFETY: just made in this context.
         unsafe { Datum::new(pg_sys::Datum::from(raw), self) }
+    }
+
+    /// A name; what is longer than names are is cut off.
+    pub fn name(self, name: &CStr) -> Datum<'m> {
+        // SAFETY: the place has as many bytes as are written.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc0(std::mem::size_of::<pg_sys::NameData>()).cast::<pg_sys::NameData>();
+            pg_sys::namestrcpy(place, name.as_ptr());
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
     }
 
     /// A uuid.
@@ -182,11 +195,17 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     }
 }
 
+/// A name. That of a role or database may be in another encoding than this database's.
+pub fn name(datum: Datum<'_>) -> &CStr {
+    // SAFETY: a name is passed by reference to a C string.
+    unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }
+}
+
 /// A text as an SQL literal.
 pub fn quote(text: &str) -> String {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
+    let text = CString::new(text).unwrap_or_default();
     // SAFETY: both are C strings.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
 }
 
 /// The bytes of a uuid.
@@ -206,7 +225,7 @@ pub fn output(function: Function, datum: Datum<'_>) -> String {
             return String::new();
         };
         let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
-        let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
+        let text = CStr::from_ptr(printed).to_string_lossy().into_owned();
         pg_sys::pfree(printed.cast());
         text
     }

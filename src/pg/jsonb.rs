@@ -1,9 +1,9 @@
 //! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
 //! thirty digits would lose some.
 
-use crate::pg::toast;
 use crate::pg::datum::{output, utf8, Datum};
 use crate::pg::memory::{here, Memory};
+use crate::pg::toast;
 use immutable_format::json::{Build, Canonical, Error, Object, Tree, Value};
 use immutable_format::limits;
 use pgrx::pg_sys;

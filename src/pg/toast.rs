@@ -310,7 +310,7 @@ fn snapshot() -> pg_sys::SnapshotData {
 pub fn readable_text(datum: Datum<'_>) -> &str {
     let bytes = read(datum).unwrap_or_default();
     utf8(bytes).unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
-        text(datum.memory().text(&text))
+        let readable = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
+        text(datum.memory().text(&readable))
     })
 }

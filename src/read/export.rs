@@ -1,11 +1,11 @@
 //! immutable.export_events(): events as lines that verify outside the database. One line a call, from a cursor that
 //! stays open between the calls, so that neither the server nor a COPY ever holds more than a few of them.
 
-use crate::pg::toast::readable_text;
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, text_datum, uuid, Datum};
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
 use crate::pg::{spi, toast};
 use crate::read::filter::{bound, Filters, FILTERS};

@@ -1,8 +1,8 @@
 //! Saved heads, and the marks of an incremental run, against the rows in their places.
 
-use crate::pg::toast;
-use crate::pg::datum::{uuid};
+use crate::pg::datum::uuid;
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast;
 use crate::verify::scope::Scope;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::Id;

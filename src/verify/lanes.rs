@@ -2,14 +2,14 @@
 //! stored, and every lane is added up; the lanes that do not add up are then walked in order, which says what is wrong
 //! with them. Both see the same snapshot.
 
-use crate::pg::toast::readable_text;
-use crate::pg::toast;
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{self, hash, stored_text};
 use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::random;
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast;
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
 use crate::verify::progress::{self, Progress};
 use crate::verify::run::{Counts, Run};

@@ -2,13 +2,13 @@
 //! aggregates that add up lanes and targets. verify_chain() alone has a use for them; who calls them by hand gets
 //! nothing out of them but bytes.
 
-use crate::pg::toast;
 use crate::log::columns as c;
 use crate::log::row::{self, in_room, stored_text};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, micros, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::jsonb::Reader;
+use crate::pg::toast;
 use crate::verify::progress;
 use crate::verify::run::{refuse, Run};
 use immutable_format::json::{Build, Canonical, Value};
