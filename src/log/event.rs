@@ -2,10 +2,11 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{stored_address, stored_text};
-use crate::pg::datum::{micros, readable_text, uuid, Datum};
+use crate::pg::datum::{micros, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};

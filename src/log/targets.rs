@@ -1,8 +1,7 @@
 //! The targets of an event, read from the jsonb that holds them. Nothing else reads them.
 
 use crate::pg::datum::Datum;
-use crate::pg::jsonb::Reader;
-use crate::pg::memory::Memory;
+use crate::pg::jsonb::{nested_members, Reader};
 use immutable_format::json;
 use immutable_format::limits;
 use immutable_format::target::{self, Form, Target};
@@ -63,10 +62,9 @@ pub struct Derived<'m> {
     pub metadata: Option<Datum<'m>>,
 }
 
-/// The targets of a stored event, for event_targets; their metadata is made in `memory`. Nothing if they are malformed, as
-/// only a superuser can have left them.
-pub fn derived<'m>(targets: Datum<'m>, memory: Memory<'m>) -> Vec<Derived<'m>> {
+/// The targets of a stored event, for event_targets. Nothing if they are malformed, as only a superuser can have left them.
+pub fn derived(targets: Datum<'_>) -> Vec<Derived<'_>> {
     let parsed = parse(targets, Form::Stored, LARGEST, |_, _, _| {}).unwrap_or_default();
-    let metadata = Reader::new(targets).map_or_else(Vec::new, |reader| reader.nested("metadata", memory));
+    let metadata = nested_members(targets, "metadata");
     parsed.into_iter().zip(metadata).map(|(target, metadata)| Derived { target, metadata }).collect()
 }

@@ -199,21 +199,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What the objects in an array have as their member `name`, where that is an object or array: one value for each element
-    /// of the array, made in `memory`.
-    pub fn nested<'m>(self, name: &str, memory: Memory<'m>) -> Vec<Option<Datum<'m>>> {
-        let mut children = self.0.children(0..self.0.count(), 0);
-        let mut nested = Vec::with_capacity(self.0.count().min(limits::TARGETS));
-        while let Some(child) = children.next() {
-            // A jsonb is nothing but its outermost container.
-            nested.push(match child {
-                Some(Entry::Container(object)) => object.nested_member(name).map(|member| memory.bytes(member.bytes)),
-                _ => None,
-            });
-        }
-        nested
-    }
-
     /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own functions recurse.
     pub fn is_sound(self) -> bool {
         self.read(&mut Sound { depth: 0 }).is_ok()
@@ -223,6 +208,25 @@ impl<'a> Reader<'a> {
     pub fn read(self, build: &mut impl Build<'a>) -> Result<(), Error> {
         read(Entry::Container(self.0), build)
     }
+}
+
+/// What the objects in an array have as their member `name`, where that is an object or array: one jsonb for each element of
+/// the array. Nothing where it is no array.
+pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>> {
+    let Some(reader) = Reader::new(array).filter(|reader| reader.array_len().is_some()) else { return Vec::new() };
+    let count = reader.0.count();
+    let mut children = reader.0.children(0..count, 0);
+    let mut nested = Vec::with_capacity(count.min(limits::TARGETS));
+    while let Some(child) = children.next() {
+        // A jsonb is nothing but its outermost container.
+        nested.push(match child {
+            Some(Entry::Container(object)) => {
+                object.nested_member(name).map(|member| array.memory().bytes(member.bytes))
+            }
+            _ => None,
+        });
+    }
+    nested
 }
 
 const CORRUPT: Error = Error::Syntax(0);

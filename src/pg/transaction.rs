@@ -98,6 +98,13 @@ pub fn now() -> i64 {
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
 
+/// Sleeps for that long; raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or the session ended.
+pub fn sleep(milliseconds: i64) {
+    pgrx::check_for_interrupts!();
+    // SAFETY: sleeps.
+    unsafe { pg_sys::pg_usleep(milliseconds * 1000) };
+}
+
 /// Whether this server is a standby, or still recovering.
 pub fn is_in_recovery() -> bool {
     // SAFETY: asks the state of the server.

@@ -23,7 +23,7 @@ fn derive<'c>(call: Call<'c>) -> Datum<'c> {
     let events = Events::of(trigger.relation());
     let event = trigger.row().values();
     let memory = call.memory();
-    let targets = event.get(&events.layout, c::TARGETS).map_or_else(Vec::new, |targets| derived(targets, memory));
+    let targets = event.get(&events.layout, c::TARGETS).map_or_else(Vec::new, derived);
     if targets.is_empty() {
         return trigger.nothing();
     }
