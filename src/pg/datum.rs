@@ -157,7 +157,7 @@ pub fn bytes(datum: Datum<'_>) -> &[u8] {
     // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
     unsafe {
         // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
-        if !toast::is_plain(datum) {
+        if !is_plain(datum) {
             varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
         }
         std::slice::from_raw_parts(
