@@ -1,4 +1,5 @@
-//! track_batch(): each event is answered in its place. One that is refused keeps none of the others from being recorded.
+//! track_batch(): the answer has one element for each event, in the same order. An event that is
+//! refused does not keep the others from being recorded.
 
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, Datum};
@@ -19,7 +20,7 @@ const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"
 enum Element<'a> {
     Jsonb(Jsonb<'a>),
     Text(&'a str),
-    /// A value of jsonb that is no object.
+    /// A jsonb value that is not an object.
     Scalar,
 }
 
@@ -62,7 +63,7 @@ fn not_a_batch() -> ! {
     Fault::invalid("events", "events must be a JSON array of events, or {\"events\": [...]}").hint(BATCH_HINT).raise()
 }
 
-/// A batch is an array, or an object whose only member `events` is one.
+/// The array of events: the batch itself, or the member `events` of an object that has no other.
 fn unwrap_jsonb(batch: Jsonb<'_>) -> Jsonb<'_> {
     let mut inner = None;
     match batch.kind() {
@@ -79,7 +80,7 @@ fn unwrap_jsonb(batch: Jsonb<'_>) -> Jsonb<'_> {
     }
 }
 
-/// The same of a JSON text: the texts of its elements.
+/// The same for a JSON text. Returns the texts of the elements.
 fn unwrap_text(batch: &str) -> Vec<&str> {
     let parts = |text| split(text).unwrap_or_else(|error| not_json("events", error, BATCH_HINT));
     match parts(batch) {
@@ -121,9 +122,10 @@ fn payload_of<'c>(element: &Element<'c>, memory: Memory<'c>) -> Given<'c> {
     }
 }
 
-/// The answers to all events. They share one subtransaction: more than 64 of a transaction, and every snapshot of the
-/// server has to look for them on disk. Only where one is refused are those before it recorded again, and those after it
-/// in the next.
+/// The answers to all events. The events share one subtransaction, because once a transaction has
+/// more than 64 of them, every snapshot of the server has to look for them on disk. Only if an
+/// event is refused are those before it recorded once more, without it; those after it share the
+/// next subtransaction.
 fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
     let mut answers = Vec::with_capacity(events.len());
     let mut end = events.len();
@@ -137,7 +139,8 @@ fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
                 end = events.len();
             }
             Err((at, _)) if at > 0 => end = first + at,
-            // As in record_once(): what REINDEX CONCURRENTLY refused is found the second time.
+            // As in record_once(): what an index refuses that REINDEX CONCURRENTLY is building, ON
+            // CONFLICT finds the second time.
             Err((_, refused)) if refused.code == Code::ERRCODE_UNIQUE_VIOLATION && again != Some(first) => {
                 again = Some(first);
             }
@@ -150,7 +153,8 @@ fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
     answers
 }
 
-/// The answers, with everything recorded; or nothing recorded, and which event was refused.
+/// Records all events and returns the answers. If one is refused, nothing is recorded; the error is
+/// its position and why.
 fn record_together(events: &[Result<Given, Refused>]) -> Result<Vec<String>, (usize, Refused)> {
     let at = Cell::new(0);
     let recorded = || {
@@ -167,9 +171,10 @@ fn record_together(events: &[Result<Given, Refused>]) -> Result<Vec<String>, (us
     attempt(recorded, is_refusal).map_err(|refused| (at.get(), refused))
 }
 
-/// Whether an error is about this one event: bad data, a violated key, a limit. A missing right is, where it names a
-/// field (a reserved action), and is not, where the caller may not write at all. Anything else (a lost connection, a
-/// cancelled statement, a full disk, a serialization failure, a deadlock) ends the whole batch.
+/// Whether an error is about this one event: bad data, a violated key, a limit. A missing right is
+/// about the event if the error names a field (a reserved action), but not if the caller may not
+/// write at all. Anything else (a lost connection, a cancelled statement, a full disk, a
+/// serialization failure, a deadlock) ends the whole batch.
 fn is_refusal(code: Code, names_field: bool) -> bool {
     let state = sqlstate(code);
     matches!(&state[..2], "22" | "23") || (names_field && matches!(state.as_str(), "42501" | "54000" | "428C9"))

@@ -1,5 +1,6 @@
-//! A database that another one feeds by logical replication: it keeps what it gets as it gets it, and records nothing of
-//! its own until its subscription is dropped. pglogical and its kin work in sessions that replay a replication origin.
+//! A database that another one feeds by logical replication: it keeps what it gets as it gets it,
+//! and records nothing of its own until its subscription is dropped. Extensions such as pglogical
+//! work in sessions that replay a replication origin.
 
 use crate::guard::append_only::{append_only, check_update};
 use crate::log::columns::{self as c, Layout};
@@ -16,8 +17,9 @@ use crate::pg::tuple::Tuple;
 use crate::pg::{role, transaction};
 use pgrx::pg_sys;
 
-/// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that sleeps here. So a role that
-/// may set session_replication_role, and is neither superuser nor the owner, gets no row past this.
+/// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that
+/// sleeps here. So a role that may set session_replication_role, and is neither superuser nor the
+/// owner, gets no row past this.
 fn refuse_unchained(relation: Relation) {
     if role::is_superuser() || role::current() == relation.owner() {
         return;
@@ -33,15 +35,16 @@ fn refuse_unchained(relation: Relation) {
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
-/// The trigger that fires where others sleep: for the workers of a replication, PostgreSQL's own or another. A row comes
-/// in as the publisher has it, but for xact: the publisher's transactions mean nothing here. A session that has
-/// session_replication_role set to replica and replays no origin wants no trigger at all, and a superuser or the owner is
-/// refused nothing: verification finds what they do.
+/// The trigger that fires where others sleep: for the workers of a replication, PostgreSQL's own or
+/// another. A row comes in as the publisher has it, but for xact: the publisher's transactions mean
+/// nothing here. A session that has session_replication_role set to replica and replays no origin
+/// wants no trigger at all, and a superuser or the owner is refused nothing: verification finds
+/// what they do.
 fn replicate(call: Call) -> Datum {
     let trigger = call.any_trigger();
     let relation = trigger.relation();
     if !others_sleep() {
-        // ENABLE TRIGGER ALL has made it fire beside the others, which do all that is to be done.
+        // ENABLE TRIGGER ALL has made it fire beside the others, which do everything.
         return as_given(trigger);
     }
     if !is_subscription_worker() {
@@ -50,7 +53,7 @@ fn replicate(call: Call) -> Datum {
     let table = relation.name();
     if is_worker() {
         if table == "cluster" {
-            // Where the publisher writes is not where this log is written: no row, so none is changed.
+            // The publisher's place is not where this log is written, so the row is left out.
             return trigger.nothing();
         }
         refuse_other_commands(trigger, &table);
@@ -89,7 +92,8 @@ fn is_update(trigger: TriggerCall) -> bool {
     trigger.operation() == pg_sys::TRIGGER_EVENT_UPDATE
 }
 
-/// A copy keeps what it got: of what a publisher sends, rows may be inserted, and updated where an erasure does that.
+/// A copy keeps what it got: of what a publisher sends, rows may be inserted, and updated where an
+/// erasure does that.
 fn refuse_other_commands(trigger: TriggerCall, table: &str) {
     let relation = trigger.relation();
     let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
@@ -105,7 +109,8 @@ fn refuse_other_commands(trigger: TriggerCall, table: &str) {
 /// The row of an event as it is kept here; a row of another table as it is given.
 fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
     let relation = trigger.relation();
-    // A table of events may have lost a column, too: a superuser may be mending it, with no trigger in the way.
+    // A table of events may have lost a column, too: a superuser may be mending it, with no trigger
+    // in the way.
     let Ok(layout) = Layout::of(relation.descriptor()) else { return given(trigger) };
     let mut row = given(trigger).values();
     if is_update(trigger) {
@@ -125,8 +130,8 @@ fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
     row.form(relation.descriptor())
 }
 
-/// What arrives was written somewhere else. Whoever promotes the copy records that first, and an origin is asked for until
-/// then: it may go on with what is on its way.
+/// Notes that what arrives was written somewhere else. Once the copy is promoted, the first event
+/// records that. Until an origin is dropped, it may still bring what is on its way.
 fn note_arrival(events: Relation) {
     match session_origin() {
         Some(origin) if !is_subscription_worker() => seam::note_feeder(events, &origin),

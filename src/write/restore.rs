@@ -1,6 +1,6 @@
-//! Restoring a dump: with the setting `immutable.restore`, events come with their place in the chain and keep it, and
-//! so does the log's identity. Each row must hash to its own event_hash; that the rows link is for verification, since a
-//! dump has them in any order.
+//! Restoring a dump: with the setting `immutable.restore`, events come with their place in the
+//! chain and keep it, and so does the log's identity. Each row must hash to its own event_hash.
+//! Whether the rows link is left to verification, because a dump has them in any order.
 
 use crate::guard::append_only::append_only;
 use crate::log::columns::{self as c, Layout};
@@ -18,8 +18,9 @@ use crate::settings;
 use immutable_format::document;
 use pgrx::pg_sys;
 
-/// Takes a row as it is, but for xact: that is the restoring transaction, since numbers of another cluster mean nothing
-/// here.
+/// Takes a row as it is, except for xact, which becomes the restoring transaction: transaction
+/// numbers of another cluster mean nothing here. Raises 55000 for a row that is not from a dump,
+/// and XX001 for one that does not match its hash.
 pub fn keep<'c>(relation: Relation<'c>, layout: &Layout, mut row: Values<'c>) -> Tuple<'c> {
     let Some(event_hash) = row.get(layout, c::EVENT_HASH) else {
         Fault::new(
@@ -47,7 +48,7 @@ fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Res
         Ok(_) => return Err("Its content does not hash to its event_hash.".to_string()),
         Err(violation) => return Err(format!("It has no valid document: {violation}.")),
     }
-    // Of which log it is, the first event of a lane says.
+    // The first event of a lane says to which log it belongs.
     match (stored.envelope.log_id, log_identity::known()) {
         (Some(own), Some(log)) if own != log => Err("It belongs to another log than this database's.".to_string()),
         _ => Ok(()),
@@ -68,8 +69,9 @@ fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
 
 sql_function!(immutable_guard_log, pg_finfo_immutable_guard_log, guard_log);
 
-/// INSERT into the table of the log's identity: a dump brings its own, once. Whatever else of the dump comes or does not,
-/// the log goes on from then on somewhere else than where it was written.
+/// The trigger for an INSERT into the table of the log's identity: a dump brings its own, once.
+/// From then on the log continues in another place than where it was written, whatever else of the
+/// dump is restored.
 fn guard_log(call: Call) -> Datum {
     let trigger = call.trigger(BEFORE_INSERT_ROW);
     if !settings::RESTORE.get() {
@@ -99,7 +101,8 @@ fn guard_log(call: Call) -> Datum {
 
 sql_function!(immutable_refuse_part_of, pg_finfo_immutable_refuse_part_of, refuse_part_of);
 
-/// `immutable.refuse_part_of(tab)`: the policy of what a dump holds besides events.
+/// `immutable.refuse_part_of(tab)`: the row security policy of the tables that a dump holds besides
+/// events.
 fn refuse_part_of(call: Call) -> Datum {
     let table = call.arg(0).map_or("", text);
     Fault::new(

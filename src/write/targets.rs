@@ -1,5 +1,5 @@
-//! The AFTER INSERT row trigger: one row of event_targets per target, for joins and filters. Derived data; the event's
-//! own `targets` column is what is hashed.
+//! The AFTER INSERT row trigger: it writes one row of event_targets per target, for joins and
+//! filters. These rows are derived; what is hashed is the event's own `targets` column.
 
 use crate::log::columns as c;
 use crate::log::tables::{Events, Targets, TARGET_COLUMNS};
@@ -67,14 +67,14 @@ fn insert(table: Oid, rows: &[Row]) {
     let relation = relation.get();
     let targets = Targets::of(relation);
     if targets.plain {
-        // The rows are right by construction, the event they refer to is this transaction's own: neither the guard nor
-        // the foreign key's check could find anything.
+        // The rows are right by construction, and the event they refer to is this transaction's
+        // own: neither the guard nor the foreign key's check could find anything.
         relation.append_all(rows.iter().map(|row| in_place(&targets, row)));
     } else {
         let name = relation.qualified_name();
         let columns = TARGET_COLUMNS.map(|(column, _)| column).join(", ");
         let statement = format!("INSERT INTO {name} ({columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
-        // The writer has no right to this table, and needs none.
+        // The writer has no privileges on this table, and needs none.
         spi::as_owner(relation, || {
             for row in rows {
                 let values = TARGET_COLUMNS.iter().zip(row).map(|((_, oid), value)| Arg::given(*oid, *value));

@@ -1,4 +1,4 @@
-//! track(): the service's call. It inserts like anybody else, with the caller's rights.
+//! track(): the call for services. It inserts with the caller's rights, as any INSERT does.
 
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, Events};
@@ -24,13 +24,14 @@ use std::ffi::CString;
 /// What became of an event.
 pub enum Outcome {
     Recorded(Id),
-    /// The event that has the key says the same.
+    /// The event that has the key is the same.
     Duplicate(Id),
-    /// It is another, which differs in these fields.
+    /// The event that has the key is another one, which differs in these fields.
     Conflict(Id, Vec<&'static str>),
 }
 
 impl Outcome {
+    /// The answer: an object with id, status and, of a conflict, the names of the fields that differ.
     pub fn json(&self) -> String {
         let (id, status) = match self {
             Outcome::Recorded(id) => (id, "recorded"),
@@ -53,9 +54,11 @@ impl Outcome {
     }
 }
 
+/// The hint of the message that [`conflict`] makes.
 pub const CONFLICT_HINT: &str = "Give a new event a key of its own, and repeat an event as it was.";
 
-/// What is wrong with another event under a key that is taken. It names fields and no values.
+/// The message about an event that differs from the one that has its key. It names fields, and no
+/// values.
 pub fn conflict(id: &Id, differing: &[&str]) -> String {
     format!("idempotency_key is that of event {}, which differs in {}", uuid_text(id), differing.join(", "))
 }
@@ -68,8 +71,8 @@ fn track(call: Call) -> Datum {
     for (index, value) in given.iter_mut().enumerate() {
         *value = call.arg(index);
     }
-    // An untyped literal, track('{...}'), resolves to this function: PostgreSQL prefers text to json. Without an action
-    // it can be no call of this one.
+    // An untyped literal, track('{...}'), resolves to this function, because PostgreSQL prefers
+    // text to json. Without an action it cannot be meant for this function.
     if let [Some(event), None, ..] = given {
         let only = given.iter().flatten().count() == 1;
         if only && text(event).trim_start().starts_with('{') {
@@ -104,8 +107,8 @@ fn required(call: Call<'_>) -> Datum<'_> {
     })
 }
 
-/// Records the event and says so. Another event under a key that is taken is an error, unless the argument `on_conflict`
-/// asks for an answer.
+/// Records the event and returns the answer. If another event has the key, that is an error
+/// (23505), unless the argument at `on_conflict` asks for an answer.
 fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c> {
     let answered = match call.arg(on_conflict).map(text) {
         None | Some("error") => false,
@@ -126,10 +129,11 @@ fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c>
     call.memory().jsonb(&outcome.json())
 }
 
-/// Inserts one event; with an idempotency key that is there already, says what the event that has it is to this one.
+/// Inserts one event. If its idempotency key is already in use, compares it with the event that has
+/// the key.
 pub fn record(given: &Given) -> Outcome {
     let mut given = *given;
-    // An empty key is none.
+    // An empty key counts as no key.
     given[IDEMPOTENCY_KEY] = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
     let is_keyed = given[IDEMPOTENCY_KEY].is_some();
     let mut id = None;
@@ -148,7 +152,8 @@ pub fn record(given: &Given) -> Outcome {
     }
 }
 
-/// Inserts the event, and gives its id. A key that is there already is no error, and gives none.
+/// Inserts the event and returns its id; nothing if its key is already in use, or a trigger left
+/// the event out.
 fn insert(given: &Given) -> Option<Id> {
     let mut columns = Vec::new();
     let mut arguments = Vec::new();
@@ -160,7 +165,8 @@ fn insert(given: &Given) -> Option<Id> {
     }
     let numbers: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
     let source = match columns.len() {
-        0 => "DEFAULT VALUES".to_string(), // refused by the trigger, which says what is missing
+        // The trigger refuses it, and says what is missing.
+        0 => "DEFAULT VALUES".to_string(),
         _ => format!("({}) VALUES ({})", columns.join(", "), numbers.join(", ")),
     };
     let arbiter = match given[IDEMPOTENCY_KEY] {
@@ -189,9 +195,9 @@ fn refuse_left_out() -> ! {
         .raise()
 }
 
-/// What the event that has the key is to the one given, which would have become `row`. With the owner's rights: a writer
-/// may know the id of what it recorded before, and in what a call under its key differs; it sees no other row, and no
-/// value.
+/// Compares the event that has the key with the one given, which would have become `row`. It reads
+/// with the owner's rights: a writer may know the id of what it recorded before, and in which
+/// fields a call with the same key differs. It sees no other row, and no value.
 fn original(given: &Given, row: &CopiedTuple) -> Option<Outcome> {
     let relation = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     let relation = relation.get();
@@ -206,14 +212,14 @@ fn original(given: &Given, row: &CopiedTuple) -> Option<Outcome> {
             *value = column.and_then(|column| row.get(&events.layout, column));
         }
         let mut given = *given;
-        // Who did it counts, whether the call says so or the session.
+        // The actor counts, whether the call names it or the session does.
         let actor_id = settings::ACTOR_ID.get().filter(|actor_id| !actor_id.is_empty());
         given[ACTOR_ID] = given[ACTOR_ID].or_else(|| actor_id.map(|actor_id| memory.bytes(actor_id.to_bytes())));
         spi::as_owner(relation, || compared(&given, &entered, filled_in))
     })
 }
 
-/// Finds the event that has the key of `entered`, and compares.
+/// Finds the event that has the key of `entered`, and compares it with the one given.
 fn compared(given: &Given, entered: &Given, filled_in: bool) -> Option<Outcome> {
     let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
     let statement = format!(
@@ -221,7 +227,7 @@ fn compared(given: &Given, entered: &Given, filled_in: bool) -> Option<Outcome> 
          WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
         columns.join(", ")
     );
-    // A trigger may have made another tenant, or another key, of what was given.
+    // A trigger may have changed the tenant or the key that was given.
     let key = [TENANT_ID, IDEMPOTENCY_KEY].map(|field| Arg::given(pg_sys::TEXTOID, entered[field]));
     let mut outcome = None;
     spi::query_now(&statement, &key, |row| {
@@ -234,8 +240,9 @@ fn compared(given: &Given, entered: &Given, filled_in: bool) -> Option<Outcome> 
     outcome
 }
 
-/// One event of a call of its own. While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON
-/// CONFLICT waits for in the old; by then that is committed, so that ON CONFLICT finds it the second time.
+/// Records one event that is not part of a batch. While REINDEX CONCURRENTLY rebuilds the index of
+/// the keys, the new index refuses an event that ON CONFLICT waits for in the old one. By then that
+/// event is committed, so ON CONFLICT finds it the second time.
 fn record_once(given: &Given) -> Outcome {
     if given[IDEMPOTENCY_KEY].is_none() || !is_key_rebuilt() {
         return record(given);
@@ -246,8 +253,8 @@ fn record_once(given: &Given) -> Outcome {
     }
 }
 
-/// Whether a unique index of events is being made, or is a remnant. The lock is kept: REINDEX waits for whoever did not
-/// see it.
+/// Whether a unique index of events is being built, or was left behind. The lock is kept: REINDEX
+/// waits for everybody who did not see its index.
 fn is_key_rebuilt() -> bool {
     OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock).get().has_invalid_unique_index()
 }

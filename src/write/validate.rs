@@ -1,4 +1,4 @@
-//! Whether a row may enter the log. Every refusal names the field; nothing is stored.
+//! Whether a row may enter the log. Every refusal names the field, and nothing is stored.
 
 use crate::log::columns::{self as c, Layout, SetBy};
 use crate::log::targets::{self, Malformed};
@@ -33,13 +33,13 @@ const TEXTS: [c::Column; 14] = [
     c::USER_AGENT,
 ];
 
-/// A row that may enter the log, read once.
+/// What was read from a row that may enter the log.
 pub struct Admitted<'e> {
     pub content: Content<'e>,
-    /// The tenant; the empty one where none is given.
+    /// The tenant, a text; the empty one if none is given.
     pub tenant: Datum<'e>,
     texts: Texts<'e>,
-    /// Whether the targets, once normalised, differ from the given ones and so have to be stored anew.
+    /// Whether the targets were normalised or sorted, and so are not stored as they were given.
     reordered: bool,
 }
 
@@ -54,7 +54,7 @@ impl<'e> Admitted<'e> {
         self.texts[c::TENANT_ID].unwrap_or_default()
     }
 
-    /// Puts targets and metadata into the row as they are to be stored, where they are not there so.
+    /// Puts targets and metadata into the row as they are to be stored, unless they are so already.
     pub fn set_json(&self, row: &mut Values, layout: &Layout) {
         for (column, empty) in [(c::TARGETS, "[]"), (c::METADATA, "{}")] {
             if row.get(layout, column).is_none() {
@@ -71,8 +71,9 @@ impl<'e> Admitted<'e> {
 /// The texts of a row, by column.
 type Texts<'e> = [Option<&'e str>; c::ALL.len()];
 
-/// Takes for left out what says nothing, and fills in what the session says for what is left out. An event of the log's
-/// own has nothing of the session's.
+/// Treats values that say nothing as left out, and fills in what the session says for columns that
+/// are left out. An event of the log's own takes nothing from the session. Raises 428C9 for a value
+/// in a column that the chain sets, and what [`session_context`] raises.
 pub fn complete(row: &mut Values, layout: &Layout) {
     leave_to_chain(row, layout);
     if row.get(layout, c::IDEMPOTENCY_KEY).is_some_and(|key| bytes(key).is_empty()) {
@@ -90,8 +91,8 @@ pub fn complete(row: &mut Values, layout: &Layout) {
     }
 }
 
-/// Refuses a value in a column that the chain sets. NULL is none, and so is an empty text or bytea, which is what an ORM
-/// gives where a column cannot be NULL.
+/// Refuses a value in a column that the chain sets. NULL is not a value, nor is an empty text or
+/// bytea, which an ORM gives for a column that cannot be NULL.
 fn leave_to_chain(row: &mut Values, layout: &Layout) {
     for (column, (name, oid, set_by)) in c::ALL.iter().enumerate() {
         if *set_by != SetBy::Chain {
@@ -121,7 +122,9 @@ fn refuse_chain_column(column: c::Column, name: &str) -> ! {
         .raise()
 }
 
-/// Checks every column that the caller sets. `by_log` says whether it is the log itself that may write.
+/// Checks every column that the caller sets, and reads what it checks. `by_log` says whether the
+/// log itself may be writing. Refusals name the field: 23502, 22023, 22001, 22008, 22021, 42501 or
+/// 54000.
 pub fn admit<'e>(row: &Values<'e>, layout: &Layout, by_log: bool) -> Admitted<'e> {
     let texts = entering_texts(row, layout);
     let action = texts[c::ACTION].unwrap_or_default();
@@ -182,7 +185,7 @@ fn check_required(column: c::Column, value: Option<&str>) {
         Some(_) => return,
     };
     let hint = match column {
-        // Left out, it would have been the session's.
+        // If it had been left out, the session's would have been taken.
         c::ACTOR_ID if value.is_some() && session_context::is_set(column) => {
             "Say who did it, or leave actor_id out for what immutable.actor_id says."
         }
@@ -204,14 +207,14 @@ fn refuse_no_tenant() -> ! {
 
 fn check_text(column: c::Column, value: &str) {
     let name = c::ALL[column].0;
-    // No text has a NUL: see datum::text().
+    // No text has a NUL; see datum::text().
     if value == "\u{0}" {
         session_context::refuse_encoding(column)
     }
     check_length(name, name, value, || session_context::source_of(column, value));
 }
 
-/// Checks the length of a text field in bytes. `source` says which setting it is from.
+/// Checks the length of a text field in bytes. `source` says which setting the value comes from.
 fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> Option<&'static str>) {
     let most = limits::text_bytes(field);
     if value.len() > most {
@@ -239,7 +242,7 @@ fn check_reserved(field: &str, value: &str, by_log: bool) {
     }
 }
 
-/// What metadata and targets may be at most.
+/// The limits of metadata and targets.
 struct Bounds {
     targets: usize,
     keys: usize,
@@ -248,7 +251,8 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// The settings', or for an event of the log's own the format's: no setting shall keep an erasure from being recorded.
+    /// The limits that are set. For an event of the log's own they are the format's, because no
+    /// setting may keep an erasure from being recorded.
     fn of(recording: bool) -> Bounds {
         let set = |setting: i32| setting as usize;
         match recording {
@@ -268,7 +272,7 @@ impl Bounds {
     }
 }
 
-/// What to do about a limit: something that anybody can, and what the setting allows.
+/// What to do about a limit: something that everybody can do, and what the setting allows.
 fn limit_hint(instead: &str, setting: &str, set: usize, most: usize) -> String {
     match set < most {
         true => format!("{instead} The limit is the setting {setting}, which a superuser can raise to {most}."),
@@ -325,7 +329,7 @@ fn entering_metadata<'e>(metadata: Jsonb<'e>, bounds: &Bounds) -> Object<'e> {
     }
 }
 
-/// The targets in their order, and whether they differ from those given.
+/// The targets as they are to be stored, and whether they differ from those given.
 fn entering_targets<'e>(given: Datum<'e>, by_log: bool, bounds: &Bounds) -> (Vec<Target<'e>>, bool) {
     let mut reordered = false;
     let check = |position, target: &Target, is_whole: bool| {
