@@ -5,23 +5,27 @@
 //! first), rewrite it and its rows of event_targets, record what is gone.
 
 use crate::log::columns::{self as c, Layout};
-use crate::log::own_event::{self, reason, record, Own};
+use crate::log::own_event::{self, reason, record, LogEvent};
 use crate::log::row::{self, stored_address, stored_text, Stored};
 use crate::log::tables::events_oid;
 use crate::log::{event, lane};
-use crate::pg::call::{required, result_set, sql_function, texts, Call};
-use crate::pg::datum::{text, text_datum, uuid, uuid_datum, Datum};
+use crate::pg::call::{sql_function, texts, Call};
+use crate::pg::datum::{text, uuid, Datum};
+use crate::pg::encoding::normalized;
 use crate::pg::error::{internal, Code, Fault};
-use crate::pg::jsonb::{self, Reader};
-use crate::pg::spi;
-use crate::pg::tuple::Values;
+use crate::pg::jsonb::Reader;
+use crate::pg::memory::here;
+use crate::pg::set::Rows;
+use crate::pg::spi::{self, Arg};
+use crate::pg::transaction::refuse_in_recovery;
+use crate::pg::tuple::{Tuple, Values};
 use immutable_format::commitment::{self, METADATA, TARGETS};
 use immutable_format::document::{self, uuid_text, Secret, RESERVED};
 use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
 use immutable_format::word::{mentions, Variants};
 use immutable_format::{Hash, Id};
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::Oid;
 use std::borrow::Cow;
 
 /// Targets of one record: one for each event, or several where an event has lost more than a target can list.
@@ -37,9 +41,9 @@ sql_function!(immutable_erase, pg_finfo_immutable_erase, erase);
 
 /// `immutable.erase(event_id, tenant_id, paths, reason)`
 fn erase(call: Call) -> Datum {
-    let id = required(call, 0, "event_id", "Name the event by its id.");
-    let tenant_id = call.arg(1).map_or("", |tenant_id| text(tenant_id));
-    let paths = texts(required(call, 2, "paths", PATHS), "paths");
+    let id = call.required(0, "event_id", "Name the event by its id.");
+    let tenant_id = call.arg(1).map_or("", text);
+    let paths = texts(call.required(2, "paths", PATHS), "paths");
     if paths.is_empty() {
         Fault::invalid("paths", "paths must name something to erase").hint(PATHS).raise()
     }
@@ -50,9 +54,8 @@ fn erase(call: Call) -> Datum {
     let mut found = None;
     spi::query_now(
         "SELECT e.lane, e.seq FROM ONLY immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
-        &[pg_sys::UUIDOID, pg_sys::TEXTOID],
-        &[Some(id), Some(text_datum(tenant_id))],
-        |row| found = Some((row.values[0].i16(), row.values[1].i64())),
+        &[Arg::Uuid(uuid(id)), Arg::text(tenant_id)],
+        |row| found = place_in(row),
     );
     let Some(place) = found else { not_found(id, tenant_id) };
     let mut erasing = Erasing::begin(call, tenant_id, reason);
@@ -66,7 +69,7 @@ sql_function!(immutable_erase_subject, pg_finfo_immutable_erase_subject, erase_s
 
 /// `immutable.erase_subject(tenant_id, subject_id, reason, metadata_keys, actor_paths, dry_run)`
 fn erase_subject(call: Call) -> Datum {
-    let id = text(required(call, 1, "subject_id", SUBJECT));
+    let id = text(call.required(1, "subject_id", SUBJECT));
     erase_ids(call, "subject_id", vec![id])
 }
 
@@ -74,7 +77,7 @@ sql_function!(immutable_erase_subjects, pg_finfo_immutable_erase_subjects, erase
 
 /// The same of a person who has several ids: `immutable.erase_subject(tenant_id, subject, …)`
 fn erase_subjects(call: Call) -> Datum {
-    let ids = texts(required(call, 1, "subject", SUBJECT), "subject");
+    let ids = texts(call.required(1, "subject", SUBJECT), "subject");
     if ids.is_empty() {
         Fault::invalid("subject", "subject must name somebody").hint(SUBJECT).raise()
     }
@@ -83,8 +86,8 @@ fn erase_subjects(call: Call) -> Datum {
 
 const SUBJECT: &str = "Name the person by the id that events have as actor_id, resource_id or a target's id.";
 
-fn erase_ids(call: Call, field: &str, ids: Vec<&str>) -> Datum {
-    let tenant_id = call.arg(0).map_or("", |tenant_id| text(tenant_id));
+fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
+    let tenant_id = call.arg(0).map_or("", text);
     if ids.iter().any(|id| id.trim().is_empty()) {
         Fault::invalid(field, format!("{field} must not be empty")).hint(SUBJECT).raise()
     }
@@ -100,7 +103,7 @@ fn erase_ids(call: Call, field: &str, ids: Vec<&str>) -> Datum {
     for path in actor_paths.iter().flatten() {
         check_path("actor_paths", path);
     }
-    let dry_run = required(call, 5, "dry_run", "true shows what would be erased, false erases it.").value() as u8 != 0;
+    let dry_run = call.required(5, "dry_run", "true shows what would be erased, false erases it.").bool();
     let subject = Subject { ids, metadata_keys, actor_paths };
     let mut erasing = Erasing::begin(call, tenant_id, reason);
     if dry_run {
@@ -130,12 +133,7 @@ fn hits_in(subject: &Subject<'_>, event: &Stored<'_>) -> Vec<Hit> {
 
 /// Unicode's compatibility decomposition, as the server makes it.
 fn decomposed(given: &str) -> String {
-    // SAFETY: both arguments are texts, and the database is UTF8, as that function wants it.
-    unsafe {
-        let arguments = [Some(text_datum(given)), Some(text_datum("NFKD"))];
-        let normal = pgrx::fcinfo::direct_function_call_as_datum(pg_sys::unicode_normalize_func, &arguments);
-        normal.map_or_else(|| given.to_string(), |normal| text(normal).to_string())
-    }
+    normalized(given, "NFKD")
 }
 
 /// One call's work: what of the tenant's events it has erased so far, and what of that is not recorded yet.
@@ -143,7 +141,7 @@ struct Erasing<'a> {
     events: Oid,
     tenant_id: &'a str,
     reason: &'a str,
-    answer: *mut pg_sys::ReturnSetInfo,
+    answer: Rows<'a>,
     /// The targets of the next record.
     unrecorded: Vec<String>,
     /// How many of its events are the eraser's own.
@@ -153,12 +151,12 @@ struct Erasing<'a> {
 }
 
 impl<'a> Erasing<'a> {
-    fn begin(call: Call, tenant_id: &'a str, reason: &'a str) -> Erasing<'a> {
+    fn begin(call: Call<'a>, tenant_id: &'a str, reason: &'a str) -> Erasing<'a> {
         Erasing {
             events: events_oid(),
             tenant_id,
             reason,
-            answer: result_set(call),
+            answer: call.rows(),
             unrecorded: Vec::new(),
             own: 0,
             erasers: [own_event::caller(), own_event::login()],
@@ -166,13 +164,13 @@ impl<'a> Erasing<'a> {
     }
 
     fn lock(&self, lane: i16) {
-        pg_sys::PreventCommandDuringRecovery(c"erasing".as_ptr());
+        refuse_in_recovery(c"erasing");
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 
     /// What would be erased, in the order in which it would be; then what looks like the person and would not. Takes no
     /// lock and no transaction id.
-    fn preview(&self, subject: &Subject<'_>, variants: &Variants<'_>) {
+    fn preview(&mut self, subject: &Subject<'_>, variants: &Variants<'_>) {
         let mut previewed = Vec::new();
         let (text, number) = (|text: &str| variants.are_in(text), |number: &str| variants.are_number(number));
         let look = Look { text: &text, number: &number, ids: &subject.ids };
@@ -197,12 +195,9 @@ impl<'a> Erasing<'a> {
     fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<Place> {
         // Where the lanes end, before the search: what it cannot have seen comes after.
         let mut heads = Vec::new();
-        spi::query_now(
-            "SELECT h.lane, h.seq FROM immutable.heads($1) h",
-            &[pg_sys::TEXTOID],
-            &[Some(text_datum(self.tenant_id))],
-            |row| heads.push((row.values[0].i16(), row.values[1].i64())),
-        );
+        spi::query_now("SELECT h.lane, h.seq FROM immutable.heads($1) h", &[Arg::text(self.tenant_id)], |row| {
+            heads.extend(place_in(row))
+        });
         let mut places: Vec<Place> = Vec::new();
         let ids = &subject.ids;
         let look = Look { text: &|text| ids.iter().any(|id| text.contains(id)), number: &|_| false, ids };
@@ -227,16 +222,14 @@ impl<'a> Erasing<'a> {
     fn search(&self, look: &Look<'_>, snapshot: Snapshot, after: Option<Place>, mut found: impl FnMut(&Stored<'_>)) {
         let range = after.map_or("", |_| " AND e.lane = $2 AND e.seq > $3");
         let statement = format!("SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range}");
-        let mut types = vec![pg_sys::TEXTOID];
-        let mut values = vec![Some(text_datum(self.tenant_id))];
+        let mut arguments = vec![Arg::text(self.tenant_id)];
         if let Some((lane, seq)) = after {
-            types.extend([pg_sys::INT2OID, pg_sys::INT8OID]);
-            values.extend([Some(Datum::from(lane)), Some(Datum::from(seq))]);
+            arguments.extend([Arg::Int2(lane), Arg::Int8(seq)]);
         }
         let mut layout = None;
-        let each = |tuple, descriptor| {
-            let row = Values::of(tuple, descriptor);
-            let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
+        let each = |tuple: Tuple<'_>| {
+            let row = tuple.values();
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
             if !look.finds(&row, layout) {
                 return;
             }
@@ -246,8 +239,8 @@ impl<'a> Erasing<'a> {
             }
         };
         match snapshot {
-            Snapshot::Caller => spi::stream(&statement, &types, &values, each),
-            Snapshot::New => spi::stream_now(&statement, &types, &values, each),
+            Snapshot::Caller => spi::stream(&statement, &arguments, each),
+            Snapshot::New => spi::stream_now(&statement, &arguments, each),
         }
     }
 
@@ -255,16 +248,15 @@ impl<'a> Erasing<'a> {
     fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
         spi::stream_now(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
-            &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
-            &[Some(text_datum(self.tenant_id)), Some(Datum::from(place.0)), Some(Datum::from(place.1))],
-            |tuple, descriptor| {
+            &[Arg::text(self.tenant_id), Arg::Int2(place.0), Arg::Int8(place.1)],
+            |tuple| {
                 let look = |event: &Stored<'_>| {
                     let hits = choose(event);
                     if !hits.is_empty() {
                         self.erase(event, &hits);
                     }
                 };
-                let (row, layout) = (Values::of(tuple, descriptor), Layout::of_events(descriptor));
+                let (row, layout) = (tuple.values(), Layout::of_events(tuple.descriptor()));
                 with_event(&row, &layout, look).unwrap_or_else(|fault| fault.raise());
             },
         );
@@ -280,16 +272,15 @@ impl<'a> Erasing<'a> {
         let Some((_, erasure)) = commitment::erase(&event.content, salt, before, &paths) else {
             internal("a path without a value was to be erased")
         };
-        let id = Some(uuid_datum(&event.envelope.id));
+        let id = Arg::Uuid(event.envelope.id);
         let targets: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix(TARGETS)).collect();
-        update_event(self.tenant_id, id, &paths);
+        update_event(self.tenant_id, id.clone(), &paths);
         if !targets.is_empty() {
             spi::execute(
                 "UPDATE ONLY immutable.event_targets t \
                  SET target_id = NULL, target_name = NULL, target_metadata = NULL \
                  WHERE t.tenant_id = $1 AND t.event_id = $2 AND t.position = ANY (CAST($3 AS pg_catalog.int2[]))",
-                &[pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::TEXTOID],
-                &[Some(text_datum(self.tenant_id)), id, Some(text_datum(&format!("{{{}}}", targets.join(","))))],
+                &[Arg::text(self.tenant_id), id, Arg::text(format!("{{{}}}", targets.join(",")))],
             );
         }
         self.answer(&event.envelope.id, hits);
@@ -311,14 +302,14 @@ impl<'a> Erasing<'a> {
     }
 
     /// One row of the answer for every path: the event's id, the path and, of a person, how it was found.
-    fn answer(&self, id: &Id, hits: &[Hit]) {
-        let id = uuid_datum(id);
-        for hit in hits {
-            let mut values = [id, text_datum(&hit.path), text_datum(hit.found.name())];
-            let mut nulls = [false; 3];
-            let answer = &*self.answer;
-            pg_sys::tuplestore_putvalues(answer.setResult, answer.setDesc, values.as_mut_ptr(), nulls.as_mut_ptr());
-        }
+    fn answer(&mut self, id: &Id, hits: &[Hit]) {
+        here(|memory| {
+            let id = memory.uuid(id);
+            for hit in hits {
+                let row = [id, memory.text(&hit.path), memory.text(hit.found.name())];
+                self.answer.put(&row.map(Some));
+            }
+        });
     }
 
     /// Records what is erased and not recorded yet.
@@ -330,13 +321,13 @@ impl<'a> Erasing<'a> {
         self.unrecorded.clear();
         let own_events = std::mem::take(&mut self.own).to_string();
         let own: &[(&str, &str)] = if own_events == "0" { &[] } else { &[("own_events", &own_events)] };
-        record(&Own {
+        record(&LogEvent {
             tenant_id: self.tenant_id,
             action: "immutable.event_erased",
             targets: &targets,
             metadata: &[("reason", self.reason)],
             metadata_json: own,
-            ..Own::default()
+            ..LogEvent::default()
         });
     }
 }
@@ -350,20 +341,24 @@ enum Snapshot {
     New,
 }
 
+/// A row of lane and seq.
+fn place_in(row: &Values) -> Option<Place> {
+    Some((row.at(0)?.i16(), row.at(1)?.i64()))
+}
+
 fn place_of(event: &Stored<'_>) -> Place {
     (event.envelope.lane, event.envelope.seq)
 }
 
 /// Has the table's own trigger erase the paths: a statement's parameters can get into the server's log, and with what is
 /// left in the row, and the salts of it, they would be copies of both.
-fn update_event(tenant_id: &str, id: Option<Datum>, paths: &[&str]) {
+fn update_event(tenant_id: &str, id: Arg, paths: &[&str]) {
     let mut requested = String::new();
     Value::Array(paths.iter().map(|path| Value::String((*path).into())).collect()).write(&mut requested);
     let mut updated = 0;
     spi::query_now(
         "UPDATE ONLY immutable.events e SET erased = $3 WHERE e.tenant_id = $1 AND e.id = $2 RETURNING e.id",
-        &[pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::JSONBOID],
-        &[Some(text_datum(tenant_id)), id, Some(jsonb::datum(&requested))],
+        &[Arg::text(tenant_id), id, Arg::Json(requested.into())],
         |_| updated += 1,
     );
     if updated != 1 {
@@ -399,7 +394,7 @@ impl Look<'_> {
             datum.is_some_and(|datum| stored_text(datum).is_none_or(|text| (self.text)(text)))
         };
         let in_jsonb = |column| row.get(layout, column).is_some_and(|datum| self.finds_in(datum));
-        let action = row.get(layout, c::ACTION).and_then(|datum| stored_text(datum));
+        let action = row.get(layout, c::ACTION).and_then(stored_text);
         if action.is_some_and(|action| action.starts_with(RESERVED)) {
             return in_jsonb(c::METADATA);
         }
@@ -473,7 +468,7 @@ impl<'a> Build<'a> for Texts<'_> {
 /// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
 /// is wrong with it otherwise.
 fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
-    let stored_hash = values.get(layout, c::EVENT_HASH).and_then(|datum| row::hash(datum));
+    let stored_hash = values.get(layout, c::EVENT_HASH).and_then(row::hash);
     let event = row::read(|column| values.get(layout, column)).and_then(|event| {
         let document = event.document()?;
         Ok((document::hash(&document), event))

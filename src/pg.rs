@@ -3,8 +3,10 @@
 
 #![allow(unsafe_code)]
 
+pub mod aggregate;
 pub mod call;
 pub mod datum;
+pub mod encoding;
 pub mod error;
 pub mod extension;
 pub mod jsonb;
@@ -17,6 +19,7 @@ pub mod role;
 pub mod server;
 pub mod set;
 pub mod setting;
+pub mod shared;
 pub mod spi;
 pub mod subtransaction;
 pub mod toast;

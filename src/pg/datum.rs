@@ -4,7 +4,7 @@
 //! they select. One list of the argument types of every function is held by the tests.
 
 use crate::pg::memory::Memory;
-use crate::pg::toast;
+use crate::pg::toast::Varlena;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
 
@@ -65,20 +65,106 @@ macro_rules! by_value {
 
 by_value!(bool, i16, i32, i64, u64, Oid);
 
+/// Values made in a memory context.
+impl<'m> Memory<'m> {
+    /// A text.
+    pub fn text(self, text: &str) -> Datum<'m> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// A bytea, or a text whose bytes these are.
+    pub fn bytes(self, bytes: &[u8]) -> Datum<'m> {
+        // SAFETY: the pointer and the length are a slice's; PostgreSQL copies it into this context.
+        let raw =
+            self.within(|| unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(raw), self) }
+    }
+
+    /// A uuid.
+    pub fn uuid(self, id: &Id) -> Datum<'m> {
+        // SAFETY: the place has as many bytes as are copied.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc(id.len()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(id.as_ptr(), place, id.len());
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
+    }
+
+    /// An array of elements of one type, none of them NULL. `width` is the type's length, -1 if it varies, and `align` its
+    /// alignment, as in pg_type.
+    pub fn array(self, elements: &[Datum], of: pg_sys::Oid, width: i32, by_value: bool, align: u8) -> Datum<'m> {
+        let mut raw: Vec<pg_sys::Datum> = elements.iter().map(|element| element.raw()).collect();
+        // SAFETY: the elements are of that type; PostgreSQL copies them into this context.
+        let array = self.within(|| unsafe {
+            let align = align as std::ffi::c_char;
+            pg_sys::construct_array(raw.as_mut_ptr(), raw.len() as i32, of, width, by_value, align)
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(array), self) }
+    }
+
+    /// A text[].
+    pub fn texts<T: AsRef<str>>(self, texts: &[T]) -> Datum<'m> {
+        let elements: Vec<Datum> = texts.iter().map(|text| self.text(text.as_ref())).collect();
+        self.array(&elements, pg_sys::TEXTOID, -1, false, pg_sys::TYPALIGN_INT)
+    }
+
+    /// What the input function of a type makes of a text; raises its error (mostly 22P02) where it makes nothing.
+    pub fn input(self, function: u32, text: &str) -> Datum<'m> {
+        let text = std::ffi::CString::new(text).unwrap_or_default();
+        // SAFETY: an input function of a type that has no type modifier, given a C string.
+        let raw = self.within(|| unsafe {
+            let (function, text) = (pg_sys::Oid::from(function), text.as_ptr().cast_mut());
+            pg_sys::OidInputFunctionCall(function, text, pg_sys::InvalidOid, -1)
+        });
+        // SAFETY: just made in this context, or passed by value.
+        unsafe { Datum::new(raw, self) }
+    }
+
+    /// A jsonb of a JSON text; raises 22P02 where it is none.
+    pub fn jsonb(self, json: &str) -> Datum<'m> {
+        self.input(pg_sys::F_JSONB_IN, json)
+    }
+}
+
+fn varlena(datum: Datum<'_>) -> Varlena<'_> {
+    // SAFETY: asked of values alone whose type is one of variable length.
+    unsafe { Varlena::new(datum.raw.cast_mut_ptr(), datum.memory) }
+}
+
 /// The payload, detoasted where it has to be. What is stored in the row as it is costs no call: verification reads a dozen
 /// in every row.
 pub fn bytes(datum: Datum<'_>) -> &[u8] {
-    let mut varlena = datum.raw.cast_mut_ptr();
+    let mut value = varlena(datum).raw();
     // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
     unsafe {
         // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
-        if !toast::is_plain(datum) {
-            varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
+        if !varlena(datum).is_plain() {
+            value = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(value));
         }
         std::slice::from_raw_parts(
-            pgrx::varlena::vardata_any(varlena).cast::<u8>(),
-            pgrx::varlena::varsize_any_exhdr(varlena),
+            pgrx::varlena::vardata_any(value).cast::<u8>(),
+            pgrx::varlena::varsize_any_exhdr(value),
         )
+    }
+}
+
+/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would raise an error. It lives as
+/// long as the value's memory. What is stored in the row as it is costs no call.
+pub fn stored_bytes(datum: Datum<'_>) -> Option<&[u8]> {
+    let value = varlena(datum);
+    value.payload().or_else(|| value.whole()?.payload())
+}
+
+/// The same as a datum for PostgreSQL's functions.
+pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
+    let value = varlena(datum);
+    match value.is_plain() {
+        true => Some(datum),
+        false => value.whole().map(|whole| Datum { raw: pg_sys::Datum::from(whole.raw()), memory: datum.memory }),
     }
 }
 
@@ -112,7 +198,7 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
 
 /// The text for a reader's eyes, with replacement characters where it is none.
 pub fn readable_text(datum: Datum<'_>) -> &str {
-    let bytes = toast::read(datum).unwrap_or_default();
+    let bytes = stored_bytes(datum).unwrap_or_default();
     utf8(bytes).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
         self::text(datum.memory.text(&text))

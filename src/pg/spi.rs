@@ -221,6 +221,7 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     let (count, types) = (types.len() as i32, types.as_ptr().cast_mut());
     // SAFETY: as many types as said; a plan that is kept lives until it is freed.
     let plan = unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types, options as i32) };
+    // SAFETY: a plan that was made just now.
     if plan.is_null() || unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
         internal("SPI_prepare failed")
     }
@@ -303,20 +304,23 @@ pub fn read_if(statement: &str, given: &[Arg], rows: usize, each: &mut impl FnMu
 }
 
 /// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
-pub fn explain(statement: &str, mut each: impl FnMut(&Values)) {
+fn explain(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let text = c_string(&named(statement));
-    // SAFETY: a C string.
-    if unsafe { pg_sys::SPI_execute(text.as_ptr(), false, 0) } < 0 {
-        internal("SPI_execute failed")
+    let mut arguments = Arguments::of(given);
+    let (count, types) = (arguments.types.len() as i32, arguments.types.as_mut_ptr());
+    let (values, nulls) = (arguments.values.as_mut_ptr(), arguments.nulls.as_ptr());
+    // SAFETY: as many arguments as types.
+    if unsafe { pg_sys::SPI_execute_with_args(text.as_ptr(), count, types, values, nulls, false, 0) } < 0 {
+        internal("SPI_execute_with_args failed")
     }
     each_result(usize::MAX, |tuple| each(&tuple.values()));
 }
 
-/// How many rows the planner expects of a query, given as SQL with its values in it.
-pub fn planned_rows(query: &str) -> i64 {
+/// How many rows the planner expects of a query.
+pub fn planned_rows(query: &str, given: &[Arg]) -> i64 {
     let mut rows = 0;
-    explain(&format!("EXPLAIN (FORMAT JSON) {query}"), |row| {
+    explain(&format!("EXPLAIN (FORMAT JSON) {query}"), given, |row| {
         let plan = row.at(0).map_or("", text);
         let digits = plan.split("\"Plan Rows\": ").nth(1).unwrap_or_default();
         let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();

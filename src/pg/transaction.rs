@@ -107,3 +107,15 @@ pub fn require_writable(command: &CStr) {
         pg_sys::PreventCommandDuringRecovery(command.as_ptr());
     }
 }
+
+/// Whether this server is a standby, or still recovering.
+pub fn is_in_recovery() -> bool {
+    // SAFETY: asks the state of the server.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Refuses a command on a standby (25006); `what` is named in the message.
+pub fn refuse_in_recovery(what: &std::ffi::CStr) {
+    // SAFETY: a C string.
+    unsafe { pg_sys::PreventCommandDuringRecovery(what.as_ptr()) };
+}

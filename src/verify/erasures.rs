@@ -22,7 +22,7 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
     let erased = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
     let events = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
     let tenant = match scope.tenant_id {
-        Some(tenant) => format!("AND r.tenant_id = {}", sql.argument(pg_sys::TEXTOID, tenant)),
+        Some(tenant) => format!("AND r.tenant_id = {}", sql.given(pg_sys::TEXTOID, tenant)),
         None => String::new(),
     };
     // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
@@ -63,8 +63,8 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
            AND l.seq = d.seq AND l.commitment = d.commitment \
          WHERE l.commitment IS NULL OR d.commitment IS NULL AND immutable.is_readable(l.erased)"
     );
-    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
-        let get = |column: usize| (!nulls[column]).then(|| values[column]);
+    spi::complete(&statement, &sql.arguments, |row| {
+        let get = |column| row.at(column);
         let commitment = |column: usize| get(column).map(|hex| text(hex).to_string());
         let (recorded, erased) = (commitment(4), commitment(5));
         let as_bytes = |hex: &Option<String>| hex.as_deref().and_then(parse_hex::<32>).map(|hash| hash.to_vec());
@@ -73,7 +73,7 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
             tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
             lane: get(1).map(|lane| lane.i16()),
             seq: get(2).map(|seq| seq.i64()),
-            event_id: get(3).map(|id| uuid(id)),
+            event_id: get(3).map(uuid),
             expected: as_bytes(&recorded),
             actual: as_bytes(&erased),
             detail: match recorded {

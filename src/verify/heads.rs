@@ -1,11 +1,10 @@
 //! Saved heads, and the marks of an incremental run, against the rows in their places.
 
-use crate::pg::datum::{text_datum, uuid, Datum};
-use crate::pg::{spi, toast};
+use crate::pg::datum::{stored_bytes, uuid};
+use crate::pg::spi::{self, Arg};
 use crate::verify::scope::Scope;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::Id;
-use pgrx::pg_sys;
 
 /// Saved heads against the rows in their places.
 pub fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
@@ -16,12 +15,10 @@ pub fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
         spi::read(
             "SELECT e.id, e.event_hash FROM ONLY immutable.events e \
              WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
-            &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
-            &[Some(text_datum(&head.tenant_id)), Some(Datum::from(head.lane)), Some(Datum::from(head.seq))],
+            &[Arg::text(&head.tenant_id), Arg::Int2(head.lane), Arg::Int8(head.seq)],
             |row| {
-                let hash = if row.nulls[1] { None } else { toast::read(row.values[1]) };
-                let id = if row.nulls[0] { Id::default() } else { uuid(row.values[0]) };
-                found = Some((id, hash.map(<[u8]>::to_vec)));
+                let hash = row.at(1).and_then(stored_bytes);
+                found = Some((row.at(0).map_or(Id::default(), uuid), hash.map(<[u8]>::to_vec)));
             },
         );
         let (event_id, actual) = found.map_or((None, None), |(id, hash)| (Some(id), hash));

@@ -3,11 +3,12 @@
 //! with them. Both see the same snapshot.
 
 use crate::log::columns::{self as c, Layout};
-use crate::log::row;
-use crate::pg::datum::{bytes, bytes_datum, readable_text, text, text_datum, uuid, Datum};
+use crate::log::row::{self, hash, stored_text};
+use crate::pg::datum::{bytes, readable_text, stored_bytes, text, uuid, Datum};
 use crate::pg::error::internal;
+use crate::pg::random;
+use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
-use crate::pg::{random, spi, toast};
 use crate::verify::progress::{self, Progress};
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::{unfit, Scope, Sql};
@@ -15,7 +16,6 @@ use crate::verify::sums::columns_of_event;
 use immutable_format::link::{Break, BreakType, Row, Walk};
 use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
-use pgrx::pg_sys;
 use std::collections::{HashMap, HashSet};
 
 /// What the events of a run add up to besides their lanes.
@@ -45,7 +45,7 @@ struct Odd {
 /// The marks of an incremental run, by lane.
 type Marks<'a> = HashMap<(&'a str, i16), i64>;
 
-fn marks(scope: &Scope) -> Marks<'_> {
+fn marks<'s>(scope: &'s Scope) -> Marks<'s> {
     let mut marks = Marks::new();
     for mark in scope.since.iter().flat_map(|since| &since.heads) {
         let least = marks.entry((mark.tenant_id.as_str(), mark.lane)).or_insert(mark.seq);
@@ -56,7 +56,7 @@ fn marks(scope: &Scope) -> Marks<'_> {
 
 pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
     let log_id = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
-    spi::read(log_id, &[], &[], |row| counts.log_id = Some(uuid(row.values[0])));
+    spi::read(log_id, &[], |row| counts.log_id = row.at(0).map(uuid));
     let marks = marks(scope);
     let mut run = Run { key: random::bytes(), targets: scope.targets, progress: 0 };
     let progress = scope.progress.then(|| Progress::begin(&mut run, estimate(scope)));
@@ -97,13 +97,8 @@ pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break))
 /// How many events the planner expects.
 fn estimate(scope: &Scope) -> u64 {
     let mut sql = Sql::default();
-    let statement = format!("EXPLAIN (FORMAT JSON) SELECT FROM {}", scope.from(&mut sql));
-    let mut rows = 0;
-    spi::query_now(&statement, &sql.types, &sql.values, |row| {
-        let after = text(row.values[0]).split("\"Plan Rows\": ").nth(1).unwrap_or_default();
-        rows =
-            after.split(|digit: char| !digit.is_ascii_digit()).next().and_then(|rows| rows.parse().ok()).unwrap_or(0);
-    });
+    let query = format!("SELECT FROM {}", scope.from(&mut sql));
+    let rows = spi::planned_rows(&query, &sql.arguments) as u64;
     scope.max_events.map_or(rows, |most| rows.min(most as u64))
 }
 
@@ -117,7 +112,7 @@ fn add_up(
     sums: &mut Sums,
 ) -> Option<Vec<Odd>> {
     let mut sql = Sql::default();
-    let argument = sql.argument(pg_sys::BYTEAOID, bytes_datum(&run.to_bytes()));
+    let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
     let from = scope.from(&mut sql);
     // The hash of the event that the first one of a range must follow, and whether there is one.
     let before = match scope.from_date {
@@ -143,8 +138,8 @@ fn add_up(
     let mut in_order = false;
     let mut targets = Some(Sum::default());
     let (mut erased, mut records) = (0, false);
-    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
-        let lane = (!nulls[2]).then(|| LaneSum::from_bytes(bytes(values[2]))).flatten();
+    spi::complete(&statement, &sql.arguments, |row| {
+        let lane = row.at(2).and_then(|sum| LaneSum::from_bytes(bytes(sum)));
         let Some(lane) = lane else { internal("a lane was lost") };
         counts.events += lane.events;
         counts.last_seqs = counts.last_seqs.saturating_add(lane.last.seq.max(0));
@@ -152,20 +147,15 @@ fn add_up(
         records |= lane.records;
         counts.chains += 1;
         targets = targets.filter(|_| !lane.odd_targets).map(|sum| sum.plus(lane.targets));
-        let tenant_id = match nulls[0] || nulls[1] {
-            true => None,
-            false => row::stored_text(values[0]),
-        };
-        let Some(tenant_id) = tenant_id else {
+        let (Some(tenant_id), Some(number)) = (row.at(0).and_then(stored_text), row.at(1).map(Datum::i16)) else {
             in_order = true; // rows without a place that could be asked for
             return;
         };
-        let number = values[1].i16();
         tenants.insert(short_hash(tenant_id));
         let begins = match (marks.get(&(tenant_id, number)), lane.before.seq) {
             (Some(mark), before) if *mark > 1 => before == mark - 1,
             (_, 0) => lane.log_id == log_id,
-            _ => !nulls[3] && row::hash(values[3]) == Some(lane.before.hash),
+            _ => row.at(3).and_then(hash) == Some(lane.before.hash),
         };
         let links = !(begins && lane.adds_up());
         if links || lane.invalid().is_some() {
@@ -205,22 +195,23 @@ fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, repor
         conditions.push_str(if conditions.is_empty() { " WHERE " } else { " AND " });
         conditions.push_str(&clause);
     };
-    condition(format!("e.tenant_id = {}", sql.argument(pg_sys::TEXTOID, text_datum(&odd.tenant_id))));
-    condition(format!("e.lane = {}", sql.argument(pg_sys::INT2OID, Datum::from(odd.lane))));
+    condition(format!("e.tenant_id = {}", sql.argument(Arg::text(&odd.tenant_id))));
+    condition(format!("e.lane = {}", sql.argument(Arg::Int2(odd.lane))));
     if let Some(mark) = marks.get(&(odd.tenant_id.as_str(), odd.lane)) {
-        condition(format!("e.seq >= {}", sql.argument(pg_sys::INT8OID, Datum::from(*mark))));
+        condition(format!("e.seq >= {}", sql.argument(Arg::Int8(*mark))));
     }
     // Where the links add up, only what lies between the first and the last invalid row is looked at again.
     if let (false, Some((first, last))) = (odd.links, odd.invalid) {
-        let first = sql.argument(pg_sys::INT8OID, Datum::from(first));
-        let last = sql.argument(pg_sys::INT8OID, Datum::from(last));
+        let first = sql.argument(Arg::Int8(first));
+        let last = sql.argument(Arg::Int8(last));
         condition(format!("e.seq BETWEEN {first} AND {last}"));
     }
     let statement = format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}, e.id");
     let mut layout = None;
-    spi::stream(&statement, &sql.types, &sql.values, |tuple, descriptor| {
-        let values = Values::of(tuple, descriptor);
-        let layout = layout.get_or_insert_with(|| Layout::of(descriptor).unwrap_or_else(|column| unfit(column)));
+    spi::stream(&statement, &sql.arguments, |tuple| {
+        let values = tuple.values();
+        let layout =
+            layout.get_or_insert_with(|| Layout::of(tuple.descriptor()).unwrap_or_else(|column| unfit(column)));
         let invalid = |seq| odd.invalid.is_some_and(|(first, last)| (first..=last).contains(&seq));
         let row = read(&values, layout, invalid);
         if walk.begins_lane(row.tenant_id, row.lane) {
@@ -247,7 +238,7 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
     let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
     let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}, e.id{limit}");
     let mut layout = None;
-    spi::stream(&statement, &sql.types, &sql.values, |tuple, descriptor| {
+    spi::stream(&statement, &sql.arguments, |tuple| {
         if scope.max_events.is_some_and(|most| walk.events >= most as u64) {
             counts.cut = true;
             return;
@@ -255,8 +246,9 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
         if run.progress != 0 {
             progress::count(run);
         }
-        let values = Values::of(tuple, descriptor);
-        let layout = layout.get_or_insert_with(|| Layout::of(descriptor).unwrap_or_else(|column| unfit(column)));
+        let values = tuple.values();
+        let layout =
+            layout.get_or_insert_with(|| Layout::of(tuple.descriptor()).unwrap_or_else(|column| unfit(column)));
         counts.erased += u64::from(values.get(layout, c::ERASED).is_some());
         let row = read(&values, layout, |_| true);
         if walk.begins_lane(row.tenant_id, row.lane) {
@@ -270,11 +262,11 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
 }
 
 /// A row as the walk takes it. The content is checked where `doubtful` says so for its seq.
-fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
+fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
     let seq = get(c::SEQ).map_or(0, |seq| seq.i64());
-    let hash_in = |column| get(column).and_then(|hash| toast::read(hash));
+    let hash_in = |column| get(column).and_then(stored_bytes);
     let event_hash = hash_in(c::EVENT_HASH);
     let recomputed = match event_hash.and_then(|hash| Hash::try_from(hash).ok()) {
         Some(hash) if !doubtful(seq) => Ok(hash),
@@ -284,15 +276,15 @@ fn read<'a>(values: &Values, layout: &Layout, doubtful: impl Fn(i64) -> bool) ->
         }
     };
     Row {
-        tenant_id: get(c::TENANT_ID).map_or("", |datum| readable_text(datum)),
+        tenant_id: get(c::TENANT_ID).map_or("", readable_text),
         lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
         seq,
-        id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
-        log_id: get(c::LOG_ID).map(|id| uuid(id)),
+        id: get(c::ID).map(uuid).unwrap_or_default(),
+        log_id: get(c::LOG_ID).map(uuid),
         previous_event_hash: hash_in(c::PREVIOUS_EVENT_HASH),
         event_hash,
         recomputed,
-        stray: (!values.nulls[stray]).then(|| text(values.values[stray])),
+        stray: values.at(stray).map(text),
     }
 }
 
@@ -314,12 +306,8 @@ fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
     let mut found = None;
     spi::read(
         "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
-        &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::INT8OID],
-        &[Some(text_datum(row.tenant_id)), Some(Datum::from(row.lane)), Some(Datum::from(row.seq - 1))],
-        |before| {
-            found =
-                Some(if before.nulls[0] { None } else { toast::read(before.values[0]) }.unwrap_or_default().to_vec())
-        },
+        &[Arg::text(row.tenant_id), Arg::Int2(row.lane), Arg::Int8(row.seq - 1)],
+        |before| found = Some(before.at(0).and_then(stored_bytes).unwrap_or_default().to_vec()),
     );
     Some(found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash)))
 }

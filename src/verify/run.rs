@@ -44,7 +44,7 @@ impl Run {
     }
 
     pub fn of(call: Call, index: usize) -> Run {
-        let given = call.arg(index).map(|run| bytes(run)).and_then(|run| run.try_into().ok());
+        let given = call.arg(index).map(bytes).and_then(|run| run.try_into().ok());
         let Some(given): Option<[u8; Self::BYTES]> = given else { refuse("run") };
         let mut run = Run { key: Key::default(), targets: given[16] != 0, progress: 0 };
         run.key.copy_from_slice(&given[..16]);

@@ -4,6 +4,7 @@ use crate::pg::call::Call;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::spi::Arg;
 use immutable_format::{parse_hex, Hash};
 use pgrx::pg_sys::{self, Oid};
 
@@ -14,14 +15,14 @@ pub const MAX_LISTED: usize = 1000;
 const MOST_LISTED: i32 = 100_000;
 
 #[derive(Default)]
-pub struct Scope {
-    pub tenant_id: Option<Datum>,
-    pub from_date: Option<Datum>,
-    pub to_date: Option<Datum>,
+pub struct Scope<'c> {
+    pub tenant_id: Option<Datum<'c>>,
+    pub from_date: Option<Datum<'c>>,
+    pub to_date: Option<Datum<'c>>,
     pub max_events: Option<i64>,
     pub heads: Vec<Head>,
     /// Marks: what an earlier run has verified.
-    pub since: Option<Marks>,
+    pub since: Option<Marks<'c>>,
     pub targets: bool,
     pub progress: bool,
     /// Whether it is a shard's events, of which there may be none.
@@ -37,30 +38,33 @@ pub struct Head {
 }
 
 /// The heads that an earlier run saw, and the jsonb they came in.
-pub struct Marks {
+pub struct Marks<'c> {
     pub heads: Vec<Head>,
-    jsonb: Datum,
+    jsonb: Datum<'c>,
 }
 
-/// A part of a statement, with the arguments it refers to.
+/// The arguments that a part of a statement refers to.
 #[derive(Default)]
-pub struct Sql {
-    pub types: Vec<Oid>,
-    pub values: Vec<Option<Datum>>,
+pub struct Sql<'a> {
+    pub arguments: Vec<Arg<'a>>,
 }
 
-impl Sql {
+impl<'a> Sql<'a> {
     /// Adds an argument; its placeholder.
-    pub fn argument(&mut self, oid: Oid, value: Datum) -> String {
-        self.types.push(oid);
-        self.values.push(Some(value));
-        format!("${}", self.values.len())
+    pub fn argument(&mut self, argument: Arg<'a>) -> String {
+        self.arguments.push(argument);
+        format!("${}", self.arguments.len())
+    }
+
+    /// The same of what the caller has, and its type.
+    pub fn given(&mut self, oid: Oid, value: Datum<'a>) -> String {
+        self.argument(Arg::Given(oid, value))
     }
 }
 
-impl Scope {
+impl<'c> Scope<'c> {
     /// The arguments, in the order in which both functions have them.
-    pub fn of(call: Call) -> Scope {
+    pub fn of(call: Call<'c>) -> Scope<'c> {
         let max_events = call.arg(3).map(|most| most.i64());
         if max_events.is_some_and(|most| most < 1) {
             Fault::invalid("max_events", "max_events must be at least 1").raise()
@@ -72,8 +76,8 @@ impl Scope {
             max_events,
             heads: call.arg(4).map_or(Vec::new(), |heads| read_heads("heads", Jsonb::new(heads))),
             since: call.arg(5).map(|since| Marks { heads: read_heads("since", Jsonb::new(since)), jsonb: since }),
-            targets: call.arg(6).is_none_or(|targets| targets.value() != 0),
-            progress: call.arg(8).is_some_and(|progress| progress.value() != 0),
+            targets: call.arg(6).is_none_or(|targets| targets.bool()),
+            progress: call.arg(8).is_some_and(|progress| progress.bool()),
             of_shard: false,
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
@@ -125,7 +129,7 @@ impl Scope {
     }
 
     /// The conditions on the rows of `alias`: events, or event_targets.
-    pub fn conditions(&self, alias: &str, sql: &mut Sql) -> String {
+    pub fn conditions(&self, alias: &str, sql: &mut Sql<'c>) -> String {
         let mut clauses = Vec::new();
         for (argument, oid, condition) in [
             (self.tenant_id, pg_sys::TEXTOID, "tenant_id ="),
@@ -133,7 +137,7 @@ impl Scope {
             (self.to_date, pg_sys::TIMESTAMPTZOID, "created_at <="),
         ] {
             if let Some(argument) = argument {
-                clauses.push(format!("{alias}.{condition} {}", sql.argument(oid, argument)));
+                clauses.push(format!("{alias}.{condition} {}", sql.given(oid, argument)));
             }
         }
         if clauses.is_empty() {
@@ -145,12 +149,12 @@ impl Scope {
 
     /// What stands behind FROM to give the events in scope as `e`, followed by their conditions; max_events is left to
     /// the caller.
-    pub fn from(&self, sql: &mut Sql) -> String {
+    pub fn from(&self, sql: &mut Sql<'c>) -> String {
         let Some(since) = &self.since else {
             return format!("immutable.events e{}", self.conditions("e", sql));
         };
-        let marks = sql.argument(pg_sys::JSONBOID, since.jsonb);
-        let tenant = self.tenant_id.map(|tenant| sql.argument(pg_sys::TEXTOID, tenant));
+        let marks = sql.given(pg_sys::JSONBOID, since.jsonb);
+        let tenant = self.tenant_id.map(|tenant| sql.given(pg_sys::TEXTOID, tenant));
         let first = tenant.as_ref().map_or(String::new(), |tenant| format!("WHERE f.tenant_id = {tenant}"));
         let next = tenant.as_ref().map_or(String::new(), |tenant| format!("AND f.tenant_id = {tenant}"));
         // One step of the index a lane finds all lanes, one more the events of each from its mark on.
@@ -174,7 +178,7 @@ impl Scope {
     }
 
     /// The events in scope as a subquery, for the queries beside the walk.
-    pub fn events(&self, columns: &str, sql: &mut Sql) -> String {
+    pub fn events(&self, columns: &str, sql: &mut Sql<'c>) -> String {
         let from = self.from(sql);
         let limit =
             self.max_events.map_or(String::new(), |most| format!(" ORDER BY e.tenant_id, e.lane, e.seq LIMIT {most}"));

@@ -2,15 +2,14 @@
 //! agree: those of the events come with the events, those of the rows take one scan. Only where the sums differ are the
 //! two joined, which costs a sort or hash table of both.
 
-use crate::pg::datum::{bytes, bytes_datum, readable_text, text, uuid};
-use crate::pg::spi;
+use crate::pg::datum::{bytes, readable_text, text, uuid};
+use crate::pg::spi::{self, Arg};
 use crate::verify::lanes::Sums;
 use crate::verify::run::Run;
 use crate::verify::scope::{Scope, Sql};
 use crate::verify::sums::TargetSum;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
-use pgrx::pg_sys;
 
 pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
     if !scope.targets {
@@ -25,7 +24,7 @@ pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl
 /// What the rows in scope add up to, unless one of them cannot be what an event has.
 fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
     let mut sql = Sql::default();
-    let argument = sql.argument(pg_sys::BYTEAOID, bytes_datum(&run.to_bytes()));
+    let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
     let conditions = scope.conditions("d", &mut sql);
     let statement = format!(
         "SELECT immutable.verify_targets({argument}, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass, \
@@ -33,9 +32,9 @@ fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
            d.created_at) FROM immutable.event_targets d{conditions}"
     );
     let mut found = TargetSum::default();
-    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
-        if !nulls[0] {
-            found = TargetSum::from_bytes(bytes(values[0])).unwrap_or(TargetSum { odd: true, ..found });
+    spi::complete(&statement, &sql.arguments, |row| {
+        if let Some(sum) = row.at(0) {
+            found = TargetSum::from_bytes(bytes(sum)).unwrap_or(TargetSum { odd: true, ..found });
         }
     });
     (!found.odd).then_some(found.sum)
@@ -96,21 +95,17 @@ fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
                       OR d.target_metadata::text IS DISTINCT FROM (x.target -> 'metadata')::text END",
         immutable_format::limits::TARGETS,
     );
-    spi::complete(&statement, &sql.types, &sql.values, |values, nulls| {
-        let get = |column: usize| (!nulls[column]).then(|| values[column]);
+    spi::complete(&statement, &sql.arguments, |row| {
+        let get = |column| row.at(column);
         report(Break {
             kind: BreakType::TargetMismatch,
             tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
             lane: get(1).map(|lane| lane.i16()),
             seq: get(2).map(|seq| seq.i64()),
-            event_id: get(3).map(|id| uuid(id)),
+            event_id: get(3).map(uuid),
             expected: None,
             actual: None,
-            detail: format!(
-                "target {} {}",
-                get(4).map_or(-1, |position| position.i16()),
-                get(5).map_or("", |what| text(what))
-            ),
+            detail: format!("target {} {}", get(4).map_or(-1, |position| position.i16()), get(5).map_or("", text)),
         });
     });
 }

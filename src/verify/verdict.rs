@@ -5,10 +5,12 @@
 //! parallel plan; [`targets`], [`erasures`] and [`heads`] check the rest.
 
 use crate::log::tables::Events;
-use crate::pg::call::{result_set, sql_function, Call};
-use crate::pg::datum::{bytes_datum, text_datum, uuid_datum, Datum};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::{jsonb, relation, spi};
+use crate::pg::memory::here;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
 use crate::verify::run::Counts;
 use crate::verify::scope::{Scope, MAX_LISTED};
 use crate::verify::{erasures, heads, lanes, targets};
@@ -78,9 +80,8 @@ fn numbered(scope: &Scope) -> i64 {
     spi::read(
         "SELECT LEAST(coalesce(pg_catalog.sum(h.seq), 0), 9223372036854775807)::pg_catalog.int8 \
          FROM immutable.heads($1) h WHERE h.seq > 0",
-        &[pg_sys::TEXTOID],
-        &[scope.tenant_id],
-        |row| total = row.values[0].i64(),
+        &[Arg::given(pg_sys::TEXTOID, scope.tenant_id)],
+        |row| total = row.at(0).map_or(0, Datum::i64),
     );
     total
 }
@@ -127,62 +128,58 @@ sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_sh
 
 /// `immutable.verify_shard(events, targets)`: what verify_chain() says, of a shard of events and its shard of targets.
 fn verify_shard(call: Call) -> Datum {
-    let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| pg_sys::Oid::from(oid.value() as u32));
+    let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| oid.oid());
     let (events, targets) = shard_names(oid);
-    let with_targets = call.arg(1).is_none_or(|targets| targets.value() != 0);
+    let with_targets = call.arg(1).is_none_or(|targets| targets.bool());
     let scope = Scope { targets: with_targets, of_shard: true, ..Scope::default() };
     spi::on_shard(events, targets, || summary(call, &scope, MAX_LISTED))
 }
 
 /// The names of a table of events and of the table of targets that refers to it.
 fn shard_names(oid: pg_sys::Oid) -> (String, String) {
-    let relation = pg_sys::try_relation_open(oid, pg_sys::AccessShareLock as i32);
-    if relation.is_null() {
-        Fault::new(Code::ERRCODE_UNDEFINED_TABLE, "events must be a table of events").field("events").raise()
-    }
-    let targets = Events::of(relation).targets.unwrap_or_else(|| {
-        let message = format!("no table of event targets refers to {}", relation::relation.name());
+    let open = |oid| {
+        OpenRelation::open(oid, pg_sys::AccessShareLock).unwrap_or_else(|| {
+            Fault::new(Code::ERRCODE_UNDEFINED_TABLE, "events must be a table of events").field("events").raise()
+        })
+    };
+    let relation = open(oid);
+    let targets = Events::of(relation.get()).targets.unwrap_or_else(|| {
+        let message = format!("no table of event targets refers to {}", relation.get().name());
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).field("events").raise()
     });
-    let targets = pg_sys::relation_open(targets, pg_sys::AccessShareLock as i32);
-    let names = [relation, targets].map(|relation| {
-        let name = spi::qualified_name(relation);
-        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+    let [events, targets] = [relation, open(targets)].map(|relation| {
+        let name = relation.get().qualified_name();
         if name.contains('\'') {
             Fault::invalid("events", format!("the name {name} has an apostrophe")).raise()
         }
         name
     });
-    let [events, targets] = names;
     (events, targets)
 }
 
 /// The one row of verify_chain() and verify_shard().
-fn summary(call: Call, scope: &Scope, most: usize) -> Datum {
+fn summary<'c>(call: Call<'c>, scope: &Scope, most: usize) -> Datum<'c> {
     let mut listed = Vec::new();
     let verdict = verify(scope, |found| {
         if listed.len() < most {
             listed.push(break_json(found, true));
         }
     });
-    let counts = &verdict.counts;
+    let (counts, memory) = (&verdict.counts, call.memory());
     let columns: [Option<Datum>; 11] = [
         verdict.valid.map(Datum::from),
         Some(Datum::from(counts.events as i64)),
         Some(Datum::from(counts.chains as i64)),
         Some(Datum::from(counts.erased as i64)),
-        Some(jsonb::datum(&format!("[{}]", listed.join(",")))),
+        Some(memory.jsonb(&format!("[{}]", listed.join(",")))),
         Some(Datum::from(counts.breaks as i64)),
         Some(Datum::from(counts.tenants as i64)),
         Some(Datum::from(verdict.complete)),
-        counts.log_id.map(|id| uuid_datum(&id)),
+        counts.log_id.map(|id| memory.uuid(&id)),
         Some(Datum::from(verdict.events_total)),
         Some(Datum::from(verdict.heads_checked)),
     ];
-    let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));
-    let mut nulls = columns.map(|column| column.is_none());
-    let set = result_set(call);
-    pg_sys::tuplestore_putvalues((*set).setResult, (*set).setDesc, values.as_mut_ptr(), nulls.as_mut_ptr());
+    call.rows().put(&columns);
     call.null()
 }
 
@@ -191,25 +188,24 @@ sql_function!(immutable_verify_breaks, pg_finfo_immutable_verify_breaks, verify_
 /// `immutable.verify_breaks(…)`: one row a break.
 fn verify_breaks(call: Call) -> Datum {
     let (scope, mut most) = (Scope::of(call), Scope::most_rows(call));
-    let set = result_set(call);
+    let mut rows = call.rows();
     verify(&scope, |found| {
         if most == 0 {
             return;
         }
         most -= 1;
-        let columns: [Option<Datum>; 8] = [
-            found.tenant_id.as_ref().map(|tenant_id| text_datum(tenant_id)),
-            found.lane.map(Datum::from),
-            found.seq.map(Datum::from),
-            found.event_id.map(|id| uuid_datum(&id)),
-            Some(text_datum(found.kind.name())),
-            found.expected.as_ref().map(|hash| bytes_datum(hash)),
-            found.actual.as_ref().map(|hash| bytes_datum(hash)),
-            Some(text_datum(&found.detail)),
-        ];
-        let mut values = columns.map(|column| column.unwrap_or(Datum::from(0usize)));
-        let mut nulls = columns.map(|column| column.is_none());
-        pg_sys::tuplestore_putvalues((*set).setResult, (*set).setDesc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        here(|memory| {
+            rows.put(&[
+                found.tenant_id.as_ref().map(|tenant_id| memory.text(tenant_id)),
+                found.lane.map(Datum::from),
+                found.seq.map(Datum::from),
+                found.event_id.map(|id| memory.uuid(&id)),
+                Some(memory.text(found.kind.name())),
+                found.expected.as_ref().map(|hash| memory.bytes(hash)),
+                found.actual.as_ref().map(|hash| memory.bytes(hash)),
+                Some(memory.text(&found.detail)),
+            ]);
+        });
     });
     call.null()
 }
@@ -230,7 +226,7 @@ fn verify_as_service(call: Call) -> Datum {
             listed.push(break_json(found, false));
         }
     });
-    jsonb::datum(&format!(
+    call.memory().jsonb(&format!(
         "{{\"data\":{{\"valid\":{},\"events_checked\":{},\"events_total\":{},\"complete\":{},\"breaks\":[{}]}}}}",
         verdict.valid.map_or("null".to_string(), |valid| valid.to_string()),
         verdict.counts.events,

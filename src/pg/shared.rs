@@ -1,0 +1,71 @@
+//! Shared memory of one run: a few numbers that all processes of a parallel plan count in.
+
+use pgrx::pg_sys;
+use std::sync::atomic::AtomicI64;
+
+/// What is in such a segment. Any bytes are one.
+pub struct Counters {
+    /// Tells the run's own segment from any other of the server.
+    pub proof: [u8; 32],
+    pub numbers: [AtomicI64; 4],
+}
+
+/// A segment made here, given back when this goes.
+pub struct Segment(*mut pg_sys::dsm_segment);
+
+impl Segment {
+    pub fn create(counters: Counters) -> Segment {
+        // SAFETY: the segment is as large as what is written into it.
+        unsafe {
+            let segment = pg_sys::dsm_create(size_of::<Counters>(), 0);
+            pg_sys::dsm_segment_address(segment).cast::<Counters>().write(counters);
+            Segment(segment)
+        }
+    }
+
+    /// What other processes find it by.
+    pub fn handle(&self) -> u32 {
+        // SAFETY: the segment is alive.
+        unsafe { pg_sys::dsm_segment_handle(self.0) }
+    }
+
+    pub fn counters(&self) -> &Counters {
+        // SAFETY: written when it was made, and alive as long as this.
+        unsafe { &*pg_sys::dsm_segment_address(self.0).cast::<Counters>() }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // After an error the end of the query gives it back.
+        if !std::thread::panicking() {
+            // SAFETY: made by this.
+            unsafe { pg_sys::dsm_detach(self.0) };
+        }
+    }
+}
+
+/// Runs `body` with the counters of a segment, if there is one with this handle and proof. A process that had not attached to
+/// it stays attached to its end, which for a parallel worker comes soon.
+pub fn with<T>(handle: u32, proof: &[u8; 32], body: impl FnOnce(&Counters) -> T) -> Option<T> {
+    // SAFETY: attached while `body` runs, and as large as what is read of it; any bytes are Counters.
+    unsafe {
+        let known = pg_sys::dsm_find_mapping(handle);
+        let segment = if known.is_null() { pg_sys::dsm_attach(handle) } else { known };
+        if segment.is_null() {
+            return None;
+        }
+        let is_large = pg_sys::dsm_segment_map_length(segment) >= size_of::<Counters>();
+        let counters = pg_sys::dsm_segment_address(segment).cast::<Counters>();
+        if !is_large || (*counters).proof != *proof {
+            if known.is_null() {
+                pg_sys::dsm_detach(segment);
+            }
+            return None;
+        }
+        if known.is_null() {
+            pg_sys::dsm_pin_mapping(segment);
+        }
+        Some(body(&*counters))
+    }
+}
