@@ -1,5 +1,6 @@
 //! Locks that are kept until the transaction ends, and the timeouts of waiting for one.
 
+use crate::pg::server;
 use pgrx::pg_sys::{self, Oid};
 
 /// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
@@ -40,10 +41,8 @@ impl ObjectLock {
     const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 
     fn tag(self) -> pg_sys::LOCKTAG {
-        // SAFETY: reads the backend's own database.
-        let database = unsafe { pg_sys::MyDatabaseId };
         pg_sys::LOCKTAG {
-            locktag_field1: database.to_u32(),
+            locktag_field1: server::database().to_u32(),
             locktag_field2: self.relation.to_u32(),
             locktag_field3: self.object,
             locktag_field4: self.part,

@@ -1,7 +1,8 @@
-//! What is stored in a column, read without raising an error. PostgreSQL's own reading ends the statement where a value is
-//! damaged, and names no row: one value would keep all others from being verified, exported or erased. Such an error cannot
-//! be caught from outside either: that takes a subtransaction, and a parallel worker can have none. So the chunks of a value
-//! are fetched and checked here.
+//! What is stored in a column, read without raising an error. PostgreSQL's own reading ends the
+//! statement where a value is damaged, and names no row: one value would keep all others from being
+//! verified, exported or erased. Such an error cannot be caught from outside either: that takes a
+//! subtransaction, and a parallel worker can have none. So the chunks of a value are fetched and
+//! checked here.
 
 // Until every room names them by their new place.
 pub use crate::pg::datum::{detoast, stored_bytes as read};
@@ -17,7 +18,8 @@ const HEADER: usize = pg_sys::VARHDRSZ;
 
 const LOCK: i32 = pg_sys::AccessShareLock as i32;
 
-/// Bytes of a chunk, but for the last one of a value: TOAST_MAX_CHUNK_SIZE, four of which fit on a page.
+/// Bytes of a chunk, but for the last one of a value: TOAST_MAX_CHUNK_SIZE, four of which fit on a
+/// page.
 const CHUNK: usize = {
     let fourth = (pg_sys::BLCKSZ as usize - aligned(24 + 4 * 4)) / 4 / 8 * 8;
     fourth - aligned(23) - 4 - 4 - HEADER
@@ -51,7 +53,8 @@ impl<'m> Varlena<'m> {
         unsafe { varatt_is_4b_u(self.0) || varatt_is_1b(self.0) && !varatt_is_1b_e(self.0) }
     }
 
-    /// The bytes of the header, and of the header and the payload, of a value that is in the row as it is.
+    /// The bytes of the header, and of the header and the payload, of a value that is in the row as
+    /// it is.
     fn sizes(self) -> Option<(usize, usize)> {
         // SAFETY: a varlena begins with its header.
         let (header, size) = unsafe {
@@ -73,7 +76,8 @@ impl<'m> Varlena<'m> {
         Some(unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().add(header), size - header) })
     }
 
-    /// The whole of a value that is compressed, or whose chunks are elsewhere; nothing where PostgreSQL would raise an error.
+    /// The whole of a value that is compressed, or whose chunks are elsewhere; nothing where
+    /// PostgreSQL would raise an error.
     pub fn whole(self) -> Option<Varlena<'m>> {
         let (mut whole, mut raw) = (self, None);
         // SAFETY: a varlena begins with its header.
@@ -112,8 +116,9 @@ impl<'m> Varlena<'m> {
         if method >= METHODS || raw.is_some_and(|raw| raw != size) || size > MOST_BYTES.min((compressed + 1) * 255) {
             return None;
         }
-        // What is caught is the error of decompressing what is in memory, which runs nothing else. It leaves nothing behind
-        // but memory: no lock, no pin, nothing that only the end of a (sub)transaction would give back.
+        // What is caught is the error of decompressing what is in memory, which runs nothing else.
+        // It leaves nothing behind but memory: no lock, no pin, nothing that only the end of a
+        // (sub)transaction would give back.
         // SAFETY: a compressed varlena, whose sizes are possible.
         let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(self.0) }));
         match self.1.within(decompressed) {
@@ -133,7 +138,8 @@ impl<'m> Varlena<'m> {
     }
 }
 
-/// A value whose chunks are elsewhere, as it was when it was stored: compressed or not. In the current memory context.
+/// A value whose chunks are elsewhere, as it was when it was stored: compressed or not. In the
+/// current memory context.
 fn fetch(place: &pg_sys::varatt_external) -> Option<*mut pg_sys::varlena> {
     // SAFETY: gives null where there is none.
     let toast = unsafe { pg_sys::try_relation_open(place.va_toastrelid, LOCK) };
@@ -153,7 +159,8 @@ fn fetch(place: &pg_sys::varatt_external) -> Option<*mut pg_sys::varlena> {
     }
 }
 
-/// Whether it is a TOAST table, and not one of another session's temporary tables, which no other can read.
+/// Whether it is a TOAST table, and not one of another session's temporary tables, which no other
+/// can read.
 fn is_toast(relation: &pg_sys::FormData_pg_class) -> bool {
     relation.relkind as u8 == pg_sys::RELKIND_TOASTVALUE
         && (relation.relnamespace == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE)
@@ -188,7 +195,8 @@ struct Assembled {
 }
 
 impl Assembled {
-    /// For a payload of so many bytes. A size that is not true takes address space, and no memory before it is filled.
+    /// For a payload of so many bytes. A size that is not true takes address space, and no memory
+    /// before it is filled.
     fn new(size: usize) -> Option<Assembled> {
         let flags = pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_HUGE;
         // SAFETY: gives null where there is no memory.
@@ -248,8 +256,8 @@ unsafe fn chunks(
     let (mut number, mut is_sound) = (0, true);
     let mut key = pg_sys::ScanKeyData::default();
     let mut snapshot = snapshot();
-    // SAFETY: the table and its index are open. The key and the snapshot live until the scan ends, and a row until the next
-    // one is asked for.
+    // SAFETY: the table and its index are open. The key and the snapshot live until the scan ends,
+    // and a row until the next one is asked for.
     unsafe {
         let (equal, value) = (pg_sys::RegProcedure::from(pg_sys::F_OIDEQ), pg_sys::Datum::from(place.va_valueid));
         pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equal, value);
@@ -268,7 +276,8 @@ unsafe fn chunks(
     assembled.finish(is_sound, is_compressed)
 }
 
-/// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the chunk's number and the data.
+/// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the
+/// chunk's number and the data.
 fn chunk(row: &pg_sys::HeapTupleData, number: i32) -> Option<&[u8]> {
     const DATA: usize = 8;
     // SAFETY: a row of a table has a header, and is as long as it says.
@@ -287,12 +296,14 @@ fn chunk(row: &pg_sys::HeapTupleData, number: i32) -> Option<&[u8]> {
     data.get(header..size)
 }
 
-/// What chunks are looked at with: every value that is there, even if its row has been deleted since.
+/// What chunks are looked at with: every value that is there, even if its row has been deleted
+/// since.
 fn snapshot() -> pg_sys::SnapshotData {
     #[cfg_attr(any(feature = "pg17", feature = "pg18"), allow(unused_mut))]
     let mut snapshot =
         pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST, ..Default::default() };
-    // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than damage.
+    // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than
+    // damage.
     // SAFETY: the active snapshot is there until it is popped.
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     unsafe {
