@@ -2,9 +2,10 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{stored_address, stored_text};
-use crate::pg::datum::{micros, readable_text, stored_bytes, uuid, Datum};
+use crate::pg::datum::{micros, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
+use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
@@ -60,7 +61,7 @@ pub fn check(tuple: Tuple<'_>, row: &Values, layout: &Layout) {
     for column in if tuple.has_external() { 0..c::ALL.len() } else { 0..0 } {
         let is_varlena = matches!(c::ALL[column].1, pg_sys::TEXTOID | pg_sys::BYTEAOID | pg_sys::INETOID);
         let datum = row.get(layout, column).filter(|_| is_varlena);
-        if datum.is_some_and(|datum| stored_bytes(datum).is_none()) {
+        if datum.is_some_and(|datum| toast::read(datum).is_none()) {
             unreadable(row, layout, column);
         }
     }
@@ -128,7 +129,7 @@ fn text(datum: Datum, out: &mut String) -> Option<()> {
 }
 
 fn hash(datum: Datum, out: &mut String) -> Option<()> {
-    quoted(&hex::encode(stored_bytes(datum)?), out)
+    quoted(&hex::encode(toast::read(datum)?), out)
 }
 
 fn timestamp(datum: Datum, out: &mut String) -> Option<()> {

@@ -2,9 +2,10 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{detoast, micros, output, stored_bytes, text, utf8, uuid, Datum};
+use crate::pg::datum::{micros, output, text, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
+use crate::pg::toast;
 use crate::pg::tuple::Tuple;
 use immutable_format::commitment::{Content, Erasure, Room, Violation};
 use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
@@ -133,7 +134,7 @@ fn targets<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Vec<Targ
 fn secret<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Secret, Violation> {
     match (get(c::SALT), get(c::ERASED)) {
         (Some(salt), None) => {
-            let salt = stored_bytes(salt).ok_or(c::UNREADABLE[c::SALT])?;
+            let salt = toast::read(salt).ok_or(c::UNREADABLE[c::SALT])?;
             Ok(Secret::Salt(salt.try_into().map_err(|_| Violation("salt is not 16 bytes"))?))
         }
         (None, Some(erased)) => {
@@ -149,14 +150,14 @@ fn secret<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Secret, V
 
 /// A stored text, if it can be read.
 pub fn stored_text(datum: Datum<'_>) -> Option<&str> {
-    utf8(stored_bytes(datum)?)
+    utf8(toast::read(datum)?)
 }
 
 /// The text of a stored address, if it is one. It is looked at first, because inet_out raises an
 /// error for another family, and reads bytes of the next column where there are too few.
 pub fn stored_address(datum: Datum) -> Option<String> {
     match is_address(datum) {
-        true => Some(output(pg_sys::inet_out, detoast(datum)?)),
+        true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
         false => None,
     }
 }
@@ -166,7 +167,7 @@ pub fn stored_address(datum: Datum) -> Option<String> {
 pub fn is_address(datum: Datum) -> bool {
     const V4: u8 = 2;
     const V6: u8 = 3;
-    match stored_bytes(datum) {
+    match toast::read(datum) {
         Some([V4, bits, address @ ..]) => address.len() == 4 && *bits <= 32,
         Some([V6, bits, address @ ..]) => address.len() == 16 && *bits <= 128,
         _ => false,
@@ -200,7 +201,7 @@ pub fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> [Option<Co
 
 /// A stored hash, if it has the length of one.
 pub fn hash(datum: Datum) -> Option<Hash> {
-    stored_bytes(datum)?.try_into().ok()
+    toast::read(datum)?.try_into().ok()
 }
 
 sql_function!(immutable_canonical, pg_finfo_immutable_canonical, canonical);

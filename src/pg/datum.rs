@@ -4,9 +4,10 @@
 //! they select. One list of the argument types of every function is held by the tests.
 
 use crate::pg::memory::Memory;
-use crate::pg::toast::Varlena;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
+use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
+use std::ffi::{CStr, CString};
 
 /// A value, and the memory it lives in, which is also where it is detoasted.
 #[derive(Clone, Copy)]
@@ -81,6 +82,18 @@ impl<'m> Memory<'m> {
         unsafe { Datum::new(pg_sys::Datum::from(raw), self) }
     }
 
+    /// A name; what is longer than names are is cut off.
+    pub fn name(self, name: &CStr) -> Datum<'m> {
+        // SAFETY: the place has as many bytes as are written.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc0(std::mem::size_of::<pg_sys::NameData>()).cast::<pg_sys::NameData>();
+            pg_sys::namestrcpy(place, name.as_ptr());
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
+    }
+
     /// A uuid.
     pub fn uuid(self, id: &Id) -> Datum<'m> {
         // SAFETY: the place has as many bytes as are copied.
@@ -130,41 +143,27 @@ impl<'m> Memory<'m> {
     }
 }
 
-fn varlena(datum: Datum<'_>) -> Varlena<'_> {
-    // SAFETY: asked of values alone whose type is one of variable length.
-    unsafe { Varlena::new(datum.raw.cast_mut_ptr(), datum.memory) }
+/// Whether a varlena is in the row, as it is.
+pub(in crate::pg) fn is_plain(datum: Datum) -> bool {
+    let varlena: *const pg_sys::varlena = datum.raw.cast_mut_ptr();
+    // SAFETY: a varlena begins with its header.
+    unsafe { varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) }
 }
 
 /// The payload, detoasted where it has to be. What is stored in the row as it is costs no call: verification reads a dozen
 /// in every row.
 pub fn bytes(datum: Datum<'_>) -> &[u8] {
-    let mut value = varlena(datum).raw();
+    let mut varlena = datum.raw.cast_mut_ptr();
     // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
     unsafe {
         // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
-        if !varlena(datum).is_plain() {
-            value = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(value));
+        if !is_plain(datum) {
+            varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
         }
         std::slice::from_raw_parts(
-            pgrx::varlena::vardata_any(value).cast::<u8>(),
-            pgrx::varlena::varsize_any_exhdr(value),
+            pgrx::varlena::vardata_any(varlena).cast::<u8>(),
+            pgrx::varlena::varsize_any_exhdr(varlena),
         )
-    }
-}
-
-/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would raise an error. It lives as
-/// long as the value's memory. What is stored in the row as it is costs no call.
-pub fn stored_bytes(datum: Datum<'_>) -> Option<&[u8]> {
-    let value = varlena(datum);
-    value.payload().or_else(|| value.whole()?.payload())
-}
-
-/// The same as a datum for PostgreSQL's functions.
-pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
-    let value = varlena(datum);
-    match value.is_plain() {
-        true => Some(datum),
-        false => value.whole().map(|whole| Datum { raw: pg_sys::Datum::from(whole.raw()), memory: datum.memory }),
     }
 }
 
@@ -196,20 +195,17 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     }
 }
 
-/// The text for a reader's eyes, with replacement characters where it is none.
-pub fn readable_text(datum: Datum<'_>) -> &str {
-    let bytes = stored_bytes(datum).unwrap_or_default();
-    utf8(bytes).unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
-        self::text(datum.memory.text(&text))
-    })
+/// A name. That of a role or database may be in another encoding than this database's.
+pub fn name(datum: Datum<'_>) -> &CStr {
+    // SAFETY: a name is passed by reference to a C string.
+    unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }
 }
 
 /// A text as an SQL literal.
 pub fn quote(text: &str) -> String {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
+    let text = CString::new(text).unwrap_or_default();
     // SAFETY: both are C strings.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
 }
 
 /// The bytes of a uuid.
@@ -229,7 +225,7 @@ pub fn output(function: Function, datum: Datum<'_>) -> String {
             return String::new();
         };
         let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
-        let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
+        let text = CStr::from_ptr(printed).to_string_lossy().into_owned();
         pg_sys::pfree(printed.cast());
         text
     }

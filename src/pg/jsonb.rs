@@ -1,8 +1,9 @@
 //! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
 //! thirty digits would lose some.
 
-use crate::pg::datum::{output, stored_bytes, utf8, Datum};
+use crate::pg::datum::{output, utf8, Datum};
 use crate::pg::memory::{here, Memory};
+use crate::pg::toast;
 use immutable_format::json::{Build, Canonical, Error, Object, Tree, Value};
 use immutable_format::limits;
 use pgrx::pg_sys;
@@ -161,7 +162,7 @@ pub struct Reader<'a>(Container<'a>);
 impl<'a> Reader<'a> {
     /// `None` if there is no jsonb in it.
     pub fn new(datum: Datum<'a>) -> Option<Reader<'a>> {
-        Container::root(stored_bytes(datum)?).map(Reader)
+        Container::root(toast::read(datum)?).map(Reader)
     }
 
     /// Elements, if it is an array.

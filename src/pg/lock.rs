@@ -1,6 +1,5 @@
 //! Locks that are kept until the transaction ends, and the timeouts of waiting for one.
 
-use crate::pg::server;
 use pgrx::pg_sys::{self, Oid};
 
 /// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
@@ -28,6 +27,37 @@ pub fn try_lock(relation: Oid, mode: u32) -> bool {
     for_transaction(|| unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) })
 }
 
+/// Whether this transaction holds a lock on a relation that a change of its definition takes: one that holds off such
+/// changes by others, and VACUUM.
+pub fn may_have_changed(relation: Oid) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: database(),
+        locktag_field2: relation.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock).any(|mode| is_held(&tag, mode as pg_sys::LOCKMODE))
+}
+
+/// The database of this backend, as lock tags have it.
+fn database() -> u32 {
+    // SAFETY: reads a variable that is set once.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+/// Whether this transaction has a lock of exactly this mode.
+fn is_held(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: asks about a lock.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::LockHeldByMe(tag, mode);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        return pg_sys::LockHeldByMe(tag, mode, false);
+    }
+}
+
 /// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of
 /// a catalog. No catalog class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +72,7 @@ impl ObjectLock {
 
     fn tag(self) -> pg_sys::LOCKTAG {
         pg_sys::LOCKTAG {
-            locktag_field1: server::database().to_u32(),
+            locktag_field1: database(),
             locktag_field2: self.relation.to_u32(),
             locktag_field3: self.object,
             locktag_field4: self.part,
@@ -53,14 +83,7 @@ impl ObjectLock {
 
     /// Whether this transaction has it.
     pub fn is_held(self) -> bool {
-        let tag = self.tag();
-        // SAFETY: asks about a lock.
-        unsafe {
-            #[cfg(any(feature = "pg15", feature = "pg16"))]
-            return pg_sys::LockHeldByMe(&tag, Self::MODE);
-            #[cfg(any(feature = "pg17", feature = "pg18"))]
-            return pg_sys::LockHeldByMe(&tag, Self::MODE, false);
-        }
+        is_held(&self.tag(), Self::MODE)
     }
 
     /// Takes it for the transaction; false where it is taken and `wait` is.

@@ -286,8 +286,12 @@ pub enum Seen {
     ByStatement,
 }
 
-/// A relation opened here; it is closed when this goes, and its lock is kept until the transaction ends.
-pub struct OpenRelation(pg_sys::Relation);
+/// A relation opened here; it is closed when this goes. Its lock is kept until the transaction ends, unless said otherwise.
+pub struct OpenRelation {
+    opened: pg_sys::Relation,
+    /// The lock that is let go of when it is closed.
+    unlock: u32,
+}
 
 impl OpenRelation {
     /// Opens a relation, unless it is not there. A lock to write under is the transaction's.
@@ -297,18 +301,26 @@ impl OpenRelation {
         }
         // SAFETY: gives null where there is none.
         let opened = unsafe { pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE) };
-        (!opened.is_null()).then_some(OpenRelation(opened))
+        (!opened.is_null()).then_some(OpenRelation { opened, unlock: pg_sys::NoLock })
     }
 
     /// Opens a table; PostgreSQL's error (42P01, 42809) where there is none.
     pub fn table(relation: Oid, mode: u32) -> OpenRelation {
         // SAFETY: raises an error where there is none.
-        OpenRelation(unsafe { pg_sys::table_open(relation, mode as pg_sys::LOCKMODE) })
+        let opened = unsafe { pg_sys::table_open(relation, mode as pg_sys::LOCKMODE) };
+        OpenRelation { opened, unlock: pg_sys::NoLock }
+    }
+
+    /// The same, locked against changes of its definition for no longer than it is open.
+    pub fn briefly(relation: Oid) -> OpenRelation {
+        let mut opened = OpenRelation::table(relation, pg_sys::AccessShareLock);
+        opened.unlock = pg_sys::AccessShareLock;
+        opened
     }
 
     pub fn get(&self) -> Relation<'_> {
         // SAFETY: open for as long as this lives.
-        unsafe { Relation::of(self.0) }
+        unsafe { Relation::of(self.opened) }
     }
 }
 
@@ -317,7 +329,7 @@ impl Drop for OpenRelation {
         // After an error the transaction's end has closed it, and unwinding comes here too.
         if !std::thread::panicking() {
             // SAFETY: opened by this.
-            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) };
+            unsafe { pg_sys::relation_close(self.opened, self.unlock as pg_sys::LOCKMODE) };
         }
     }
 }

@@ -6,6 +6,15 @@ use crate::pg::spi::{self, Arg};
 use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString};
 
+/// The value of a setting, if there is one of that name and it is not empty.
+pub fn value(name: &CStr) -> Option<CString> {
+    // SAFETY: a C string, or null; copied before anything can change the setting.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null() && *value != 0).then(|| CStr::from_ptr(value).to_owned())
+    }
+}
+
 /// What ends a setting of the superuser's that is on, by where it was set.
 pub fn how_to_end(name: &str) -> String {
     let mut source = String::new();

@@ -4,10 +4,11 @@
 //! subtransaction, and a parallel worker can have none. So the chunks of a value are fetched and
 //! checked here.
 
-// Until every room names them by their new place.
-pub use crate::pg::datum::{detoast, stored_bytes as read};
+use crate::pg::datum::{is_plain, text, utf8, Datum};
 use crate::pg::error::Code;
 use crate::pg::memory::Memory;
+use crate::pg::relation::Relation;
+use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
 use pgrx::varlena::{
     varatt_is_1b, varatt_is_1b_e, varatt_is_4b_c, varatt_is_4b_u, varsize_1b, varsize_4b, vartag_1b_e,
@@ -32,159 +33,156 @@ const fn aligned(bytes: usize) -> usize {
     bytes.next_multiple_of(8)
 }
 
-/// A varlena, and the memory it lives in, which is also where it is detoasted.
-#[derive(Clone, Copy)]
-pub struct Varlena<'m>(*mut pg_sys::varlena, Memory<'m>);
+/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would
+/// raise an error. It lives as long as the value's memory. What is stored in the row as it is costs
+/// no call.
+pub fn read(datum: Datum<'_>) -> Option<&[u8]> {
+    payload(datum).or_else(|| payload(whole(datum)?))
+}
 
-impl<'m> Varlena<'m> {
-    /// # Safety
-    /// It must be a varlena that lives in this memory.
-    pub(in crate::pg) unsafe fn new(varlena: *mut pg_sys::varlena, memory: Memory<'m>) -> Varlena<'m> {
-        Varlena(varlena, memory)
-    }
-
-    pub(in crate::pg) fn raw(self) -> *mut pg_sys::varlena {
-        self.0
-    }
-
-    /// Whether the value is in the row, as it is.
-    pub fn is_plain(self) -> bool {
-        // SAFETY: a varlena begins with its header.
-        unsafe { varatt_is_4b_u(self.0) || varatt_is_1b(self.0) && !varatt_is_1b_e(self.0) }
-    }
-
-    /// The bytes of the header, and of the header and the payload, of a value that is in the row as
-    /// it is.
-    fn sizes(self) -> Option<(usize, usize)> {
-        // SAFETY: a varlena begins with its header.
-        let (header, size) = unsafe {
-            if varatt_is_4b_u(self.0) {
-                (HEADER, varsize_4b(self.0))
-            } else if varatt_is_1b(self.0) && !varatt_is_1b_e(self.0) {
-                (1, varsize_1b(self.0))
-            } else {
-                return None;
-            }
-        };
-        (header <= size).then_some((header, size))
-    }
-
-    /// The payload of a value that is in the row as it is.
-    pub fn payload(self) -> Option<&'m [u8]> {
-        let (header, size) = self.sizes()?;
-        // SAFETY: a value is as long as its header says, and lives as long as its memory.
-        Some(unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().add(header), size - header) })
-    }
-
-    /// The whole of a value that is compressed, or whose chunks are elsewhere; nothing where
-    /// PostgreSQL would raise an error.
-    pub fn whole(self) -> Option<Varlena<'m>> {
-        let (mut whole, mut raw) = (self, None);
-        // SAFETY: a varlena begins with its header.
-        if unsafe { varatt_is_1b_e(self.0) } {
-            let place = self.place()?;
-            raw = Some(usize::try_from(place.va_rawsize).ok()?.checked_sub(HEADER)?);
-            whole = Varlena(self.1.within(|| fetch(&place))?, self.1);
-        }
-        // SAFETY: as above.
-        let (is_compressed, size) = unsafe { (varatt_is_4b_c(whole.0), varsize_4b(whole.0)) };
-        match is_compressed {
-            true => whole.decompressed(raw),
-            false => raw.is_none_or(|raw| size == raw + HEADER).then_some(whole),
-        }
-    }
-
-    /// Where the chunks of a value are.
-    fn place(self) -> Option<pg_sys::varatt_external> {
-        // SAFETY: such a value has a tag. Other tags point into memory, and are never stored.
-        if u32::from(unsafe { vartag_1b_e(self.0) }) != pg_sys::vartag_external::VARTAG_ONDISK {
-            return None;
-        }
-        // SAFETY: with this tag the place follows the header and the tag, aligned to nothing.
-        Some(unsafe { self.0.cast::<u8>().add(2).cast::<pg_sys::varatt_external>().read_unaligned() })
-    }
-
-    /// Decompresses a value, which has `raw` bytes if its pointer says so.
-    fn decompressed(self, raw: Option<usize>) -> Option<Varlena<'m>> {
-        const METHODS: u32 = 2;
-        // SAFETY: a compressed varlena has a header of four bytes.
-        let compressed = unsafe { varsize_4b(self.0) }.checked_sub(HEADER + 4)?;
-        // SAFETY: it is long enough to have four bytes of the compression behind that.
-        let info = unsafe { self.0.cast::<u32>().add(1).read_unaligned() };
-        let (size, method) = ((info & pg_sys::VARLENA_EXTSIZE_MASK) as usize, info >> pg_sys::VARLENA_EXTSIZE_BITS);
-        // Neither method makes one byte of more than 255.
-        if method >= METHODS || raw.is_some_and(|raw| raw != size) || size > MOST_BYTES.min((compressed + 1) * 255) {
-            return None;
-        }
-        // What is caught is the error of decompressing what is in memory, which runs nothing else.
-        // It leaves nothing behind but memory: no lock, no pin, nothing that only the end of a
-        // (sub)transaction would give back.
-        // SAFETY: a compressed varlena, whose sizes are possible.
-        let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(self.0) }));
-        match self.1.within(decompressed) {
-            Ok(whole) => Some(Varlena(whole, self.1)),
-            Err(payload) => match payload.downcast_ref::<pg_sys::panic::CaughtError>() {
-                Some(pg_sys::panic::CaughtError::PostgresError(error))
-                    if matches!(
-                        error.sql_error_code(),
-                        Code::ERRCODE_DATA_CORRUPTED | Code::ERRCODE_FEATURE_NOT_SUPPORTED
-                    ) =>
-                {
-                    None
-                }
-                _ => resume_unwind(payload),
-            },
-        }
+/// The same as a value for PostgreSQL's functions.
+pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
+    match is_plain(datum) {
+        true => Some(datum),
+        false => whole(datum),
     }
 }
 
-/// A value whose chunks are elsewhere, as it was when it was stored: compressed or not. In the
-/// current memory context.
-fn fetch(place: &pg_sys::varatt_external) -> Option<*mut pg_sys::varlena> {
-    // SAFETY: gives null where there is none.
-    let toast = unsafe { pg_sys::try_relation_open(place.va_toastrelid, LOCK) };
-    if toast.is_null() {
+fn varlena(datum: Datum) -> *mut pg_sys::varlena {
+    datum.raw().cast_mut_ptr()
+}
+
+/// The bytes of the header, and of the header and the payload, of a value that is in the row as it
+/// is.
+fn sizes(datum: Datum) -> Option<(usize, usize)> {
+    let varlena = varlena(datum);
+    // SAFETY: a varlena begins with its header.
+    let (header, size) = unsafe {
+        if varatt_is_4b_u(varlena) {
+            (HEADER, varsize_4b(varlena))
+        } else if varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) {
+            (1, varsize_1b(varlena))
+        } else {
+            return None;
+        }
+    };
+    (header <= size).then_some((header, size))
+}
+
+fn payload(datum: Datum<'_>) -> Option<&[u8]> {
+    let (header, size) = sizes(datum)?;
+    // SAFETY: a value is as long as its header says, and lives as long as its memory.
+    Some(unsafe { std::slice::from_raw_parts(varlena(datum).cast::<u8>().add(header), size - header) })
+}
+
+/// A value that is compressed, or whose chunks are elsewhere, in its memory.
+fn whole(datum: Datum<'_>) -> Option<Datum<'_>> {
+    let mut whole = datum;
+    let mut raw = None;
+    // SAFETY: a varlena begins with its header.
+    if unsafe { varatt_is_1b_e(varlena(datum)) } {
+        let place = place(datum)?;
+        raw = Some(usize::try_from(place.va_rawsize).ok()?.checked_sub(HEADER)?);
+        whole = fetch(&place, datum.memory())?;
+    }
+    // SAFETY: as above.
+    let (is_compressed, size) = unsafe { (varatt_is_4b_c(varlena(whole)), varsize_4b(varlena(whole))) };
+    match is_compressed {
+        true => decompress(whole, raw),
+        false => Some(whole).filter(|_| raw.is_none_or(|raw| size == raw + HEADER)),
+    }
+}
+
+/// Where the chunks of a value are.
+fn place(datum: Datum) -> Option<pg_sys::varatt_external> {
+    // SAFETY: such a value has a tag. Other tags point into memory, and are never stored.
+    if u32::from(unsafe { vartag_1b_e(varlena(datum)) }) != pg_sys::vartag_external::VARTAG_ONDISK {
         return None;
     }
-    // SAFETY: the table is open, and an index is when it was found.
-    unsafe {
-        let index = if is_toast(&*(*toast).rd_rel) { valid_index(toast) } else { None };
-        let whole = index.and_then(|index| {
-            let whole = chunks(toast, index, place);
-            pg_sys::index_close(index, LOCK);
-            whole
-        });
-        pg_sys::relation_close(toast, LOCK);
-        whole
+    // SAFETY: with this tag the place follows the header and the tag, aligned to nothing.
+    Some(unsafe { varlena(datum).cast::<u8>().add(2).cast::<pg_sys::varatt_external>().read_unaligned() })
+}
+
+/// Decompresses a value, which has `raw` bytes if its pointer says so.
+fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
+    const METHODS: u32 = 2;
+    let (varlena, memory) = (varlena(datum), datum.memory());
+    // SAFETY: a compressed varlena has a header of four bytes and, if it is as long as that, four
+    // of the compression.
+    let compressed = unsafe { varsize_4b(varlena) }.checked_sub(HEADER + 4)?;
+    // SAFETY: as above.
+    let info = unsafe { varlena.cast::<u32>().add(1).read_unaligned() };
+    let (size, method) = ((info & pg_sys::VARLENA_EXTSIZE_MASK) as usize, info >> pg_sys::VARLENA_EXTSIZE_BITS);
+    // Neither method makes one byte of more than 255.
+    if method >= METHODS || raw.is_some_and(|raw| raw != size) || size > MOST_BYTES.min((compressed + 1) * 255) {
+        return None;
     }
+    // What is caught is the error of decompressing what is in memory, which runs nothing else. It
+    // leaves nothing behind but memory: no lock, no pin, nothing that only the end of a
+    // (sub)transaction would give back.
+    // SAFETY: a compressed varlena, whose sizes are possible.
+    let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(varlena) }));
+    match memory.within(decompressed) {
+        // SAFETY: just made in this memory.
+        Ok(whole) => Some(unsafe { Datum::new(pg_sys::Datum::from(whole), memory) }),
+        Err(payload) => match payload.downcast_ref::<pg_sys::panic::CaughtError>() {
+            Some(pg_sys::panic::CaughtError::PostgresError(error))
+                if matches!(
+                    error.sql_error_code(),
+                    Code::ERRCODE_DATA_CORRUPTED | Code::ERRCODE_FEATURE_NOT_SUPPORTED
+                ) =>
+            {
+                None
+            }
+            _ => resume_unwind(payload),
+        },
+    }
+}
+
+/// A value whose chunks are elsewhere, as it was when it was stored: compressed or not.
+fn fetch<'m>(place: &pg_sys::varatt_external, memory: Memory<'m>) -> Option<Datum<'m>> {
+    // SAFETY: gives null where there is none.
+    let opened = unsafe { pg_sys::try_relation_open(place.va_toastrelid, LOCK) };
+    if opened.is_null() {
+        return None;
+    }
+    // SAFETY: open until it is closed below.
+    let toast = unsafe { Relation::of(opened) };
+    let index = is_toast(toast).then(|| valid_index(toast)).flatten();
+    let whole = index.and_then(|index| {
+        let whole = chunks(toast, index, place, memory);
+        // SAFETY: opened by valid_index().
+        unsafe { pg_sys::index_close(index, LOCK) };
+        whole
+    });
+    // SAFETY: opened above.
+    unsafe { pg_sys::relation_close(opened, LOCK) };
+    whole
 }
 
 /// Whether it is a TOAST table, and not one of another session's temporary tables, which no other
 /// can read.
-fn is_toast(relation: &pg_sys::FormData_pg_class) -> bool {
-    relation.relkind as u8 == pg_sys::RELKIND_TOASTVALUE
-        && (relation.relnamespace == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE)
+fn is_toast(relation: Relation) -> bool {
+    let schema = relation.namespace();
+    relation.kind() == pg_sys::RELKIND_TOASTVALUE
+        && (schema == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE)
             // SAFETY: compares with a variable of the one thread there is.
-            || unsafe { pg_sys::isTempToastNamespace(relation.relnamespace) })
+            || unsafe { pg_sys::isTempToastNamespace(schema) })
 }
 
 /// The index of a TOAST table, open. One that is being built anew is not valid yet.
-///
-/// # Safety
-/// The table must be open.
-unsafe fn valid_index(toast: pg_sys::Relation) -> Option<pg_sys::Relation> {
-    // SAFETY: a list of the indexes of an open table; each is closed here or by the caller.
-    unsafe {
-        let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(toast));
-        for oid in indexes.iter_oid() {
+fn valid_index(toast: Relation) -> Option<pg_sys::Relation> {
+    toast.indexes().into_iter().find_map(|oid| {
+        // SAFETY: an index of an open table, which is closed here or by the caller.
+        unsafe {
             let index = pg_sys::index_open(oid, LOCK);
             if (*(*index).rd_index).indisvalid {
                 return Some(index);
             }
             pg_sys::index_close(index, LOCK);
+            None
         }
-        None
-    }
+    })
 }
 
 /// A value that is being put together.
@@ -197,10 +195,10 @@ struct Assembled {
 impl Assembled {
     /// For a payload of so many bytes. A size that is not true takes address space, and no memory
     /// before it is filled.
-    fn new(size: usize) -> Option<Assembled> {
+    fn new(size: usize, memory: Memory) -> Option<Assembled> {
         let flags = pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_HUGE;
         // SAFETY: gives null where there is no memory.
-        let varlena = unsafe { pg_sys::palloc_extended(HEADER + size, flags as i32) };
+        let varlena = memory.within(|| unsafe { pg_sys::palloc_extended(HEADER + size, flags as i32) });
         (!varlena.is_null()).then_some(Assembled { varlena: varlena.cast(), size, filled: 0 })
     }
 
@@ -239,50 +237,54 @@ impl Assembled {
 }
 
 /// Puts the chunks of a value together.
-///
-/// # Safety
-/// The table and its index must be open.
-unsafe fn chunks(
-    toast: pg_sys::Relation,
+fn chunks<'m>(
+    toast: Relation,
     index: pg_sys::Relation,
     place: &pg_sys::varatt_external,
-) -> Option<*mut pg_sys::varlena> {
+    memory: Memory<'m>,
+) -> Option<Datum<'m>> {
     let size = (place.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
     let is_compressed = size < (place.va_rawsize as usize).checked_sub(HEADER)?;
     if size == 0 || size > MOST_BYTES {
         return None;
     }
-    let mut assembled = Assembled::new(size)?;
+    let mut assembled = Assembled::new(size, memory)?;
     let (mut number, mut is_sound) = (0, true);
     let mut key = pg_sys::ScanKeyData::default();
     let mut snapshot = snapshot();
     // SAFETY: the table and its index are open. The key and the snapshot live until the scan ends,
-    // and a row until the next one is asked for.
+    // and a row until the next is asked for.
     unsafe {
         let (equal, value) = (pg_sys::RegProcedure::from(pg_sys::F_OIDEQ), pg_sys::Datum::from(place.va_valueid));
         pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equal, value);
-        let scan = pg_sys::systable_beginscan_ordered(toast, index, &mut snapshot, 1, &mut key);
+        let scan = pg_sys::systable_beginscan_ordered(toast.raw(), index, &mut snapshot, 1, &mut key);
         while is_sound {
             let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
             }
             pgrx::check_for_interrupts!();
-            is_sound = chunk(&*tuple, number).is_some_and(|chunk| assembled.add(chunk));
+            let row = Tuple::of(tuple, toast.descriptor(), memory);
+            is_sound = chunk(row, number).is_some_and(|chunk| assembled.add(chunk));
             number += 1;
         }
         pg_sys::systable_endscan_ordered(scan);
     }
-    assembled.finish(is_sound, is_compressed)
+    let whole = assembled.finish(is_sound, is_compressed)?;
+    // SAFETY: just made in this memory.
+    Some(unsafe { Datum::new(pg_sys::Datum::from(whole), memory) })
 }
 
 /// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the
 /// chunk's number and the data.
-fn chunk(row: &pg_sys::HeapTupleData, number: i32) -> Option<&[u8]> {
+fn chunk(row: Tuple<'_>, number: i32) -> Option<&[u8]> {
     const DATA: usize = 8;
+    let tuple = row.raw();
     // SAFETY: a row of a table has a header, and is as long as it says.
-    let (header, bytes) =
-        unsafe { (&*row.t_data, std::slice::from_raw_parts(row.t_data.cast::<u8>(), row.t_len as usize)) };
+    let (header, bytes) = unsafe {
+        let data = (*tuple).t_data;
+        (&*data, std::slice::from_raw_parts(data.cast::<u8>(), (*tuple).t_len as usize))
+    };
     if u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0 {
         return None;
     }
@@ -291,8 +293,9 @@ fn chunk(row: &pg_sys::HeapTupleData, number: i32) -> Option<&[u8]> {
     if before[4..] != number.to_ne_bytes() {
         return None;
     }
-    // The data is as long as a header at least, and that is all that is read through the pointer.
-    let (header, size) = Varlena(data.as_ptr().cast_mut().cast(), Memory::none()).sizes()?;
+    // SAFETY: the data is as long as a header at least, and that is all that is read through the
+    // pointer.
+    let (header, size) = sizes(unsafe { Datum::new(pg_sys::Datum::from(data.as_ptr().cast_mut()), Memory::none()) })?;
     data.get(header..size)
 }
 
@@ -313,4 +316,13 @@ fn snapshot() -> pg_sys::SnapshotData {
         }
     }
     snapshot
+}
+
+/// The text for a reader's eyes, with replacement characters where it is none.
+pub fn readable_text(datum: Datum<'_>) -> &str {
+    let bytes = read(datum).unwrap_or_default();
+    utf8(bytes).unwrap_or_else(|| {
+        let readable = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
+        text(datum.memory().text(&readable))
+    })
 }

@@ -4,7 +4,8 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, readable_text, text, text_datum, uuid, Datum};
+use crate::pg::datum::{micros, text, text_datum, uuid, Datum};
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
 use crate::pg::{spi, toast};
 use crate::read::filter::{bound, Filters, FILTERS};

@@ -1,7 +1,8 @@
 //! Saved heads, and the marks of an incremental run, against the rows in their places.
 
-use crate::pg::datum::{stored_bytes, uuid};
+use crate::pg::datum::uuid;
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast;
 use crate::verify::scope::Scope;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::Id;
@@ -17,7 +18,7 @@ pub fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
              WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
             &[Arg::text(&head.tenant_id), Arg::Int2(head.lane), Arg::Int8(head.seq)],
             |row| {
-                let hash = row.at(1).and_then(stored_bytes);
+                let hash = row.at(1).and_then(toast::read);
                 found = Some((row.at(0).map_or(Id::default(), uuid), hash.map(<[u8]>::to_vec)));
             },
         );

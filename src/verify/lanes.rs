@@ -4,10 +4,12 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{self, hash, stored_text};
-use crate::pg::datum::{bytes, readable_text, stored_bytes, text, uuid, Datum};
+use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::random;
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast;
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
 use crate::verify::progress::{self, Progress};
 use crate::verify::run::{Counts, Run};
@@ -266,7 +268,7 @@ fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
     let seq = get(c::SEQ).map_or(0, |seq| seq.i64());
-    let hash_in = |column| get(column).and_then(stored_bytes);
+    let hash_in = |column| get(column).and_then(toast::read);
     let event_hash = hash_in(c::EVENT_HASH);
     let recomputed = match event_hash.and_then(|hash| Hash::try_from(hash).ok()) {
         Some(hash) if !doubtful(seq) => Ok(hash),
@@ -307,7 +309,7 @@ fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
     spi::read(
         "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
         &[Arg::text(row.tenant_id), Arg::Int2(row.lane), Arg::Int8(row.seq - 1)],
-        |before| found = Some(before.at(0).and_then(stored_bytes).unwrap_or_default().to_vec()),
+        |before| found = Some(before.at(0).and_then(toast::read).unwrap_or_default().to_vec()),
     );
     Some(found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash)))
 }

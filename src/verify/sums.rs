@@ -5,9 +5,10 @@
 use crate::log::columns as c;
 use crate::log::row::{self, in_room, stored_text};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, micros, stored_bytes, uuid, Datum};
+use crate::pg::datum::{bytes, micros, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::jsonb::Reader;
+use crate::pg::toast;
 use crate::verify::progress;
 use crate::verify::run::{refuse, Run};
 use immutable_format::json::{Build, Canonical, Value};
@@ -47,7 +48,7 @@ fn verify_event(call: Call) -> Datum {
     flag(recomputed.is_some() && recomputed == event_hash, Seen::VALID);
     flag(!stray && linked && event_hash.is_some(), Seen::LINKS);
     flag(get(c::ERASED).is_some(), Seen::ERASED);
-    flag(get(c::ACTION).is_some_and(|action| stored_bytes(action) == Some(RECORD.as_bytes())), Seen::RECORD);
+    flag(get(c::ACTION).is_some_and(|action| toast::read(action) == Some(RECORD.as_bytes())), Seen::RECORD);
     let mut targets = Sum::default();
     match &stored {
         Ok(stored) if run.targets => {
