@@ -1,4 +1,5 @@
-//! The targets of an event, read from the jsonb that holds them. Nothing else reads them.
+//! The targets of an event, read from the jsonb that holds them. This is the only place that reads
+//! them.
 
 use crate::pg::datum::Datum;
 use crate::pg::jsonb::{nested_members, Reader};
@@ -6,7 +7,8 @@ use immutable_format::json;
 use immutable_format::limits;
 use immutable_format::target::{self, Form, Target};
 
-/// How many targets there may be, and how deep, and how long as canonical text in bytes, each of them.
+/// How many targets there may be, how many levels deep each may be nested, and how many bytes its
+/// canonical text may have.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub count: usize,
@@ -22,7 +24,7 @@ pub enum Malformed {
     /// Its bytes cannot be read.
     Unreadable,
     NotAnArray,
-    /// It is an array of so many.
+    /// It is an array, of this many elements.
     TooMany(usize),
     /// The element at this position cannot be read, or is too large.
     Element(usize, json::Error),
@@ -30,8 +32,9 @@ pub enum Malformed {
     Target(usize, target::Error),
 }
 
-/// The targets that a jsonb holds, in its order. Each is shown to `each` as soon as it is read: its position, and whether
-/// it is as it was given, without members that normalising left out.
+/// The targets that a jsonb holds, in the order they have there. Each target is shown to `each` as
+/// soon as it is read, with its position, counted from 0, and whether it is as it was given:
+/// normalising leaves out members that are null.
 pub fn parse<'m>(
     targets: Datum<'m>,
     form: Form,
@@ -62,7 +65,8 @@ pub struct Derived<'m> {
     pub metadata: Option<Datum<'m>>,
 }
 
-/// The targets of a stored event, for event_targets. Nothing if they are malformed, as only a superuser can have left them.
+/// The targets of a stored event, for event_targets. None if they are malformed, which only a
+/// superuser can have made them.
 pub fn derived(targets: Datum<'_>) -> Vec<Derived<'_>> {
     let parsed = parse(targets, Form::Stored, LARGEST, |_, _, _| {}).unwrap_or_default();
     let metadata = nested_members(targets, "metadata");
