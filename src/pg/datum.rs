@@ -128,8 +128,19 @@ pub fn quote(text: &str) -> String {
 
 /// The bytes of a uuid.
 pub fn uuid(datum: Datum<'_>) -> Id {
-    // SAFETY: a uuid is passed by reference to its bytes.
-    unsafe { *datum.raw.cast_mut_ptr::<Id>() }
+    fixed(datum)
+}
+
+/// The bytes of a value of a type that is so many bytes long and passed by reference.
+pub fn fixed<const BYTES: usize>(datum: Datum<'_>) -> [u8; BYTES] {
+    // SAFETY: such a value is passed by reference to its bytes, and there are as many.
+    unsafe { *datum.raw.cast_mut_ptr::<[u8; BYTES]>() }
+}
+
+/// The text of a cstring, with replacement characters where it is none.
+pub fn c_string(datum: Datum<'_>) -> std::borrow::Cow<'_, str> {
+    // SAFETY: a cstring is passed by reference to its bytes, which end with a NUL.
+    unsafe { std::ffi::CStr::from_ptr(datum.raw.cast_mut_ptr()) }.to_string_lossy()
 }
 
 /// A function of PostgreSQL's that can be called from here, as what it is in the server.
