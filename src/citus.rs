@@ -3,53 +3,31 @@
 use crate::log::{columns as c, session_context};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
-use crate::pg::spi;
-use pgrx::pg_sys::{self, Oid};
-
-/// Runs as the extension's own script for as long as it lives: what changes its tables then is the extension itself, which
-/// no guard against DDL has to stop.
-struct OwnScript(bool, Oid);
-
-impl OwnScript {
-    fn begin() -> OwnScript {
-        let before = OwnScript(pg_sys::creating_extension, pg_sys::CurrentExtensionObject);
-        pg_sys::CurrentExtensionObject = pg_sys::get_extension_oid(c"immutable".as_ptr(), false);
-        pg_sys::creating_extension = true;
-        before
-    }
-}
-
-impl Drop for OwnScript {
-    fn drop(&mut self) {
-        // SAFETY: restores what was there, after an error too.
-        unsafe {
-            pg_sys::creating_extension = self.0;
-            pg_sys::CurrentExtensionObject = self.1;
-        }
-    }
-}
+use crate::pg::{extension, spi};
+use pgrx::pg_sys;
 
 sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepare_tables);
 
-/// `immutable.prepare_tables()`: the viewers' policies without a subquery, of which Citus takes none. They show the same
-/// rows; the tenant is resolved for each scan, not for each statement. And defaults from the session's settings, which are
-/// read where the client is: the trigger on another node has another session.
-fn prepare_tables(call: Call) -> Datum {
-    let _own_script = OwnScript::begin();
-    for statement in [
-        "ALTER POLICY viewer_select ON immutable.events \
-         USING (tenant_id = immutable.visible_tenant() AND immutable.is_visible(tenant_id, actor_id))",
-        "ALTER POLICY viewer_select ON immutable.event_targets \
-         USING (tenant_id = immutable.visible_tenant() AND immutable.is_target_visible(tenant_id, event_id))",
-    ] {
-        spi::execute(statement, &[], &[]);
-    }
-    for context in session_context::CONTEXT.iter().filter(|context| context.column != c::TENANT_ID) {
-        let (column, oid, _) = c::ALL[context.column];
-        let cast = if oid == pg_sys::INETOID { "::inet" } else { "" };
-        let setting = context.name;
-        let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
-        spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[], &[]);
-    }
+/// `immutable.prepare_tables()`: the viewers' policies without a subquery, because Citus takes none. They show the same rows;
+/// the tenant is resolved for each scan, not for each statement. And defaults from the session's settings, which are read
+/// where the client is: the trigger on another node has another session.
+fn prepare_tables(call: Call<'_>) -> Datum<'_> {
+    extension::as_own_script(|| {
+        for statement in [
+            "ALTER POLICY viewer_select ON immutable.events \
+             USING (tenant_id = immutable.visible_tenant() AND immutable.is_visible(tenant_id, actor_id))",
+            "ALTER POLICY viewer_select ON immutable.event_targets \
+             USING (tenant_id = immutable.visible_tenant() AND immutable.is_target_visible(tenant_id, event_id))",
+        ] {
+            spi::execute(statement, &[]);
+        }
+        for context in session_context::CONTEXT.iter().filter(|context| context.column != c::TENANT_ID) {
+            let (column, oid, _) = c::ALL[context.column];
+            let cast = if oid == pg_sys::INETOID { "::inet" } else { "" };
+            let setting = context.name;
+            let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
+            spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[]);
+        }
+    });
     call.null()
 }

@@ -5,15 +5,20 @@
 
 pub mod aggregate;
 pub mod call;
+pub mod catalog;
+pub mod command;
 pub mod datum;
 pub mod encoding;
 pub mod error;
+pub mod extension;
 pub mod jsonb;
 pub mod lock;
 pub mod memory;
 pub mod random;
 pub mod relation;
+pub mod replication;
 pub mod role;
+pub mod server;
 pub mod set;
 pub mod setting;
 pub mod shared;

@@ -1,33 +1,28 @@
 //! Records who decided that somebody may see or record something.
 
-use crate::log::own_event::{caller, metadata, record, Own};
+use crate::log::own_event::{caller, metadata, record, LogEvent};
 use crate::log::seam;
 use crate::log::tables::events_oid;
-use crate::pg::error::Code;
+use crate::pg::error::{Code, Fault};
+use crate::pg::relation::OpenRelation;
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
-/// Records a decision about who sees or records what. A copy of another server's log takes no event: there it is in the
-/// server's log, because a token that is known to whom it should not be has to be revoked there as well.
-pub fn decide(own: &Own<'_>) {
-    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
-    let is_copy = seam::is_copy(relation);
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
+/// Records a decision about who sees or records what. A copy of another server's log takes no
+/// event. There the decision is written into the server's log instead of being refused: a token in
+/// the wrong hands must be revocable on the copy as well.
+pub fn decide(event: &LogEvent<'_>) {
+    let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
+    let is_copy = seam::is_copy(events.get());
+    drop(events);
     if !is_copy {
-        record(own);
+        record(event);
         return;
     }
-    let (caller, action, metadata) = (caller(), own.action, metadata(own));
-    let of = own.resource_id.map_or(String::new(), |id| format!(" of \"{id}\""));
-    ereport!(
-        PgLogLevel::LOG_SERVER_ONLY,
-        Code::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("immutable: {action}{of} by role \"{caller}\": {metadata}")
-    );
-    ereport!(
-        PgLogLevel::WARNING,
-        Code::ERRCODE_WARNING,
-        "immutable: this is in the server's log alone",
-        "The audit log is a copy that a subscription feeds: nothing is recorded in it."
-    );
+    let (caller, action, metadata) = (caller(), event.action, metadata(event));
+    let of = event.resource_id.map_or(String::new(), |id| format!(" of \"{id}\""));
+    let decision = format!("immutable: {action}{of} by role \"{caller}\": {metadata}");
+    Fault::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, decision).log();
+    Fault::new(Code::ERRCODE_WARNING, "immutable: this is in the server's log alone")
+        .detail("The audit log is a copy that a subscription feeds: nothing is recorded in it.")
+        .warn();
 }

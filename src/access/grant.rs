@@ -1,31 +1,26 @@
 //! Grants: which roles read or record which tenants; they are given and taken here.
 
 use crate::access::decision::decide;
-use crate::access::grants_table::{grants, Mode, ROLE_OID};
-use crate::access::scope::BEFORE_UPDATE_ROW;
-use crate::access::token::identity;
-use crate::log::own_event::Own;
+use crate::access::grants_table::{grants, Mode, COLUMNS, ROLE, ROLE_OID};
+use crate::access::token::parse_identity;
+use crate::log::own_event::LogEvent;
 use crate::log::seam;
-use crate::log::small_table::Table;
+use crate::log::small_table::SmallTable;
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{now, text, text_datum, timestamptz_of_seconds, Datum};
+use crate::pg::datum::{name, now, text, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::Relation;
-use crate::pg::trigger::{trigger_data, BEFORE_INSERT_ROW};
-use crate::pg::tuple::Values;
+use crate::pg::relation::{OpenRelation, Relation};
+use crate::pg::role;
+use crate::pg::spi::Arg;
+use crate::pg::trigger::{BEFORE_INSERT_ROW, BEFORE_UPDATE_ROW};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
-fn role_name(call: Call) -> CString {
-    let Some(role) = call.arg(0) else {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "role must not be NULL")
-            .field("role")
-            .hint("Name a role.")
-            .raise()
-    };
-    CStr::from_ptr(role.cast_mut_ptr()).to_owned()
+/// The argument `role`; 22004 where it is NULL.
+fn role_name(call: Call<'_>) -> &CStr {
+    name(call.required(0, "role", "Name a role."))
 }
 
 sql_function!(immutable_grant_tenant, pg_finfo_immutable_grant_tenant, grant_tenant);
@@ -33,182 +28,192 @@ sql_function!(immutable_grant_tenant, pg_finfo_immutable_grant_tenant, grant_ten
 /// `immutable.grant_tenant(role, tenant_id, mode)`
 fn grant_tenant(call: Call) -> Datum {
     let name = role_name(call);
-    let tenant_id = identity("tenant_id", call.arg(1)).unwrap_or_default();
+    let tenant_id = parse_identity("tenant_id", call.arg(1)).unwrap_or_default();
     let mode = Mode::of(call.arg(2));
-    let role = pg_sys::get_role_oid(name.as_ptr(), true);
+    let role = role_to_bind(name, mode);
     let shown = name.to_string_lossy();
-    if role == pg_sys::InvalidOid {
-        Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" does not exist"))
-            .field("role")
-            .hint("CREATE ROLE it first.")
-            .raise()
-    }
-    if let Some(why) = not_held(role, &shown, mode) {
-        Fault::invalid("role", format!("role \"{shown}\" cannot be bound to a tenant: {why}"))
-            .hint("Bind a login role of its own.")
-            .raise()
-    }
     let table = grants(pg_sys::RowExclusiveLock);
+    let given = Arg::given(pg_sys::NAMEOID, call.arg(0));
     // What it was granted under another name is replaced as well.
     table.execute(
         "DELETE FROM immutable.tenant_grants WHERE role_oid OPERATOR(pg_catalog.=) $1 \
          AND mode OPERATOR(pg_catalog.=) $2 AND role OPERATOR(pg_catalog.<>) $3",
-        &[pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::NAMEOID],
-        &[Some(Datum::from(role)), Some(text_datum(mode.text())), call.arg(0)],
+        &[Arg::Oid(role), Arg::text(mode.text()), given.clone()],
     );
     table.execute(
         "INSERT INTO immutable.tenant_grants (role, mode, tenant_id, role_oid, granted_at, granted_by) \
          VALUES ($1, $2, $3, 0, $4, session_user) \
          ON CONFLICT (role, mode) DO UPDATE SET tenant_id = excluded.tenant_id, granted_at = excluded.granted_at, \
              granted_by = excluded.granted_by",
-        &[pg_sys::NAMEOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
-        &[
-            call.arg(0),
-            Some(text_datum(mode.text())),
-            Some(text_datum(&tenant_id)),
-            Some(timestamptz_of_seconds(now())),
-        ],
+        &[given, Arg::text(mode.text()), Arg::text(&*tenant_id), Arg::seconds(now())],
     );
-    membership(&table, "GRANT", "TO", mode, &name);
+    membership(&table, "GRANT", "TO", mode, &shown);
     record_decision("immutable.tenant_granted", &shown, mode, &tenant_id);
-    Datum::from(0usize)
+    call.void()
 }
 
-fn is_own_role(name: &str) -> bool {
+/// The role of that name; 42704 where there is none, 22023 where row security would not hold it.
+fn role_to_bind(name: &CStr, mode: Mode) -> Oid {
+    let shown = name.to_string_lossy();
+    let role = role::by_name(name).unwrap_or_else(|| {
+        Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" does not exist"))
+            .field("role")
+            .hint("CREATE ROLE it first.")
+            .raise()
+    });
+    if let Some(why) = not_held(role, &shown, mode) {
+        Fault::invalid("role", format!("role \"{shown}\" cannot be bound to a tenant: {why}"))
+            .hint("Bind a login role of its own.")
+            .raise()
+    }
+    role
+}
+
+/// Whether it is one of the extension's own roles.
+fn is_extension_role(name: &str) -> bool {
     name.starts_with("immutable_")
 }
 
 /// Why row security would not hold a role to its tenant.
 fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
-    if is_own_role(name) {
+    if is_extension_role(name) {
         return Some("it is one of the extension's own, whose members would all have the tenant");
     }
-    if pg_sys::superuser_arg(role) || pg_sys::has_bypassrls_privilege(role) {
+    if role::is_superuser_role(role) || role::bypasses_row_security(role) {
         return Some("row security does not hold superusers, nor roles with BYPASSRLS");
     }
-    let auditor = pg_sys::get_role_oid(c"immutable_auditor".as_ptr(), true);
-    let reads_all = auditor != pg_sys::InvalidOid && pg_sys::has_privs_of_role(role, auditor);
+    let auditor = role::by_name(c"immutable_auditor");
+    let reads_all = auditor.is_some_and(|auditor| role::has_rights_of(role, auditor));
     (mode == Mode::Read && reads_all).then_some("it is a member of immutable_auditor, which sees every tenant")
 }
 
 fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
-    decide(&Own {
+    decide(&LogEvent {
         action,
         resource_type: Some("role"),
         resource_id: Some(role),
         metadata: &[("mode", mode.text()), ("tenant_id", tenant_id)],
-        ..Own::default()
+        ..LogEvent::default()
     });
 }
 
-fn membership(table: &Table, verb: &str, preposition: &str, mode: Mode, name: &CStr) {
-    let quoted = CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy();
+/// Makes a role a member of the mode's group, or no member any longer.
+fn membership(table: &SmallTable, verb: &str, preposition: &str, mode: Mode, role: &str) {
     let group = mode.group().to_string_lossy();
-    table.execute(&format!("{verb} {group} {preposition} {quoted}"), &[], &[]);
+    table.execute(&format!("{verb} {group} {preposition} {}", role::quoted(role)), &[]);
 }
 
 sql_function!(immutable_revoke_tenant, pg_finfo_immutable_revoke_tenant, revoke_tenant);
 
 /// `immutable.revoke_tenant(role, mode)`
 fn revoke_tenant(call: Call) -> Datum {
-    let name = role_name(call);
+    let shown = role_name(call).to_string_lossy();
     let mode = Mode::of(call.arg(1));
-    let shown = name.to_string_lossy();
     let table = grants(pg_sys::RowExclusiveLock);
-    let role = pg_sys::get_role_oid(name.as_ptr(), true);
-    // Under its name of today, or the one it was granted under: whoever is bound by the grant loses the membership.
-    let mut roles = if role == pg_sys::InvalidOid { Vec::new() } else { vec![role] };
-    let mut revoked = Vec::new();
-    table.returning(
-        "DELETE FROM immutable.tenant_grants WHERE mode OPERATOR(pg_catalog.=) $1 AND (role OPERATOR(pg_catalog.=) $2 \
-         OR role_oid OPERATOR(pg_catalog.=) $3 AND role_oid OPERATOR(pg_catalog.<>) 0) RETURNING role_oid, tenant_id",
-        &[pg_sys::TEXTOID, pg_sys::NAMEOID, pg_sys::OIDOID],
-        &[Some(text_datum(mode.text())), call.arg(0), Some(Datum::from(role))],
-        |row| {
-            revoked.push(text(row.values[1]).to_string());
-            let granted = Oid::from(row.values[0].value() as u32);
-            if !roles.contains(&granted) && !pg_sys::GetUserNameFromId(granted, true).is_null() {
-                roles.push(granted);
-            }
-        },
-    );
-    if revoked.is_empty() {
+    let (roles, tenants) = delete_grants(&table, call, mode);
+    if tenants.is_empty() {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" has no grant of mode {}", mode.text()))
             .field("role")
             .hint("immutable.tenant_grants lists them.")
             .raise()
     }
-    for tenant_id in &revoked {
+    for tenant_id in &tenants {
         record_decision("immutable.tenant_revoked", &shown, mode, tenant_id);
     }
-    let group = pg_sys::get_role_oid(mode.group().as_ptr(), true);
-    if group == pg_sys::InvalidOid {
-        return Datum::from(0usize);
-    }
-    for role in roles {
-        let name = CStr::from_ptr(pg_sys::GetUserNameFromId(role, false));
-        membership(&table, "REVOKE", "FROM", mode, name);
-        if pg_sys::is_member_of_role_nosuper(role, group) {
-            let (shown, group) = (name.to_string_lossy(), mode.group().to_string_lossy());
-            Fault::new(
-                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("role \"{shown}\" would still be a member of {group}, and no longer bound to a tenant"),
-            )
-            .field("role")
-            .hint(format!("Revoke what makes it a member of {group} first, whoever granted it."))
-            .raise()
+    if let Some(group) = role::by_name(mode.group()) {
+        for role in roles {
+            end_membership(&table, role, mode, group);
         }
     }
-    Datum::from(0usize)
+    call.void()
+}
+
+/// Deletes a role's grants of a mode, which are found under its present name and under the one it
+/// was granted under. Returns the roles that were bound by them, which are to lose the membership,
+/// and the tenants.
+fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<String>) {
+    let role = role::by_name(role_name(call));
+    let mut roles = Vec::from_iter(role);
+    let mut tenants = Vec::new();
+    table.returning(
+        "DELETE FROM immutable.tenant_grants WHERE mode OPERATOR(pg_catalog.=) $1 AND (role OPERATOR(pg_catalog.=) $2 \
+         OR role_oid OPERATOR(pg_catalog.=) $3 AND role_oid OPERATOR(pg_catalog.<>) 0) RETURNING role_oid, tenant_id",
+        &[
+            Arg::text(mode.text()),
+            Arg::given(pg_sys::NAMEOID, call.arg(0)),
+            Arg::Oid(role.unwrap_or(pg_sys::InvalidOid)),
+        ],
+        |row| {
+            tenants.push(row.at(1).map_or("", text).to_string());
+            let granted = row.at(0).map_or(pg_sys::InvalidOid, Datum::oid);
+            if !roles.contains(&granted) && role::known_name(granted).is_some() {
+                roles.push(granted);
+            }
+        },
+    );
+    (roles, tenants)
+}
+
+/// Takes the membership in the mode's group from a role; 55000 where it would be a member all the
+/// same.
+fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
+    let shown = role::name(role);
+    membership(table, "REVOKE", "FROM", mode, &shown);
+    if role::is_member_of(role, group) {
+        let group = mode.group().to_string_lossy();
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("role \"{shown}\" would still be a member of {group}, and no longer bound to a tenant"),
+        )
+        .field("role")
+        .hint(format!("Revoke what makes it a member of {group} first, whoever granted it."))
+        .raise()
+    }
 }
 
 sql_function!(immutable_bind_role, pg_finfo_immutable_bind_role, bind_role);
 
-/// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others here.
+/// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others
+/// here.
 fn bind_role(call: Call) -> Datum {
-    let context = (*call.0).context;
-    let is_update = !context.is_null()
-        && (*context).type_ == pg_sys::NodeTag::T_TriggerData
-        && (*context.cast::<pg_sys::TriggerData>()).tg_event & pg_sys::TRIGGER_EVENT_OPMASK
-            == pg_sys::TRIGGER_EVENT_UPDATE;
-    let data = trigger_data(call, if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
-    let descriptor = data.tg_relation.descriptor();
-    let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
-    if crate::pg::relation::data.tg_relation.name() != "tenant_grants" || (*descriptor).natts != 6 {
+    let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
+    let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
+    let table = trigger.relation();
+    if table.name() != "tenant_grants" || table.descriptor().width() != COLUMNS {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table {} is no table of tenant grants", crate::pg::relation::data.tg_relation.name()),
+            format!("table {} is no table of tenant grants", table.name()),
         )
         .raise()
     }
-    let mut row = Values::of(new, descriptor);
-    if row.nulls[0] {
-        return Datum::from(new); // the column's own NOT NULL says it
-    }
+    let new = if is_update { trigger.new_row() } else { trigger.row() };
+    let mut row = new.values();
+    let Some(role) = row.at(ROLE as usize - 1).map(name) else {
+        return trigger.go_on_with(new); // the column's own NOT NULL says it
+    };
     if !is_update {
-        allow_insert(data.tg_relation, &row);
+        allow_insert(table, role);
     }
-    let place = ROLE_OID as usize - 1;
-    row.values[place] = Datum::from(pg_sys::get_role_oid(row.values[0].cast_mut_ptr(), true));
-    row.nulls[place] = false;
-    Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+    let role = role::by_name(role).unwrap_or(pg_sys::InvalidOid);
+    row.put(ROLE_OID as usize - 1, Some(Datum::from(role)));
+    trigger.go_on_with(row.form(table.descriptor()))
 }
 
-/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored.
-fn allow_insert(relation: Relation, row: &Values) {
-    let user = pg_sys::GetUserId();
-    if user == relation.owner() || pg_sys::superuser_arg(user) {
+/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored;
+/// 42501 for any other.
+fn allow_insert(table: Relation, role: &CStr) {
+    let user = role::current();
+    if user == table.owner() || role::is_superuser_role(user) {
         return;
     }
-    let role = CStr::from_ptr(row.values[0].cast_mut_ptr()).to_string_lossy();
+    let role = role.to_string_lossy();
     let why = match settings::RESTORE.get() {
-        true if is_own_role(&role) => {
+        true if is_extension_role(&role) => {
             "It is one of the extension's own roles, whose members would all have the tenant."
         }
         true => {
-            let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
-            seam::forget(events);
-            return pg_sys::table_close(events, pg_sys::NoLock as i32);
+            let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+            return seam::forget(events.get());
         }
         false => "It is not in a dump that is restored.",
     };

@@ -1,20 +1,25 @@
 //! The table of grants, `immutable.tenant_grants`.
 
-use crate::log::small_table::Table;
-use crate::pg::datum::{text, text_datum, Datum};
+use crate::log::small_table::SmallTable;
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::Fault;
+use crate::pg::memory::here;
 use crate::pg::relation::Equal;
 use crate::pg::tuple::Values;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
+/// What a grant is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// The role sees the tenant's events.
     Read,
+    /// The role records for the tenant.
     Write,
 }
 
 impl Mode {
+    /// As the column `mode` has it.
     pub fn text(self) -> &'static str {
         match self {
             Mode::Read => "read",
@@ -30,6 +35,7 @@ impl Mode {
         }
     }
 
+    /// The mode that an argument names; NULL is `read`. Raises 22023 for anything else.
     pub fn of(given: Option<Datum>) -> Mode {
         match given.map(|given| text(given)) {
             Some("read") | None => Mode::Read,
@@ -41,26 +47,35 @@ impl Mode {
     }
 }
 
-/// `immutable.tenant_grants`; its columns are role, mode, tenant_id, role_oid, granted_at, granted_by.
-pub fn grants(lock: u32) -> Table {
-    Table::open(c"tenant_grants", 6, lock)
-}
+/// Columns of the table: role, mode, tenant_id, role_oid, granted_at, granted_by.
+pub const COLUMNS: usize = 6;
 
+/// Attribute numbers, as scan keys count.
 pub const ROLE: i16 = 1;
-
 const MODE: i16 = 2;
-
 pub const ROLE_OID: i16 = 4;
 
-/// The rows of a mode that a role's number, or its name, leads to.
-pub fn rows_of(table: &Table, role: Datum, by: i16, mode: Mode, each: impl FnMut(&Values)) {
+/// The place of `tenant_id` in a row.
+pub const TENANT_ID: usize = 2;
+
+/// Opens `immutable.tenant_grants` with a lock of this mode; raises 55000 where it is missing or
+/// altered.
+pub fn grants(lock: u32) -> SmallTable {
+    SmallTable::open(c"tenant_grants", COLUMNS, lock)
+}
+
+/// Gives `each` the grants of a mode that a role has, by its number (`by` is `ROLE_OID`) or its
+/// name (`ROLE`).
+pub fn rows_of(table: &SmallTable, role: Datum, by: i16, mode: Mode, each: impl FnMut(&Values)) {
     let (index, function) = match by {
         ROLE => (c"tenant_grants_pkey", pg_sys::F_NAMEEQ),
         _ => (c"tenant_grants_role", pg_sys::F_OIDEQ),
     };
-    let keys = [
-        Equal { attribute: by, function, value: Some(role) },
-        Equal { attribute: MODE, function: pg_sys::F_TEXTEQ, value: Some(text_datum(mode.text())) },
-    ];
-    table.rows(Some(index), &keys, each);
+    here(|memory| {
+        let keys = [
+            Equal { attribute: by, function, value: Some(role) },
+            Equal { attribute: MODE, function: pg_sys::F_TEXTEQ, value: Some(memory.text(mode.text())) },
+        ];
+        table.rows(Some(index), &keys, each);
+    });
 }

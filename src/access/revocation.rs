@@ -1,42 +1,58 @@
 //! Viewer tokens that were revoked.
 
 use crate::access::keys::RUN_OUT;
-use crate::log::small_table::Table;
-use crate::pg::datum::{seconds, text_datum, timestamptz_of_seconds, Datum};
+use crate::log::small_table::SmallTable;
+use crate::pg::datum::seconds;
+use crate::pg::memory::{here, Memory};
 use crate::pg::relation::Equal;
+use crate::pg::spi::Arg;
+use crate::pg::transaction;
 use immutable_format::token::Claims;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys;
 
-/// How long a revocation is kept: until its tokens have run out, and as long again, should the clock be set back.
-pub const KEPT: i64 = 2 * RUN_OUT;
+/// How long a revocation is kept, in seconds: until its tokens have run out, and as long again,
+/// should the clock be set back.
+const KEPT: i64 = 2 * RUN_OUT;
 
-/// `immutable.revocations`; its columns are jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
-pub fn revocations(lock: u32) -> Table {
-    Table::open(c"revocations", 7, lock)
+/// Columns of the table: jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
+const COLUMNS: usize = 7;
+
+/// Attribute numbers, as scan keys count.
+const JTI: i16 = 1;
+const TENANT_ID: i16 = 2;
+const ACTOR_ID: i16 = 3;
+
+/// The place of `revoked_at` in a row.
+const REVOKED_AT: usize = 3;
+
+/// Opens `immutable.revocations` with a lock of this mode; raises 55000 where it is missing or
+/// altered.
+pub fn revocations(lock: u32) -> SmallTable {
+    SmallTable::open(c"revocations", COLUMNS, lock)
 }
 
-pub const JTI: i16 = 1;
-pub const TENANT_ID: i16 = 2;
-pub const ACTOR_ID: i16 = 3;
-pub const REVOKED_AT: usize = 3;
-
+/// Whether the token with these claims was revoked: itself, or with all of its tenant or actor.
 pub fn is_revoked(claims: &Claims) -> bool {
     let table = revocations(pg_sys::AccessShareLock);
     let mut revoked = false;
-    table.rows(Some(c"revocations_jti"), &[equal(JTI, Some(&claims.jti))], |_| revoked = true);
+    here(|memory| {
+        table.rows(Some(c"revocations_jti"), &[equal(memory, JTI, Some(&claims.jti))], |_| revoked = true);
+    });
     revoked || revoked_at(&table, &claims.tenant_id, claims.actor_id.as_deref()).is_some_and(|at| claims.iat <= at)
 }
 
-fn equal(attribute: i16, value: Option<&str>) -> Equal {
-    Equal { attribute, function: pg_sys::F_TEXTEQ, value: value.map(|value| text_datum(value)) }
+fn equal<'m>(memory: Memory<'m>, attribute: i16, value: Option<&str>) -> Equal<'m> {
+    Equal { attribute, function: pg_sys::F_TEXTEQ, value: value.map(|value| memory.text(value)) }
 }
 
-/// The second until whose end tokens of this tenant and actor are revoked.
-pub fn revoked_at(table: &Table, tenant_id: &str, actor_id: Option<&str>) -> Option<i64> {
+/// The second (since 1970) until whose end tokens of this tenant and actor are revoked, if any are.
+pub fn revoked_at(table: &SmallTable, tenant_id: &str, actor_id: Option<&str>) -> Option<i64> {
     let mut last = None;
     let mut look = |actor_id| {
-        let keys = [equal(TENANT_ID, Some(tenant_id)), equal(ACTOR_ID, actor_id)];
-        table.rows(Some(c"revocations_subject"), &keys, |row| last = last.max(Some(seconds(row.values[REVOKED_AT]))));
+        here(|memory| {
+            let keys = [equal(memory, TENANT_ID, Some(tenant_id)), equal(memory, ACTOR_ID, actor_id)];
+            table.rows(Some(c"revocations_subject"), &keys, |row| last = last.max(row.at(REVOKED_AT).map(seconds)));
+        });
     };
     look(None);
     if actor_id.is_some() {
@@ -45,16 +61,25 @@ pub fn revoked_at(table: &Table, tenant_id: &str, actor_id: Option<&str>) -> Opt
     last
 }
 
-pub fn revoke(key: &str, subject: &[Option<Datum>; 3]) {
+/// What is revoked: a token by its jti, or all tokens of a tenant, or of an actor of it.
+#[derive(Clone, Copy)]
+pub enum Revoked<'a> {
+    Token { jti: &'a str },
+    TokensOf { tenant_id: &'a str, actor_id: Option<&'a str> },
+}
+
+/// Revokes what has been issued until now, and forgets revocations whose tokens have long run out.
+pub fn revoke(revoked: Revoked<'_>) {
     let table = revocations(pg_sys::RowExclusiveLock);
-    let now = pg_sys::GetCurrentTimestamp();
-    let revoked_at = seconds(Datum::from(now));
-    table.execute(
-        "DELETE FROM immutable.revocations WHERE forget_at OPERATOR(pg_catalog.<) $1",
-        &[pg_sys::TIMESTAMPTZOID],
-        &[Some(Datum::from(now))],
-    );
-    let condition = if subject[0].is_some() { "jti" } else { "tenant_id" };
+    let now = transaction::now();
+    let forget_at = now.div_euclid(1_000_000) + KEPT;
+    table.execute("DELETE FROM immutable.revocations WHERE forget_at OPERATOR(pg_catalog.<) $1", &[Arg::Time(now)]);
+    let (key, condition, jti, tenant_id, actor_id) = match revoked {
+        Revoked::Token { jti } => ("jti", "jti", Some(jti), None, None),
+        Revoked::TokensOf { tenant_id, actor_id } => {
+            ("tenant_id, actor_id", "tenant_id", None, Some(tenant_id), actor_id)
+        }
+    };
     let statement = format!(
         "INSERT INTO immutable.revocations AS r (jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by) \
          VALUES ($1, $2, $3, $4, $5, session_user) \
@@ -62,12 +87,14 @@ pub fn revoke(key: &str, subject: &[Option<Datum>; 3]) {
          SET revoked_at = greatest(r.revoked_at, excluded.revoked_at), \
              forget_at = greatest(r.forget_at, excluded.forget_at), revoked_by = excluded.revoked_by"
     );
-    const TEXT: Oid = pg_sys::TEXTOID;
-    const TIME: Oid = pg_sys::TIMESTAMPTZOID;
-    let [jti, tenant_id, actor_id] = *subject;
     table.execute(
         &statement,
-        &[TEXT, TEXT, TEXT, TIME, TIME],
-        &[jti, tenant_id, actor_id, Some(Datum::from(now)), Some(timestamptz_of_seconds(revoked_at + KEPT))],
+        &[
+            Arg::maybe_text(jti),
+            Arg::maybe_text(tenant_id),
+            Arg::maybe_text(actor_id),
+            Arg::Time(now),
+            Arg::seconds(forget_at),
+        ],
     );
 }

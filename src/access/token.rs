@@ -1,14 +1,14 @@
-//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their format is
-//! `immutable_format::token`'s.
+//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their
+//! format is `immutable_format::token`'s.
 
 use crate::access::decision::decide;
 use crate::access::keys;
-use crate::access::revocation::{is_revoked, revocations, revoke, revoked_at};
-use crate::log::own_event::Own;
+use crate::access::revocation::{is_revoked, revocations, revoke, revoked_at, Revoked};
+use crate::log::own_event::LogEvent;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{now, text, text_datum, Datum};
+use crate::pg::datum::{now, text, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::{jsonb, random};
+use crate::pg::random;
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::limits::text_bytes;
@@ -34,8 +34,8 @@ pub enum Source {
     Headers,
 }
 
-/// What was presented and found right, so that a statement need not compute the signature again. Time, revocations and
-/// the key's being accepted are asked every time.
+/// What was presented and found right, so that a statement need not compute the signature again.
+/// Time, revocations and the key's being accepted are asked every time.
 struct Verified {
     source: Source,
     presented: Vec<u8>,
@@ -47,7 +47,8 @@ thread_local! {
     static VERIFIED: RefCell<Option<Verified>> = const { RefCell::new(None) };
 }
 
-/// What the token presented opens; None if there is no token among the headers. Raises 28000 for one that is refused.
+/// What the token presented opens; None if there is no token among the headers. Raises 28000 for
+/// one that is refused.
 pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     let known = VERIFIED.with(|verified| {
         let verified = verified.borrow();
@@ -81,7 +82,7 @@ pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
 /// The claims of a token that one of the keys has signed, and the key. Says nothing about now.
 pub fn open(token: &str) -> Result<(Id, Claims), Error> {
     let sealed = token::open(token)?;
-    let (key, authentic) = keys::find(|secret| sealed.verify(secret)).ok_or(Error::Signature)?;
+    let (key, authentic) = keys::find(|key| sealed.verify(key)).ok_or(Error::Signature)?;
     Ok((key, authentic.claims()?))
 }
 
@@ -114,8 +115,9 @@ fn refuse(error: Error) -> ! {
         .raise()
 }
 
-/// A tenant, or an actor, given as an argument.
-pub fn identity(field: &str, given: Option<Datum>) -> Option<String> {
+/// The tenant or actor that an argument names, unless it is NULL. `field` is `tenant_id` or
+/// `actor_id`; raises 22023 for a longer one than any event has.
+pub fn parse_identity(field: &str, given: Option<Datum>) -> Option<String> {
     let given = text(given?);
     let most = text_bytes(field);
     if given.len() > most {
@@ -130,8 +132,8 @@ sql_function!(immutable_create_viewer_token, pg_finfo_immutable_create_viewer_to
 
 /// `immutable.create_viewer_token(tenant_id, actor_id, ttl)`
 fn create_viewer_token(call: Call) -> Datum {
-    let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
-    let actor_id = identity("actor_id", call.arg(1));
+    let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
+    let actor_id = parse_identity("actor_id", call.arg(1));
     if actor_id.as_deref() == Some("") {
         Fault::invalid("actor_id", "actor_id must not be empty").hint("NULL is for all of the tenant's events.").raise()
     }
@@ -164,20 +166,14 @@ fn create_viewer_token(call: Call) -> Datum {
     json.push_str(",\"viewer_token\":");
     write_string(&token, &mut json);
     json.push_str(&format!(",\"expires_at\":{}}}", claims.exp));
-    jsonb::datum(&json)
+    call.memory().jsonb(&json)
 }
 
 sql_function!(immutable_revoke_viewer_token, pg_finfo_immutable_revoke_viewer_token, revoke_viewer_token);
 
 /// `immutable.revoke_viewer_token(token)`
 fn revoke_viewer_token(call: Call) -> Datum {
-    let Some(given) = call.arg(0) else {
-        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "token must not be NULL")
-            .field("token")
-            .hint("Give the token, or its jti.")
-            .raise()
-    };
-    let given = text(given);
+    let given = text(call.required(0, "token", "Give the token, or its jti."));
     // What has the form of a token is one: revoking its text as a jti would revoke nothing.
     let jti = if token::open(given).is_ok() || given.len() > token::MAX_JTI_BYTES {
         let (_, claims) = open(given).unwrap_or_else(|error| {
@@ -192,29 +188,29 @@ fn revoke_viewer_token(call: Call) -> Datum {
     if jti.is_empty() {
         Fault::invalid("token", "token must not be empty").hint("Give the token, or its jti.").raise()
     }
-    revoke("jti", &[Some(text_datum(&jti)), None, None]);
-    decide(&Own {
+    revoke(Revoked::Token { jti: &jti });
+    decide(&LogEvent {
         action: "immutable.viewer_token_revoked",
         resource_type: Some("viewer_token"),
         resource_id: Some(&jti),
-        ..Own::default()
+        ..LogEvent::default()
     });
-    Datum::from(0usize)
+    call.void()
 }
 
 sql_function!(immutable_revoke_viewer_tokens, pg_finfo_immutable_revoke_viewer_tokens, revoke_viewer_tokens);
 
 /// `immutable.revoke_viewer_tokens(tenant_id, actor_id)`
 fn revoke_viewer_tokens(call: Call) -> Datum {
-    let tenant_id = identity("tenant_id", call.arg(0)).unwrap_or_default();
-    let actor_id = identity("actor_id", call.arg(1));
-    // Not who the actor is: of a record that could not be erased.
+    let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
+    let actor_id = parse_identity("actor_id", call.arg(1));
+    // The event does not say which actor: that could not be erased from it.
     let whose = if actor_id.is_some() { "one actor's" } else { "all" };
-    revoke("tenant_id, actor_id", &[None, Some(text_datum(&tenant_id)), actor_id.map(|actor| text_datum(&actor))]);
-    decide(&Own {
+    revoke(Revoked::TokensOf { tenant_id: &tenant_id, actor_id: actor_id.as_deref() });
+    decide(&LogEvent {
         action: "immutable.viewer_tokens_revoked",
         metadata: &[("tenant_id", &tenant_id), ("tokens", whose)],
-        ..Own::default()
+        ..LogEvent::default()
     });
-    Datum::from(0usize)
+    call.void()
 }

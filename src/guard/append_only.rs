@@ -1,4 +1,5 @@
-//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the event's hash as it is.
+//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the
+//! event's hash as it is.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
@@ -7,9 +8,9 @@ use crate::log::{lane, subscription, targets};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::{self, Jsonb, Kind};
-use crate::pg::relation::{last_row, name, Key, Relation};
-use crate::pg::trigger::trigger_data;
+use crate::pg::jsonb::{Jsonb, Kind};
+use crate::pg::relation::{Key, OpenRelation, Relation};
+use crate::pg::trigger::{BEFORE_INSERT_ROW, BEFORE_UPDATE_ROW};
 use crate::pg::tuple::Values;
 use immutable_format::commitment::{self, Erasure, Violation, COLUMNS, METADATA, TARGETS};
 use immutable_format::document::{self, Secret, RESERVED};
@@ -21,56 +22,52 @@ sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
 
 /// DELETE, TRUNCATE and whatever else has no exception.
 fn refuse(call: Call) -> Datum {
-    let context = (*call.0).context;
-    if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-        trigger_data(call, 0);
-    }
-    let data = &*context.cast::<pg_sys::TriggerData>();
-    let command = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+    let trigger = call.any_trigger();
+    let command = match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT => "INSERT",
         pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
         pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
         _ => "TRUNCATE",
     };
     append_only(
-        data.tg_relation,
+        trigger.relation(),
         command,
         "The log refuses this to everybody, the table's owner and superusers included.",
     )
 }
 
+/// Refuses a command on one of the log's tables (42501).
 pub fn append_only(relation: Relation, command: &str, hint: &str) -> ! {
-    let table = relation.name();
-    Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: {command} is refused"))
-        .hint(hint)
-        .raise()
+    refusal(relation, command).hint(hint).raise()
 }
 
-const BEFORE_UPDATE_ROW: u32 = pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+fn refusal(relation: Relation, command: &str) -> Fault {
+    let table = relation.name();
+    Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: {command} is refused"))
+}
 
 sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event);
 
 /// UPDATE of an event.
 fn guard_event(call: Call) -> Datum {
-    let data = trigger_data(call, BEFORE_UPDATE_ROW);
-    let relation = data.tg_relation;
+    let trigger = call.trigger(BEFORE_UPDATE_ROW);
+    let relation = trigger.relation();
     subscription::refuse_local_write(relation);
-    let descriptor = relation.descriptor();
-    let old = Values::of(data.tg_trigtuple, descriptor);
-    let mut new = Values::of(data.tg_newtuple, descriptor);
+    let (old, mut new) = (trigger.row().values(), trigger.new_row().values());
     let events = Events::of(relation);
     let erases = erase_requested(&events.layout, &old, &mut new);
     check_update(relation, &events, &old, &new);
-    Datum::from(match erases {
-        true => pg_sys::heap_form_tuple(descriptor, new.values.as_mut_ptr(), new.nulls.as_mut_ptr()),
-        false => data.tg_newtuple,
+    trigger.go_on_with(match erases {
+        true => new.form(relation.descriptor()),
+        false => trigger.new_row(),
     })
 }
 
-/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks for. Whatever else the
-/// statement changed is there for [`check_update`] to see.
+/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks
+/// for. Whatever else the statement changed is there for [`check_update`] to see.
 fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
-    let requested = new.get(layout, c::ERASED).map(|erased| Jsonb::new(erased));
+    let memory = new.memory();
+    let requested = new.get(layout, c::ERASED).map(Jsonb::new);
     let Some(requested) = requested.filter(|erased| erased.kind() == Kind::Array) else { return false };
     let Ok(Value::Array(paths)) = requested.value(1, 16 * limits::CANONICAL_BYTES) else { return false };
     let Some(paths) = paths.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() else { return false };
@@ -89,27 +86,24 @@ fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
         }
     }
     if touches(METADATA) {
-        new.set(layout, c::METADATA, jsonb::datum(left.metadata.text()));
+        new.set(layout, c::METADATA, memory.jsonb(left.metadata.text()));
     }
     if touches(TARGETS) {
         let targets: Vec<&str> = left.targets.iter().map(|target| target.canonical()).collect();
-        new.set(layout, c::TARGETS, jsonb::datum(&format!("[{}]", targets.join(","))));
+        new.set(layout, c::TARGETS, memory.jsonb(&format!("[{}]", targets.join(","))));
     }
-    new.set(layout, c::ERASED, jsonb::datum(&erasure.to_value().canonical()));
+    new.set(layout, c::ERASED, memory.jsonb(&erasure.to_value().canonical()));
     new.unset(layout, c::SALT);
     true
 }
 
-/// Refuses a change of an event that is no erasure, and takes its lane.
+/// Refuses a change of an event that is no erasure (42501), and takes the lane of the event.
 pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Values) {
     let layout = &events.layout;
-    let hint =
-        "Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().";
     let refuse = |why: &str| -> ! {
-        let table = relation.name();
-        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{table} is append-only: UPDATE is refused"))
-            .detail(why.to_string())
-            .hint(hint)
+        refusal(relation, "UPDATE")
+            .detail(why)
+            .hint("Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().")
             .raise()
     };
     let (before, after) = match (read(|column| old.get(layout, column)), read(|column| new.get(layout, column))) {
@@ -117,7 +111,7 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
         (Err(violation), _) => refuse(&format!("The stored row has no valid document: {violation}.")),
         (_, Err(violation)) => refuse(&format!("The new row has no valid document: {violation}.")),
     };
-    let stored = |row: &Values| row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum));
+    let stored = |row: &Values| row.get(layout, c::EVENT_HASH).and_then(hash);
     let (Some(event_hash), true) = (stored(old), stored(old) == stored(new)) else {
         refuse("The event's hash would change.")
     };
@@ -128,7 +122,7 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
             Err(violation) => refuse(&format!("The changed row would have no valid document: {violation}.")),
         }
     }
-    let xact = |row: &Values| row.get(layout, c::XACT).map(|datum| datum.value());
+    let xact = |row: &Values| row.get(layout, c::XACT).map(Datum::i64);
     if xact(old) != xact(new) {
         refuse("The column xact would change.")
     }
@@ -140,7 +134,8 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
     lane::acquire_existing(relation.oid(), tenant, before.envelope.lane);
 }
 
-/// Both hash to the same, so they differ in what is erased alone; more must be erased after than before.
+/// Both hash to the same, so they differ in what is erased alone; more must be erased after than
+/// before.
 fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     let nothing = Erasure::default();
     let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
@@ -151,8 +146,8 @@ fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     if new.len() == old.len() {
         return Err(Violation("Nothing more would be erased."));
     }
-    let own = before.envelope.action.starts_with(RESERVED);
-    if own && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
+    let by_log = before.envelope.action.starts_with(RESERVED);
+    if by_log && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
         return Err(Violation("Of an event of the log's own only metadata.reason can be erased."));
     }
     Ok(())
@@ -162,56 +157,54 @@ sql_function!(immutable_guard_target, pg_finfo_immutable_guard_target, guard_tar
 
 /// INSERT into and UPDATE of event_targets: only what the event itself says at that position.
 fn guard_target(call: Call) -> Datum {
-    let context = (*call.0).context;
-    let is_update = !context.is_null()
-        && (*context).type_ == pg_sys::NodeTag::T_TriggerData
-        && (*context.cast::<pg_sys::TriggerData>()).tg_event & pg_sys::TRIGGER_EVENT_OPMASK
-            == pg_sys::TRIGGER_EVENT_UPDATE;
-    let data = trigger_data(call, if is_update { BEFORE_UPDATE_ROW } else { crate::pg::trigger::BEFORE_INSERT_ROW });
-    let relation = data.tg_relation;
-    let command = if is_update { "UPDATE" } else { "INSERT" };
-    let hint = match is_update {
-        true => "Its rows follow from events.targets and change with an erasure alone.",
-        false => "Its rows follow from events.targets; insert the event.",
-    };
-    let table = Targets::of(relation);
-    let new = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
-    let row = Values::of(new, relation.descriptor());
-    let get = |column: usize| (!row.nulls[table.places[column]]).then(|| row.values[table.places[column]]);
-    let (Some(tenant_id), Some(event_id), Some(position), Some(events)) = (get(0), get(1), get(2), table.events) else {
+    let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
+    let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
+    let relation = trigger.relation();
+    let new = if is_update { trigger.new_row() } else { trigger.row() };
+    if !is_of_event(&Targets::of(relation), &new.values()) {
+        let (command, hint) = match is_update {
+            true => ("UPDATE", "Its rows follow from events.targets and change with an erasure alone."),
+            false => ("INSERT", "Its rows follow from events.targets; insert the event."),
+        };
         append_only(relation, command, hint)
+    }
+    trigger.go_on_with(new)
+}
+
+/// Whether a row of event_targets is what the event says at that position.
+fn is_of_event(table: &Targets, row: &Values) -> bool {
+    let get = |column: usize| row.at(table.places[column]);
+    let (Some(tenant_id), Some(event_id), Some(position), Some(events)) = (get(0), get(1), get(2), table.events) else {
+        return false;
     };
-    let events_relation = pg_sys::table_open(events, pg_sys::AccessShareLock as i32);
-    let events = Events::of(events_relation);
+    let relation = OpenRelation::briefly(events);
+    let events = Events::of(relation.get());
     let strategy = pg_sys::BTEqualStrategyNumber;
     let key = |column, function, value| Key { attribute: events.layout.number(column), strategy, function, value };
     let keys = [key(c::ID, pg_sys::F_UUID_EQ, event_id), key(c::TENANT_ID, pg_sys::F_TEXTEQ, tenant_id)];
-    let equal = last_row(events_relation, events.id_index, &keys, |_, event| {
+    let equal = relation.get().last_row(events.id_index, &keys, |event| {
+        let event = event.values();
         let Some(stored) = event.get(&events.layout, c::TARGETS) else { return false };
         let flat = targets::flatten(Jsonb::new(stored));
         let Some(target) = usize::try_from(position.i16()).ok().and_then(|at| flat.get(at)) else {
             return false;
         };
-        let text = |column| get(column).map(|datum| text(datum));
+        let text = |column| get(column).map(text);
         let canonical = |jsonb: Jsonb| jsonb.value(limits::NESTING, limits::CANONICAL_BYTES).map(|v| v.canonical());
         let metadata = get(6).map(|datum| canonical(Jsonb::new(datum)));
         text(3) == Some(&target.target_type)
             && text(4) == target.target_id.as_deref()
             && text(5) == target.target_name.as_deref()
             && metadata == target.target_metadata.map(canonical)
-            && get(7).map(|at| at.value()) == event.get(&events.layout, c::CREATED_AT).map(|at| at.value())
+            && get(7).map(Datum::i64) == event.get(&events.layout, c::CREATED_AT).map(Datum::i64)
     });
-    pg_sys::table_close(events_relation, pg_sys::AccessShareLock as i32);
-    if equal != Some(true) {
-        append_only(relation, command, hint)
-    }
-    Datum::from(new)
+    equal == Some(true)
 }
 
 sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
 
-/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain is filled in. What
-/// the hash says of the rest is for verification.
+/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain
+/// is filled in. What the hash says of the rest is for verification.
 fn is_chained(call: Call) -> Datum {
     let length = |index| call.arg(index).map(|datum| bytes(datum).len());
     let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());

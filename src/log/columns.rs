@@ -3,7 +3,7 @@
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::tuple::{attribute, Values};
+use crate::pg::tuple::{Descriptor, Values};
 use immutable_format::commitment::Violation;
 use pgrx::pg_sys::{self, Oid};
 
@@ -89,30 +89,32 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Finds the columns; the name of the first that is missing, or of another type, otherwise.
-    pub fn of(descriptor: pg_sys::TupleDesc) -> Result<Layout, &'static str> {
-        let width = (*descriptor).natts as usize;
-        let mut places = Vec::with_capacity(ALL.len());
-        for (name, oid, _) in ALL {
-            let place = (0..width).find(|place| {
-                let attribute = &*attribute(descriptor, *place);
-                !attribute.attisdropped
-                    && attribute.atttypid == *oid
-                    && std::ffi::CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
-            });
-            places.push(place.ok_or(*name)?);
+    /// Finds the columns. An error is the name of the first column that is missing, or of another type.
+    pub fn of(descriptor: Descriptor) -> Result<Layout, &'static str> {
+        let width = descriptor.width();
+        let mut places = [None; ALL.len()];
+        for place in 0..width {
+            let Some(attribute) = descriptor.attribute(place) else { continue };
+            let is_it = |(name, oid, _): &(&str, Oid, SetBy)| {
+                attribute.oid == *oid && attribute.name.to_bytes() == name.as_bytes()
+            };
+            if let Some(column) = ALL.iter().position(is_it) {
+                places[column].get_or_insert(place);
+            }
         }
-        Ok(Layout { places, width })
+        let found = places.iter().zip(ALL).map(|(place, (name, _, _))| place.ok_or(*name));
+        Ok(Layout { places: found.collect::<Result<_, _>>()?, width })
     }
 
     /// The layout of `e.*`; raises 55000 for a table that has lost a column.
-    pub fn of_events(descriptor: pg_sys::TupleDesc) -> Layout {
+    pub fn of_events(descriptor: Descriptor) -> Layout {
         Layout::of(descriptor).unwrap_or_else(|column| {
             let message = format!("immutable.events has no column {column} of its type");
             Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
         })
     }
 
+    /// Where the column is among the attributes, counted from 0.
     pub fn place(&self, column: Column) -> usize {
         self.places[column]
     }
@@ -124,19 +126,19 @@ impl Layout {
 }
 
 /// A tuple's values by column.
-impl Values {
-    pub fn get(&self, layout: &Layout, column: Column) -> Option<Datum> {
-        let place = layout.place(column);
-        (!self.nulls[place]).then(|| self.values[place])
+impl<'m> Values<'m> {
+    /// The column's value, unless it is NULL.
+    pub fn get(&self, layout: &Layout, column: Column) -> Option<Datum<'m>> {
+        self.at(layout.place(column))
     }
 
-    pub fn set(&mut self, layout: &Layout, column: Column, datum: Datum) {
-        let place = layout.place(column);
-        self.values[place] = datum;
-        self.nulls[place] = false;
+    /// Gives the column a value.
+    pub fn set(&mut self, layout: &Layout, column: Column, value: Datum<'m>) {
+        self.put(layout.place(column), Some(value));
     }
 
+    /// Makes the column NULL.
     pub fn unset(&mut self, layout: &Layout, column: Column) {
-        self.nulls[layout.place(column)] = true;
+        self.put(layout.place(column), None);
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{stored_address, stored_text};
-use crate::pg::datum::{micros, readable_text, uuid, Datum};
+use crate::pg::datum::{micros, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
-use crate::pg::tuple::Values;
+use crate::pg::toast::readable_text;
+use crate::pg::tuple::{Tuple, Values};
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
 use immutable_format::{limits, time};
@@ -37,20 +38,19 @@ pub fn json(row: &Values, layout: &Layout) -> String {
     shown.member(",\"ip_city\":", c::IP_CITY, text);
     shown.member(",\"user_agent\":", c::USER_AGENT, text);
     shown.member(",\"idempotency_key\":", c::IDEMPOTENCY_KEY, text);
-    shown.member(",\"version\":", c::VERSION, |datum, out| plain(&(datum.i32()).to_string(), out));
+    shown.member(",\"version\":", c::VERSION, |datum, out| plain(&datum.i32().to_string(), out));
     shown.member(",\"integrity\":{\"event_hash\":", c::EVENT_HASH, hash);
     shown.member(",\"previous_event_hash\":", c::PREVIOUS_EVENT_HASH, hash);
-    shown.member(",\"lane\":", c::LANE, |datum, out| plain(&(datum.i16()).to_string(), out));
-    shown.member(",\"seq\":", c::SEQ, |datum, out| plain(&(datum.i64()).to_string(), out));
+    shown.member(",\"lane\":", c::LANE, |datum, out| plain(&datum.i16().to_string(), out));
+    shown.member(",\"seq\":", c::SEQ, |datum, out| plain(&datum.i64().to_string(), out));
     shown.member("},\"occurred_at\":", c::OCCURRED_AT, timestamp);
     shown.member(",\"created_at\":", c::CREATED_AT, timestamp);
     shown.finish()
 }
 
-/// Raises XX001 for a row that PostgreSQL's own functions cannot be given, because they would crash the server, or raise an
-/// error that does not name it. What is in the row and no jsonb they survive.
-pub fn check(tuple: pg_sys::HeapTuple, row: &Values, layout: &Layout) {
-    let has_external = u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
+/// Raises XX001, with the column and the event's place, for a row that PostgreSQL's own functions cannot be given: they would
+/// crash the server, or raise an error that does not name the row. They survive whatever is in the row itself and is no jsonb.
+pub fn check(tuple: Tuple<'_>, row: &Values, layout: &Layout) {
     for column in [c::METADATA, c::TARGETS, c::ERASED] {
         if let Some(datum) = row.get(layout, column) {
             if !Reader::new(datum).is_some_and(|reader| reader.is_sound()) {
@@ -58,7 +58,7 @@ pub fn check(tuple: pg_sys::HeapTuple, row: &Values, layout: &Layout) {
             }
         }
     }
-    for column in if has_external { 0..c::ALL.len() } else { 0..0 } {
+    for column in if tuple.has_external() { 0..c::ALL.len() } else { 0..0 } {
         let is_varlena = matches!(c::ALL[column].1, pg_sys::TEXTOID | pg_sys::BYTEAOID | pg_sys::INETOID);
         let datum = row.get(layout, column).filter(|_| is_varlena);
         if datum.is_some_and(|datum| toast::read(datum).is_none()) {
@@ -80,14 +80,14 @@ fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
 /// Where an event is, as a sentence.
 pub fn place(row: &Values, layout: &Layout) -> String {
     let get = |column| row.get(layout, column);
-    let tenant_id = get(c::TENANT_ID).map_or("", |tenant_id| readable_text(tenant_id));
-    let lane = get(c::LANE).map_or(-1, |lane| lane.i16());
-    let seq = get(c::SEQ).map_or(0, |seq| seq.i64());
+    let tenant_id = get(c::TENANT_ID).map_or("", readable_text);
+    let lane = get(c::LANE).map_or(-1, Datum::i16);
+    let seq = get(c::SEQ).map_or(0, Datum::i64);
     format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
 }
 
 struct Shown<'a> {
-    row: &'a Values,
+    row: &'a Values<'a>,
     layout: &'a Layout,
     out: String,
     unreadable: Vec<&'static str>,

@@ -2,12 +2,13 @@
 //! other. The lane's lock is a heavyweight lock, held until the transaction ends, or until the savepoint it was taken
 //! in is rolled back.
 //!
-//! Tag: LOCKTAG_OBJECT, class = the events relation, object = a hash of the tenant, sub-object = the lane. No catalog
-//! class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
+//! The lock is on an object of the events relation: the object is a hash of the tenant, and its part is the lane.
 
 use crate::pg::error::{Code, Fault};
-use crate::pg::lock::{for_transaction, lock};
+use crate::pg::lock::{lock, ObjectLock, Timeouts};
+use crate::pg::server;
 use crate::pg::subtransaction::attempt;
+use crate::pg::transaction::{on_end, on_subtransaction_abort, subtransaction};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
@@ -41,7 +42,7 @@ const TURN: i16 = -1;
 const LONGEST_PAUSE: i32 = 32;
 
 /// A lane taken, and the subtransaction that took it.
-type Taken = (i16, pg_sys::SubTransactionId);
+type Taken = (i16, u32);
 
 /// What this transaction took. Only a memory of the lock manager's state, which is always asked too.
 #[derive(Default)]
@@ -71,45 +72,19 @@ impl Lane {
         Lane { family: Family { relation, tenant }, number }
     }
 
-    fn tag(&self) -> pg_sys::LOCKTAG {
-        // SAFETY: reads the backend's own database.
-        let database = unsafe { pg_sys::MyDatabaseId };
-        pg_sys::LOCKTAG {
-            locktag_field1: database.to_u32(),
-            locktag_field2: self.family.relation.to_u32(),
-            locktag_field3: self.family.tenant.unwrap_or(0),
-            locktag_field4: self.number as u16,
-            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-        }
+    fn lock(&self) -> ObjectLock {
+        let Family { relation, tenant } = self.family;
+        ObjectLock { relation, object: tenant.unwrap_or(0), part: self.number as u16 }
     }
 
     fn is_held(&self) -> bool {
-        let tag = self.tag();
-        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-        #[cfg(any(feature = "pg15", feature = "pg16"))]
-        return pg_sys::LockHeldByMe(&tag, mode);
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        return pg_sys::LockHeldByMe(&tag, mode, false);
-    }
-
-    fn lock(&self, wait: bool) -> bool {
-        let tag = self.tag();
-        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-        for_transaction(|| {
-            pg_sys::LockAcquire(&tag, mode, false, !wait) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
-        })
-    }
-
-    fn unlock(&self) {
-        let tag = self.tag();
-        for_transaction(|| pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false));
+        self.lock().is_held()
     }
 
     fn acquire(&self, wait: bool) -> bool {
-        let taken = self.lock(wait);
+        let taken = self.lock().acquire(wait);
         if taken {
-            let since = pg_sys::GetCurrentSubTransactionId();
+            let since = subtransaction();
             HELD.with_borrow_mut(|held| {
                 held.lanes.entry(self.family).or_default().push((self.number, since));
                 held.count += 1;
@@ -122,35 +97,6 @@ impl Lane {
     fn acquire_within(&self, timeouts: Timeouts) -> bool {
         let _restored = timeouts.set();
         attempt(|| self.acquire(true), |code, _| code == Code::ERRCODE_LOCK_NOT_AVAILABLE).is_ok()
-    }
-}
-
-/// PostgreSQL's `lock_timeout` and `deadlock_timeout`, in milliseconds.
-#[derive(Clone, Copy)]
-struct Timeouts {
-    lock: i32,
-    deadlock: i32,
-}
-
-impl Timeouts {
-    fn now() -> Timeouts {
-        Timeouts { lock: pg_sys::LockTimeout, deadlock: pg_sys::DeadlockTimeout }
-    }
-
-    /// In force for as long as what it returns lives.
-    fn set(self) -> Restored {
-        let restored = Restored(Timeouts::now());
-        (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.lock, self.deadlock);
-        restored
-    }
-}
-
-struct Restored(Timeouts);
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        // SAFETY: puts back what was there, in the one thread there is.
-        unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.0.lock, self.0.deadlock) };
     }
 }
 
@@ -170,8 +116,8 @@ impl Family {
     /// The lowest lane that this transaction holds.
     fn held(&self) -> Option<i16> {
         HELD.with_borrow(|held| {
-            let own = held.lanes.get(self)?.iter().map(|(lane, _)| *lane);
-            own.filter(|lane| self.lane(*lane).is_held()).min()
+            let lanes = held.lanes.get(self)?.iter().map(|(lane, _)| *lane);
+            lanes.filter(|lane| self.lane(*lane).is_held()).min()
         })
     }
 
@@ -182,7 +128,7 @@ impl Family {
         let (first, count) = self.lanes();
         let range = first + 1..=first + (count - 1);
         let last = LAST.with_borrow(|last| last.get(&self).copied()).filter(|last| range.contains(last));
-        let spread = (pg_sys::MyProcPid.unsigned_abs() % 1024) as i16;
+        let spread = (server::process() % 1024) as i16;
         let rest = knocks(count, spread).map(|lane| first + lane).filter(|lane| Some(*lane) != last);
         for lane in std::iter::once(first).chain(last).chain(rest) {
             if self.lane(lane).acquire(false) {
@@ -213,11 +159,11 @@ impl Family {
         let set = Timeouts::now();
         let begun = Instant::now();
         let elapsed = || i32::try_from(begun.elapsed().as_millis()).unwrap_or(i32::MAX);
-        let turn = self.lane(TURN);
-        turn.lock(true);
+        let turn = self.lane(TURN).lock();
+        turn.acquire(true);
         let mut checked = 0;
         let mut pause = 1;
-        let mut next = (pg_sys::MyProcPid.unsigned_abs() % count as u32) as i16;
+        let mut next = (server::process() % count as u32) as i16;
         let lane = loop {
             if let Some(lane) = self.any_free() {
                 break lane;
@@ -241,7 +187,7 @@ impl Family {
             pause = (pause * 2).min(LONGEST_PAUSE);
             next = (next + 1) % count;
         };
-        turn.unlock();
+        turn.release();
         if lane > first {
             remember(self, lane);
         }
@@ -257,7 +203,7 @@ fn knocks(count: i16, spread: i16) -> impl Iterator<Item = i16> {
         .take_while(move |lane| *lane < count)
 }
 
-/// As PostgreSQL says it.
+/// Raises what PostgreSQL raises when `lock_timeout` is over.
 fn timed_out(family: Family) -> ! {
     let whose = if family.tenant.is_some() { "the tenant's chain" } else { "imports" };
     Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
@@ -276,14 +222,14 @@ fn remember(family: Family, lane: i16) {
 }
 
 /// Takes a lane of the tenant to append to: the lowest that this transaction holds, else one that is free. What the log
-/// itself records is not held to the setting that limits the locks of a transaction.
-pub fn acquire(relation: Oid, tenant: u32, own: bool) -> i16 {
+/// itself records is not held to the setting that limits the locks of a transaction. Raises 55P03 when `lock_timeout` is over.
+pub fn acquire(relation: Oid, tenant: u32, by_log: bool) -> i16 {
     let family = Family { relation, tenant: Some(tenant) };
     if let Some(lane) = family.held() {
         return lane;
     }
     share(relation);
-    if own || !is_full() {
+    if by_log || !is_full() {
         return family.take();
     }
     // Strict chains have one lane each and nothing beside it.
@@ -309,8 +255,8 @@ pub fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     }
 }
 
-/// Before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but where it is
-/// a cursor's, it goes when the cursor fails, and the rows stay.
+/// Taken before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but
+/// where it is a cursor's, it goes when the cursor fails, and the rows stay.
 fn share(relation: Oid) {
     lock(relation, pg_sys::RowExclusiveLock);
 }
@@ -326,36 +272,19 @@ fn is_full() -> bool {
     HELD.with_borrow(|held| held.count) >= settings::MAX_CHAINS_PER_TRANSACTION.get() as usize
 }
 
-/// Lets go of the memory when the transaction or a subtransaction lets go of the locks.
+/// Called once, when the library is loaded. The memory of a lock goes with the lock: when the transaction ends, or a
+/// subtransaction is rolled back.
 pub fn register_callbacks() {
-    // SAFETY: the callbacks live as long as the library, which is never unloaded.
-    unsafe {
-        pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut());
-        pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), std::ptr::null_mut());
-    }
+    on_end(|| drop(HELD.take()));
+    on_subtransaction_abort(forget_since);
 }
 
-unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
-    use pg_sys::XactEvent::*;
-    if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
-        HELD.take();
-    }
-}
-
-unsafe extern "C-unwind" fn subtransaction_ends(
-    event: pg_sys::SubXactEvent::Type,
-    subtransaction: pg_sys::SubTransactionId,
-    _: pg_sys::SubTransactionId,
-    _: *mut std::ffi::c_void,
-) {
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        // Numbers are given in order: whatever began since is a child of the one that aborts.
-        HELD.with_borrow_mut(|held| {
-            held.lanes.retain(|_, taken| {
-                taken.retain(|(_, since)| *since < subtransaction);
-                !taken.is_empty()
-            });
-            held.count = held.lanes.values().map(Vec::len).sum();
+fn forget_since(aborted: u32) {
+    HELD.with_borrow_mut(|held| {
+        held.lanes.retain(|_, taken| {
+            taken.retain(|(_, since)| *since < aborted);
+            !taken.is_empty()
         });
-    }
+        held.count = held.lanes.values().map(Vec::len).sum();
+    });
 }

@@ -2,10 +2,12 @@
 //! begins with `immutable.`, which nobody else may write; of its values nothing but `metadata.reason` can be erased.
 
 use crate::log::tables::events_oid;
-use crate::pg::call::{required, Call};
-use crate::pg::datum::{text, text_datum, uuid};
+use crate::pg::call::Call;
+use crate::pg::datum::{text, uuid};
 use crate::pg::error::{internal, Code, Fault};
-use crate::pg::{jsonb, spi};
+use crate::pg::relation::OpenRelation;
+use crate::pg::role;
+use crate::pg::spi::{self, Arg};
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;
@@ -35,8 +37,8 @@ impl Drop for Recording {
     }
 }
 
-/// An event of the log's own. What it does not have is NULL, not the session's.
-pub struct Own<'a> {
+/// An event that the log records about itself. What it does not have is NULL, not the session's.
+pub struct LogEvent<'a> {
     /// Decisions about tenants have none: they are the operator's, and no tenant's feed shows them.
     pub tenant_id: &'a str,
     pub action: &'a str,
@@ -51,9 +53,9 @@ pub struct Own<'a> {
     pub unasked: bool,
 }
 
-impl Default for Own<'_> {
+impl Default for LogEvent<'_> {
     fn default() -> Self {
-        Own {
+        LogEvent {
             tenant_id: "",
             action: "",
             resource_type: None,
@@ -66,29 +68,28 @@ impl Default for Own<'_> {
     }
 }
 
-/// Who gave the command: the outer user, since the current one may be the owner, and the session's a gateway's login.
+/// The role that gave the command: the outer user, since the current one may be the owner, and the session's a gateway's
+/// login.
 pub fn caller() -> String {
-    let name = pg_sys::GetUserNameFromId(pg_sys::GetOuterUserId(), false);
-    std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    role::name(role::outer())
 }
 
 /// The login, which may be a gateway's.
 pub fn login() -> String {
-    let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), false);
-    std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    role::name(role::session())
 }
 
 /// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column that a session has a
 /// default for is given, so that nothing of the session gets in.
-pub fn record(own: &Own<'_>) -> Id {
-    let (actor, actor_type) = match own.unasked {
+pub fn record(event: &LogEvent<'_>) -> Id {
+    let (actor, actor_type) = match event.unasked {
         true => ("immutable".to_string(), "extension"),
         false => (caller(), "role"),
     };
-    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
+    let relation = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     let mut id = None;
     let _recording = Recording::begin();
-    spi::as_owner(relation, || {
+    spi::as_owner(relation.get(), || {
         spi::query_now(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
                  resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, \
@@ -96,40 +97,30 @@ pub fn record(own: &Own<'_>) -> Id {
              VALUES ($1, $2, NULL, $3, $4, NULL, $5, $6, NULL, $7, $8, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                  NULL) RETURNING id",
             &[
-                pg_sys::TEXTOID,
-                pg_sys::TEXTOID,
-                pg_sys::TEXTOID,
-                pg_sys::TEXTOID,
-                pg_sys::TEXTOID,
-                pg_sys::TEXTOID,
-                pg_sys::JSONBOID,
-                pg_sys::JSONBOID,
+                Arg::text(event.tenant_id),
+                Arg::text(&*actor),
+                Arg::text(actor_type),
+                Arg::text(event.action),
+                Arg::maybe_text(event.resource_type),
+                Arg::maybe_text(event.resource_id),
+                Arg::Json(event.targets.into()),
+                Arg::Json(metadata(event).into()),
             ],
-            &[
-                Some(text_datum(own.tenant_id)),
-                Some(text_datum(&actor)),
-                Some(text_datum(actor_type)),
-                Some(text_datum(own.action)),
-                own.resource_type.map(|resource_type| text_datum(resource_type)),
-                own.resource_id.map(|resource_id| text_datum(resource_id)),
-                Some(jsonb::datum(own.targets)),
-                Some(jsonb::datum(&metadata(own))),
-            ],
-            |row| id = Some(uuid(row.values[0])),
+            |row| id = row.at(0).map(uuid),
         );
     });
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
     id.unwrap_or_else(|| internal("an event of the log's own was not recorded"))
 }
 
-pub fn metadata(own: &Own<'_>) -> String {
+/// The event's metadata, as JSON.
+pub fn metadata(event: &LogEvent<'_>) -> String {
     let mut members = Vec::new();
-    for (key, value) in own.metadata {
+    for (key, value) in event.metadata {
         let mut json = String::new();
         write_string(value, &mut json);
         members.push((*key, json));
     }
-    members.extend(own.metadata_json.iter().map(|(key, json)| (*key, json.to_string())));
+    members.extend(event.metadata_json.iter().map(|(key, json)| (*key, json.to_string())));
     let members: Vec<String> = members
         .iter()
         .map(|(key, json)| {
@@ -144,10 +135,11 @@ pub fn metadata(own: &Own<'_>) -> String {
 /// Bytes of a reason.
 const REASON_BYTES: usize = 4096;
 
-/// The argument that says why; it is kept in a record.
-pub fn reason<'a>(call: Call, index: usize) -> &'a str {
+/// The argument at `index`, which says why something is done, and is kept in a record. Raises 22004 where it is NULL, 22023
+/// where it is empty, and 22001 where it is too long.
+pub fn reason(call: Call<'_>, index: usize) -> &str {
     let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
-    let reason = text(required(call, index, "reason", hint));
+    let reason = text(call.required(index, "reason", hint));
     if reason.trim().is_empty() {
         Fault::invalid("reason", "reason must not be empty").hint(hint).raise()
     }

@@ -2,15 +2,16 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, output, text, text_datum, utf8, uuid, Datum};
+use crate::pg::datum::{micros, output, text, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
-use crate::pg::tuple::Values;
+use crate::pg::tuple::Tuple;
 use immutable_format::commitment::{Content, Erasure, Room, Violation};
 use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
-use immutable_format::json::Error;
-use immutable_format::{limits, target, Hash};
+use immutable_format::json::{Error, Object};
+use immutable_format::target::{self, Target};
+use immutable_format::{limits, Hash};
 use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -20,7 +21,7 @@ thread_local! {
     static ROOM: RefCell<Room> = RefCell::new(Room::default());
 }
 
-/// Gives `body` the room. An error of the server leaves it borrowed no longer than the error takes.
+/// Gives `body` the room, or a new one where it is in use already. After an error of the server it is free again.
 pub fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
     ROOM.with(|room| match room.try_borrow_mut() {
         Ok(mut room) => {
@@ -40,6 +41,7 @@ pub struct Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// The document that the event's hash is of; a violation where the row has none.
     pub fn document(&self) -> Result<String, Violation> {
         of_stored(&self.envelope, &self.content, &self.secret)
     }
@@ -49,6 +51,7 @@ impl Stored<'_> {
         hash_of_stored(&self.envelope, &self.content, &self.secret, room)
     }
 
+    /// What was erased of it, if anything was.
     pub fn erasure(&self) -> Option<&Erasure> {
         match &self.secret {
             Secret::Erased(erasure) => Some(erasure),
@@ -57,72 +60,96 @@ impl Stored<'_> {
     }
 }
 
+const MISSING: Violation = Violation("a mandatory column is NULL");
+
 /// Reads the row whose columns `get` gives. Whatever is in it, this raises nothing: what no writer can have left, and what
 /// cannot be read, is a violation.
-pub fn read<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<Stored<'a>, Violation> {
-    let required = Violation("a mandatory column is NULL");
+pub fn read<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Stored<'a>, Violation> {
+    let envelope = envelope(&get)?;
+    let metadata = metadata(&get)?;
+    let targets = targets(&get)?;
+    let secret = secret(&get)?;
+    Ok(Stored { envelope, content: Content { columns: stored_columns(&get)?, metadata, targets }, secret })
+}
+
+fn envelope<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Envelope<'a>, Violation> {
     let text_of = |column| get(column).map(|datum| stored_text(datum).ok_or(c::UNREADABLE[column])).transpose();
-    let envelope = Envelope {
-        log_id: get(c::LOG_ID).map(|datum| uuid(datum)),
-        id: uuid(get(c::ID).ok_or(required)?),
-        tenant_id: text_of(c::TENANT_ID)?.ok_or(required)?,
-        lane: get(c::LANE).ok_or(required)?.value() as i16,
-        seq: get(c::SEQ).ok_or(required)?.value() as i64,
+    Ok(Envelope {
+        log_id: get(c::LOG_ID).map(uuid),
+        id: uuid(get(c::ID).ok_or(MISSING)?),
+        tenant_id: text_of(c::TENANT_ID)?.ok_or(MISSING)?,
+        lane: get(c::LANE).ok_or(MISSING)?.i16(),
+        seq: get(c::SEQ).ok_or(MISSING)?.i64(),
         previous_event_hash: match get(c::PREVIOUS_EVENT_HASH) {
             None => None,
             Some(datum) => Some(hash(datum).ok_or(Violation("previous_event_hash is not 32 bytes"))?),
         },
-        created_at: micros(get(c::CREATED_AT).ok_or(required)?),
-        occurred_at: micros(get(c::OCCURRED_AT).ok_or(required)?),
-        recorded_by: text_of(c::RECORDED_BY)?.ok_or(required)?,
-        action: text_of(c::ACTION)?.ok_or(required)?,
+        created_at: micros(get(c::CREATED_AT).ok_or(MISSING)?),
+        occurred_at: micros(get(c::OCCURRED_AT).ok_or(MISSING)?),
+        recorded_by: text_of(c::RECORDED_BY)?.ok_or(MISSING)?,
+        action: text_of(c::ACTION)?.ok_or(MISSING)?,
         action_category: text_of(c::ACTION_CATEGORY)?,
         actor_type: text_of(c::ACTOR_TYPE)?,
         resource_type: text_of(c::RESOURCE_TYPE)?,
-        version: get(c::VERSION).map(|datum| datum.i32()),
-    };
-    let reader = |column: c::Column, datum| Reader::new(datum).ok_or(c::UNREADABLE[column]);
-    let refused = |column: c::Column, error, bounds| match error {
+        version: get(c::VERSION).map(Datum::i32),
+    })
+}
+
+fn reader(column: c::Column, datum: Datum<'_>) -> Result<Reader<'_>, Violation> {
+    Reader::new(datum).ok_or(c::UNREADABLE[column])
+}
+
+/// What an error in the jsonb of a column means; `bounds` says it of one that goes beyond an event's bounds.
+fn refused(column: c::Column, error: Error, bounds: &'static str) -> Violation {
+    match error {
         Error::TooDeep | Error::TooLarge => Violation(bounds),
         Error::Syntax(_) | Error::DuplicateKey => c::UNREADABLE[column],
-    };
-    let metadata = reader(c::METADATA, get(c::METADATA).ok_or(required)?)?;
-    let metadata = match metadata.object(limits::NESTING, limits::CANONICAL_BYTES) {
-        Ok(Some(object)) if object.members().len() <= limits::METADATA_KEYS => object,
-        Ok(_) => return Err(Violation("metadata is not an object of at most 1,000 keys")),
-        Err(error) => return Err(refused(c::METADATA, error, "metadata is too large or too deep")),
-    };
-    let targets = reader(c::TARGETS, get(c::TARGETS).ok_or(required)?)?;
+    }
+}
+
+fn metadata<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Object<'a>, Violation> {
+    let metadata = reader(c::METADATA, get(c::METADATA).ok_or(MISSING)?)?;
+    match metadata.object(limits::NESTING, limits::CANONICAL_BYTES) {
+        Ok(Some(object)) if object.members().len() <= limits::METADATA_KEYS => Ok(object),
+        Ok(_) => Err(Violation("metadata is not an object of at most 1,000 keys")),
+        Err(error) => Err(refused(c::METADATA, error, "metadata is too large or too deep")),
+    }
+}
+
+fn targets<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Vec<Target<'a>>, Violation> {
+    let targets = reader(c::TARGETS, get(c::TARGETS).ok_or(MISSING)?)?;
     if targets.array_len().is_none_or(|length| length > limits::TARGETS) {
         return Err(Violation("targets is not an array of at most 1,000"));
     }
     let targets = targets.objects(limits::NESTING, limits::CANONICAL_BYTES);
     let targets = targets.map_err(|(_, error)| refused(c::TARGETS, error, "a target is too large or too deep"))?;
-    let targets = target::stored(targets).ok_or(Violation("a target is malformed"))?;
-    let secret = match (get(c::SALT), get(c::ERASED)) {
+    target::stored(targets).ok_or(Violation("a target is malformed"))
+}
+
+fn secret<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Secret, Violation> {
+    match (get(c::SALT), get(c::ERASED)) {
         (Some(salt), None) => {
             let salt = toast::read(salt).ok_or(c::UNREADABLE[c::SALT])?;
-            Secret::Salt(salt.try_into().map_err(|_| Violation("salt is not 16 bytes"))?)
+            Ok(Secret::Salt(salt.try_into().map_err(|_| Violation("salt is not 16 bytes"))?))
         }
         (None, Some(erased)) => {
             // As many paths as an event can have, each with a name, a salt and a commitment.
             let bound = 16 * limits::CANONICAL_BYTES;
             let erased = reader(c::ERASED, erased)?.value(3, bound);
             let erased = erased.map_err(|error| refused(c::ERASED, error, "erased is malformed"))?;
-            Secret::Erased(Box::new(Erasure::new(&erased)?))
+            Ok(Secret::Erased(Box::new(Erasure::new(&erased)?)))
         }
-        _ => return Err(Violation("salt and erased are both there, or both missing")),
-    };
-    Ok(Stored { envelope, content: Content { columns: stored_columns(get)?, metadata, targets }, secret })
+        _ => Err(Violation("salt and erased are both there, or both missing")),
+    }
 }
 
 /// A stored text, if it can be read.
-pub fn stored_text<'a>(datum: Datum) -> Option<&'a str> {
+pub fn stored_text(datum: Datum<'_>) -> Option<&str> {
     utf8(toast::read(datum)?)
 }
 
-/// What inet prints of a stored address, if it is one: a family with the bytes and bits of its addresses, where inet_out
-/// raises an error, or reads bytes of the next column.
+/// The text of a stored address, if it is one. It is looked at first, because inet_out raises an error for another family,
+/// and reads bytes of the next column where there are too few.
 pub fn stored_address(datum: Datum) -> Option<String> {
     match is_address(datum) {
         true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
@@ -130,7 +157,7 @@ pub fn stored_address(datum: Datum) -> Option<String> {
     }
 }
 
-/// Whether a stored inet is one.
+/// Whether a stored inet is one: it has a family, and the bytes and bits of that family's addresses.
 pub fn is_address(datum: Datum) -> bool {
     const V4: u8 = 2;
     const V6: u8 = 3;
@@ -142,7 +169,7 @@ pub fn is_address(datum: Datum) -> bool {
 }
 
 /// The values of the columns that are committed to, as they are stored.
-fn stored_columns<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<[Option<Cow<'a, str>>; 10], Violation> {
+fn stored_columns<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<[Option<Cow<'a, str>>; 10], Violation> {
     let mut columns = [const { None }; 10];
     for (place, column) in columns.iter_mut().zip(c::COMMITTED) {
         let Some(datum) = get(column) else { continue };
@@ -156,7 +183,7 @@ fn stored_columns<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> Result<[Optio
 }
 
 /// The values of the columns that are committed to, of a row that enters, as the commitments take them.
-pub fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum>) -> [Option<Cow<'a, str>>; 10] {
+pub fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> [Option<Cow<'a, str>>; 10] {
     c::COMMITTED.map(|column| {
         get(column).map(|datum| match column {
             c::IP_ADDRESS => Cow::Owned(output(pg_sys::inet_out, datum)),
@@ -173,25 +200,17 @@ pub fn hash(datum: Datum) -> Option<Hash> {
 sql_function!(immutable_canonical, pg_finfo_immutable_canonical, canonical);
 
 /// `immutable.canonical(record)`: the document of an event, NULL if the row has none.
-fn canonical(call: Call) -> Datum {
-    let Some(record) = call.arg(0) else { return call.null() };
-    let header = pg_sys::pg_detoast_datum(record.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
-    let fields = (*header).t_choice.t_datum;
-    let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(fields.datum_typeid, fields.datum_typmod);
-    let layout = Layout::of(descriptor).unwrap_or_else(|column| {
+fn canonical(call: Call<'_>) -> Datum<'_> {
+    let Some(record) = call.arg(0).map(Tuple::of_record) else { return call.null() };
+    let layout = Layout::of(record.descriptor()).unwrap_or_else(|column| {
         Fault::new(Code::ERRCODE_DATATYPE_MISMATCH, format!("the record has no column {column} of its type"))
             .field(column)
             .hint("Pass a whole row: SELECT immutable.canonical(e) FROM immutable.events e")
             .raise()
     });
-    let mut tuple = pg_sys::HeapTupleData {
-        t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
-        t_data: header,
-        ..Default::default()
-    };
-    let row = Values::of(&mut tuple, descriptor);
+    let row = record.values();
     match read(|column| row.get(&layout, column)).and_then(|stored| stored.document()) {
-        Ok(document) => text_datum(&document),
+        Ok(document) => call.text(&document),
         Err(_) => call.null(),
     }
 }

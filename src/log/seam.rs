@@ -1,21 +1,23 @@
-//! Seams: where the log went on somewhere else than where it was written. `immutable.cluster` says where that was; the
-//! first transaction that records an event anywhere else records `immutable.restored` before it. No dump has that row,
-//! and restoring removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber all
-//! show. Once a backend has found itself in the right place, an insert costs nothing.
+//! Seams: where the log went on in another cluster, timeline or database than before. `immutable.cluster` says where the log
+//! is written; the first transaction that records an event anywhere else records `immutable.restored` before it. No dump has
+//! that row, and restoring removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber
+//! all leave a seam. Once a backend has seen that the log is written here, an insert costs nothing.
 //!
-//! The same row notes that a replication that is not PostgreSQL's own feeds the log, which no catalog of PostgreSQL tells.
+//! The same row notes that a replication that is not PostgreSQL's own feeds the log, which no catalog of PostgreSQL says.
 
-use crate::log::own_event::{reason, record, Own};
+use crate::log::log_identity;
+use crate::log::own_event::{reason, record, LogEvent};
 use crate::log::subscription::{self, is_fed, is_there};
 use crate::log::tables::events_oid;
-use crate::log::{log_identity, tail};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, text, text_datum, uuid_datum, Datum};
+use crate::pg::datum::{micros, text, timestamptz, Datum};
 use crate::pg::error::internal;
-use crate::pg::lock::for_transaction;
-use crate::pg::relation::{self, append, Relation};
-use crate::pg::spi;
-use crate::pg::tuple::Values;
+use crate::pg::lock::try_lock;
+use crate::pg::memory::here;
+use crate::pg::relation::{named, OpenRelation, Relation};
+use crate::pg::transaction::{self, on_relation_change};
+use crate::pg::tuple::Tuple;
+use crate::pg::{server, spi};
 use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::{Cell, RefCell};
@@ -25,25 +27,53 @@ const COLUMNS: usize = 6;
 
 /// Where a log is written: another cluster, another timeline of it, another database.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct ClusterId {
     system_identifier: u64,
     timeline: u32,
     database: Oid,
 }
 
+impl ClusterId {
+    /// That of this backend, which must not be a standby's.
+    fn current() -> ClusterId {
+        ClusterId {
+            system_identifier: server::system_identifier(),
+            timeline: server::timeline(),
+            database: server::database(),
+        }
+    }
+
+    fn json(self) -> String {
+        let ClusterId { system_identifier, timeline, database } = self;
+        // The identifier is larger than what some readers of JSON take for an integer.
+        let database = database.to_u32();
+        format!("{{\"system_identifier\":\"{system_identifier}\",\"timeline\":{timeline},\"database\":{database}}}")
+    }
+}
+
 /// The row of immutable.cluster.
 struct Noted {
-    place: Place,
+    cluster: ClusterId,
     /// The replication origin that feeds the log: then nothing is written here.
     fed_by: Option<String>,
-    at: pg_sys::ItemPointerData,
     /// Whether this transaction wrote it, and so may yet take it back.
-    own: bool,
+    is_tentative: bool,
 }
 
 impl Noted {
-    fn is_at(&self, place: Place) -> bool {
-        self.place == place && self.fed_by.is_none()
+    fn of(tuple: Tuple<'_>) -> Noted {
+        let row = tuple.values();
+        let cluster = ClusterId {
+            system_identifier: row.at(0).map_or(0, Datum::i64) as u64,
+            timeline: row.at(1).map_or(0, Datum::i32) as u32,
+            database: row.at(2).map_or(pg_sys::InvalidOid, Datum::oid),
+        };
+        let fed_by = row.at(5).map(|origin| text(origin).to_string());
+        Noted { cluster, fed_by, is_tentative: tuple.is_inserted_here() }
+    }
+
+    fn is_at(&self, cluster: ClusterId) -> bool {
+        self.cluster == cluster && self.fed_by.is_none()
     }
 }
 
@@ -56,96 +86,69 @@ thread_local! {
     static TABLE: Cell<Oid> = const { Cell::new(pg_sys::InvalidOid) };
 }
 
+/// Called once, when the library is loaded.
 pub fn register_callbacks() {
-    // SAFETY: the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize)) };
+    on_relation_change(relation_changed);
 }
 
-unsafe extern "C-unwind" fn relation_changed(_: Datum, relation: Oid) {
+fn relation_changed(relation: Oid) {
     if relation == pg_sys::InvalidOid || relation == TABLE.get() {
         IS_HERE.set(false);
         NOTED_FEEDER.take();
     }
 }
 
-/// The place of this backend, which must not be a standby's.
-fn here() -> Place {
-    Place {
-        system_identifier: pg_sys::GetSystemIdentifier(),
-        timeline: pg_sys::GetWALInsertionTimeLine(),
-        database: pg_sys::MyDatabaseId,
-    }
-}
-
-/// immutable.cluster, unless the relation is another table's than immutable.events (on a shard there is one of neither),
-/// or the extension's objects are older than this library.
+/// immutable.cluster, unless the relation is another table than immutable.events (on a shard there is neither), or the
+/// extension's objects are older than this library.
 fn table_for(relation: Relation) -> Option<Oid> {
     if relation.oid() != events_oid() {
         return None;
     }
-    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
-    let table = pg_sys::get_relname_relid(c"cluster".as_ptr(), schema);
+    let table = named(c"cluster");
     TABLE.set(table);
     (table != pg_sys::InvalidOid).then_some(table)
 }
 
-struct Table(Relation);
+/// immutable.cluster, open.
+struct ClusterTable(OpenRelation);
 
-impl Table {
-    fn open(oid: Oid, lock: u32) -> Table {
-        let relation = relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == COLUMNS);
-        Table(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
-    }
-
-    fn close(self) {
-        pg_sys::table_close(self.0, pg_sys::NoLock as i32);
+impl ClusterTable {
+    fn open(oid: Oid, lock: u32) -> ClusterTable {
+        let relation = OpenRelation::open(oid, lock);
+        let relation = relation.filter(|relation| relation.get().descriptor().width() == COLUMNS);
+        ClusterTable(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
     }
 
     /// The row as it is now: this transaction's own, or committed.
     fn read(&self) -> Option<Noted> {
-        let scan = pg_sys::systable_beginscan(
-            self.0,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
-            0,
-            std::ptr::null_mut(),
-        );
-        let tuple = pg_sys::systable_getnext(scan);
-        let noted = (!tuple.is_null()).then(|| {
-            let row = Values::of(tuple, (*self.0).rd_att);
-            let place = Place {
-                system_identifier: row.values[0].value() as u64,
-                timeline: row.values[1].value() as u32,
-                database: Oid::from(row.values[2].value() as u32),
-            };
-            let fed_by = (!row.nulls[5]).then(|| text(row.values[5]).to_string());
-            Noted { place, fed_by, at: (*tuple).t_self, own: tail::is_own(tuple) }
+        self.0.get().any_row(Noted::of)
+    }
+
+    /// Puts a row in the place of the one there is. Below SPI: the table's trigger refuses everybody.
+    fn write(&self, cluster: ClusterId, fed_by: Option<&str>) {
+        self.delete();
+        here(|memory| {
+            let row: [Option<Datum>; COLUMNS] = [
+                Some(Datum::from(cluster.system_identifier)),
+                Some(Datum::from(cluster.timeline as i32)),
+                Some(Datum::from(cluster.database)),
+                Some(timestamptz(transaction::now())),
+                Some(Datum::from(true)),
+                fed_by.map(|origin| memory.text(origin)),
+            ];
+            self.0.get().append(&row);
         });
-        pg_sys::systable_endscan(scan);
-        noted
     }
 
-    /// Below SPI: the table's trigger refuses everybody.
-    fn write(&self, old: Option<&Noted>, place: Place, fed_by: Option<&str>) {
-        self.delete(old);
-        let row: [Option<Datum>; COLUMNS] = [
-            Some(Datum::from(place.system_identifier)),
-            Some(Datum::from(place.timeline)),
-            Some(Datum::from(place.database)),
-            Some(Datum::from(pg_sys::GetCurrentTimestamp())),
-            Some(Datum::from(true)),
-            fed_by.map(|origin| text_datum(origin)),
-        ];
-        append(self.0, &row);
+    /// Deletes the row, if there is one.
+    fn delete(&self) {
+        let relation = self.0.get();
+        relation.any_row(|tuple| relation.delete(tuple));
     }
 
-    fn delete(&self, old: Option<&Noted>) {
-        if let Some(old) = old {
-            let mut at = old.at;
-            pg_sys::CatalogTupleDelete(self.0, &mut at);
-            pg_sys::CommandCounterIncrement();
-        }
+    /// Makes every backend look again, when this transaction commits.
+    fn invalidate(&self) {
+        self.0.get().invalidate();
     }
 }
 
@@ -155,40 +158,41 @@ pub fn notice(relation: Relation) {
         return;
     }
     let Some(table) = table_for(relation) else { return };
-    let place = here();
-    let is_here = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.is_at(place));
+    let cluster = ClusterId::current();
+    let is_here = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.is_at(cluster));
     let noted = read(table);
-    if let Some(origin) = noted.as_ref().and_then(|noted| noted.fed_by.as_deref()) {
-        subscription::refuse_while_fed_by(relation, origin);
-    }
+    refuse_while_fed(relation, noted.as_ref());
     if is_here(&noted) {
-        IS_HERE.set(noted.is_some_and(|noted| !noted.own));
+        IS_HERE.set(noted.is_some_and(|noted| !noted.is_tentative));
         return;
     }
-    // Who finds it locked goes on: the seam is being recorded by another, and a writer shall not wait for that one.
-    if !for_transaction(|| pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32)) {
+    // Where the table is locked, another writer is recording the seam. This one goes on: it shall not wait for that.
+    if !try_lock(table, pg_sys::ShareRowExclusiveLock) {
         return;
     }
-    let writer = Table::open(table, pg_sys::NoLock);
+    let writer = ClusterTable::open(table, pg_sys::NoLock);
     let noted = writer.read();
     if !is_here(&noted) {
         // First the row: recording the event comes here again.
-        writer.write(noted.as_ref(), place, None);
-        // A log that has not begun is nowhere, and a database made from a template begins its own. One that somebody
-        // has restored a part of goes on, whatever part that was.
+        writer.write(cluster, None);
+        // A log that has not begun was never written anywhere, and a database made from a template begins its own. A log of
+        // which somebody has restored a part goes on, whatever part that was.
         let is_forgotten = noted.as_ref().is_none_or(|noted| noted.fed_by.is_some());
         if log_identity::has_begun(relation) || is_forgotten {
-            record_seam(noted.filter(|_| !is_forgotten).map(|noted| noted.place), place, None);
+            record_seam(noted.filter(|_| !is_forgotten).map(|noted| noted.cluster), cluster, None);
         }
     }
-    writer.close();
+}
+
+/// Refuses to write where the row says that a replication feeds the log, as long as its origin is there.
+fn refuse_while_fed(relation: Relation, noted: Option<&Noted>) {
+    if let Some(origin) = noted.and_then(|noted| noted.fed_by.as_deref()) {
+        subscription::refuse_while_fed_by(relation, origin);
+    }
 }
 
 fn read(table: Oid) -> Option<Noted> {
-    let reader = Table::open(table, pg_sys::AccessShareLock);
-    let noted = reader.read();
-    reader.close();
-    noted
+    ClusterTable::open(table, pg_sys::AccessShareLock).read()
 }
 
 /// The replication origin that was noted as what feeds the log.
@@ -205,85 +209,66 @@ pub fn note_feeder(relation: Relation, origin: &str) {
     let is_noted = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.fed_by.as_deref() == Some(origin));
     let noted = read(table);
     if is_noted(&noted) {
-        if noted.is_some_and(|noted| !noted.own) {
+        if noted.is_some_and(|noted| !noted.is_tentative) {
             NOTED_FEEDER.replace(Some(origin.to_string()));
         }
         return;
     }
-    let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
-    let noted = writer.read();
-    if !is_noted(&noted) {
-        writer.write(noted.as_ref(), here(), Some(origin));
-        pg_sys::CacheInvalidateRelcache(writer.0);
+    let writer = ClusterTable::open(table, pg_sys::ShareRowExclusiveLock);
+    if !is_noted(&writer.read()) {
+        writer.write(ClusterId::current(), Some(origin));
+        writer.invalidate();
     }
-    writer.close();
 }
 
-/// What is restored, or replicated, was written somewhere else, whatever was known before.
+/// Forgets where the log is written: what is restored, or replicated, was written somewhere else.
 pub fn forget(relation: Relation) {
     let Some(table) = table_for(relation) else { return };
     let Some(noted) = read(table) else { return };
-    if let Some(origin) = noted.fed_by {
-        subscription::refuse_while_fed_by(relation, &origin);
-    }
-    let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
-    writer.delete(writer.read().as_ref());
-    pg_sys::CacheInvalidateRelcache(writer.0);
-    writer.close();
+    refuse_while_fed(relation, Some(&noted));
+    let writer = ClusterTable::open(table, pg_sys::ShareRowExclusiveLock);
+    writer.delete();
+    writer.invalidate();
 }
 
 sql_function!(immutable_record_restore, pg_finfo_immutable_record_restore, record_restore);
 
 /// `immutable.record_restore(reason)`
-fn record_restore(call: Call) -> Datum {
+fn record_restore(call: Call<'_>) -> Datum<'_> {
     let reason = reason(call, 0);
-    pg_sys::PreventCommandIfReadOnly(c"immutable.record_restore()".as_ptr());
-    pg_sys::PreventCommandDuringRecovery(c"immutable.record_restore()".as_ptr());
-    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
-    let Some(table) = table_for(relation) else { internal("table immutable.cluster is missing") };
-    let place = here();
-    let writer = Table::open(table, pg_sys::ShareRowExclusiveLock);
+    transaction::require_writable(c"immutable.record_restore()");
+    let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
+    let Some(table) = table_for(events.get()) else { internal("table immutable.cluster is missing") };
+    let cluster = ClusterId::current();
+    let writer = ClusterTable::open(table, pg_sys::ShareRowExclusiveLock);
     let noted = writer.read();
-    if let Some(origin) = noted.as_ref().and_then(|noted| noted.fed_by.as_deref()) {
-        subscription::refuse_while_fed_by(relation, origin);
-    }
-    writer.write(noted.as_ref(), place, None);
-    let id = record_seam(noted.map(|noted| noted.place), place, Some(reason));
-    writer.close();
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    uuid_datum(&id)
+    refuse_while_fed(events.get(), noted.as_ref());
+    writer.write(cluster, None);
+    let id = record_seam(noted.map(|noted| noted.cluster), cluster, Some(reason));
+    call.memory().uuid(&id)
 }
 
 /// Appends `immutable.restored` to the events without tenant. With a reason somebody did it, without one the log itself.
-fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
+fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> Id {
     let mut last = None;
-    let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
-    spi::as_owner(relation, || {
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    spi::as_owner(events.get(), || {
         spi::query_now(
             "SELECT e.created_at FROM ONLY immutable.events e ORDER BY e.created_at DESC LIMIT 1",
             &[],
-            &[],
-            |row| last = time::format(micros(row.values[0])),
+            |row| last = row.at(0).and_then(|created_at| time::format(micros(created_at))),
         );
     });
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
     let texts = [("last_event_at", last.as_deref()), ("reason", reason)];
     let texts: Vec<(&str, &str)> = texts.iter().filter_map(|(name, text)| text.map(|text| (*name, text))).collect();
-    let from = from.map_or("null".to_string(), json);
-    record(&Own {
+    let from = from.map_or("null".to_string(), ClusterId::json);
+    record(&LogEvent {
         action: "immutable.restored",
         metadata: &texts,
-        metadata_json: &[("from", &from), ("to", &json(to))],
+        metadata_json: &[("from", &from), ("to", &to.json())],
         unasked: reason.is_none(),
-        ..Own::default()
+        ..LogEvent::default()
     })
-}
-
-fn json(place: Place) -> String {
-    let Place { system_identifier, timeline, database } = place;
-    // The identifier is larger than what some readers of JSON take for an integer.
-    let database = database.to_u32();
-    format!("{{\"system_identifier\":\"{system_identifier}\",\"timeline\":{timeline},\"database\":{database}}}")
 }
 
 /// Whether the log is a copy that something feeds.

@@ -1,11 +1,14 @@
 //! What a session says of all its events: the settings that columns take their defaults from.
 
 use crate::log::columns::{self as c, Column};
-use crate::pg::datum::{input, text_datum, utf8, Datum};
+use crate::pg::datum::{utf8, Datum};
 use crate::pg::error::{Code, Fault};
+use crate::pg::memory::Memory;
+use crate::pg::setting::bytes_of;
 use crate::settings;
 use pgrx::{pg_sys, GucSetting, PgTryBuilder};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
+use std::panic::AssertUnwindSafe;
 
 /// A column that a session has a value for, and the setting that holds it.
 pub struct Context {
@@ -26,20 +29,15 @@ pub static CONTEXT: [Context; 7] = [
 ];
 
 impl Context {
-    /// The setting's bytes, unless it is empty.
-    fn bytes(&self) -> Option<&'static [u8]> {
-        // Not through get(), which copies.
-        let value = *self.setting.as_ptr();
-        (!value.is_null() && *value != 0).then(|| CStr::from_ptr(value).to_bytes())
-    }
-
-    /// What the session says for the column, unless the setting is empty. An error if the column cannot hold it.
-    pub fn datum(&self) -> Option<Datum> {
-        let bytes = self.bytes()?;
-        let value = utf8(bytes).unwrap_or_else(|| refuse_encoding(self.column));
-        Some(match self.column {
-            c::IP_ADDRESS => address(value),
-            _ => text_datum(value),
+    /// What the session says for the column, made in `memory`, unless the setting is empty. Raises 22021 for a value that is
+    /// not UTF-8, and 22023 for one that the column cannot hold.
+    pub fn datum<'m>(&self, memory: Memory<'m>) -> Option<Datum<'m>> {
+        bytes_of(self.setting, |bytes| {
+            let value = utf8(bytes?).unwrap_or_else(|| refuse_encoding(self.column));
+            Some(match self.column {
+                c::IP_ADDRESS => address(value, memory),
+                _ => memory.text(value),
+            })
         })
     }
 }
@@ -50,16 +48,17 @@ fn context_of(column: Column) -> Option<&'static Context> {
 
 /// Whether the session says something for the column.
 pub fn is_set(column: Column) -> bool {
-    context_of(column).is_some_and(|context| context.bytes().is_some())
+    context_of(column).is_some_and(|context| bytes_of(context.setting, |bytes| bytes.is_some()))
 }
 
 /// The setting that a column's value is from, if it is what the session says.
 pub fn source_of(column: Column, value: &str) -> Option<&'static str> {
     let context = context_of(column)?;
-    (context.bytes() == Some(value.as_bytes())).then(|| context.name)
+    bytes_of(context.setting, |bytes| bytes == Some(value.as_bytes())).then_some(context.name)
 }
 
-/// Of all texts only a setting's can be so: from a connection's options, or a file.
+/// Raises 22021 for a value that is not UTF-8. Only a setting's can be so, from a connection's options or a file: PostgreSQL
+/// converts every other text.
 pub fn refuse_encoding(column: Column) -> ! {
     let name = c::ALL[column].0;
     Fault::new(Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, format!("{name} is not valid UTF-8"))
@@ -69,9 +68,9 @@ pub fn refuse_encoding(column: Column) -> ! {
 }
 
 /// An address by PostgreSQL's own rule, the same that a column is read by.
-fn address(value: &str) -> Datum {
+fn address<'m>(value: &str, memory: Memory<'m>) -> Datum<'m> {
     // Caught to be raised again with the setting's name, never swallowed.
-    PgTryBuilder::new(|| input(pg_sys::F_INET_IN, value))
+    PgTryBuilder::new(AssertUnwindSafe(|| memory.input(pg_sys::F_INET_IN, value)))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::invalid("ip_address", "immutable.ip_address must be an IP address")
                 .detail(format!("It is \"{value}\"."))

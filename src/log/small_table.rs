@@ -3,70 +3,64 @@
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{self, append, rows, Equal, Relation};
-use crate::pg::spi;
+use crate::pg::relation::{named, Equal, OpenRelation, Relation, Seen};
+use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys;
 use std::ffi::CStr;
 
 /// A table of the schema `immutable`, open for as long as this lives; the lock is kept until the transaction ends.
-pub struct Table {
-    pub relation: Relation,
-    schema: Oid,
-}
+pub struct SmallTable(OpenRelation);
 
-impl Drop for Table {
-    fn drop(&mut self) {
-        // SAFETY: opened by open(). After an error the transaction's end has closed it, and unwinding comes here too.
-        if !std::thread::panicking() {
-            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
-        }
-    }
-}
-
-impl Table {
-    /// Opens a table that must have as many columns as `width`.
-    pub fn open(name: &CStr, width: usize, lock: u32) -> Table {
-        let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
-        let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
-        let relation = relation::open(oid, lock).filter(|relation| (*(**relation).rd_att).natts as usize == width);
-        let relation = relation.unwrap_or_else(|| {
+impl SmallTable {
+    /// Opens a table; raises 55000 where it is not there, or has not as many columns as `width`.
+    pub fn open(name: &CStr, width: usize, lock: u32) -> SmallTable {
+        let relation = OpenRelation::open(named(name), lock);
+        let relation = relation.filter(|relation| relation.get().descriptor().width() == width);
+        SmallTable(relation.unwrap_or_else(|| {
             let name = name.to_string_lossy();
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("table immutable.{name} is missing or altered"),
             )
             .raise()
-        });
-        Table { relation, schema }
+        }))
+    }
+
+    /// The table itself.
+    pub fn relation(&self) -> Relation<'_> {
+        self.0.get()
     }
 
     /// Whether it has never had a row since it was made, or emptied by VACUUM: known without reading it.
     pub fn is_empty(&self) -> bool {
-        pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
+        self.relation().is_empty()
     }
 
-    /// Gives every row that passes the keys, which are columns of the index, to `each`.
-    pub fn rows(&self, index: Option<&CStr>, keys: &[Equal], each: impl FnMut(&Values)) {
-        let index = index.map_or(pg_sys::InvalidOid, |index| pg_sys::get_relname_relid(index.as_ptr(), self.schema));
-        // No snapshot given: for a table that is no catalog PostgreSQL takes a new one each time.
-        rows(self.relation, index, std::ptr::null_mut(), keys, each);
+    /// Gives every row that passes the keys, which are columns of the index, to `each`. Where there is no such index, all
+    /// rows are looked at.
+    pub fn rows(&self, index: Option<&CStr>, keys: &[Equal], mut each: impl FnMut(&Values)) {
+        let index = index.map(named).filter(|index| *index != pg_sys::InvalidOid);
+        self.relation().rows(index, Seen::Now, keys, |tuple| {
+            each(&tuple.values());
+            true
+        });
     }
 
     /// Appends a row.
     pub fn insert(&self, row: &[Option<Datum>]) {
-        append(self.relation, row);
+        self.relation().append(row);
     }
 
     /// Runs a statement with the rights of the table's owner, and counts the rows that it returns.
-    pub fn execute(&self, statement: &str, types: &[Oid], given: &[Option<Datum>]) -> usize {
+    pub fn execute(&self, statement: &str, given: &[Arg]) -> usize {
         let mut rows = 0;
-        self.returning(statement, types, given, |_| rows += 1);
+        self.returning(statement, given, |_| rows += 1);
         rows
     }
 
     /// The same, and gives the rows that it returns to `each`.
-    pub fn returning(&self, statement: &str, types: &[Oid], given: &[Option<Datum>], each: impl FnMut(&Values)) {
-        spi::as_owner(self.relation, || spi::query_now(statement, types, given, each));
+    pub fn returning(&self, statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+        spi::as_owner(self.relation(), || spi::query_now(statement, given, each));
     }
 }

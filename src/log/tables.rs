@@ -2,13 +2,13 @@
 //! is found through the relation a trigger fires on, never by name: on Citus it is a shard.
 
 use crate::log::columns::{self as c, Layout};
-use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{cells, indexes, is_plain, name, triggers, unique_index, with_index, Relation};
+use crate::pg::relation::{named, OpenRelation, Relation};
+use crate::pg::transaction::on_relation_change;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::rc::Rc;
 
 /// An events relation.
@@ -21,11 +21,12 @@ pub struct Events {
     /// The event_targets relation whose foreign key points here.
     pub targets: Option<Oid>,
     /// Its enabled BEFORE INSERT row triggers, in the order they run in.
-    pub before_insert: Vec<std::ffi::CString>,
+    pub before_insert: Vec<CString>,
 }
 
 /// An event_targets relation.
 pub struct Targets {
+    /// Where it keeps each of [`TARGET_COLUMNS`], counted from 0.
     pub places: [usize; 8],
     /// The events relation that its foreign key points to.
     pub events: Option<Oid>,
@@ -33,6 +34,7 @@ pub struct Targets {
     pub plain: bool,
 }
 
+/// Name and type of each column of event_targets.
 pub const TARGET_COLUMNS: [(&str, Oid); 8] = [
     ("tenant_id", pg_sys::TEXTOID),
     ("event_id", pg_sys::UUIDOID),
@@ -49,12 +51,12 @@ thread_local! {
     static TARGETS: RefCell<HashMap<Oid, Rc<Targets>>> = RefCell::new(HashMap::new());
 }
 
+/// Called once, when the library is loaded.
 pub fn register_callbacks() {
-    // SAFETY: the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize)) };
+    on_relation_change(relation_changed);
 }
 
-unsafe extern "C-unwind" fn relation_changed(_: Datum, relation: Oid) {
+fn relation_changed(relation: Oid) {
     if relation == pg_sys::InvalidOid {
         EVENTS.with(|known| known.borrow_mut().clear());
         TARGETS.with(|known| known.borrow_mut().clear());
@@ -68,18 +70,19 @@ fn unfit(what: String) -> ! {
     Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, what).raise()
 }
 
-/// `immutable.events` by its name: for functions, which no trigger tells their relation.
+/// `immutable.events` by its name, for functions, which have no trigger's relation; InvalidOid where there is none.
 pub fn events_oid() -> Oid {
-    let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), false);
-    pg_sys::get_relname_relid(c"events".as_ptr(), schema)
+    named(c"events")
 }
 
-/// The keys of events that an insert looks things up by.
+/// An insert finds the tail of a lane by this key of events.
 const CHAIN_KEY: [c::Column; 3] = [c::TENANT_ID, c::LANE, c::SEQ];
 
+/// The foreign keys of targets point to this one.
 const ID_KEY: [c::Column; 2] = [c::ID, c::TENANT_ID];
 
 impl Events {
+    /// What is known of an events relation; raises 55000 for one that has not the columns and keys of events.
     pub fn of(relation: Relation) -> Rc<Events> {
         let oid = relation.oid();
         if let Some(known) = EVENTS.with(|known| known.borrow().get(&oid).cloned()) {
@@ -96,7 +99,8 @@ impl Events {
         let found = Rc::new(Events {
             chain_index: index(&CHAIN_KEY),
             id_index: index(&ID_KEY),
-            targets: triggers(relation)
+            targets: relation
+                .triggers()
                 .iter()
                 .map(|trigger| trigger.tgconstrrelid)
                 .find(|other| *other != pg_sys::InvalidOid && is_targets(*other)),
@@ -108,42 +112,42 @@ impl Events {
     }
 }
 
-/// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas alone, in the order of their names, which is the order they run in.
-fn before_insert(relation: Relation) -> Vec<std::ffi::CString> {
+/// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas alone. They are in the order
+/// of their names, which is the order they run in.
+fn before_insert(relation: Relation) -> Vec<CString> {
     let before_insert_row =
         (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;
-    triggers(relation)
+    relation
+        .triggers()
         .iter()
         .filter(|trigger| {
             let fires =
                 ![pg_sys::TRIGGER_DISABLED, pg_sys::TRIGGER_FIRES_ON_REPLICA].contains(&(trigger.tgenabled as u8));
             trigger.tgtype & before_insert_row == before_insert_row && fires
         })
-        .map(|trigger| CStr::from_ptr(trigger.tgname).to_owned())
+        .map(|trigger| trigger.name().to_owned())
         .collect()
 }
 
 fn is_targets(relation: Oid) -> bool {
-    let relation = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
-    let is = target_places(relation).is_some();
-    pg_sys::relation_close(relation, pg_sys::NoLock as i32);
-    is
+    let relation = OpenRelation::open(relation, pg_sys::AccessShareLock);
+    relation.is_some_and(|relation| target_places(relation.get()).is_some())
 }
 
 fn target_places(relation: Relation) -> Option<[usize; 8]> {
+    let descriptor = relation.descriptor();
     let mut places = [0; 8];
     for (place, (name, oid)) in places.iter_mut().zip(TARGET_COLUMNS) {
-        let name = std::ffi::CString::new(name).ok()?;
-        let number = pg_sys::get_attnum(relation.oid(), name.as_ptr());
-        if number <= 0 || pg_sys::get_atttype(relation.oid(), number) != oid {
-            return None;
-        }
-        *place = number as usize - 1;
+        *place = (0..descriptor.width()).find(|place| {
+            let attribute = descriptor.attribute(*place);
+            attribute.is_some_and(|found| found.oid == oid && found.name.to_bytes() == name.as_bytes())
+        })?;
     }
     Some(places)
 }
 
 impl Targets {
+    /// What is known of an event_targets relation; raises 55000 for one that has not its columns.
     pub fn of(relation: Relation) -> Rc<Targets> {
         let oid = relation.oid();
         if let Some(known) = TARGETS.with(|known| known.borrow().get(&oid).cloned()) {
@@ -151,9 +155,8 @@ impl Targets {
         }
         let places = target_places(relation)
             .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", relation.name())));
-        let foreign_key = cells(pg_sys::RelationGetFKeyList(relation)).first();
-        let events = foreign_key.map(|key| (*key.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>()).confrelid);
-        let found = Rc::new(Targets { places, events, plain: is_plain(relation, TARGET_COLUMNS.len()) });
+        let events = relation.foreign_keys().first().copied();
+        let found = Rc::new(Targets { places, events, plain: relation.is_plain(TARGET_COLUMNS.len()) });
         TARGETS.with(|known| known.borrow_mut().insert(oid, found.clone()));
         found
     }
@@ -167,15 +170,10 @@ pub fn has_keys(relation: Relation) -> bool {
 
 fn key_index(relation: Relation, layout: &Layout, columns: &[c::Column]) -> Option<Oid> {
     let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
-    unique_index(relation, &numbers)
+    relation.unique_index(&numbers)
 }
 
 /// Whether it has a unique index that is not valid: one that is being made, or was left behind.
 pub fn has_invalid_key(relation: Relation) -> bool {
-    indexes(relation).into_iter().any(|index| {
-        with_index(index, |index| {
-            let form = &*(*index).rd_index;
-            form.indisunique && !form.indisvalid
-        })
-    })
+    relation.has_invalid_unique_index()
 }

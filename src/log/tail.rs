@@ -4,7 +4,7 @@ use crate::log::columns as c;
 use crate::log::row::hash;
 use crate::log::tables::Events;
 use crate::pg::datum::{micros, Datum};
-use crate::pg::relation::{last_row, scan, Key, Relation};
+use crate::pg::relation::{Key, Relation};
 use crate::pg::tuple::Values;
 use immutable_format::link::Tail;
 use pgrx::pg_sys::{self, Oid};
@@ -42,8 +42,8 @@ pub fn read(relation: Relation, events: &Events, tenant: Datum, tenant_id: &str,
     if let Some(known) = known {
         keys.push(key(c::SEQ, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, Datum::from(known)));
         let mut found = None;
-        scan(relation, events.chain_index, &keys, pg_sys::ScanDirection::ForwardScanDirection, |tuple, row| {
-            let tail = tail_of(row, events);
+        relation.scan(events.chain_index, &keys, false, |tuple| {
+            let tail = tail_of(&tuple.values(), events);
             match found {
                 // A row of this transaction was written under the lock that is held still. Any other may have been
                 // followed since, by a writer elsewhere: the scan goes on and must find nothing.
@@ -53,33 +53,22 @@ pub fn read(relation: Relation, events: &Events, tenant: Datum, tenant_id: &str,
                     return false;
                 }
             }
-            !is_own(tuple)
+            !tuple.is_inserted_here()
         });
         if found.is_some() {
             return found;
         }
         keys.pop();
     }
-    last_row(relation, events.chain_index, &keys, |_, row| tail_of(row, events))
+    relation.last_row(events.chain_index, &keys, |tuple| tail_of(&tuple.values(), events))
 }
 
 fn tail_of(row: &Values, events: &Events) -> Tail {
     let layout = &events.layout;
     Tail {
-        seq: row.get(layout, c::SEQ).map_or(0, |seq| seq.i64()),
+        seq: row.get(layout, c::SEQ).map_or(0, Datum::i64),
         // A row without a hash is a break that verify_chain() reports; the chain goes on after it.
-        event_hash: row.get(layout, c::EVENT_HASH).and_then(|datum| hash(datum)).unwrap_or_default(),
+        event_hash: row.get(layout, c::EVENT_HASH).and_then(hash).unwrap_or_default(),
         created_at: row.get(layout, c::CREATED_AT).map_or(0, micros),
     }
-}
-
-/// Whether this transaction inserted the row.
-pub fn is_own(tuple: pg_sys::HeapTuple) -> bool {
-    let header = &*(*tuple).t_data;
-    // A row that an erasure rewrote has this transaction's xmin too, but was not inserted under the lock held now.
-    if header.t_infomask & pg_sys::HEAP_UPDATED as u16 != 0 {
-        return false;
-    }
-    let frozen = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID) as u16;
-    header.t_infomask & frozen != frozen && pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmin)
 }

@@ -4,15 +4,15 @@ use crate::pg::jsonb::{Jsonb, Kind, Member};
 
 /// One target as event_targets keeps it.
 #[derive(Default)]
-pub struct Flat {
+pub struct Flat<'m> {
     pub target_type: String,
     pub target_id: Option<String>,
     pub target_name: Option<String>,
-    pub target_metadata: Option<Jsonb>,
+    pub target_metadata: Option<Jsonb<'m>>,
 }
 
 /// The targets of a stored event; what is not one is skipped.
-pub fn flatten(targets: Jsonb) -> Vec<Flat> {
+pub fn flatten(targets: Jsonb<'_>) -> Vec<Flat<'_>> {
     let mut flat = Vec::new();
     if targets.kind() != Kind::Array {
         return flat;

@@ -4,8 +4,8 @@
 use crate::log::columns::{self as c, Layout};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, Datum};
+use crate::pg::transaction;
 use crate::pg::tuple::Values;
-use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,12 +33,12 @@ fn key(tenant_id: &str, lane: i16) -> (u64, i16) {
     (hasher.finish(), lane)
 }
 
-/// Notes that this transaction records the row; gives its number.
+/// Notes that this transaction records the row; gives the transaction's number.
 pub fn recorded(row: &Values, layout: &Layout) -> u64 {
-    let xact = pg_sys::GetTopFullTransactionId().value;
-    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", |tenant_id| text(tenant_id));
-    let lane = row.get(layout, c::LANE).map_or(0, |lane| lane.i16());
-    let seq = row.get(layout, c::SEQ).map_or(0, |seq| seq.i64());
+    let xact = transaction::full_id();
+    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", text);
+    let lane = row.get(layout, c::LANE).map_or(0, Datum::i16);
+    let seq = row.get(layout, c::SEQ).map_or(0, Datum::i64);
     RECORDED.with_borrow_mut(|recorded| {
         if recorded.xact != xact {
             *recorded = Recorded { xact, ..Recorded::default() };
@@ -58,12 +58,12 @@ pub fn recorded(row: &Values, layout: &Layout) -> u64 {
 sql_function!(immutable_is_own, pg_finfo_immutable_is_own, is_own);
 
 /// `immutable.is_own(xact, tenant_id, lane, seq)`
-fn is_own(call: Call) -> Datum {
+fn is_own(call: Call<'_>) -> Datum<'_> {
     let (Some(xact), Some(tenant), Some(lane), Some(seq)) = (call.arg(0), call.arg(1), call.arg(2), call.arg(3)) else {
         return Datum::from(false);
     };
     Datum::from(RECORDED.with_borrow(|recorded| {
         let is_since = || recorded.lanes.get(&key(text(tenant), lane.i16())).is_some_and(|first| seq.i64() >= *first);
-        recorded.xact == xact.value() as u64 && (recorded.is_full || is_since())
+        recorded.xact == xact.i64() as u64 && (recorded.is_full || is_since())
     }))
 }

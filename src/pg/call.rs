@@ -96,6 +96,11 @@ impl<'c> Call<'c> {
         Datum::from(false)
     }
 
+    /// The result of a function that returns void.
+    pub fn void(self) -> Datum<'c> {
+        Datum::from(0_i64)
+    }
+
     /// A text as the result.
     pub fn text(self, text: &str) -> Datum<'c> {
         self.memory.text(text)

@@ -4,9 +4,10 @@
 //! they select. One list of the argument types of every function is held by the tests.
 
 use crate::pg::memory::Memory;
-use crate::pg::toast;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
+use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
+use std::ffi::{CStr, CString};
 
 /// A value, and the memory it lives in, which is also where it is detoasted.
 #[derive(Clone, Copy)]
@@ -65,6 +66,107 @@ macro_rules! by_value {
 
 by_value!(bool, i16, i32, i64, u64, Oid);
 
+/// Values made in a memory context.
+impl<'m> Memory<'m> {
+    /// A text.
+    pub fn text(self, text: &str) -> Datum<'m> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// A bytea, or a text whose bytes these are.
+    pub fn bytes(self, bytes: &[u8]) -> Datum<'m> {
+        // SAFETY: the pointer and the length are a slice's; PostgreSQL copies it into this context.
+        let raw =
+            self.within(|| unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(raw), self) }
+    }
+
+    /// A name; what is longer than names are is cut off.
+    pub fn name(self, name: &CStr) -> Datum<'m> {
+        // SAFETY: the place has as many bytes as are written.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc0(std::mem::size_of::<pg_sys::NameData>()).cast::<pg_sys::NameData>();
+            pg_sys::namestrcpy(place, name.as_ptr());
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
+    }
+
+    /// A uuid.
+    pub fn uuid(self, id: &Id) -> Datum<'m> {
+        self.fixed(id)
+    }
+
+    /// A value of a type that is so many bytes long and passed by reference.
+    pub fn fixed<const BYTES: usize>(self, bytes: &[u8; BYTES]) -> Datum<'m> {
+        // SAFETY: the place has as many bytes as are copied.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc(BYTES).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, BYTES);
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
+    }
+
+    /// A cstring, which ends at the first NUL.
+    pub fn c_string(self, text: &str) -> Datum<'m> {
+        // SAFETY: the place has a byte more than are copied, which is the NUL at the end.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc0(text.len() + 1).cast::<u8>();
+            std::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
+    }
+
+    /// An array of elements of one type, none of them NULL. `width` is the type's length, -1 if it varies, and `align` its
+    /// alignment, as in pg_type.
+    pub fn array(self, elements: &[Datum], of: pg_sys::Oid, width: i32, by_value: bool, align: u8) -> Datum<'m> {
+        let mut raw: Vec<pg_sys::Datum> = elements.iter().map(|element| element.raw()).collect();
+        // SAFETY: the elements are of that type; PostgreSQL copies them into this context.
+        let array = self.within(|| unsafe {
+            let align = align as std::ffi::c_char;
+            pg_sys::construct_array(raw.as_mut_ptr(), raw.len() as i32, of, width, by_value, align)
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(array), self) }
+    }
+
+    /// A text[].
+    pub fn texts<T: AsRef<str>>(self, texts: &[T]) -> Datum<'m> {
+        let elements: Vec<Datum> = texts.iter().map(|text| self.text(text.as_ref())).collect();
+        self.array(&elements, pg_sys::TEXTOID, -1, false, pg_sys::TYPALIGN_INT)
+    }
+
+    /// What the input function of a type makes of a text; raises its error (mostly 22P02) where it makes nothing.
+    pub fn input(self, function: u32, text: &str) -> Datum<'m> {
+        let text = std::ffi::CString::new(text).unwrap_or_default();
+        // SAFETY: an input function of a type that has no type modifier, given a C string.
+        let raw = self.within(|| unsafe {
+            let (function, text) = (pg_sys::Oid::from(function), text.as_ptr().cast_mut());
+            pg_sys::OidInputFunctionCall(function, text, pg_sys::InvalidOid, -1)
+        });
+        // SAFETY: just made in this context, or passed by value.
+        unsafe { Datum::new(raw, self) }
+    }
+
+    /// A jsonb of a JSON text; raises 22P02 where it is none.
+    pub fn jsonb(self, json: &str) -> Datum<'m> {
+        self.input(pg_sys::F_JSONB_IN, json)
+    }
+}
+
+/// Whether a varlena is in the row, as it is.
+pub(in crate::pg) fn is_plain(datum: Datum) -> bool {
+    let varlena: *const pg_sys::varlena = datum.raw.cast_mut_ptr();
+    // SAFETY: a varlena begins with its header.
+    unsafe { varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) }
+}
+
 /// The payload, detoasted where it has to be. What is stored in the row as it is costs no call: verification reads a dozen
 /// in every row.
 pub fn bytes(datum: Datum<'_>) -> &[u8] {
@@ -72,7 +174,7 @@ pub fn bytes(datum: Datum<'_>) -> &[u8] {
     // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
     unsafe {
         // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
-        if !toast::is_plain(varlena) {
+        if !is_plain(datum) {
             varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
         }
         std::slice::from_raw_parts(
@@ -110,20 +212,17 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     }
 }
 
-/// The text for a reader's eyes, with replacement characters where it is none.
-pub fn readable_text(datum: Datum<'_>) -> &str {
-    let bytes = toast::read(datum).unwrap_or_default();
-    utf8(bytes).unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
-        self::text(datum.memory.text(&text))
-    })
+/// A name. That of a role or database may be in another encoding than this database's.
+pub fn name(datum: Datum<'_>) -> &CStr {
+    // SAFETY: a name is passed by reference to a C string.
+    unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }
 }
 
 /// A text as an SQL literal.
 pub fn quote(text: &str) -> String {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
+    let text = CString::new(text).unwrap_or_default();
     // SAFETY: both are C strings.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())) }.to_string_lossy().into_owned()
 }
 
 /// The bytes of a uuid.
@@ -140,7 +239,7 @@ pub fn fixed<const BYTES: usize>(datum: Datum<'_>) -> [u8; BYTES] {
 /// The text of a cstring, with replacement characters where it is none.
 pub fn c_string(datum: Datum<'_>) -> std::borrow::Cow<'_, str> {
     // SAFETY: a cstring is passed by reference to its bytes, which end with a NUL.
-    unsafe { std::ffi::CStr::from_ptr(datum.raw.cast_mut_ptr()) }.to_string_lossy()
+    unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }.to_string_lossy()
 }
 
 /// A function of PostgreSQL's that can be called from here, as what it is in the server.
@@ -154,7 +253,7 @@ pub fn output(function: Function, datum: Datum<'_>) -> String {
             return String::new();
         };
         let printed = printed.cast_mut_ptr::<std::ffi::c_char>();
-        let text = std::ffi::CStr::from_ptr(printed).to_string_lossy().into_owned();
+        let text = CStr::from_ptr(printed).to_string_lossy().into_owned();
         pg_sys::pfree(printed.cast());
         text
     }

@@ -61,6 +61,11 @@ impl Fault {
         self.report().report(PgLogLevel::WARNING);
     }
 
+    /// Writes it into the server's log alone, as a line of the level LOG.
+    pub fn log(self) {
+        self.report().report(PgLogLevel::LOG_SERVER_ONLY);
+    }
+
     fn report(self) -> ErrorReport {
         let mut report = ErrorReport::new(self.code, self.message, "immutable");
         if let Some(detail) = self.detail {
@@ -81,6 +86,12 @@ pub fn take_field() -> Option<String> {
 /// A state that only a bug or a damaged catalog can bring about (XX000).
 pub fn internal(message: &str) -> ! {
     Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()
+}
+
+/// Keeps the text of the command that runs out of the server's log: PostgreSQL then has none to write beside an error.
+pub fn hide_statement() {
+    // SAFETY: sets a variable of the one thread there is, which may be null.
+    unsafe { pgrx::pg_sys::debug_query_string = std::ptr::null() };
 }
 
 /// Takes the panic hook that would put a backtrace, in the server's environment with RUST_BACKTRACE, into the DETAIL

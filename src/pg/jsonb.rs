@@ -29,6 +29,7 @@ impl<'m> Jsonb<'m> {
         // SAFETY: a jsonb is a varlena; it is detoasted in its own memory.
         match unsafe { pgrx::varlena::varatt_is_4b_u(varlena) } {
             true => Jsonb(varlena.cast(), memory),
+            // SAFETY: as above.
             false => Jsonb(memory.within(|| unsafe { pg_sys::pg_detoast_datum(varlena) }).cast(), memory),
         }
     }

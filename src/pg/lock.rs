@@ -21,6 +21,43 @@ pub fn lock(relation: Oid, mode: u32) {
     for_transaction(|| unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) });
 }
 
+/// The same without waiting; false where another transaction has a lock that is in the way.
+pub fn try_lock(relation: Oid, mode: u32) -> bool {
+    // SAFETY: takes any oid.
+    for_transaction(|| unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) })
+}
+
+/// Whether this transaction holds a lock on a relation that a change of its definition takes: one that holds off such
+/// changes by others, and VACUUM.
+pub fn may_have_changed(relation: Oid) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: database(),
+        locktag_field2: relation.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock).any(|mode| is_held(&tag, mode as pg_sys::LOCKMODE))
+}
+
+/// The database of this backend, as lock tags have it.
+fn database() -> u32 {
+    // SAFETY: reads a variable that is set once.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+/// Whether this transaction has a lock of exactly this mode.
+fn is_held(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: asks about a lock.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::LockHeldByMe(tag, mode);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        return pg_sys::LockHeldByMe(tag, mode, false);
+    }
+}
+
 /// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of
 /// a catalog. No catalog class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,10 +71,8 @@ impl ObjectLock {
     const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 
     fn tag(self) -> pg_sys::LOCKTAG {
-        // SAFETY: reads the backend's own database.
-        let database = unsafe { pg_sys::MyDatabaseId };
         pg_sys::LOCKTAG {
-            locktag_field1: database.to_u32(),
+            locktag_field1: database(),
             locktag_field2: self.relation.to_u32(),
             locktag_field3: self.object,
             locktag_field4: self.part,
@@ -48,14 +83,7 @@ impl ObjectLock {
 
     /// Whether this transaction has it.
     pub fn is_held(self) -> bool {
-        let tag = self.tag();
-        // SAFETY: asks about a lock.
-        unsafe {
-            #[cfg(any(feature = "pg15", feature = "pg16"))]
-            return pg_sys::LockHeldByMe(&tag, Self::MODE);
-            #[cfg(any(feature = "pg17", feature = "pg18"))]
-            return pg_sys::LockHeldByMe(&tag, Self::MODE, false);
-        }
+        is_held(&self.tag(), Self::MODE)
     }
 
     /// Takes it for the transaction; false where it is taken and `wait` is.

@@ -8,6 +8,7 @@ use crate::pg::tuple::{Descriptor, Tuple};
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 /// A relation that is open for as long as `'r`.
 #[derive(Clone, Copy)]
@@ -69,14 +70,14 @@ impl<'r> Relation<'r> {
     }
 
     /// Its triggers, in the order they fire in.
-    pub fn triggers(self) -> &'r [pg_sys::Trigger] {
-        // SAFETY: they live as long as the relation is open.
+    pub fn triggers(self) -> &'r [Trigger] {
+        // SAFETY: they live as long as the relation is open, and a Trigger is nothing but PostgreSQL's.
         unsafe {
             let triggers = (*self.0).trigdesc;
             if triggers.is_null() {
                 return &[];
             }
-            std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
+            std::slice::from_raw_parts((*triggers).triggers.cast(), (*triggers).numtriggers as usize)
         }
     }
 
@@ -103,10 +104,7 @@ impl<'r> Relation<'r> {
 
     /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but one foreign key.
     pub fn is_plain(self, columns: usize) -> bool {
-        let own = |trigger: &pg_sys::Trigger| {
-            // SAFETY: a trigger has a name.
-            trigger.tgisinternal || unsafe { CStr::from_ptr(trigger.tgname) }.to_bytes().starts_with(b"~immutable_")
-        };
+        let own = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
         // SAFETY: the descriptor of an open relation.
         let has_checks = unsafe {
             let constraints = (*self.descriptor().raw()).constr;
@@ -123,6 +121,16 @@ impl<'r> Relation<'r> {
     /// The valid unique index whose keys are exactly these attributes, in this order.
     pub fn unique_index(self, numbers: &[i16]) -> Option<Oid> {
         self.indexes().into_iter().find(|index| with_index(*index, |index| index.is_unique_on(numbers)))
+    }
+
+    /// Whether it has a unique index that is not valid: one that is being made, or was left behind.
+    pub fn has_invalid_unique_index(self) -> bool {
+        self.indexes().into_iter().any(|index| {
+            with_index(index, |index| {
+                let shape = index.shape();
+                shape.indisunique && !shape.indisvalid
+            })
+        })
     }
 
     /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes
@@ -189,6 +197,17 @@ impl<'r> Relation<'r> {
         seen
     }
 
+    /// Looks at a row, if there is any by now, also one of this transaction's own.
+    pub fn any_row<T>(self, look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
+        let mut seen = None;
+        let mut look = Some(look);
+        self.rows(None, Seen::Itself, &[], |tuple| {
+            seen = look.take().map(|look| look(tuple));
+            false
+        });
+        seen
+    }
+
     /// Gives every row that an index finds, or that is there where the index is none, to `each`, for as long as that says
     /// true.
     pub fn rows(self, index: Option<Oid>, seen: Seen, keys: &[Equal], mut each: impl FnMut(Tuple<'_>) -> bool) {
@@ -221,10 +240,38 @@ impl<'r> Relation<'r> {
         });
     }
 
-    /// Deletes a row that was read from it.
+    /// Deletes a row that was read from it; this command sees that it is gone.
     pub fn delete(self, tuple: Tuple<'_>) {
         // SAFETY: the row is alive, and a table's own.
-        unsafe { pg_sys::CatalogTupleDelete(self.0, &mut (*tuple.raw()).t_self) };
+        unsafe {
+            pg_sys::CatalogTupleDelete(self.0, &mut (*tuple.raw()).t_self);
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+
+    /// Makes every session forget what it has cached of the relation, when this transaction commits.
+    pub fn invalidate(self) {
+        // SAFETY: it is open.
+        unsafe { pg_sys::CacheInvalidateRelcache(self.0) };
+    }
+}
+
+/// A trigger of an open relation, with the members of PostgreSQL's Trigger.
+#[repr(transparent)]
+pub struct Trigger(pg_sys::Trigger);
+
+impl Trigger {
+    pub fn name(&self) -> &CStr {
+        // SAFETY: a trigger has a name, which lives as long as it.
+        unsafe { CStr::from_ptr(self.0.tgname) }
+    }
+}
+
+impl Deref for Trigger {
+    type Target = pg_sys::Trigger;
+
+    fn deref(&self) -> &pg_sys::Trigger {
+        &self.0
     }
 }
 
@@ -239,8 +286,12 @@ pub enum Seen {
     ByStatement,
 }
 
-/// A relation opened here; it is closed when this goes, and its lock is kept until the transaction ends.
-pub struct OpenRelation(pg_sys::Relation);
+/// A relation opened here; it is closed when this goes. Its lock is kept until the transaction ends, unless said otherwise.
+pub struct OpenRelation {
+    opened: pg_sys::Relation,
+    /// The lock that is let go of when it is closed.
+    unlock: u32,
+}
 
 impl OpenRelation {
     /// Opens a relation, unless it is not there. A lock to write under is the transaction's.
@@ -250,18 +301,26 @@ impl OpenRelation {
         }
         // SAFETY: gives null where there is none.
         let opened = unsafe { pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE) };
-        (!opened.is_null()).then_some(OpenRelation(opened))
+        (!opened.is_null()).then_some(OpenRelation { opened, unlock: pg_sys::NoLock })
     }
 
     /// Opens a table; PostgreSQL's error (42P01, 42809) where there is none.
     pub fn table(relation: Oid, mode: u32) -> OpenRelation {
         // SAFETY: raises an error where there is none.
-        OpenRelation(unsafe { pg_sys::table_open(relation, mode as pg_sys::LOCKMODE) })
+        let opened = unsafe { pg_sys::table_open(relation, mode as pg_sys::LOCKMODE) };
+        OpenRelation { opened, unlock: pg_sys::NoLock }
+    }
+
+    /// The same, locked against changes of its definition for no longer than it is open.
+    pub fn briefly(relation: Oid) -> OpenRelation {
+        let mut opened = OpenRelation::table(relation, pg_sys::AccessShareLock);
+        opened.unlock = pg_sys::AccessShareLock;
+        opened
     }
 
     pub fn get(&self) -> Relation<'_> {
         // SAFETY: open for as long as this lives.
-        unsafe { Relation::of(self.0) }
+        unsafe { Relation::of(self.opened) }
     }
 }
 
@@ -270,7 +329,7 @@ impl Drop for OpenRelation {
         // After an error the transaction's end has closed it, and unwinding comes here too.
         if !std::thread::panicking() {
             // SAFETY: opened by this.
-            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) };
+            unsafe { pg_sys::relation_close(self.opened, self.unlock as pg_sys::LOCKMODE) };
         }
     }
 }

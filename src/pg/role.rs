@@ -27,6 +27,15 @@ pub fn name(role: Oid) -> String {
     unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)) }.to_string_lossy().into_owned()
 }
 
+/// The name of a role in its bytes, if there is such a role.
+pub fn known_name(role: Oid) -> Option<CString> {
+    // SAFETY: a C string, or null.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_owned())
+    }
+}
+
 /// The name of the role that logged in.
 pub fn authenticated() -> String {
     // SAFETY: reads the state of the one thread there is.
@@ -64,4 +73,44 @@ pub fn is_superuser() -> bool {
 pub fn has_rights_of(role: Oid, of: Oid) -> bool {
     // SAFETY: takes any oids.
     unsafe { pg_sys::has_privs_of_role(role, of) }
+}
+
+/// Whether a role is a superuser.
+pub fn is_superuser_role(role: Oid) -> bool {
+    // SAFETY: takes any oid.
+    unsafe { pg_sys::superuser_arg(role) }
+}
+
+/// Whether row security does not hold a role because of its BYPASSRLS.
+pub fn bypasses_row_security(role: Oid) -> bool {
+    // SAFETY: takes any oid.
+    unsafe { pg_sys::has_bypassrls_privilege(role) }
+}
+
+/// Whether a role is a member of another, directly or not; that a superuser may be anybody does not count.
+pub fn is_member_of(role: Oid, of: Oid) -> bool {
+    // SAFETY: takes any oids.
+    unsafe { pg_sys::is_member_of_role_nosuper(role, of) }
+}
+
+/// The roles that a role is a direct member of.
+pub fn groups(role: Oid) -> Vec<Oid> {
+    let (none, cache) = (pg_sys::Datum::from(0usize), pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32);
+    // SAFETY: a list of rows of pg_auth_members, which is let go of after it was read.
+    unsafe {
+        // The column's place differs from one PostgreSQL to the next.
+        let catalog = pg_sys::get_namespace_oid(c"pg_catalog".as_ptr(), false);
+        let table = pg_sys::get_relname_relid(c"pg_auth_members".as_ptr(), catalog);
+        let roleid = pg_sys::get_attnum(table, c"roleid".as_ptr());
+        let list = pg_sys::SearchSysCacheList(cache, 1, pg_sys::Datum::from(role), none, none);
+        let members = std::slice::from_raw_parts((*list).members.as_ptr(), (*list).n_members as usize);
+        let group = |member: &*mut pg_sys::CatCTup| {
+            let mut null = false;
+            let group = pg_sys::SysCacheGetAttr(cache, &mut (**member).tuple, roleid, &mut null);
+            Oid::from(group.value() as u32)
+        };
+        let groups = members.iter().map(group).collect();
+        pg_sys::ReleaseCatCacheList(list);
+        groups
+    }
 }

@@ -6,6 +6,15 @@ use crate::pg::spi::{self, Arg};
 use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString};
 
+/// The value of a setting, if there is one of that name and it is not empty.
+pub fn value(name: &CStr) -> Option<CString> {
+    // SAFETY: a C string, or null; copied before anything can change the setting.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null() && *value != 0).then(|| CStr::from_ptr(value).to_owned())
+    }
+}
+
 /// What ends a setting of the superuser's that is on, by where it was set.
 pub fn how_to_end(name: &str) -> String {
     let mut source = String::new();
@@ -23,6 +32,16 @@ pub fn how_to_end(name: &str) -> String {
         _ => return format!("SET {name} = off."),
     };
     format!("It is set by ALTER {owner}: a superuser ends it with ALTER {owner} RESET {name}, for new connections.")
+}
+
+/// Shows the text of a setting, unless it is empty, to `look`. Nothing is copied, as get() would.
+pub fn bytes_of<T>(setting: &'static GucSetting<Option<CString>>, look: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    // SAFETY: null, or a C string that lives until the setting is set. Nothing that looks at one sets it.
+    let bytes = unsafe {
+        let text = *setting.as_ptr();
+        (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes())
+    };
+    look(bytes.filter(|bytes| !bytes.is_empty()))
 }
 
 /// Keeps the prefix of the settings' names to those that are defined, so that a misspelt one is an error. Called once, from
@@ -93,7 +112,8 @@ unsafe extern "C-unwind" fn off_in_files(
     _: *mut *mut std::ffi::c_void,
     source: pg_sys::GucSource::Type,
 ) -> bool {
-    *value &= !is_of_server(source);
+    // SAFETY: PostgreSQL gives the place of the value.
+    unsafe { *value &= !is_of_server(source) };
     true
 }
 
@@ -102,8 +122,11 @@ unsafe extern "C-unwind" fn empty_in_files(
     _: *mut *mut std::ffi::c_void,
     source: pg_sys::GucSource::Type,
 ) -> bool {
-    if is_of_server(source) && !(*value).is_null() {
-        **value = 0;
+    // SAFETY: PostgreSQL gives the place of the value, a C string of its own or null.
+    unsafe {
+        if is_of_server(source) && !(*value).is_null() {
+            **value = 0;
+        }
     }
     true
 }

@@ -47,6 +47,11 @@ impl<'a> Arg<'a> {
         text.map_or(Arg::Null(pg_sys::TEXTOID), |text| Arg::Text(text.into()))
     }
 
+    /// A time in seconds since 1970.
+    pub fn seconds(seconds: i64) -> Arg<'a> {
+        Arg::Time(seconds.saturating_mul(1_000_000))
+    }
+
     /// What the caller has, or NULL.
     pub fn given(oid: Oid, value: Option<Datum<'a>>) -> Arg<'a> {
         value.map_or(Arg::Null(oid), |value| Arg::Given(oid, value))

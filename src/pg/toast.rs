@@ -1,10 +1,13 @@
 //! What is stored in a column, read without raising an error. PostgreSQL's own reading ends the statement where a value is
-//! damaged, and names no row: one value would keep all others from being verified, exported or erased. Nor can such an error
-//! be caught from outside: that takes a subtransaction, which parallel workers have not. So the chunks of a value are
-//! fetched and checked here.
+//! damaged, and names no row: one value would keep all others from being verified, exported or erased. Such an error cannot
+//! be caught from outside either: that takes a subtransaction, and a parallel worker can have none. So the chunks of a value
+//! are fetched and checked here.
 
-use crate::pg::datum::Datum;
+use crate::pg::datum::{is_plain, text, utf8, Datum};
 use crate::pg::error::Code;
+use crate::pg::memory::Memory;
+use crate::pg::relation::Relation;
+use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
 use pgrx::varlena::{
     varatt_is_1b, varatt_is_1b_e, varatt_is_4b_c, varatt_is_4b_u, varsize_1b, varsize_4b, vartag_1b_e,
@@ -13,13 +16,15 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 const HEADER: usize = pg_sys::VARHDRSZ;
 
+const LOCK: i32 = pg_sys::AccessShareLock as i32;
+
 /// Bytes of a chunk, but for the last one of a value: TOAST_MAX_CHUNK_SIZE, four of which fit on a page.
 const CHUNK: usize = {
     let fourth = (pg_sys::BLCKSZ as usize - aligned(24 + 4 * 4)) / 4 / 8 * 8;
     fourth - aligned(23) - 4 - 4 - HEADER
 };
 
-/// A palloc of more is an error.
+/// PostgreSQL refuses to allocate more at once.
 const MOST_BYTES: usize = 0x3fff_ffff - 64;
 
 const fn aligned(bytes: usize) -> usize {
@@ -27,82 +32,93 @@ const fn aligned(bytes: usize) -> usize {
 }
 
 /// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would raise an error. It lives as
-/// long as the current memory context, or as long as the row. What is stored in the row as it is costs no call.
+/// long as the value's memory. What is stored in the row as it is costs no call.
 pub fn read(datum: Datum<'_>) -> Option<&[u8]> {
-    let varlena = datum.raw().cast_mut_ptr();
-    // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
-    unsafe {
-        match plain(varlena) {
-            Some(plain) => Some(plain),
-            None => plain(datum.memory().within(|| whole(varlena))?),
-        }
-    }
+    payload(datum).or_else(|| payload(whole(datum)?))
 }
 
-/// The same as a datum for PostgreSQL's functions.
+/// The same as a value for PostgreSQL's functions.
 pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
-    let varlena = datum.raw().cast_mut_ptr();
-    // SAFETY: as in `read`.
-    unsafe {
-        match is_plain(varlena) {
-            true => Some(datum),
-            false => {
-                let whole = datum.memory().within(|| whole(varlena))?;
-                Some(Datum::new(pg_sys::Datum::from(whole), datum.memory()))
-            }
-        }
+    match is_plain(datum) {
+        true => Some(datum),
+        false => whole(datum),
     }
 }
 
-/// Whether the value is in the row, as it is.
-pub unsafe fn is_plain(varlena: *const pg_sys::varlena) -> bool {
-    varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena)
+fn varlena(datum: Datum) -> *mut pg_sys::varlena {
+    datum.raw().cast_mut_ptr()
 }
 
-unsafe fn plain<'a>(varlena: *const pg_sys::varlena) -> Option<&'a [u8]> {
-    let (size, header) = if varatt_is_4b_u(varlena) {
-        (varsize_4b(varlena), HEADER)
-    } else if varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) {
-        (varsize_1b(varlena), 1)
-    } else {
-        return None;
-    };
-    Some(std::slice::from_raw_parts(varlena.cast::<u8>().add(header), size.checked_sub(header)?))
-}
-
-/// A compressed value, or one whose chunks are elsewhere.
-unsafe fn whole(varlena: *mut pg_sys::varlena) -> Option<*mut pg_sys::varlena> {
-    let mut whole = varlena;
-    let mut raw = None;
-    if varatt_is_1b_e(varlena) {
-        // Other tags point into memory, and are never stored.
-        if u32::from(vartag_1b_e(varlena)) != pg_sys::vartag_external::VARTAG_ONDISK {
+/// The bytes of the header, and of the header and the payload, of a value that is in the row as it is.
+fn sizes(datum: Datum) -> Option<(usize, usize)> {
+    let varlena = varlena(datum);
+    // SAFETY: a varlena begins with its header.
+    let (header, size) = unsafe {
+        if varatt_is_4b_u(varlena) {
+            (HEADER, varsize_4b(varlena))
+        } else if varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) {
+            (1, varsize_1b(varlena))
+        } else {
             return None;
         }
-        let place = varlena.cast::<u8>().add(2).cast::<pg_sys::varatt_external>().read_unaligned();
+    };
+    (header <= size).then_some((header, size))
+}
+
+fn payload(datum: Datum<'_>) -> Option<&[u8]> {
+    let (header, size) = sizes(datum)?;
+    // SAFETY: a value is as long as its header says, and lives as long as its memory.
+    Some(unsafe { std::slice::from_raw_parts(varlena(datum).cast::<u8>().add(header), size - header) })
+}
+
+/// A value that is compressed, or whose chunks are elsewhere, in its memory.
+fn whole(datum: Datum<'_>) -> Option<Datum<'_>> {
+    let mut whole = datum;
+    let mut raw = None;
+    // SAFETY: a varlena begins with its header.
+    if unsafe { varatt_is_1b_e(varlena(datum)) } {
+        let place = place(datum)?;
         raw = Some(usize::try_from(place.va_rawsize).ok()?.checked_sub(HEADER)?);
-        whole = fetch(&place)?;
+        whole = fetch(&place, datum.memory())?;
     }
-    match varatt_is_4b_c(whole) {
+    // SAFETY: as above.
+    let (is_compressed, size) = unsafe { (varatt_is_4b_c(varlena(whole)), varsize_4b(varlena(whole))) };
+    match is_compressed {
         true => decompress(whole, raw),
-        false => Some(whole).filter(|whole| raw.is_none_or(|raw| unsafe { varsize_4b(*whole) } == raw + HEADER)),
+        false => Some(whole).filter(|_| raw.is_none_or(|raw| size == raw + HEADER)),
     }
+}
+
+/// Where the chunks of a value are.
+fn place(datum: Datum) -> Option<pg_sys::varatt_external> {
+    // SAFETY: such a value has a tag. Other tags point into memory, and are never stored.
+    if u32::from(unsafe { vartag_1b_e(varlena(datum)) }) != pg_sys::vartag_external::VARTAG_ONDISK {
+        return None;
+    }
+    // SAFETY: with this tag the place follows the header and the tag, aligned to nothing.
+    Some(unsafe { varlena(datum).cast::<u8>().add(2).cast::<pg_sys::varatt_external>().read_unaligned() })
 }
 
 /// Decompresses a value, which has `raw` bytes if its pointer says so.
-unsafe fn decompress(varlena: *mut pg_sys::varlena, raw: Option<usize>) -> Option<*mut pg_sys::varlena> {
+fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
     const METHODS: u32 = 2;
-    let compressed = varsize_4b(varlena).checked_sub(HEADER + 4)?;
-    let info = varlena.cast::<u32>().add(1).read_unaligned();
+    let (varlena, memory) = (varlena(datum), datum.memory());
+    // SAFETY: a compressed varlena has a header of four bytes and, if it is as long as that, four of the compression.
+    let compressed = unsafe { varsize_4b(varlena) }.checked_sub(HEADER + 4)?;
+    // SAFETY: as above.
+    let info = unsafe { varlena.cast::<u32>().add(1).read_unaligned() };
     let (size, method) = ((info & pg_sys::VARLENA_EXTSIZE_MASK) as usize, info >> pg_sys::VARLENA_EXTSIZE_BITS);
     // Neither method makes one byte of more than 255.
     if method >= METHODS || raw.is_some_and(|raw| raw != size) || size > MOST_BYTES.min((compressed + 1) * 255) {
         return None;
     }
-    // SAFETY of catching: nothing but the decompression of what is in memory runs inside, and its error leaves nothing
-    // behind but memory: no lock, no pin, nothing that only the end of a (sub)transaction would give back.
-    match catch_unwind(AssertUnwindSafe(|| pg_sys::detoast_attr(varlena))) {
-        Ok(whole) => Some(whole),
+    // What is caught is the error of decompressing what is in memory, which runs nothing else. It leaves nothing behind but
+    // memory: no lock, no pin, nothing that only the end of a (sub)transaction would give back.
+    // SAFETY: a compressed varlena, whose sizes are possible.
+    let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(varlena) }));
+    match memory.within(decompressed) {
+        // SAFETY: just made in this memory.
+        Ok(whole) => Some(unsafe { Datum::new(pg_sys::Datum::from(whole), memory) }),
         Err(payload) => match payload.downcast_ref::<pg_sys::panic::CaughtError>() {
             Some(pg_sys::panic::CaughtError::PostgresError(error))
                 if matches!(
@@ -117,130 +133,184 @@ unsafe fn decompress(varlena: *mut pg_sys::varlena, raw: Option<usize>) -> Optio
     }
 }
 
-/// Puts the chunks of a value together, as they were when it was stored: compressed or not.
-unsafe fn fetch(place: &pg_sys::varatt_external) -> Option<*mut pg_sys::varlena> {
-    const LOCK: i32 = pg_sys::AccessShareLock as i32;
-    let toast = pg_sys::try_relation_open(place.va_toastrelid, LOCK);
-    if toast.is_null() {
+/// A value whose chunks are elsewhere, as it was when it was stored: compressed or not.
+fn fetch<'m>(place: &pg_sys::varatt_external, memory: Memory<'m>) -> Option<Datum<'m>> {
+    // SAFETY: gives null where there is none.
+    let opened = unsafe { pg_sys::try_relation_open(place.va_toastrelid, LOCK) };
+    if opened.is_null() {
         return None;
     }
-    let form = &*(*toast).rd_rel;
-    // Not those of another session's temporary tables, which no other can read.
-    let is_toast = form.relkind as u8 == pg_sys::RELKIND_TOASTVALUE
-        && (form.relnamespace == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE)
-            || pg_sys::isTempToastNamespace(form.relnamespace));
-    let index = is_toast.then(|| valid_index(toast, LOCK)).flatten();
+    // SAFETY: open until it is closed below.
+    let toast = unsafe { Relation::of(opened) };
+    let index = is_toast(toast).then(|| valid_index(toast)).flatten();
     let whole = index.and_then(|index| {
-        let whole = chunks(toast, index, place);
-        pg_sys::index_close(index, LOCK);
+        let whole = chunks(toast, index, place, memory);
+        // SAFETY: opened by valid_index().
+        unsafe { pg_sys::index_close(index, LOCK) };
         whole
     });
-    pg_sys::relation_close(toast, LOCK);
+    // SAFETY: opened above.
+    unsafe { pg_sys::relation_close(opened, LOCK) };
     whole
 }
 
-/// One that is being built anew is not valid yet.
-unsafe fn valid_index(toast: pg_sys::Relation, lock: i32) -> Option<pg_sys::Relation> {
-    for oid in pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(toast)).iter_oid() {
-        let index = pg_sys::index_open(oid, lock);
-        if (*(*index).rd_index).indisvalid {
-            return Some(index);
-        }
-        pg_sys::index_close(index, lock);
-    }
-    None
+/// Whether it is a TOAST table, and not one of another session's temporary tables, which no other can read.
+fn is_toast(relation: Relation) -> bool {
+    let schema = relation.namespace();
+    relation.kind() == pg_sys::RELKIND_TOASTVALUE
+        && (schema == pg_sys::Oid::from(pg_sys::PG_TOAST_NAMESPACE)
+            // SAFETY: compares with a variable of the one thread there is.
+            || unsafe { pg_sys::isTempToastNamespace(schema) })
 }
 
-unsafe fn chunks(
-    toast: pg_sys::Relation,
+/// The index of a TOAST table, open. One that is being built anew is not valid yet.
+fn valid_index(toast: Relation) -> Option<pg_sys::Relation> {
+    toast.indexes().into_iter().find_map(|oid| {
+        // SAFETY: an index of an open table, which is closed here or by the caller.
+        unsafe {
+            let index = pg_sys::index_open(oid, LOCK);
+            if (*(*index).rd_index).indisvalid {
+                return Some(index);
+            }
+            pg_sys::index_close(index, LOCK);
+            None
+        }
+    })
+}
+
+/// A value that is being put together.
+struct Assembled {
+    varlena: *mut pg_sys::varlena,
+    size: usize,
+    filled: usize,
+}
+
+impl Assembled {
+    /// For a payload of so many bytes. A size that is not true takes address space, and no memory before it is filled.
+    fn new(size: usize, memory: Memory) -> Option<Assembled> {
+        let flags = pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_HUGE;
+        // SAFETY: gives null where there is no memory.
+        let varlena = memory.within(|| unsafe { pg_sys::palloc_extended(HEADER + size, flags as i32) });
+        (!varlena.is_null()).then_some(Assembled { varlena: varlena.cast(), size, filled: 0 })
+    }
+
+    /// Adds a chunk; false where it has not the length that the next one has, or none is left.
+    fn add(&mut self, chunk: &[u8]) -> bool {
+        let expected = (self.size - self.filled).min(CHUNK);
+        if expected == 0 || chunk.len() != expected {
+            return false;
+        }
+        // SAFETY: what is filled and what is expected are within the size.
+        unsafe {
+            let left = self.varlena.cast::<u8>().add(HEADER + self.filled);
+            std::ptr::copy_nonoverlapping(chunk.as_ptr(), left, expected);
+        }
+        self.filled += expected;
+        true
+    }
+
+    /// The value, if all of it is there.
+    fn finish(self, is_sound: bool, is_compressed: bool) -> Option<*mut pg_sys::varlena> {
+        if !is_sound || self.filled < self.size {
+            // SAFETY: allocated by new().
+            unsafe { pg_sys::pfree(self.varlena.cast()) };
+            return None;
+        }
+        // SET_VARSIZE and SET_VARSIZE_COMPRESSED.
+        let size = (HEADER + self.size) as u32;
+        let header = match cfg!(target_endian = "big") {
+            true => size | if is_compressed { 0x4000_0000 } else { 0 },
+            false => size << 2 | if is_compressed { 2 } else { 0 },
+        };
+        // SAFETY: the header's place, which is aligned as palloc does.
+        unsafe { self.varlena.cast::<u32>().write(header) };
+        Some(self.varlena)
+    }
+}
+
+/// Puts the chunks of a value together.
+fn chunks<'m>(
+    toast: Relation,
     index: pg_sys::Relation,
     place: &pg_sys::varatt_external,
-) -> Option<*mut pg_sys::varlena> {
+    memory: Memory<'m>,
+) -> Option<Datum<'m>> {
     let size = (place.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
     let is_compressed = size < (place.va_rawsize as usize).checked_sub(HEADER)?;
     if size == 0 || size > MOST_BYTES {
         return None;
     }
-    // A size that is not true takes address space, and no memory before it is filled.
-    let flags = pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_HUGE;
-    let whole = pg_sys::palloc_extended(HEADER + size, flags as i32).cast::<pg_sys::varlena>();
-    if whole.is_null() {
-        return None;
-    }
-    let data = std::slice::from_raw_parts_mut(whole.cast::<std::mem::MaybeUninit<u8>>().add(HEADER), size);
+    let mut assembled = Assembled::new(size, memory)?;
+    let (mut number, mut is_sound) = (0, true);
     let mut key = pg_sys::ScanKeyData::default();
-    let equal = pg_sys::RegProcedure::from(pg_sys::F_OIDEQ);
-    pg_sys::ScanKeyInit(
-        &mut key,
-        1,
-        pg_sys::BTEqualStrategyNumber as u16,
-        equal,
-        pg_sys::Datum::from(place.va_valueid),
-    );
     let mut snapshot = snapshot();
-    let scan = pg_sys::systable_beginscan_ordered(toast, index, &mut snapshot, 1, &mut key);
-    let (mut filled, mut number, mut sound) = (0, 0, true);
-    while sound {
-        let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
-        if tuple.is_null() {
-            break;
-        }
-        pgrx::check_for_interrupts!();
-        let left = &mut data[filled..];
-        let expected = left.len().min(CHUNK);
-        match chunk(tuple, number).filter(|chunk| expected > 0 && chunk.len() == expected) {
-            Some(chunk) => {
-                std::ptr::copy_nonoverlapping(chunk.as_ptr(), left.as_mut_ptr().cast(), expected);
-                filled += expected;
-                number += 1;
+    // SAFETY: the table and its index are open. The key and the snapshot live until the scan ends, and a row until the next
+    // is asked for.
+    unsafe {
+        let (equal, value) = (pg_sys::RegProcedure::from(pg_sys::F_OIDEQ), pg_sys::Datum::from(place.va_valueid));
+        pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equal, value);
+        let scan = pg_sys::systable_beginscan_ordered(toast.raw(), index, &mut snapshot, 1, &mut key);
+        while is_sound {
+            let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
             }
-            None => sound = false,
+            pgrx::check_for_interrupts!();
+            let row = Tuple::of(tuple, toast.descriptor(), memory);
+            is_sound = chunk(row, number).is_some_and(|chunk| assembled.add(chunk));
+            number += 1;
         }
+        pg_sys::systable_endscan_ordered(scan);
     }
-    pg_sys::systable_endscan_ordered(scan);
-    if !sound || filled < size {
-        pg_sys::pfree(whole.cast());
-        return None;
-    }
-    set_size(whole, HEADER + size, is_compressed);
-    Some(whole)
+    let whole = assembled.finish(is_sound, is_compressed)?;
+    // SAFETY: just made in this memory.
+    Some(unsafe { Datum::new(pg_sys::Datum::from(whole), memory) })
 }
 
 /// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the chunk's number and the data.
-unsafe fn chunk<'a>(tuple: pg_sys::HeapTuple, number: i32) -> Option<&'a [u8]> {
+fn chunk(row: Tuple<'_>, number: i32) -> Option<&[u8]> {
     const DATA: usize = 8;
-    let header = &*(*tuple).t_data;
+    let tuple = row.raw();
+    // SAFETY: a row of a table has a header, and is as long as it says.
+    let (header, bytes) = unsafe {
+        let data = (*tuple).t_data;
+        (&*data, std::slice::from_raw_parts(data.cast::<u8>(), (*tuple).t_len as usize))
+    };
     if u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0 {
         return None;
     }
-    let row = std::slice::from_raw_parts((*tuple).t_data.cast::<u8>(), (*tuple).t_len as usize);
-    let row = row.get(usize::from(header.t_hoff)..).filter(|row| row.len() >= DATA + HEADER)?;
-    if row[4..DATA] != number.to_ne_bytes() {
+    let columns = bytes.get(usize::from(header.t_hoff)..).filter(|columns| columns.len() >= DATA + HEADER)?;
+    let (before, data) = columns.split_at(DATA);
+    if before[4..] != number.to_ne_bytes() {
         return None;
     }
-    let data = plain(row[DATA..].as_ptr().cast())?;
-    (data.as_ptr_range().end <= row.as_ptr_range().end).then_some(data)
+    // SAFETY: the data is as long as a header at least, and that is all that is read through the pointer.
+    let (header, size) = sizes(unsafe { Datum::new(pg_sys::Datum::from(data.as_ptr().cast_mut()), Memory::none()) })?;
+    data.get(header..size)
 }
 
-/// What chunks are looked at with: every value that is there, whoever has deleted its row since.
-unsafe fn snapshot() -> pg_sys::SnapshotData {
+/// What chunks are looked at with: every value that is there, even if its row has been deleted since.
+fn snapshot() -> pg_sys::SnapshotData {
     #[cfg_attr(any(feature = "pg17", feature = "pg18"), allow(unused_mut))]
     let mut snapshot =
         pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST, ..Default::default() };
     // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than damage.
+    // SAFETY: the active snapshot is there until it is popped.
     #[cfg(any(feature = "pg15", feature = "pg16"))]
-    if pg_sys::ActiveSnapshotSet() {
-        let active = pg_sys::GetActiveSnapshot();
-        (snapshot.lsn, snapshot.whenTaken) = ((*active).lsn, (*active).whenTaken);
+    unsafe {
+        if pg_sys::ActiveSnapshotSet() {
+            let active = pg_sys::GetActiveSnapshot();
+            (snapshot.lsn, snapshot.whenTaken) = ((*active).lsn, (*active).whenTaken);
+        }
     }
     snapshot
 }
 
-/// SET_VARSIZE and SET_VARSIZE_COMPRESSED.
-unsafe fn set_size(varlena: *mut pg_sys::varlena, size: usize, is_compressed: bool) {
-    let header = match cfg!(target_endian = "big") {
-        true => (size as u32) | if is_compressed { 0x4000_0000 } else { 0 },
-        false => (size as u32) << 2 | if is_compressed { 2 } else { 0 },
-    };
-    varlena.cast::<u32>().write(header);
+/// The text for a reader's eyes, with replacement characters where it is none.
+pub fn readable_text(datum: Datum<'_>) -> &str {
+    let bytes = read(datum).unwrap_or_default();
+    utf8(bytes).unwrap_or_else(|| {
+        let readable = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
+        text(datum.memory().text(&readable))
+    })
 }

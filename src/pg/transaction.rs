@@ -4,6 +4,7 @@
 //! are called an error would end the server. A panic in one is a WARNING.
 
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// What a callback of PostgreSQL's is given besides: the function to call.
@@ -98,6 +99,13 @@ pub fn now() -> i64 {
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
 
+/// Sleeps for that long; raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or the session ended.
+pub fn sleep(milliseconds: i64) {
+    pgrx::check_for_interrupts!();
+    // SAFETY: sleeps.
+    unsafe { pg_sys::pg_usleep(milliseconds * 1000) };
+}
+
 /// Whether this server is a standby, or still recovering.
 pub fn is_in_recovery() -> bool {
     // SAFETY: asks the state of the server.
@@ -108,4 +116,14 @@ pub fn is_in_recovery() -> bool {
 pub fn refuse_in_recovery(what: &std::ffi::CStr) {
     // SAFETY: a C string.
     unsafe { pg_sys::PreventCommandDuringRecovery(what.as_ptr()) };
+}
+
+/// Raises PostgreSQL's error (25006) where nothing can be written: in a read-only transaction, or on a standby. `command` is
+/// what the message calls it.
+pub fn require_writable(command: &CStr) {
+    // SAFETY: a C string.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        pg_sys::PreventCommandDuringRecovery(command.as_ptr());
+    }
 }

@@ -10,6 +10,9 @@ use pgrx::pg_sys;
 pub const BEFORE_INSERT_ROW: u32 =
     pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
 
+pub const BEFORE_UPDATE_ROW: u32 =
+    pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
+
 /// The call of a trigger function.
 #[derive(Clone, Copy)]
 pub struct TriggerCall<'c> {
@@ -61,6 +64,11 @@ impl<'c> TriggerCall<'c> {
     /// Whether it fires once for each row.
     pub fn is_for_row(self) -> bool {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
+    }
+
+    /// Whether it fires before what it fires for.
+    pub fn is_before(self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
     }
 
     /// The row that is inserted or deleted, or the one there was before an update.

@@ -72,6 +72,21 @@ impl<'t> Tuple<'t> {
         Tuple { tuple, descriptor, memory }
     }
 
+    /// The row that a value of a composite type is.
+    pub fn of_record(record: Datum<'t>) -> Tuple<'t> {
+        let memory = record.memory();
+        // SAFETY: a composite value is a varlena that begins with a row's header. What is made of it is made in its memory.
+        memory.within(|| unsafe {
+            let header = pg_sys::pg_detoast_datum(record.raw().cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+            let of = (*header).t_choice.t_datum;
+            let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(of.datum_typeid, of.datum_typmod);
+            let tuple = pg_sys::palloc0(size_of::<pg_sys::HeapTupleData>()).cast::<pg_sys::HeapTupleData>();
+            (*tuple).t_len = pgrx::varlena::varsize_any(header.cast()) as u32;
+            (*tuple).t_data = header;
+            Tuple::of(tuple, Descriptor::of(descriptor), memory)
+        })
+    }
+
     pub(in crate::pg) fn raw(self) -> pg_sys::HeapTuple {
         self.tuple
     }

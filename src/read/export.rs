@@ -4,10 +4,11 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, readable_text, text, uuid, Datum};
+use crate::pg::datum::{micros, text, uuid, Datum};
 use crate::pg::memory::Memory;
 use crate::pg::set::Series;
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
 use crate::pg::{encoding, time::statement_start, toast};
 use crate::read::filter::{bound, Filters, FILTERS};

@@ -1,7 +1,8 @@
 //! What is erased against what the records of erasures list.
 
-use crate::pg::datum::{readable_text, text, uuid};
+use crate::pg::datum::{text, uuid};
 use crate::pg::spi;
+use crate::pg::toast::readable_text;
 use crate::verify::lanes::Sums;
 use crate::verify::scope::{Scope, Sql};
 use crate::verify::sums::RECORD;

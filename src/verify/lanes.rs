@@ -4,11 +4,13 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{self, hash, stored_text};
-use crate::pg::datum::{bytes, readable_text, text, uuid, Datum};
+use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::internal;
+use crate::pg::random;
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast;
+use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
-use crate::pg::{random, toast};
 use crate::verify::progress::{self, Progress};
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::{unfit, Scope, Sql};

@@ -2,8 +2,9 @@
 //! agree: those of the events come with the events, those of the rows take one scan. Only where the sums differ are the
 //! two joined, which costs a sort or hash table of both.
 
-use crate::pg::datum::{bytes, readable_text, text, uuid};
+use crate::pg::datum::{bytes, text, uuid};
 use crate::pg::spi::{self, Arg};
+use crate::pg::toast::readable_text;
 use crate::verify::lanes::Sums;
 use crate::verify::run::Run;
 use crate::verify::scope::{Scope, Sql};

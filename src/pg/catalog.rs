@@ -1,0 +1,55 @@
+//! What the catalogs say of objects, which PostgreSQL names by the oid of a catalog (the class) and
+//! one of a row in it.
+
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
+
+/// Catalogs that pgrx has no name for.
+pub const POLICIES: Oid = Oid::from_u32(3256);
+pub const RULES: Oid = Oid::from_u32(2618);
+pub const CONSTRAINTS: Oid = Oid::from_u32(2606);
+
+/// An extension by its name, if there is one.
+pub fn extension(name: &CStr) -> Option<Oid> {
+    // SAFETY: looks a name up.
+    let extension = unsafe { pg_sys::get_extension_oid(name.as_ptr(), true) };
+    (extension != pg_sys::InvalidOid).then_some(extension)
+}
+
+/// Whether the command that runs is one of the extension's own script, or pg_upgrade's, which makes
+/// the extension's objects one by one.
+pub fn is_scripted(extension: Oid) -> bool {
+    // SAFETY: reads variables of the one thread there is.
+    unsafe { pg_sys::creating_extension && pg_sys::CurrentExtensionObject == extension || pg_sys::IsBinaryUpgrade }
+}
+
+/// Whether an object is a member of an extension; InvalidOid is of none.
+pub fn is_member(extension: Oid, class: Oid, object: Oid) -> bool {
+    // SAFETY: takes any oids.
+    object != pg_sys::InvalidOid && unsafe { pg_sys::getExtensionOfObject(class, object) } == extension
+}
+
+/// An object, in the words of PostgreSQL's messages, such as `table immutable.events`.
+pub fn describe(class: Oid, object: Oid) -> String {
+    let address = pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
+    // SAFETY: gives a C string, or null where there is no such object.
+    unsafe {
+        let text = pg_sys::getObjectDescription(&address, true);
+        if text.is_null() {
+            return "an object".to_string();
+        }
+        CStr::from_ptr(text).to_string_lossy().into_owned()
+    }
+}
+
+/// `relkind` of a relation, one of RELKIND_*; 0 where there is none.
+pub fn relation_kind(relation: Oid) -> u8 {
+    // SAFETY: takes any oid.
+    unsafe { pg_sys::get_rel_relkind(relation) as u8 }
+}
+
+/// The table of an index; InvalidOid where there is none.
+pub fn table_of_index(index: Oid) -> Oid {
+    // SAFETY: takes any oid.
+    unsafe { pg_sys::IndexGetRelation(index, true) }
+}
