@@ -24,6 +24,7 @@ pub mod setting;
 pub mod shared;
 pub mod spi;
 pub mod subtransaction;
+pub mod time;
 pub mod toast;
 pub mod transaction;
 pub mod trigger;

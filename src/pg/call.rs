@@ -112,6 +112,10 @@ impl<'c> Call<'c> {
         // outlives the call.
         let kept = unsafe {
             let info = (*self.info).flinfo;
+            // Of one that returns a set PostgreSQL keeps its own there.
+            if (*info).fn_retset {
+                internal("a function that returns a set keeps nothing")
+            }
             if (*info).fn_extra.is_null() {
                 let resolved: Box<dyn Any> = Box::new(resolve());
                 let kept = pgrx::PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(resolved);

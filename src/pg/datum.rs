@@ -96,10 +96,27 @@ impl<'m> Memory<'m> {
 
     /// A uuid.
     pub fn uuid(self, id: &Id) -> Datum<'m> {
+        self.fixed(id)
+    }
+
+    /// A value of a type that is so many bytes long and passed by reference.
+    pub fn fixed<const BYTES: usize>(self, bytes: &[u8; BYTES]) -> Datum<'m> {
         // SAFETY: the place has as many bytes as are copied.
         let place = self.within(|| unsafe {
-            let place = pg_sys::palloc(id.len()).cast::<u8>();
-            std::ptr::copy_nonoverlapping(id.as_ptr(), place, id.len());
+            let place = pg_sys::palloc(BYTES).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, BYTES);
+            place
+        });
+        // SAFETY: just made in this context.
+        unsafe { Datum::new(pg_sys::Datum::from(place), self) }
+    }
+
+    /// A cstring, which ends at the first NUL.
+    pub fn c_string(self, text: &str) -> Datum<'m> {
+        // SAFETY: the place has a byte more than are copied, which is the NUL at the end.
+        let place = self.within(|| unsafe {
+            let place = pg_sys::palloc0(text.len() + 1).cast::<u8>();
+            std::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());
             place
         });
         // SAFETY: just made in this context.
@@ -210,8 +227,19 @@ pub fn quote(text: &str) -> String {
 
 /// The bytes of a uuid.
 pub fn uuid(datum: Datum<'_>) -> Id {
-    // SAFETY: a uuid is passed by reference to its bytes.
-    unsafe { *datum.raw.cast_mut_ptr::<Id>() }
+    fixed(datum)
+}
+
+/// The bytes of a value of a type that is so many bytes long and passed by reference.
+pub fn fixed<const BYTES: usize>(datum: Datum<'_>) -> [u8; BYTES] {
+    // SAFETY: such a value is passed by reference to its bytes, and there are as many.
+    unsafe { *datum.raw.cast_mut_ptr::<[u8; BYTES]>() }
+}
+
+/// The text of a cstring, with replacement characters where it is none.
+pub fn c_string(datum: Datum<'_>) -> std::borrow::Cow<'_, str> {
+    // SAFETY: a cstring is passed by reference to its bytes, which end with a NUL.
+    unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }.to_string_lossy()
 }
 
 /// A function of PostgreSQL's that can be called from here, as what it is in the server.

@@ -3,6 +3,8 @@
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
+use crate::pg::memory::Memory;
+use crate::pg::transaction::guarded;
 use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
 use std::marker::PhantomData;
@@ -44,4 +46,57 @@ impl Rows<'_> {
         // SAFETY: the store lives as long as the call, and copies the row.
         unsafe { pg_sys::tuplestore_puttuple((*self.0).setResult, tuple.raw()) };
     }
+}
+
+/// The state of a set that is returned one value a call. It is kept from call to call, and dropped with the query that
+/// asks for the set, whether or not that ends with an error.
+pub trait Series: 'static {
+    /// The next value; nothing after the last.
+    fn next<'c>(&mut self, memory: Memory<'c>) -> Option<Datum<'c>>;
+
+    /// Called when nothing more is asked for: after the last value, or when the query ends before it. After an error it is
+    /// not called.
+    fn close(&mut self);
+}
+
+/// What is kept of a set from call to call: the box lets PostgreSQL have a plain pointer.
+type Kept = Box<dyn Series>;
+
+impl<'c> Call<'c> {
+    /// Answers a call of a function that returns a set one value a call: `begin` makes the state at the first call. Raises
+    /// 0A000 where the caller takes no set.
+    pub fn series<S: Series>(self, begin: impl FnOnce() -> S) -> Datum<'c> {
+        let fcinfo = self.raw();
+        // SAFETY: PostgreSQL's own way of such functions. What `fn_extra` has is made here, because `Call::once` refuses
+        // functions that return a set. The state is in the memory that lives from call to call, and is dropped with that.
+        unsafe {
+            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            if (*(*fcinfo).flinfo).fn_extra.is_null() {
+                let context = pg_sys::init_MultiFuncCall(fcinfo);
+                let state: Kept = Box::new(begin());
+                let kept = pgrx::PgMemoryContexts::For((*context).multi_call_memory_ctx).leak_and_drop_on_delete(state);
+                (*context).user_fctx = kept.cast();
+                let kept = pg_sys::Datum::from(kept);
+                pg_sys::RegisterExprContextCallback((*info).econtext, Some(query_ends), kept);
+            }
+            let context = pg_sys::per_MultiFuncCall(fcinfo);
+            let kept = (*context).user_fctx.cast::<Kept>();
+            if let Some(value) = (*kept).next(self.memory()) {
+                (*info).isDone = pg_sys::ExprDoneCond::ExprMultipleResult;
+                return value;
+            }
+            (*kept).close();
+            pg_sys::UnregisterExprContextCallback((*info).econtext, Some(query_ends), pg_sys::Datum::from(kept));
+            pg_sys::end_MultiFuncCall(fcinfo, context);
+            (*info).isDone = pg_sys::ExprDoneCond::ExprEndResult;
+        }
+        self.null()
+    }
+}
+
+/// Called when the query that asks for a set ends before its last value. PostgreSQL calls the callbacks backwards, so the
+/// state is still there.
+unsafe extern "C-unwind" fn query_ends(kept: pg_sys::Datum) {
+    // SAFETY: registered with such a state by `Call::series` alone.
+    guarded(|| unsafe { (*kept.cast_mut_ptr::<Kept>()).close() });
 }

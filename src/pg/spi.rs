@@ -3,7 +3,7 @@
 //!
 //! Rows are shown to a closure one by one, and live no longer than that.
 
-use crate::pg::datum::{text, timestamptz, Datum};
+use crate::pg::datum::{bytes, text, timestamptz, Datum};
 use crate::pg::error::{contain, internal};
 use crate::pg::memory::{here, Memory, Scratch};
 use crate::pg::relation::Relation;
@@ -19,6 +19,8 @@ use std::ffi::{CStr, CString};
 #[derive(Clone)]
 pub enum Arg<'a> {
     Text(Cow<'a, str>),
+    /// A text of whatever bytes are stored, UTF-8 or not.
+    RawText(Cow<'a, [u8]>),
     Texts(Vec<String>),
     Json(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
@@ -57,7 +59,7 @@ impl<'a> Arg<'a> {
 
     fn oid(&self) -> Oid {
         match self {
-            Arg::Text(_) => pg_sys::TEXTOID,
+            Arg::Text(_) | Arg::RawText(_) => pg_sys::TEXTOID,
             Arg::Texts(_) => pg_sys::TEXTARRAYOID,
             Arg::Json(_) => pg_sys::JSONBOID,
             Arg::Bytes(_) => pg_sys::BYTEAOID,
@@ -72,6 +74,28 @@ impl<'a> Arg<'a> {
         }
     }
 
+    /// The same, kept here. A value that the caller has must be a text or a timestamptz.
+    pub fn into_owned(self) -> Arg<'static> {
+        match self {
+            Arg::Text(text) => Arg::Text(Cow::Owned(text.into_owned())),
+            Arg::RawText(text) => Arg::RawText(Cow::Owned(text.into_owned())),
+            Arg::Texts(texts) => Arg::Texts(texts),
+            Arg::Json(json) => Arg::Json(Cow::Owned(json.into_owned())),
+            Arg::Bytes(bytes) => Arg::Bytes(Cow::Owned(bytes.into_owned())),
+            Arg::Uuid(id) => Arg::Uuid(id),
+            Arg::Bool(value) => Arg::Bool(value),
+            Arg::Int2(value) => Arg::Int2(value),
+            Arg::Int4(value) => Arg::Int4(value),
+            Arg::Int8(value) => Arg::Int8(value),
+            Arg::Oid(value) => Arg::Oid(value),
+            Arg::Time(micros) => Arg::Time(micros),
+            Arg::Null(oid) => Arg::Null(oid),
+            Arg::Given(pg_sys::TEXTOID, text) => Arg::RawText(Cow::Owned(bytes(text).to_vec())),
+            Arg::Given(pg_sys::TIMESTAMPTZOID, time) => Arg::Given(pg_sys::TIMESTAMPTZOID, Datum::from(time.i64())),
+            Arg::Given(..) => internal("an argument of this type cannot be kept"),
+        }
+    }
+
     fn datum<'m>(&self, memory: Memory<'m>) -> Option<Datum<'m>>
     where
         'a: 'm,
@@ -80,7 +104,7 @@ impl<'a> Arg<'a> {
             Arg::Text(text) => memory.text(text),
             Arg::Texts(texts) => memory.texts(texts),
             Arg::Json(json) => memory.jsonb(json),
-            Arg::Bytes(bytes) => memory.bytes(bytes),
+            Arg::Bytes(bytes) | Arg::RawText(bytes) => memory.bytes(bytes),
             Arg::Uuid(id) => memory.uuid(id),
             Arg::Bool(value) => Datum::from(*value),
             Arg::Int2(value) => Datum::from(*value),

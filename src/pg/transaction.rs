@@ -10,7 +10,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 /// What a callback of PostgreSQL's is given besides: the function to call.
 type Argument = *mut std::ffi::c_void;
 
-fn guarded(body: impl FnOnce()) {
+/// Ends a panic, and an error of PostgreSQL's, as a WARNING.
+pub(in crate::pg) fn guarded(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         pgrx::warning!("immutable: a callback failed; please report this");
     }

@@ -103,14 +103,8 @@ impl<'t> Tuple<'t> {
 
     /// Its values.
     pub fn values(self) -> Values<'t> {
-        let width = self.descriptor.width();
-        let mut values =
-            Values { values: vec![pg_sys::Datum::from(0usize); width], nulls: vec![true; width], memory: self.memory };
-        // SAFETY: there is a place for every value of the descriptor's rows.
-        unsafe {
-            let (data, nulls) = (values.values.as_mut_ptr(), values.nulls.as_mut_ptr());
-            pg_sys::heap_deform_tuple(self.tuple, self.descriptor.raw(), data, nulls);
-        }
+        let mut values = Values { values: Vec::new(), nulls: Vec::new(), memory: self.memory };
+        values.fill(self);
         values
     }
 
@@ -172,7 +166,37 @@ pub struct Values<'m> {
     memory: Memory<'m>,
 }
 
+/// What the values of one row after another are put in, so that not each needs room of its own.
+#[derive(Default)]
+pub struct RowBuffer {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl RowBuffer {
+    /// Shows the values of a row.
+    pub fn take_apart<T>(&mut self, tuple: Tuple<'_>, look: impl FnOnce(&Values<'_>) -> T) -> T {
+        let (values, nulls) = (std::mem::take(&mut self.values), std::mem::take(&mut self.nulls));
+        let mut row = Values { values, nulls, memory: tuple.memory };
+        row.fill(tuple);
+        let seen = look(&row);
+        (self.values, self.nulls) = (row.values, row.nulls);
+        seen
+    }
+}
+
 impl<'m> Values<'m> {
+    fn fill(&mut self, tuple: Tuple<'m>) {
+        let width = tuple.descriptor.width();
+        self.values.resize(width, pg_sys::Datum::from(0usize));
+        self.nulls.resize(width, true);
+        // SAFETY: there is a place for every value of the descriptor's rows.
+        unsafe {
+            let (values, nulls) = (self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+            pg_sys::heap_deform_tuple(tuple.tuple, tuple.descriptor.raw(), values, nulls);
+        }
+    }
+
     /// Values that a query has sent, which are as many as there are nulls.
     pub(in crate::pg) fn copied(values: &[pg_sys::Datum], nulls: &[bool], memory: Memory<'m>) -> Values<'m> {
         Values { values: values.to_vec(), nulls: nulls.to_vec(), memory }

@@ -3,11 +3,12 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;
-use crate::pg::call::{result_set, sql_function, Call};
+use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{any_micros, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::tuple::Values;
-use crate::pg::{jsonb, spi, toast};
+use crate::pg::spi::{self, Arg};
+use crate::pg::toast;
+use crate::pg::tuple::RowBuffer;
 use crate::read::filter::{Filters, FILTERS};
 use crate::read::lead::through;
 use crate::read::page::Page;
@@ -46,7 +47,7 @@ fn page_size(call: Call, most: i32) -> i32 {
 
 /// The order asked for.
 fn order(call: Call) -> Order {
-    match call.arg(ORDER).map(|order| text(order)) {
+    match call.arg(ORDER).map(text) {
         None | Some("desc") => Order::NewestFirst,
         Some("asc") => Order::OldestFirst,
         Some(_) => Fault::invalid("order", "order must be asc or desc")
@@ -56,15 +57,15 @@ fn order(call: Call) -> Order {
 }
 
 /// Which page a call asks for: of which filters, from which place on, which way from it, in which order.
-struct Asked {
-    filters: Filters,
+struct Asked<'c> {
+    filters: Filters<'c>,
     place: Option<Place>,
     way: Way,
     order: Order,
 }
 
-impl Asked {
-    fn of(call: Call) -> Asked {
+impl<'c> Asked<'c> {
+    fn of(call: Call<'c>) -> Asked<'c> {
         let mut filters = Filters::of(call);
         filters.until_now();
         let order = order(call);
@@ -99,9 +100,9 @@ impl Asked {
 sql_function!(immutable_get_events, pg_finfo_immutable_get_events, get_events);
 
 /// `immutable.get_events(…)`
-fn get_events(call: Call) -> Datum {
+fn get_events(call: Call<'_>) -> Datum<'_> {
     let limit = page_size(call, MAX_PAGE) as usize;
-    let is_counted = match call.arg(COUNT).map(|count| text(count)) {
+    let is_counted = match call.arg(COUNT).map(text) {
         None | Some("auto") => true,
         Some("none") => false,
         Some(_) => Fault::invalid("count", "count must be auto or none")
@@ -119,13 +120,13 @@ fn get_events(call: Call) -> Datum {
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, "e.*", false);
     let mut rows = Vec::new();
     let mut layout = None;
-    let is_searched = page.read(through, limited, |tuple, descriptor| {
-        let row = Values::of(tuple, descriptor);
-        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
+    let is_searched = page.read(through, limited, |tuple| {
+        let row = tuple.values();
+        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
         let place = Place {
             created_at: row.get(layout, c::CREATED_AT).map(any_micros).unwrap_or_default(),
-            id: row.get(layout, c::ID).map(|id| uuid(id)).unwrap_or_default(),
-            tenant_id: row.get(layout, c::TENANT_ID).and_then(|id| toast::read(id)).unwrap_or_default().to_vec(),
+            id: row.get(layout, c::ID).map(uuid).unwrap_or_default(),
+            tenant_id: row.get(layout, c::TENANT_ID).and_then(toast::read).unwrap_or_default().to_vec(),
         };
         rows.push((event::json(&row, layout), place));
     });
@@ -176,7 +177,7 @@ fn get_events(call: Call) -> Datum {
             .hint("Ask for fewer events a page.")
             .raise()
     }
-    jsonb::datum(&format!(
+    call.memory().jsonb(&format!(
         "{{\"data\":[{}],\"pagination\":{{\"has_more\":{has_more},\"next_cursor\":{next},\
          \"previous_cursor\":{previous},{total}}}}}",
         events.join(",")
@@ -186,7 +187,7 @@ fn get_events(call: Call) -> Datum {
 sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events);
 
 /// `immutable.find_events(…)`
-fn find_events(call: Call) -> Datum {
+fn find_events(call: Call<'_>) -> Datum<'_> {
     let limit = page_size(call, MAX_FOUND) as usize;
     let mut asked = Asked::of(call);
     let limited = is_limited();
@@ -194,14 +195,12 @@ fn find_events(call: Call) -> Datum {
     let through = through(&asked.filters);
     let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
     let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
-    let set = result_set(call);
-    let (mut layout, mut row) = (None, None);
-    page.read(through, limited, |tuple, descriptor| {
-        let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
-        let row = row.get_or_insert_with(|| Values::empty(descriptor));
-        row.take_apart(tuple, descriptor);
-        event::check(tuple, row, layout);
-        pg_sys::tuplestore_puttuple((*set).setResult, tuple);
+    let mut set = call.rows();
+    let (mut layout, mut buffer) = (None, RowBuffer::default());
+    page.read(through, limited, |tuple| {
+        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+        buffer.take_apart(tuple, |row| event::check(tuple, row, layout));
+        set.put_tuple(tuple);
     });
     call.null()
 }
@@ -209,23 +208,22 @@ fn find_events(call: Call) -> Datum {
 sql_function!(immutable_get_event, pg_finfo_immutable_get_event, get_event);
 
 /// `immutable.get_event(id, tenant_id)`
-fn get_event(call: Call) -> Datum {
+fn get_event(call: Call<'_>) -> Datum<'_> {
     let Some(id) = call.arg(0) else { return call.null() };
     let mut statement = "SELECT e.* FROM immutable.events e WHERE e.id = $1".to_string();
-    let (mut types, mut values) = (vec![pg_sys::UUIDOID], vec![Some(id)]);
+    let mut arguments = vec![Arg::Given(pg_sys::UUIDOID, id)];
     if let Some(tenant_id) = call.arg(1) {
         statement.push_str(" AND e.tenant_id = $2");
-        types.push(pg_sys::TEXTOID);
-        values.push(Some(tenant_id));
+        arguments.push(Arg::Given(pg_sys::TEXTOID, tenant_id));
     }
     statement.push_str(" LIMIT 2");
     let mut found = Vec::new();
-    spi::stream_planned_once(&statement, &types, &values, |tuple, descriptor| {
-        found.push(event::json(&Values::of(tuple, descriptor), &Layout::of_events(descriptor)));
+    spi::stream_planned_once(&statement, &arguments, |tuple| {
+        found.push(event::json(&tuple.values(), &Layout::of_events(tuple.descriptor())));
     });
     match found.as_slice() {
         [] => call.null(),
-        [event] => jsonb::datum(&format!("{{\"data\":{event}}}")),
+        [event] => call.memory().jsonb(&format!("{{\"data\":{event}}}")),
         _ => Fault::new(Code::ERRCODE_CARDINALITY_VIOLATION, "events of several tenants have this id")
             .field("tenant_id")
             .hint("Name the tenant: immutable.get_event(id, tenant_id).")

@@ -4,10 +4,13 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, text, text_datum, uuid, Datum};
+use crate::pg::datum::{micros, text, uuid, Datum};
+use crate::pg::memory::Memory;
+use crate::pg::set::Series;
+use crate::pg::spi::{self, Arg};
 use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
-use crate::pg::{spi, toast};
+use crate::pg::{encoding, time::statement_start, toast};
 use crate::read::filter::{bound, Filters, FILTERS};
 use immutable_format::export::{ascii, write, Header, Lanes, Place};
 use immutable_format::time;
@@ -50,13 +53,13 @@ impl Export {
             filters.push((Cow::Borrowed(*name), value));
         }
         let mut log_id = None;
-        spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], &[], |row| {
-            log_id = Some(uuid(row.values[0]))
+        spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
+            log_id = row.at(0).map(uuid)
         });
         // What the server converts for the client is no longer what was hashed, and may have no place in its encoding at all.
-        let escaped = !matches!(pg_sys::pg_get_client_encoding() as pg_sys::pg_enc::Type, PG_UTF8 | PG_SQL_ASCII);
+        let escaped = !matches!(encoding::of_client(), PG_UTF8 | PG_SQL_ASCII);
         let header = Header {
-            created_at: micros(Datum::from(pg_sys::GetCurrentStatementStartTimestamp())),
+            created_at: statement_start(),
             log_id,
             lanes: Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())),
             escaped,
@@ -68,7 +71,7 @@ impl Export {
             conditions.where_clause()
         );
         Export {
-            cursor: spi::Cursor::open(&statement, &conditions.types, &conditions.values),
+            cursor: spi::Cursor::open(&statement, conditions.arguments.into_iter().map(Arg::into_owned).collect()),
             layout: None,
             lines: VecDeque::from([write::header(&header)]),
             escaped,
@@ -80,23 +83,12 @@ impl Export {
         }
     }
 
-    fn next(&mut self) -> Option<String> {
-        if self.lines.is_empty() && !self.ended {
-            self.fetch();
-        }
-        let line = self.lines.pop_front()?;
-        Some(match self.escaped {
-            true => ascii::escape(&line).into_owned(),
-            false => line,
-        })
-    }
-
     fn fetch(&mut self) {
         let Export { cursor, layout, lines, events, lanes, lane, .. } = self;
         let mut made = 0;
-        let fetched = cursor.fetch(self.rows, |tuple, descriptor| {
-            let layout = layout.get_or_insert_with(|| Layout::of_events(descriptor));
-            let row = Values::of(tuple, descriptor);
+        let fetched = cursor.fetch(self.rows, |tuple| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            let row = tuple.values();
             let place = place(&row, layout);
             *events += 1;
             if lane
@@ -123,66 +115,49 @@ fn infinite(micros: i64) -> Cow<'static, str> {
     Cow::Borrowed(if micros < 0 { "-infinity" } else { "infinity" })
 }
 
-fn place<'a>(row: &Values, layout: &Layout) -> Place<'a> {
+fn place<'a>(row: &Values<'a>, layout: &Layout) -> Place<'a> {
     let get = |column| row.get(layout, column);
     Place {
-        tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", |datum| readable_text(datum))),
+        tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", readable_text)),
         lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
         seq: get(c::SEQ).map_or(0, |seq| seq.i64()),
-        id: get(c::ID).map(|id| uuid(id)).unwrap_or_default(),
+        id: get(c::ID).map(uuid).unwrap_or_default(),
     }
 }
 
 fn line(row: &Values, layout: &Layout, place: &Place) -> String {
-    let hash = |column| row.get(layout, column).and_then(|datum| toast::read(datum));
+    let hash = |column| row.get(layout, column).and_then(toast::read);
     let event_hash = hash(c::EVENT_HASH);
     let stored = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
     match stored {
         Ok((document, stored)) => write::event(&document, event_hash, &stored.content, &stored.secret),
         Err(violation) => {
-            let log_id = row.get(layout, c::LOG_ID).map(|id| uuid(id));
+            let log_id = row.get(layout, c::LOG_ID).map(uuid);
             write::no_document(place, log_id, hash(c::PREVIOUS_EVENT_HASH), event_hash, violation.0)
         }
     }
 }
 
-/// Called when the query that calls the function ends, also before the last line. After an error it is not called, and
-/// the transaction has ended the cursor.
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn shut_down(export: Datum) {
-    let export: *mut Export = export.cast_mut_ptr();
-    (*export).cursor.close();
+impl Series for Export {
+    fn next<'c>(&mut self, memory: Memory<'c>) -> Option<Datum<'c>> {
+        if self.lines.is_empty() && !self.ended {
+            self.fetch();
+        }
+        let line = self.lines.pop_front()?;
+        Some(match self.escaped {
+            true => memory.text(&ascii::escape(&line)),
+            false => memory.text(&line),
+        })
+    }
+
+    fn close(&mut self) {
+        self.cursor.close();
+    }
 }
 
 sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_events);
 
 /// `immutable.export_events(…)`: one line a call.
-fn export_events(call: Call) -> Datum {
-    let info = (*call.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-    if (*(*call.0).flinfo).fn_extra.is_null() {
-        // Raises 0A000 where no set is expected.
-        let context = pg_sys::init_MultiFuncCall(call.0);
-        let before = pg_sys::MemoryContextSwitchTo((*context).multi_call_memory_ctx);
-        let export = Export::begin(call);
-        pg_sys::MemoryContextSwitchTo(before);
-        // Dropped with the context, which an error does not outlive.
-        let export = pgrx::PgMemoryContexts::For((*context).multi_call_memory_ctx).leak_and_drop_on_delete(export);
-        (*context).user_fctx = export.cast();
-        pg_sys::RegisterExprContextCallback((*info).econtext, Some(shut_down), Datum::from(export));
-    }
-    let context = pg_sys::per_MultiFuncCall(call.0);
-    let export = (*context).user_fctx.cast::<Export>();
-    match (*export).next() {
-        Some(line) => {
-            (*info).isDone = pg_sys::ExprDoneCond::ExprMultipleResult;
-            text_datum(&line)
-        }
-        None => {
-            (*export).cursor.close();
-            pg_sys::UnregisterExprContextCallback((*info).econtext, Some(shut_down), Datum::from(export));
-            pg_sys::end_MultiFuncCall(call.0, context);
-            (*info).isDone = pg_sys::ExprDoneCond::ExprEndResult;
-            call.null()
-        }
-    }
+fn export_events(call: Call<'_>) -> Datum<'_> {
+    call.series(|| Export::begin(call))
 }

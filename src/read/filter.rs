@@ -2,15 +2,18 @@
 //! are given are in a statement, so that a kept plan never has to guess which are.
 
 use crate::pg::call::Call;
-use crate::pg::datum::{micros, quote, text, text_datum, Datum};
+use crate::pg::datum::{micros, quote, text, Datum};
 use crate::pg::error::Fault;
+use crate::pg::memory::Memory;
+use crate::pg::spi::Arg;
+use crate::pg::time::transaction_start;
 use crate::read::fold::folded;
-use crate::read::time_bound::DayOrTime;
+use crate::read::time_bound::TimeBound;
 use immutable_format::json::write_string;
 use immutable_format::time;
 use pgrx::pg_sys::{self, Oid};
 
-/// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`DayOrTime`].)
+/// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`TimeBound`].)
 pub const FILTERS: [(&str, Oid); 11] = [
     ("actor_id", pg_sys::TEXTOID),
     ("action", pg_sys::TEXTOID),
@@ -63,10 +66,11 @@ impl Pattern {
 }
 
 /// The filters of a call and their arguments.
-#[derive(Clone, Default)]
-pub struct Filters {
-    pub types: Vec<Oid>,
-    pub values: Vec<Option<Datum>>,
+#[derive(Clone)]
+pub struct Filters<'c> {
+    /// Where arguments are made.
+    pub memory: Memory<'c>,
+    pub arguments: Vec<Arg<'c>>,
     /// On the event itself, but for tenant and time, with the lead each of them can be.
     own: Vec<(Lead, String)>,
     /// On one target: its column and the argument.
@@ -83,10 +87,26 @@ pub struct Filters {
     pub fingerprint: String,
 }
 
-impl Filters {
+impl<'c> Filters<'c> {
+    fn none(memory: Memory<'c>) -> Filters<'c> {
+        Filters {
+            memory,
+            arguments: Vec::new(),
+            own: Vec::new(),
+            target: Vec::new(),
+            tenant: None,
+            from: None,
+            to: None,
+            pattern: None,
+            searched: None,
+            bound: false,
+            fingerprint: String::new(),
+        }
+    }
+
     /// Reads the filters of a call.
-    pub fn of(call: Call) -> Filters {
-        let mut filters = Filters::default();
+    pub fn of(call: Call<'c>) -> Filters<'c> {
+        let mut filters = Filters::none(call.memory());
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
             let Some(value) = bound(call, index, name) else { continue };
             filters.fingerprint.push_str(name);
@@ -100,7 +120,7 @@ impl Filters {
                 "action" => filters.action(text(value)),
                 "search" => filters.search(text(value)),
                 _ => {
-                    let n = filters.argument(*oid, value);
+                    let n = filters.argument(Arg::Given(*oid, value));
                     match *name {
                         "tenant_id" => filters.tenant = Some(n),
                         "from_date" => filters.from = Some(n),
@@ -121,22 +141,36 @@ impl Filters {
     /// `to_date => now()` asks for what there is by now, but PostgreSQL's now() is when the transaction began, and what it
     /// has recorded since is later. So that bound is none, for a cursor neither.
     pub fn until_now(&mut self) {
-        let began = micros(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp()));
-        let is_now = self.to.and_then(|n| self.values[n - 1]).is_some_and(|to| micros(to) == began);
+        let began = transaction_start();
+        let is_now = self.to.and_then(|n| self.given(n)).is_some_and(|to| micros(to) == began);
         if let Some(before) = self.fingerprint.strip_suffix(&format!("{began};")).filter(|_| is_now) {
             self.fingerprint = format!("{before}now;");
             self.to = None;
         }
     }
 
-    pub fn argument(&mut self, oid: Oid, value: Datum) -> usize {
-        self.types.push(oid);
-        self.values.push(Some(value));
-        self.values.len()
+    /// Adds an argument; its number in the statement, counted from 1.
+    pub fn argument(&mut self, argument: Arg<'c>) -> usize {
+        self.arguments.push(argument);
+        self.arguments.len()
     }
 
+    /// Adds a text as an argument; its number.
     pub fn text(&mut self, value: &str) -> usize {
-        self.argument(pg_sys::TEXTOID, text_datum(value))
+        self.argument(Arg::Given(pg_sys::TEXTOID, self.memory.text(value)))
+    }
+
+    /// Adds an array of texts as an argument; its number.
+    pub fn texts(&mut self, values: &[String]) -> usize {
+        self.argument(Arg::Given(pg_sys::TEXTARRAYOID, self.memory.texts(values)))
+    }
+
+    /// The value of an argument, by its number.
+    fn given(&self, n: usize) -> Option<Datum<'c>> {
+        match self.arguments.get(n.checked_sub(1)?)? {
+            Arg::Given(_, value) => Some(*value),
+            _ => None,
+        }
     }
 
     /// Narrows to the actor that the caller is bound to; no matter of cursors, since the caller did not ask for it.
@@ -148,7 +182,7 @@ impl Filters {
 
     /// Narrows to a tenant, and says whether another was not asked for.
     pub fn narrow_to(&mut self, tenant_id: &str) -> bool {
-        match self.tenant.and_then(|n| self.values[n - 1]) {
+        match self.tenant.and_then(|n| self.given(n)) {
             Some(asked) => text(asked) == tenant_id,
             None => {
                 self.tenant = Some(self.text(tenant_id));
@@ -280,7 +314,7 @@ impl Filters {
     }
 
     /// The same without the tenant.
-    pub fn in_any_tenant(&self) -> Filters {
+    pub fn in_any_tenant(&self) -> Filters<'c> {
         Filters { tenant: None, ..self.clone() }
     }
 
@@ -300,15 +334,15 @@ impl Filters {
         for part in parts {
             let digits = part.chars().take_while(char::is_ascii_digit).count();
             let n = part[..digits].parse::<usize>().unwrap_or(0);
-            let value = self.values.get(n.wrapping_sub(1)).copied().flatten();
-            written.push_str(&value.map_or("NULL".to_string(), |value| match self.types[n - 1] {
-                pg_sys::TEXTOID => format!("{}::text", quote(text(value))),
+            written.push_str(&match self.arguments.get(n.wrapping_sub(1)) {
+                Some(Arg::Given(pg_sys::TEXTOID, value)) => format!("{}::text", quote(text(*value))),
                 // As no session's settings read it in another way. No event is of another year.
-                _ => format!(
+                Some(Arg::Given(_, value)) => format!(
                     "'{}'::timestamptz",
-                    time::format(micros(value).clamp(time::MIN, time::MAX)).unwrap_or_default()
+                    time::format(micros(*value).clamp(time::MIN, time::MAX)).unwrap_or_default()
                 ),
-            }));
+                _ => "NULL".to_string(),
+            });
             written.push_str(&part[digits..]);
         }
         written
@@ -316,12 +350,12 @@ impl Filters {
 }
 
 /// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its first microsecond and ends with its last.
-pub fn bound(call: Call, index: usize, name: &str) -> Option<Datum> {
+pub fn bound<'c>(call: Call<'c>, index: usize, name: &str) -> Option<Datum<'c>> {
     let given = call.arg(index)?;
     if FILTERS[index].1 == pg_sys::TEXTOID {
         return Some(given);
     }
-    let DayOrTime { first, last } = DayOrTime::of(given);
+    let TimeBound { first, last } = TimeBound::of(given);
     Some(Datum::from(if name == "to_date" { last } else { first }))
 }
 

@@ -9,13 +9,13 @@
 //! Whoever row security binds to a tenant needs no such merge, and must not look for tenants: PostgreSQL puts the
 //! policy's tenant into the conditions.
 
-use crate::pg::datum::{bytes_datum, micros, text_array, text_datum, timestamptz, uuid_datum, Datum};
-use crate::pg::spi;
+use crate::pg::datum::{any_micros, micros, Datum};
+use crate::pg::spi::{self, Arg};
+use crate::pg::tuple::Tuple;
 use crate::read::filter::{where_all, Filters, Lead};
 use crate::read::lead::{entries, Through};
 use crate::read::probe::{actions, count, found, has_search_index, skip, Order, Source, EVENTS, LIGHT};
 use immutable_format::cursor::Place;
-use pgrx::pg_sys::{self, HeapTuple, TupleDesc};
 
 /// Rows of all that are looked through for a filter with few values.
 const WALKED: usize = 2500;
@@ -43,7 +43,7 @@ const WIDENED: i64 = 4;
 
 /// What to read.
 pub struct Page<'a> {
-    pub filters: Filters,
+    pub filters: Filters<'a>,
     /// The number of the first argument of the place that the rows come after.
     after: Option<usize>,
     order: Order,
@@ -57,7 +57,7 @@ pub struct Page<'a> {
 impl<'a> Page<'a> {
     /// The `rows` rows after `place`, in this order; shown in the reverse if `reverse`.
     pub fn new(
-        mut filters: Filters,
+        mut filters: Filters<'a>,
         place: Option<&Place>,
         order: Order,
         rows: usize,
@@ -65,10 +65,10 @@ impl<'a> Page<'a> {
         reverse: bool,
     ) -> Page<'a> {
         let after = place.map(|place| {
-            let first = filters.argument(pg_sys::TIMESTAMPTZOID, timestamptz(place.created_at));
-            filters.argument(pg_sys::UUIDOID, uuid_datum(&place.id));
+            let first = filters.argument(Arg::Time(place.created_at));
+            filters.argument(Arg::Uuid(place.id));
             if filters.tenant.is_none() {
-                filters.argument(pg_sys::TEXTOID, bytes_datum(&place.tenant_id));
+                filters.argument(Arg::RawText(place.tenant_id.clone().into()));
             }
             first
         });
@@ -80,12 +80,12 @@ impl<'a> Page<'a> {
         mut self,
         Through { lead, is_frequent }: Through,
         limited: bool,
-        mut each: impl FnMut(HeapTuple, TupleDesc),
+        mut each: impl FnMut(Tuple<'_>),
     ) -> bool {
         let by_tenants = self.filters.tenant.is_none() && !limited && lead < Lead::Pattern;
         if by_tenants && !is_frequent && self.has_few_entries(lead) {
             let statement = self.listed(lead);
-            spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+            spi::stream_planned_once(&statement, &self.filters.arguments, each);
             return false;
         }
         let condition = self.filters.searched.clone().filter(|_| lead == Lead::Search && !limited);
@@ -122,7 +122,7 @@ impl<'a> Page<'a> {
             _ if by_tenants => self.merged_tenants(lead),
             _ => self.straight(lead),
         };
-        spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+        spi::stream_planned_once(&statement, &self.filters.arguments, each);
         is_searched
     }
 
@@ -218,7 +218,7 @@ impl<'a> Page<'a> {
     /// For each tenant that has such events.
     fn merged_tenants(&mut self, lead: Lead) -> String {
         let tenants = self.tenants(lead, usize::MAX);
-        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let n = self.filters.texts(&tenants);
         let clauses = vec![format!("{} = k.tenant_id", Source::of(lead).tenant_id)];
         self.merged(lead, &format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
     }
@@ -228,23 +228,21 @@ impl<'a> Page<'a> {
         let mut clauses = vec!["e.action = k.action".to_string()];
         if limited || self.filters.tenant.is_some() {
             clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
-            let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&matching));
+            let n = self.filters.texts(&matching);
             let keys = format!("pg_catalog.unnest(${n}::text[]) k(action)");
             return self.merged(Lead::Pattern, &keys, "k.action", clauses);
         }
         let (mut actions, mut tenants) = (Vec::new(), Vec::new());
         for action in matching {
-            let given = [Some(text_datum(&action))];
-            for tenant in
-                skip("immutable.events e", "tenant_id", "e.action = $1", &[pg_sys::TEXTOID], &given, usize::MAX)
-            {
+            let given = [Arg::text(action.as_str())];
+            for tenant in skip("immutable.events e", "tenant_id", "e.action = $1", &given, usize::MAX) {
                 actions.push(action.clone());
                 tenants.push(tenant);
             }
         }
         clauses.push("e.tenant_id = k.tenant_id".to_string());
-        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&actions));
-        let m = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
+        let n = self.filters.texts(&actions);
+        let m = self.filters.texts(&tenants);
         let keys = format!(
             "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
         );
@@ -299,14 +297,14 @@ impl<'a> Page<'a> {
     /// Looks for the page in a stretch of time after its place that holds some times so many rows of all, tenant by tenant
     /// through the lead's index, and then in longer ones, until it is there as a whole. Merging the tenants from the start would read each one's events until
     /// one passes all the filters, in tenants where none may.
-    fn widened(&mut self, lead: Lead, rows: usize, mut each: impl FnMut(HeapTuple, TupleDesc)) {
+    fn widened(&mut self, lead: Lead, rows: usize, mut each: impl FnMut(Tuple<'_>)) {
         let next = |order, offset| {
             let (events, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, order));
             let statement =
                 format!("SELECT e.created_at FROM immutable.events e{events}{order} OFFSET {offset} LIMIT 1");
             let mut at = None;
-            spi::read_planned_once(&statement, &self.filters.types, &self.filters.values, |row| {
-                at = Some(micros(row.values[0]));
+            spi::read_planned_once(&statement, &self.filters.arguments, |row| {
+                at = row.at(0).map(micros);
             });
             at
         };
@@ -315,8 +313,8 @@ impl<'a> Page<'a> {
         let mut stretch = next(self.order, rows).map_or(whole, |to| to.saturating_sub(from).saturating_abs().max(1));
 
         let tenants = self.tenants(lead, usize::MAX);
-        let n = self.filters.argument(pg_sys::TEXTARRAYOID, text_array(&tenants));
-        let bound = self.filters.argument(pg_sys::TIMESTAMPTZOID, timestamptz(last));
+        let n = self.filters.texts(&tenants);
+        let bound = self.filters.argument(Arg::Time(last));
         let source = Source::of(lead);
         let mut clauses = self.scope(source);
         let sign = if self.order == Order::OldestFirst { "<=" } else { ">=" };
@@ -335,15 +333,15 @@ impl<'a> Page<'a> {
                 Order::OldestFirst => from.saturating_add(stretch),
                 Order::NewestFirst => from.saturating_sub(stretch),
             };
-            self.filters.values[bound - 1] = Some(timestamptz(to));
-            if spi::read_if(&statement, &self.filters.types, &self.filters.values, self.rows, &mut each) {
+            self.filters.arguments[bound - 1] = Arg::Time(to);
+            if spi::read_if(&statement, &self.filters.arguments, self.rows, &mut each) {
                 return;
             }
         }
         // To the end, also of what somebody made infinite.
         let end = if self.order == Order::OldestFirst { i64::MAX } else { i64::MIN };
-        self.filters.values[bound - 1] = Some(Datum::from(end));
-        spi::stream_planned_once(&statement, &self.filters.types, &self.filters.values, each);
+        self.filters.arguments[bound - 1] = Arg::Time(any_micros(Datum::from(end)));
+        spi::stream_planned_once(&statement, &self.filters.arguments, each);
     }
 
     /// All that match, through whatever index finds them, and only then in order: for what few rows match.
@@ -365,19 +363,19 @@ impl<'a> Page<'a> {
     }
 
     /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
-    fn walk(&self, among: usize, each: &mut impl FnMut(HeapTuple, TupleDesc)) -> bool {
+    fn walk(&self, among: usize, each: &mut impl FnMut(Tuple<'_>)) -> bool {
         let mut rest = self.filters.own(Lead::Page);
         rest.extend(self.filters.has_target());
         let order = self.order_by(&EVENTS, self.order);
         let next =
             format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {among}", where_all(&self.scope(&EVENTS)));
         let statement = self.shown(&format!("SELECT e.* FROM ({next}) e{}", where_all(&rest)));
-        spi::read_if(&statement, &self.filters.types, &self.filters.values, self.rows, each)
+        spi::read_if(&statement, &self.filters.arguments, self.rows, each)
     }
 
     /// The tenants that have events of the lead, at most so many.
     fn tenants(&self, lead: Lead, most: usize) -> Vec<String> {
         let condition = self.filters.of_lead(lead);
-        skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.types, &self.filters.values, most)
+        skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.arguments, most)
     }
 }

@@ -2,14 +2,16 @@
 
 use crate::access::scope::{visible_actor, visible_whole_tenant};
 use crate::log::tables::events_oid;
-use crate::pg::datum::{text, text_array, Datum};
-use crate::pg::spi;
+use crate::pg::datum::text;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
+use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, Lead, Pattern};
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys;
 
 /// How many rows a query gives that gives `most` at the most; as many where looking would touch too many pages.
 pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
-    let counted = spi::count_within(rows, &filters.types, &filters.values, pages(most));
+    let counted = spi::count_within(rows, &filters.arguments, pages(most));
     if counted.whole {
         counted.rows
     } else {
@@ -93,7 +95,9 @@ pub fn is_limited() -> bool {
 
 pub fn asks(question: &str) -> bool {
     let mut answer = true;
-    spi::read_planned_once(&format!("SELECT {question}"), &[], &[], |row| answer = row.values[0].value() != 0);
+    spi::read_planned_once(&format!("SELECT {question}"), &[], |row| {
+        answer = row.at(0).is_some_and(|answer| answer.bool());
+    });
     answer
 }
 
@@ -105,22 +109,32 @@ pub fn found(condition: &str, statement: &str) -> String {
 /// The actions that the pattern matches; nothing if there are too many to look at.
 pub fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
     let pattern = filters.pattern.as_ref()?;
-    let (mut types, mut values) = (filters.types.clone(), filters.values.clone());
     let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
     let found = match limited {
         true => own_actions()?,
-        false => skip("immutable.events e", "action", &range, &types, &values, usize::MAX),
+        false => skip("immutable.events e", "action", &range, &filters.arguments, usize::MAX),
     };
-    types.push(pg_sys::TEXTARRAYOID);
-    values.push(Some(text_array(&found)));
+    let mut arguments = filters.arguments.clone();
+    arguments.push(Arg::Texts(found));
     let statement = format!(
         "SELECT a FROM pg_catalog.unnest(${}::text[]) a{}",
-        values.len(),
+        arguments.len(),
         where_all(&pattern.on("a COLLATE pg_catalog.\"C\""))
     );
     let mut matching = Vec::new();
-    spi::read_planned_once(&statement, &types, &values, |row| matching.push(text(row.values[0]).to_string()));
+    spi::read_planned_once(&statement, &arguments, |row| matching.extend(text_at(row)));
     Some(matching)
+}
+
+/// The text that is a row's first value.
+fn text_at(row: &Values) -> Option<String> {
+    row.at(0).map(|value| text(value).to_string())
+}
+
+/// Runs `body` with the rights of the log's owner.
+pub fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    spi::as_owner(events.get(), body)
 }
 
 /// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
@@ -128,9 +142,7 @@ pub fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
 /// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
 /// has, and nothing of what they are or who has them.
 fn own_actions() -> Option<Vec<String>> {
-    let events = pg_sys::relation_open(events_oid(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-    let all = spi::as_owner(events, || skip("immutable.events e", "action", "", &[], &[], ACTIONS + 1));
-    pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
+    let all = with_rights_of_owner(|| skip("immutable.events e", "action", "", &[], ACTIONS + 1));
     if all.len() > ACTIONS {
         return None;
     }
@@ -138,23 +150,15 @@ fn own_actions() -> Option<Vec<String>> {
     spi::read_planned_once(
         "SELECT a FROM pg_catalog.unnest($1::text[]) a \
          WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
-        &[pg_sys::TEXTARRAYOID],
-        &[Some(text_array(&all))],
-        |row| own.push(text(row.values[0]).to_string()),
+        &[Arg::Texts(all)],
+        |row| own.extend(text_at(row)),
     );
     Some(own)
 }
 
 /// The different values of a column under a condition, found by skipping from one to the next through an index that has
 /// the condition's columns and then this one; at most so many.
-pub fn skip(
-    relation: &str,
-    column: &str,
-    condition: &str,
-    types: &[Oid],
-    values: &[Option<Datum>],
-    most: usize,
-) -> Vec<String> {
+pub fn skip(relation: &str, column: &str, condition: &str, arguments: &[Arg], most: usize) -> Vec<String> {
     let limit = if most == usize::MAX { String::new() } else { format!(" LIMIT {most}") };
     let (first, next) = match condition {
         "" => (String::new(), format!(" WHERE e.{column} > k.value")),
@@ -168,7 +172,7 @@ pub fn skip(
          SELECT k.value FROM k WHERE k.value IS NOT NULL{limit}"
     );
     let mut found = Vec::new();
-    spi::read_planned_once(&statement, types, values, |row| found.push(text(row.values[0]).to_string()));
+    spi::read_planned_once(&statement, arguments, |row| found.extend(text_at(row)));
     found
 }
 
@@ -176,7 +180,6 @@ pub fn has_search_index() -> bool {
     let mut has = false;
     spi::read_planned_once(
         "SELECT FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass('immutable.events_search') AND indisvalid",
-        &[],
         &[],
         |_| has = true,
     );

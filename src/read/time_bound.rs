@@ -2,16 +2,14 @@
 //! a timestamptz cannot say: it would be the day's first microsecond, and `to_date => '2026-11-26'` would leave that day out.
 
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{input, output, Datum};
-use crate::pg::error::internal;
-use pgrx::fcinfo::direct_function_call_as_datum;
+use crate::pg::datum::{c_string, fixed, Datum};
+use crate::pg::memory::Memory;
+use crate::pg::time::{a_day_after, date_of, midnight_of, printed, printed_date, time_of_date, time_of_timestamp};
 use pgrx::pg_sys;
-use std::ffi::CStr;
 
 /// The first and the last microsecond, as timestamptz has them: the same of a time.
-#[repr(C)]
 #[derive(Clone, Copy)]
-pub struct DayOrTime {
+pub struct TimeBound {
     pub first: i64,
     pub last: i64,
 }
@@ -19,58 +17,38 @@ pub struct DayOrTime {
 /// What timestamptz has for the infinities.
 const INFINITE: [i64; 2] = [i64::MIN, i64::MAX];
 
-impl DayOrTime {
-    pub fn of(datum: Datum) -> DayOrTime {
-        *datum.cast_mut_ptr::<DayOrTime>()
+impl TimeBound {
+    pub fn of(datum: Datum) -> TimeBound {
+        let bytes: [u8; 16] = fixed(datum);
+        let [first, last] = [0, 8].map(|at| i64::from_ne_bytes(std::array::from_fn(|n| bytes[at + n])));
+        TimeBound { first, last }
     }
 
-    fn time(at: Datum) -> DayOrTime {
-        let at = at.i64();
-        DayOrTime { first: at, last: at }
+    fn time(at: i64) -> TimeBound {
+        TimeBound { first: at, last: at }
     }
 
     /// A day of the session's zone, of 23 to 25 hours, given by what timestamptz has for its midnight. A text that names
     /// another zone has the day from that zone's midnight on.
-    fn day(midnight: Datum) -> DayOrTime {
-        let at = midnight.i64();
+    fn day(at: i64) -> TimeBound {
         if INFINITE.contains(&at) {
-            return DayOrTime::time(midnight);
+            return TimeBound::time(at);
         }
         let date = date_of(at);
         if midnight_of(date) == Some(at) {
             if let (Some(first), Some(next)) = (beginning_of(date), beginning_of(date + 1)) {
-                return DayOrTime { first, last: next - 1 };
+                return TimeBound { first, last: next - 1 };
             }
         }
-        let mut a_day = pg_sys::Interval { time: 0, day: 1, month: 0 };
-        let next = called(
-            pg_sys::timestamptz_pl_interval,
-            &[Some(midnight), Some(Datum::from(std::ptr::addr_of_mut!(a_day)))],
-        );
-        DayOrTime { first: at, last: next.i64() - 1 }
+        TimeBound { first: at, last: a_day_after(at) - 1 }
     }
 
-    fn datum(self) -> Datum {
-        let place = pg_sys::palloc(std::mem::size_of::<DayOrTime>()).cast::<DayOrTime>();
-        *place = self;
-        Datum::from(place)
+    fn datum(self, memory: Memory<'_>) -> Datum<'_> {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.first.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.last.to_ne_bytes());
+        memory.fixed(&bytes)
     }
-}
-
-fn called(function: fn(pg_sys::FunctionCallInfo) -> Datum, arguments: &[Option<Datum>]) -> Datum {
-    direct_function_call_as_datum(function, arguments).unwrap_or_else(|| internal("a time is NULL"))
-}
-
-/// The date of a time in the session's zone, in days as PostgreSQL counts them.
-fn date_of(at: i64) -> i32 {
-    called(pg_sys::timestamptz_date, &[Some(Datum::from(at))]).value() as i32
-}
-
-/// What timestamptz has for a date; nothing where it has none.
-fn midnight_of(date: i32) -> Option<i64> {
-    let mut overflow = 0;
-    let at = pg_sys::date2timestamptz_opt_overflow(date, &mut overflow);
-    (overflow == 0).then_some(at)
 }
 
 /// The first microsecond of a date. Where clocks are set forward at midnight there is none, and PostgreSQL takes the time
@@ -109,9 +87,9 @@ sql_function!(immutable_day_or_time_in, pg_finfo_immutable_day_or_time_in, read)
 /// `immutable.day_or_time_in(cstring)`
 fn read(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
-    let text = CStr::from_ptr(given.cast_mut_ptr()).to_string_lossy();
-    let at = input(pg_sys::F_TIMESTAMPTZ_IN, &text);
-    if names_a_day(&text) { DayOrTime::day(at) } else { DayOrTime::time(at) }.datum()
+    let text = c_string(given);
+    let at = call.memory().input(pg_sys::F_TIMESTAMPTZ_IN, &text).i64();
+    if names_a_day(&text) { TimeBound::day(at) } else { TimeBound::time(at) }.datum(call.memory())
 }
 
 sql_function!(immutable_day_or_time_out, pg_finfo_immutable_day_or_time_out, write);
@@ -119,15 +97,12 @@ sql_function!(immutable_day_or_time_out, pg_finfo_immutable_day_or_time_out, wri
 /// `immutable.day_or_time_out(day_or_time)`
 fn write(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
-    let DayOrTime { first, last } = DayOrTime::of(given);
-    let first = Datum::from(first);
-    let text = match first.i64() == last {
-        true => output(pg_sys::timestamptz_out, first),
-        false => output(pg_sys::date_out, called(pg_sys::timestamptz_date, &[Some(first)])),
+    let TimeBound { first, last } = TimeBound::of(given);
+    let text = match first == last {
+        true => printed(first),
+        false => printed_date(date_of(first)),
     };
-    let place = pg_sys::palloc0(text.len() + 1).cast::<u8>();
-    std::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());
-    Datum::from(place)
+    call.memory().c_string(&text)
 }
 
 sql_function!(immutable_day_or_time_date, pg_finfo_immutable_day_or_time_date, of_date);
@@ -135,7 +110,7 @@ sql_function!(immutable_day_or_time_date, pg_finfo_immutable_day_or_time_date, o
 /// `immutable.day_or_time(date)`
 fn of_date(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
-    DayOrTime::day(called(pg_sys::date_timestamptz, &[Some(given)])).datum()
+    TimeBound::day(time_of_date(given.i32())).datum(call.memory())
 }
 
 sql_function!(immutable_day_or_time_timestamptz, pg_finfo_immutable_day_or_time_timestamptz, of_timestamptz);
@@ -143,7 +118,7 @@ sql_function!(immutable_day_or_time_timestamptz, pg_finfo_immutable_day_or_time_
 /// `immutable.day_or_time(timestamptz)`
 fn of_timestamptz(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
-    DayOrTime::time(given).datum()
+    TimeBound::time(given.i64()).datum(call.memory())
 }
 
 sql_function!(immutable_day_or_time_timestamp, pg_finfo_immutable_day_or_time_timestamp, of_timestamp);
@@ -151,5 +126,5 @@ sql_function!(immutable_day_or_time_timestamp, pg_finfo_immutable_day_or_time_ti
 /// `immutable.day_or_time(timestamp)`
 fn of_timestamp(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
-    DayOrTime::time(called(pg_sys::timestamp_timestamptz, &[Some(given)])).datum()
+    TimeBound::time(time_of_timestamp(given.i64())).datum(call.memory())
 }

@@ -1,12 +1,10 @@
 //! How many events pass a page's filters: counted as far as that is cheap, and beyond it estimated.
 
-use crate::log::tables::events_oid;
-use crate::pg::datum::text_array;
-use crate::pg::spi::{self, planned_rows, Counted};
+use crate::pg::spi::{self, Counted};
+use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, Lead, Pattern};
-use crate::read::probe::{actions, found, pages, whole_tenant, Source, ENTRIES_A_PAGE};
+use crate::read::probe::{actions, found, pages, whole_tenant, with_rights_of_owner, Source, ENTRIES_A_PAGE};
 use crate::settings;
-use pgrx::pg_sys;
 
 /// How many events pass the filters.
 pub struct Total {
@@ -39,13 +37,6 @@ pub fn total(mut filters: Filters, lead: Lead, limited: bool, is_searched: bool)
     }
 }
 
-fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
-    let events = pg_sys::relation_open(events_oid(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-    let result = spi::as_owner(events, body);
-    pg_sys::relation_close(events, pg_sys::NoLock as pg_sys::LOCKMODE);
-    result
-}
-
 /// How many events pass the filters, as far as that was looked at.
 pub fn counted(filters: &mut Filters, lead: Lead, limited: bool, is_searched: bool, most: i64) -> Counted {
     let is_whole = filters.are_none() && !limited;
@@ -54,7 +45,7 @@ pub fn counted(filters: &mut Filters, lead: Lead, limited: bool, is_searched: bo
         false => Counted { rows: 0, whole: false },
     };
     // Of a log that is much larger nothing would come of counting.
-    if by_lanes.whole || by_lanes.rows > most || is_whole && filters.tenant.is_none() && planned_rows("") > 2 * most {
+    if by_lanes.whole || by_lanes.rows > most || is_whole && filters.tenant.is_none() && planned_events("") > 2 * most {
         return by_lanes;
     }
     match filters.searched.clone().filter(|_| is_searched) {
@@ -88,9 +79,9 @@ fn of_lanes(filters: &Filters, most: usize) -> Counted {
         most + 1
     );
     let mut all = Counted { rows: 0, whole: true };
-    spi::read_planned_once(&statement, &filters.types, &filters.values, |row| {
-        if !row.nulls[0] {
-            all = Counted { rows: row.values[0].i64(), whole: row.values[1].value() <= most };
+    spi::read_planned_once(&statement, &filters.arguments, |row| {
+        if let (Some(events), Some(lanes)) = (row.at(0), row.at(1)) {
+            all = Counted { rows: events.i64(), whole: lanes.i64() <= most as i64 };
         }
     });
     all
@@ -150,23 +141,23 @@ fn look(filters: &mut Filters, lead: Lead, limited: bool, most: i64) -> Counted 
             "SELECT pg_catalog.count(DISTINCT (e.tenant_id, e.id)) FILTER (WHERE {rest}), pg_catalog.count(*) \
              FROM (SELECT e.* FROM {from}{candidates} LIMIT {most_looked}) e"
         );
-        spi::read_planned_once(&statement, &filters.types, &filters.values, |row| {
-            (passed, at) = (row.values[0].i64(), row.values[1].i64());
+        spi::read_planned_once(&statement, &filters.arguments, |row| {
+            (passed, at) = (number(row, 0), number(row, 1));
         });
         return Counted { rows: passed, whole: at <= most };
     }
     let statement = format!("SELECT ({rest}) IS TRUE FROM (SELECT e.* FROM {from}{candidates} LIMIT {most_looked}) e");
     // Every event is looked at, in the table; whose own the filters are not was asked for the actor's alone.
     let pages = if filters.bound { pages(most) } else { pages(most) * ENTRIES_A_PAGE };
-    let looked = spi::read_within(&statement, &filters.types, &filters.values, pages, |row| {
-        passed += i64::from(row.values[0].value() != 0);
+    let looked = spi::read_within(&statement, &filters.arguments, pages, |row| {
+        passed += i64::from(row.at(0).is_some_and(|passes| passes.bool()));
     });
     Counted { rows: passed, whole: looked.whole && looked.rows <= most }
 }
 
 /// Counts the rows of a query that gives one more than `most` at the most.
 fn up_to(rows: &str, filters: &Filters, most: i64) -> Counted {
-    let counted = spi::count_within(rows, &filters.types, &filters.values, pages(most));
+    let counted = spi::count_within(rows, &filters.arguments, pages(most));
     Counted { whole: counted.whole && counted.rows <= most, ..counted }
 }
 
@@ -175,8 +166,8 @@ fn by_search(filters: &Filters, condition: &str, most: i64) -> Counted {
     let mut rows = 0;
     let statement =
         format!("SELECT pg_catalog.count(*) FROM (SELECT FROM found e{} LIMIT {}) e", filters.where_clause(), most + 1);
-    spi::read_planned_once(&found(condition, &statement), &filters.types, &filters.values, |row| {
-        rows = row.values[0].i64();
+    spi::read_planned_once(&found(condition, &statement), &filters.arguments, |row| {
+        rows = number(row, 0);
     });
     Counted { rows, whole: rows <= most }
 }
@@ -196,7 +187,7 @@ fn by_target_alone(filters: &Filters, lead: Lead, most: i64) -> String {
 
 /// Action by action, so that the index alone is read and no pattern compared.
 fn by_action(filters: &mut Filters, matching: Vec<String>, most: i64) -> String {
-    let n = filters.argument(pg_sys::TEXTARRAYOID, text_array(&matching));
+    let n = filters.texts(&matching);
     let mut clauses = filters.scope("e.tenant_id", "e.created_at");
     clauses.push("e.action = k.action".to_string());
     let (order, most) = (oldest_first(Source::of(Lead::Action)), most + 1);
@@ -207,14 +198,23 @@ fn by_action(filters: &mut Filters, matching: Vec<String>, most: i64) -> String 
     )
 }
 
+fn number(row: &Values, place: usize) -> i64 {
+    row.at(place).map_or(0, |number| number.i64())
+}
+
+/// How many events the planner expects under these conditions.
+fn planned_events(conditions: &str) -> i64 {
+    spi::planned_rows(&format!("SELECT FROM immutable.events e{conditions}"), &[])
+}
+
 /// The planner's. About tenants it has no statistics, since EXPLAIN would tell them to everybody; a tenant's share of the
 /// log is known from its lanes, whose numbers have no gaps.
 fn estimate(filters: &Filters) -> i64 {
     if filters.tenant.is_none() {
-        return planned_rows(&filters.where_literally());
+        return planned_events(&filters.where_literally());
     }
     let of_tenant = of_lanes(filters, LANES_OF_TENANT).rows;
     let elsewhere = filters.in_any_tenant();
-    let share = of_tenant as f64 / planned_rows("").max(1) as f64;
-    (planned_rows(&elsewhere.where_literally()) as f64 * share) as i64
+    let share = of_tenant as f64 / planned_events("").max(1) as f64;
+    (planned_events(&elsewhere.where_literally()) as f64 * share) as i64
 }

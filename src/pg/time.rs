@@ -1,0 +1,74 @@
+//! Dates and times by PostgreSQL's own calendar, in the session's zone, and when things began.
+//!
+//! Times are timestamptz as PostgreSQL has them: microseconds since 2000, or an infinity. Dates are days since 2000.
+
+use crate::pg::datum::{micros, output, Datum, Function};
+use crate::pg::error::internal;
+use pgrx::pg_sys;
+
+/// Microseconds since 1970 when the statement began that runs.
+pub fn statement_start() -> i64 {
+    // SAFETY: reads the state of the one thread there is.
+    micros(Datum::from(unsafe { pg_sys::GetCurrentStatementStartTimestamp() }))
+}
+
+/// Microseconds since 1970 when the transaction began that runs: what `now()` gives.
+pub fn transaction_start() -> i64 {
+    // SAFETY: reads the state of the one thread there is.
+    micros(Datum::from(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }))
+}
+
+/// What a function gives for values that are passed as they are.
+///
+/// # Safety
+/// The function must take such arguments, and return such a value.
+unsafe fn called(function: Function, arguments: &[pg_sys::Datum]) -> pg_sys::Datum {
+    let arguments: Vec<Option<pg_sys::Datum>> = arguments.iter().copied().map(Some).collect();
+    // SAFETY: the arguments are the function's.
+    let given = unsafe { pgrx::fcinfo::direct_function_call_as_datum(function, &arguments) };
+    given.unwrap_or_else(|| internal("a time is NULL"))
+}
+
+/// The date of a time.
+pub fn date_of(time: i64) -> i32 {
+    // SAFETY: takes a timestamptz, and returns a date.
+    unsafe { called(pg_sys::timestamptz_date, &[pg_sys::Datum::from(time)]).value() as i32 }
+}
+
+/// The time that a date is cast to: its midnight. Raises 22008 where timestamptz has none.
+pub fn time_of_date(date: i32) -> i64 {
+    // SAFETY: takes a date, and returns a timestamptz.
+    unsafe { called(pg_sys::date_timestamptz, &[pg_sys::Datum::from(date)]).value() as i64 }
+}
+
+/// The time that a timestamp without zone is cast to. Raises 22008 where timestamptz has none.
+pub fn time_of_timestamp(timestamp: i64) -> i64 {
+    // SAFETY: takes a timestamp, and returns a timestamptz.
+    unsafe { called(pg_sys::timestamp_timestamptz, &[pg_sys::Datum::from(timestamp)]).value() as i64 }
+}
+
+/// The midnight of a date; nothing where timestamptz has none.
+pub fn midnight_of(date: i32) -> Option<i64> {
+    let mut overflow = 0;
+    // SAFETY: takes any date, and says when its midnight cannot be given.
+    let midnight = unsafe { pg_sys::date2timestamptz_opt_overflow(date, &mut overflow) };
+    (overflow == 0).then_some(midnight)
+}
+
+/// The same time of the next day, which is 23 to 25 hours later. Raises 22008 where timestamptz has none.
+pub fn a_day_after(time: i64) -> i64 {
+    let mut a_day = pg_sys::Interval { time: 0, day: 1, month: 0 };
+    let a_day = pg_sys::Datum::from(std::ptr::addr_of_mut!(a_day));
+    // SAFETY: takes a timestamptz and an interval, which lives until it has returned, and returns a timestamptz.
+    unsafe { called(pg_sys::timestamptz_pl_interval, &[pg_sys::Datum::from(time), a_day]).value() as i64 }
+}
+
+/// A time as the session's settings print it.
+pub fn printed(time: i64) -> String {
+    output(pg_sys::timestamptz_out, Datum::from(time))
+}
+
+/// A date as the session's settings print it.
+pub fn printed_date(date: i32) -> String {
+    output(pg_sys::date_out, Datum::from(date))
+}

@@ -1,0 +1,280 @@
+//! Positions in the feed of changes. A position names events, with the beginning of their hashes: in a log that was set back,
+//! by a failover that lost events or by a restore, other events have their places. A consumer that went on there would miss
+//! those without a sign.
+
+use crate::log::columns::{self as c, Layout};
+use crate::log::seam;
+use crate::log::tables::events_oid;
+use crate::pg::datum::{utf8, uuid, Datum};
+use crate::pg::error::{Code, Fault};
+use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::memory::Memory;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
+use crate::pg::tuple::Values;
+use crate::pg::{toast, transaction};
+use immutable_format::document::uuid_text;
+use immutable_format::json::write_string;
+use immutable_format::Id;
+use pgrx::pg_sys;
+use std::collections::BTreeMap;
+
+/// How far a consumer has read.
+pub trait Position {
+    /// Goes on to an event, given as a row of `e.*`.
+    fn advance(&mut self, row: &Values, layout: &Layout);
+
+    /// The position as the consumer gets it, and passes it back.
+    fn json(&self) -> String;
+}
+
+fn refuse(example: &str) -> ! {
+    Fault::invalid("after", "after is no position of this feed")
+        .hint(format!("Pass the member position of the answer before as it is, for example {example}; NULL begins."))
+        .raise()
+}
+
+/// Bytes of an event's hash in a position. Two events that were given one place in the log have the same ones by chance
+/// once in 2^64 times, and a position proves nothing to anybody: those who do not trust the server compare heads(). All 32
+/// would make a position of a thousand lanes twice as long.
+const MARK_BYTES: usize = 8;
+
+/// The beginning of an event's hash, in hex. A hash may be missing, unreadable or too short; its mark then has zeros. The
+/// consumer passes that back, and one damaged event does not keep it from those behind.
+fn mark(event_hash: Option<Datum>) -> String {
+    let event_hash = event_hash.and_then(toast::read).unwrap_or_default();
+    let mut mark = [0; MARK_BYTES];
+    let there = MARK_BYTES.min(event_hash.len());
+    mark[..there].copy_from_slice(&event_hash[..there]);
+    hex::encode(mark)
+}
+
+fn is_mark(given: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    given.len() == 2 * MARK_BYTES && given.bytes().all(is_digit)
+}
+
+/// Whether the event that a position names may be missing because it has yet to arrive: on a standby or a copy that lags
+/// behind the server that the position came from.
+fn may_arrive() -> bool {
+    let is_copy = || seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
+    transaction::is_in_recovery() || is_copy()
+}
+
+/// Refuses a position (55000). The message is the same whether the event is not there, is not for the caller's eyes, or is
+/// another, so that it tells nothing.
+fn set_back(named: &str) -> ! {
+    Fault::new(
+        Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "after is no position of the log as it is: the log was set back, or the position is another log's or reader's",
+    )
+    .field("after")
+    .detail(format!("There is no {named} as the position has it."))
+    .hint(
+        "After a recovery, a restore, or a failover that lost events: call with after => NULL, take the events that are \
+         new by their id, and mark those that the log no longer has.",
+    )
+    .raise()
+}
+
+/// The last event read of a lane. Positions before 0.3.0 have no mark.
+struct LanePosition {
+    seq: i64,
+    mark: Option<String>,
+}
+
+impl LanePosition {
+    /// Reads a lane's member of a position: `"12:9f86d081884c7d65"`, or `12`.
+    fn read(given: &Member) -> Option<LanePosition> {
+        let (seq, mark) = match given {
+            Member::Number(seq) => (seq.as_str(), None),
+            Member::Text(text) => text.split_once(':').map(|(seq, mark)| (seq, Some(mark)))?,
+            _ => return None,
+        };
+        // A number is accepted only as this prints it.
+        let number = seq.parse::<i64>().ok().filter(|n| *n >= 0 && n.to_string() == seq)?;
+        mark.is_none_or(is_mark).then(|| LanePosition { seq: number, mark: mark.map(str::to_string) })
+    }
+}
+
+/// How far each lane of a tenant was read.
+pub struct LanePositions(BTreeMap<i16, LanePosition>);
+
+impl LanePositions {
+    /// Reads the position that a consumer passes; NULL is before every event. Raises 22023 for anything else.
+    pub fn read(after: Option<Jsonb>) -> LanePositions {
+        let example = "{\"0\": \"12:9f86d081884c7d65\"}";
+        let mut lanes = BTreeMap::new();
+        let Some(after) = after else { return LanePositions(lanes) };
+        if after.kind() != Kind::Object {
+            refuse(example)
+        }
+        after.members(|lane, last| {
+            // "0" and "00" would be one lane's position twice. A lane below 0 is a forgery, and no reason to stop at it.
+            let lane = lane.parse::<i16>().ok().filter(|n| n.to_string() == lane);
+            match (lane, LanePosition::read(&last)) {
+                (Some(lane), Some(last)) => lanes.insert(lane, last),
+                _ => refuse(example),
+            };
+        });
+        LanePositions(lanes)
+    }
+
+    /// The lanes as an `int2[]`, and the seq of each as an `int8[]`.
+    pub fn arguments<'c>(&self, memory: Memory<'c>) -> [Arg<'c>; 2] {
+        arrays(memory, self.0.iter())
+    }
+
+    /// Looks up every event of the position, with one step of an index each and the caller's rights: nobody learns of an
+    /// event that is not for his eyes. Raises 55000 if one is not there.
+    pub fn check<'c>(&self, memory: Memory<'c>, tenant: Datum<'c>) {
+        let given: Vec<(&i16, &LanePosition)> = self.0.iter().filter(|(_, last)| last.seq > 0).collect();
+        if given.is_empty() {
+            return;
+        }
+        // A subquery, so that it is one probe a lane whatever the planner expects.
+        let statement = "SELECT (SELECT coalesce(e.event_hash, '') FROM immutable.events e \
+                           WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq) \
+                         FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
+                           WITH ORDINALITY p(lane, seq, n) ORDER BY p.n";
+        let [lanes, seqs] = arrays(memory, given.iter().copied());
+        let mut found = Vec::with_capacity(given.len());
+        spi::read_planned_once(statement, &[Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs], |row| {
+            found.push(row.at(0).map(|hash| mark(Some(hash))));
+        });
+        for ((lane, last), there) in given.iter().zip(found) {
+            let as_given = match &there {
+                Some(there) => last.mark.as_ref().is_none_or(|mark| mark == there),
+                None => may_arrive(),
+            };
+            if !as_given {
+                set_back(&format!("event {} of lane {lane}", last.seq))
+            }
+        }
+    }
+}
+
+fn arrays<'c, 'p>(memory: Memory<'c>, of: impl Iterator<Item = (&'p i16, &'p LanePosition)>) -> [Arg<'c>; 2] {
+    let (lanes, seqs): (Vec<Datum>, Vec<Datum>) =
+        of.map(|(lane, last)| (Datum::from(*lane), Datum::from(last.seq))).unzip();
+    let lanes = memory.array(&lanes, pg_sys::INT2OID, 2, true, pg_sys::TYPALIGN_SHORT);
+    let seqs = memory.array(&seqs, pg_sys::INT8OID, 8, true, pg_sys::TYPALIGN_DOUBLE);
+    [Arg::Given(pg_sys::INT2ARRAYOID, lanes), Arg::Given(pg_sys::INT8ARRAYOID, seqs)]
+}
+
+impl Position for LanePositions {
+    fn advance(&mut self, row: &Values, layout: &Layout) {
+        let lane = row.get(layout, c::LANE).map_or(0, |lane| lane.i16());
+        let seq = row.get(layout, c::SEQ).map_or(0, |seq| seq.i64());
+        let mark = Some(mark(row.get(layout, c::EVENT_HASH)));
+        self.0.insert(lane, LanePosition { seq, mark });
+    }
+
+    fn json(&self) -> String {
+        let member = |(lane, last): (&i16, &LanePosition)| match &last.mark {
+            Some(mark) => format!("\"{lane}\":\"{}:{mark}\"", last.seq),
+            None => format!("\"{lane}\":{}", last.seq),
+        };
+        let members: Vec<String> = self.0.iter().map(member).collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+/// The last event read of the feed of all tenants, which is ordered by transaction and key. Positions before 0.3.0 have no
+/// mark.
+struct FeedEvent {
+    xact: u64,
+    id: Id,
+    /// What is stored, UTF-8 or not.
+    tenant_id: Vec<u8>,
+    mark: Option<String>,
+}
+
+/// How far the feed of all tenants was read; nothing is before its first event, and where a log without events ends.
+pub struct FeedPosition(Option<FeedEvent>);
+
+impl FeedPosition {
+    /// Reads the position that a consumer passes; NULL is before every event, and so is `{}`. Raises 22023 for anything else.
+    pub fn read(after: Option<Jsonb>) -> FeedPosition {
+        let example =
+            "{\"xact\": \"7391\", \"id\": \"0195d3a0-6c1e-7c3a-9f00-000000000001\", \"tenant_id\": \"acme\", \
+                       \"hash\": \"9f86d081884c7d65\"}";
+        let Some(after) = after else { return FeedPosition(None) };
+        if after.kind() != Kind::Object {
+            refuse(example)
+        }
+        let (mut xact, mut id, mut tenant_id, mut mark) = (None, None, None, None);
+        after.members(|key, value| match (key, value) {
+            ("xact", Member::Text(text)) => xact = text.parse::<u64>().ok(),
+            ("id", Member::Text(text)) => id = uuid::Uuid::try_parse(&text).ok(),
+            ("tenant_id", Member::Text(text)) => tenant_id = Some(text.into_bytes()),
+            ("tenant_hex", Member::Text(text)) => {
+                tenant_id = Some(hex::decode(text).unwrap_or_else(|_| refuse(example)));
+            }
+            ("hash", Member::Text(text)) if is_mark(&text) => mark = Some(text),
+            _ => refuse(example),
+        });
+        FeedPosition(match (xact, id, tenant_id) {
+            (Some(xact), Some(id), Some(tenant_id)) => Some(FeedEvent { xact, id: *id.as_bytes(), tenant_id, mark }),
+            _ if after.len() == 0 => None,
+            _ => refuse(example),
+        })
+    }
+
+    /// The transaction, the tenant and the id of the last event; nothing before the first.
+    pub fn arguments(&self) -> Vec<Arg<'static>> {
+        let Some(last) = &self.0 else { return Vec::new() };
+        let tenant_id = Arg::RawText(last.tenant_id.clone().into());
+        vec![Arg::Given(pg_sys::XID8OID, Datum::from(last.xact)), tenant_id, Arg::Uuid(last.id)]
+    }
+
+    /// Looks up the event of the position, with the caller's rights; raises 55000 if it is not there. It must be of the same
+    /// transaction too: a restore gives another number to every event, and the numbers of this server have nothing to do
+    /// with those of the other.
+    pub fn check(&self) {
+        let Some(last) = &self.0 else { return };
+        let mut there = None;
+        spi::read_planned_once(
+            "SELECT e.xact, e.event_hash FROM immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
+            &[Arg::Uuid(last.id), Arg::RawText(last.tenant_id.as_slice().into())],
+            |row| there = Some((xact(row.at(0)), mark(row.at(1)))),
+        );
+        let as_given = match there {
+            Some((xact, mark)) => xact == last.xact && last.mark.as_ref().is_none_or(|given| *given == mark),
+            None => may_arrive(),
+        };
+        if !as_given {
+            set_back(&format!("event {} of transaction {}", uuid_text(&last.id), last.xact))
+        }
+    }
+}
+
+fn xact(datum: Option<Datum>) -> u64 {
+    datum.map_or(0, |xact| xact.i64() as u64)
+}
+
+impl Position for FeedPosition {
+    fn advance(&mut self, row: &Values, layout: &Layout) {
+        self.0 = Some(FeedEvent {
+            xact: xact(row.get(layout, c::XACT)),
+            id: row.get(layout, c::ID).map(uuid).unwrap_or_default(),
+            tenant_id: row.get(layout, c::TENANT_ID).and_then(toast::read).unwrap_or_default().to_vec(),
+            mark: Some(mark(row.get(layout, c::EVENT_HASH))),
+        });
+    }
+
+    fn json(&self) -> String {
+        let Some(FeedEvent { xact, id, tenant_id, mark }) = &self.0 else { return "{}".to_string() };
+        let mut tenant = String::new();
+        // It may be damaged, and the next call has to find this event again.
+        match utf8(tenant_id) {
+            Some(tenant_id) => {
+                tenant.push_str("\"tenant_id\":");
+                write_string(tenant_id, &mut tenant);
+            }
+            None => tenant.push_str(&format!("\"tenant_hex\":\"{}\"", hex::encode(tenant_id))),
+        }
+        let mark = mark.as_ref().map_or(String::new(), |mark| format!(",\"hash\":\"{mark}\""));
+        format!("{{\"xact\":\"{xact}\",\"id\":\"{}\",{tenant}{mark}}}", uuid_text(id))
+    }
+}
