@@ -69,11 +69,6 @@ impl<'m> Jsonb<'m> {
         self.reader().ok_or(CORRUPT)?.object(depth, bytes)
     }
 
-    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
-    pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'m>>>, (usize, Error)> {
-        self.reader().ok_or((0, CORRUPT))?.objects(depth, bytes)
-    }
-
     fn reader(self) -> Option<Reader<'m>> {
         Reader::new(self.datum())
     }
