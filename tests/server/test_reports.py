@@ -103,7 +103,7 @@ def shape(value):
 
 def test_the_guide_shows_an_event_as_it_is(db):
     guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/reading.md").read_text()
-    shown = json.loads(re.search(r"^    (\{.*?^ +\"occurred_at.*?\})$", guide, re.S | re.M)[1])
+    shown = json.loads(re.search(r"^```json\n(.*?)^```", guide, re.S | re.M)[1])
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('acme', 'u', 'x')")
     page, = db.conn.execute("SELECT immutable.get_events()").fetchone()
     one, = db.conn.execute("SELECT immutable.get_event(%s)", [page["data"][0]["id"]]).fetchone()
@@ -117,4 +117,13 @@ def test_the_guide_shows_an_event_as_it_is(db):
         names = re.findall(r"`(\w+)`", row[1])
         assert set(names) - {"event_targets", "activity_targets"} <= columns, row
         assert set(re.findall(r"`(\w+)`", row[2])) <= filters, row
-    db.conn.execute(re.search(r"^    (SELECT date_trunc.*?);$", guide, re.S | re.M)[1])
+
+
+def test_the_query_for_grafana_runs(db):
+    guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/reports.md").read_text()
+    query = re.search(r"^    (SELECT \$__timeGroup.*?)\Z", guide, re.S | re.M)[1]
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('acme', 'u', 'x')")
+    # What Grafana puts in for its macros.
+    query = query.replace("$__timeGroup(created_at, '1h')", "date_trunc('hour', created_at)")
+    query = query.replace("$__timeFilter(created_at)", "created_at BETWEEN now() - interval '1 hour' AND now() + interval '1 hour'")
+    assert [row[1:] for row in db.conn.execute(query).fetchall()] == [("x", 1)]
