@@ -49,12 +49,14 @@ version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 package: pg_config
 	$(build_if_stale)
 	@rm -rf "$(tree)"
-	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/bin" "$(tree)/doc/docs"
+	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/bin" "$(tree)/doc/docs/design" "$(tree)/doc/docs/pictures"
 	@$(INSTALL) -m 755 scripts/immutable-nightly "$(tree)/bin/"
 	@$(INSTALL) -m 755 $(stage)/immutable.so "$(tree)/lib/"
 	@$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(tree)/extension/"
-	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md META.json "$(tree)/doc/"
+	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md META.json "$(tree)/doc/"
 	@$(INSTALL) -m 644 docs/*.md "$(tree)/doc/docs/"
+	@$(INSTALL) -m 644 docs/design/*.md "$(tree)/doc/docs/design/"
+	@$(INSTALL) -m 644 docs/pictures/*.svg "$(tree)/doc/docs/pictures/"
 	@echo "$(tree)"
 
 deb: package

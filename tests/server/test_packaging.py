@@ -49,7 +49,8 @@ def test_the_tree_has_what_an_installation_needs(server):
     assert tree.name == f"immutable-{VERSION}-pg{server.major}"
     assert files(tree / "lib") == {"immutable.so"} and files(tree / "extension") == EXTENSION
     assert files(tree / "bin") == {"immutable-nightly"} and os.access(tree / "bin/immutable-nightly", os.X_OK)
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "docs/runbook.md"} <= files(tree / "doc")
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "docs/runbook.md", "docs/design/seams.md",
+            "docs/pictures/chain.svg"} <= files(tree / "doc")
     control = (tree / "extension/immutable.control").read_text()
     assert f"default_version = '{VERSION}'" in control
 
