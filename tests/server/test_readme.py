@@ -290,7 +290,7 @@ def test_every_block_of_backup_and_restore_runs(db):
 
 
 def test_every_block_of_scale_out_runs(db):
-    run(db.server, db.name, blocks("docs/scale-out.md"))
+    check_shown(run(db.server, db.name, blocks("docs/scale-out.md")))
     options, = db.conn.execute("SELECT reloptions FROM pg_class WHERE oid = 'immutable.events'::regclass").fetchone()
     assert "autovacuum_freeze_min_age=0" in options
 
