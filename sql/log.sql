@@ -1,4 +1,4 @@
--- The tables. Every unique key contains tenant_id, so that they can be distributed by tenant as they are.
+-- The tables of the log. Every unique key contains tenant_id, so that they can be distributed by tenant as they are.
 
 CREATE TABLE immutable.log (
   log_id uuid NOT NULL,
@@ -169,6 +169,18 @@ COMMENT ON COLUMN immutable.event_targets.target_id IS 'The target''s id, at mos
 COMMENT ON COLUMN immutable.event_targets.target_name IS 'The target''s name, at most 1,024 bytes';
 COMMENT ON COLUMN immutable.event_targets.target_metadata IS 'The target''s metadata';
 COMMENT ON COLUMN immutable.event_targets.created_at IS 'events.created_at';
+
+-- The policy of writers calls it.
+CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq bigint)
+RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';
+COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
+  'Whether the transaction that runs has recorded this event itself. Raises nothing';
+
+CREATE FUNCTION immutable.record_restore(reason text)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_record_restore';
+COMMENT ON FUNCTION immutable.record_restore(text) IS
+  'Records immutable.restored by hand, without tenant, with who called it as actor: for what the log cannot notice itself, such as a volume put back from a snapshot. reason: at most 4,096 bytes, kept in metadata, where it can be erased. Returns the event''s id. Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a subscriber, and what immutable.chain() does';
 
 -- Data that a dump must hold. event_targets follows from events.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');

@@ -4,32 +4,6 @@
 -- not bet on few rows and sort them, or read the table: so sorting and scanning are made dear while one is planned (which
 -- would make a just-in-time compiler believe that it pays).
 
--- A bound of time: a text or a date without a time of day is the whole day. One type and no overloads, so that a call by
--- names is never ambiguous, and gateways that find functions by their arguments' names find one.
-CREATE TYPE immutable.day_or_time;
-CREATE FUNCTION immutable.day_or_time_in(cstring)
-RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_in';
-CREATE FUNCTION immutable.day_or_time_out(immutable.day_or_time)
-RETURNS cstring LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_out';
-CREATE TYPE immutable.day_or_time (
-  INPUT = immutable.day_or_time_in, OUTPUT = immutable.day_or_time_out, INTERNALLENGTH = 16, ALIGNMENT = double);
-COMMENT ON TYPE immutable.day_or_time IS
-  'A bound of time: whatever timestamptz takes, and a text or date without a time of day means the whole day in the session''s zone. date, timestamptz and timestamp become one by themselves';
-COMMENT ON FUNCTION immutable.day_or_time_in(cstring) IS 'Input of immutable.day_or_time. Raises 22007 and 22008 as timestamptz does';
-COMMENT ON FUNCTION immutable.day_or_time_out(immutable.day_or_time) IS 'Output of immutable.day_or_time: a date, or a timestamptz';
-CREATE FUNCTION immutable.day_or_time(date)
-RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_date';
-COMMENT ON FUNCTION immutable.day_or_time(date) IS 'The whole day, in the session''s zone. Raises 22008 for one that timestamptz does not have';
-CREATE FUNCTION immutable.day_or_time(timestamptz)
-RETURNS immutable.day_or_time LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_timestamptz';
-COMMENT ON FUNCTION immutable.day_or_time(timestamptz) IS 'The time as a bound';
-CREATE FUNCTION immutable.day_or_time(timestamp)
-RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_timestamp';
-COMMENT ON FUNCTION immutable.day_or_time(timestamp) IS 'The time in the session''s zone as a bound';
-CREATE CAST (date AS immutable.day_or_time) WITH FUNCTION immutable.day_or_time(date) AS IMPLICIT;
-CREATE CAST (timestamptz AS immutable.day_or_time) WITH FUNCTION immutable.day_or_time(timestamptz) AS IMPLICIT;
-CREATE CAST (timestamp AS immutable.day_or_time) WITH FUNCTION immutable.day_or_time(timestamp) AS IMPLICIT;
-
 CREATE FUNCTION immutable.canonical(event record)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
 COMMENT ON FUNCTION immutable.canonical(record) IS
@@ -66,10 +40,3 @@ SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan 
 COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text) IS
   'The rows of the events that pass every filter given; filters, cursor and order as in immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, an action with a comma, an unknown order, or a cursor that is not ours or of other filters or another order';
-
-CREATE FUNCTION immutable.changes(tenant_id text DEFAULT NULL, after jsonb DEFAULT NULL, "limit" integer DEFAULT 100)
-RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-SET jit = off SET enable_sort = off SET enable_seqscan = off
-AS 'MODULE_PATHNAME', 'immutable_changes';
-COMMENT ON FUNCTION immutable.changes(text, jsonb, integer) IS
-  'The events after a position, for consumers that must see each once: {"data": [...], "position", "has_more"}; pass position as after in the next call, NULL begins. In a tenant nothing is held back, and the position, {lane: "seq:hash"}, holds on standbys and after a restore. Without a tenant (NULL) the order is that of the recording transactions, held back by the oldest one that is still writing in the cluster (status() has changes_held_for), and the position is {"xact", "id", "tenant_id", "hash"}, which does not survive a restore by pg_dump. hash is the first 8 bytes of the event_hash. limit is 1 to 10,000. Raises 22023 for a limit outside or an after that is no position, 55000 for a position whose events the log does not have, or not to be seen by the caller: it was set back, by a failover that lost events, a recovery or a restore. On a standby, or a copy that a subscription feeds, an event that is not there may yet arrive, and is no error';
