@@ -1,5 +1,20 @@
 -- What a DBA asks first. One row, from catalogs and steps of an index; nothing in it reads the log from end to end.
 
+-- Whose dumps of this database fail. pg_dump dumps every row or fails, and the right to read every table is not enough for
+-- that where there is row security. A member with NOINHERIT dumps with pg_dump --role, so MEMBER is what counts.
+CREATE FUNCTION immutable.logins_that_cannot_dump() RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT coalesce(array_agg(quote_ident(r.rolname) ORDER BY r.rolname), '{}') FROM pg_roles r
+  WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls AND pg_has_role(r.oid, 'pg_read_all_data', 'MEMBER');
+END;
+COMMENT ON FUNCTION immutable.logins_that_cannot_dump() IS
+'Returns the logins that are members of pg_read_all_data and subject to row security.
+pg_dump by such a login fails at immutable.events. CREATE EXTENSION and immutable.status() name
+them.
+Returns quoted names in the order of the names.
+Raises no error.';
+
 CREATE FUNCTION immutable.status(
   OUT version text, OUT settings jsonb, OUT estimated_events bigint, OUT total_bytes bigint, OUT chains bigint,
   OUT chains_relation text, OUT last_event_id uuid, OUT last_event_at timestamptz, OUT lanes_in_use bigint,
@@ -112,9 +127,7 @@ BEGIN ATOMIC
   foreign_xact AS (SELECT e.xact FROM immutable.events e
     WHERE e.xact >= pg_snapshot_xmax(pg_current_snapshot()) AND e.xact IS DISTINCT FROM pg_current_xact_id_if_assigned()
       AND NOT pg_is_in_recovery() ORDER BY e.xact DESC LIMIT 1),
-  -- They read all, and row security holds them: pg_dump does not go on where it would leave rows out.
-  held_logins AS (SELECT string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname) AS names
-    FROM pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls AND pg_has_role(r.oid, 'pg_read_all_data', 'USAGE')),
+  held_logins AS (SELECT nullif(array_to_string(immutable.logins_that_cannot_dump(), ', '), '') AS names),
   -- An erasure is an UPDATE, which PostgreSQL refuses if the publication asks for more of the row than its key.
   bad_publications AS (
     SELECT format('publication %I publishes updates of immutable.%I, and its %s: erasures fail. Publish the whole table, or inserts alone (ALTER PUBLICATION %I SET (publish = ''insert''))',

@@ -23,6 +23,8 @@ DROP EXTENSION immutable;
 CREATE ROLE regress_dumper LOGIN IN ROLE pg_read_all_data;
 CREATE ROLE "regress Dumper" LOGIN NOINHERIT IN ROLE regress_dumper_group;
 CREATE EXTENSION immutable;
+-- So does status(), of the same logins.
+SELECT split_part(problem, '.', 1) AS problem FROM immutable.status(), unnest(problems) problem WHERE problem LIKE 'pg\_read\_all\_data%';
 -- As it says.
 SET SESSION AUTHORIZATION regress_dumper;
 SET row_security = off;
