@@ -7,18 +7,25 @@ CREATE TABLE immutable.viewer_keys (
   accept_until timestamptz,
   imported boolean NOT NULL
 );
-COMMENT ON TABLE immutable.viewer_keys IS 'The secrets that viewer tokens are signed with. The owner''s alone, and in no dump';
-COMMENT ON COLUMN immutable.viewer_keys.key_id IS 'Random UUID; says nothing about the secret';
-COMMENT ON COLUMN immutable.viewer_keys.secret IS 'Key of HMAC-SHA-256: 32 random bytes, or what was imported';
-COMMENT ON COLUMN immutable.viewer_keys.made_at IS 'When it was made or imported';
-COMMENT ON COLUMN immutable.viewer_keys.accept_until IS 'Until when its tokens are accepted after another took its place; NULL for the one that signs';
-COMMENT ON COLUMN immutable.viewer_keys.imported IS 'Whether it is shared with somebody else';
+COMMENT ON TABLE immutable.viewer_keys IS
+  'The secrets that viewer tokens are signed with. Only the owner can read it, and no dump contains it.';
+COMMENT ON COLUMN immutable.viewer_keys.key_id IS 'Random UUID that says nothing about the secret';
+COMMENT ON COLUMN immutable.viewer_keys.secret IS
+  'Key of HMAC-SHA-256 (RFC 2104): 32 random bytes, or the secret that was imported';
+COMMENT ON COLUMN immutable.viewer_keys.made_at IS 'When the key was made or imported';
+COMMENT ON COLUMN immutable.viewer_keys.accept_until IS
+  'Until when tokens of this key are accepted after another key took its place; NULL for the key that '
+  'signs';
+COMMENT ON COLUMN immutable.viewer_keys.imported IS
+  'Whether the secret was imported, and so is shared with another program';
 
 -- A key, although it stays empty: a publication FOR ALL TABLES and other tools want one of every table.
 CREATE TABLE immutable.viewer_key_import (secret text PRIMARY KEY);
 COMMENT ON TABLE immutable.viewer_key_import IS
-  'Takes a shared secret: COPY immutable.viewer_key_import FROM STDIN, one line of 32 to 1,024 bytes, which then signs. Keeps nothing itself. The owner''s alone; an INSERT is refused, because logs keep literals';
-COMMENT ON COLUMN immutable.viewer_key_import.secret IS 'The secret, as the bytes of its UTF-8 text';
+  'Takes a shared secret: COPY immutable.viewer_key_import FROM STDIN, one line of 32 to 1,024 bytes, '
+  'which becomes the key that signs. The table stays empty. Only the owner can write to it; INSERT is '
+  'refused, because server logs keep the literals of statements.';
+COMMENT ON COLUMN immutable.viewer_key_import.secret IS 'The secret: the bytes of its UTF-8 text';
 
 CREATE TABLE immutable.revocations (
   jti text COLLATE "C",
@@ -34,14 +41,20 @@ CREATE TABLE immutable.revocations (
 CREATE UNIQUE INDEX revocations_jti ON immutable.revocations (jti) WHERE jti IS NOT NULL;
 CREATE UNIQUE INDEX revocations_subject ON immutable.revocations (tenant_id, actor_id) NULLS NOT DISTINCT
   WHERE tenant_id IS NOT NULL;
-COMMENT ON TABLE immutable.revocations IS 'Viewer tokens that are refused before they run out: one by its jti, or all of a tenant or actor';
-COMMENT ON COLUMN immutable.revocations.jti IS 'The token''s id; NULL where a tenant''s or actor''s are revoked';
+COMMENT ON TABLE immutable.revocations IS
+  'Viewer tokens that are refused before they expire: one token by its jti, or all tokens of a tenant '
+  'or an actor';
+COMMENT ON COLUMN immutable.revocations.jti IS
+  'The token''s id (claim jti of RFC 7519); NULL where all tokens of a tenant or an actor are revoked';
 COMMENT ON COLUMN immutable.revocations.tenant_id IS 'The tenant whose tokens are revoked; NULL for a single token';
-COMMENT ON COLUMN immutable.revocations.actor_id IS 'The actor whose tokens are revoked; NULL for all of the tenant''s';
-COMMENT ON COLUMN immutable.revocations.revoked_at IS 'Tokens issued until the end of this second are refused';
-COMMENT ON COLUMN immutable.revocations.forget_at IS 'The row is removed some time after this: such tokens have run out by then';
+COMMENT ON COLUMN immutable.revocations.actor_id IS
+  'The actor whose tokens are revoked; NULL for all actors of the tenant';
+COMMENT ON COLUMN immutable.revocations.revoked_at IS
+  'Tokens that were issued until the end of this second are refused';
+COMMENT ON COLUMN immutable.revocations.forget_at IS
+  'The row is removed some time after this, when all such tokens have expired';
 COMMENT ON COLUMN immutable.revocations.revoked_by IS 'session_user of the connection that revoked';
-COMMENT ON COLUMN immutable.revocations.id IS 'Random UUID, for replication';
+COMMENT ON COLUMN immutable.revocations.id IS 'Random UUID, by which replication finds the row';
 
 CREATE TABLE immutable.tenant_grants (
   role name NOT NULL,
@@ -53,11 +66,16 @@ CREATE TABLE immutable.tenant_grants (
   PRIMARY KEY (role, mode)
 );
 CREATE INDEX tenant_grants_role ON immutable.tenant_grants (role_oid, mode);
-COMMENT ON TABLE immutable.tenant_grants IS 'The one tenant that a role may read, or record for';
-COMMENT ON COLUMN immutable.tenant_grants.role IS 'The role''s name when it was granted; renaming the role ends a grant to read, and no binding to write';
-COMMENT ON COLUMN immutable.tenant_grants.mode IS 'read: what the role sees without a token. write: what it may record for, and nothing else';
+COMMENT ON TABLE immutable.tenant_grants IS 'The one tenant that a role may read, or record events for';
+COMMENT ON COLUMN immutable.tenant_grants.role IS
+  'The role''s name at the time of the grant. Renaming the role ends a grant to read, but not a grant to '
+  'write';
+COMMENT ON COLUMN immutable.tenant_grants.mode IS
+  '''read'': the role sees this tenant''s events without a token. ''write'': the role records events for '
+  'this tenant and no other';
 COMMENT ON COLUMN immutable.tenant_grants.tenant_id IS 'The tenant; empty for the events without tenant';
-COMMENT ON COLUMN immutable.tenant_grants.role_oid IS 'The role''s number, set by a trigger: a role dropped and made again is another to a grant to read';
+COMMENT ON COLUMN immutable.tenant_grants.role_oid IS
+  'The role''s OID, which a trigger sets. A grant to read does not apply to a new role of the same name';
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
 COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the connection that granted it';
 
@@ -72,15 +90,18 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.tenant_grants', '');
 CREATE FUNCTION immutable.refuse_part_of(tab text) RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE STRICT
 AS 'MODULE_PATHNAME', 'immutable_refuse_part_of';
 COMMENT ON FUNCTION immutable.refuse_part_of(text) IS
-  'Policy of log, revocations and tenant_grants: raises 42501 for whoever row security would leave a row out for, so that no dump lacks it';
+'Policy that stops a dump which row security would leave rows out of.
+It is on immutable.log, immutable.revocations and immutable.tenant_grants.
+- tab: the table''s name, for the message.
+Raises 42501 always.';
 CREATE POLICY all_or_none ON immutable.log FOR SELECT USING (immutable.refuse_part_of('log'));
 CREATE POLICY all_or_none ON immutable.revocations FOR SELECT USING (immutable.refuse_part_of('revocations'));
 CREATE POLICY all_or_none ON immutable.tenant_grants FOR SELECT USING (immutable.refuse_part_of('tenant_grants'));
-COMMENT ON POLICY all_or_none ON immutable.log IS 'Refuses whoever row security holds and who is no auditor';
-COMMENT ON POLICY all_or_none ON immutable.revocations IS 'Refuses whoever row security holds';
-COMMENT ON POLICY all_or_none ON immutable.tenant_grants IS 'Refuses whoever row security holds';
+COMMENT ON POLICY all_or_none ON immutable.log IS 'Refuses roles that row security applies to, except auditors';
+COMMENT ON POLICY all_or_none ON immutable.revocations IS 'Refuses roles that row security applies to';
+COMMENT ON POLICY all_or_none ON immutable.tenant_grants IS 'Refuses roles that row security applies to';
 CREATE POLICY auditor_select ON immutable.log FOR SELECT TO immutable_auditor USING (true);
-COMMENT ON POLICY auditor_select ON immutable.log IS 'An auditor sees which log it is';
+COMMENT ON POLICY auditor_select ON immutable.log IS 'An auditor sees the log''s identity';
 ALTER TABLE immutable.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.viewer_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.viewer_key_import ENABLE ROW LEVEL SECURITY;
@@ -89,7 +110,10 @@ ALTER TABLE immutable.tenant_grants ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION immutable.bind_role() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_bind_role';
 COMMENT ON FUNCTION immutable.bind_role() IS
-  'BEFORE INSERT OR UPDATE trigger of tenant_grants: sets role_oid to the role of that name, 0 if there is none';
+'Trigger that sets role_oid to the OID of the role that the row names, or 0 if there is no such role.
+It runs BEFORE INSERT OR UPDATE on immutable.tenant_grants.
+Raises 42501 for a row that comes neither from immutable.grant_tenant() nor from a dump that is
+restored.';
 CREATE TRIGGER "~immutable_bind" BEFORE INSERT OR UPDATE ON immutable.tenant_grants
   FOR EACH ROW EXECUTE FUNCTION immutable.bind_role();
 -- In a subscription's workers too: the publisher's numbers are other roles' here.
@@ -97,9 +121,14 @@ ALTER TABLE immutable.tenant_grants ENABLE ALWAYS TRIGGER "~immutable_bind";
 
 CREATE FUNCTION immutable.take_viewer_key() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_take_viewer_key';
 COMMENT ON FUNCTION immutable.take_viewer_key() IS
-  'Triggers of viewer_key_import: take the secret, keep the row out, and make it the key that signs when the statement ends, which is recorded as immutable.viewer_key_imported. Raises 22023 unless it is one line of 32 to 1,024 bytes. In the workers of a replication they do nothing';
+'Triggers that take a secret from COPY, keep the row out, and make the secret the key that signs.
+They are on immutable.viewer_key_import. The import is recorded as immutable.viewer_key_imported. In
+the workers of a replication they do nothing.
+Raises 22023 unless COPY brings one line of 32 to 1,024 bytes.';
 CREATE FUNCTION immutable.refuse_viewer_key() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse_viewer_key';
-COMMENT ON FUNCTION immutable.refuse_viewer_key() IS 'Rule of viewer_key_import: raises 0A000 for an INSERT';
+COMMENT ON FUNCTION immutable.refuse_viewer_key() IS
+'Rule of immutable.viewer_key_import that refuses an INSERT.
+Raises 0A000 always.';
 
 -- Three triggers, because an error or a warning that a row's trigger raises within COPY quotes the line.
 CREATE TRIGGER "~immutable_begin" BEFORE INSERT ON immutable.viewer_key_import
@@ -114,58 +143,103 @@ ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_store"
 -- COPY passes rules by.
 CREATE RULE copy_only AS ON INSERT TO immutable.viewer_key_import DO INSTEAD SELECT immutable.refuse_viewer_key();
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS RULE copy_only;
+COMMENT ON RULE copy_only ON immutable.viewer_key_import IS
+  'Refuses an INSERT; COPY, which rules do not apply to, is the way in';
 
 CREATE FUNCTION immutable.create_viewer_token(tenant_id text, actor_id text DEFAULT NULL, ttl integer DEFAULT 3600)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_create_viewer_token';
 COMMENT ON FUNCTION immutable.create_viewer_token(text, text, integer) IS
-  'A signed token (JWT, HS256) that opens one tenant''s events, or one actor''s of them, for ttl seconds (60 to 86,400). NULL tenant means the events without tenant. Returns {"token", "viewer_token" (the same), "expires_at" (Unix seconds)}. The first call makes the key. Raises 22023 for a ttl outside, an empty actor, or an id that is too long';
+'Returns a signed token that shows one tenant''s events to a viewer.
+The token is a JWT (RFC 7519) signed with HS256 (RFC 7518). Setting immutable.viewer_token presents
+it. The first call makes the key.
+- tenant_id: the tenant; NULL for the events without tenant.
+- actor_id: the token shows the events of this actor alone; NULL shows those of all actors.
+- ttl: for how many seconds the token is valid, from 60 to 86,400.
+Returns {"token", "viewer_token", "expires_at"}: the token twice, and when it expires in seconds
+since 1970.
+Raises 22023 for another ttl, an empty actor_id, or ids that are too long.';
 
 CREATE FUNCTION immutable.rotate_viewer_key(revoke_old boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_rotate_viewer_key';
 COMMENT ON FUNCTION immutable.rotate_viewer_key(boolean) IS
-  'Makes a new key of 32 random bytes to sign with. Tokens of the old keys are accepted until the last has run out (a day), or with revoke_old no longer. Recorded as immutable.viewer_key_rotated';
+'Makes a new random key of 32 bytes, which signs viewer tokens from now on.
+Tokens of the old keys are accepted until the last of them has expired, which takes a day. It is
+recorded as immutable.viewer_key_rotated.
+- revoke_old: true refuses all tokens of the old keys at once.
+Raises no error of its own.';
 
 CREATE FUNCTION immutable.revoke_viewer_token(token text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_viewer_token';
 COMMENT ON FUNCTION immutable.revoke_viewer_token(text) IS
-  'Refuses one token from the next statement of any session on, given itself or its jti. Recorded as immutable.viewer_token_revoked. Raises 22023 for a token that is signed with no key in use, or a jti that is empty or longer than 255 bytes, 22004 for NULL';
+'Refuses one viewer token, from the next statement of every session on.
+It is recorded as immutable.viewer_token_revoked.
+- token: the token, or its jti.
+Raises 22004 for NULL, and 22023 for an empty text, for a token that no key in use has signed, and
+for a jti of more than 255 bytes.';
 
 CREATE FUNCTION immutable.revoke_viewer_tokens(tenant_id text, actor_id text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_viewer_tokens';
 COMMENT ON FUNCTION immutable.revoke_viewer_tokens(text, text) IS
-  'Refuses every token issued for a tenant, or for one actor of it, until the end of this second, from the next statement of any session on. NULL tenant means the events without tenant. Recorded as immutable.viewer_tokens_revoked. Raises 22023 for an id that is too long';
+'Refuses all viewer tokens that were issued for a tenant, or for one actor of it, until the end of this second.
+It takes effect with the next statement of every session. It is recorded as
+immutable.viewer_tokens_revoked.
+- tenant_id: the tenant; NULL for the events without tenant.
+- actor_id: the actor; NULL for all tokens of the tenant.
+Raises 22023 for an id that is too long.';
 
 CREATE FUNCTION immutable.grant_tenant(role name, tenant_id text, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_grant_tenant';
 COMMENT ON FUNCTION immutable.grant_tenant(name, text, text) IS
-  'Binds a role to a tenant, in place of the one it had. mode read: it sees that tenant''s events without a token, and becomes a member of immutable_viewer. mode write: it and whoever inherits its rights record for that tenant and no other, and it becomes a member of immutable_writer. Recorded as immutable.tenant_granted. NULL tenant means the events without tenant. Raises 42704 for a role that is not there, 22023 for a mode that is none, a tenant that is too long, or a role that row security does not hold';
+'Binds a role to a tenant, in place of the tenant that it was bound to in this mode.
+It is recorded as immutable.tenant_granted.
+- role: a role that row security applies to.
+- tenant_id: the tenant; NULL for the events without tenant.
+- mode: ''read'', the role becomes a member of immutable_viewer and sees the tenant''s events without a
+  token; or ''write'', the role becomes a member of immutable_writer, and it and every role that
+  inherits its rights record for this tenant and no other.
+Raises 22004 for a role that is NULL, 42704 for a role that does not exist, and 22023 for another
+mode, for a tenant_id that is too long, and for a role that cannot be bound: a superuser, one with
+BYPASSRLS, one of the extension''s own, or, to read, an auditor.';
 
 CREATE FUNCTION immutable.revoke_tenant(role name, mode text DEFAULT 'read')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_revoke_tenant';
 COMMENT ON FUNCTION immutable.revoke_tenant(name, text) IS
-  'Takes back what immutable.grant_tenant() gave, the membership included. Recorded as immutable.tenant_revoked. Raises 42704 if there is no such grant, 22023 for a mode that is none, 55000 if the role would still be a member through another role, and so hold more than before';
+'Takes back what immutable.grant_tenant() gave, including the membership.
+It is recorded as immutable.tenant_revoked.
+- role: the role, by its name of today or that of the grant.
+- mode: ''read'' or ''write''.
+Raises 22004 for a role that is NULL, 42704 if there is no such grant, 22023 for another mode, and
+55000 if the role would still be a member through another role, and so hold more than before.';
 
--- What the policies ask. All of it comes from one place, src/tenant.rs.
+-- What the policies ask. All of it comes from one place, src/access/scope.rs.
 CREATE FUNCTION immutable.visible_tenant()
 RETURNS text LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_visible_tenant';
 COMMENT ON FUNCTION immutable.visible_tenant() IS
-  'The tenant whose events the caller may see as a viewer: that of setting immutable.viewer_token if it is not empty, else the one granted to the current role, else that of the bearer token among setting request.headers. NULL if there is none of these. Raises 28000 for a token that is refused';
+'Returns the tenant whose events the caller sees as a viewer, or NULL for none.
+It is the tenant of the token in setting immutable.viewer_token; without one, the tenant granted to
+the current role; without a grant, the tenant of the bearer token (RFC 6750) in setting
+request.headers.
+Raises 28000 for a token that is refused.';
 
 CREATE FUNCTION immutable.is_visible(tenant_id text, actor_id text)
 RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_visible';
 COMMENT ON FUNCTION immutable.is_visible(text, text) IS
-  'Whether a viewer may see an event of this tenant and actor. Resolved once a statement. Raises 28000 for a token that is refused';
+'Says whether the caller sees, as a viewer, an event of this tenant and actor.
+A policy calls it. The token is read once in a statement.
+Raises 28000 for a token that is refused.';
 
 CREATE FUNCTION immutable.is_target_visible(tenant_id text, event_id uuid)
 RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_target_visible';
 COMMENT ON FUNCTION immutable.is_target_visible(text, uuid) IS
-  'Whether a viewer may see a target of this event: looks the event''s actor up where the token names one. Raises 28000 for a token that is refused';
+'Says whether the caller sees, as a viewer, the targets of this event.
+A policy calls it. It looks up the event''s actor if the token names one.
+Raises 28000 for a token that is refused.';
 
 -- The planner's statistics of a column hold other tenants' values, and EXPLAIN tells everybody how many rows it expects:
 -- equality of texts is leakproof, so row security does not keep it from using them. Without statistics it expects the

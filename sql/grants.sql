@@ -93,9 +93,12 @@ CREATE POLICY viewer_select ON immutable.events FOR SELECT TO immutable_viewer
   USING (tenant_id = (SELECT immutable.visible_tenant()) AND immutable.is_visible(tenant_id, actor_id));
 CREATE POLICY viewer_select ON immutable.event_targets FOR SELECT TO immutable_viewer
   USING (tenant_id = (SELECT immutable.visible_tenant()) AND immutable.is_target_visible(tenant_id, event_id));
-COMMENT ON POLICY writer_insert ON immutable.events IS 'A writer may record; for which tenant, if it is bound to one, the chain''s trigger decides';
-COMMENT ON POLICY writer_returning ON immutable.events IS 'A writer sees what its own transaction recorded';
+COMMENT ON POLICY writer_insert ON immutable.events IS
+  'A writer may record events; for which tenant, if the role is bound to one, the trigger decides';
+COMMENT ON POLICY writer_returning ON immutable.events IS
+  'A writer sees the events that its own transaction has recorded';
 COMMENT ON POLICY auditor_select ON immutable.events IS 'An auditor sees every event';
-COMMENT ON POLICY auditor_select ON immutable.event_targets IS 'An auditor sees every event''s targets';
-COMMENT ON POLICY viewer_select ON immutable.events IS 'A viewer sees the events of its token, or of the tenant granted to its role';
-COMMENT ON POLICY viewer_select ON immutable.event_targets IS 'A viewer sees the targets of the events it sees';
+COMMENT ON POLICY auditor_select ON immutable.event_targets IS 'An auditor sees the targets of every event';
+COMMENT ON POLICY viewer_select ON immutable.events IS
+  'A viewer sees the events that its token shows, or those of the tenant granted to its role';
+COMMENT ON POLICY viewer_select ON immutable.event_targets IS 'A viewer sees the targets of the events that it sees';

@@ -5,10 +5,11 @@ CREATE TABLE immutable.log (
   created_at timestamptz NOT NULL,
   singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
 );
-COMMENT ON TABLE immutable.log IS 'The identity of this database''s audit log: one row, made with the first event';
-COMMENT ON COLUMN immutable.log.log_id IS 'Random UUID, hashed into the first event of every lane';
+COMMENT ON TABLE immutable.log IS
+  'The identity of this database''s audit log. It has one row, which the first event makes.';
+COMMENT ON COLUMN immutable.log.log_id IS 'Random UUID; the first event of every lane carries it in its hash';
 COMMENT ON COLUMN immutable.log.created_at IS 'When the first event was recorded';
-COMMENT ON COLUMN immutable.log.singleton IS 'Always true: there is one row';
+COMMENT ON COLUMN immutable.log.singleton IS 'Always true, so that there is one row at most';
 
 -- Noted when the extension is made: a log that begins here is no seam. pg_walfile_name() begins with the timeline.
 CREATE TABLE immutable.cluster (
@@ -23,24 +24,35 @@ INSERT INTO immutable.cluster (system_identifier, timeline, database, noted_at)
 SELECT c.system_identifier, ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::integer,
   d.oid, pg_catalog.clock_timestamp()
 FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database();
-COMMENT ON TABLE immutable.cluster IS 'Where the log is written: one row, or none after a restore. Whoever records an event anywhere else records immutable.restored first. In no dump';
-COMMENT ON COLUMN immutable.cluster.system_identifier IS 'The cluster, as pg_control_system() has it';
-COMMENT ON COLUMN immutable.cluster.timeline IS 'Its timeline; a promotion or a point-in-time recovery begins another';
+COMMENT ON TABLE immutable.cluster IS
+  'Where the log is written: one row, or none after a restore. An event that is recorded anywhere else '
+  'comes after an event immutable.restored, which records the seam. No dump contains this table.';
+COMMENT ON COLUMN immutable.cluster.system_identifier IS
+  'The cluster''s system identifier, as pg_control_system() gives it';
+COMMENT ON COLUMN immutable.cluster.timeline IS
+  'The cluster''s timeline; a promotion and a point-in-time recovery begin another';
 COMMENT ON COLUMN immutable.cluster.database IS 'OID of the database';
-COMMENT ON COLUMN immutable.cluster.noted_at IS 'Since when';
-COMMENT ON COLUMN immutable.cluster.singleton IS 'Always true: there is one row';
-COMMENT ON COLUMN immutable.cluster.fed_by IS 'The replication origin of another replication than PostgreSQL''s own that brings events in: as long as it is there, nothing is recorded here; NULL otherwise';
+COMMENT ON COLUMN immutable.cluster.noted_at IS 'When this row was written';
+COMMENT ON COLUMN immutable.cluster.singleton IS 'Always true, so that there is one row at most';
+COMMENT ON COLUMN immutable.cluster.fed_by IS
+  'The replication origin through which another replication than PostgreSQL''s own brings events in, or '
+  'NULL. While that origin exists, nothing can be recorded here.';
 
 CREATE FUNCTION immutable.is_chained(lane smallint, seq bigint, previous_event_hash bytea, event_hash bytea, log_id uuid,
   salt bytea, erased jsonb, actor_id text, targets jsonb, metadata jsonb)
 RETURNS boolean LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_chained';
 COMMENT ON FUNCTION immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb) IS
-  'The CHECK of immutable.events: whether the chain''s columns have the form of a chained event. Not whether the hash is right: that is verify_chain()''s. Raises nothing';
+'Says whether the columns that the chain sets have the form of a chained event.
+It is the CHECK of immutable.events. It does not compute the hash: immutable.verify_chain() does.
+Raises no error.';
 
 CREATE FUNCTION immutable.new_id()
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_new_id';
 COMMENT ON FUNCTION immutable.new_id() IS
-  'Default of events.id: a UUIDv7 (RFC 9562) of now; ids that one session makes sort in the order they were made. Raises nothing';
+'Returns a new UUIDv7 (RFC 9562) for the current time.
+It is the default of events.id. The ids that one session makes sort in the order in which they were
+made.
+Raises no error.';
 
 -- What a session says of all its events the chain's trigger fills in, also for a NULL: seven defaults written in SQL took a fifth
 -- of an insert, since PostgreSQL reads them anew in every statement. Two columns have one, because object mappers ask
@@ -107,37 +119,70 @@ CREATE INDEX events_xact ON immutable.events (xact, tenant_id, id);
 CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;
 CREATE INDEX events_erasures ON immutable.events (tenant_id) WHERE action = 'immutable.event_erased';
 
-COMMENT ON TABLE immutable.events IS 'Audit events, append-only, chained with SHA-256 in lanes of each tenant';
-COMMENT ON COLUMN immutable.events.id IS 'The event''s id: the caller''s, or a UUIDv7 (RFC 9562)';
-COMMENT ON COLUMN immutable.events.tenant_id IS 'The customer the event belongs to; empty for none. Left out or NULL: setting immutable.tenant_id. Never erasable';
-COMMENT ON COLUMN immutable.events.actor_id IS 'Who did it; required, at most 512 bytes. Left out or NULL: setting immutable.actor_id. Erasable';
-COMMENT ON COLUMN immutable.events.actor_name IS 'The actor''s name, at most 1,024 bytes. Left out or NULL: setting immutable.actor_name. Erasable';
-COMMENT ON COLUMN immutable.events.actor_type IS 'What kind of actor, such as user or service; at most 255 bytes. Left out or NULL: setting immutable.actor_type. Never erasable';
-COMMENT ON COLUMN immutable.events.action IS 'What was done, such as document.created; required, at most 255 bytes. Never erasable';
-COMMENT ON COLUMN immutable.events.action_category IS 'Category of the action, at most 255 bytes. Never erasable';
-COMMENT ON COLUMN immutable.events.resource_type IS 'What kind of thing it was done to, at most 255 bytes. Never erasable';
-COMMENT ON COLUMN immutable.events.resource_id IS 'Id of the thing it was done to, at most 512 bytes. Erasable';
-COMMENT ON COLUMN immutable.events.resource_name IS 'Name of the thing it was done to, at most 1,024 bytes. Erasable';
-COMMENT ON COLUMN immutable.events.targets IS 'Further resources: array of {type, id?, name?, metadata?}, stored sorted by type, then id. Erasable one by one, but for the type';
-COMMENT ON COLUMN immutable.events.metadata IS 'Whatever else belongs to the event: an object. Erasable key by key';
-COMMENT ON COLUMN immutable.events.session_id IS 'The actor''s session, at most 512 bytes. Left out or NULL: setting immutable.session_id. Erasable';
-COMMENT ON COLUMN immutable.events.idempotency_key IS 'Unique in the tenant: a second event with it is not recorded; empty is none; at most 512 bytes. Erasable';
-COMMENT ON COLUMN immutable.events.ip_address IS 'The actor''s address. Left out or NULL: setting immutable.ip_address. Erasable';
-COMMENT ON COLUMN immutable.events.ip_country IS 'Country of the address, at most 255 bytes. Erasable';
-COMMENT ON COLUMN immutable.events.ip_city IS 'City of the address, at most 255 bytes. Erasable';
-COMMENT ON COLUMN immutable.events.user_agent IS 'The actor''s program, at most 4,096 bytes. Left out or NULL: setting immutable.user_agent. Erasable';
-COMMENT ON COLUMN immutable.events.version IS 'Version of the event''s schema, the caller''s. Never erasable';
-COMMENT ON COLUMN immutable.events.occurred_at IS 'When it happened, as the caller says; default created_at. Years 0001 to 9999';
-COMMENT ON COLUMN immutable.events.created_at IS 'When it was recorded: wall clock under the lane''s lock, strictly increasing in a lane';
+COMMENT ON TABLE immutable.events IS
+  'Audit events: append-only, and chained with SHA-256 in the lanes of each tenant. An INSERT names the '
+  'columns that describe what happened; a trigger sets the columns from created_at on.';
+COMMENT ON COLUMN immutable.events.id IS
+  'The event''s id. Default: a UUIDv7 (RFC 9562). Unique together with tenant_id';
+COMMENT ON COLUMN immutable.events.tenant_id IS
+  'The tenant (customer) that the event belongs to; empty for none. At most 255 bytes. Default: setting '
+  'immutable.tenant_id. Cannot be erased';
+COMMENT ON COLUMN immutable.events.actor_id IS
+  'Id of the user or program that acted. Required; at most 512 bytes. Default: setting '
+  'immutable.actor_id. Can be erased';
+COMMENT ON COLUMN immutable.events.actor_name IS
+  'The actor''s name. At most 1,024 bytes. Default: setting immutable.actor_name. Can be erased';
+COMMENT ON COLUMN immutable.events.actor_type IS
+  'The kind of actor, such as user or service. At most 255 bytes. Default: setting '
+  'immutable.actor_type. Cannot be erased';
+COMMENT ON COLUMN immutable.events.action IS
+  'What the actor did, such as document.created. Required; at most 255 bytes. Cannot be erased';
+COMMENT ON COLUMN immutable.events.action_category IS 'The category of the action. At most 255 bytes. Cannot be erased';
+COMMENT ON COLUMN immutable.events.resource_type IS
+  'The kind of thing that was acted on, such as document. At most 255 bytes. Cannot be erased';
+COMMENT ON COLUMN immutable.events.resource_id IS 'Id of the thing that was acted on. At most 512 bytes. Can be erased';
+COMMENT ON COLUMN immutable.events.resource_name IS
+  'Name of the thing that was acted on. At most 1,024 bytes. Can be erased';
+COMMENT ON COLUMN immutable.events.targets IS
+  'Further things that were acted on: a JSON array of objects {type, id?, name?, metadata?}, stored in '
+  'the order of type and id. Default: []. Each target can be erased, except for its type';
+COMMENT ON COLUMN immutable.events.metadata IS
+  'Anything else about the event: a JSON object. Default: {}. Each top-level key can be erased';
+COMMENT ON COLUMN immutable.events.session_id IS
+  'The actor''s session. At most 512 bytes. Default: setting immutable.session_id. Can be erased';
+COMMENT ON COLUMN immutable.events.idempotency_key IS
+  'A key that is unique within the tenant, so that a retry does not record the event twice; empty '
+  'counts as NULL. At most 512 bytes. Can be erased';
+COMMENT ON COLUMN immutable.events.ip_address IS
+  'The actor''s IP address. Default: setting immutable.ip_address. Can be erased';
+COMMENT ON COLUMN immutable.events.ip_country IS 'Country of the IP address. At most 255 bytes. Can be erased';
+COMMENT ON COLUMN immutable.events.ip_city IS 'City of the IP address. At most 255 bytes. Can be erased';
+COMMENT ON COLUMN immutable.events.user_agent IS
+  'The actor''s program, as an HTTP User-Agent header names it. At most 4,096 bytes. Default: setting '
+  'immutable.user_agent. Can be erased';
+COMMENT ON COLUMN immutable.events.version IS
+  'Version of the event''s schema, a number of the application''s own. Cannot be erased';
+COMMENT ON COLUMN immutable.events.occurred_at IS
+  'When it happened, as the application says, in the years 0001 to 9999. Default: created_at';
+COMMENT ON COLUMN immutable.events.created_at IS
+  'When it was recorded, by the server''s clock. Strictly increasing within a lane';
 COMMENT ON COLUMN immutable.events.lane IS 'The lane of the tenant''s chain, from 0';
-COMMENT ON COLUMN immutable.events.seq IS 'Number in the lane: from 1, without gaps, in the order of commits';
-COMMENT ON COLUMN immutable.events.previous_event_hash IS 'event_hash of the event before it in the lane; NULL for seq 1';
-COMMENT ON COLUMN immutable.events.event_hash IS 'SHA-256 of immutable.canonical(event); format in docs/hash-format.md';
-COMMENT ON COLUMN immutable.events.salt IS '16 random bytes that the commitments are salted with; NULL once something is erased';
-COMMENT ON COLUMN immutable.events.erased IS 'Commitments of what is erased and salts of what is not; NULL while nothing is';
-COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded it';
-COMMENT ON COLUMN immutable.events.log_id IS 'Identity of the log, in the first event of a lane';
-COMMENT ON COLUMN immutable.events.xact IS 'The recording transaction; not hashed';
+COMMENT ON COLUMN immutable.events.seq IS
+  'The event''s number in its lane: from 1, without gaps, in the order in which transactions committed';
+COMMENT ON COLUMN immutable.events.previous_event_hash IS
+  'event_hash of the event before it in the lane; NULL for the first event of the lane';
+COMMENT ON COLUMN immutable.events.event_hash IS
+  'SHA-256 of the event''s document, which immutable.canonical() returns. docs/hash-format.md has the '
+  'format';
+COMMENT ON COLUMN immutable.events.salt IS
+  '16 random bytes, from which the salts of the event''s commitments are made; NULL once something is '
+  'erased';
+COMMENT ON COLUMN immutable.events.erased IS
+  'The commitments of the values that are erased and the salts of those that are not; NULL while '
+  'nothing is erased';
+COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event';
+COMMENT ON COLUMN immutable.events.log_id IS 'The log''s identity, in the first event of a lane; NULL in the others';
+COMMENT ON COLUMN immutable.events.xact IS 'The transaction that recorded the event. Not part of the hash';
 
 CREATE TABLE immutable.event_targets (
   tenant_id text COLLATE "C" NOT NULL,
@@ -160,27 +205,37 @@ CREATE INDEX event_targets_id ON immutable.event_targets (target_id, tenant_id, 
 ALTER TABLE immutable.events SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 ALTER TABLE immutable.event_targets SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000);
 
-COMMENT ON TABLE immutable.event_targets IS 'The targets of events, one row each, for joins and filters; derived from events.targets, which is what is hashed';
+COMMENT ON TABLE immutable.event_targets IS
+  'The targets of events, one row each, for joins and filters. They are derived from events.targets, '
+  'which is what the hash covers.';
 COMMENT ON COLUMN immutable.event_targets.tenant_id IS 'events.tenant_id';
 COMMENT ON COLUMN immutable.event_targets.event_id IS 'events.id';
-COMMENT ON COLUMN immutable.event_targets.position IS 'Place in events.targets, from 0';
-COMMENT ON COLUMN immutable.event_targets.target_type IS 'The target''s type, at most 255 bytes';
-COMMENT ON COLUMN immutable.event_targets.target_id IS 'The target''s id, at most 512 bytes';
-COMMENT ON COLUMN immutable.event_targets.target_name IS 'The target''s name, at most 1,024 bytes';
-COMMENT ON COLUMN immutable.event_targets.target_metadata IS 'The target''s metadata';
+COMMENT ON COLUMN immutable.event_targets.position IS 'The target''s position in events.targets, from 0';
+COMMENT ON COLUMN immutable.event_targets.target_type IS 'The target''s type. At most 255 bytes';
+COMMENT ON COLUMN immutable.event_targets.target_id IS 'The target''s id. At most 512 bytes';
+COMMENT ON COLUMN immutable.event_targets.target_name IS 'The target''s name. At most 1,024 bytes';
+COMMENT ON COLUMN immutable.event_targets.target_metadata IS 'The target''s metadata: a JSON object';
 COMMENT ON COLUMN immutable.event_targets.created_at IS 'events.created_at';
 
 -- The policy of writers calls it.
 CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq bigint)
 RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';
 COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
-  'Whether the transaction that runs has recorded this event itself. Raises nothing';
+'Says whether the current transaction has recorded this event.
+A policy calls it, so that a writer sees the events that its own transaction has recorded.
+Raises no error.';
 
 CREATE FUNCTION immutable.record_restore(reason text)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_record_restore';
 COMMENT ON FUNCTION immutable.record_restore(text) IS
-  'Records immutable.restored by hand, without tenant, with who called it as actor: for what the log cannot notice itself, such as a volume put back from a snapshot. reason: at most 4,096 bytes, kept in metadata, where it can be erased. Returns the event''s id. Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a subscriber, and what immutable.chain() does';
+'Records by hand that the log went on somewhere else, as an event immutable.restored without tenant.
+It is for what the log cannot notice itself, such as a volume that was put back from a snapshot. The
+actor is the role that calls it.
+- reason: why, in 1 to 4,096 bytes. The event keeps it in metadata.reason, which can be erased.
+Returns the event''s id.
+Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a
+subscriber, and the errors of immutable.chain().';
 
 -- Data that a dump must hold. event_targets follows from events.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');

@@ -233,4 +233,23 @@ BEGIN ATOMIC
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
-  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; allow_ddl and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; changes_held_for: for how long the oldest transaction that has a number, in any database, has held back changes() over all tenants, NULL if there is none or on a standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
+'Returns the state of the log in one row, within milliseconds however long the log is.
+It does not verify the log: immutable.verify_chain() does.
+- version: version of the extension.
+- settings: settings that matter to the log, as a JSON object.
+- estimated_events, total_bytes: events, by the planner''s statistics, and size of the tables with
+  their indexes.
+- chains, chains_relation: the number of lanes, exact up to 1,000 ("eq"), beyond that at least so
+  many ("gte").
+- last_event_id, last_event_at: the event that was recorded last.
+- lanes_in_use, longest_lane_hold, prepared_transactions: lanes that are locked now, for how long
+  the oldest of these transactions has run, and how many of them are prepared.
+- triggers_enabled, row_security_enabled, guard_enabled: whether these protections are what they
+  should be.
+- allow_ddl, restore: these settings in this session.
+- search_index: "valid", "invalid" or "missing", which is no problem.
+- is_standby: whether this server is a standby.
+- changes_held_for: for how long the oldest writing transaction of the cluster has held back
+  changes() over all tenants; NULL if there is none.
+- problems: what is wrong and what to do about it; {} if nothing is.
+Raises no error of its own.';

@@ -3,18 +3,27 @@
 
 CREATE FUNCTION immutable.guard_event() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_event';
 COMMENT ON FUNCTION immutable.guard_event() IS
-  'BEFORE UPDATE trigger of events: lets an erasure through that leaves the event''s hash as it is, raises 42501 for anything else';
+'Trigger that lets an UPDATE of an event through if it is an erasure that leaves the event''s hash as it is.
+It runs BEFORE UPDATE on immutable.events.
+Raises 42501 for any other change, and 25006 where a subscription feeds the log.';
 
 CREATE FUNCTION immutable.guard_target() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_target';
 COMMENT ON FUNCTION immutable.guard_target() IS
-  'BEFORE INSERT OR UPDATE trigger of event_targets: lets through what equals the event''s target at that position, raises 42501 for anything else';
+'Trigger that lets a row of event_targets through if it equals the event''s target at that position.
+It runs BEFORE INSERT OR UPDATE on immutable.event_targets.
+Raises 42501 for any other row.';
 
 CREATE FUNCTION immutable.refuse() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse';
-COMMENT ON FUNCTION immutable.refuse() IS 'Trigger of append-only tables: raises 42501';
+COMMENT ON FUNCTION immutable.refuse() IS
+'Trigger that refuses a command on an append-only table.
+Raises 42501 always.';
 
 CREATE FUNCTION immutable.guard_log() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_log';
 COMMENT ON FUNCTION immutable.guard_log() IS
-  'BEFORE INSERT trigger of log: lets a dump''s row through with immutable.restore, raises 42501 otherwise';
+'Trigger that lets a dump restore the row of immutable.log, with immutable.restore = on.
+It runs BEFORE INSERT on immutable.log.
+Raises 42501 without that setting, and XX001 for another identity than that of the events that are
+here.';
 
 CREATE TRIGGER "~immutable_update" BEFORE UPDATE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.guard_event();
 CREATE TRIGGER "~immutable_delete" BEFORE DELETE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.refuse();

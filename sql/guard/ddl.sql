@@ -3,7 +3,12 @@
 
 CREATE FUNCTION immutable.guard_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_ddl';
 COMMENT ON FUNCTION immutable.guard_ddl() IS
-  'The event triggers'' function: raises 42501 for a command that changes the extension''s tables, triggers, policies, rules, views, types or functions, or takes the extension away while it has events. With immutable.allow_ddl = on it records the command as an event immutable.allow_ddl instead';
+'Event trigger function that refuses DDL on the extension''s objects.
+It refuses commands that change the extension''s tables, triggers, policies, rules, views, types or
+functions, and DROP EXTENSION once there are events. With immutable.allow_ddl = on it lets them
+through and records an event immutable.ddl.
+Raises 42501 for a command that is refused, 55000 for one that would go unrecorded while
+immutable.restore is on, and 0A000 for DROP INDEX CONCURRENTLY, which cannot be recorded.';
 
 CREATE EVENT TRIGGER immutable_ddl_start ON ddl_command_start
   WHEN TAG IN ('DROP EXTENSION', 'DROP OWNED', 'DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP INDEX',
@@ -25,6 +30,9 @@ CREATE EVENT TRIGGER immutable_ddl_drop ON sql_drop
 ALTER EVENT TRIGGER immutable_ddl_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER immutable_ddl_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER immutable_ddl_drop ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER immutable_ddl_start IS 'The guard: refuses to drop the extension or its owner''s objects, and records a command that immutable.allow_ddl lets through before it runs';
-COMMENT ON EVENT TRIGGER immutable_ddl_end IS 'The guard: refuses changes of the extension''s objects, and inheritance';
-COMMENT ON EVENT TRIGGER immutable_ddl_drop IS 'The guard: refuses to drop the extension''s triggers, policies and rules';
+COMMENT ON EVENT TRIGGER immutable_ddl_start IS
+  'Refuses to drop the extension or its owner''s objects, and records a command that immutable.allow_ddl '
+  'lets through before it runs';
+COMMENT ON EVENT TRIGGER immutable_ddl_end IS
+  'Refuses commands that have changed the extension''s objects, and inheritance';
+COMMENT ON EVENT TRIGGER immutable_ddl_drop IS 'Refuses to drop the extension''s triggers, policies and rules';

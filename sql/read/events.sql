@@ -7,13 +7,23 @@
 CREATE FUNCTION immutable.canonical(event record)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
 COMMENT ON FUNCTION immutable.canonical(record) IS
-  'The document of a row of events: the canonical JSON (RFC 8785, with jsonb''s exact numbers) whose SHA-256 is its event_hash. NULL for a row that has no valid document. Raises 42804 for a record that is no row of events';
+'Returns the document of an event: the text whose SHA-256 is its event_hash.
+It is canonical JSON (RFC 8785), except that numbers are as jsonb prints them. docs/hash-format.md
+has the format.
+- event: a row of immutable.events, as in SELECT immutable.canonical(e) FROM immutable.events e.
+Returns NULL for a row that has no valid document.
+Raises 42804 for a record that is no row of immutable.events.';
 
 CREATE FUNCTION immutable.get_event(id uuid, tenant_id text DEFAULT NULL)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_get_event';
 COMMENT ON FUNCTION immutable.get_event(uuid, text) IS
-  'The event with this id as {"data": event}, NULL if none is visible to the caller. Raises 21000 if events of several tenants have it: then name the tenant';
+'Returns the event with this id as {"data": event}.
+- id: the event''s id.
+- tenant_id: the event''s tenant; needed only if events of several tenants have this id.
+Returns NULL if the caller sees no such event.
+Raises 21000 if events of several tenants have this id and tenant_id is not given, and 28000 for a
+viewer token that is refused.';
 
 CREATE FUNCTION immutable.get_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
@@ -26,7 +36,28 @@ SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan 
 AS 'MODULE_PATHNAME', 'immutable_get_events';
 COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text, text) IS
-  'A page of the events that pass every filter given: {"data": [...], "pagination": {"has_more", "next_cursor", "previous_cursor", "total", "total_relation"}}. order is desc (newest first) or asc, in which next_cursor is there at the end too, to go on from when there is more (changes() is the feed without gaps). total is exact (total_relation eq) for all events of a tenant, by the numbers of its lanes, and where no more than immutable.max_exact_total entries and a tenth as many pages of the database have to be looked at; beyond it estimated (estimate); count none leaves it out. action is one action, and takes * for any text; search is a substring of actor name, action, resource name or metadata, compared as immutable.fold() has it (ids have filters of their own); from_date and to_date are inclusive bounds of created_at, a day without a time as a whole, and to_date => now() is until now, with what this transaction has recorded; tenant_id '''' means events without tenant; limit is 1 to 100. Raises 22023 for a limit outside, an action with a comma, an unknown order or count, or a cursor that is not ours or of other filters or another order';
+'Returns a page of the events that pass every filter given.
+- actor_id, resource, resource_id, session_id, target_type, target_id: the event''s value, or that of
+  one of its targets, is this.
+- action: the event''s action is this one; * in it stands for any text.
+- tenant_id: the event belongs to this tenant; an empty text finds the events without tenant.
+- search: a part of actor_name, action, resource_name or metadata, compared as immutable.fold()
+  returns it. Ids are not searched.
+- from_date, to_date: inclusive bounds of created_at. to_date => now() includes what this
+  transaction has recorded.
+- cursor: next_cursor or previous_cursor of another page, with the same filters and order.
+- limit: the most events of the page, from 1 to 100.
+- order: ''desc'', the newest first, or ''asc''.
+- count: ''auto'' gives the total; ''none'' leaves it out.
+Returns {"data": [...], "pagination": {"has_more", "next_cursor", "previous_cursor", "total",
+"total_relation"}}. total is exact (total_relation is "eq") where that is cheap: for all events of a
+tenant, and where at most immutable.max_exact_total entries and a tenth as many pages of the
+database have to be read; otherwise it is an estimate ("estimate"). In order ''asc'' the last page has
+a next_cursor too, from which a later call goes on; immutable.changes() is the feed that leaves out
+no event.
+Raises 22023 for another limit, order or count, for an action with a comma, and for a cursor that is
+no cursor of these filters and this order, 54000 for a page that is larger than a jsonb can be, and
+28000 for a viewer token that is refused.';
 
 CREATE FUNCTION immutable.find_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
@@ -39,4 +70,8 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off AS 'MODULE_PATHNAME', 'immutable_find_events';
 COMMENT ON FUNCTION immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text) IS
-  'The rows of the events that pass every filter given; filters, cursor and order as in immutable.get_events(), limit 1 to 10,000. Raises 22023 for a limit outside, an action with a comma, an unknown order, or a cursor that is not ours or of other filters or another order';
+'Returns the events that pass every filter given, as rows of immutable.events.
+The arguments are those of immutable.get_events(), without count; limit is from 1 to 10,000.
+Raises 22023 for another limit or order, for an action with a comma, and for a cursor that is no
+cursor of these filters and this order, XX001 for an event that cannot be read, and 28000 for a
+viewer token that is refused.';

@@ -1,19 +1,27 @@
--- What a search compares, and the index for get_events(search => ...). Its expression is the one that src/filter.rs puts
+-- What a search compares, and the index for get_events(search => ...). Its expression is the one that src/read/filter.rs puts
 -- into the query.
 
 CREATE FUNCTION immutable.fold(given text)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_fold';
 COMMENT ON FUNCTION immutable.fold(text) IS
-  'A text as get_events(search => ...) compares it: in Unicode''s normal form C and without regard to case, the same in every locale. One letter''s forms become one (with a sharp s as ss, and the four letters i of Turkish as one i); accents stay. NULL for NULL; raises nothing';
+'Returns a text as a search compares it: in Unicode''s normal form C and without regard to case.
+The result is the same in every locale. Accents stay; a sharp s is ss, and the four letters i of
+Turkish are one i.
+Returns NULL for NULL, and an empty text for one that cannot be read.
+Raises no error.';
 
 CREATE FUNCTION immutable.text_of(value jsonb) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of';
 CREATE FUNCTION immutable.text_of(value text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of_text';
 COMMENT ON FUNCTION immutable.text_of(text) IS
-  'A stored text; an empty one where it cannot be read, on which PostgreSQL''s own functions would raise an error. NULL for NULL; raises nothing';
+'Returns a stored text, or an empty one where it cannot be read.
+PostgreSQL''s own functions would raise an error there. Returns NULL for NULL.
+Raises no error.';
 COMMENT ON FUNCTION immutable.text_of(jsonb) IS
-  'A stored jsonb as PostgreSQL prints it; an empty text where it cannot be read, on which PostgreSQL''s own output would raise an error or crash the server. NULL for NULL; raises nothing';
+'Returns a stored jsonb as PostgreSQL prints it, or an empty text where it cannot be read.
+PostgreSQL''s own output would raise an error there, or crash the server. Returns NULL for NULL.
+Raises no error.';
 
 CREATE FUNCTION immutable.enable_search()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -33,15 +41,20 @@ BEGIN
     immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||
     coalesce(immutable.text_of(resource_name), '') || E'\n' ||
     immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
-  -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/tenants.sql.
+  -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/access.sql.
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
 END
 $$;
 COMMENT ON FUNCTION immutable.enable_search() IS
-  'Builds the index that answers get_events(search => ...) over everything at once; writers wait while it is built (docs/operations.md has the statement that lets them go on). The answers are the same without it. For the table''s owner. Raises 55000 without the extension pg_trgm, or where an interrupted CREATE INDEX CONCURRENTLY left it invalid';
+'Builds the index that makes get_events(search => ...) fast over the whole log.
+The answers are the same without it. Writers wait while it is built; docs/operations.md has the
+statement that does not make them wait.
+Raises 55000 without the extension pg_trgm, or if an interrupted CREATE INDEX CONCURRENTLY left the
+index invalid.';
 
 CREATE FUNCTION immutable.disable_search()
 RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$ DROP INDEX IF EXISTS immutable.events_search $$;
 COMMENT ON FUNCTION immutable.disable_search() IS
-  'Drops the index of immutable.enable_search(). For the table''s owner';
+'Drops the index that immutable.enable_search() builds, if it is there.
+Raises no error of its own.';

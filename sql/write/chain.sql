@@ -3,10 +3,23 @@
 
 CREATE FUNCTION immutable.chain() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_chain';
 COMMENT ON FUNCTION immutable.chain() IS
-  'BEFORE INSERT trigger of events: validates the event, holds a bound role to its tenant, sorts its targets, appends it to a lane of its tenant''s chain and sets the chain''s columns. Fills in what the session''s settings say for what is left out or NULL. Raises 23502, 22023, 22001, 22021, 22008, 54000, 42501 or 428C9 for an event it does not take, 55000 if a trigger would run after it';
+'Trigger that validates an event, appends it to a lane of its tenant''s chain and computes its hash.
+It runs BEFORE INSERT on immutable.events. It fills in the session''s settings for columns that are
+left out or NULL, sorts the targets, and sets the columns that belong to the chain. With
+immutable.restore = on it takes the events of a dump as they are, if they match their hash.
+Raises 23502 for a column that is missing, 22023 for a value of the wrong form, 22001 for a text
+that is too long, 22021 for a setting that is not UTF-8, 22008 for a time outside the years 0001 to
+9999, 54000 for an event that is larger than the limits, 42501 for a reserved name or a tenant that
+the role may not record for, 428C9 for a value in a column of the chain, 25006 where a subscription
+feeds the log, 55P03 if lock_timeout runs out while it waits for a lane, 55000 if a trigger would
+run after it, if the table was altered, or if nothing can be recorded while immutable.restore is on,
+and XX001 for an event of a dump that does not match its hash.';
 
 CREATE FUNCTION immutable.derive_targets() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_targets';
-COMMENT ON FUNCTION immutable.derive_targets() IS 'AFTER INSERT trigger of events: fills event_targets';
+COMMENT ON FUNCTION immutable.derive_targets() IS
+'Trigger that writes the targets of an event into immutable.event_targets.
+It runs AFTER INSERT on immutable.events.
+Raises 55000 if no table of targets refers to the table of events.';
 
 CREATE TRIGGER "~immutable_chain" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.chain();
 CREATE TRIGGER "~immutable_targets" AFTER INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.derive_targets();

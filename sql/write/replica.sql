@@ -2,7 +2,12 @@
 
 CREATE FUNCTION immutable.replicate() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_replicate';
 COMMENT ON FUNCTION immutable.replicate() IS
-  'Trigger of events, event_targets, log and cluster for the workers of a replication (a subscription, or a session that replays a replication origin): takes the publisher''s events as they are, with xact of the subscriber, and its identity, and leaves cluster as it is; raises 42501 for a change that is no erasure, a deletion or a truncation, which stops the replication. In any other session whose session_replication_role is replica it sets xact and no more';
+'Trigger that takes what a replication brings in: the publisher''s events as they are, and erasures.
+It fires where session_replication_role is replica: in the workers of a subscription, and in
+sessions that replay a replication origin. It sets xact to the subscriber''s transaction. In any
+other such session it sets xact and nothing else.
+Raises 42501 for a change that is no erasure, for a DELETE or TRUNCATE, which stops the replication,
+and for a session without a replication whose role is neither superuser nor owner.';
 
 -- These fire where session_replication_role is replica, which is where the others do not: in a subscription's workers.
 CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.replicate();

@@ -11,30 +11,66 @@ CREATE FUNCTION immutable.track(
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track';
 COMMENT ON FUNCTION immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text,
     integer, timestamptz, inet, text, text, text, text) IS
-  'Records an event; what is left out or NULL comes from the session''s settings. Returns {"id", "status"}: status is "recorded", or "duplicate" with the id of the event that has the idempotency_key already and is the same. An empty key is none. Another event under a used key raises 23505; with on_conflict => ''answer'' it returns {"id", "status": "conflict", "differs": [fields]} with the id of the event that has the key. Every field counts as it would be recorded; actor_name, actor_type, session_id, ip_address, user_agent and occurred_at only where the call gives them, and what is erased not at all. Raises what immutable.chain() does, 22023 for another on_conflict, 09000 where another trigger leaves the event out, and 40001 when a concurrent transaction above READ COMMITTED recorded the same key: retry';
+'Records one event.
+Each argument is the column of immutable.events with its name; resource is resource_type. An
+argument that is left out or NULL takes what the session''s settings say.
+- on_conflict: what happens if another event has the idempotency_key: ''error'' raises 23505, ''answer''
+  returns a conflict.
+Returns {"id", "status"}. The status is "recorded", or "duplicate" with the id of the event that has
+the idempotency_key and is the same. With on_conflict => ''answer'' it may be {"id", "status":
+"conflict", "differs": [fields]}. Two events are the same if every field is, as it would be
+recorded; actor_name, actor_type, session_id, ip_address, user_agent and occurred_at count only
+where the call gives them, and erased values do not count.
+Raises the errors of immutable.chain(); 23505 for another event under a used key, 22023 for another
+on_conflict, 09000 if a trigger that is not the extension''s leaves the event out, and 40001 if a
+concurrent transaction recorded the same key and the isolation level is above READ COMMITTED: retry.';
 
 CREATE FUNCTION immutable.track(event jsonb, on_conflict text DEFAULT 'error')
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track_event';
 COMMENT ON FUNCTION immutable.track(jsonb, text) IS
-  'Records an event given as the service''s payload: an object with the arguments of immutable.track() as members (resource_type is resource), occurred_at as RFC 3339 (without offset: UTC). Returns and raises what immutable.track() with arguments does, and 22023 for a member that is unknown, there twice or of the wrong type, 22007 and 22008 for a bad time, 22P02 for a bad address';
+'Records one event that is given as a JSON object.
+- event: an object whose members are the arguments of immutable.track(); resource_type may stand for
+  resource. occurred_at is an RFC 3339 timestamp, and UTC if it has no offset.
+- on_conflict: as in immutable.track() with arguments.
+Returns what immutable.track() with arguments returns.
+Raises the errors of that function; 22004 for NULL, 22023 for a member that is unknown, there twice
+or of the wrong type, 22007 or 22008 for a malformed time, and 22P02 for a malformed address.';
 
 -- Not "event": an untyped event => ''{...}'' would fit this one and the one for jsonb equally well.
 CREATE FUNCTION immutable.track(payload json, on_conflict text DEFAULT 'error')
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track_text';
 COMMENT ON FUNCTION immutable.track(json, text) IS
-  'The same with the payload as json. Raises also 22P02, 22P05, 22003 or 54000, with the field''s name, for a value that jsonb cannot hold (\u0000, half a surrogate pair, 1e999999), and 22023 for an object with two members of one name';
+'Records one event that is given as a JSON object of type json.
+It does what immutable.track(jsonb) does. An untyped literal is taken the same way.
+Raises the errors of that function; 22P02, 22P05, 22003 or 54000, with the field''s name, for a value
+that jsonb cannot hold (\u0000, half a surrogate pair, 1e999999), and 22023 for an object with two
+members of one name.';
 
 CREATE FUNCTION immutable.track_batch(events jsonb)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track_batch';
 COMMENT ON FUNCTION immutable.track_batch(jsonb) IS
-  'Records up to immutable.max_batch events given as an array, or as {"events": [...]}. Returns {"events": [...]} with the answer of each in its place: {"id", "status"} as immutable.track() gives it; {"status": "error", "error": {"code", "message", "field", "hint"}} for one that is refused (codes of the classes 22 and 23; 42501, 54000 and 428C9 where they name a field), which does not keep the others from being recorded; {"id", "status": "conflict", "differs", "error"} for another event under a used idempotency_key. Any other error ends the call: nothing is recorded. Raises 22023 if it is no array, 22004 if it is NULL, 54000 if it is too long. It takes one subtransaction, and one more for each event that is refused when it is inserted';
+'Records several events; one that is refused does not keep the others from being recorded.
+- events: an array of objects as immutable.track(event) takes them, or {"events": [...]}, at most
+  immutable.max_batch of them.
+Returns {"events": [...]} with the answer to each event in its place: {"id", "status"} as
+immutable.track() returns it; {"status": "error", "error": {"code", "message", "field", "hint"}} for
+an event that is refused; {"id", "status": "conflict", "differs", "error"} for another event under a
+used idempotency_key. Errors that are answered so are those of the classes 22 and 23, and 42501,
+54000 and 428C9 where they name a field. Any other error ends the call, and nothing is recorded.
+A call takes one subtransaction, and one more for each event that is refused while it is inserted.
+Raises 22004 for NULL, 22023 for what is no array of events, and 54000 for too many.';
 
 CREATE FUNCTION immutable.track_batch(events json)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track_batch_text';
 COMMENT ON FUNCTION immutable.track_batch(json) IS
-  'The same with the events as json: one that jsonb cannot hold is answered in its place, like any other that is refused';
+'Records several events that are given as json, as immutable.track_batch(jsonb) does.
+An event that jsonb cannot hold is answered in its place, like any other that is refused.
+Raises the errors of that function.';
 
 CREATE FUNCTION immutable.track_batch(events text)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track_batch_text';
 COMMENT ON FUNCTION immutable.track_batch(text) IS
-  'The same with the events as text, as an untyped literal or parameter is: one that is no JSON (NaN) is answered in its place too. Raises 22P02 if brackets do not match, or a string does not end';
+'Records several events that are given as text, as immutable.track_batch(jsonb) does.
+An untyped literal or parameter is taken as text. An event that is no JSON, such as one with NaN, is
+answered in its place.
+Raises the errors of that function, and 22P02 if brackets do not match or a string does not end.';

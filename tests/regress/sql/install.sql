@@ -81,9 +81,19 @@ WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind IN ('r', 'v')
   AND coalesce(obj_description(c.oid, 'pg_class'), '') = '';
 SELECT p.oid::regprocedure AS function_without_comment FROM pg_proc p
 WHERE p.pronamespace = 'immutable'::regnamespace AND coalesce(obj_description(p.oid, 'pg_proc'), '') = '';
-SELECT p.polname AS policy_without_comment FROM pg_policy p
-WHERE p.polrelid IN ('immutable.events'::regclass, 'immutable.event_targets'::regclass)
-  AND coalesce(obj_description(p.oid, 'pg_policy'), '') = '';
+SELECT p.polrelid::regclass AS "table", p.polname AS policy_without_comment FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+WHERE c.relnamespace = 'immutable'::regnamespace AND coalesce(obj_description(p.oid, 'pg_policy'), '') = '';
+SELECT t.typname AS type_without_comment FROM pg_type t
+WHERE t.typnamespace = 'immutable'::regnamespace AND t.typrelid = 0 AND t.typelem = 0 AND coalesce(obj_description(t.oid, 'pg_type'), '') = '';
+SELECT e.evtname AS event_trigger_without_comment FROM pg_event_trigger e
+WHERE e.evtname LIKE 'immutable\_%' AND coalesce(obj_description(e.oid, 'pg_event_trigger'), '') = '';
+SELECT pg_describe_object(d.classid, d.objid, 0) AS cast_or_rule_without_comment FROM pg_depend d
+WHERE d.refobjid = 'immutable.day_or_time'::regtype AND d.classid = 'pg_cast'::regclass AND obj_description(d.objid, 'pg_cast') IS NULL
+UNION ALL SELECT r.rulename FROM pg_rewrite r
+WHERE r.ev_class = 'immutable.viewer_key_import'::regclass AND obj_description(r.oid, 'pg_rewrite') IS NULL;
+-- A function's says first, in one line, what it does, and last which errors it raises: docs/reference.md is made of them.
+SELECT p.oid::regprocedure AS function_of_another_form FROM pg_proc p
+WHERE p.pronamespace = 'immutable'::regnamespace AND obj_description(p.oid, 'pg_proc') !~ E'^[A-Z][^\n]{10,110}[.]\n(.*\n)?Raises [^\n]+(\n[^\n]+)*[.]$';
 SELECT obj_description('immutable'::regnamespace, 'pg_namespace') AS schema_comment;
 SELECT obj_description(oid, 'pg_extension') AS extension_comment FROM pg_extension WHERE extname = 'immutable';
 SELECT rolname, rolcanlogin, rolsuper, rolinherit, rolcreaterole, rolbypassrls, shobj_description(oid, 'pg_authid') AS comment
