@@ -83,23 +83,7 @@ COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the con
 SELECT pg_catalog.pg_extension_config_dump('immutable.revocations', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.tenant_grants', '');
 
--- No policy on the keys, so that pg_read_all_data and pg_write_all_data, which pass every grant, reach no row. What a dump
--- holds besides events is not left out like that: pg_dump --enable-row-security would end well, without revocations and
--- grants, and without the events that its role may not see. A log with events has a row in immutable.log. Only such roles
--- read these tables, and auditors the log, so that nobody else meets the error.
-CREATE FUNCTION immutable.refuse_part_of(tab text) RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE STRICT
-AS 'MODULE_PATHNAME', 'immutable_refuse_part_of';
-COMMENT ON FUNCTION immutable.refuse_part_of(text) IS
-'Policy that stops a dump which row security would leave rows out of.
-It is on immutable.log, immutable.revocations and immutable.tenant_grants.
-- tab: the table''s name, for the message.
-Raises 42501 always.';
-CREATE POLICY all_or_none ON immutable.log FOR SELECT USING (immutable.refuse_part_of('log'));
-CREATE POLICY all_or_none ON immutable.revocations FOR SELECT USING (immutable.refuse_part_of('revocations'));
-CREATE POLICY all_or_none ON immutable.tenant_grants FOR SELECT USING (immutable.refuse_part_of('tenant_grants'));
-COMMENT ON POLICY all_or_none ON immutable.log IS 'Refuses roles that row security applies to, except auditors';
-COMMENT ON POLICY all_or_none ON immutable.revocations IS 'Refuses roles that row security applies to';
-COMMENT ON POLICY all_or_none ON immutable.tenant_grants IS 'Refuses roles that row security applies to';
+-- A table with row security and no policy shows its rows to nobody but the owner, superusers and BYPASSRLS.
 CREATE POLICY auditor_select ON immutable.log FOR SELECT TO immutable_auditor USING (true);
 COMMENT ON POLICY auditor_select ON immutable.log IS 'An auditor sees the log''s identity';
 ALTER TABLE immutable.log ENABLE ROW LEVEL SECURITY;

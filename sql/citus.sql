@@ -17,21 +17,6 @@ It writes the viewers'' policies without a subquery, which show the same rows, a
 that have settings a default that is read on the client''s node.
 Raises 42501 for a role that does not own immutable.events.';
 
-CREATE FUNCTION immutable.verify_shard(
-  events regclass, targets boolean DEFAULT true,
-  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
-  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
-  OUT events_total bigint, OUT heads_checked bigint)
-RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shard';
-COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
-'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
-- events: a table like immutable.events. The table whose foreign key refers to it has the targets.
-- targets: false leaves the targets out.
-Returns the row that immutable.verify_chain() returns. The caller''s rights to both tables apply.
-Raises 42P01 if there is no such table, 55000 if it is no table of events or no table of targets
-refers to it, and 22023 for a name with an apostrophe.';
-
 CREATE FUNCTION immutable.distribute()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

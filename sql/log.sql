@@ -217,6 +217,46 @@ COMMENT ON COLUMN immutable.event_targets.target_name IS 'The target''s name. At
 COMMENT ON COLUMN immutable.event_targets.target_metadata IS 'The target''s metadata: a JSON object';
 COMMENT ON COLUMN immutable.event_targets.created_at IS 'events.created_at';
 
+CREATE FUNCTION immutable.canonical(event record)
+RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
+COMMENT ON FUNCTION immutable.canonical(record) IS
+'Returns the document of an event: the text whose SHA-256 is its event_hash.
+It is canonical JSON (RFC 8785), except that numbers are as jsonb prints them. docs/hash-format.md
+has the format.
+- event: a row of immutable.events, as in SELECT immutable.canonical(e) FROM immutable.events e.
+Returns NULL for a row that has no valid document.
+Raises 42804 for a record that is no row of immutable.events.';
+
+-- For statements that give stored values to PostgreSQL's own functions, which expect that they are sound.
+
+CREATE FUNCTION immutable.is_readable(value jsonb) RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_jsonb';
+CREATE FUNCTION immutable.is_readable(value text) RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_text';
+COMMENT ON FUNCTION immutable.is_readable(jsonb) IS
+'Says whether a stored jsonb can be read: whether all of it is there, with bytes that PostgreSQL writes.
+It is for queries that give stored values to functions which would raise an error, or crash the
+server. Returns true for NULL.
+Raises no error.';
+COMMENT ON FUNCTION immutable.is_readable(text) IS
+'Says whether a stored text can be read: whether all of it is there, in UTF-8 without a NUL.
+It is for queries that give stored values to functions which would raise an error. Returns true for
+NULL.
+Raises no error.';
+
+CREATE FUNCTION immutable.text_of(value jsonb) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of';
+CREATE FUNCTION immutable.text_of(value text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of_text';
+COMMENT ON FUNCTION immutable.text_of(text) IS
+'Returns a stored text, or an empty one where it cannot be read.
+PostgreSQL''s own functions would raise an error there. Returns NULL for NULL.
+Raises no error.';
+COMMENT ON FUNCTION immutable.text_of(jsonb) IS
+'Returns a stored jsonb as PostgreSQL prints it, or an empty text where it cannot be read.
+PostgreSQL''s own output would raise an error there, or crash the server. Returns NULL for NULL.
+Raises no error.';
+
 -- The policy of writers calls it.
 CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq bigint)
 RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';

@@ -26,23 +26,6 @@ argument takes them.
 - tenant_id: the tenant; NULL for all lanes.
 Raises no error of its own.';
 
--- For statements that give stored values to PostgreSQL's own functions, which expect that they are sound.
-
-CREATE FUNCTION immutable.is_readable(value jsonb) RETURNS boolean
-LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_jsonb';
-CREATE FUNCTION immutable.is_readable(value text) RETURNS boolean
-LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_text';
-COMMENT ON FUNCTION immutable.is_readable(jsonb) IS
-'Says whether a stored jsonb can be read: whether all of it is there, with bytes that PostgreSQL writes.
-It is for queries that give stored values to functions which would raise an error, or crash the
-server. Returns true for NULL.
-Raises no error.';
-COMMENT ON FUNCTION immutable.is_readable(text) IS
-'Says whether a stored text can be read: whether all of it is there, in UTF-8 without a NUL.
-It is for queries that give stored values to functions which would raise an error. Returns true for
-NULL.
-Raises no error.';
-
 -- The parts of verification that run in every process of a parallel plan. Their arguments and results are
 -- verify_chain()'s own.
 
@@ -172,6 +155,21 @@ erasure_mismatch. No row means that no break was found in what was checked; immu
 says how much that was. The arguments are those of that function, except for max_breaks.
 - max_breaks: the most breaks to return, from 0; NULL for all.
 Raises 22023 and 55000 as immutable.verify_chain() does.';
+
+CREATE FUNCTION immutable.verify_shard(
+  events regclass, targets boolean DEFAULT true,
+  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
+  OUT events_total bigint, OUT heads_checked bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shard';
+COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
+'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
+- events: a table like immutable.events. The table whose foreign key refers to it has the targets.
+- targets: false leaves the targets out.
+Returns the row that immutable.verify_chain() returns. The caller''s rights to both tables apply.
+Raises 42P01 if there is no such table, 55000 if it is no table of events or no table of targets
+refers to it, and 22023 for a name with an apostrophe.';
 
 CREATE FUNCTION immutable.verify(
   from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL)

@@ -18,13 +18,6 @@ COMMENT ON FUNCTION immutable.refuse() IS
 'Trigger that refuses a command on an append-only table.
 Raises 42501 always.';
 
-CREATE FUNCTION immutable.guard_log() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_log';
-COMMENT ON FUNCTION immutable.guard_log() IS
-'Trigger that lets a dump restore the row of immutable.log, with immutable.restore = on.
-It runs BEFORE INSERT on immutable.log.
-Raises 42501 without that setting, and XX001 for another identity than that of the events that are
-here.';
-
 CREATE TRIGGER "~immutable_update" BEFORE UPDATE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.guard_event();
 CREATE TRIGGER "~immutable_delete" BEFORE DELETE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
 CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.events FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
@@ -33,7 +26,6 @@ CREATE TRIGGER "~immutable_target" BEFORE INSERT OR UPDATE ON immutable.event_ta
 CREATE TRIGGER "~immutable_delete" BEFORE DELETE ON immutable.event_targets FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
 CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.event_targets FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
 
-CREATE TRIGGER "~immutable_insert" BEFORE INSERT ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.guard_log();
 CREATE TRIGGER "~immutable_write" BEFORE UPDATE OR DELETE ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
 CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.log FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
 

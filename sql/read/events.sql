@@ -4,16 +4,6 @@
 -- not bet on few rows and sort them, or read the table: so sorting and scanning are made dear while one is planned (which
 -- would make a just-in-time compiler believe that it pays).
 
-CREATE FUNCTION immutable.canonical(event record)
-RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_canonical';
-COMMENT ON FUNCTION immutable.canonical(record) IS
-'Returns the document of an event: the text whose SHA-256 is its event_hash.
-It is canonical JSON (RFC 8785), except that numbers are as jsonb prints them. docs/hash-format.md
-has the format.
-- event: a row of immutable.events, as in SELECT immutable.canonical(e) FROM immutable.events e.
-Returns NULL for a row that has no valid document.
-Raises 42804 for a record that is no row of immutable.events.';
-
 CREATE FUNCTION immutable.get_event(id uuid, tenant_id text DEFAULT NULL)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_get_event';

@@ -10,19 +10,6 @@ Turkish are one i.
 Returns NULL for NULL, and an empty text for one that cannot be read.
 Raises no error.';
 
-CREATE FUNCTION immutable.text_of(value jsonb) RETURNS text
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of';
-CREATE FUNCTION immutable.text_of(value text) RETURNS text
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_text_of_text';
-COMMENT ON FUNCTION immutable.text_of(text) IS
-'Returns a stored text, or an empty one where it cannot be read.
-PostgreSQL''s own functions would raise an error there. Returns NULL for NULL.
-Raises no error.';
-COMMENT ON FUNCTION immutable.text_of(jsonb) IS
-'Returns a stored jsonb as PostgreSQL prints it, or an empty text where it cannot be read.
-PostgreSQL''s own output would raise an error there, or crash the server. Returns NULL for NULL.
-Raises no error.';
-
 CREATE FUNCTION immutable.enable_search()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

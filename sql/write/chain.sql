@@ -15,11 +15,4 @@ feeds the log, 55P03 if lock_timeout runs out while it waits for a lane, 55000 i
 run after it, if the table was altered, or if nothing can be recorded while immutable.restore is on,
 and XX001 for an event of a dump that does not match its hash.';
 
-CREATE FUNCTION immutable.derive_targets() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_targets';
-COMMENT ON FUNCTION immutable.derive_targets() IS
-'Trigger that writes the targets of an event into immutable.event_targets.
-It runs AFTER INSERT on immutable.events.
-Raises 55000 if no table of targets refers to the table of events.';
-
 CREATE TRIGGER "~immutable_chain" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.chain();
-CREATE TRIGGER "~immutable_targets" AFTER INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.derive_targets();
