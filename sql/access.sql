@@ -1,4 +1,5 @@
--- Who sees which tenant: viewer tokens, roles bound to a tenant, and the functions that row security asks.
+-- Who sees which tenant: viewer tokens, roles bound to a tenant, and the functions that the
+-- policies call.
 
 CREATE TABLE immutable.viewer_keys (
   key_id uuid PRIMARY KEY,
@@ -19,7 +20,8 @@ COMMENT ON COLUMN immutable.viewer_keys.accept_until IS
 COMMENT ON COLUMN immutable.viewer_keys.imported IS
   'Whether the secret was imported, and so is shared with another program';
 
--- A key, although it stays empty: a publication FOR ALL TABLES and other tools want one of every table.
+-- The table has a key although it stays empty, because a publication FOR ALL TABLES and other tools
+-- need one.
 CREATE TABLE immutable.viewer_key_import (secret text PRIMARY KEY);
 COMMENT ON TABLE immutable.viewer_key_import IS
   'Takes a shared secret: COPY immutable.viewer_key_import FROM STDIN, one line of 32 to 1,024 bytes, '
@@ -34,7 +36,8 @@ CREATE TABLE immutable.revocations (
   revoked_at timestamptz NOT NULL,
   forget_at timestamptz NOT NULL,
   revoked_by text NOT NULL,
-  -- What replication finds a row by: without it a publication of updates makes every revocation fail.
+  -- Replication finds a row by this column. Without it, a publication of updates makes every
+  -- revocation fail.
   id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
   CHECK ((jti IS NULL) <> (tenant_id IS NULL) AND (actor_id IS NULL OR tenant_id IS NOT NULL))
 );
@@ -79,11 +82,12 @@ COMMENT ON COLUMN immutable.tenant_grants.role_oid IS
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
 COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the connection that granted it';
 
--- A dump keeps what is revoked and granted, and no secret.
+-- A dump contains the revocations and grants, and no secret.
 SELECT pg_catalog.pg_extension_config_dump('immutable.revocations', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.tenant_grants', '');
 
--- A table with row security and no policy shows its rows to nobody but the owner, superusers and BYPASSRLS.
+-- A table with row security and no policy shows its rows to its owner, to superusers and to roles
+-- with BYPASSRLS alone.
 CREATE POLICY auditor_select ON immutable.log FOR SELECT TO immutable_auditor USING (true);
 COMMENT ON POLICY auditor_select ON immutable.log IS 'An auditor sees the log''s identity';
 ALTER TABLE immutable.log ENABLE ROW LEVEL SECURITY;
@@ -100,7 +104,8 @@ Raises 42501 for a row that comes neither from immutable.grant_tenant() nor from
 restored.';
 CREATE TRIGGER "~immutable_bind" BEFORE INSERT OR UPDATE ON immutable.tenant_grants
   FOR EACH ROW EXECUTE FUNCTION immutable.bind_role();
--- In a subscription's workers too: the publisher's numbers are other roles' here.
+-- This trigger also fires in a subscription's workers: the publisher's OIDs belong to other roles
+-- here.
 ALTER TABLE immutable.tenant_grants ENABLE ALWAYS TRIGGER "~immutable_bind";
 
 CREATE FUNCTION immutable.take_viewer_key() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_take_viewer_key';
@@ -114,7 +119,8 @@ COMMENT ON FUNCTION immutable.refuse_viewer_key() IS
 'Rule of immutable.viewer_key_import that refuses an INSERT.
 Raises 0A000 always.';
 
--- Three triggers, because an error or a warning that a row's trigger raises within COPY quotes the line.
+-- Three triggers do the work of one, because an error or a warning that a row's trigger raises
+-- within COPY quotes the line.
 CREATE TRIGGER "~immutable_begin" BEFORE INSERT ON immutable.viewer_key_import
   FOR EACH STATEMENT EXECUTE FUNCTION immutable.take_viewer_key();
 CREATE TRIGGER "~immutable_take" BEFORE INSERT ON immutable.viewer_key_import
@@ -124,7 +130,7 @@ CREATE TRIGGER "~immutable_store" AFTER INSERT ON immutable.viewer_key_import
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_begin";
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_take";
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_store";
--- COPY passes rules by.
+-- Rules do not apply to COPY.
 CREATE RULE copy_only AS ON INSERT TO immutable.viewer_key_import DO INSTEAD SELECT immutable.refuse_viewer_key();
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS RULE copy_only;
 COMMENT ON RULE copy_only ON immutable.viewer_key_import IS
@@ -201,7 +207,8 @@ It is recorded as immutable.tenant_revoked.
 Raises 22004 for a role that is NULL, 42704 if there is no such grant, 22023 for another mode, and
 55000 if the role would still be a member through another role, and so hold more than before.';
 
--- What the policies ask. All of it comes from one place, src/access/scope.rs.
+-- The functions that the policies call. What they answer is decided in one place,
+-- src/access/scope.rs.
 CREATE FUNCTION immutable.visible_tenant()
 RETURNS text LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_visible_tenant';
 COMMENT ON FUNCTION immutable.visible_tenant() IS
@@ -225,17 +232,18 @@ COMMENT ON FUNCTION immutable.is_target_visible(text, uuid) IS
 A policy calls it. It looks up the event''s actor if the token names one.
 Raises 28000 for a token that is refused.';
 
--- The planner's statistics of a column hold other tenants' values, and EXPLAIN tells everybody how many rows it expects:
--- equality of texts is leakproof, so row security does not keep it from using them. Without statistics it expects the
--- same of every value. The columns left are the application's vocabulary (actions, types) and the times.
+-- A column's statistics contain values of other tenants, and EXPLAIN shows everyone how many rows
+-- the planner expects: equality of texts is leakproof, so row security does not keep the planner
+-- from using them. Without statistics it expects the same of every value. The columns that keep
+-- statistics are the application's vocabulary (actions and types) and the times.
 ALTER TABLE immutable.events
   ALTER tenant_id SET STATISTICS 0, ALTER actor_id SET STATISTICS 0, ALTER actor_name SET STATISTICS 0,
   ALTER resource_id SET STATISTICS 0, ALTER resource_name SET STATISTICS 0, ALTER session_id SET STATISTICS 0,
   ALTER idempotency_key SET STATISTICS 0, ALTER ip_address SET STATISTICS 0, ALTER ip_country SET STATISTICS 0,
   ALTER ip_city SET STATISTICS 0, ALTER user_agent SET STATISTICS 0, ALTER recorded_by SET STATISTICS 0,
   ALTER salt SET STATISTICS 0, ALTER event_hash SET STATISTICS 0, ALTER previous_event_hash SET STATISTICS 0;
--- Nothing asks for statistics of a jsonb, and making them compares values: autovacuum would crash the server on one whose
--- bytes somebody has changed, again and again.
+-- No query uses statistics of a jsonb, and making them compares values: autovacuum would crash the
+-- server again and again on a value whose bytes somebody has changed.
 ALTER TABLE immutable.events
   ALTER targets SET STATISTICS 0, ALTER metadata SET STATISTICS 0, ALTER erased SET STATISTICS 0;
 ALTER TABLE immutable.event_targets ALTER target_metadata SET STATISTICS 0;

@@ -1,4 +1,5 @@
--- Many machines: the log on Citus. docs/scale-out.md says what it takes and what stays each node's own.
+-- The log on several machines, with Citus. docs/scale-out.md has the requirements, and what stays
+-- each node's own.
 
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -42,7 +43,8 @@ BEGIN
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
-    -- An erasure runs where the shard is: what it records is taken from a function of the owner's in the same process alone.
+    -- An erasure runs on the node of the shard: only a function of the owner in the same process
+    -- may write its record.
     EXECUTE $q$SELECT pg_catalog.create_distributed_function(f::pg_catalog.regprocedure, 'tenant_id', colocate_with => 'immutable.events')
       FROM (VALUES ('immutable.erase(uuid, text, text[], text)'),
                    ('immutable.erase_subject(text, text, text, text[], text[], boolean)'),

@@ -1,4 +1,5 @@
--- Erasing: with the owner's rights, for immutable_eraser alone. Its callers need no right to the tables, and have none.
+-- Erasing. The functions run with the owner's rights, so that immutable_eraser needs no right to
+-- the tables, and has none.
 
 CREATE FUNCTION immutable.erase(event_id uuid, tenant_id text, paths text[], reason text)
 RETURNS TABLE (event_id uuid, path text)

@@ -1,4 +1,5 @@
--- The tables of the log. Every unique key contains tenant_id, so that they can be distributed by tenant as they are.
+-- The tables of the log. Every unique key contains tenant_id, so that the tables can be distributed
+-- by tenant as they are.
 
 CREATE TABLE immutable.log (
   log_id uuid NOT NULL,
@@ -11,7 +12,8 @@ COMMENT ON COLUMN immutable.log.log_id IS 'Random UUID; the first event of every
 COMMENT ON COLUMN immutable.log.created_at IS 'When the first event was recorded';
 COMMENT ON COLUMN immutable.log.singleton IS 'Always true, so that there is one row at most';
 
--- Noted when the extension is made: a log that begins here is no seam. pg_walfile_name() begins with the timeline.
+-- The row is written when the extension is created, so that a log which begins here has no seam.
+-- The name of a WAL file begins with the timeline.
 CREATE TABLE immutable.cluster (
   system_identifier bigint NOT NULL,
   timeline integer NOT NULL,
@@ -54,9 +56,10 @@ It is the default of events.id. The ids that one session makes sort in the order
 made.
 Raises no error.';
 
--- What a session says of all its events the chain's trigger fills in, also for a NULL: seven defaults written in SQL took a fifth
--- of an insert, since PostgreSQL reads them anew in every statement. Two columns have one, because object mappers ask
--- the database for the keys it makes, and because Citus sends a row where its tenant belongs before any trigger.
+-- The chain's trigger fills in what the session's settings say, for NULL too. Defaults written in
+-- SQL would cost more: PostgreSQL reads them anew in every statement. Only two
+-- columns have a default: id, because object mappers ask the database for the keys that it makes,
+-- and tenant_id, because Citus looks for a row's shard before any trigger runs.
 CREATE TABLE immutable.events (
   id uuid NOT NULL DEFAULT immutable.new_id(),
   tenant_id text COLLATE "C" NOT NULL DEFAULT coalesce(pg_catalog.current_setting('immutable.tenant_id', true), ''),
@@ -90,19 +93,23 @@ CREATE TABLE immutable.events (
   xact xid8 NOT NULL,
   PRIMARY KEY (id, tenant_id),
   UNIQUE (tenant_id, lane, seq),
-  -- Not partial: ON CONFLICT (tenant_id, idempotency_key) finds it without a WHERE of its own.
+  -- The index is not partial, so that ON CONFLICT (tenant_id, idempotency_key) finds it without a
+  -- WHERE clause.
   UNIQUE (tenant_id, idempotency_key),
-  -- With triggers off a row cannot slip in without its place in a chain. One function: PostgreSQL parses a CHECK anew
-  -- in every statement, and written out in SQL this one took longer than hashing.
+  -- With the triggers off, this keeps out a row that has no place in a chain. It is one function,
+  -- because PostgreSQL parses a CHECK anew in every statement, which took longer for SQL than
+  -- hashing takes.
   CONSTRAINT events_chained_check CHECK (immutable.is_chained(
     lane, seq, previous_event_hash, event_hash, log_id, salt, erased, actor_id, targets, metadata))
 );
--- Each filter's index ends in the tenant and the order of pages, so that a filter alone and a filter in a tenant read as
--- many entries as the page has rows. docs/benchmarks.md has what each one costs.
--- Ascending, unlike the others: all of its inserts come at one end, and PostgreSQL fills pages at the right end to 90 %,
--- while those at the left are split in halves. Behind a filter they are split in halves either way.
+-- Each filter's index ends in the tenant and the order of pages, so that a page with this filter
+-- reads as many entries as it has rows, with and without a tenant. docs/benchmarks.md has the cost
+-- of each index. The first index is ascending, because all of its inserts come at one end:
+-- PostgreSQL fills pages to 90 % at the right end, and splits those at the left end in halves. The
+-- other indexes are split in halves in either order.
 CREATE INDEX events_page ON immutable.events (created_at, id);
--- With the actor, whom row security asks for: a viewer's count is then answered from the index alone.
+-- The actor is included because row security asks for it: a viewer's count is then answered from
+-- the index alone.
 CREATE INDEX events_tenant ON immutable.events (tenant_id, created_at DESC, id DESC) INCLUDE (actor_id);
 CREATE INDEX events_actor ON immutable.events (actor_id, tenant_id, created_at DESC, id DESC);
 CREATE INDEX events_action ON immutable.events (action, tenant_id, created_at DESC, id DESC);
@@ -112,10 +119,10 @@ CREATE INDEX events_resource_id ON immutable.events (resource_id, tenant_id, cre
   WHERE resource_id IS NOT NULL;
 CREATE INDEX events_session ON immutable.events (session_id, tenant_id, created_at DESC, id DESC)
   WHERE session_id IS NOT NULL;
--- The order of changes(). It has the tenant so that row security is checked in the index, and who looks for a
--- transaction's events cannot see in EXPLAIN that it met others'.
+-- The order of changes(). The index has the tenant so that row security is checked in the index: a
+-- caller who looks for a transaction's events cannot see in EXPLAIN that it met those of others.
 CREATE INDEX events_xact ON immutable.events (xact, tenant_id, id);
--- The few events that an erasure concerns, for verification.
+-- Verification reads the few events that an erasure concerns through these.
 CREATE INDEX events_erased ON immutable.events (tenant_id, id) WHERE erased IS NOT NULL;
 CREATE INDEX events_erasures ON immutable.events (tenant_id) WHERE action = 'immutable.event_erased';
 
@@ -193,15 +200,16 @@ CREATE TABLE immutable.event_targets (
   target_name text,
   target_metadata jsonb,
   created_at timestamptz NOT NULL,
-  -- Tenant first: whoever may see one tenant's targets reads those, not everybody's.
+  -- The tenant comes first, so that a caller who sees one tenant's targets reads those alone.
   PRIMARY KEY (tenant_id, event_id, position),
   FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id)
 );
 CREATE INDEX event_targets_type ON immutable.event_targets (target_type, tenant_id, created_at DESC, event_id DESC);
 CREATE INDEX event_targets_id ON immutable.event_targets (target_id, tenant_id, created_at DESC, event_id DESC);
 
--- A page's total and a viewer's count read indexes alone where VACUUM has seen the rows, and the newest are asked for most.
--- By default it would come once a fifth of the table is new. Nothing is dead, so that it reads the new pages and no index.
+-- A page's total and a viewer's count read indexes alone where VACUUM has seen the rows, and the
+-- newest rows are asked for most. By default VACUUM would come once a fifth of the table is new. No
+-- row is dead, so that VACUUM reads the new pages and no index.
 ALTER TABLE immutable.events SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 ALTER TABLE immutable.event_targets SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000);
 
@@ -227,7 +235,8 @@ has the format.
 Returns NULL for a row that has no valid document.
 Raises 42804 for a record that is no row of immutable.events.';
 
--- For statements that give stored values to PostgreSQL's own functions, which expect that they are sound.
+-- These are for statements that give stored values to PostgreSQL's own functions, which expect
+-- sound values.
 
 CREATE FUNCTION immutable.is_readable(value jsonb) RETURNS boolean
 LANGUAGE c STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'immutable_is_readable_jsonb';
@@ -257,7 +266,7 @@ COMMENT ON FUNCTION immutable.text_of(jsonb) IS
 PostgreSQL''s own output would raise an error there, or crash the server. Returns NULL for NULL.
 Raises no error.';
 
--- The policy of writers calls it.
+-- The policy of writers calls this function.
 CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq bigint)
 RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';
 COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
@@ -277,6 +286,6 @@ Returns the event''s id.
 Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a
 subscriber, and the errors of immutable.chain().';
 
--- Data that a dump must hold. event_targets follows from events.
+-- The data that a dump must contain. event_targets follows from events.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.events', '');

@@ -1,5 +1,6 @@
--- Last: whose dumps of this database fail from now on. The administrator is told now, not in the night. It is a WARNING,
--- because PostgreSQL shows nothing below that from an extension's script.
+-- This file comes last. It tells the administrator now, and not in the night, whose dumps of this
+-- database fail. It raises a WARNING, because PostgreSQL shows no lower level from an extension's
+-- script.
 DO $$
 DECLARE
   logins pg_catalog.text[] := immutable.logins_that_cannot_dump();

@@ -1,6 +1,7 @@
--- The schema and the roles. Runs first; everything else is qualified with `immutable.`.
+-- The schema and the roles. This file comes first. The other files qualify every name with
+-- `immutable.`.
 
--- A server in another encoding could not hash what its clients see.
+-- A server with another encoding could not hash what its clients see.
 DO $$
 BEGIN
   IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
@@ -11,11 +12,12 @@ BEGIN
 END
 $$;
 
--- Fails if somebody made a schema of this name first: nothing of theirs shall be in it.
+-- This fails if there is a schema of this name: nothing that others made must be in it.
 CREATE SCHEMA immutable;
 COMMENT ON SCHEMA immutable IS 'Tamper-evident audit log: events that are chained with SHA-256';
 
--- Roles are the cluster's, the extension the database's: a second database finds them there.
+-- Roles belong to the cluster, the extension to a database: in a second database the roles are
+-- there already.
 DO $$
 DECLARE
   role pg_catalog.text;

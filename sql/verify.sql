@@ -1,10 +1,10 @@
--- Verification, with the caller's rights: it sees what the caller may read.
+-- Verification. It runs with the caller's rights, and checks what the caller may read.
 
 CREATE FUNCTION immutable.heads(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
 BEGIN ATOMIC
-  -- One step of the index a lane, however long the lanes are.
+  -- One step of the index for each lane, however long the lanes are.
   WITH RECURSIVE lanes AS (
     (SELECT e.tenant_id, e.lane FROM immutable.events e
      WHERE heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id ORDER BY e.tenant_id, e.lane LIMIT 1)
@@ -26,8 +26,8 @@ argument takes them.
 - tenant_id: the tenant; NULL for all lanes.
 Raises no error of its own.';
 
--- The parts of verification that run in every process of a parallel plan. Their arguments and results are
--- verify_chain()'s own.
+-- The parts of verification that run in every process of a parallel plan. Only verify_chain() has a
+-- use for their arguments and results.
 
 CREATE FUNCTION immutable.verify_event(
   run bytea, stray boolean,

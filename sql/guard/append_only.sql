@@ -1,5 +1,5 @@
--- The triggers that keep the tables append-only. PostgreSQL runs triggers of one kind in the order of their names, and `~`
--- sorts last.
+-- The triggers that keep the tables append-only. PostgreSQL runs triggers of one kind in the order
+-- of their names, and `~` sorts last.
 
 CREATE FUNCTION immutable.guard_event() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_event';
 COMMENT ON FUNCTION immutable.guard_event() IS

@@ -1,5 +1,6 @@
--- The guard: event triggers that keep DDL away from the extension's objects. With a list of commands each, so that a
--- missing library stops no other; ALWAYS, so that session_replication_role does not switch them off.
+-- The event triggers that keep DDL away from the extension's objects. Each has a list of commands,
+-- so that a missing library stops no other command. They are ENABLE ALWAYS, so that
+-- session_replication_role does not switch them off.
 
 CREATE FUNCTION immutable.guard_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_ddl';
 COMMENT ON FUNCTION immutable.guard_ddl() IS

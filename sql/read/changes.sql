@@ -1,4 +1,4 @@
--- The feed of events, with the caller's rights.
+-- The feed of events. It runs with the caller's rights.
 
 CREATE FUNCTION immutable.changes(tenant_id text DEFAULT NULL, after jsonb DEFAULT NULL, "limit" integer DEFAULT 100)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp

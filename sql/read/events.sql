@@ -1,8 +1,7 @@
--- Reading: pages of events, with the caller's rights.
---
--- The statements of pages are made so that an index gives their rows in order. A plan that is kept for any arguments must
--- not bet on few rows and sort them, or read the table: so sorting and scanning are made dear while one is planned (which
--- would make a just-in-time compiler believe that it pays).
+-- Pages of events. The functions run with the caller's rights. An index gives the rows of a page in
+-- order. A plan that is kept for any arguments must not expect few rows and sort them, or read the
+-- whole table; so the functions make sorting and sequential scans expensive while a statement is
+-- planned. JIT compilation is off because such costs would start it.
 
 CREATE FUNCTION immutable.get_event(id uuid, tenant_id text DEFAULT NULL)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp

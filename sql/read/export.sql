@@ -1,4 +1,4 @@
--- Export, with the caller's rights: it holds what the caller may read.
+-- Export. It runs with the caller's rights, and contains what the caller may read.
 
 CREATE FUNCTION immutable.export_events(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,

@@ -1,5 +1,5 @@
--- What a search compares, and the index for get_events(search => ...). Its expression is the one that src/read/filter.rs puts
--- into the query.
+-- What a search compares, and the index for get_events(search => ...). The index has the expression
+-- that src/read/filter.rs puts into queries.
 
 CREATE FUNCTION immutable.fold(given text)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_fold';
@@ -28,7 +28,8 @@ BEGIN
     immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||
     coalesce(immutable.text_of(resource_name), '') || E'\n' ||
     immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
-  -- Statistics would hold the texts, and EXPLAIN tell every viewer how frequent one is: see sql/access.sql.
+  -- Statistics would contain the texts, and EXPLAIN would tell every viewer how frequent a text is:
+  -- see sql/access.sql.
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
 END
 $$;

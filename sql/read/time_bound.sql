@@ -1,5 +1,6 @@
--- A bound of time: a text or a date without a time of day is the whole day. One type and no overloads, so that a call by
--- names is never ambiguous, and gateways that find functions by their arguments' names find one.
+-- Bounds of time: a text or a date without a time of day is the whole day. One type, and not
+-- overloads, keeps calls with named arguments unambiguous, and lets gateways that find functions by
+-- the names of their arguments find one.
 CREATE TYPE immutable.day_or_time;
 CREATE FUNCTION immutable.day_or_time_in(cstring)
 RETURNS immutable.day_or_time LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_day_or_time_in';

@@ -1,4 +1,4 @@
--- Views for reports: flat, typed columns. With the caller's rights and row security.
+-- Views for reports, with flat, typed columns. The caller's rights and row security apply.
 
 CREATE VIEW immutable.activity WITH (security_invoker = true) AS
 SELECT e.id AS event_id, e.tenant_id, e.created_at, e.occurred_at, e.actor_id, e.actor_name, e.actor_type, e.action,

@@ -1,5 +1,6 @@
--- What happens when an event is inserted. Triggers of one kind run in the order of their names, and `~` sorts last: the
--- chain comes after all others, so that nothing changes an event once it is hashed.
+-- What happens when an event is inserted. PostgreSQL runs triggers of one kind in the order of
+-- their names, and `~` sorts last: the chain runs after all other triggers, so that nothing changes
+-- an event that is already hashed.
 
 CREATE FUNCTION immutable.chain() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_chain';
 COMMENT ON FUNCTION immutable.chain() IS

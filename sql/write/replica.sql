@@ -9,7 +9,8 @@ other such session it sets xact and nothing else.
 Raises 42501 for a change that is no erasure, for a DELETE or TRUNCATE, which stops the replication,
 and for a session without a replication whose role is neither superuser nor owner.';
 
--- These fire where session_replication_role is replica, which is where the others do not: in a subscription's workers.
+-- These triggers fire where session_replication_role is replica, as in a subscription's workers.
+-- The other triggers do not fire there.
 CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
 CREATE TRIGGER "~immutable_apply_truncate" BEFORE TRUNCATE ON immutable.events FOR EACH STATEMENT EXECUTE FUNCTION immutable.replicate();
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER "~immutable_apply";

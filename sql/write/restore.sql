@@ -1,4 +1,4 @@
--- A dump: what of it is restored, and that none leaves anything out.
+-- Dumps: what is restored from one, and what keeps one from leaving rows out.
 
 CREATE FUNCTION immutable.guard_log() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_log';
 COMMENT ON FUNCTION immutable.guard_log() IS
@@ -9,10 +9,12 @@ here.';
 
 CREATE TRIGGER "~immutable_insert" BEFORE INSERT ON immutable.log FOR EACH ROW EXECUTE FUNCTION immutable.guard_log();
 
--- No policy on the keys, so that pg_read_all_data and pg_write_all_data, which pass every grant, reach no row. What a dump
--- holds besides events is not left out like that: pg_dump --enable-row-security would end well, without revocations and
--- grants, and without the events that its role may not see. A log with events has a row in immutable.log. Only such roles
--- read these tables, and auditors the log, so that nobody else meets the error.
+-- The table of keys has no policy, so that pg_read_all_data and pg_write_all_data, which pass every
+-- grant, reach no row. The other tables of a dump need an error instead: pg_dump
+-- --enable-row-security would succeed, without revocations and grants, and without the events that
+-- its role may not see. immutable.log stands for the events, because a log with events has a row in
+-- it. Only such roles read these tables, and auditors read immutable.log, so that no other role
+-- meets the error.
 CREATE FUNCTION immutable.refuse_part_of(tab text) RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE STRICT
 AS 'MODULE_PATHNAME', 'immutable_refuse_part_of';
 COMMENT ON FUNCTION immutable.refuse_part_of(text) IS

@@ -1,4 +1,4 @@
--- Writing: the service's calls. They insert with the caller's rights, like a plain INSERT.
+-- Recording one event by a call. The functions insert with the caller's rights, as an INSERT does.
 
 CREATE FUNCTION immutable.track(
   actor_id text DEFAULT NULL, action text DEFAULT NULL, actor_name text DEFAULT NULL, actor_type text DEFAULT NULL,
@@ -36,7 +36,8 @@ Returns what immutable.track() with arguments returns.
 Raises the errors of that function; 22004 for NULL, 22023 for a member that is unknown, there twice
 or of the wrong type, 22007 or 22008 for a malformed time, and 22P02 for a malformed address.';
 
--- Not "event": an untyped event => ''{...}'' would fit this one and the one for jsonb equally well.
+-- The argument is not called event: an untyped event => '{...}' would fit this function and the one
+-- for jsonb equally well.
 CREATE FUNCTION immutable.track(payload json, on_conflict text DEFAULT 'error')
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_track_text';
 COMMENT ON FUNCTION immutable.track(json, text) IS
