@@ -9,7 +9,7 @@ import time
 
 import psycopg
 import pytest
-from helpers_tokens import (EVENTS, MINE, MINE_U1, RIVAL, SECRET, TARGETS, Log, count, headers, import_key, present, refused,
+from helpers_access import (EVENTS, MINE, MINE_U1, RIVAL, SECRET, TARGETS, Log, count, headers, import_key, present, refused,
                             token)
 
 

@@ -8,7 +8,7 @@ import uuid
 import jwt
 import psycopg
 import pytest
-from helpers_tokens import (EVENTS, MINE, MINE_U1, OTHER, RIVAL, SECRET, TARGETS, Log, claims, count, headers, import_key,
+from helpers_access import (EVENTS, MINE, MINE_U1, OTHER, RIVAL, SECRET, TARGETS, Log, claims, count, headers, import_key,
                             present, refused, signed, token)
 
 

@@ -8,7 +8,7 @@ import uuid
 
 import psycopg
 import pytest
-from helpers_shards import as_public, make_shards
+from helpers_citus import as_public, make_shards
 
 INSERT = "INSERT INTO {} (tenant_id, actor_id, action, targets, metadata) VALUES (%s, %s, %s, %s, %s) RETURNING id, lane, seq, log_id"
 TARGETS = json.dumps([{"type": "doc", "id": "d1", "name": "Plan"}, {"type": "team"}])

@@ -1,5 +1,5 @@
 """The functions that erase, on a population: what is gone is gone from everywhere, what is left verifies in both
-implementations, and nobody can guess what was there. What else a superuser can do to erased rows: test_tamper.py."""
+implementations, and nobody can guess what was there. What else a superuser can do to erased rows: test_verify_tamper.py."""
 
 import hashlib
 import pathlib
@@ -12,7 +12,7 @@ import pytest
 import helpers_log as h
 from helpers_log import (Log, TARGETS, add_event, build_log, check_breaks, delete, erased_is_back, erased_unrecorded,
                          hash_mismatch, python_format, target_mismatch, update)
-from test_export import export, verify
+from test_read_export import export, verify
 
 SEED = 20260401
 PLACE = ("acme", 0, 3)  # has two targets

@@ -163,7 +163,7 @@ def test_what_is_no_position_of_all(db, after):
 
 
 def test_positions_hold_elsewhere(db):
-    """Of a lane that is new, of a tenant without events. (test_positions.py has those of another log.)"""
+    """Of a lane that is new, of a tenant without events. (test_read_changes_positions.py has those of another log.)"""
     call = "SELECT immutable.changes(%s, %s::text::jsonb, %s)"
 
     def changes(tenant, after=None, limit=100):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from helpers_servers import Copy, record, wait_for, write_file
-from test_restore import dump, restore, target  # noqa: F401
+from test_write_restore import dump, restore, target  # noqa: F401
 
 CHANGES = "SELECT immutable.changes(%s, %s::text::jsonb, %s)"
 

@@ -15,7 +15,7 @@ from conftest import ROOT, Database
 from helpers_log import Log, python_format
 from helpers_random import Random
 from test_format_agreement import insert
-from test_tamper import erase
+from test_verify_tamper import erase
 
 PROGRAM = os.environ["IMMUTABLE_VERIFY"]
 EVENTS, ERASURES = 400, 80

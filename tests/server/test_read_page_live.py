@@ -65,7 +65,7 @@ def test_rows_that_vacuum_has_not_seen_are_not_read_for_a_total(db):
     # A tenth of the 10,000 entries that may be looked at, a hundred more, and what a step of a hundred goes beyond it: the table's
     # and the index's pages, and of an actor's viewer each event's targets.
     assert {case: cost for case, cost in costs.items() if cost[1] > (3000 if "actor" in case[0] else 1500)} == {}
-    # A page itself costs what it does in a log at rest; see test_pages.py. (Of an actor's events all are looked through for a rare target.)
+    # A page itself costs what it does in a log at rest; see test_read_page.py. (Of an actor's events all are looked through for a rare target.)
     assert {case: cost for case, cost in costs.items() if cost[0] > 9000 and cost[1] > 0} == {}
     # What the chain's numbers say costs next to nothing, and is exact.
     assert costs["tenant", "{}"][1] < 60 and costs["viewer", "{}"][1] < 60

@@ -1,5 +1,5 @@
 """How verification goes about it: in parallel plans, in bounded memory, from marks on. What it finds is the subject of
-test_tamper.py, whose every case runs in a parallel plan as well."""
+test_verify_tamper.py, whose every case runs in a parallel plan as well."""
 
 import pathlib
 import re

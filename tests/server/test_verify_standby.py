@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 import helpers_log as h
-from test_export import documented, program
+from test_read_export import documented, program
 
 
 def copy_of(primary, standby):

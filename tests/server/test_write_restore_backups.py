@@ -5,7 +5,7 @@ import psycopg
 import pytest
 
 from helpers_servers import is_valid, record, rows, seams
-from test_restore import check_equal, check_goes_on, dump, fill, refused, restore, target  # noqa: F401
+from test_write_restore import check_equal, check_goes_on, dump, fill, refused, restore, target  # noqa: F401
 
 PROBLEMS = "SELECT unnest(problems) FROM immutable.status()"
 

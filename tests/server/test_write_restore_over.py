@@ -6,7 +6,7 @@ import pytest
 
 from helpers_log import heads, verify_breaks
 from helpers_servers import EVENTS, is_valid, record, rows, seams
-from test_restore import restore
+from test_write_restore import restore
 
 ONE = {"PGOPTIONS": "-c immutable.restore=on"}
 BOTH = {"PGOPTIONS": "-c immutable.allow_ddl=on -c immutable.restore=on"}

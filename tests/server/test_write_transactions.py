@@ -202,7 +202,7 @@ def test_a_batch_that_deadlocks_leaves_the_session_as_any_statement_does(db, poo
     assert events(db) == one_lane("one")
 
 
-# Many chains: test_import.py has what happens beyond those that are locked one by one.
+# Many chains: test_log_lane_many_tenants.py has what happens beyond those that are locked one by one.
 
 def test_a_backend_that_writes_to_more_lanes_than_it_remembers(db):
     statement = ("INSERT INTO immutable.events (tenant_id, actor_id, action) "

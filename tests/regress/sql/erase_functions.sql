@@ -1,4 +1,4 @@
--- The functions that erase, called by the role that may. (What an erasure is: erasure.sql.)
+-- The functions that erase, called by the role that may. (What an erasure is: guard_erasure.sql.)
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off

@@ -1,5 +1,5 @@
 -- Export: who may, what the lines are, and that a call that ends early or fails leaves nothing open. What the lines are
--- worth is tested from outside, by tests/server/test_export.py.
+-- worth is tested from outside, by tests/server/test_read_export.py.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off

@@ -68,7 +68,7 @@ SELECT pg_temp.refused($$SELECT immutable.track(NULL)$$);
 SELECT pg_temp.refused($$SELECT immutable.track(NULL::jsonb)$$);
 SELECT pg_temp.refused(format('SELECT immutable.track(%L::jsonb)', x)) FROM unnest(ARRAY['[]', '"text"', '1', 'null', '[{"actor_id":"a","action":"b"}]']) x;
 
--- Duplicates: the original's id, and nothing recorded; the tenant's own. Another event is a conflict (idempotency.sql).
+-- Duplicates: the original's id, and nothing recorded; the tenant's own. Another event is a conflict (write_repeated.sql).
 SELECT immutable.track(actor_id => 'a', action => 'first', tenant_id => 'track-dup', idempotency_key => 'k') ->> 'id' AS first \gset
 SELECT r ->> 'status' AS status, r ->> 'id' = :'first' AS original FROM (SELECT immutable.track(actor_id => 'a', action => 'first', tenant_id => 'track-dup', idempotency_key => 'k') AS r) x;
 SELECT r - 'id' AS answer, r ->> 'id' = :'first' AS original FROM (SELECT immutable.track('{"actor_id":"b","action":"other","tenant_id":"track-dup","idempotency_key":"k","targets":[{"type":"t"}]}'::jsonb, 'answer') AS r) x;
