@@ -3,6 +3,7 @@
 \pset footer off
 \pset null '(null)'
 SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS immutable;
 CREATE ROLE regress_person_officer LOGIN;
 GRANT immutable_eraser TO regress_person_officer;
 SELECT current_user AS owner \gset

@@ -69,7 +69,7 @@ SELECT p.oid::regprocedure AS "security definer" FROM pg_proc p
 WHERE p.pronamespace = 'immutable'::regnamespace AND p.prosecdef ORDER BY 1;
 SELECT p.proname AS function, p.provolatile AS volatile, p.proparallel AS parallel, p.proisstrict AS strict, p.proconfig AS settings
 FROM pg_proc p WHERE p.pronamespace = 'immutable'::regnamespace
-ORDER BY p.proname COLLATE "C", p.pronargs;
+ORDER BY p.proname COLLATE "C", p.pronargs, pg_catalog.oidvectortypes(p.proargtypes) COLLATE "C";
 
 -- Everything has a comment: tables, columns, functions, policies, the schema, the extension, the roles.
 SELECT a.attrelid::regclass AS "table", a.attname AS column_without_comment

@@ -2,6 +2,9 @@
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS immutable;
+RESET client_min_messages;
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets) SELECT 'held', 'a', 'held.' || i, '[{"type":"t","id":"1"}]' FROM generate_series(1, 300) i;
 CREATE TEMPORARY TABLE lines (n serial, line text);
 

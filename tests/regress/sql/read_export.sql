@@ -4,6 +4,9 @@
 \pset format unaligned
 \pset footer off
 \pset null (null)
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS immutable;
+RESET client_min_messages;
 
 CREATE FUNCTION pg_temp.refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
