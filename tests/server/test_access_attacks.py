@@ -85,7 +85,7 @@ def everything_readable(connection):
 
 
 @pytest.mark.parametrize("actor", [None, "u1"])
-def test_every_way_to_read_shows_the_same(log, actor):
+def test_every_way_to_read_shows_the_same_rows(log, actor):
     """Under a token, a gateway's token and a grant: no function, view or feed knows more events than the table does."""
     granted = log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine')", (granted,))
@@ -111,7 +111,7 @@ def test_every_way_to_read_shows_the_same(log, actor):
     assert all(found == (set(), set()) for found in everything_readable(by_setting).values())
 
 
-def test_a_known_id_tells_nothing(log, viewer):
+def test_knowing_an_id_reveals_nothing(log, viewer):
     # Another tenant may even have an event of the same id.
     shared = viewer.execute("SELECT id FROM immutable.events LIMIT 1").fetchone()[0]
     log.admin.execute("INSERT INTO immutable.events (id, tenant_id, actor_id, action) VALUES (%s, 'rival', 'u', 'a')", (shared,))
@@ -183,7 +183,7 @@ def test_functions_in_where_see_no_other_row(log, viewer):
     assert len(seen) > MINE and not [text for text in seen if "rival" in text]
 
 
-def test_what_looks_like_ours_is_not_asked(log, viewer):
+def test_a_callers_lookalike_functions_are_not_called(log, viewer):
     viewer.execute("CREATE TEMPORARY TABLE events (tenant_id text); CREATE TEMPORARY TABLE revocations (jti text)")
     viewer.execute("CREATE TEMPORARY TABLE viewer_keys (LIKE immutable.events)")
     for name, kind in (("visible_tenant()", "text LANGUAGE sql AS $$ SELECT 'rival' $$"),
@@ -199,7 +199,7 @@ def test_what_looks_like_ours_is_not_asked(log, viewer):
         assert viewer.execute("SELECT count(*) FROM immutable.find_events(target_type => 't')").fetchone()[0] == 25
 
 
-def test_views_and_lent_rights(log, viewer):
+def test_views_and_functions_of_others_lend_no_rights(log, viewer):
     viewer.execute("CREATE TEMPORARY VIEW mine AS SELECT * FROM immutable.events")
     viewer.execute("CREATE FUNCTION pg_temp.lent() RETURNS bigint SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM immutable.events'")
     assert count(viewer, "SELECT count(*) FROM mine") == MINE and count(viewer, "SELECT pg_temp.lent()") == MINE
@@ -264,7 +264,7 @@ def estimate(connection, condition, table="events"):
     return re.sub(r"'[^']*'", "", json.dumps(plan))
 
 
-def test_explain_expects_the_same_of_every_value(log, viewer):
+def test_explain_estimates_the_same_rows_for_every_value(log, viewer):
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, resource_id, resource_name, session_id, "
                       "ip_address, ip_city, ip_country, user_agent, action, targets) SELECT 'rival', 'ceo', 'Ceo', 'r', 'R', 's', "
                       "'10.0.0.1', 'Rome', 'IT', 'ua', 'a.b', '[{\"type\": \"t\", \"id\": \"deal\", \"name\": \"Deal\"}]' "
@@ -283,7 +283,7 @@ def test_explain_expects_the_same_of_every_value(log, viewer):
         assert known == unknown, (column, known, unknown)
 
 
-def test_statistics_can_not_be_read(log, viewer):
+def test_statistics_cannot_be_read(log, viewer):
     log.admin.execute("ANALYZE immutable.events")
     assert log.admin.execute("SELECT count(*) > 0 FROM pg_stats WHERE schemaname = 'immutable'").fetchone() == (True,)
     for view in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"):
@@ -297,7 +297,7 @@ def test_statistics_can_not_be_read(log, viewer):
                           "previous_event_hash"}
 
 
-def test_the_search_index_tells_no_text(log, viewer):
+def test_the_search_index_reveals_no_text(log, viewer):
     """Statistics of its expression are the planner's as well, and equality of texts is leakproof."""
     log.admin.execute("CREATE EXTENSION pg_trgm")
     log.admin.execute("SELECT immutable.enable_search()")
@@ -311,7 +311,7 @@ def test_the_search_index_tells_no_text(log, viewer):
     assert log.admin.execute("SELECT count(*) FROM pg_stats WHERE tablename = 'events_search'").fetchone() == (0,)
 
 
-def test_the_tenant_is_asked_for_once_and_found_by_an_index(log):
+def test_the_tenant_is_resolved_once_and_found_by_an_index(log):
     """However many rows: what a statement costs more under row security is not paid by the row."""
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                       "SELECT 'mine', 'u' || i % 3, 'a.b' FROM generate_series(1, 3000) i")
@@ -332,7 +332,7 @@ def test_the_tenant_is_asked_for_once_and_found_by_an_index(log):
     assert re.search(r'"Index Cond": "\(tenant_id = ', text) and "Seq Scan" not in text, text
 
 
-def test_a_tenant_s_targets_are_found_by_an_index(log):
+def test_a_tenants_targets_are_found_by_an_index(log):
     """A report on targets reads the viewer's own, however many the others have."""
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
                       "SELECT 'rival' || i % 50, 'u', 'a.b', '[{\"type\": \"task\", \"id\": \"1\"}, {\"type\": \"task\", \"id\": \"2\"}]' "
@@ -370,7 +370,7 @@ def test_explain_analyze_finds_nothing_by_a_value(log, viewer):
 # Unique keys and foreign keys
 
 
-def test_keys_can_not_be_probed(log, viewer):
+def test_keys_cannot_be_probed(log, viewer):
     log.admin.execute("CREATE SCHEMA shop")
     log.admin.execute(f"GRANT USAGE, CREATE ON SCHEMA shop TO {log.viewer_role}")
     viewer.execute("CREATE TABLE shop.probe (event_id uuid, tenant_id text)")
@@ -381,7 +381,7 @@ def test_keys_can_not_be_probed(log, viewer):
     log.admin.execute("DROP SCHEMA shop CASCADE")
 
 
-def test_a_bound_writer_can_not_probe_either(log):
+def test_a_bound_writer_cannot_probe_either(log):
     role = log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
     writer = log.db.connect(role)
@@ -502,7 +502,7 @@ def test_members_of_a_bound_role_are_bound(log):
     assert may(gateway) == ["mine", "rival", ""]
 
 
-def test_a_binding_outlasts_a_new_name(log):
+def test_a_binding_outlasts_a_renamed_role(log):
     """A grant to read ends with the name, which takes a right away; a binding must not end so, which would give one."""
     role = log.db.create_role()
     log.db.roles.remove(role)
@@ -626,7 +626,7 @@ def test_a_cursor_outlasts_its_token_and_no_other_statement_does(log, ended):
     refused(viewer, "SELECT immutable.get_events()")
 
 
-def test_a_pooled_connection_goes_from_one_token_to_another(log):
+def test_a_pooled_connection_changes_tokens(log):
     """One connection, transaction by transaction another customer's, as behind pgbouncer."""
     pooled = log.viewer(prepare_threshold=0)
     for _ in range(3):
@@ -665,7 +665,7 @@ def test_parallel_workers_see_no_more(log):
     refused(viewer)
 
 
-def test_roles_can_not_be_exchanged_for_more(log):
+def test_roles_cannot_be_exchanged_for_more_rights(log):
     granted = log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'rival')", (granted,))
     auditor = log.db.create_role("IN ROLE immutable_auditor")
@@ -700,7 +700,7 @@ def test_roles_can_not_be_exchanged_for_more(log):
     refused(bi, state="42501")
 
 
-def test_grants_come_back_by_name(log):
+def test_grants_are_restored_by_name(log):
     """A dump has the numbers of another server's roles."""
     role = log.db.create_role("IN ROLE immutable_viewer")
     bi = log.db.connect(role)
@@ -713,7 +713,7 @@ def test_grants_come_back_by_name(log):
     assert count(bi) == MINE
 
 
-def test_who_can_not_be_granted_a_tenant(log):
+def test_roles_that_cannot_be_granted_a_tenant(log):
     over, auditor = log.db.create_role("BYPASSRLS"), log.db.create_role("IN ROLE immutable_auditor")
     for role, mode, state in (("postgres", "read", "22023"), (over, "read", "22023"), (auditor, "read", "22023"),
                               ("immutable_viewer", "read", "22023"), ("immutable_writer", "write", "22023"),
@@ -729,7 +729,7 @@ def test_who_can_not_be_granted_a_tenant(log):
 # Behind a gateway
 
 
-def test_what_postgrest_does(log):
+def test_requests_through_postgrest(log):
     """PostgREST: one login that may become others; in each transaction the role of the token, the headers, the claims."""
     login = log.db.create_role("NOINHERIT")
     auditor, granted = log.db.create_role("IN ROLE immutable_auditor"), log.db.create_role()
@@ -769,7 +769,7 @@ def test_what_postgrest_does(log):
             count(gateway)
 
 
-def test_a_direct_user_can_not_make_itself_a_gateway(log):
+def test_a_direct_user_cannot_make_itself_a_gateway(log):
     viewer = log.viewer()
     claims = json.dumps({"role": "immutable_viewer", "iss": "immutable", "tenant_id": "rival", "exp": 4_000_000_000})
     for name in ("request.jwt.claims", "request.jwt.claim.tenant_id", "request.jwt", "role_claim.tenant"):
@@ -784,7 +784,7 @@ def test_a_direct_user_can_not_make_itself_a_gateway(log):
 # An actor's token
 
 
-def test_an_actor_s_token_narrows_everything(log):
+def test_an_actors_token_narrows_every_way_to_read(log):
     viewer = log.viewer(token(actor_id="u1"))
     assert viewer.execute("SELECT DISTINCT tenant_id, actor_id FROM immutable.events").fetchall() == [("mine", "u1")]
     own = {row[0] for row in viewer.execute("SELECT id FROM immutable.events")}
@@ -808,7 +808,7 @@ def test_an_actor_s_token_narrows_everything(log):
 # Keys and what is written down of them
 
 
-def test_nobody_reads_or_plants_a_key(log):
+def test_nobody_can_read_or_plant_a_key(log):
     role = log.db.create_role()
     log.admin.execute(f"GRANT pg_read_all_data, pg_write_all_data TO {role}")
     everything = log.db.connect(role)

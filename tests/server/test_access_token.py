@@ -38,7 +38,7 @@ def test_another_library_reads_our_tokens(log):
         jwt.decode(made["token"], OTHER, algorithms=["HS256"])
 
 
-def test_tokens_of_another_library_open_what_they_say_and_nothing_else(log):
+def test_tokens_of_another_library_open_what_they_name_and_nothing_else(log):
     viewer = log.viewer()
     for changes, events in (({}, MINE), ({"tenant_id": "rival"}, RIVAL), ({"actor_id": "u1"}, MINE_U1),
                             ({"tenant_id": "nobody"}, 0), ({"actor_id": "nobody"}, 0),
@@ -112,7 +112,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_token_is_an_error_and_no_row(log, name):
+def test_a_bad_token_is_an_error_and_shows_no_row(log, name):
     viewer = log.viewer()
     present(viewer, BAD[name])
     for statement in (EVENTS, TARGETS, "SELECT immutable.get_events()", "SELECT * FROM immutable.find_events()",
@@ -131,7 +131,7 @@ def test_a_bad_token_is_an_error_and_no_row(log, name):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_bearer_token_is_none_either(log, name):
+def test_a_bad_bearer_token_shows_no_row_either(log, name):
     viewer = log.viewer()
     viewer.execute("SELECT set_config('request.headers', %s, false)", (headers(BAD[name]),))
     if name in ("with a blank",):  # around a header's token blanks mean nothing (RFC 9110)
@@ -140,7 +140,7 @@ def test_a_bad_bearer_token_is_none_either(log, name):
         refused(viewer)
 
 
-def test_without_a_token_there_is_nothing(log):
+def test_without_a_token_no_row_is_shown(log):
     viewer = log.viewer()
     assert count(viewer) == 0 and count(viewer, TARGETS) == 0
     present(viewer, "")
@@ -167,7 +167,7 @@ def until_refused(connection, exp):
             return error
 
 
-def test_a_token_ends_while_it_is_in_use(log):
+def test_a_token_expires_while_it_is_in_use(log):
     viewer = log.viewer()
     exp = int(time.time()) + 2
     present(viewer, token(exp=exp))
@@ -176,7 +176,7 @@ def test_a_token_ends_while_it_is_in_use(log):
 
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
-def test_a_revocation_counts_at_the_next_statement(log, isolation):
+def test_a_revocation_takes_effect_at_the_next_statement(log, isolation):
     ways = {
         "by its jti": lambda given: log.admin.execute(
             "SELECT immutable.revoke_viewer_token(%s)", (jwt.decode(given, SECRET, algorithms=["HS256"])["jti"],)),
@@ -202,14 +202,14 @@ def test_a_revocation_counts_at_the_next_statement(log, isolation):
         bystander.close()
 
 
-def test_an_actor_s_revocation_leaves_the_tenant_s_tokens(log):
+def test_revoking_an_actor_leaves_the_tenants_tokens(log):
     whole, other = token(), token(actor_id="u2")
     log.admin.execute("SELECT immutable.revoke_viewer_tokens('mine', 'u1')")
     assert count(log.viewer(whole)) == MINE and count(log.viewer(other)) == 10
     refused(log.viewer(token(actor_id="u1", iat=int(time.time()) - 5)))
 
 
-def test_revocations_are_kept_until_their_tokens_have_run_out(log):
+def test_revocations_are_kept_until_their_tokens_have_expired(log):
     given = token(exp=int(time.time()) + 86_000)
     log.admin.execute("SELECT immutable.revoke_viewer_token(%s)", (given,))
     log.admin.execute("SELECT immutable.revoke_viewer_tokens('gone')")
@@ -223,14 +223,14 @@ def test_revocations_are_kept_until_their_tokens_have_run_out(log):
     refused(log.viewer(given))
 
 
-def test_what_can_not_be_revoked_is_said(log):
+def test_revoking_what_cannot_be_revoked_is_an_error(log):
     for given, state in ((token(OTHER), "22023"), ("", "22023"), ("x" * 256, "22023"), (None, "22004")):
         with pytest.raises(psycopg.Error) as error:
             log.admin.execute("SELECT immutable.revoke_viewer_token(%s)", (given,))
         assert error.value.sqlstate == state and error.value.diag.message_hint
 
 
-def test_rotation(log):
+def test_rotating_the_key(log):
     shared, viewer = token(), log.viewer(token())
     assert count(viewer) == MINE
     log.admin.execute("SELECT immutable.rotate_viewer_key()")
@@ -260,7 +260,7 @@ def test_an_imported_key_signs_and_the_one_before_is_accepted(db):
     assert jwt.decode(create(db.conn, "mine")["token"], OTHER, algorithms=["HS256"])["tenant_id"] == "mine"
 
 
-def test_two_first_tokens_are_of_one_key(db):
+def test_two_first_tokens_share_one_key(db):
     role = db.create_role()
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {role}")
     db.conn.execute(f"GRANT EXECUTE ON FUNCTION immutable.create_viewer_token TO {role}")
@@ -288,19 +288,19 @@ def test_verifying_writes_nothing(log):
 @pytest.mark.parametrize("arguments, field", [
     (("mine", None, 59), "ttl"), (("mine", None, 86_401), "ttl"), (("mine", None, -1), "ttl"), (("mine", ""), "actor_id"),
     (("t" * 256,), "tenant_id"), (("mine", "a" * 513), "actor_id")])
-def test_what_is_not_minted(log, arguments, field):
+def test_arguments_that_create_no_token(log, arguments, field):
     with pytest.raises(psycopg.errors.InvalidParameterValue) as error:
         create(log.admin, *arguments)
     assert field in str(error.value) and error.value.diag.message_hint
 
 
-def test_the_longest_ids_fit_into_a_token(log):
+def test_the_longest_ids_fit_in_a_token(log):
     assert len(create(log.admin, "\x01" * 255, "\x01" * 512)["token"]) < 8192
     assert create(log.admin, "mine", "u", 60) and create(log.admin, "mine", "u", 86_400)
     assert create(log.admin, "mine", None, None)["expires_at"] > time.time() + 3000
 
 
-def test_who_decided_whose_events_are_seen_is_recorded(log):
+def test_decisions_about_access_are_recorded_with_their_author(log):
     """By the name of who did it, with the rights that it has: EXECUTE, and not even the right to insert here."""
     officer, bi = log.db.create_role(), log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (officer,))

@@ -57,7 +57,7 @@ def test_two_shards_of_one_node_have_chains_and_targets_of_their_own(db, shards)
     assert verify(db.conn, events)[:2] == (True, 7) and verify(db.conn, others)[:2] == (True, 6)
 
 
-def test_writers_at_the_same_time_take_lanes_of_the_shard(db, shards):
+def test_concurrent_writers_take_lanes_of_the_shard(db, shards):
     (events, _), (others, _) = shards
     first, second, third = (db.connect(autocommit=False) for _ in range(3))
     assert record(first, events)[1:3] == (0, 1)
@@ -80,7 +80,7 @@ def test_writers_at_the_same_time_take_lanes_of_the_shard(db, shards):
     # A child table of the shard, which would add rows to every reader's.
     ("CREATE TABLE immutable.child () INHERITS ({events}); INSERT INTO immutable.child SELECT * FROM {events} WHERE seq = 1", None),
 ])
-def test_what_is_done_to_a_shard_is_found_there(db, shards, tampering, found):
+def test_tampering_with_a_shard_is_found_there(db, shards, tampering, found):
     (events, targets), (others, _) = shards
     for _ in range(4):
         record(db.conn, events)
@@ -121,7 +121,7 @@ def test_row_security_holds_on_a_shard(db, shards):
         db.connect(nobody).execute(count)
 
 
-def test_what_a_distributed_log_says_to_a_viewer_without_subquery(db, shards):
+def test_policies_without_a_subquery_show_a_viewer_the_same_rows(db, shards):
     """The policies that distribute() makes see what the ordinary ones see."""
     (events, targets), _ = shards
     for tenant, actor in (("acme", "u1"), ("acme", "u2"), ("beta", "u1")):
@@ -161,7 +161,7 @@ def test_a_distributed_log_reads_the_sessions_settings_where_the_client_is(db):
         assert found.fetchall() == said
 
 
-def test_functions_by_the_public_names_work_on_the_shard(db, shards):
+def test_functions_called_by_their_public_names_work_on_the_shard(db, shards):
     """As in a function that a node runs for a tenant of its own: reading, erasing, exporting, verifying. (Not heads(), whose
     body has the table and not its name.)"""
     (events, targets), (others, _) = shards
@@ -209,7 +209,7 @@ def test_a_shard_does_not_begin_a_log(db):
                     conn.execute(f"SELECT {call}")
 
 
-def test_verify_shard_takes_tables_of_events_alone(db, shards):
+def test_verify_shard_accepts_only_tables_of_events(db, shards):
     (events, targets), _ = shards
     assert verify(db.conn, "immutable.events")[0]
     for table, error in (("immutable.log", psycopg.errors.ObjectNotInPrerequisiteState), (targets, psycopg.errors.ObjectNotInPrerequisiteState),

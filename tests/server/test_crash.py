@@ -39,7 +39,7 @@ class Writer(threading.Thread):
 
 
 @pytest.mark.parametrize("synchronous_commit", ["on", "off"])
-def test_killed_under_writers_the_log_is_whole_and_has_what_was_acknowledged(cluster, synchronous_commit):
+def test_after_a_kill_under_load_the_log_is_whole_and_has_every_acknowledged_event(cluster, synchronous_commit):
     server = cluster(checkpoint_timeout="30s", max_wal_size="64MB")
     with server.connect() as conn:
         conn.execute("CREATE EXTENSION immutable")

@@ -99,7 +99,7 @@ def persons_in_files(db):
 
 
 @pytest.mark.timeout(600)
-def test_a_thousand_of_five_thousand_persons(db, officer, tmp_path):
+def test_erasing_a_thousand_of_five_thousand_persons(db, officer, tmp_path):
     db.conn.execute(POPULATE)
     db.conn.execute("ANALYZE")
     reading = db.connect(autocommit=False)
@@ -168,7 +168,7 @@ def test_a_thousand_of_five_thousand_persons(db, officer, tmp_path):
     assert h.verify_chain(db.conn)["valid"]
 
 
-def test_salts_are_gone_as_well(db, officer):
+def test_salts_are_erased_too(db, officer):
     """With its salt, a guess could be tried against a commitment."""
     add_event(db.conn, "acme", "one")
     add_event(db.conn, "acme", "two")
@@ -185,7 +185,7 @@ def test_salts_are_gone_as_well(db, officer):
     assert [salt in files for salt in salts] == [False, True]
 
 
-def test_gone_from_the_search_index(db, officer):
+def test_erased_values_leave_the_search_index(db, officer):
     """Found by the index before, by nothing afterwards; and VACUUM takes its entries away, the trigrams of the name."""
     db.conn.execute("CREATE EXTENSION pg_trgm")
     db.conn.execute("SELECT immutable.enable_search()")
@@ -318,14 +318,14 @@ def test_an_erased_target_has_another_type(db, log, erased):
 
 
 @pytest.mark.parametrize("change", ["target_id = 'f-1'", "target_name = 'Reports'", "target_metadata = '{}'"])
-def test_an_erased_target_s_row_has_something_again(db, log, erased, change):
+def test_an_erased_targets_row_has_a_value_again(db, log, erased, change):
     with h.behind_triggers(db.conn):
         db.conn.execute(f"UPDATE immutable.event_targets SET {change} WHERE event_id = %s AND position = 0",
                         [erased["id"]])
     check_breaks(db.conn, target_mismatch(erased))
 
 
-def test_an_erased_target_s_commitment_altered(db, log, erased):
+def test_an_erased_targets_commitment_altered(db, log, erased):
     hashes = {**erased["erased"]["commitments"], "targets": {"0": ONES}}
     now = update(db.conn, PLACE, erased={**erased["erased"], "commitments": hashes})
     check_breaks(db.conn, hash_mismatch(now), erased_unrecorded(now, ONES),
@@ -340,14 +340,14 @@ def test_erased_targets_commitments_swapped(db, officer, log, erased):
     check_breaks(db.conn, hash_mismatch(update(db.conn, PLACE, erased={**now["erased"], "commitments": swapped})))
 
 
-def test_a_column_s_commitment_moved_to_the_metadata(db, log, erased):
+def test_a_columns_commitment_moved_to_the_metadata(db, log, erased):
     hashes = dict(erased["erased"]["commitments"])
     hashes["metadata"] = sorted([*hashes["metadata"], hashes.pop("actor_name")])
     now = update(db.conn, PLACE, erased={**erased["erased"], "commitments": hashes})
     check_breaks(db.conn, hash_mismatch(now))
 
 
-def test_the_record_s_commitments_altered(db, log, erased):
+def test_the_records_commitments_altered(db, log, erased):
     record = Log(db.conn)["acme", 0, 7]
     assert record["action"] == "immutable.event_erased"
     with h.behind_triggers(db.conn):
@@ -383,7 +383,7 @@ def restore(conn, keep="false"):
             conn.execute(f"INSERT INTO immutable.{name} SELECT * FROM public.saved_{name}")
 
 
-def test_restored_behind_its_records(db, officer, log):
+def test_events_restored_from_before_the_erasure(db, officer, log):
     """Rows come back from before the erasure, the records of which are still there."""
     copy_of(db.conn)
     erased = erase_subject(officer, "acme", "user-a3") + erase_subject(officer, "acme", "user-b5")
@@ -400,7 +400,7 @@ def test_restored_behind_its_records(db, officer, log):
     check_breaks(db.conn)
 
 
-def test_restored_as_a_whole(db, officer, log):
+def test_whole_log_restored_from_before_the_erasure(db, officer, log):
     """With the records gone too, only saved heads tell; what the functions returned is erased again."""
     copy_of(db.conn)
     erased = erase_subject(officer, "acme", "user-a3")
@@ -417,7 +417,7 @@ def test_restored_as_a_whole(db, officer, log):
     assert "user-a3" not in left and "user-a4" in left
 
 
-def test_cancelled_in_the_middle(db, officer):
+def test_an_erasure_cancelled_midway_changes_nothing(db, officer):
     """All or nothing, also with some records written already."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'acme', 'u1', 'a' FROM generate_series(1, 2000)")

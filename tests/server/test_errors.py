@@ -49,7 +49,7 @@ def test_the_function_retries_what_a_retry_helps(db, record):
         assert error.value.sqlstate == state
 
 
-def test_the_classes_that_psycopg_gives(db):
+def test_the_exception_classes_of_psycopg(db):
     """The sentence about OperationalError, and that the codes stand in the table."""
     conn = db.connect(db.create_role("IN ROLE immutable_writer, immutable_viewer"))
     conn.execute("SELECT immutable.track('u', 'a')")

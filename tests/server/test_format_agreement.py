@@ -279,7 +279,7 @@ def test_erasing_all_at_once_or_one_after_the_other(db):
 # What the server refuses
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "fe80::1%1", "1.2.3", "1.2.3.4/33", "::1/129", "[::1]", "", "::g"])
-def test_address_that_is_none(db, address):
+def test_invalid_address(db, address):
     with pytest.raises(psycopg.errors.InvalidTextRepresentation):
         db.conn.execute("SELECT immutable.track(jsonb_build_object('actor_id', 'a', 'action', 'b', "
                         "'ip_address', %s::text))", [address])
@@ -290,7 +290,7 @@ def test_address_that_is_none(db, address):
 
 @pytest.mark.parametrize("time", ["0001-12-31 23:59:59.999999+00 BC", "10000-01-01 00:00:00+00", "infinity",
                                   "-infinity", "9999-12-31 23:59:59.999999-01", "0001-01-01 00:00:00+01"])
-def test_time_outside_the_years(db, time):
+def test_time_outside_the_allowed_years(db, time):
     with pytest.raises(psycopg.errors.DatetimeFieldOverflow):
         db.conn.execute("INSERT INTO immutable.events (actor_id, action, occurred_at) VALUES ('a', 'b', %s)", [time])
     assert Log(db.conn).rows == []

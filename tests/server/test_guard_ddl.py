@@ -13,7 +13,7 @@ def status(conn):
     return conn.cursor(row_factory=psycopg.rows.dict_row).execute("SELECT * FROM immutable.status()").fetchone()
 
 
-def test_nobody_locks_the_log_by_trying_to_drop_it(db):
+def test_a_refused_drop_does_not_lock_the_log(db):
     """The extension's owner alone gets as far as the lock."""
     record(db.conn)
     other = db.connect(db.create_role())
@@ -25,7 +25,7 @@ def test_nobody_locks_the_log_by_trying_to_drop_it(db):
                 other.execute(statement)
 
 
-def test_dropping_it_in_maintenance_is_in_the_servers_log(cluster):
+def test_dropping_it_with_allow_ddl_is_in_the_servers_log(cluster):
     server = cluster()
     conn = server.connect()
     conn.execute("CREATE EXTENSION immutable")
@@ -43,7 +43,7 @@ def test_dropping_it_in_maintenance_is_in_the_servers_log(cluster):
     conn.close()
 
 
-def test_maintenance_names_who_did_it(db):
+def test_ddl_with_allow_ddl_is_recorded_with_its_author(db):
     """The role that was taken on, and the login behind it."""
     owner, login = db.create_role(), db.create_role()
     db.conn.execute("SET immutable.allow_ddl = on")
@@ -64,7 +64,7 @@ def test_maintenance_names_who_did_it(db):
         db.conn.execute(f"DROP OWNED BY {owner}")
 
 
-def test_a_record_goes_with_a_command_that_fails(db):
+def test_a_command_that_fails_leaves_no_record(db):
     record(db.conn)
     db.conn.execute("SET immutable.allow_ddl = on")
     with pytest.raises(psycopg.errors.UndefinedColumn):
@@ -100,7 +100,7 @@ def test_event_triggers_off(db):
     assert found["guard_enabled"] and not found["row_security_enabled"]
 
 
-def test_a_schema_is_dumped_and_restored_past_it(db, server, tmp_path):
+def test_a_schema_is_dumped_and_restored_in_spite_of_it(db, server, tmp_path):
     """Also with DDL of one's own around the log."""
     db.conn.execute("CREATE TABLE public.document (event_id uuid, tenant_id text, "
                     "FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id))")
@@ -145,7 +145,7 @@ def test_status_sees_who_holds_a_lane(db):
     assert status(db.conn)["lanes_in_use"] == 0
 
 
-def test_an_index_that_catalogs_could_not_keep_is_told_and_crashes_nothing(db):
+def test_an_expression_index_on_a_small_table_stops_writing_with_a_hint(db):
     """Such an index may be there since before the guard was."""
     conn = db.conn
     db.unguard()
@@ -160,7 +160,7 @@ def test_an_index_that_catalogs_could_not_keep_is_told_and_crashes_nothing(db):
         conn.execute(statement)
 
 
-def test_what_is_dropped_in_maintenance_is_told_and_can_be_made_again(db):
+def test_an_object_dropped_with_allow_ddl_is_reported_and_can_be_created_again(db):
     conn = db.conn
     record(conn)
     conn.execute("SET immutable.allow_ddl = on")
@@ -177,13 +177,13 @@ def test_what_is_dropped_in_maintenance_is_told_and_can_be_made_again(db):
     assert "without CONCURRENTLY" in told.value.diag.message_hint
 
 
-def test_status_knows_the_settings_in_a_session_that_did_nothing_else(db):
+def test_status_knows_the_settings_in_a_new_session(db):
     with db.connect() as fresh:
         settings = status(fresh)["settings"]
         assert settings["immutable.lanes"] == "1024" and "immutable.max_targets" in settings
 
 
-def test_the_trigger_of_the_key_import_is_of_no_other_table(db):
+def test_the_trigger_of_the_key_import_works_on_no_other_table(db):
     db.conn.execute("CREATE TABLE numbers (a int)")
     db.conn.execute("CREATE TRIGGER a BEFORE INSERT ON numbers FOR EACH STATEMENT EXECUTE FUNCTION immutable.take_viewer_key()")
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
@@ -194,7 +194,7 @@ def test_the_trigger_of_the_key_import_is_of_no_other_table(db):
     assert db.conn.execute("SELECT count(*) FROM immutable.viewer_keys").fetchone() == (0,)
 
 
-def test_an_interrupted_search_index_is_told(db):
+def test_status_reports_an_interrupted_search_index(db):
     db.conn.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     db.conn.execute("SELECT immutable.enable_search()")
     db.conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'immutable.events_search'::regclass")

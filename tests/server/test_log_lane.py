@@ -97,7 +97,7 @@ def test_those_who_wait_get_a_lane_in_the_order_in_which_they_came(db, new, pool
     assert is_valid(db)
 
 
-def test_flows_over_two_connections_do_not_hang(db, new, pool):
+def test_tasks_that_use_two_connections_do_not_hang(db, new, pool):
     """Each records on a second connection while its first is open, 45 at once, though each backend is new."""
     def flow(outer, inner):
         insert(outer)
@@ -112,7 +112,7 @@ def test_flows_over_two_connections_do_not_hang(db, new, pool):
 
 
 @pytest.mark.parametrize("lanes", [2, 4, 32, 1024])
-def test_every_client_gets_on_beside_an_idle_transaction(db, new, tmp_path, lanes):
+def test_every_client_makes_progress_beside_an_idle_transaction(db, new, tmp_path, lanes):
     idle, _ = holder(new)
     script = tmp_path / "script.sql"
     script.write_text(INSERT + ";\n")
@@ -126,7 +126,7 @@ def test_every_client_gets_on_beside_an_idle_transaction(db, new, tmp_path, lane
 
 
 @pytest.mark.parametrize("place", ["next", "in the queue"])
-def test_lock_timeout_holds_over_the_whole_wait(db, new, pool, place):
+def test_lock_timeout_covers_the_whole_wait(db, new, pool, place):
     holders = [holder(new, 2)[0] for _ in range(2)]
     if place == "in the queue":
         before = new(2)
@@ -225,7 +225,7 @@ def test_a_prepared_transaction_holds_its_lane_alone(db, new, pool):
     assert is_valid(db)
 
 
-def test_what_the_log_itself_records_waits_in_the_same_way(db, new, pool):
+def test_the_logs_own_events_wait_in_the_same_way(db, new, pool):
     """Of events without tenant, two lanes are taken; one of them stays so."""
     insert_without = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('', 'u1', 'a')"
     holders = [new(2, autocommit=False) for _ in range(2)]

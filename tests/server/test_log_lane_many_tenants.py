@@ -145,7 +145,7 @@ def test_imports_and_writers_at_once(db, app, pool):
     assert is_valid(db)
 
 
-def test_savepoints_give_back_what_was_locked_since(db, app):
+def test_savepoints_release_locks_taken_since(db, app):
     conn = app(autocommit=False, **{"immutable.max_chains_per_transaction": "3"})
     for _ in range(3):
         with conn.transaction(force_rollback=True):
@@ -184,7 +184,7 @@ def test_a_prepared_import(db, app):
     assert is_valid(db)
 
 
-def test_an_import_is_taken_up_again(db, app):
+def test_an_import_is_resumed(db, app):
     conn = app()
     db.conn.execute("CREATE TABLE old_audit AS SELECT n AS id, 'org ' || n % 700 AS org, "
                     "timestamptz '2019-01-01' + n * interval '1 hour' AS at FROM generate_series(1, 3000) n")

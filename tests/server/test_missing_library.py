@@ -29,7 +29,7 @@ def away(db):
     return move
 
 
-def test_ddl_of_others_goes_on_after_one_command(db, away):
+def test_other_ddl_works_again_after_one_command(db, away):
     away(True)
     conn = db.connect()
     with pytest.raises(psycopg.errors.UndefinedFile) as raised:
@@ -56,7 +56,7 @@ def test_ddl_of_others_goes_on_after_one_command(db, away):
     assert conn.execute("SELECT valid, events_checked FROM immutable.verify_chain()").fetchone() == (True, 1)
 
 
-def test_what_needs_no_ddl_goes_on_by_itself(db, away):
+def test_work_without_ddl_continues_by_itself(db, away):
     db.conn.execute("CREATE TABLE unrelated (a int)")
     away(True)
     conn = db.connect()

@@ -136,7 +136,7 @@ def test_all_events_are_gone(db, nightly, quick):
     assert "no event is there" in nightly.refused(2, "--first")
 
 
-def test_missing_heads_are_no_first_night(db, nightly):
+def test_missing_heads_do_not_pass_for_a_first_night(db, nightly):
     build_log(db)
     assert "--first" in nightly.refused(2)
     nightly.well("--first")
@@ -155,7 +155,7 @@ def test_damaged_heads(db, nightly, content, says, quick):
     assert re.search(says.replace("heads must", "(heads|since) must"), nightly.refused(2, *quick))
 
 
-def test_heads_that_are_no_file(db, nightly):
+def test_heads_that_are_not_a_file(db, nightly):
     nightly.heads.mkdir()
     done = nightly.run()
     assert done.returncode == 2 and "no file that can be read" in done.stderr
@@ -180,7 +180,7 @@ def test_without_psql(db, nightly):
     assert "psql is not in the PATH" in nightly.refused(2, "--first", PATH="/nonexistent")
 
 
-def test_given_up_in_the_middle(db, nightly):
+def test_interrupted_midway(db, nightly):
     build_log(db)
     nightly.well("--first")
     assert "statement timeout" in nightly.refused(2, PGOPTIONS="-c statement_timeout=1ms")
@@ -203,7 +203,7 @@ def test_settings_of_the_session_do_not_matter(db, nightly):
 
 
 @pytest.mark.parametrize("first", [False, True])
-def test_another_run_ends_meanwhile(db, nightly, tmp_path, first):
+def test_another_run_ends_first(db, nightly, tmp_path, first):
     """An hourly run beside a long one: its heads are newer, and going back to older ones would let a tail be cut."""
     build_log(db)
     if not first:
@@ -216,7 +216,7 @@ def test_another_run_ends_meanwhile(db, nightly, tmp_path, first):
     assert nightly.saved() == [1]
 
 
-def test_functions_that_somebody_made_do_not_matter(db, nightly):
+def test_functions_of_other_users_do_not_matter(db, nightly):
     """Whoever may create functions, and no more, could make one that fits better than PostgreSQL's own, and save heads that
     hide a cut tail, with the auditor's rights."""
     build_log(db)
@@ -265,7 +265,7 @@ def test_many_thousand_lanes(db, nightly):
     assert "3000 of 3000 events in 3000 lanes, 3000 saved heads" in nightly.well("--quick")
 
 
-def test_heads_are_those_that_everything_else_takes(db, nightly, tmp_path):
+def test_saved_heads_work_with_the_other_tools(db, nightly, tmp_path):
     build_log(db)
     nightly.well("--first")
     assert h.verify_chain(db.conn, heads=nightly.saved())["heads_checked"] == 4

@@ -186,7 +186,7 @@ def test_meta_json_is_what_pgxn_takes():
 
 
 @pytest.mark.parametrize("verb", ["all", "install", "package", "deb", "installcheck"])
-def test_a_wrong_pg_config_gets_one_answer(verb):
+def test_a_wrong_pg_config_gets_one_error_message(verb):
     done = subprocess.run(["make", "-s", "--no-print-directory", "-C", ROOT, verb, "PG_CONFIG=/nope"], text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     told = [line for line in done.stdout.splitlines() if not line.startswith("make: ***")]

@@ -147,7 +147,7 @@ def test_a_naive_consumer_misses_events(db):
 @pytest.mark.parametrize("after", [
     '[]', '1', '"x"', '{"0": "1"}', '{"0": -1}', '{"0": 1.5}', '{"0": 1e30}', '{"x": 1}', '{"40000": 1}', '{"0": null}',
     '{"0": [1]}', '{"00": 1}', '{"+0": 1}', '{" 0": 1}', '{"xact": "1"}'])
-def test_what_is_no_position_of_a_tenant(db, after):
+def test_invalid_positions_of_a_tenant(db, after):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position") as refused:
         db.conn.execute("SELECT immutable.changes('t', %s::text::jsonb)", [after])
     assert '{"0": "12:9f86d081884c7d65"}' in refused.value.diag.message_hint
@@ -157,12 +157,12 @@ def test_what_is_no_position_of_a_tenant(db, after):
     '[]', '1', '{"0": 1}', '{"xact": "1"}', '{"xact": 1, "id": "00000000-0000-4000-8000-000000000f01", "tenant_id": ""}',
     '{"xact": "x", "id": "00000000-0000-4000-8000-000000000f01", "tenant_id": ""}', '{"xact": "1", "id": "x", "tenant_id": ""}',
     '{"xact": "1", "id": "00000000-0000-4000-8000-000000000f01", "tenant_id": "", "more": 1}'])
-def test_what_is_no_position_of_all(db, after):
+def test_invalid_positions_of_all_tenants(db, after):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position"):
         db.conn.execute("SELECT immutable.changes(after => %s::text::jsonb)", [after])
 
 
-def test_positions_hold_elsewhere(db):
+def test_positions_of_unknown_lanes_and_tenants(db):
     """Of a lane that is new, of a tenant without events. (test_read_changes_positions.py has those of another log.)"""
     call = "SELECT immutable.changes(%s, %s::text::jsonb, %s)"
 
@@ -183,7 +183,7 @@ def test_positions_hold_elsewhere(db):
             changes("t", None, limit)
 
 
-def test_events_too_large_for_one_answer_come_in_several(db):
+def test_events_too_large_for_one_answer_come_in_several_answers(db):
     """Whoever asks again with the default limit must not stand still."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) SELECT 'big', 'b', 'x', "
                     "(SELECT jsonb_agg(jsonb_build_object('type', 't', 'id', 'i' || k, 'metadata', jsonb_build_object('v', repeat('x', 60000)))) "

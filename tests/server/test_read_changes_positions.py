@@ -64,12 +64,12 @@ def test_a_position_names_events_by_hash_and_stays_small(db):
 @pytest.mark.parametrize("after", ['{"0": "1"}', '{"0": "1:"}', '{"0": ":0123456789abcdef"}', '{"0": "1:0123456789ABCDEF"}',
                                    '{"0": "01:0123456789abcdef"}', '{"0": "1:0123456789abcdef0"}', '{"0": "1:0123456789abcdeg"}',
                                    '{"0": "-1:0123456789abcdef"}', '{"0": "1:2:0123456789abcde"}', '{"0": ["1", "2"]}'])
-def test_a_malformed_mark_is_no_position(db, after):
+def test_a_malformed_mark_is_not_a_position(db, after):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position"):
         db.conn.execute("SELECT immutable.changes('t', %s::text::jsonb)", [after])
 
 
-def test_another_event_in_its_place_or_none(db):
+def test_an_event_that_was_replaced_or_removed(db):
     for action in ("one", "two", "three"):
         record(db.conn, action)
     here = positions(db.conn)
@@ -84,7 +84,7 @@ def test_another_event_in_its_place_or_none(db):
         refused(db.conn, None, {**here[None], **change})
 
 
-def test_a_position_tells_nothing_of_what_its_reader_may_not_see(db):
+def test_a_position_reveals_nothing_that_its_reader_may_not_see(db):
     """Asked for another's event, the answer is the same whether there is such an event or not."""
     feed, person = db.create_role("IN ROLE immutable_viewer"), db.create_role("IN ROLE immutable_viewer")
     db.conn.execute("SELECT immutable.grant_tenant(%s, 't')", [feed])
@@ -108,7 +108,7 @@ def test_a_position_tells_nothing_of_what_its_reader_may_not_see(db):
     refused(own, "t", {"0": 3})
 
 
-def test_a_poll_looks_at_one_event_a_lane(db):
+def test_a_poll_reads_one_event_per_lane(db):
     """Whatever the length of the log."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 't', 'a', 'x' FROM generate_series(1, 3000)")
     db.conn.execute("ANALYZE immutable.events")
@@ -213,7 +213,7 @@ def test_a_restored_dump(db, server, target, tmp_path):  # noqa: F811
             refused(restored, None, position)
 
 
-def test_a_base_backup_that_is_older(cluster):
+def test_an_older_base_backup(cluster):
     """Put back and started without any archive: the log goes on from the backup."""
     primary = cluster(wal_level="replica")
     conn = primary.connect()
@@ -243,7 +243,7 @@ def test_a_base_backup_that_is_older(cluster):
         copy.destroy()
 
 
-def test_status_says_for_how_long_the_feed_of_all_tenants_is_held_back(db, server):
+def test_status_reports_how_long_the_feed_of_all_tenants_is_held_back(db, server):
     """By whoever has a transaction number, in another database too."""
     held = "SELECT changes_held_for FROM immutable.status()"
     with server.connect(autocommit=False) as elsewhere:

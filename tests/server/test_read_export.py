@@ -128,7 +128,7 @@ def test_copy_of_psql(filled, path):
     assert path.read_bytes().splitlines()[1:] == expected
 
 
-def test_text_format_of_copy_is_no_export(filled, path):
+def test_the_text_format_of_copy_is_not_an_export(filled, path):
     """It doubles backslashes. Nobody takes such a file for a good one."""
     status, summary = verify(export(filled, path, statement=PLAIN), path)
     assert status == 2 and summary["error"]["line"] > 1
@@ -248,7 +248,7 @@ def written(server):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_whatever_the_client_s_encoding(written, path, encoding):
+def test_every_client_encoding(written, path, encoding):
     """The file verifies, with the command of the README and with others; the values are the same."""
     expected = export(written, path)[1:]
     assert not any(line.isascii() for line in expected[:-1])
@@ -286,7 +286,7 @@ def test_a_login_whose_encoding_is_set(written, path):
         assert verify([line.encode() for line, in [*first, *held.fetchall()]], path)[0] == 0
 
 
-def test_recoded_on_its_way(written, path):
+def test_a_recoded_file_is_refused(written, path):
     """Both verifiers refuse it by name."""
     whole = b"".join(line + b"\n" for line in export(written, path))
     text = whole.decode()
@@ -335,7 +335,7 @@ def test_memory_does_not_grow_with_the_export(db):
 # ---------------------------------------------------------------------------------------------------------------------
 # Who may
 
-def test_an_auditor_may_and_others_not(db, log, path):
+def test_only_an_auditor_may_export(db, log, path):
     auditor, writer, nobody = db.create_role(), db.create_role(), db.create_role()
     db.conn.execute(f"GRANT immutable_auditor TO {auditor}")
     db.conn.execute(f"GRANT immutable_writer TO {writer}")
@@ -345,7 +345,7 @@ def test_an_auditor_may_and_others_not(db, log, path):
             db.connect(role).execute("SELECT immutable.export_events()")
 
 
-def test_row_security_is_the_callers(db, log, path):
+def test_row_security_of_the_caller_applies(db, log, path):
     reader = db.create_role()
     db.unguard()
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {reader}; GRANT SELECT ON immutable.events, immutable.log TO {reader}; "
@@ -427,7 +427,7 @@ def test_erasures(db, log, path):
     assert summary["breaks"] == [h.erased_unrecorded(log["acme", 1, 2], commitments["ip_address"])] == server_finds(db.conn)
 
 
-def test_a_value_put_back(db, log, path):
+def test_an_erased_value_put_back(db, log, path):
     place = ("acme", 0, 3)
     before, _, commitments = erase(db, place, "actor_name")
     h.update(db.conn, place, actor_name=before["actor_name"], salt=bytes.fromhex(before["salt"][2:]), erased=None)
@@ -452,7 +452,7 @@ def lines(db, path):
     return export(db, path)
 
 
-def test_lines_removed_doubled_and_swapped(lines, path):
+def test_lines_removed_duplicated_and_swapped(lines, path):
     assert verify(lines, path)[0] == 0
     for n in range(len(lines)):
         assert verify(lines[:n] + lines[n + 1:], path)[0] > 0, f"line {n} removed"

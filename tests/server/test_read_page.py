@@ -207,7 +207,7 @@ def test_pages_are_what_a_plain_query_gives(filled):
     compare(*filled, seed=1, rounds=220)
 
 
-def test_also_with_an_index_for_search_and_tiny_counts(filled):
+def test_pages_with_the_search_index_and_without_counting(filled):
     """With the index, and where nothing is counted, every way of reading a page gives the same."""
     db, readers, times = filled
     db.conn.execute("CREATE SCHEMA elsewhere")
@@ -230,7 +230,7 @@ def test_also_with_an_index_for_search_and_tiny_counts(filled):
     db.conn.execute("SELECT immutable.enable_search()")  # is content with it
 
 
-def test_the_index_for_search_needs_its_extension(db):
+def test_the_search_index_needs_its_extension(db):
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="pg_trgm") as refused:
         db.conn.execute("SELECT immutable.enable_search()")
     assert "CREATE EXTENSION pg_trgm" in refused.value.diag.message_hint
@@ -240,7 +240,7 @@ def test_the_index_for_search_needs_its_extension(db):
             db.connect(role).execute(f"SELECT immutable.{function}()")
 
 
-def test_rows_recorded_meanwhile_neither_shift_nor_repeat(db):
+def test_rows_recorded_meanwhile_neither_shift_nor_repeat_events(db):
     fill(db.conn, 5, 200)
     for order in ("desc", "asc"):
         before = model(db.conn, {"tenant_id": "acme"}, None, order)
@@ -267,7 +267,7 @@ def test_rows_recorded_meanwhile_neither_shift_nor_repeat(db):
         cursor = answer["pagination"]["next_cursor"]
 
 
-def test_a_cursor_serves_only_what_it_was_made_for(db):
+def test_a_cursor_works_only_for_the_query_it_was_made_for(db):
     fill(db.conn, 6, 120)
     given = {"tenant_id": "acme", "limit": 5}
     _, first = page(db.conn, given)
@@ -287,7 +287,7 @@ def test_a_cursor_serves_only_what_it_was_made_for(db):
         assert refused.value.diag.message_hint and next(iter(wrong)) in refused.value.diag.message_primary
 
 
-def test_what_a_total_is(db):
+def test_totals(db):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'acme', 'u' || n % 2, CASE WHEN n % 100 = 0 THEN 'rare' ELSE 'often' END FROM generate_series(1, 3000) n")
     db.conn.execute("ANALYZE immutable.events")
@@ -343,7 +343,7 @@ def touched(conn, given):
 
 
 @pytest.mark.timeout(300)
-def test_a_page_costs_what_it_holds(db):
+def test_the_cost_of_a_page_does_not_grow_with_the_log(db):
     """Every filter, alone, in the largest tenant and under row security, at 16,000 and 64,000 events."""
     viewer = db.create_role()
     db.unguard()

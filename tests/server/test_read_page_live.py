@@ -45,7 +45,7 @@ def viewer(db, tenant, actor=None, role=None):
 
 
 @pytest.mark.timeout(300)
-def test_rows_that_vacuum_has_not_seen_are_not_read_for_a_total(db):
+def test_a_total_does_not_read_rows_that_vacuum_has_not_seen(db):
     db.unguard()
     for table in ("events", "event_targets"):
         db.conn.execute(f"ALTER TABLE immutable.{table} SET (autovacuum_enabled = off)")
@@ -95,7 +95,7 @@ def total_of(conn, given):
         conn.execute("RESET immutable.max_exact_total")
 
 
-def test_a_tenants_whole_total_is_what_the_statement_sees(db):
+def test_a_tenants_total_counts_what_the_statement_sees(db):
     """By the numbers of its lanes: of many lanes, with others' transactions open, rolled back and committed since."""
     fill = "INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT %s, 'u', 'x' FROM generate_series(1, %s)"
     db.conn.execute(fill, ["other", 7])  # the first event makes the log, for which all others wait
@@ -150,7 +150,7 @@ def test_a_log_of_many_tenants_is_not_counted_lane_by_lane(db):
 
 
 @pytest.mark.parametrize("what", ["another policy", "an altered policy", "a policy for all", "a writer as well", "restrictive"])
-def test_a_viewer_whom_something_else_limits_is_counted_what_it_sees(db, what):
+def test_a_viewer_with_another_policy_is_told_only_what_it_sees(db, what):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'acme', 'u' || n % 2, CASE n % 4 WHEN 0 THEN 'secret' ELSE 'open' END FROM generate_series(1, 400) n")
     role = db.create_role("IN ROLE immutable_viewer" + (", immutable_writer" if what == "a writer as well" else ""))
@@ -177,7 +177,7 @@ def test_a_viewer_whom_something_else_limits_is_counted_what_it_sees(db, what):
     assert relation == "estimate" and events <= 100
 
 
-def test_an_actors_viewer_is_not_told_of_the_tenants_others(db):
+def test_an_actors_viewer_learns_nothing_of_other_actors(db):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'acme', 'u' || n % 2, 'x' FROM generate_series(1, 400) n")
     conn = viewer(db, "acme", "u1")
     assert total(conn) == total(conn, action="x") == total(conn, tenant_id="acme") == (200, "eq")
@@ -186,7 +186,7 @@ def test_an_actors_viewer_is_not_told_of_the_tenants_others(db):
         assert total(conn, **given) == (50, "estimate")
 
 
-def test_until_now_is_until_now(db):
+def test_a_to_date_of_now_includes_what_this_transaction_recorded(db):
     """PostgreSQL's now() is when the transaction began: what it has recorded since is there too, and cursors go on."""
     with db.connect(autocommit=False) as conn:
         conn.execute("SELECT now()")

@@ -96,7 +96,7 @@ def test_a_search_finds_the_same_in_every_locale_with_and_without_its_index(serv
     assert len(answers) >= 2 and len({tuple(answer) for answer in answers.values()}) == 1
 
 
-def test_whoever_records_and_reads_may_fold(db):
+def test_writers_and_readers_may_call_fold(db):
     """The index's expression runs with the rights of whoever inserts, the filter with the reader's."""
     db.conn.execute("CREATE EXTENSION pg_trgm")
     db.conn.execute("SELECT immutable.enable_search()")
@@ -110,7 +110,7 @@ def test_whoever_records_and_reads_may_fold(db):
         assert found(conn, "straße") == ["STRASSE"]
 
 
-def test_one_action_is_not_several(db):
+def test_a_comma_does_not_separate_actions(db):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a'), ('t', 'u', 'b'), ('t', 'u', 'a,b')")
     for function in ("get_events", "find_events", "export_events"):
         for action in ("a,b", "a, b", "a*,b"):

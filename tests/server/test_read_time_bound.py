@@ -76,7 +76,7 @@ def test_a_day_is_the_whole_day(log):
     ("Pacific/Apia", "2011-12-29", ["2011-12-28 23:59:59.999999-10", "2011-12-29 00:00-10", "2011-12-29 23:59:59.999999-10",
                                     "2011-12-31 00:00+14", "2012-01-01 00:00+14"]),
 ])
-def test_days_whose_midnight_is_set(log, zone, day, times):
+def test_days_on_which_the_clocks_change(log, zone, day, times):
     with log.transaction():
         log.execute("SET LOCAL session_replication_role = replica")
         for n, time in enumerate(times):
@@ -88,14 +88,14 @@ def test_days_whose_midnight_is_set(log, zone, day, times):
         assert versions(log, f"from_date => {given}") == [1, 2, 3, 4]
 
 
-def test_today_is_a_day_and_now_is_not(db):
+def test_today_is_a_day_and_now_is_a_time(db):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, version) VALUES ('t', 'u', 'x', 7)")
     # At midnight yesterday is today.
     assert versions(db.conn, "from_date => 'yesterday', to_date => 'today'") == versions(db.conn, "to_date => 'now'") == [7]
     assert versions(db.conn, "from_date => 'now'") == versions(db.conn, "from_date => 'tomorrow'") == []
 
 
-def test_as_drivers_and_gateways_give_it(log):
+def test_bounds_as_drivers_and_gateways_send_them(log):
     both = "from_date => %s, to_date => %s"
     assert versions(log, both, [DAY, DAY]) == versions(log, both, [DAY.isoformat()] * 2) == [1, 2, 3]
     assert versions(log, both, [None, DAY]) == [0, 1, 2, 3]
@@ -124,7 +124,7 @@ def test_as_drivers_and_gateways_give_it(log):
     assert log.execute("SELECT public.of_day('2026-03-29'), public.of_day('2026-03-30')").fetchone() == (3, 1)
 
 
-def test_what_is_no_time_is_refused_as_timestamptz_refuses_it(db):
+def test_an_invalid_time_is_refused_as_timestamptz_refuses_it(db):
     for given, error in (("yesterdays", psycopg.errors.InvalidDatetimeFormat), ("2026-13-29", psycopg.errors.DatetimeFieldOverflow),
                          ("", psycopg.errors.InvalidDatetimeFormat), ("2026-03-29 25:00", psycopg.errors.DatetimeFieldOverflow)):
         with pytest.raises(error):
@@ -139,14 +139,14 @@ def test_what_is_no_time_is_refused_as_timestamptz_refuses_it(db):
         db.conn.execute("SELECT immutable.get_events(to_date => date '5874897-12-31')")
 
 
-def test_it_prints_as_it_was_meant_and_reads_back(db):
+def test_a_bound_prints_as_it_was_given_and_reads_back(db):
     db.conn.execute("SET TimeZone = 'Europe/Berlin'")
     for given, printed in (("2026-03-29", "2026-03-29"), ("2026-03-29 00:00", "2026-03-29 00:00:00+01"), ("infinity", "infinity"), ("29 Mar 2026", "2026-03-29")):
         assert db.conn.execute("SELECT %s::immutable.day_or_time::text, %s::immutable.day_or_time::text::immutable.day_or_time::text",
                                [given, given]).fetchone() == (printed, printed)
 
 
-def test_a_cursor_is_of_its_day(log):
+def test_a_cursor_keeps_its_day(log):
     asked = 'SELECT immutable.get_events(tenant_id => \'t\', to_date => %s, "limit" => 2, "cursor" => %s)'
     first = log.execute(asked, [DAY, None]).fetchone()[0]
     second = log.execute(asked, [DAY.isoformat(), first["pagination"]["next_cursor"]]).fetchone()[0]

@@ -30,7 +30,7 @@ def engine(db):
     engine.dispose()
 
 
-def test_a_client_library_finds_them_typed_and_explained(engine):
+def test_a_client_library_finds_their_types_and_comments(engine):
     inspector = sqlalchemy.inspect(engine)
     assert VIEWS <= set(inspector.get_view_names("immutable"))
     for view in VIEWS:
@@ -46,7 +46,7 @@ def test_a_client_library_finds_them_typed_and_explained(engine):
     assert types["is_erased"] is bool and issubclass(dict, types["metadata"])
 
 
-def test_their_rows(engine):
+def test_the_rows_of_the_views(engine):
     meta = sqlalchemy.MetaData()
     activity, targets = (sqlalchemy.Table(view, meta, schema="immutable", autoload_with=engine) for view in ("activity", "activity_targets"))
     select, count, total = sqlalchemy.select, sqlalchemy.func.count, sqlalchemy.func.sum
@@ -67,7 +67,7 @@ def test_their_rows(engine):
         assert dict(map(tuple, conn.execute(by_target))) == {"t0": 2, "t1": 1, "t2": 1}
 
 
-def test_they_show_a_role_what_the_tables_show_it(db, engine):
+def test_the_views_show_a_role_the_same_rows_as_the_tables(db, engine):
     """security_invoker: the caller's rights and row security, not the owner's."""
     writer, nobody = db.create_role("IN ROLE immutable_writer"), db.create_role()
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {nobody}")
@@ -101,7 +101,7 @@ def shape(value):
     return {name: shape(member) if isinstance(member, dict) and name != "metadata" else None for name, member in value.items()}
 
 
-def test_the_guide_shows_an_event_as_it_is(db):
+def test_the_guides_example_event_is_accurate(db):
     guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/reading.md").read_text()
     shown = json.loads(re.search(r"^```json\n(.*?)^```", guide, re.S | re.M)[1])
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('acme', 'u', 'x')")

@@ -63,7 +63,7 @@ def rows_of(conn):
         "SELECT * FROM immutable.event_targets ORDER BY tenant_id, event_id, position").fetchall()
 
 
-def test_there_is_a_way_from_every_released_version(alone):
+def test_every_released_version_can_be_upgraded(alone):
     with alone.connect() as conn:
         paths = dict(conn.execute("SELECT source, path FROM pg_extension_update_paths('immutable') WHERE target = %s", [CURRENT]))
         assert all(paths.get(version) for version in released() if version != CURRENT)
@@ -85,7 +85,7 @@ def test_an_upgrade_makes_what_a_fresh_installation_makes(install, version):
 
 
 @pytest.mark.parametrize("version", EARLIER)
-def test_a_log_goes_through_it_unchanged(install, version):
+def test_an_upgrade_leaves_the_log_unchanged(install, version):
     conn = install(version)
     # Between the new library and ALTER EXTENSION the old declarations meet the new code: both must serve.
     load(conn, "before-")

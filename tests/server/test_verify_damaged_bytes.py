@@ -124,7 +124,7 @@ def test_every_byte_of_small_values(db):
     check_round(log)
 
 
-def test_a_number_whose_length_is_another(db):
+def test_a_number_whose_length_was_changed(db):
     """The first way in which a changed number verified."""
     conn = db.conn
     h.add_event(conn, "acme", "a", metadata={"amount": 250})
@@ -206,7 +206,7 @@ def long_events(randomly):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("compression", ["pglz", "lz4"])
-def test_values_that_are_not_in_the_row(cluster, compression):
+def test_values_that_are_not_stored_in_the_row(cluster, compression):
     """Chunks that are lost, bytes of chunks and of compressed values, and pointers to chunks."""
     server = cluster()
     db = Database(server)
@@ -317,7 +317,7 @@ def six(db):
 
 
 @pytest.mark.parametrize("created_at", ["infinity", "-infinity", "0044-03-15 BC", "294000-01-01"])
-def test_pages_behind_an_event_of_no_time(six, created_at):
+def test_pages_after_an_event_without_a_valid_time(six, created_at):
     """A page's last event has a cursor, whatever time it has."""
     h.update(six, ("acme", 0, 3), created_at=created_at)
     for order in ("desc", "asc"):
@@ -326,7 +326,7 @@ def test_pages_behind_an_event_of_no_time(six, created_at):
 
 
 @pytest.mark.parametrize("bytes_of_it", ["ff", "61c3", "00", "61"])
-def test_readers_behind_an_event_whose_tenant_is_no_text(six, bytes_of_it):
+def test_readers_after_an_event_whose_tenant_is_not_valid_text(six, bytes_of_it):
     with h.behind_triggers(six):
         six.execute(f"UPDATE immutable.events SET tenant_id = '\\x{bytes_of_it}'::bytea::text WHERE tenant_id = 'acme' AND seq = 3")
     for order in ("desc", "asc"):
@@ -335,7 +335,7 @@ def test_readers_behind_an_event_whose_tenant_is_no_text(six, bytes_of_it):
 
 
 @pytest.mark.parametrize("event_hash", ["NULL", "''", "'\\x0102'"])
-def test_a_feed_behind_an_event_without_a_hash(six, event_hash):
+def test_a_feed_after_an_event_without_a_hash(six, event_hash):
     """The position names it by its hash, and the consumer passes that back."""
     six.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
     with h.behind_triggers(six):
@@ -344,14 +344,14 @@ def test_a_feed_behind_an_event_without_a_hash(six, event_hash):
     assert sorted(feed(six, "acme")) == sorted(ids_of(six, "tenant_id = 'acme'"))
 
 
-def test_a_feed_behind_a_lane_below_0(six):
+def test_a_feed_after_a_lane_below_0(six):
     h.update(six, ("acme", 0, 6), lane=-1, seq=1)
     assert sorted(feed(six, "acme")) == sorted(ids_of(six, "tenant_id = 'acme'"))
 
 
 @pytest.mark.parametrize("created_at", ["infinity", "-infinity", "2001-01-01"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 5])
-def test_a_feed_passes_nothing_over_where_times_are_out_of_order(six, created_at, limit):
+def test_a_feed_skips_nothing_where_times_are_out_of_order(six, created_at, limit):
     """The order of a lane is that of its numbers: a page that is cut by created_at would leave events behind for good."""
     for seq in (2, 5):
         h.update(six, ("acme", 0, seq), created_at=created_at)

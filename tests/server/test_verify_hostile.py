@@ -247,7 +247,7 @@ WITH_DOCUMENT = {
 
 
 @pytest.mark.parametrize("name", WITH_DOCUMENT)
-def test_row_at_the_bounds(db, log, name):
+def test_row_at_the_limits(db, log, name):
     column, text = WITH_DOCUMENT[name]
     store(db.conn, column, text())
     now = Log(db.conn)[PLACE]
@@ -256,7 +256,7 @@ def test_row_at_the_bounds(db, log, name):
     check_hostile(db, h.hash_mismatch(now))
 
 
-def test_thousand_targets_of_the_greatest_size(db, log):
+def test_thousand_targets_of_the_largest_size(db, log):
     """All bounds at once: the most a row can hold and still have a document. That is 65 MB of targets, which are held
     as they are stored, as they are detoasted, and as canonical text."""
     target = '{"type":"a","metadata":{"a":"%s"}}' % ("x" * 65_000)
@@ -268,7 +268,7 @@ def test_thousand_targets_of_the_greatest_size(db, log):
 
 @pytest.mark.parametrize("levels", [1_000_000, 100_000, 50_000, 20_000, 10_000])
 @pytest.mark.parametrize("opening, closing", [('{"a":', "}"), ("[", "]")])
-def test_as_deep_as_jsonb_goes(db, log, levels, opening, closing):
+def test_the_deepest_jsonb_value(db, log, levels, opening, closing):
     """What jsonb takes is up to max_stack_depth, which may be raised as far as the system's own limit goes."""
     for depth in ("7MB", "3MB", "2MB"):
         try:
@@ -357,7 +357,7 @@ def greatest_seq(db, log):
     return now, [hole(now, 3), h.hash_mismatch(now)]
 
 
-def test_greatest_seq(db, log):
+def test_largest_seq(db, log):
     _, expected = greatest_seq(db, log)
     session = bounded(db)
     server = Server(session)
@@ -366,7 +366,7 @@ def test_greatest_seq(db, log):
 
 
 @pytest.mark.parametrize("child", [False, True])
-def test_another_row_at_the_greatest_seq(db, log, child):
+def test_another_row_at_the_largest_seq(db, log, child):
     """The number after it is not to be computed."""
     now, expected = greatest_seq(db, log)
     table = "immutable.events"

@@ -47,7 +47,7 @@ def plans(conn, call, arguments=()):
     return "\n".join(messages)
 
 
-def test_workers_do_the_work(db):
+def test_parallel_workers_do_the_work(db):
     """All events and all rows of event_targets are read, and added up, by processes other than the session's; what
     they find is what one process finds."""
     many_lanes(db, 30)
@@ -99,7 +99,7 @@ def test_parts_called_by_hand(db, log, run):
     assert len(rows.fetchall()) == 16
 
 
-def test_more_lanes_than_memory(db):
+def test_more_lanes_than_fit_in_memory(db):
     """What does not fit into work_mem is spilled, and comes back the same."""
     many_lanes(db)
     now = update(db.conn, ("tenant 77", 0, 2), action="nothing.happened")
@@ -126,7 +126,7 @@ def test_every_lane_is_broken(db):
     assert [one.tenant_id for one in found] == sorted(one.tenant_id for one in found)
 
 
-def test_rows_without_a_place_beside_broken_lanes(db, log):
+def test_rows_without_a_lane_beside_broken_lanes(db, log):
     """A row whose lane is NULL belongs to no lane that could be added up: all is walked, and counted once."""
     db.unguard()
     db.conn.execute("ALTER TABLE immutable.events ALTER lane DROP NOT NULL")
@@ -260,7 +260,7 @@ LONG = {
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("call", LONG)
 @pytest.mark.parametrize("ended", ["cancelled", "timed out"])
-def test_given_up(db, call, parallel, ended):
+def test_a_cancelled_run_ends_at_once(db, call, parallel, ended):
     """At once, wherever it is; nothing is left behind, and the session goes on. Were it not to end, the test would not."""
     many_lanes(db, 30)
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
@@ -347,7 +347,7 @@ def test_only_new_rows_are_read(db):
     assert "Seq Scan on events" not in events, events
 
 
-def test_before_a_mark_nothing_is_looked_at(db, log):
+def test_nothing_before_a_mark_is_read(db, log):
     marks = heads(db.conn)
     grow(db)
     now = update(db.conn, PLACE, action="nothing.happened")
@@ -356,7 +356,7 @@ def test_before_a_mark_nothing_is_looked_at(db, log):
     check_breaks(db.conn, hash_mismatch(now), hole(log["globex", 0, 3], 2))
 
 
-def test_behind_a_mark_everything_is(db, log):
+def test_everything_after_a_mark_is_verified(db, log):
     marks = heads(db.conn)
     grow(db)
     grown = Log(db.conn)
@@ -371,7 +371,7 @@ def test_behind_a_mark_everything_is(db, log):
 
 
 @pytest.mark.parametrize("seq", [7, 8])
-def test_hole_behind_a_mark(db, log, seq):
+def test_hole_after_a_mark(db, log, seq):
     marks = heads(db.conn)
     grow(db)
     grown = Log(db.conn)
@@ -421,7 +421,7 @@ def test_lane_is_gone(db, log):
     check_breaks(db.conn, since=marks, tenant_id="acme")
 
 
-def test_lane_rewritten_behind_a_mark(db, log):
+def test_lane_rewritten_after_a_mark(db, log):
     marks = [head for head in heads(db.conn) if head["tenant_id"] == "acme" and head["lane"] == 0]
     grow(db)
     grown = Log(db.conn)
@@ -447,7 +447,7 @@ def test_two_marks_of_a_lane(db, log):
                  since=marks)
 
 
-def test_child_table_behind_a_mark(db, log):
+def test_child_table_after_a_mark(db, log):
     marks = heads(db.conn)
     db.unguard()
     db.conn.execute("CREATE TABLE public.smuggled () INHERITS (immutable.events)")
@@ -466,6 +466,6 @@ def test_marks_and_another_scope(db, log, scope):
 
 
 @pytest.mark.parametrize("marks", ["{}", "[1]", '[{"tenant_id": "acme", "lane": 0, "seq": 1}]'])
-def test_what_are_no_marks(db, log, marks):
+def test_invalid_marks(db, log, marks):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="since"):
         db.conn.execute("SELECT * FROM immutable.verify_chain(since => %s)", [marks])

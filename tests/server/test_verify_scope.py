@@ -55,7 +55,7 @@ def test_the_whole_is_the_default(db, log):
         assert (result["events_checked"], result["events_total"]) == (16, 16)
 
 
-def test_the_service_verifies_more_than_ten_thousand(db):
+def test_the_service_call_verifies_more_than_ten_thousand_events(db):
     """Its limit once was 10,000 unless given, and what came after was taken for valid."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'tenant ' || n % 7, 'a', 'b' FROM generate_series(1, 10500) n")
@@ -165,7 +165,7 @@ def test_the_answer_counts_heads(db):
     assert (valid, checked) == (True, 0)
 
 
-def test_numbers_that_are_no_count(db, log):
+def test_numbers_that_do_not_add_up(db, log):
     """The total is the sum of the lanes' last numbers, which whoever writes behind the triggers may have chosen."""
     with h.behind_triggers(db.conn):
         for place, seq in ((("globex", 0, 4), 2**63 - 1), (("acme", 0, 6), 2**63 - 2)):

@@ -55,7 +55,7 @@ OTHERS = ("id", "tenant_id", "targets", "created_at", "lane", "seq", "previous_e
           "log_id", "xact")
 
 
-def test_every_column_is_tampered_with(db):
+def test_every_column_has_a_tampering_test(db):
     columns = db.conn.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'immutable.events'::regclass "
                               "AND attnum > 0 AND NOT attisdropped").fetchall()
     assert {name for name, in columns} == set(PLAIN) | set(OTHERS)
@@ -251,7 +251,7 @@ def test_contents_of_two_rows_swapped(db, log):
     check_breaks(db.conn, hash_mismatch(now[BEFORE]), hash_mismatch(now[AFTER]))
 
 
-def test_places_of_two_rows_swapped(db, log):
+def test_positions_of_two_rows_swapped(db, log):
     swap(db.conn, PLACE, AFTER, ["seq"])
     now = Log(db.conn)
     assert now[PLACE]["id"] == log[AFTER]["id"]
@@ -304,7 +304,7 @@ def test_several_holes(db, log):
                  hole(log["globex", 0, 2], 1))
 
 
-def test_deleted_and_the_rest_moved_up(db, log):
+def test_deleted_and_the_rest_renumbered(db, log):
     """No hole is left: every seq after it is one less."""
     delete(db.conn, PLACE)
     now = [update(db.conn, ("acme", 0, seq), seq=seq - 1) for seq in (4, 5, 6)]
@@ -417,7 +417,7 @@ def test_child_table_replaces_the_tail(db, log):
     check_breaks(db.conn, chain_break(last, log.hash("acme", 0, 5)), head_gone(last), heads=saved)
 
 
-def test_unique_index_dropped_and_a_seq_doubled(db, log):
+def test_unique_index_dropped_and_a_seq_duplicated(db, log):
     db.unguard()
     db.conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_lane_seq_key")
     forged = forge({**log[AFTER], "idempotency_key": None}, id=NEW_ID, action="nothing.happened")
@@ -734,7 +734,7 @@ def test_lane_of_another_log_as_a_new_tenant(db, log, other):
     check_breaks(db.conn, chain_break(theirs["initech", 0, 1], None))
 
 
-def test_lane_of_another_log_begun_with_our_log_id(db, log, other):
+def test_lane_of_another_log_with_our_log_id_in_its_first_event(db, log, other):
     """Its first event is forged to belong here; the second names another hash."""
     theirs = build_log(other, "other-")
     delete(db.conn, *(("globex", 0, seq) for seq in range(1, 5)))
@@ -876,26 +876,26 @@ def from_here(log, place=AFTER):
     return log[place]["created_at"]
 
 
-def test_range_begins_behind_a_changed_hash(db, log):
+def test_range_begins_after_a_changed_hash(db, log):
     update(db.conn, PLACE, event_hash=bytes(32))
     check_breaks(db.conn, chain_break(log[AFTER], ZEROS), from_date=from_here(log))
     check_breaks(db.conn, chain_break(log[AFTER], ZEROS), from_date=from_here(log), tenant_id="acme")
     check_breaks(db.conn, from_date=from_here(log, ("acme", 0, 5)))
 
 
-def test_range_begins_behind_a_forged_row(db, log):
+def test_range_begins_after_a_forged_row(db, log):
     forged = forge(log[PLACE], action="nothing.happened")
     update(db.conn, PLACE, action=forged["action"], event_hash=h.bytea(h.plain(forged["event_hash"])))
     check_breaks(db.conn, chain_break(log[AFTER], h.plain(forged["event_hash"])), from_date=from_here(log))
 
 
-def test_range_begins_behind_a_deleted_row(db, log):
+def test_range_begins_after_a_deleted_row(db, log):
     delete(db.conn, PLACE)
     check_breaks(db.conn, hole(log[AFTER], 3), from_date=from_here(log))
     check_breaks(db.conn, from_date=from_here(log, ("acme", 0, 5)))
 
 
-def test_range_begins_behind_a_row_moved_to_a_child_table(db, log):
+def test_range_begins_after_a_row_moved_to_a_child_table(db, log):
     db.unguard()
     db.conn.execute(CHILD)
     delete(db.conn, PLACE, with_targets=False)
@@ -903,7 +903,7 @@ def test_range_begins_behind_a_row_moved_to_a_child_table(db, log):
     check_breaks(db.conn, hole(log[AFTER], 3), from_date=from_here(log))
 
 
-def test_range_begins_behind_what_was_changed(db, log):
+def test_range_begins_after_a_changed_row(db, log):
     """Only the link to the row before is checked, not what the row before holds."""
     update(db.conn, PLACE, action="nothing.happened")
     check_breaks(db.conn, from_date=from_here(log))
@@ -917,7 +917,7 @@ def test_range_begins_with_a_lane(db, log):
                  chain_break(log["globex", 0, 2], ZEROS), from_date=first["created_at"])
 
 
-def test_range_ends_before_what_was_changed(db, log):
+def test_range_ends_before_a_changed_row(db, log):
     now = update(db.conn, PLACE, action="nothing.happened")
     check_breaks(db.conn, to_date=from_here(log, BEFORE))
     check_breaks(db.conn, hash_mismatch(now), to_date=from_here(log, PLACE))

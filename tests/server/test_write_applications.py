@@ -69,7 +69,7 @@ def test_every_block_of_the_page_runs(db, engine, django, capsys):
     assert db.conn.execute("SELECT valid FROM immutable.verify_chain()").fetchone() == (True,)
 
 
-def test_a_model_reflected_as_it_is_records_once_and_knows_the_key(db, engine):
+def test_a_reflected_model_records_once_and_returns_the_key(db, engine):
     """Every column is named, with NULL."""
     metadata = sqlalchemy.MetaData(schema="immutable")
     with pytest.warns(sqlalchemy.exc.SAWarning, match="xid8"):
@@ -119,7 +119,7 @@ def inspected(without=()):
     return names[name]
 
 
-def test_the_model_that_django_inspects_records(db, django):
+def test_the_model_that_inspectdb_writes_can_record(db, django):
     from django.db import connection, transaction
     from django.db.utils import ProgrammingError, DataError
 

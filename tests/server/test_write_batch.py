@@ -40,7 +40,7 @@ def test_a_batch_takes_one_subtransaction(db, events):
         conn.commit()
 
 
-def test_refused_events_take_one_more_each(db):
+def test_each_refused_event_takes_one_more_subtransaction(db):
     with db.connect(autocommit=False) as conn:
         # refused before anything is written: it does not break the run
         assert set(statuses(conn, Jsonb(batch(100, unknown=1)))) == {"error"}
@@ -61,7 +61,7 @@ def test_refused_events_take_one_more_each(db):
     assert db.conn.execute("SELECT valid, events_checked FROM immutable.verify_chain('t')").fetchone() == (True, 50 + 96 + 1)
 
 
-def test_the_longest_batch_that_can_be_set(db):
+def test_the_largest_batch_that_can_be_set(db):
     db.conn.execute("SET immutable.max_batch = 10000")
     events = batch(5000)
     events[4999]["action"] = events[1234]["action"] = ""
@@ -71,7 +71,7 @@ def test_the_longest_batch_that_can_be_set(db):
     assert [action for action, in found] == [f"n{n}" for n in range(5000) if n not in (1234, 4999)]
 
 
-def test_what_drivers_send(db):
+def test_payloads_as_drivers_send_them(db):
     """psycopg gives str no type, and its wrappers json or jsonb."""
     role = db.create_role("IN ROLE immutable_writer")
     conn = db.connect(role)
@@ -139,7 +139,7 @@ def test_batches_with_the_same_keys_in_opposite_order(db):
     assert db.conn.execute("SELECT valid FROM immutable.verify_chain('t')").fetchone() == (True,)
 
 
-def test_batches_under_the_same_key_while_its_index_is_built_anew(db):
+def test_batches_under_the_same_key_during_a_reindex(db):
     """What REINDEX CONCURRENTLY's new index refuses is found the second time, wherever in the batch it is."""
     db.unguard()
     db.conn.execute("CREATE UNIQUE INDEX remnant ON immutable.events (tenant_id, idempotency_key)")

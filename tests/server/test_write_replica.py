@@ -107,7 +107,7 @@ def wait_for_copy(there, here):
         "SELECT count(*) FROM immutable.events WHERE tenant_id = 'marks'").fetchone())
 
 
-def test_a_subscriber_has_the_publisher_s_hashes_and_verifies_them(pair):
+def test_a_subscriber_has_the_publishers_hashes_and_verifies_them(pair):
     there, here = pair
     record(there, "live", targets='[{"type": "c", "metadata": {"k": 1.10}}]')
     event, = there.execute("SELECT id FROM immutable.events WHERE tenant_id = 't' AND seq = 3").fetchone()
@@ -160,7 +160,7 @@ def stops(here, text):
         time.sleep(0.1)
 
 
-def test_what_is_changed_at_the_publisher_does_not_reach_the_copy(pair):
+def test_a_change_at_the_publisher_does_not_reach_the_copy(pair):
     there, here = pair
     wait_for_copy(there, here)
     kept = rows(here, SAME)
@@ -178,7 +178,7 @@ def test_what_is_changed_at_the_publisher_does_not_reach_the_copy(pair):
     assert is_valid(here)
 
 
-def test_a_deletion_that_is_published_stops_the_copy(pair):
+def test_a_published_deletion_stops_the_copy(pair):
     there, here = pair
     wait_for_copy(there, here)
     there.execute("ALTER PUBLICATION audit SET (publish = 'insert, update, delete, truncate')")
@@ -240,7 +240,7 @@ def test_a_whole_database_is_replicated(whole, begun):
     assert seam["from"] is None and is_valid(here)
 
 
-def test_a_log_without_events_that_is_copied_shows_its_promotion(whole):
+def test_a_copied_log_without_events_shows_its_promotion(whole):
     """Of the publisher's log there is the identity alone, or not even that."""
     there, here = whole
     here.subscribe()
@@ -251,7 +251,7 @@ def test_a_log_without_events_that_is_copied_shows_its_promotion(whole):
     assert seams(here) == [] and is_valid(here)
 
 
-def test_a_copied_grant_is_of_the_role_of_that_name(whole):
+def test_a_copied_grant_belongs_to_the_role_of_that_name(whole):
     there, here = whole
     here.subscribe()
     wait_for(here, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel")

@@ -150,7 +150,7 @@ def test_the_log_alone_is_dumped_by_its_extension(db, server, target, tmp_path):
         check_goes_on(restored)
 
 
-def test_who_is_no_superuser_restores_with_the_role_for_it(db, server, target, tmp_path):
+def test_a_role_that_is_not_a_superuser_restores_with_the_role_for_it(db, server, target, tmp_path):
     fill(db.conn)
     path = dump(db, tmp_path / "dump", "-F", "c", "-n", "immutable", "-e", "immutable")
     member = db.create_role("BYPASSRLS")
@@ -178,7 +178,7 @@ def test_who_is_no_superuser_restores_with_the_role_for_it(db, server, target, t
         restored.execute(f"REVOKE immutable_restorer FROM {member}; REVOKE SET ON PARAMETER immutable.restore FROM {member}")
 
 
-def test_without_the_setting_a_dump_is_refused_and_told_why(db, server, target, tmp_path):
+def test_without_the_setting_a_dump_is_refused_with_the_reason(db, server, target, tmp_path):
     fill(db.conn)
     path = dump(db, tmp_path / "dump", "-F", "c")
     failed = restore(server, "pg_restore", "-d", target, path, options={}, check=False)
@@ -199,7 +199,7 @@ def refused(conn, state, statement, *values):
     return raised.value.diag
 
 
-def test_the_setting_is_nobody_s_without_the_right(db):
+def test_only_the_right_roles_may_use_the_setting(db):
     for attributes, group in (("", "immutable_writer"), ("BYPASSRLS", "immutable_auditor"), ("CREATEROLE", "immutable_eraser")):
         role = db.create_role(attributes)
         db.conn.execute(f"GRANT {group} TO {role}")
@@ -270,7 +270,7 @@ def test_restoring_into_a_log_that_has_begun_is_noticed(db, server, target, tmp_
         assert rows(restored, "SELECT tenant_id FROM immutable.events") == [("here before",)]
 
 
-def test_what_is_slipped_in_by_restoring_shows_in_the_log(db):
+def test_an_event_slipped_in_by_restoring_shows_in_the_log(db):
     """An event that links and hashes, made up by who may restore: no break, but the log says that there was a restore, to
     backends that are connected all the while too."""
     writer = db.connect()
@@ -329,7 +329,7 @@ def test_a_seam_is_recorded_once_and_not_lost_with_a_transaction(db):
     assert is_valid(db.conn)
 
 
-def test_where_the_log_is_written_is_nobody_s_to_change(db):
+def test_nobody_can_change_where_the_log_is_written(db):
     role = db.create_role("BYPASSRLS")
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {role}")
     db.conn.execute(f"GRANT ALL ON immutable.cluster TO {role}")
@@ -350,7 +350,7 @@ def test_the_reason_of_a_restore_is_required_and_can_be_erased(db):
     assert is_valid(db.conn)
 
 
-def test_a_copied_database_says_so(db, server):
+def test_a_copied_database_records_that_it_is_a_copy(db, server):
     record(db.conn)
     for conn in db.connections:
         conn.close()
@@ -473,7 +473,7 @@ def test_pg_upgrade_keeps_the_chain(cluster):
         old.destroy()
 
 
-def test_the_restorer_binds_nobody_to_a_tenant_unseen(db):
+def test_the_restorer_cannot_bind_a_role_to_a_tenant_unseen(db):
     conn = db.conn
     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('rival', 'a', 'b')")
     restorer, viewer = db.create_role("BYPASSRLS IN ROLE immutable_restorer"), db.create_role("IN ROLE immutable_viewer")

@@ -28,7 +28,7 @@ def dump_as(db, user, path, *options):
 
 
 @pytest.mark.parametrize("form", [[], ["--inserts"]])
-def test_no_dump_leaves_rows_out_and_ends_well(db, logins, tmp_path, form):
+def test_a_dump_that_leaves_rows_out_fails(db, logins, tmp_path, form):
     fill(db.conn)
     for name in ("plain", "auditor", "reader", "heir"):
         whole = dump_as(db, logins[name], tmp_path / "dump", *form)
@@ -48,7 +48,7 @@ def test_no_dump_leaves_rows_out_and_ends_well(db, logins, tmp_path, form):
         "pg_restore", "-f", "-", str(tmp_path / "whole")).stdout
 
 
-def test_whoever_reads_all_data_is_told_what_row_security_is(db, logins):
+def test_a_member_of_pg_read_all_data_gets_an_error_about_row_security(db, logins):
     """A query of events shows what the policies let through, as any does; what a dump would leave out is an error."""
     fill(db.conn)
     conn = db.connect(logins["plain"])
@@ -131,7 +131,7 @@ def test_a_copy_of_the_schema_is_a_log_of_its_own(db, server, target, tmp_path):
         assert rows(restored, "SELECT log_id FROM immutable.log") != rows(db.conn, "SELECT log_id FROM immutable.log")
 
 
-def test_events_without_the_identity_wait_for_it(db, server, target, tmp_path):  # noqa: F811
+def test_events_restored_before_the_identity_wait_for_it(db, server, target, tmp_path):  # noqa: F811
     fill(db.conn)
     path = dump(db, tmp_path / "dump", "-F", "c", "--exclude-table-data=immutable.log")
     restore(server, "pg_restore", "-e", "-d", target, path)

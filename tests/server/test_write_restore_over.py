@@ -32,7 +32,7 @@ def is_untouched(db):
 
 
 @pytest.mark.parametrize("options", [{}, ONE])
-def test_without_the_settings_nothing_at_all_happens(dumped, server, options):
+def test_without_the_settings_nothing_changes(dumped, server, options):
     done = restore(server, "pg_restore", *CLEAN, "--single-transaction", "-d", dumped.name, dumped.path,
                    options=options, check=False)
     assert done.returncode == 1
@@ -43,7 +43,7 @@ def test_without_the_settings_nothing_at_all_happens(dumped, server, options):
 
 
 @pytest.mark.parametrize("how", [["--single-transaction"], ["-e"], ["-j", "4"]])
-def test_with_both_the_log_is_as_it_was_dumped_and_says_so(dumped, server, how):
+def test_with_both_settings_the_log_is_restored_and_records_it(dumped, server, how):
     saved = heads(dumped.conn)
     restore(server, "pg_restore", *CLEAN, *how, "-d", dumped.name, dumped.path, options=BOTH)
     with server.connect(dumped.name) as conn:

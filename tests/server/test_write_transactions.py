@@ -65,7 +65,7 @@ def pool():
 
 # Several connections
 
-def test_a_second_connection_in_one_flow_does_not_hang(db):
+def test_a_second_connection_of_one_task_does_not_hang(db):
     first, second = db.connect(autocommit=False), db.connect()
     assert insert(first, "outer") == (0, 1)
     assert insert(second, "inner") == (1, 1)
@@ -76,7 +76,7 @@ def test_a_second_connection_in_one_flow_does_not_hang(db):
     assert events(db) == [(0, 1, "outer"), (0, 2, "outer"), (1, 1, "inner"), (1, 2, "tracked")]
 
 
-def test_a_tenant_s_first_event_makes_nobody_wait(db):
+def test_a_tenants_first_event_makes_nobody_wait(db):
     first, second = db.connect(autocommit=False), db.connect()
     insert(first)
     assert insert(second) == (1, 1)
@@ -136,7 +136,7 @@ def test_a_tenant_of_another_database_has_other_locks(db, server):
     assert events(db) == one_lane("a")
 
 
-def test_tenants_with_one_number_share_their_locks_and_no_more(db):
+def test_tenants_with_the_same_number_share_only_their_locks(db):
     """The lock's tag has room for four bytes of the tenant's hash."""
     one, two = "tenant-39588", "tenant-67738"
     hashes = [hashlib.sha256(tenant.encode()).digest() for tenant in (one, two)]
@@ -508,7 +508,7 @@ def test_every_kind_of_statement_that_inserts(db):
         "inner", "recorded", "inner", "recorded")
 
 
-def test_an_application_s_triggers_record_also_at_commit(db):
+def test_an_applications_triggers_record_at_commit_too(db):
     conn = db.connect(autocommit=False)
     conn.execute("""
         CREATE TABLE document (id int);
@@ -701,7 +701,7 @@ def test_ddl_while_others_insert(db, pool):
         assert seqs == list(range(1, len(seqs) + 1))
 
 
-def test_the_same_key_at_the_same_time_while_its_index_is_built_anew(db):
+def test_the_same_key_at_the_same_time_during_a_reindex(db):
     """ON CONFLICT looks at the valid index alone; the one that is being made refuses what another session has just committed."""
     conn = db.conn
     db.unguard()

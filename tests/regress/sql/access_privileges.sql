@@ -1,4 +1,4 @@
--- Who may do what: as login roles with each role of the extension, and with none.
+-- What each role may do: tried as login roles with each role of the extension, and with none.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -34,7 +34,7 @@ FROM (
   UNION ALL SELECT 'function', oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = 'immutable'::regnamespace
 ) x, aclexplode(acl) WHERE grantee <> owner
 GROUP BY what, name, grantee ORDER BY what, name COLLATE "C", 3;
--- And tables that nobody else may touch, and functions that nobody else may call.
+-- The tables that only the owner may touch, and the functions that only the owner may call.
 SELECT oid::regclass AS "the owner's alone" FROM pg_class c WHERE relnamespace = 'immutable'::regnamespace AND relkind NOT IN ('i', 't') AND NOT EXISTS (SELECT FROM aclexplode(coalesce(relacl, acldefault('r', relowner))) WHERE grantee <> relowner) ORDER BY oid::regclass::text COLLATE "C";
 SELECT oid::regprocedure AS "the owner's alone" FROM pg_proc p WHERE pronamespace = 'immutable'::regnamespace AND NOT EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee <> proowner) ORDER BY oid::regprocedure::text COLLATE "C";
 SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'r' ORDER BY relname COLLATE "C";
@@ -78,7 +78,7 @@ SELECT immutable.track(actor_id => 'a', action => 'b', tenant_id => 'privileges'
 SELECT immutable.track('{"actor_id":"a","action":"b","tenant_id":"privileges","idempotency_key":"k1"}'::jsonb, 'answer') ->> 'status' AS status;
 SELECT immutable.track(actor_id => 'a', action => 'tracked', tenant_id => 'privileges', targets => '[{"type":"t","id":"3"}]') ->> 'status' AS status;
 SELECT jsonb_path_query_array(immutable.track_batch('[{"actor_id":"a","action":"batch","tenant_id":"privileges"},{"actor_id":"a","action":"immutable.x"},{"actor_id":"a","action":"x","tenant_id":"privileges","idempotency_key":"k0"}]'), '$.events[*].status');
--- Not the chain's columns, no other row, nothing else.
+-- The writer may not set the chain's columns, change another row, or do anything else.
 SELECT c, pg_temp.refused(format('INSERT INTO immutable.events (tenant_id, actor_id, action, %I) VALUES (''privileges'', ''a'', ''b'', %L)', c, v))
 FROM (VALUES ('created_at', 'now'), ('lane', '0'), ('seq', '1'), ('previous_event_hash', '\x00'), ('event_hash', '\x00'), ('salt', '\x00'), ('erased', '{}'), ('recorded_by', 'x'), ('log_id', '00000000-0000-4000-8000-000000000000'), ('xact', '0')) x(c, v);
 SELECT pg_temp.refused($$INSERT INTO immutable.events VALUES (gen_random_uuid(), 'privileges')$$);
@@ -86,7 +86,7 @@ SELECT pg_temp.refused(s) FROM unnest(ARRAY['UPDATE immutable.events SET action 
   'INSERT INTO immutable.log VALUES (gen_random_uuid(), now())', 'SELECT * FROM immutable.verify_chain()', 'SELECT * FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT * FROM immutable.heads()', 'SELECT immutable.get_events()',
   'SELECT immutable.get_event(gen_random_uuid())', 'SELECT * FROM immutable.find_events()', 'SELECT * FROM immutable.events FOR UPDATE', 'LOCK TABLE immutable.events', 'INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) VALUES (''privileges'', ''a'', ''b'', ''k0'') ON CONFLICT (tenant_id, idempotency_key) DO UPDATE SET action = ''x''',
   'CREATE TABLE immutable.mine ()', 'CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS ''SELECT 1''', 'ALTER TABLE immutable.events DISABLE ROW LEVEL SECURITY', 'DROP EXTENSION immutable', 'ALTER EXTENSION immutable DROP TABLE immutable.events']) s;
--- No trigger of its own on the log, and none with the log's functions on a table of its own.
+-- The writer may not put a trigger on the log, nor use the log's trigger functions on its own table.
 CREATE TEMPORARY TABLE mine (id int);
 CREATE FUNCTION pg_temp.mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 SELECT pg_temp.refused('CREATE TRIGGER mine BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION pg_temp.mine()');
@@ -96,9 +96,9 @@ SELECT pg_temp.refused('ALTER TRIGGER "~immutable_chain" ON immutable.events REN
 SELECT pg_temp.refused('CREATE RULE mine AS ON INSERT TO immutable.events DO INSTEAD NOTHING');
 SELECT pg_temp.refused('CREATE POLICY mine ON immutable.events FOR SELECT USING (true)');
 SELECT pg_temp.refused('CREATE INDEX ON immutable.events (action)');
--- Nor a child of it, which would add rows to every reader's.
+-- It may not create a child table of the log either, which would add rows to every reader's result.
 SELECT pg_temp.refused('CREATE TEMPORARY TABLE child () INHERITS (immutable.events)');
--- Defaults of its session it sets itself; limits and lanes it does not.
+-- It may set the defaults of its session, but not the limits or the lanes.
 SET immutable.tenant_id = 'privileges';
 SET immutable.actor_id = 'session';
 INSERT INTO immutable.events (action) VALUES ('defaults') RETURNING tenant_id, actor_id;
@@ -161,7 +161,7 @@ SELECT pg_temp.refused(s) FROM unnest(ARRAY['INSERT INTO immutable.events (tenan
   'SELECT immutable.track_batch(''[]'')', 'SELECT * FROM immutable.events FOR UPDATE', 'SET immutable.lanes = 1', 'SELECT immutable.refuse()']) s;
 RESET SESSION AUTHORIZATION;
 
--- Who has no role has no rights: not even the schema. The viewer reads, with neither token nor grant nothing, and may do nothing else.
+-- A login without a role has no rights, not even on the schema. The viewer may only read, and sees nothing without a token or a grant.
 CREATE FUNCTION pg_temp.refused_all() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT s || ' => ' || pg_temp.refused(s) FROM unnest(ARRAY['SELECT FROM immutable.events', 'SELECT FROM immutable.event_targets', 'SELECT FROM immutable.log', 'INSERT INTO immutable.events (actor_id, action) VALUES (''a'', ''b'')', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')',
     'SELECT immutable.track_batch(''[]'')', 'SELECT immutable.get_events()', 'SELECT FROM immutable.find_events()', 'SELECT FROM immutable.verify_chain()', 'SELECT FROM immutable.verify_breaks()', 'SELECT immutable.verify()', 'SELECT FROM immutable.heads()', 'SELECT immutable.export_events()', 'SELECT immutable.canonical(ROW(1))',
@@ -175,24 +175,24 @@ SELECT count(*) AS found FROM immutable.find_events();
 SELECT s FROM pg_temp.refused_all() s WHERE s NOT LIKE '%NOT REFUSED%' AND s NOT LIKE '%canonical%';
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT * FROM immutable.viewer_keys', 'SELECT * FROM immutable.revocations', 'SELECT * FROM immutable.tenant_grants', 'SELECT * FROM immutable.viewer_key_import', 'INSERT INTO immutable.viewer_key_import VALUES (''x'')', 'SELECT immutable.create_viewer_token(''privileges'')', 'SELECT immutable.rotate_viewer_key()',
   'SELECT immutable.revoke_viewer_token(''x'')', 'SELECT immutable.revoke_viewer_tokens(''x'')', 'SELECT immutable.grant_tenant(current_user, ''privileges'')', 'SELECT immutable.revoke_tenant(current_user)', 'SELECT immutable.bind_role()', 'SELECT immutable.take_viewer_key()', 'SELECT immutable.refuse_viewer_key()']) s;
--- What is set is taken, whatever it is, and is what counts.
+-- Any value of the setting is accepted, and the last one counts.
 SET immutable.viewer_token = 'nonsense';
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT * FROM immutable.events', 'SELECT * FROM immutable.event_targets', 'SELECT immutable.get_events()']) s;
 SET immutable.viewer_token = '';
 SELECT count(*) AS events FROM immutable.events;
--- It is shown to nobody else, nor in a list.
+-- No other role can see it, and no list shows it.
 SELECT count(*) AS shown FROM pg_settings WHERE name = 'immutable.viewer_token';
 SET SESSION AUTHORIZATION regress_privileges_nobody;
 SELECT pg_temp.refused_all();
 RESET SESSION AUTHORIZATION;
--- With the schema, but no more: every function and table on its own.
+-- With the right to the schema alone: each function and each table is still refused.
 GRANT USAGE ON SCHEMA immutable TO regress_privileges_nobody;
 SET SESSION AUTHORIZATION regress_privileges_nobody;
 SELECT pg_temp.refused_all();
 SELECT p.oid::regprocedure AS may_execute FROM pg_proc p WHERE pronamespace = 'immutable'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') ORDER BY 1;
 RESET SESSION AUTHORIZATION;
 
--- Both roles at once: the one's rows and the other's rights.
+-- A login with both roles has the rows of one and the rights of the other.
 GRANT immutable_writer, immutable_auditor TO regress_privileges_nobody;
 SET SESSION AUTHORIZATION regress_privileges_nobody;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('privileges', 'a', 'both') RETURNING action;
@@ -200,12 +200,12 @@ SELECT count(*) > 10 AS all_of_them FROM immutable.events WHERE tenant_id = 'pri
 RESET SESSION AUTHORIZATION;
 REVOKE immutable_writer, immutable_auditor FROM regress_privileges_nobody;
 
--- Functions are called with the caller's rights: EXECUTE without the tables' is none.
+-- Functions run with the caller's rights: EXECUTE is not enough without rights to the tables.
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA immutable TO regress_privileges_nobody;
 SET SESSION AUTHORIZATION regress_privileges_nobody;
 SELECT pg_temp.refused(s) FROM unnest(ARRAY['SELECT immutable.get_events()', 'SELECT * FROM immutable.find_events()', 'SELECT immutable.get_event(gen_random_uuid())', 'SELECT * FROM immutable.verify_chain()', 'SELECT * FROM immutable.verify_breaks()', 'SELECT immutable.verify()',
   'SELECT * FROM immutable.heads()', 'SELECT immutable.export_events()', 'SELECT immutable.track(actor_id => ''a'', action => ''b'')', 'SELECT immutable.track_batch(''[{"actor_id":"a","action":"b"}]'')']) s;
--- And a trigger function is none without a trigger, or on a table that is none of events.
+-- A trigger function fails when it is not called by a trigger, or is called on a table that does not hold events.
 SELECT f, pg_temp.refused(format('SELECT immutable.%I()', f)) FROM unnest(ARRAY['chain', 'derive_targets', 'guard_event', 'guard_target', 'refuse']) f;
 CREATE TEMPORARY TABLE mine (id int);
 SELECT f, pg_temp.refused(format('CREATE TRIGGER mine %s ON mine FOR EACH ROW EXECUTE FUNCTION immutable.%I(); INSERT INTO mine VALUES (1); UPDATE mine SET id = 2', w, f))
@@ -226,6 +226,6 @@ SELECT valid FROM immutable.verify_chain('privileges');
 
 DROP OWNED BY regress_privileges_writer, regress_privileges_auditor, regress_privileges_viewer, regress_privileges_nobody;
 DROP ROLE regress_privileges_writer, regress_privileges_auditor, regress_privileges_viewer, regress_privileges_nobody;
--- It is all gone: the session's last transaction ended as it should.
+-- Nothing is left: the session's last transaction ended as it should.
 \c -
 SELECT count(*) AS left_behind FROM pg_roles WHERE rolname LIKE 'regress\_privileges\_%';

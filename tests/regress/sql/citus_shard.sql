@@ -80,14 +80,14 @@ SELECT pg_temp.refused($$TRUNCATE regress_shard.events_102008, regress_shard.eve
 SELECT pg_temp.refused($$UPDATE regress_shard.event_targets_102040 SET target_name = 'x'$$);
 SELECT pg_temp.refused($$DELETE FROM regress_shard.event_targets_102040$$);
 SELECT pg_temp.refused($$INSERT INTO regress_shard.event_targets_102040 SELECT tenant_id, id, 7, 't', NULL, NULL, NULL, created_at FROM regress_shard.events_102008 WHERE tenant_id = 'shard' AND seq = 1$$);
--- What is an event's target in the one table is none in the other.
+-- A target of an event in one table is not a target in the other.
 SELECT pg_temp.refused($$INSERT INTO immutable.event_targets SELECT * FROM regress_shard.event_targets_102040$$);
 SELECT pg_temp.refused($$INSERT INTO regress_shard.event_targets_102040 SELECT * FROM immutable.event_targets WHERE tenant_id = 'shard'$$);
 -- An erasure is accepted there as well.
 UPDATE regress_shard.events_102008 e SET actor_id = NULL, salt = NULL, erased = jsonb_build_object('salts', '{}'::jsonb, 'commitments', jsonb_build_object('actor_id',
   encode(sha256(convert_to('["' || encode(substr(sha256(e.salt || convert_to('actor_id', 'UTF8')), 1, 16), 'hex') || '","actor_id","a"]', 'UTF8')), 'hex'))) WHERE tenant_id = 'shard' AND seq = 2;
 SELECT actor_id, erased IS NOT NULL AS erased, sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash AS hashes FROM regress_shard.events_102008 e WHERE tenant_id = 'shard' AND seq = 2;
--- No record of it is in the shard, so it shows.
+-- The shard has no record of the erasure, so verification reports it.
 SELECT valid, events_erased, breaks #>> '{0,type}' AS type FROM immutable.verify_shard('regress_shard.events_102008');
 -- And a trigger that would run after the chain's is refused.
 SELECT pg_temp.refused($x$
@@ -121,10 +121,10 @@ INSERT INTO regress_shard.mixed (actor_id, action, stranger, ip_address, metadat
 SELECT stranger, other, seq, sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash AS hashes FROM regress_shard.mixed e ORDER BY seq;
 SELECT pg_temp.refused($$INSERT INTO regress_shard.mixed (actor_id, action, targets) VALUES ('a', 'b', '[{"type":"t"}]')$$);
 SELECT pg_temp.refused($$SELECT * FROM immutable.verify_shard('regress_shard.mixed')$$);
--- What is no table of events.
+-- Tables that do not hold events are refused.
 SELECT w, pg_temp.refused(format('%s; INSERT INTO regress_shard.mixed (actor_id, action) VALUES (''a'', ''b'')', w)) FROM unnest(ARRAY['ALTER TABLE regress_shard.mixed DROP COLUMN user_agent', 'ALTER TABLE regress_shard.mixed ALTER seq TYPE int', 'ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_tenant_id_lane_seq_key',
   'ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_pkey', 'ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_tenant_id_lane_seq_key, ADD UNIQUE (tenant_id, lane, seq) DEFERRABLE']) w;
--- A unique index that covers more, or is partial, is not the one.
+-- A unique index with more columns, or a partial one, does not count as the key.
 SELECT pg_temp.refused($x$ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_tenant_id_lane_seq_key; CREATE UNIQUE INDEX ON regress_shard.mixed (tenant_id, lane, seq) WHERE seq > 0;
   INSERT INTO regress_shard.mixed (actor_id, action) VALUES ('a', 'b')$x$);
 SELECT pg_temp.refused($x$ALTER TABLE regress_shard.mixed DROP CONSTRAINT mixed_tenant_id_lane_seq_key; CREATE UNIQUE INDEX ON regress_shard.mixed (tenant_id, seq, lane);
@@ -144,5 +144,5 @@ SET client_min_messages = warning;
 DROP OWNED BY regress_shard_writer;
 DROP ROLE regress_shard_writer;
 DROP SCHEMA regress_shard CASCADE;
--- The log's own tables know nothing of it.
+-- The log's own tables are unchanged.
 SELECT valid, events_checked FROM immutable.verify_chain('shard');

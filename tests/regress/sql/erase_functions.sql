@@ -50,7 +50,7 @@ INSERT INTO immutable.events (id, tenant_id, actor_id, actor_name, actor_type, a
   '[{"type":"person","id":"p1","name":"Ann","metadata":{"email":"ann@example.com"}},{"type":"person","id":"p2"},{"type":"team","name":"Ops"}]',
   '{"email":"x@example.com","n":1.10,"null":null,"":"empty","a.b":true}', 'sess_1', 'key_1', '203.0.113.7', 'NP', 'Kathmandu', 'curl', 1);
 
--- Who may: the eraser alone, and it may do nothing else.
+-- Only the eraser may erase, and it may do nothing else.
 CREATE FUNCTION pg_temp.may() RETURNS TABLE (who name, refused text) LANGUAGE sql AS $$
   SELECT session_user, pg_temp.refused(s) FROM unnest(ARRAY[$x$SELECT * FROM immutable.erase('00000000-0000-4000-8000-0000000e0101', 'erase', '{actor_name}', 'r')$x$,
     $x$SELECT * FROM immutable.erase_subject('erase', 'user_1', 'r')$x$, $x$SELECT * FROM immutable.erase_subject('erase', 'user_1', 'r', dry_run => true)$x$]) s
@@ -72,7 +72,7 @@ CREATE FUNCTION pg_temp.erase_refused(paths text, n text DEFAULT '101') RETURNS 
 $$;
 SELECT p, pg_temp.erase_refused(p) FROM unnest(ARRAY['NULL', '''{}''', '''{actor_name,NULL}''', '''{actor}''', '''{ACTOR_ID}''', '''{""}''', '''{metadata}''', '''{targets}''', '''{targets.}''', '''{targets.00}''', '''{targets.+1}''', '''{targets.-1}''', '''{targets.3}''',
   '''{targets.99999999999999999999}''', '''{targets.0.name}''', '''{metadata.nothing}''', '''{metadata.Email}''', '''{actor_name,metadata.a}''']) p;
--- What can never be erased, and what the chain keeps.
+-- Paths that can never be erased, and columns that the chain needs.
 SELECT c, (SELECT r FROM pg_temp.erase_refused(quote_literal(ARRAY[c])) r LIMIT 1) FROM unnest(ARRAY['id', 'tenant_id', 'action', 'action_category', 'actor_type', 'resource_type', 'version', 'occurred_at', 'created_at', 'lane', 'seq', 'previous_event_hash', 'event_hash', 'salt', 'erased', 'recorded_by', 'log_id', 'xact']) c;
 SELECT (SELECT r FROM pg_temp.erase_refused(quote_literal(ARRAY[repeat('x', 1000)])) r LIMIT 1) AS "only the beginning is shown";
 SELECT pg_temp.erase_refused('''{actor_name}''', '199');
@@ -91,7 +91,7 @@ SET ROLE regress_erase_officer;
 SET immutable.tenant_id = 'other'; SET immutable.actor_id = 'leaked'; SET immutable.actor_name = 'leaked'; SET immutable.actor_type = 'leaked';
 SET immutable.session_id = 'leaked'; SET immutable.ip_address = '198.51.100.1'; SET immutable.user_agent = 'leaked';
 SELECT path FROM immutable.erase('00000000-0000-4000-8000-0000000e0101', 'erase', '{targets.0,metadata.a.b,actor_name,actor_name}', 'ticket 1');
--- Named again, or before another: only the new is erased. What has no value is passed over; a key may have been one of those that are gone.
+-- A path is named again, alone or before another: only the new one is erased. A path without a value is skipped, as a key may be among those already erased.
 SELECT path FROM immutable.erase('00000000-0000-4000-8000-0000000e0101', 'erase', '{targets.0,metadata.a.b,actor_name}', 'ticket 2');
 SELECT path FROM immutable.erase('00000000-0000-4000-8000-0000000e0101', 'erase', '{metadata.never,metadata.,metadata.null,targets.0,targets.2,ip_address,actor_name,actor_id}', 'ticket 3');
 SELECT path FROM immutable.erase('00000000-0000-4000-8000-0000000e0101', 'erase', '{idempotency_key,user_agent,ip_city,ip_country,session_id,resource_name,resource_id,metadata.n,metadata.email,targets.1}', E'"quoted" \\ and\nlong: ' || repeat('é', 2030));
@@ -106,7 +106,7 @@ SELECT count(*), count(DISTINCT c), bool_and(t ->> 'id' = '00000000-0000-4000-80
 FROM immutable.events, jsonb_array_elements(targets) t, jsonb_array_elements(t -> 'metadata' -> 'commitments') c WHERE tenant_id = 'erase' AND action = 'immutable.event_erased';
 SELECT valid, events_checked, events_erased, breaks FROM immutable.verify_chain('erase');
 
--- A reason goes too, and nothing else of a record; the erasure of it is recorded.
+-- A reason can be erased, and nothing else of a record. That erasure is recorded too.
 SELECT id AS record FROM immutable.events WHERE tenant_id = 'erase' AND action = 'immutable.event_erased' AND metadata ->> 'reason' = 'ticket 1' \gset
 SET SESSION AUTHORIZATION regress_erase_officer;
 SELECT p, pg_temp.refused(format('SELECT * FROM immutable.erase(%L, ''erase'', %L, ''r'')', :'record', p)) FROM unnest(ARRAY['{actor_id}', '{actor_name}', '{targets.0}', '{targets.7}', '{metadata.other}', '{metadata.reason,actor_id}']) p;
@@ -135,7 +135,7 @@ SELECT right(event_id::text, 3) AS event, found, array_agg(path ORDER BY n) AS p
 SELECT right(event_id::text, 3) AS event, array_agg(path ORDER BY path COLLATE "C") AS paths FROM immutable.erase_subject('erase person', 'u1', 'request', '{}', '{actor_id,actor_name,ip_address,metadata.size,targets.1}', dry_run => true) GROUP BY event_id ORDER BY 1;
 SELECT right(event_id::text, 3) AS event, array_agg(path ORDER BY path COLLATE "C") AS paths FROM immutable.erase_subject('erase person', 'u1', 'request', NULL, '{}', dry_run => true) GROUP BY event_id ORDER BY 1;
 RESET SESSION AUTHORIZATION;
--- A dry run leaves all as it is: no record, no lock.
+-- A dry run changes nothing, records nothing and locks nothing.
 SELECT count(*) AS events, count(erased) AS erased FROM immutable.events WHERE tenant_id = 'erase person';
 BEGIN;
 SELECT count(*) FROM immutable.erase_subject('erase person', 'u1', 'request', dry_run => true);
@@ -148,7 +148,7 @@ SELECT count(*) FROM immutable.erase_subject('erase person', 'u1', 'request');
 SELECT objsubid AS lane FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'immutable.events'::regclass;
 ROLLBACK;
 SELECT count(*) AS events, count(erased) AS erased FROM immutable.events WHERE tenant_id = 'erase person';
--- Done: what the dry run said, in its order, and a second time nothing.
+-- The erasure itself does what the dry run said, in the same order; a second call finds nothing.
 CREATE TEMPORARY TABLE done (n int, event_id uuid, path text, found text);
 GRANT ALL ON done TO regress_erase_officer;
 SET SESSION AUTHORIZATION regress_erase_officer;
@@ -162,7 +162,7 @@ SELECT n, pg_temp.shown(n) FROM generate_series(201, 209) n;
 SELECT right(event_id::text, 3) AS event, position, target_type, target_id, target_name FROM immutable.event_targets WHERE tenant_id = 'erase person' AND target_type <> 'immutable.event' ORDER BY 1, 2;
 SELECT * FROM pg_temp.records('erase person');
 SELECT tenant, valid, events_checked, events_erased, breaks FROM unnest(ARRAY['erase person', 'another tenant']) tenant, immutable.verify_chain(tenant);
--- NULL is the events without tenant, not everybody's.
+-- NULL means the events without a tenant, not the events of all tenants.
 SET SESSION AUTHORIZATION regress_erase_officer;
 SELECT right(event_id::text, 3) AS event, path FROM immutable.erase_subject(NULL, 'u1', 'request');
 SELECT right(event_id::text, 3) AS event, path FROM immutable.erase_subject('', 'u1', 'request', dry_run => true);
@@ -181,7 +181,7 @@ SELECT valid, events_checked, events_erased, breaks FROM immutable.verify_chain(
 SET SESSION AUTHORIZATION regress_erase_officer;
 INSERT INTO preview SELECT 0, * FROM immutable.erase('00000000-0000-4000-8000-0000000e0206', 'erase person', '{actor_name}', 'asked for by u77');
 SELECT path FROM immutable.erase_subject('erase person', 'u77', 'request', '{assignee_name}');
--- Not because the person is who erased: who did it, and why, stays.
+-- Being the officer of an erasure does not count: the name of the officer and the reason stay.
 SELECT path FROM immutable.erase_subject('erase person', 'regress_erase_officer', 'leaver', '{reason}');
 RESET SESSION AUTHORIZATION;
 SELECT seq, record #- '{erased}' AS record FROM pg_temp.records('erase person');
@@ -234,7 +234,7 @@ SELECT pg_temp.refused($$SELECT * FROM immutable.erase_subject('erase tampered',
 ROLLBACK;
 SELECT count(*) AS events, count(erased) AS erased FROM immutable.events WHERE tenant_id = 'erase tampered';
 
--- The caller's search_path and objects are nobody's concern.
+-- The caller's search_path and objects have no influence.
 SET SESSION AUTHORIZATION regress_erase_officer;
 CREATE FUNCTION pg_temp.strpos(text, text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''called''; END';
 CREATE FUNCTION pg_temp.same(text, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''called as %'', current_user; END';

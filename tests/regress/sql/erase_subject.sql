@@ -38,7 +38,7 @@ VALUES ('person columns', 'u2', 'a', 'sarah@example.com', 'sarah@example.com', '
        ('person columns', 'xsarah@example.com', 'a', 'sarah@example.comx', 'sarah@example.org', NULL, NULL, NULL, NULL, NULL, NULL, NULL, '[]');
 SET SESSION AUTHORIZATION regress_person_officer;
 SELECT path, found, count(*) FROM immutable.erase_subject('person columns', 'sarah@example.com', 'request', dry_run => true) GROUP BY 1, 2 ORDER BY 1, 2;
--- Several ids of one person, and spellings of them, in one go and one record; by its name or its place.
+-- Several ids of one person, and several spellings, in one call and one record. The argument is given by name and by position.
 SELECT path, found, count(*) FROM immutable.erase_subject('person columns', ARRAY['sarah@example.com', 'SARAH@example.com', ' sarah@example.com', '203.0.113.7'], 'request', dry_run => true) GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT count(*), count(DISTINCT event_id) AS events FROM immutable.erase_subject(tenant_id => 'person columns', subject => '{sarah@example.com,SARAH@example.com," sarah@example.com",203.0.113.7}', reason => 'request');
 SELECT path, found FROM immutable.erase_subject('person columns', '{sarah@example.com}'::text[], 'request', dry_run => true);
@@ -67,7 +67,7 @@ SET SESSION AUTHORIZATION regress_person_nobody;
 SELECT pg_temp.refused('SELECT * FROM immutable.erase_subject(''x'', ''{u1}''::text[], ''r'')');
 RESET SESSION AUTHORIZATION;
 
--- Whose events they were: an eraser who hides what it did itself is told by the record.
+-- The record says whose events they were, so it shows an eraser that hides its own actions.
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('person own', 'regress_person_officer', 'secret.read'), ('person own', 'regress_person_officer', 'secret.read'), ('person own', 'u1', 'a');
 SET SESSION AUTHORIZATION regress_person_officer;
 SELECT count(*) FROM immutable.erase_subject('person own', 'regress_person_officer', 'r');
@@ -80,7 +80,7 @@ SELECT count(*) FROM immutable.erase_subject('person own', 'u2', 'r2');
 SELECT metadata FROM immutable.events WHERE tenant_id = 'person own' AND action = 'immutable.event_erased' AND metadata ->> 'reason' = 'r2';
 SELECT valid, breaks FROM immutable.verify_chain('person own');
 
--- The one change of a row: paths to erase may be asked for, and are erased by the table itself. Nobody gets further with that than with an erasure of his own.
+-- The one change that a row takes: an UPDATE may name paths, and the table erases them itself. It allows nothing that an ordinary erasure does not.
 INSERT INTO immutable.events (id, tenant_id, actor_id, action, metadata, targets) VALUES ('00000000-0000-4000-8000-00000000ee01', 'person asked', 'u1', 'a', '{"a":1,"b":2}', '[{"type":"t","id":"x"},{"type":"u","id":"y"}]');
 CREATE FUNCTION pg_temp.tried(changes text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -95,7 +95,7 @@ SELECT c, pg_temp.tried(c) FROM unnest(ARRAY[
   $$erased = '"actor_id"'$$, $$erased = '["targets.1"]', event_hash = sha256('x')$$, $$erased = '["targets.7"]'$$, $$erased = '["action"]'$$]) c;
 SELECT count(erased) AS erased FROM immutable.events WHERE tenant_id = 'person asked';
 
--- So the statement that erases has neither values nor salts in it, which a log of statements and their parameters would keep: a trigger of somebody's sees what it sets.
+-- So the erasing statement contains neither values nor salts, which a log of statements and parameters would keep. A trigger shows what the statement sets.
 CREATE TEMPORARY TABLE seen (changed text);
 CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -41,7 +41,7 @@ SELECT a.attname, r FROM pg_attribute a,
       ELSE quote_literal('changed') END)) r
 WHERE a.attrelid = 'immutable.events'::regclass AND a.attnum > 0 AND NOT a.attisdropped AND r NOT LIKE 'HINT:%' ORDER BY a.attnum;
 SELECT pg_temp.refused($$UPDATE immutable.events SET action = 'changed' WHERE tenant_id = 'append-only'$$);
--- What changes nothing is refused too.
+-- An UPDATE that changes nothing is refused too.
 SELECT pg_temp.refused($$UPDATE immutable.events SET action = action WHERE tenant_id = 'append-only'$$);
 SELECT pg_temp.refused($$UPDATE immutable.events SET actor_id = NULL WHERE tenant_id = 'append-only'$$);
 SELECT pg_temp.refused($$UPDATE immutable.events SET salt = NULL WHERE tenant_id = 'append-only'$$);
@@ -82,7 +82,7 @@ SELECT pg_temp.refused($$DELETE FROM immutable.log$$);
 SELECT pg_temp.refused($$TRUNCATE immutable.log$$);
 SELECT pg_temp.refused($$INSERT INTO immutable.log VALUES (gen_random_uuid(), now(), true)$$);
 SELECT pg_temp.refused($$INSERT INTO immutable.log VALUES (gen_random_uuid(), now(), false)$$);
--- In every other way.
+-- Other ways to change or remove rows.
 SELECT pg_temp.refused($$MERGE INTO immutable.events e USING (SELECT) s ON e.tenant_id = 'append-only' WHEN MATCHED THEN UPDATE SET action = 'changed'$$);
 SELECT pg_temp.refused($$WITH d AS (DELETE FROM immutable.events WHERE tenant_id = 'append-only' RETURNING 1) SELECT count(*) FROM d$$);
 CREATE VIEW regress_append_only_view AS SELECT * FROM immutable.events;
@@ -94,7 +94,7 @@ CREATE FUNCTION regress_append_only_definer() RETURNS void SECURITY DEFINER LANG
 SELECT pg_temp.refused($$SELECT regress_append_only_definer()$$);
 DROP FUNCTION regress_append_only_definer;
 
--- Somebody who is neither superuser nor owner and has every right there is to grant.
+-- A role that is neither superuser nor owner, with every right that can be granted.
 CREATE ROLE regress_append_only_all LOGIN BYPASSRLS;
 GRANT USAGE ON SCHEMA immutable TO regress_append_only_all;
 GRANT ALL ON ALL TABLES IN SCHEMA immutable TO regress_append_only_all;
@@ -111,7 +111,7 @@ RESET SESSION AUTHORIZATION;
 DROP OWNED BY regress_append_only_all;
 DROP ROLE regress_append_only_all;
 
--- An owner who is no superuser.
+-- An owner that is not a superuser.
 CREATE ROLE regress_append_only_owner LOGIN;
 BEGIN;
 ALTER EVENT TRIGGER immutable_ddl_end DISABLE;
@@ -182,11 +182,11 @@ SELECT pg_temp.refused($$INSERT INTO immutable.events SELECT * FROM immutable.ev
 SELECT pg_temp.refused($$INSERT INTO immutable.events SELECT (jsonb_populate_record(e, '{"id":"00000000-0000-4000-8000-0000000000a3"}')).* FROM immutable.events e WHERE tenant_id = 'append-only' AND seq = 1$$, false);
 ROLLBACK;
 
--- What finds no row says nothing and changes nothing.
+-- A statement that finds no row raises no error and changes nothing.
 UPDATE immutable.events SET action = 'x' WHERE tenant_id = 'append-only' AND false;
 DELETE FROM immutable.events WHERE tenant_id = 'append-only' AND false;
 
--- All is as it was.
+-- Nothing has changed.
 SELECT md5(string_agg(e::text, '' ORDER BY seq)) = :'before' AS events FROM immutable.events e WHERE tenant_id = 'append-only';
 SELECT md5(string_agg(t::text, '' ORDER BY position)) = :'targets_before' AS targets FROM immutable.event_targets t WHERE tenant_id = 'append-only';
 SELECT md5(l::text) = :'log_before' AS log FROM immutable.log l;

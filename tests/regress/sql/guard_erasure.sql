@@ -116,7 +116,7 @@ FROM immutable.events e JOIN before b USING (seq) WHERE tenant_id = 'erasure';
 -- Erased without a record of it: one break for each value.
 SELECT valid, events_checked, events_erased, breaks_found FROM immutable.verify_chain('erasure');
 SELECT seq, type, detail, expected_hash, count(*), bool_and(octet_length(actual_hash) = 32) AS actual FROM immutable.verify_breaks('erasure') GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
--- Recorded by a function of the log's owner: none. (The erasing functions do so themselves, later.)
+-- With a record, made here by a function of the log's owner: no break. (The functions that erase make their own.)
 CREATE FUNCTION regress_erasure_record(reason text) RETURNS void SECURITY DEFINER LANGUAGE sql AS $$
   INSERT INTO immutable.events (id, tenant_id, actor_id, action, targets, metadata)
   SELECT '00000000-0000-4000-8000-0000000000e6', 'erasure', 'dpo', 'immutable.event_erased', jsonb_agg(jsonb_build_object('type', 'immutable.event', 'id', e.id, 'metadata', jsonb_build_object('commitments', c))),
@@ -129,7 +129,7 @@ CREATE FUNCTION regress_erasure_record(reason text) RETURNS void SECURITY DEFINE
 $$;
 SELECT regress_erasure_record('requested by Sarah');
 SELECT valid, events_checked, events_erased, breaks_found FROM immutable.verify_chain('erasure');
--- Of that event, metadata.reason can be erased, and nothing else.
+-- Of that record only metadata.reason can be erased.
 SELECT p, pg_temp.refused(format($$SELECT pg_temp.erase('00000000-0000-4000-8000-0000000000e6', %L)$$, ARRAY[p])) FROM unnest(ARRAY['actor_id', 'metadata.ticket', 'targets.0']) p;
 SELECT pg_temp.refused($$SELECT pg_temp.erase('00000000-0000-4000-8000-0000000000e6', '{metadata.reason,metadata.ticket}')$$);
 BEGIN;
@@ -139,7 +139,7 @@ SELECT metadata, immutable.canonical(e) IS NOT NULL AS document FROM immutable.e
 SELECT seq, type, detail FROM immutable.verify_breaks('erasure');
 ROLLBACK;
 
--- What is no valid erasure. The third event has all its values; each of these begins with a valid erasure and spoils it.
+-- Invalid erasures. The third event has all its values; each statement takes a valid erasure and spoils it.
 CREATE FUNCTION pg_temp.spoiled(paths text[], change text) RETURNS SETOF text LANGUAGE sql AS $$
   SELECT r FROM pg_temp.refused(format('SELECT pg_temp.erase(%L, %L, %L)', '00000000-0000-4000-8000-0000000000e3', paths, change)) r WHERE r NOT LIKE 'HINT:%' AND r NOT LIKE '%: events is append-only: UPDATE is refused'
 $$;
@@ -153,7 +153,7 @@ SELECT pg_temp.spoiled('{targets.1}', $$targets = jsonb_set(targets, '{1}', '{"t
 -- With the salt of the value, so that the row would be whole but for that.
 SELECT pg_temp.spoiled('{actor_name}', $$actor_name = 'Sarah "Sally" Chén', erased = jsonb_set(changed.erased, '{salts,actor_name}', to_jsonb((SELECT pg_temp.leaf_salt(e, 'actor_name') FROM immutable.events e WHERE e.id = changed.id)))$$);
 SELECT pg_temp.spoiled('{metadata.email}', $$metadata = metadata || '{"email":"x@example.com"}', erased = jsonb_set(changed.erased, '{salts,metadata.email}', to_jsonb((SELECT pg_temp.leaf_salt(e, 'metadata.email') FROM immutable.events e WHERE e.id = changed.id)))$$);
--- Salts kept, missing, wrong, of nothing.
+-- Salts that are kept, missing, wrong, or belong to no value.
 SELECT pg_temp.spoiled('{actor_name}', $$salt = (SELECT e.salt FROM immutable.events e WHERE e.id = changed.id)$$);
 SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(changed.erased, '{salts,actor_name}', to_jsonb((SELECT pg_temp.leaf_salt(e, 'actor_name') FROM immutable.events e WHERE e.id = changed.id)))$$);
 SELECT pg_temp.spoiled('{actor_name}', $$erased = erased #- '{salts,actor_id}'$$);
@@ -165,7 +165,7 @@ SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(erased, '{salts,acto
 SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(erased, '{salts,actor_id}', 'null')$$);
 SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(erased, '{salts,actor_id}', to_jsonb(upper(repeat('ab', 16))))$$);
 SELECT pg_temp.spoiled('{targets.1}', $$erased = jsonb_set(erased, '{salts,targets.1}', erased #> '{salts,actor_id}')$$);
--- Commitments wrong, malformed, missing, too many, of what never was.
+-- Commitments that are wrong, malformed, missing, surplus, or of a value that never existed.
 SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(erased, '{commitments,actor_name}', to_jsonb(repeat('0', 64)))$$);
 SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(erased, '{commitments,actor_name}', to_jsonb(upper(erased #>> '{commitments,actor_name}')))$$);
 SELECT pg_temp.spoiled('{actor_name}', $$erased = jsonb_set(erased, '{commitments,actor_name}', '"00"')$$);
@@ -188,7 +188,7 @@ SELECT pg_temp.spoiled('{targets.1}', $$erased = jsonb_set(erased, '{commitments
 SELECT pg_temp.spoiled('{targets.1}', $$erased = jsonb_set(erased, '{commitments,targets,3}', erased #> '{commitments,targets,1}')$$);
 SELECT pg_temp.spoiled('{targets.1}', $$erased = jsonb_set(erased, '{commitments,targets,-1}', erased #> '{commitments,targets,1}')$$);
 SELECT pg_temp.spoiled('{targets.1}', $$erased = jsonb_set(erased, '{commitments,targets,999999999999999999999}', erased #> '{commitments,targets,1}')$$);
--- Not reduced as it has to be.
+-- The row is not reduced as an erasure requires.
 SELECT pg_temp.spoiled('{targets.1}', $$targets = targets - 1$$);
 SELECT pg_temp.spoiled('{targets.1}', $$targets = jsonb_set(targets, '{1}', '{"type":"team"}')$$);
 SELECT pg_temp.spoiled('{targets.1}', $$targets = jsonb_set(targets, '{1}', '{}')$$);
@@ -212,14 +212,14 @@ SELECT pg_temp.refused($$SELECT pg_temp.erase('00000000-0000-4000-8000-000000000
 -- Nothing of it was stored.
 SELECT immutable.canonical(e) = b.document AS same, salt IS NOT NULL AND erased IS NULL AS whole FROM immutable.events e JOIN before b USING (seq) WHERE id = '00000000-0000-4000-8000-0000000000e3';
 
--- What is erased stays so: nothing again, nothing back.
+-- An erased value stays erased: it cannot be erased again or put back.
 BEGIN;
 SELECT e.*, c.salt AS old_salt INTO TEMPORARY whole FROM immutable.events e JOIN immutable.events c USING (id) WHERE e.id = '00000000-0000-4000-8000-0000000000e4';
 SELECT pg_temp.erase('00000000-0000-4000-8000-0000000000e4', '{actor_name,metadata.email,targets.0}');
 SELECT pg_temp.refused($$UPDATE immutable.events SET actor_name = NULL WHERE id = '00000000-0000-4000-8000-0000000000e4'$$);
 SELECT pg_temp.refused($$UPDATE immutable.events e SET actor_name = w.actor_name, metadata = w.metadata, targets = w.targets, salt = w.old_salt, erased = NULL FROM whole w WHERE e.id = w.id$$);
 SELECT pg_temp.refused($$UPDATE immutable.events e SET actor_name = w.actor_name, erased = jsonb_set(e.erased #- '{commitments,actor_name}', '{salts,actor_name}', to_jsonb(encode(substr(sha256(w.salt || 'actor_name'), 1, 16), 'hex'))) FROM whole w WHERE e.id = w.id$$);
--- One back and another gone.
+-- One value is put back while another is erased.
 SELECT pg_temp.refused($$UPDATE immutable.events e SET actor_name = n.actor_name, ip_city = NULL, metadata = n.metadata, targets = n.targets, erased = n.erased
   FROM (SELECT (pg_temp.without(jsonb_populate_record(NULL::immutable.events, to_jsonb(w)), '{ip_city,metadata.email,targets.0}')).* FROM whole w) n WHERE e.id = n.id$$);
 SELECT actor_name, metadata ? 'email' AS email, targets -> 0 AS target, salt FROM immutable.events WHERE id = '00000000-0000-4000-8000-0000000000e4';
@@ -240,7 +240,7 @@ BEGIN;
 SELECT pg_temp.erase('00000000-0000-4000-8000-0000000000e3', '{ip_city}');
 SELECT count(*) AS lanes FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'immutable.events'::regclass AND mode = 'ExclusiveLock';
 ROLLBACK;
--- Not with somebody's rights who has none, nor with a writer's.
+-- Neither a role without rights nor a writer may erase.
 CREATE ROLE regress_erasure_writer LOGIN;
 GRANT immutable_writer TO regress_erasure_writer;
 SET SESSION AUTHORIZATION regress_erasure_writer;
@@ -249,7 +249,7 @@ RESET SESSION AUTHORIZATION;
 DROP OWNED BY regress_erasure_writer;
 DROP ROLE regress_erasure_writer;
 
--- With triggers off: what the constraints still refuse. The rest verify_chain() finds. (Rolled back.)
+-- With triggers off: what the constraints still refuse. verify_chain() finds the rest. (Rolled back.)
 BEGIN;
 SET LOCAL session_replication_role = replica;
 SELECT pg_temp.refused($$UPDATE immutable.events SET salt = NULL WHERE id = '00000000-0000-4000-8000-0000000000e3'$$, false);

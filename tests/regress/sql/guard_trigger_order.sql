@@ -7,7 +7,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS immutable;
 DROP ROLE IF EXISTS regress_trigger_writer;
 RESET client_min_messages;
--- What the guard would refuse first.
+-- The guard would refuse these triggers, so it is switched off here.
 ALTER EVENT TRIGGER immutable_ddl_start DISABLE;
 ALTER EVENT TRIGGER immutable_ddl_end DISABLE;
 ALTER EVENT TRIGGER immutable_ddl_drop DISABLE;
@@ -30,7 +30,7 @@ $$;
 
 CREATE FUNCTION regress_trigger_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.actor_name := coalesce(NEW.actor_name, '') || '<' || TG_NAME || '>'; RETURN NEW; END $$;
 
--- Before it in the order of names: works, and its change is what is hashed.
+-- A trigger that sorts before the chain's works, and its change is hashed.
 CREATE TRIGGER a_regress BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_trigger_change();
 CREATE TRIGGER "zzz_regress" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_trigger_change();
 CREATE TRIGGER "~immutabl" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_trigger_change();
@@ -41,7 +41,7 @@ DROP TRIGGER a_regress ON immutable.events;
 DROP TRIGGER "zzz_regress" ON immutable.events;
 DROP TRIGGER "~immutabl" ON immutable.events;
 
--- After it: nothing is recorded while it is there, however it would be called.
+-- A trigger that sorts after it: nothing is recorded while it exists, whatever calls it.
 SELECT n, pg_temp.refused(format($x$
   CREATE TRIGGER %I BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_trigger_change();
   INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('trigger-order', 'a', 'refused')$x$, n))
@@ -66,7 +66,7 @@ SELECT pg_temp.refused($x$
   CREATE TRIGGER "later" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_trigger_change();
   INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('trigger-order', 'a', 'refused')$x$);
 ROLLBACK;
--- Disabled, for other events, after the row, or for the whole statement, it does no harm, whatever its name.
+-- A trigger that is disabled, is for other events, runs after the row, or runs once for the statement does no harm, whatever its name.
 BEGIN;
 CREATE TRIGGER "~zdisabled" BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_trigger_change();
 ALTER TABLE immutable.events DISABLE TRIGGER "~zdisabled";
@@ -77,7 +77,7 @@ CREATE TRIGGER "~statement" BEFORE INSERT ON immutable.events FOR EACH STATEMENT
 CREATE TRIGGER "~transition" AFTER INSERT ON immutable.events REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.nothing();
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES ('trigger-order', 'a', 'harmless', '[{"type":"t"}]') RETURNING seq, actor_name;
 SELECT valid FROM immutable.verify_chain('trigger-order');
--- Enabled, it is noticed at once, also in the session that has looked before; dropped, it is forgotten.
+-- Enabled, it is noticed at once, even in a session that has looked before. Dropped, it is forgotten.
 ALTER TABLE immutable.events ENABLE TRIGGER "~zdisabled";
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('trigger-order', 'a', 'refused')$$);
 DROP TRIGGER "~zdisabled" ON immutable.events;
@@ -162,7 +162,7 @@ SET enable_seqscan = off;
 SELECT count(*) AS by_plain FROM immutable.event_targets WHERE target_name = 'n' AND tenant_id = 'trigger-targets';
 RESET enable_seqscan;
 DROP INDEX immutable.regress_trigger_plain;
--- A check, a column or a foreign key of somebody's own, too.
+-- The same with another user's check, column or foreign key.
 BEGIN;
 ALTER TABLE immutable.event_targets ADD CONSTRAINT regress_trigger_check CHECK (target_type <> 'forbidden');
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES ('trigger-targets', 'a', 'b', '[{"type":"forbidden"}]')$$, false);

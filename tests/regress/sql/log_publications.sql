@@ -12,11 +12,11 @@ CREATE ROLE regress_publications_app LOGIN;
 CREATE ROLE regress_publications_feed LOGIN;
 GRANT immutable_writer, immutable_eraser TO regress_publications_app;
 
--- Whatever replicates finds a row by it.
+-- Replication finds a row by its replica identity.
 SELECT relname AS without_a_key FROM pg_class c WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'r'
   AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary);
 
--- All that changes a table of the extension, twice where the second time is another way.
+-- Everything that changes a table of the extension; twice where the second call takes another path.
 CREATE FUNCTION regress_change_everything() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   event uuid;
@@ -33,7 +33,7 @@ BEGIN
     PERFORM immutable.grant_tenant('regress_publications_feed', 't' || n);
     PERFORM immutable.grant_tenant('regress_publications_app', 't' || n, 'write');
   END LOOP;
-  -- What has run out is removed.
+  -- Expired revocations are removed.
   UPDATE immutable.revocations SET forget_at = '2000-01-01';
   PERFORM immutable.revoke_viewer_tokens('other');
   PERFORM immutable.rotate_viewer_key(), immutable.rotate_viewer_key(revoke_old => true);

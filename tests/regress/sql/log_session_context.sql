@@ -1,4 +1,4 @@
--- What a session says of all its events: for what is left out, and for what is NULL, in every way in.
+-- What a session says about all its events: it applies to columns that are left out or NULL, however the event is recorded.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -50,7 +50,7 @@ SET immutable.actor_type = 'user';
 SET immutable.session_id = 's1';
 SET immutable.ip_address = '203.0.113.007';
 SET immutable.user_agent = 'ua';
--- Left out, NULL, DEFAULT; one row and several; columns of all and of some rows.
+-- Columns left out, NULL and DEFAULT; one row and several; columns of all rows and of some.
 INSERT INTO immutable.events (action) VALUES ('context.left out');
 INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, session_id, ip_address, user_agent, action) VALUES (NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'context.null');
 INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, session_id, ip_address, user_agent, action) VALUES (DEFAULT, DEFAULT, DEFAULT, DEFAULT, DEFAULT, DEFAULT, DEFAULT, 'context.default');
@@ -91,7 +91,7 @@ keys.copied,
 \.
 SELECT action, idempotency_key, count(*) FROM immutable.events WHERE action LIKE 'keys.%' GROUP BY 1, 2 ORDER BY 1;
 
--- None, although the session has one: an empty text, and an empty setting for an address.
+-- No value, although the session has one: an empty text, and an empty setting for an address.
 SET SESSION AUTHORIZATION regress_context_writer;
 INSERT INTO immutable.events (tenant_id, actor_name, actor_type, session_id, user_agent, action) VALUES ('', '', '', '', '', 'said.none') RETURNING tenant_id, actor_name, actor_type, session_id, user_agent, ip_address;
 SELECT immutable.track(action => 'said.none', tenant_id => '') ->> 'status' AS status;
@@ -101,11 +101,11 @@ INSERT INTO immutable.events (action) VALUES ('said.none') RETURNING tenant_id, 
 COMMIT;
 RESET SESSION AUTHORIZATION;
 SELECT tenant_id, actor_id, count(*) FROM immutable.events WHERE action = 'said.none' GROUP BY 1, 2 ORDER BY 1;
--- The log's own events have nothing of it.
+-- The log's own events take nothing from the session.
 SELECT immutable.record_restore('context') AS restored \gset
 SELECT tenant_id, actor_name, actor_type, session_id, ip_address, user_agent FROM immutable.events WHERE id = :'restored';
 
--- What is said of the actor fits how the session is.
+-- What is said about the actor matches the session.
 SET SESSION AUTHORIZATION regress_context_writer;
 SELECT pg_temp.refused($$INSERT INTO immutable.events (actor_id, action) VALUES ('', 'x')$$);
 SET immutable.actor_id = '';
@@ -124,10 +124,10 @@ CREATE FUNCTION pg_temp.address(address text) RETURNS SETOF text LANGUAGE plpgsq
 END $$;
 SELECT pg_temp.address('203.0.113.7:52814');
 SELECT a, r FROM unnest(ARRAY['203.0.113.7, 10.0.0.2', ' 203.0.113.7', '203.0.113.7 ', 'unknown', '[2001:db8::1]:443', '[::1]', 'fe80::1%eth0', '10.1', '1.2.3.4/33', ' ', '-', 'é']) a, pg_temp.address(a) r WHERE r NOT LIKE 'HINT%';
--- Said with the event it is not asked for.
+-- If the event has its own address, the setting is not read.
 SET immutable.ip_address = 'unknown';
 INSERT INTO immutable.events (ip_address, action) VALUES ('::1', 'address.said') RETURNING ip_address;
--- What the column takes, it takes.
+-- The setting accepts whatever the column accepts.
 SELECT a, set_config('immutable.ip_address', a, false) = a AS set, immutable.track(action => 'address.' || a) ->> 'status' AS status
 FROM unnest(ARRAY['203.0.113.007', '203.0.113.7/24', '10.0.0.0/8', '::ffff:203.0.113.7', '2001:DB8::1', '::FFFF:C633:6407', '']) a;
 RESET immutable.ip_address;
@@ -135,7 +135,7 @@ RESET SESSION AUTHORIZATION;
 SELECT action, ip_address FROM immutable.events WHERE action LIKE 'address.%' ORDER BY created_at;
 SELECT count(*) AS recorded FROM immutable.events WHERE action = 'x' AND tenant_id = 'context-org';
 
--- What is too long is said to be the setting's.
+-- The error for a value that is too long names the setting.
 SET SESSION AUTHORIZATION regress_context_writer;
 CREATE FUNCTION pg_temp.long(name text, bytes int) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN
   PERFORM set_config('immutable.' || name, repeat('x', bytes + 1), true);
@@ -166,7 +166,7 @@ SELECT immutable.revoke_viewer_tokens('context-org');
 SELECT action, tenant_id, count(*) FROM immutable.events WHERE action LIKE 'required.%' GROUP BY 1, 2 ORDER BY 1;
 RESET immutable.require_tenant;
 
--- Bound to a tenant: what is wrong and what to do, as the session is.
+-- Bound to a tenant: the error says what is wrong and what to do in this session.
 SET client_min_messages = warning;
 SELECT immutable.grant_tenant('regress_context_writer', 'context-org', 'write');
 SET SESSION AUTHORIZATION regress_context_writer;

@@ -8,7 +8,7 @@ RESET client_min_messages;
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets) SELECT 'held', 'a', 'held.' || i, '[{"type":"t","id":"1"}]' FROM generate_series(1, 300) i;
 CREATE TEMPORARY TABLE lines (n serial, line text);
 
--- The export, as a reader in portions takes it: begun before COMMIT and read on after it. Nothing is lost, nothing comes twice.
+-- The export, read in portions: begun before COMMIT and continued after it. Nothing is lost or repeated.
 CREATE FUNCTION pg_temp.read_on(portion int, OUT lines bigint, OUT "distinct" bigint, OUT ends text) LANGUAGE plpgsql AS $$
 DECLARE c refcursor := 'c'; line text;
 BEGIN
@@ -29,7 +29,7 @@ SELECT * FROM pg_temp.read_on(400);
 CLOSE c;
 SELECT count(*) AS tied FROM lines a JOIN lines b ON b.n = a.n + 1 AND b.line::jsonb #>> '{document,previous_event_hash}' = a.line::jsonb ->> 'event_hash';
 TRUNCATE lines RESTART IDENTITY;
--- Everything filtered, and what FETCH has left out already does not come back.
+-- Everything filtered out; and rows that FETCH has skipped do not come back.
 BEGIN;
 DECLARE c CURSOR WITH HOLD FOR SELECT line::jsonb #>> '{document,seq}' FROM (SELECT immutable.export_events(tenant_id => 'held', action => 'held.*', from_date => '-infinity') AS line) x;
 FETCH 2 FROM c;
@@ -54,7 +54,7 @@ DECLARE c CURSOR WITH HOLD FOR SELECT left(immutable.export_events(tenant_id => 
 FETCH 1 FROM c;
 ROLLBACK;
 SELECT count(*) AS left_open FROM pg_cursors;
--- First read inside a savepoint that is rolled back, which takes the inner query away: the cursor is where it was.
+-- First read inside a savepoint that is rolled back, which ends the inner query: the cursor keeps its position.
 BEGIN;
 DECLARE c CURSOR FOR SELECT left(line::jsonb #>> '{document,seq}', 12) FROM (SELECT immutable.export_events(tenant_id => 'held') AS line) x;
 SAVEPOINT s;

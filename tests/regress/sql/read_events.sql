@@ -1,4 +1,4 @@
--- Reading: get_event(), get_events(), find_events(). An event's version is its name here.
+-- Reading: get_event(), get_events(), find_events(). In this file an event's version serves as its name.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -68,11 +68,11 @@ FROM immutable.events e, LATERAL (SELECT immutable.get_event(e.id, e.tenant_id) 
 RESET TimeZone;
 -- An address is what inet prints.
 SELECT immutable.get_event(id, tenant_id) #>> '{data,ip_address}' AS ip_address FROM immutable.events WHERE tenant_id = 'read' AND ip_address IS NOT NULL ORDER BY seq;
--- No tenant is null.
+-- An event without a tenant has a null tenant_id.
 SELECT immutable.get_event('00000000-0000-4000-8000-000000000f0a') #> '{data,tenant_id}' AS no_tenant;
 SELECT jsonb_path_query_array(immutable.get_events(tenant_id => '', actor_id => 'read_user'), '$.data[*].tenant_id') AS no_tenant;
 
--- get_event(): by id, and by tenant where the id is several events'.
+-- get_event(): by id, and by tenant where several events have the id.
 SELECT pg_temp.refused($$SELECT immutable.get_event('00000000-0000-4000-8000-000000000f01')$$);
 SELECT immutable.get_event('00000000-0000-4000-8000-000000000f01', 'read-2') #> '{data,version}' AS of_read_2, immutable.get_event('00000000-0000-4000-8000-000000000f02', 'read') #> '{data,version}' AS of_read,
        immutable.get_event('00000000-0000-4000-8000-000000000f02', 'read-2') AS elsewhere, immutable.get_event('00000000-0000-4000-8000-000000000f02', '') AS no_tenant, immutable.get_event(NULL) AS of_null,
@@ -86,11 +86,11 @@ SELECT pg_temp.found($$tenant_id => 'read'$$) AS "all";
 -- Targets: type and id are those of one target.
 SELECT a, pg_temp.found_in(a) FROM unnest(ARRAY[$$target_type => 'team'$$, $$target_id => 't1'$$, $$target_type => 'team', target_id => 't1'$$, $$target_type => 'folder', target_id => 't1'$$, $$target_type => 'team', target_id => 'nothing'$$,
   $$target_type => 'te%'$$, $$target_id => ''$$, $$target_id => 't9'$$, $$target_type => 'team', actor_id => 'user_1', action => '*.viewed'$$]) a;
--- Actions: * anywhere, anything else for itself.
+-- Actions: * matches any text, every other character matches itself.
 SELECT a, pg_temp.found_in(format('action => %L', a)) FROM unnest(ARRAY['document.created', 'document.*', 'document*', 'doc*', '*', '**', '*.created', '*ed', '*.login', 'd*.*ed', 'd*c*t*l*d', '*document*', 'document.created*', '*document.created', '*document.created*',
   'document', 'Document.*', 'DOCUMENT.CREATED', 'document.%', 'document_created', 'document.______d', '%', '', ' *', '*x', 'x*']) a;
 SELECT a, pg_temp.found_in(format('action => %L', a)) FROM unnest(ARRAY['a%b_c\d*e', 'a%*', 'a_*', 'a%b_*', 'a%b_c\*', '*\d*', '*\*', '*_c*', '*%*', 'a%b_c\\*', '\*', '*\d**e', 'é*', 'é.*', '*é', 'é.cré*', '*cr*', 'tilde~*', E'del\x7f*', E'del\x7f\x7f*', 'del*', 'e*']) a;
--- Search: case-insensitive, anywhere in actor name, action, resource name and metadata; %, _ and \ for themselves.
+-- Search: case-insensitive, anywhere in actor name, action, resource name and metadata; %, _ and \ match themselves.
 SELECT a, pg_temp.found_in(format('search => %L', a)) FROM unnest(ARRAY['sarah', 'SARAH CHEN', 'h C', 'Created', 'financial', 'roadmap', 'REPORTS', 'folder', 'half PRICE', 'note', '1.10', 'doc_1', 'sess_1', 'user_1', 'team', 'nothing at all', '']) a;
 SELECT a, pg_temp.found_in(format('search => %L', a)) FROM unnest(ARRAY['%', '50%', '0%%', '_', 'under_', 'r_s', '\', 'back\slash', '\\', '%b_c\d', '*', 'sarah*', '''', '"folder"']) a;
 -- Times: of recording, both ends included.
@@ -101,7 +101,7 @@ SELECT a, pg_temp.found_in(format(f, :'third', :'fifth')) FROM (VALUES ('from th
 -- All at once.
 SELECT pg_temp.found($$actor_id => 'user_1', action => 'doc*.created', resource => 'document', resource_id => 'doc_1', tenant_id => 'read', session_id => 'sess_1', target_type => 'team', target_id => 't1', search => 'report', from_date => '2000-01-01', to_date => '9999-01-01', "limit" => 100$$);
 SELECT pg_temp.found($$'user_1', 'document.*', 'document', 'doc_1', 'read', 'sess_1', 'team', 't1', 'report', '2000-01-01', '9999-01-01', NULL, 100$$);
--- Text that would be SQL.
+-- Text that looks like SQL.
 SELECT a, pg_temp.found_in(a) FROM unnest(ARRAY[$$actor_id => ''' OR true --'$$, $$action => '*'' OR true --'$$, $$search => ''') OR true --'$$, $$target_id => '$1'$$]) a;
 
 -- Pages.
@@ -140,7 +140,7 @@ SELECT jsonb_path_query_array(p, '$.data[*].version') AS page, p #> '{pagination
 -- The cursor: base64url of JSON, for URLs as it is.
 SELECT :'next' ~ '^[A-Za-z0-9_-]+$' AS base64url, array_agg(k ORDER BY k COLLATE "C") AS members
 FROM jsonb_object_keys(convert_from(decode(rpad(translate(:'next', '-_', '+/'), (length(:'next') + 3) / 4 * 4, '='), 'base64'), 'UTF8')::jsonb) k;
--- Of other filters, of another tenant, of the service, of nobody, spoiled.
+-- Cursors of other filters, of another tenant, of the service, forged ones and damaged ones.
 SELECT pg_temp.refused(format('SELECT immutable.get_events(%s, "cursor" => %L)', a, :'next')) FROM unnest(ARRAY[$$tenant_id => 'read'$$, $$actor_id => 'a'$$, $$tenant_id => 'read-pages', action => 'x'$$, $$tenant_id => 'read-pages', to_date => '9999-01-01'$$]) a;
 SELECT pg_temp.refused(format('SELECT * FROM immutable.find_events("cursor" => %L)', :'next'));
 SELECT pg_temp.refused(format($$SELECT immutable.get_events(tenant_id => 'read-pages', "cursor" => %L)$$, c)) FROM unnest(ARRAY['', 'x', 'nonsense', '%%%', 'e30', 'bnVsbA', 'W10', 'eyJjcmVhdGVkX2F0IjoiMjAyNi0wMy0xNVQxNDozMjoxOC44NDczMTJaIn0',
@@ -148,7 +148,7 @@ SELECT pg_temp.refused(format($$SELECT immutable.get_events(tenant_id => 'read-p
   translate(encode(convert_to('{"v":1,"created_at":"infinity","id":"00000000-0000-4000-8000-000000000f01","filters":"0000000000000000"}', 'UTF8'), 'base64'), E'+/=\n', '-_'),
   translate(encode(convert_to('{"v":1,"created_at":"2026-03-15T14:32:18Z","id":"no id","filters":"0000000000000000"}', 'UTF8'), 'base64'), E'+/=\n', '-_')]) c;
 SELECT pg_temp.refused(format($$SELECT * FROM immutable.find_events(tenant_id => 'read-pages', "cursor" => %L)$$, 'nonsense'));
--- One of ours with a place that is nobody's is a place all the same.
+-- A valid cursor whose position belongs to no event still works.
 SELECT array_agg(version) FROM immutable.find_events(tenant_id => 'read-pages', "limit" => 3, "cursor" => translate(encode(convert_to(jsonb_set(convert_from(decode(rpad(translate(:'next', '-_', '+/'), (length(:'next') + 3) / 4 * 4, '='), 'base64'), 'UTF8')::jsonb,
   '{created_at}', '"9999-01-01T00:00:00.000000Z"')::text, 'UTF8'), 'base64'), E'+/=\n', '-_'));
 
@@ -183,7 +183,7 @@ SELECT version, later FROM immutable.find_events(tenant_id => 'read-later');
 SELECT immutable.get_events(tenant_id => 'read-later') #> '{pagination,total}' AS total, (SELECT valid FROM immutable.verify_chain('read-later')) AS valid;
 ROLLBACK;
 SELECT count(*) FROM immutable.find_events(tenant_id => 'read');
--- What the session's search path has in front of pg_catalog is not called.
+-- Functions that come before pg_catalog in the session's search path are not called.
 CREATE SCHEMA regress_read;
 CREATE FUNCTION regress_read.count() RETURNS bigint LANGUAGE sql AS 'SELECT 666::bigint';
 CREATE FUNCTION regress_read.texteq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';

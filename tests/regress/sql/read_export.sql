@@ -1,5 +1,5 @@
--- Export: who may, what the lines are, and that a call that ends early or fails leaves nothing open. What the lines are
--- worth is tested from outside, by tests/server/test_read_export.py.
+-- Export: who may call it, what the lines are, and that a call that ends early or fails leaves nothing open. What the lines
+-- prove is tested from outside, by tests/server/test_read_export.py.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -82,7 +82,7 @@ SELECT count(*) > 2 AS read FROM immutable.export_events();
 SELECT pg_current_xact_id_if_assigned() IS NULL AS no_id;
 COMMIT;
 
--- Who may.
+-- Who may export.
 CREATE ROLE regress_export_auditor;
 CREATE ROLE regress_export_writer;
 CREATE ROLE regress_export_nobody;

@@ -1,4 +1,4 @@
--- Verification of chains that are sound; what is asked, what is answered. (Tampering has tests of its own: a few kinds of it here, for the columns.)
+-- Verification of sound chains: the arguments and the answers. (Tampering has its own tests; a few kinds are here, for the columns.)
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -47,7 +47,7 @@ SELECT valid, events_checked, chains_checked, complete FROM immutable.verify_cha
 SELECT valid, events_checked, chains_checked, complete FROM immutable.verify_chain('verify-a', :'a3', :'a3');
 SELECT valid, events_checked, chains_checked, complete FROM immutable.verify_chain('verify-a', :'a5', :'a3');
 SELECT valid, events_checked FROM immutable.verify_chain(from_date => :'a3', to_date => :'a5');
--- The first so many events, in the order of tenant, lane and seq. What left nothing out is complete.
+-- The first N events, in the order of tenant, lane and seq. A run that left nothing out is complete.
 SELECT m, valid, events_checked, chains_checked, complete FROM unnest(ARRAY[1, 9, 10, 11, 9223372036854775807]) m, LATERAL immutable.verify_chain('verify-a', max_events => m) ORDER BY m;
 SELECT valid, events_checked, tenants_checked, complete FROM immutable.verify_chain(from_date => :'first', to_date => :'last', max_events => 12);
 SELECT count(*) FROM immutable.verify_breaks('verify-a', max_events => 3);
@@ -76,14 +76,14 @@ SELECT valid FROM immutable.verify_chain('verify-a', heads => NULL);
 INSERT INTO immutable.events (tenant_id, actor_id, action, version) VALUES ('verify-a', 'a', 'b', 11);
 SELECT valid FROM immutable.verify_chain('verify-a', heads => :'heads');
 SELECT valid FROM immutable.verify_chain('verify-a', heads => (SELECT jsonb_agg(to_jsonb(h) || jsonb_build_object('event_hash', encode(h.event_hash, 'hex'), 'note', 'x')) FROM immutable.heads('verify-a') h));
--- Heads that are not there, or not so. A head of another tenant than the one asked for is not looked at.
+-- Heads that are missing or differ. A head of a tenant that was not asked for is ignored.
 SELECT tenant_id, lane, seq, event_id, type, octet_length(expected_hash) AS expected, octet_length(actual_hash) AS actual, detail
 FROM immutable.verify_breaks('verify-b', heads => jsonb_build_array(
   jsonb_build_object('tenant_id', 'verify-b', 'lane', 0, 'seq', 6, 'event_hash', repeat('0', 64)), jsonb_build_object('tenant_id', 'verify-b', 'lane', 0, 'seq', 7, 'event_hash', repeat('0', 64)),
   jsonb_build_object('tenant_id', 'verify-b', 'lane', 3, 'seq', 1, 'event_hash', repeat('0', 64)), jsonb_build_object('tenant_id', 'verify-gone', 'lane', 0, 'seq', 1, 'event_hash', repeat('0', 64)))) ORDER BY lane, seq;
 SELECT tenant_id, lane, seq, event_id, type, octet_length(expected_hash) AS expected, octet_length(actual_hash) AS actual, detail
 FROM immutable.verify_breaks(from_date => 'infinity', heads => jsonb_build_array(jsonb_build_object('tenant_id', 'verify-gone', 'lane', 0, 'seq', 1, 'event_hash', repeat('0', 64))));
--- What are no heads.
+-- Invalid heads.
 SELECT h, pg_temp.refused(format('SELECT * FROM immutable.verify_chain(heads => %L)', h)) FROM unnest(ARRAY['{}', '"heads"', 'null', '1', '[1]', '[[]]', '[null]', '[{}]', '[{"tenant_id":"a","lane":0,"seq":1}]', '[{"tenant_id":"a","lane":0,"event_hash":"00"}]',
   '[{"tenant_id":null,"lane":0,"seq":1,"event_hash":"' || repeat('0', 64) || '"}]', '[{"tenant_id":"a","lane":"0","seq":1,"event_hash":"' || repeat('0', 64) || '"}]', '[{"tenant_id":"a","lane":0.5,"seq":1,"event_hash":"' || repeat('0', 64) || '"}]',
   '[{"tenant_id":"a","lane":99999,"seq":1,"event_hash":"' || repeat('0', 64) || '"}]', '[{"tenant_id":"a","lane":0,"seq":1e30,"event_hash":"' || repeat('0', 64) || '"}]', '[{"tenant_id":"a","lane":0,"seq":1,"event_hash":"' || repeat('0', 63) || '"}]',
@@ -117,7 +117,7 @@ SELECT (immutable.verify_chain('verify-b')).events_checked;
 SELECT valid FROM immutable.verify_chain('verify-b') LIMIT 1;
 SELECT (SELECT count(*) FROM immutable.verify_breaks('verify-a')) AS breaks;
 
--- What a break says. (With triggers off, and rolled back.)
+-- The contents of a break. (With triggers off, and rolled back.)
 CREATE FUNCTION pg_temp.breaks(tenant text) RETURNS TABLE (lane smallint, seq bigint, event text, type text, expected text, actual text, detail text) LANGUAGE sql AS $$
   SELECT b.lane, b.seq, CASE WHEN b.event_id IS NOT NULL THEN CASE WHEN e.version IS NULL THEN 'unknown' ELSE 'version ' || e.version END END, b.type,
          CASE WHEN b.expected_hash IS NULL THEN NULL WHEN EXISTS (SELECT FROM immutable.events p WHERE p.event_hash = b.expected_hash) THEN 'hash of seq ' || (SELECT p.seq FROM immutable.events p WHERE p.event_hash = b.expected_hash)
@@ -134,7 +134,7 @@ SELECT valid, events_checked, breaks_found, jsonb_array_length(breaks) AS listed
 SELECT b ->> 'type' AS type, (b ->> 'event_id')::uuid = e.id AS event_id, b ->> 'actual_hash' = encode(e.event_hash, 'hex') AS actual, b ->> 'expected_hash' = encode(sha256(convert_to(immutable.canonical(e), 'UTF8')), 'hex') AS expected,
        (SELECT array_agg(k ORDER BY k COLLATE "C") FROM jsonb_object_keys(b) k) AS members
 FROM jsonb_array_elements(immutable.verify(:'first', :'last') #> '{data,breaks}') b, immutable.events e WHERE e.tenant_id = 'verify-a' AND e.seq = 4;
--- Outside the range, or beyond the first so many, it is not looked at.
+-- A break outside the range, or beyond the first N events, is not found.
 SELECT valid FROM immutable.verify_chain('verify-a', from_date => :'a5');
 SELECT valid FROM immutable.verify_chain('verify-a', max_events => 3);
 SELECT valid FROM immutable.verify_chain('verify-b');
@@ -145,7 +145,7 @@ ROLLBACK TO s;
 DELETE FROM immutable.events WHERE tenant_id = 'verify-a' AND seq = 4;
 DELETE FROM immutable.event_targets t WHERE tenant_id = 'verify-a' AND NOT EXISTS (SELECT FROM immutable.events e WHERE e.tenant_id = t.tenant_id AND e.id = t.event_id);
 SELECT * FROM pg_temp.breaks('verify-a');
--- A range that begins behind the hole finds it.
+-- A range that begins after the hole finds it.
 SELECT type, seq, detail FROM immutable.verify_breaks('verify-a', from_date => :'a5');
 ROLLBACK TO s;
 DELETE FROM immutable.event_targets WHERE tenant_id = 'verify-a' AND position = 1 AND event_id = (SELECT id FROM immutable.events WHERE tenant_id = 'verify-a' AND seq = 2);

@@ -34,7 +34,7 @@ SELECT d ->> 'valid' AS valid, d ->> 'complete' AS complete, d -> 'events_checke
 SELECT d ->> 'valid' AS valid, d ->> 'complete' AS complete, d -> 'events_checked' AS checked, (d ->> 'events_total')::int >= 15 AS total FROM (SELECT immutable.verify("limit" => 7) -> 'data' AS d) v;
 SELECT d ->> 'valid' AS valid, d ->> 'complete' AS complete, (d ->> 'events_checked')::int < (d ->> 'events_total')::int AS part FROM (SELECT immutable.verify(to_date => :'a') -> 'data' AS d) v;
 
--- Nothing: neither valid nor not. A caller that looks for what is not valid finds it.
+-- Nothing was verified: `valid` is not true, so a caller that looks for logs that are not valid finds it.
 SELECT valid, complete, events_checked, events_total, heads_checked, breaks FROM immutable.verify_chain('parts-typo');
 SELECT valid, complete, events_checked, events_total, heads_checked FROM immutable.verify_chain('parts-typo', heads => :'heads');
 SELECT valid, complete, events_checked, events_total, heads_checked FROM immutable.verify_chain('parts-typo', heads => '[]');
@@ -42,7 +42,7 @@ SELECT valid, complete, events_checked, events_total, heads_checked FROM immutab
 SELECT count(*) AS breaks FROM immutable.verify_breaks('parts-typo');
 SELECT immutable.verify(from_date => 'infinity') #- '{data,events_total}' AS nothing;
 SELECT t FROM unnest(ARRAY['parts-a', 'parts-typo', 'parts-z']) t, immutable.verify_chain(t) v WHERE v.valid IS NOT TRUE ORDER BY t;
--- Heads that are not given, and heads that are none: nothing was compared.
+-- Without heads, or with an empty list of heads, nothing is compared.
 SELECT valid, heads_checked FROM immutable.verify_chain('parts-a', heads => NULL);
 SELECT valid, heads_checked FROM immutable.verify_chain('parts-a', heads => '[]');
 SELECT valid, heads_checked FROM immutable.verify_chain('parts-a', since => '[]');

@@ -1,4 +1,4 @@
--- track_batch() and the payload as json or text: what jsonb refuses is one event's own answer; what ends the batch; names of fields.
+-- track_batch() and the payload as json or text: what jsonb refuses is answered for that event alone; what ends the batch; names of fields.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -38,7 +38,7 @@ SELECT * FROM regress_answers(immutable.track_batch('[
   {"action":"quotes","metadata":{''n'':1}}, {"action":"missing","metadata":{"n" 1}}, {"action":"comma","metadata":{"n":1,}}, {"action":"control","resource_id":"a	b"}, {"action" "b"}, {action:"b"}, nonsense, NaN, {"action":"after"}]'::text));
 SELECT * FROM regress_answers(immutable.track_batch('{"events":[{"action":"before"}, {"action":"nul","metadata":{"k":"\u0000"}}, {"action":"half","metadata":["\ud83d"]}, {"action":"number","metadata":{"n":1e999999}}, 1, null, "text", [], {"action":"after"}]}'::json));
 SELECT error, hint FROM regress_answers(immutable.track_batch(format('[{"action":"deep","metadata":%s%s},{"action":"deeper","metadata":{"a":%s1%s}}]', repeat('[', 100000), repeat(']', 100000), repeat('[', 100), repeat(']', 100))));
--- The same one by one.
+-- The same events, one by one.
 SELECT regress_refused($$SELECT immutable.track('{"action":"nul","metadata":{"k":"\u0000"}}'::json)$$);
 SELECT regress_refused($$SELECT immutable.track('{"action":"half","resource_id":"\ud83d"}')$$) LIMIT 1;
 SELECT regress_refused($$SELECT immutable.track('{"action":"number","metadata":{"n":1e999999}}')$$);
@@ -61,13 +61,13 @@ EXECUTE track_event('{"action":"prepared"}');
 DEALLOCATE ALL;
 SELECT jsonb_array_length(immutable.track_batch(e::varchar) -> 'events'), jsonb_array_length(immutable.track_batch(e::json) -> 'events'), jsonb_array_length(immutable.track_batch(e::jsonb) -> 'events') FROM (VALUES ('[{"action":"typed"}]')) v (e);
 SELECT immutable.track('a'::varchar, 'typed'::text) ->> 'status', immutable.track('{"action":"typed"}'::varchar) ->> 'status', immutable.track('a', 'typed'::text) ->> 'status';
--- What the arguments do not take is refused with a hint that says how: a cast, or an object, which takes ids of any type that JSON writes as strings.
+-- Other argument types are refused with a hint that says what to do: cast the value, or pass an object, which takes ids of any type that JSON writes as a string.
 SELECT regress_refused(format('SELECT immutable.track(actor_id => ''a'', action => ''typed'', %s)', argument)) FROM unnest(ARRAY['resource_id => ''00000000-0000-4000-8000-000000000000''::uuid', 'resource_id => 7', 'metadata => ''{}''::json', 'version => 1::bigint', 'actor_type => ''r''::regress_kind']) argument;
 SELECT immutable.track(actor_id => 7::text, action => 'cast', resource_id => '00000000-0000-4000-8000-000000000000'::uuid::text, metadata => '{"a":1}'::json::jsonb, version => 1::bigint::int) ->> 'status' AS status;
 SELECT immutable.track(jsonb_build_object('action', 'built', 'resource_id', '00000000-0000-4000-8000-000000000000'::uuid, 'actor_type', 'r'::regress_kind, 'metadata', '{"a":1}'::json)) ->> 'status' AS status;
 SELECT regress_refused($$SELECT immutable.track(jsonb_build_object('action', 'built', 'resource_id', 7))$$);
 
--- What is no batch at all is refused whole.
+-- An argument that is not a batch is refused as a whole.
 SELECT batch, e.* FROM unnest(ARRAY['', ' ', 'nonsense', '1', 'null', '"text"', '{}', '{"events":1}', '{"events":null}', '{"events":{}}', '{"events":[],"events":[]}', '{"events":[],"more":1}', '{"event":[]}', '{"action":"b"}']) batch, regress_refused(format('SELECT immutable.track_batch(%L::text)', batch)) e WHERE e NOT LIKE 'HINT%';
 SELECT batch, e.* FROM unnest(ARRAY['[', '[{}', '[{},]', '[,{}]', '[{}]]', '[{}] x', '[{]}', '["]', '{"events":[}', '{"events":[1', '{"events"}']) batch, regress_refused(format('SELECT immutable.track_batch(%L::text)', batch)) e WHERE e NOT LIKE 'HINT%';
 SELECT regress_refused($$SELECT immutable.track_batch('nonsense')$$);
@@ -76,10 +76,10 @@ SELECT regress_refused($$SELECT immutable.track_batch(NULL::json)$$);
 SELECT regress_refused($$SELECT immutable.track_batch('[' || repeat('{},', 100) || '{}]')$$);
 SELECT immutable.track_batch(' [ ] '::text), immutable.track_batch('{ "events" : [ ] }'::json);
 
--- Nothing is dropped: a name that is there twice.
+-- Nothing is dropped silently: a name that occurs twice is refused.
 SELECT e.* FROM unnest(ARRAY['{"action":"a","action":"b"}', '{"action":"a","\u0061ction":"a"}', '{"action":"a","resource":"x","resource_type":"x"}', '{"action":"a","metadata":{"k":1,"k":2}}', '{"action":"a","targets":[{"type":"t","metadata":{"k":{"x":1,"x":1}}}]}']) event, regress_refused(format('SELECT immutable.track(%L::json)', event)) e;
 SELECT regress_refused($$SELECT immutable.track('{"action":"a","resource":"x","resource_type":"x"}'::jsonb)$$);
--- resource_type is resource; what is nearly a field is named.
+-- resource_type means resource; an unknown field that resembles a known one is named in the error.
 SELECT immutable.track('{"action":"alias","resource_type":"document"}'::jsonb) ->> 'status' AS jsonb, immutable.track('{"action":"alias","resource_type":"document"}') ->> 'status' AS text;
 SELECT member, right(e, -6) AS hint FROM unnest(ARRAY['resourceType', 'actorId', 'Actor-Name', 'actor', 'tenant', 'ip', 'target', 'meta', 'metdata', 'acton', 'idempotencyKey', 'idempotency_kye', 'created_at', 'createdAt', 'timestamp', 'user_id', 'id', 'seq', 'event_hash', 'erased', 'x', '', 'details', 'événement', 'on_conflict']) member,
   regress_refused(format('SELECT immutable.track(%L::jsonb)', jsonb_build_object('action', 'a', member, 'x'))) e WHERE e LIKE 'HINT%';
@@ -91,7 +91,7 @@ SELECT which, string_agg(r ->> 'status', ' ' ORDER BY n) FROM (VALUES ('first'),
 RESET SESSION AUTHORIZATION;
 SELECT session_id, string_agg(right(action, 1), ' ' ORDER BY seq) AS recorded, bool_and(created_at > before) FROM (SELECT *, lag(created_at, 1, '-infinity') OVER (ORDER BY seq) AS before FROM immutable.events WHERE tenant_id = 'batch-order') e GROUP BY session_id ORDER BY 1;
 
--- Errors that are none of an event's own end the batch: nothing is recorded, nothing is swallowed.
+-- An error that is not about one event ends the batch: nothing is recorded, and the error is not hidden.
 CREATE FUNCTION regress_raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.action LIKE 'raise %' THEN RAISE 'raised' USING ERRCODE = right(NEW.action, 5); END IF; RETURN NEW; END $$;
 CREATE TRIGGER a_regress_raise BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_raise();
 SET SESSION AUTHORIZATION regress_batch;

@@ -34,7 +34,7 @@ LANGUAGE sql AS $$
   CROSS JOIN immutable.verify_chain(tenant) v
 $$;
 
--- The least there can be.
+-- The smallest event.
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-least', 'user_1', 'document.created');
 SELECT id IS NOT NULL AS id, tenant_id, actor_id, actor_name, actor_type, action, action_category, resource_type,
        resource_id, resource_name, targets, metadata, session_id, idempotency_key, ip_address, ip_country, ip_city,
@@ -46,7 +46,7 @@ SELECT e.created_at BETWEEN now() - interval '1 minute' AND clock_timestamp() AS
        substr(e.id::text, 15, 1) AS uuid_version, substr(e.id::text, 20, 1) IN ('8', '9', 'a', 'b') AS uuid_variant
 FROM immutable.events e CROSS JOIN immutable.log l WHERE e.tenant_id = 'insert-least';
 SELECT * FROM pg_temp.sound('insert-least');
--- Anybody can check the hash, and read the document.
+-- Any reader can check the hash and read the document.
 SELECT sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash AS matches,
        d - 'id' - 'log_id' - 'created_at' - 'occurred_at' - 'recorded_by' - 'commitments' AS document,
        d ->> 'id' = e.id::text AS id, d ->> 'created_at' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$' AS created_at,
@@ -56,7 +56,7 @@ SELECT sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash AS matc
 FROM immutable.events e CROSS JOIN LATERAL (SELECT immutable.canonical(e)::jsonb AS d) c
 WHERE e.tenant_id = 'insert-least';
 
--- All there can be, at once.
+-- An event with a value in every column.
 INSERT INTO immutable.events (id, tenant_id, actor_id, actor_name, actor_type, action, action_category, resource_type,
   resource_id, resource_name, targets, metadata, session_id, idempotency_key, ip_address, ip_country, ip_city, user_agent,
   version, occurred_at)
@@ -89,13 +89,13 @@ FROM immutable.events e,
        e.action_category, e.action, e.actor_type, e.actor_name, e.actor_id, e.tenant_id, e.id) r
 WHERE e.tenant_id = 'insert-most';
 RESET bytea_output; RESET DateStyle; RESET extra_float_digits;
--- A record that is no event is an error, a row without a document has none.
+-- A record that is not an event is an error; a row that cannot have a document gives NULL.
 SELECT * FROM pg_temp.refused($$SELECT immutable.canonical(t) FROM immutable.event_targets t$$);
 SELECT * FROM pg_temp.refused($$SELECT immutable.canonical(ROW(1, 2))$$);
 SELECT immutable.canonical(NULL::immutable.events) AS of_null,
        immutable.canonical(jsonb_populate_record(NULL::immutable.events, '{"actor_id": "x"}')) AS of_half_a_row;
 
--- Chain columns are the chain's. NULL is what a column that is left out has.
+-- Only the chain sets its columns. NULL counts as left out.
 SELECT c.name, r.* FROM (VALUES (1, 'created_at', 'now()'), (2, 'lane', '0'), (3, 'seq', '1'),
   (4, 'previous_event_hash', 'sha256('''')'), (5, 'event_hash', 'sha256('''')'), (6, 'salt', '''0123456789abcdef'''),
   (7, 'erased', '''{}'''), (8, 'recorded_by', '''me'''), (9, 'log_id', 'gen_random_uuid()'), (10, 'xact', 'pg_current_xact_id()')) c(n, name, value),
@@ -104,12 +104,12 @@ ORDER BY c.n;
 INSERT INTO immutable.events (tenant_id, actor_id, action, created_at, lane, seq, previous_event_hash, event_hash, salt, erased, recorded_by, log_id, xact)
 VALUES ('insert-chain', 'a', 'b', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 SELECT * FROM pg_temp.sound('insert-chain');
--- Also for what an event cannot be without, NULL is as good as nothing.
+-- For required columns too, NULL counts as left out.
 INSERT INTO immutable.events (id, tenant_id, actor_id, action, targets, metadata, occurred_at)
 VALUES (NULL, NULL, 'insert-nulls', 'b', NULL, NULL, NULL)
 RETURNING id IS NOT NULL AS id, tenant_id, targets, metadata, occurred_at = created_at AS occurred_at;
 
--- recorded_by is who connected, whoever he plays; a role's name may be anything.
+-- recorded_by is the role that connected, whatever role it has set; a role's name may be any text.
 CREATE ROLE "regress_insert ""quoted"" é" SUPERUSER;
 BEGIN;
 SET LOCAL ROLE "regress_insert ""quoted"" é";
@@ -270,7 +270,7 @@ SAVEPOINT u;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-savepoint-3', 'a', 'gone');
 ROLLBACK TO u;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-savepoint-3', 'a', 'first') RETURNING lane, seq, previous_event_hash;
--- What a transaction holds, anybody can see: one lock for each lane it appended to.
+-- The locks of a transaction are visible to everybody: one for each lane it appended to.
 SELECT count(*) AS locks, count(DISTINCT objid) AS tenants, min(objsubid) AS lane FROM pg_locks
 WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'immutable.events'::regclass AND mode = 'ExclusiveLock';
 COMMIT;
@@ -327,7 +327,7 @@ SET LOCAL immutable.lanes = 1;
 INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'insert-chains-' || n, 'a', 'b' FROM generate_series(7, 9) n, generate_series(1, 2) RETURNING tenant_id, lane, seq;
 SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'immutable.events'::regclass;
 SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'immutable.events'::regclass AND mode LIKE 'Share%';
--- On those it has, it goes on; and a savepoint that is rolled back gives its place back.
+-- It can still append to the chains it has locked; rolling back a savepoint frees the places taken since.
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('insert-chains-1', 'a', 'b') RETURNING seq;
 ROLLBACK;
 BEGIN;
@@ -365,7 +365,7 @@ ROLLBACK;
 BEGIN;
 SELECT pg_temp.last_of_all('created_at = ''infinity''');
 ROLLBACK;
--- A time that is still to come is gone on from.
+-- After an event with a time in the future, the next event is later still.
 BEGIN;
 SET LOCAL session_replication_role = replica;
 INSERT INTO immutable.events SELECT (jsonb_populate_record(e, '{"tenant_id":"insert-last","created_at":"2999-01-01 00:00:00+00"}')).* FROM immutable.events e WHERE tenant_id = 'insert-many' AND seq = 503;

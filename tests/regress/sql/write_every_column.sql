@@ -1,5 +1,5 @@
 -- A client that names every column of an event, as object mappers do, is served: NULL and DEFAULT are as good as leaving a
--- column out, and a value in one of the chain's columns is refused in the log's own words. Nothing is opened by it.
+-- column out, and a value in one of the chain's columns is refused by the log's own error. It gives a writer no new way in.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -42,7 +42,7 @@ UNION ALL SELECT format('INSERT INTO immutable.events (tenant_id, actor_id, acti
 SELECT c, pg_temp.given(c, v) FROM (VALUES ('created_at', '''2020-01-01'''), ('lane', '0'), ('seq', '1'), ('previous_event_hash', 'sha256('''')'), ('event_hash', 'sha256('''')'), ('salt', '''\x00'''), ('erased', '''{}'''),
   ('recorded_by', '''postgres'''), ('recorded_by', ''' '''), ('log_id', 'gen_random_uuid()'), ('xact', 'pg_current_xact_id()'), ('xact', '''0''')) x(c, v);
 RESET SESSION AUTHORIZATION;
--- The superuser is told the same.
+-- A superuser gets the same error.
 SELECT c, pg_temp.given(c, v) FROM (VALUES ('created_at', 'now()'), ('seq', '1')) x(c, v);
 SELECT e.action, count(*), bool_and(recorded_by = 'regress_columns_writer') AS recorder, bool_and(sha256(convert_to(immutable.canonical(e), 'UTF8')) = e.event_hash) AS hashes FROM immutable.events e WHERE tenant_id LIKE 'every-column%' GROUP BY 1 ORDER BY 1;
 SELECT tenant_id, previous_event_hash, length(event_hash) AS event_hash, length(salt) AS salt, erased FROM immutable.events WHERE tenant_id LIKE 'every-column-%' ORDER BY 1;
@@ -57,7 +57,7 @@ SELECT count(DISTINCT id) AS ids, bool_and(action = 'id.own' OR substr(id::text,
   bool_and(action = 'id.own' OR abs(extract(epoch FROM created_at) * 1000 - ('x' || lpad(replace(left(id::text, 13), '-', ''), 16, '0'))::bit(64)::bigint) < 10000) AS of_now
 FROM immutable.events e WHERE tenant_id = 'every-id';
 
--- Nothing is opened by it: with no trigger to look, a writer gets nothing in.
+-- It gives a writer no new way in: without the trigger, a writer can insert nothing.
 GRANT SET ON PARAMETER session_replication_role TO regress_columns_writer;
 CREATE FUNCTION pg_temp.forged() RETURNS text LANGUAGE sql AS $$ SELECT 'INSERT INTO immutable.events (id, tenant_id, actor_id, action, occurred_at, created_at, lane, seq, event_hash, salt, recorded_by, log_id, xact) VALUES
   (gen_random_uuid(), ''every-forged'', ''a'', ''forged'', now(), ''2020-01-01'', 0, 1, sha256(''''), ''\x00112233445566778899aabbccddeeff'', ''postgres'', gen_random_uuid(), ''1'')' $$;

@@ -36,7 +36,7 @@ CREATE FUNCTION public.regress_again(changes jsonb DEFAULT '{}') RETURNS text LA
 GRANT EXECUTE ON FUNCTION public.regress_refused(text), public.regress_said(jsonb), public.regress_event(jsonb), public.regress_again(jsonb) TO PUBLIC;
 
 SET SESSION AUTHORIZATION regress_idempotent;
--- As it was reported: neither event may vanish.
+-- The case that was reported: neither event may vanish.
 SELECT immutable.track(actor_id => 'user_1', action => 'invoice.paid', tenant_id => 'idem', idempotency_key => 'k1') ->> 'id' AS first \gset
 SELECT r ->> 'id' = :'first' AS first, r ->> 'status' AS status FROM (SELECT immutable.track(actor_id => 'user_1', action => 'invoice.paid', tenant_id => 'idem', idempotency_key => 'k1') r) x;
 SELECT regress_refused($$SELECT immutable.track(actor_id => 'user_9', action => 'admin.granted', tenant_id => 'idem', idempotency_key => 'k1')$$);
@@ -45,7 +45,7 @@ SELECT n, r ->> 'id' = :'first' AS first, regress_said(r) AS said, regexp_replac
   {"actor_id":"user_9","action":"admin.granted","tenant_id":"idem","idempotency_key":"k1"},{"actor_id":"user_1","action":"invoice.paid","tenant_id":"idem","idempotency_key":"k1"},
   {"actor_id":"a","action":"one","tenant_id":"idem","idempotency_key":"k2"},{"actor_id":"a","action":"two","tenant_id":"idem","idempotency_key":"k2"},{"actor_id":"a","action":"one","tenant_id":"idem","idempotency_key":"k2"}]') -> 'events')
   WITH ORDINALITY e (r, n) ORDER BY n;
--- By every way of calling it.
+-- Every way to call it.
 SELECT regress_refused(format('SELECT immutable.track(%s)', call)) FROM unnest(ARRAY[
   '''{"actor_id":"x","action":"b","tenant_id":"idem","idempotency_key":"k1"}''', '''{"actor_id":"x","action":"b","tenant_id":"idem","idempotency_key":"k1"}''::json',
   '''{"actor_id":"x","action":"b","tenant_id":"idem","idempotency_key":"k1"}''::jsonb', '''{"actor_id":"x","action":"b","tenant_id":"idem","idempotency_key":"k1"}''::jsonb, ''error''',
@@ -98,11 +98,11 @@ SET immutable.actor_id = 'user_2';
 SELECT regress_refused($$SELECT immutable.track(action => 'x', idempotency_key => 'k')$$);
 RESET ALL;
 
--- An empty key is none, whichever way it comes.
+-- An empty key counts as no key, however it is given.
 SELECT regress_said(immutable.track(actor_id => 'u', action => 'x', tenant_id => 'idem-empty', idempotency_key => '')), regress_said(immutable.track('u', 'y', tenant_id => 'idem-empty', idempotency_key => ''));
 SELECT regress_said(immutable.track(e::jsonb)), regress_said(immutable.track(e::json)), regress_said(immutable.track(e)) FROM (VALUES ('{"actor_id":"u","action":"z","tenant_id":"idem-empty","idempotency_key":""}')) v (e);
 SELECT jsonb_path_query_array(immutable.track_batch('[{"actor_id":"u","action":"b1","tenant_id":"idem-empty","idempotency_key":""},{"actor_id":"u","action":"b2","tenant_id":"idem-empty","idempotency_key":""}]'), '$.events[*].status');
--- Any other is one.
+-- Any other text is a key.
 SELECT regress_said(immutable.track(actor_id => 'u', action => 'x', tenant_id => 'idem-empty', idempotency_key => ' ')), regress_said(immutable.track('u', 'y', tenant_id => 'idem-empty', idempotency_key => ' ', on_conflict => 'answer'));
 RESET SESSION AUTHORIZATION;
 SELECT count(*) AS recorded, count(idempotency_key) AS with_a_key FROM immutable.events WHERE tenant_id = 'idem-empty';
@@ -147,7 +147,7 @@ SET SESSION AUTHORIZATION regress_idempotent;
 SELECT regress_again('{"tenant_id":"idem-erased"}') AS late;
 RESET SESSION AUTHORIZATION;
 
--- Triggers of others may fill in what the call leaves out; what it gives has to be what is stored.
+-- Other users' triggers may fill in what the call leaves out; the values that it gives have to be stored unchanged.
 CREATE FUNCTION regress_fill_in() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   IF NEW.action = 'skipped' THEN RETURN NULL; END IF;
   NEW.ip_country := coalesce(NEW.ip_country, 'DE'); NEW.metadata := coalesce(NEW.metadata, '{}') || '{"enriched":true}'; RETURN NEW; END $$;
@@ -158,7 +158,7 @@ SELECT regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', i
 SELECT regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', idempotency_key => 'k2', metadata => '{"n":1}')), regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', idempotency_key => 'k2', metadata => '{"n":1}')) AS again,
   regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', idempotency_key => 'k2', metadata => '{"n":2}', on_conflict => 'answer')) AS another,
   regress_said(immutable.track('a', 'filled', tenant_id => 'idem-filled', idempotency_key => 'k2', metadata => '{"n":1,"m":1}', on_conflict => 'answer')) AS more;
--- One that leaves the event out is no silent loss.
+-- A trigger that skips the event causes no silent loss.
 SELECT regress_refused($$SELECT immutable.track('a', 'skipped', tenant_id => 'idem-filled')$$);
 SELECT regress_refused($$SELECT immutable.track('a', 'skipped', tenant_id => 'idem-filled', idempotency_key => 'skipped')$$);
 SELECT regress_refused($$SELECT immutable.track_batch('[{"actor_id":"a","action":"not skipped","tenant_id":"idem-filled"},{"actor_id":"a","action":"skipped","tenant_id":"idem-filled"}]')$$);
@@ -183,7 +183,7 @@ SELECT regress_changed(), regress_changed() AS again, regress_changed('{"actor_i
 SELECT regress_changed('{"actor_id":"Bob"}') AS actor, regress_changed('{"ip_address":"203.0.114.7"}') AS address, regress_changed('{"targets":[]}') AS targets, regress_changed('{"metadata":{"n":2,"email":"a@example.com"}}') AS number, regress_changed('{"metadata":{"n":1,"email":"b@example.com"}}') AS email;
 SELECT regress_changed('{"action":"moved","idempotency_key":"m1"}') AS moved, regress_changed('{"action":"moved","idempotency_key":"m1"}') AS again;
 SELECT regress_changed('{"action":"prefixed","idempotency_key":"p1"}') AS prefixed, regress_changed('{"action":"prefixed","idempotency_key":"p1"}') AS again;
--- Not with an event that has the key where the call said, and nothing to do with it.
+-- It is not compared with an unrelated event that has the key in the tenant that the call named.
 SELECT regress_changed('{"action":"moved too","idempotency_key":"m2","tenant_id":"idem-moved"}') AS in_the_way, regress_changed('{"action":"stays","idempotency_key":"m2"}') AS elsewhere, regress_changed('{"action":"moved","idempotency_key":"m2"}') AS another;
 SELECT regress_refused($$SELECT immutable.track('a', 'left out', tenant_id => 'idem-changed', idempotency_key => 'k')$$);
 RESET SESSION AUTHORIZATION;

@@ -51,7 +51,7 @@ INSERT INTO immutable.events SELECT * FROM regress_record;
 INSERT INTO immutable.event_targets SELECT * FROM regress_record_targets;
 UPDATE immutable.events e SET actor_id = r.actor_id, metadata = r.metadata, targets = r.targets, salt = r.salt, erased = r.erased, xact = '9000000000000000000'
 FROM regress_erased r WHERE r.id = e.id;
--- What is none of the log's own stops it.
+-- A row that is not of this log stops the copy.
 UPDATE immutable.events SET action = 'forged' WHERE tenant_id = 'two' AND seq = 1;
 DELETE FROM immutable.events WHERE tenant_id = 'two';
 SET client_min_messages = warning;
@@ -62,7 +62,7 @@ TRUNCATE immutable.event_targets;
 UPDATE immutable.log SET log_id = gen_random_uuid();
 DELETE FROM immutable.log;
 TRUNCATE immutable.log;
--- Where the publisher writes is its own.
+-- The publisher's write position is not copied.
 INSERT INTO immutable.cluster VALUES (1, 1, 1, now());
 UPDATE immutable.cluster SET timeline = 77;
 DELETE FROM immutable.cluster;
@@ -83,10 +83,10 @@ SELECT count(*), count(*) FILTER (WHERE xact >= pg_snapshot_xmax(pg_current_snap
 SELECT valid, breaks FROM immutable.verify_chain();
 SELECT fed_by, timeline <> 77 AS own FROM immutable.cluster;
 SELECT problems FROM immutable.status();
--- xact is of here, so that the feed has the events.
+-- xact is this server's, so that the feed has the events.
 SELECT jsonb_array_length(immutable.changes() -> 'data') AS changes;
 
--- Nothing is recorded, erased or restored here meanwhile, by nobody.
+-- Meanwhile nobody can record, erase or restore anything here.
 SET SESSION AUTHORIZATION regress_replica_app;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('one', 'local', 'a');
 SELECT immutable.track('u', 'a');
@@ -97,12 +97,12 @@ SET immutable.restore = on;
 INSERT INTO immutable.events SELECT * FROM regress_events;
 INSERT INTO immutable.log SELECT * FROM regress_log;
 RESET immutable.restore;
--- Maintenance is possible all the same, and in the server's log.
+-- DDL with allow_ddl is still possible, and is noted in the server's log.
 SET immutable.allow_ddl = on;
 ALTER TABLE immutable.viewer_key_import DISABLE TRIGGER "~immutable_store";
 ALTER TABLE immutable.viewer_key_import ENABLE ALWAYS TRIGGER "~immutable_store";
 RESET immutable.allow_ddl;
--- So are decisions: a token may be known to whom it should not be.
+-- So are decisions about access, since a token may have leaked.
 SELECT immutable.revoke_viewer_token('a-jti');
 SELECT immutable.revoke_viewer_tokens('one');
 SELECT immutable.rotate_viewer_key();

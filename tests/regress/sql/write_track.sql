@@ -82,10 +82,10 @@ SET LOCAL immutable.tenant_id = 'track-dup';
 SELECT immutable.track('{"actor_id":"a","action":"plain","idempotency_key":"k2"}');
 SELECT immutable.track(actor_id => 'a', action => 'b', idempotency_key => 'k3') ->> 'status', immutable.track(actor_id => 'a', action => 'b', idempotency_key => 'k3') ->> 'status';
 COMMIT;
--- An empty key is none. A duplicate that is no event is an error, not a duplicate.
+-- An empty key counts as no key. A repeated call with an invalid event is an error, not a duplicate.
 SELECT immutable.track(actor_id => 'a', action => 'empty key', tenant_id => 'track-dup', idempotency_key => '') ->> 'status', immutable.track(actor_id => 'a', action => 'empty key', tenant_id => 'track-dup', idempotency_key => '') ->> 'status';
 SELECT pg_temp.refused($$SELECT immutable.track(actor_id => 'a', tenant_id => 'track-dup', idempotency_key => 'k')$$);
--- What was rolled back is no original.
+-- An event that was rolled back does not count as the original.
 BEGIN;
 SELECT pg_temp.shape(immutable.track(actor_id => 'a', action => 'rolled back', tenant_id => 'track-dup', idempotency_key => 'k4'));
 ROLLBACK;
@@ -110,7 +110,7 @@ INSERT INTO immutable.events (action) VALUES ('insert');
 SELECT pg_temp.shape(immutable.track(action => 'named'));
 SELECT pg_temp.shape(immutable.track('{"action":"json"}'));
 SELECT pg_temp.shape(immutable.track_batch('[{"action":"batch"}]') -> 'events' -> 0);
--- What is said goes before what is set; an explicit NULL in an INSERT says nothing.
+-- A value given with the event takes precedence over the setting; an explicit NULL in an INSERT gives no value.
 SELECT pg_temp.shape(immutable.track(actor_id => 'a', action => 'said', actor_name => 'b', actor_type => 'c', session_id => 'd', ip_address => '::1', user_agent => 'e'));
 INSERT INTO immutable.events (action, actor_name, actor_type, session_id, ip_address, user_agent) VALUES ('insert nulls', NULL, NULL, NULL, NULL, NULL);
 SELECT pg_temp.shape(immutable.track(actor_id => 'a', action => 'empty', actor_name => '', tenant_id => NULL));
@@ -197,7 +197,7 @@ SELECT pg_temp.shape(r) FROM jsonb_array_elements(immutable.track_batch('[{"acto
 SELECT pg_temp.shape(r) FROM jsonb_array_elements(immutable.track_batch('{"events":[{"actor_id":"a","action":"three","tenant_id":"track-batch"}]}') -> 'events') r;
 SELECT pg_temp.shape(r) FROM jsonb_array_elements(immutable.track_batch(events => '[{"actor_id":"a","action":"four","tenant_id":"track-batch"}]') -> 'events') r;
 SELECT immutable.track_batch('[]'), immutable.track_batch('{"events":[]}');
--- One that is refused is answered in its place, and keeps nothing from being recorded; a conflict has the original's id, also of the same batch.
+-- A refused event is answered in its place, and does not keep the others from being recorded; a conflict has the original's id, even within one batch.
 SELECT immutable.track_batch('[
   {"actor_id":"a","action":"five","tenant_id":"track-batch","idempotency_key":"k","targets":[{"type":"t"}]},
   {"action":"no actor","tenant_id":"track-batch"},
@@ -218,7 +218,7 @@ SELECT immutable.track_batch((SELECT jsonb_agg(jsonb_build_object('actor_id', 'a
 SELECT count(*) AS events, bool_and(action = 'n' || by_time) AS in_order, bool_and(seq = by_time) AS by_seq, min(gap) >= interval '1 microsecond' AS apart
 FROM (SELECT action, seq, row_number() OVER w AS by_time, created_at - lag(created_at) OVER w AS gap FROM immutable.events WHERE tenant_id = 'track-batch-order' WINDOW w AS (ORDER BY created_at)) x;
 SELECT valid, events_checked FROM immutable.verify_chain('track-batch-order');
--- How many; what is no batch.
+-- The number of events allowed, and arguments that are not a batch.
 SELECT pg_temp.refused($$SELECT immutable.track_batch((SELECT jsonb_agg(jsonb_build_object('actor_id', 'a', 'action', 'b', 'tenant_id', 'track-batch-bad')) FROM generate_series(1, 101)))$$);
 SET immutable.max_batch = 2;
 SELECT pg_temp.refused($$SELECT immutable.track_batch('{"events":[{},{},{}]}')$$);
@@ -227,7 +227,7 @@ RESET immutable.max_batch;
 SELECT pg_temp.refused(format('SELECT immutable.track_batch(%L)', x)) FROM unnest(ARRAY['{}', '1', '"text"', 'null', '{"events":{}}', '{"events":null}', '{"event":[]}', '{"events":[],"more":1}', '{"actor_id":"a","action":"b"}']) x;
 SELECT pg_temp.refused($$SELECT immutable.track_batch(NULL)$$);
 SELECT count(*) AS stored FROM immutable.events WHERE tenant_id = 'track-batch-bad';
--- An error that is none of the batch's making ends all of it: here, one of a trigger.
+-- An error that the batch did not cause ends all of it: here, one of a trigger.
 CREATE FUNCTION regress_track_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.action = 'boom' THEN RAISE 'not today'; END IF; RETURN NEW; END $$;
 CREATE TRIGGER a_regress_track BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION regress_track_trigger();
 SELECT pg_temp.refused($$SELECT immutable.track_batch('[{"actor_id":"a","action":"fine","tenant_id":"track-batch-bad"},{"actor_id":"a","action":"boom","tenant_id":"track-batch-bad"}]')$$);
