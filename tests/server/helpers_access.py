@@ -13,7 +13,7 @@ SECRET = "a secret that a gateway and this database share, long enough for HS512
 OTHER = "a secret that nobody has told this database of, of the same length too"
 EVENTS = "SELECT count(*) FROM immutable.events"
 TARGETS = "SELECT count(*) FROM immutable.event_targets"
-# The rows of each tenant, and those of them that are actor u1's; every event has one target.
+# The number of rows of each tenant, and of its actor u1; every event has one target.
 MINE, RIVAL, MINE_U1 = 30, 50, 10
 
 
@@ -34,7 +34,7 @@ def b64(text):
 
 
 def signed(header, payload, secret=SECRET):
-    """Any two texts with a right signature, which no library would make."""
+    """A token of any two texts with a valid signature, which no library would make."""
     text = f"{b64(header)}.{b64(payload)}"
     signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(text.encode(), secret.encode())
     return f"{text}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
@@ -67,7 +67,7 @@ class Log:
 
 
 def present(connection, viewer_token, local=False):
-    """Sets the token; that never fails, whatever it is."""
+    """Sets the token, which never fails, whatever the token is."""
     connection.execute("SELECT set_config('immutable.viewer_token', %s, %s)", (viewer_token, local))
 
 

@@ -61,7 +61,7 @@ def test_a_cursor_of_another_tenant_opens_nothing(log, viewer):
 
 
 def everything_readable(connection):
-    """Rows of each way to read that a viewer has: {way: (tenants, events)}."""
+    """What each way to read shows a viewer: {way: (tenants, events)}."""
     found = {}
     for way, statement in {
         "events": "SELECT tenant_id, id FROM immutable.events",
@@ -86,7 +86,7 @@ def everything_readable(connection):
 
 @pytest.mark.parametrize("actor", [None, "u1"])
 def test_every_way_to_read_shows_the_same_rows(log, actor):
-    """Under a token, a gateway's token and a grant: no function, view or feed knows more events than the table does."""
+    """With a token, a gateway's token and a grant: no function, view or feed shows more events than the table does."""
     granted = log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine')", (granted,))
     given = token(actor_id=actor or ...)
@@ -99,7 +99,7 @@ def test_every_way_to_read_shows_the_same_rows(log, actor):
     for connection in (by_setting, by_headers) + (() if actor else (by_grant,)):
         for way, found in everything_readable(connection).items():
             assert found == ({"mine"}, own), way
-        # What a feed says beside the events: nothing of where another tenant's lanes are.
+        # Beside its events a feed reveals nothing about another tenant's lanes.
         feed, = connection.execute("SELECT immutable.changes('rival')").fetchone()
         assert feed == {"data": [], "has_more": False, "position": {}}
         position, = rival.execute("SELECT immutable.changes('rival', NULL, 5) -> 'position'").fetchone()
@@ -203,7 +203,7 @@ def test_views_and_functions_of_others_lend_no_rights(log, viewer):
     viewer.execute("CREATE TEMPORARY VIEW mine AS SELECT * FROM immutable.events")
     viewer.execute("CREATE FUNCTION pg_temp.lent() RETURNS bigint SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM immutable.events'")
     assert count(viewer, "SELECT count(*) FROM mine") == MINE and count(viewer, "SELECT pg_temp.lent()") == MINE
-    # An auditor that calls them does not lend its rights, and a view of a viewer's shows the viewer's policies.
+    # An auditor that calls them does not lend its rights, and a viewer's view applies the viewer's policies.
     log.admin.execute("CREATE SCHEMA shop")
     log.admin.execute(f"GRANT USAGE, CREATE ON SCHEMA shop TO {log.viewer_role}")
     viewer.execute("CREATE VIEW shop.feed AS SELECT tenant_id FROM immutable.events")
@@ -289,7 +289,7 @@ def test_statistics_cannot_be_read(log, viewer):
     for view in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"):
         assert viewer.execute(f"SELECT * FROM {view} WHERE schemaname = 'immutable'").fetchall() == []
     refused(viewer, "SELECT * FROM pg_statistic", "42501")
-    # Nor of the columns whose values are a tenant's own is there anything to read, for whom it may be.
+    # No role can read statistics of the columns that hold a tenant's own values.
     columns = {row[0] for row in log.admin.execute("SELECT attname FROM pg_stats WHERE schemaname = 'immutable' AND tablename = 'events'")}
     assert "action" in columns
     assert not columns & {"tenant_id", "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
@@ -298,7 +298,7 @@ def test_statistics_cannot_be_read(log, viewer):
 
 
 def test_the_search_index_reveals_no_text(log, viewer):
-    """Statistics of its expression are the planner's as well, and equality of texts is leakproof."""
+    """The planner also uses statistics of the index's expression, and equality of texts is leakproof."""
     log.admin.execute("CREATE EXTENSION pg_trgm")
     log.admin.execute("SELECT immutable.enable_search()")
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action) "
@@ -312,7 +312,7 @@ def test_the_search_index_reveals_no_text(log, viewer):
 
 
 def test_the_tenant_is_resolved_once_and_found_by_an_index(log):
-    """However many rows: what a statement costs more under row security is not paid by the row."""
+    """Whatever the number of rows: row security adds a cost per statement, not per row."""
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                       "SELECT 'mine', 'u' || i % 3, 'a.b' FROM generate_series(1, 3000) i")
     log.admin.execute("VACUUM ANALYZE immutable.events")
@@ -333,7 +333,7 @@ def test_the_tenant_is_resolved_once_and_found_by_an_index(log):
 
 
 def test_a_tenants_targets_are_found_by_an_index(log):
-    """A report on targets reads the viewer's own, however many the others have."""
+    """A report on targets reads the viewer's own rows, however many other tenants have."""
     log.admin.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
                       "SELECT 'rival' || i % 50, 'u', 'a.b', '[{\"type\": \"task\", \"id\": \"1\"}, {\"type\": \"task\", \"id\": \"2\"}]' "
                       "FROM generate_series(1, 20000) i")
@@ -401,7 +401,7 @@ def test_a_bound_writer_cannot_probe_either(log):
         for tenant in ("rival", "mine") for key in ("k7", "k7001")]),)).fetchone()[0]["events"]
     assert [answer["status"] for answer in batch] == ["error", "error", "conflict", "recorded"]
     assert batch[0] == batch[1] and batch[0]["error"]["field"] == "tenant_id"
-    # Nor leave the binding behind, by any role it may set or any right it is lent.
+    # Nor can it escape the binding by a role that it may set or a right that it is lent.
     for way in ("SET ROLE immutable_writer", "SET ROLE NONE", "RESET ROLE"):
         writer.execute(way)
         assert "mine" in str(refused(writer, insert.format("gen_random_uuid()", "rival", "x"), "42501"))
@@ -411,11 +411,11 @@ def test_a_bound_writer_cannot_probe_either(log):
                       f"ALTER FUNCTION public.lend OWNER TO {free}")
     refused(writer, "SELECT public.lend('rival')", "42501")
     assert writer.execute("SELECT public.lend('mine')").fetchone() == ("mine",)
-    # Nor where row security does not hold at all: in a function of a superuser's, by COPY with BYPASSRLS.
+    # Nor where row security does not apply at all: in a superuser's function, or by COPY with BYPASSRLS.
     log.admin.execute("ALTER FUNCTION public.lend OWNER TO postgres")
     told = str(refused(writer, "SELECT public.lend('rival')", "42501"))
     assert "mine" in told and writer.execute("SELECT public.lend('mine')").fetchone() == ("mine",)
-    # Nor by an action of the log's own, which such a function may write.
+    # Nor by one of the log's own actions, which such a function may write.
     log.admin.execute("CREATE FUNCTION public.lend_action(text, text) RETURNS text SECURITY DEFINER LANGUAGE sql AS "
                       "$$ INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ($1, 'a', $2) RETURNING tenant_id $$")
     for action in ("b", "immutable.restored"):
@@ -437,7 +437,7 @@ def test_a_bound_writer_cannot_probe_either(log):
     for tenant, state in (("rival", "42501"), ("mine", "23505")):
         refused(writer, "MERGE INTO immutable.events e USING (VALUES (1)) x ON false WHEN NOT MATCHED THEN INSERT "
                         f"(tenant_id, actor_id, action, idempotency_key) VALUES ('{tenant}', 'a', 'b', 'k7')", state)
-    # A gateway that takes the bound role on is bound by it; what it records for nobody else's sake it is not.
+    # A gateway that sets the bound role is bound by it; an event that it records as itself is not.
     gateway_role = log.db.create_role("NOINHERIT")
     log.admin.execute(f"GRANT {role}, {free} TO {gateway_role}")
     gateway = log.db.connect(gateway_role)
@@ -450,7 +450,7 @@ def test_a_bound_writer_cannot_probe_either(log):
 
 
 def test_a_bound_writer_does_not_wait_for_another_tenant(log):
-    """It would tell that somebody writes there."""
+    """Waiting would reveal that the other tenant is being written."""
     role = log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
     log.admin.execute(f"ALTER DATABASE {log.db.name} SET immutable.lanes = 1")
@@ -464,7 +464,7 @@ def test_a_bound_writer_does_not_wait_for_another_tenant(log):
 
 
 def test_members_of_a_bound_role_are_bound(log):
-    """Inserting is a right that they have from it."""
+    """They have the right to insert from it."""
     team, rivals, free = (log.db.create_role() for _ in range(3))
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write'), immutable.grant_tenant(%s, 'rival', 'write')",
                       (team, rivals))
@@ -486,14 +486,14 @@ def test_members_of_a_bound_role_are_bound(log):
                             (f"{team}, {rivals}", ["mine", "rival"])):
         member = log.db.connect(log.db.create_role(f"IN ROLE {groups}"))
         assert may(member) == allowed, groups
-    # Of the two, the one that it takes on.
+    # Of two bindings, that of the role that it has set counts.
     member.execute(f"SET ROLE {rivals}")
     assert may(member) == ["rival"]
     # A binding of its own is narrower than those it inherits.
     own = log.db.create_role(f"IN ROLE {team}, {rivals}")
     log.admin.execute("SELECT immutable.grant_tenant(%s, '', 'write')", (own,))
     assert may(log.db.connect(own)) == [""]
-    # Who does not inherit has no right to insert from it either, until it takes the role on.
+    # A member that does not inherit has no right to insert either, until it sets the role.
     gateway = log.db.connect(log.db.create_role(f"NOINHERIT IN ROLE {team}, {free}"))
     refused(gateway, insert.format("mine"), "42501")
     gateway.execute(f"SET ROLE {team}")
@@ -503,7 +503,7 @@ def test_members_of_a_bound_role_are_bound(log):
 
 
 def test_a_binding_outlasts_a_renamed_role(log):
-    """A grant to read ends with the name, which takes a right away; a binding must not end so, which would give one."""
+    """Renaming the role ends a grant to read, which takes a right away. It must not end a binding, which would give one."""
     role = log.db.create_role()
     log.db.roles.remove(role)
     renamed = f"{role}_renamed"
@@ -515,12 +515,12 @@ def test_a_binding_outlasts_a_renamed_role(log):
     writer = log.db.connect(renamed)
     writer.execute(insert.format("mine"))
     refused(writer, insert.format("rival"), "42501")
-    # Bound anew it is bound to that alone.
+    # Bound again, it is bound to the new tenant alone.
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'rival', 'write')", (renamed,))
     assert log.admin.execute(grants).fetchall() == [(renamed, "rival")]
     writer.execute(insert.format("rival"))
     refused(writer, insert.format("mine"), "42501")
-    # Taken back by the name it was granted under, or by that of today: neither leaves a writer that is not bound.
+    # Revoked by the name at the time of the grant, or by today's name: neither leaves an unbound writer.
     for first, then in ((role, role), (role, renamed)):
         log.admin.execute(f"ALTER ROLE {renamed} RENAME TO {first}")
         log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (first,))
@@ -529,7 +529,7 @@ def test_a_binding_outlasts_a_renamed_role(log):
         assert log.admin.execute(grants).fetchall() == []
         for tenant in ("mine", "rival"):
             refused(writer, insert.format(tenant), "42501")
-    # Made again under the name of one that was bound, it is bound, until somebody takes that back.
+    # A new role with the name of a bound one is bound, until the grant is revoked.
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (renamed,))
     writer.close()
     log.admin.execute(f"DROP ROLE {renamed}")
@@ -537,7 +537,7 @@ def test_a_binding_outlasts_a_renamed_role(log):
     writer = log.db.connect(renamed)
     writer.execute(insert.format("mine"))
     refused(writer, insert.format("rival"), "42501")
-    # As after a restore that came before the roles: the number is none.
+    # As after a restore that ran before the roles were created: the OID is of no role.
     log.db.unguard()
     with log.admin.transaction():
         log.admin.execute("ALTER TABLE immutable.tenant_grants DISABLE TRIGGER ALL")
@@ -553,7 +553,7 @@ def test_a_binding_ends_with_the_membership(log):
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (role,))
     writer = log.db.connect(role)
     writer.execute(insert.format("mine"))
-    # Never wider for having been taken back.
+    # Revoking never gives more rights.
     log.admin.execute(f"GRANT {group} TO {role}")
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
         log.admin.execute("SELECT immutable.revoke_tenant(%s, 'write')", (role,))
@@ -564,7 +564,7 @@ def test_a_binding_ends_with_the_membership(log):
         refused(writer, insert.format(tenant), "42501")
 
 
-# Sessions that last: plans, cursors, pools, roles
+# Long sessions: plans, cursors, pools, roles
 
 
 def test_prepared_statements_follow_the_token(log):
@@ -602,7 +602,7 @@ def test_a_cursor_keeps_the_token_of_its_first_fetch(log):
 
 @pytest.mark.parametrize("ended", ["expired", "revoked", "its key gone"])
 def test_a_cursor_outlasts_its_token_and_no_other_statement_does(log, ended):
-    """As documented: what runs is not stopped. What has not been fetched from yet does not run."""
+    """As documented: a running query is not stopped. A cursor that was not fetched from yet is not running."""
     exp = int(time.time()) + 2 if ended == "expired" else int(time.time()) + 600
     given = token(exp=exp)
     viewer = log.viewer(given)
@@ -627,7 +627,7 @@ def test_a_cursor_outlasts_its_token_and_no_other_statement_does(log, ended):
 
 
 def test_a_pooled_connection_changes_tokens(log):
-    """One connection, transaction by transaction another customer's, as behind pgbouncer."""
+    """One connection that serves another customer in each transaction, as behind pgbouncer."""
     pooled = log.viewer(prepare_threshold=0)
     for _ in range(3):
         for tenant, events in (("mine", MINE), ("rival", RIVAL)):
@@ -676,7 +676,7 @@ def test_roles_cannot_be_exchanged_for_more_rights(log):
     viewer.execute("SET ROLE immutable_viewer")
     assert count(viewer) == MINE
     viewer.execute("RESET ROLE")
-    # Who is granted a tenant sees it, and only as itself.
+    # A role that is granted a tenant sees it, and only while it is the current role.
     bi = log.db.connect(granted)
     assert count(bi) == RIVAL and count(bi, TARGETS) == RIVAL
     bi.execute("SET ROLE immutable_viewer")
@@ -701,7 +701,7 @@ def test_roles_cannot_be_exchanged_for_more_rights(log):
 
 
 def test_grants_are_restored_by_name(log):
-    """A dump has the numbers of another server's roles."""
+    """A dump contains the OIDs of another server's roles."""
     role = log.db.create_role("IN ROLE immutable_viewer")
     bi = log.db.connect(role)
     auditor = log.admin.execute("SELECT 'immutable_auditor'::regrole::oid").fetchone()[0]
@@ -750,10 +750,10 @@ def test_requests_through_postgrest(log):
         assert request("immutable_viewer", token()) == MINE
         assert request("immutable_viewer", token(tenant_id="rival")) == RIVAL
         assert request("immutable_viewer", token(actor_id="u1"), TARGETS) == MINE_U1
-        # What the gateway took for verified is not believed for it.
+        # Claims that the gateway has verified are not trusted.
         with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
             request("immutable_viewer", forged, tenant_id="rival")
-        # Tokens of the gateway's own are not looked at where the role does not ask for it.
+        # The gateway's own tokens are not read unless the role asks for it.
         for given in (forged, "anything", token(role="authenticated")):
             assert request(auditor, given, f"{EVENTS} WHERE tenant_id <> ''") == MINE + RIVAL
             assert request(granted, given) == RIVAL
@@ -795,7 +795,7 @@ def test_an_actors_token_narrows_every_way_to_read(log):
     assert viewer.execute("SELECT immutable.get_events() #> '{pagination,total}'").fetchone() == (MINE_U1,)
     assert viewer.execute("SELECT count(*) FROM immutable.find_events(target_type => 't')").fetchone() == (MINE_U1,)
     assert viewer.execute("SELECT * FROM immutable.event_targets WHERE event_id = %s", (other,)).fetchall() == []
-    # Its own transaction's snapshot, and no later one, is what targets are looked up in.
+    # Targets are looked up in the transaction's own snapshot, not in a later one.
     with viewer.transaction():
         viewer.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         assert count(viewer, TARGETS) == MINE_U1
@@ -805,7 +805,7 @@ def test_an_actors_token_narrows_every_way_to_read(log):
     assert (count(viewer), count(viewer, TARGETS)) == (MINE_U1 + 1, MINE_U1 + 1)
 
 
-# Keys and what is written down of them
+# Keys, and where they are written
 
 
 def test_nobody_can_read_or_plant_a_key(log):
@@ -828,7 +828,7 @@ def test_nobody_can_read_or_plant_a_key(log):
 
 
 def write_as_server(path, text):
-    """The server's directory is its user's, which need not be ours."""
+    """The server's directory belongs to its user, which need not be this one."""
     command = ["tee", str(path)]
     if os.geteuid() == 0:
         command = ["runuser", "-u", "postgres", "--", *command]
@@ -850,7 +850,7 @@ def test_no_secret_is_written_anywhere_but_its_table(cluster):
     path = server.data / "secret"
     write_as_server(path, secrets[1])
     admin.execute(f"COPY immutable.viewer_key_import FROM '{path}'")
-    # Every mistake that can be made with COPY and a line of text.
+    # Every mistake with COPY and a line of text.
     short, first, second = "short, but secret", "the first of two lines, which are too many", "the second of two lines, too"
     for lines in ([short], [first, second], ["x" * 1025], ["\\N"], []):
         with pytest.raises(psycopg.errors.InvalidParameterValue) as error:
@@ -864,7 +864,7 @@ def test_no_secret_is_written_anywhere_but_its_table(cluster):
     reader = server.connect(user="viewer")
     present(reader, made[:-3] + "AAA")
     refused(reader)
-    # The wrong way. What log_statement shows nobody can prevent; the error shall not.
+    # The wrong way. Nobody can prevent what log_statement shows; the error must not show it.
     admin.execute("SET log_statement = none; SET log_min_duration_statement = -1; SET log_duration = off")
     literal = "a literal secret, which an INSERT would have left in the log"
     with pytest.raises(psycopg.errors.FeatureNotSupported) as error:

@@ -45,7 +45,7 @@ def test_tokens_of_another_library_open_what_they_name_and_nothing_else(log):
                             ({"nbf": int(time.time()) - 5}, MINE), ({"aud": "api", "sub": "x", "x": {"y": [1]}}, MINE)):
         present(viewer, token(**changes))
         assert (count(viewer), count(viewer, TARGETS)) == (events, events)
-    # The events without tenant are a tenant's like others; what the log records of itself is among them.
+    # The events without a tenant count as those of a tenant; the log's own events are among them.
     present(viewer, token(tenant_id=""))
     assert viewer.execute("SELECT tenant_id, action FROM immutable.events").fetchall() == [("", "immutable.viewer_key_imported")]
     present(viewer, token(headers={"kid": "k1"}))
@@ -120,12 +120,12 @@ def test_a_bad_token_is_an_error_and_shows_no_row(log, name):
                       "SELECT FROM immutable.events WHERE tenant_id = 'mine'"):
         error = refused(viewer, statement)
         assert error.diag.message_hint
-        # Nothing of it is in the error, so nothing of it is in a log.
+        # The error contains nothing of the token, so no server log does.
         assert all(len(part) < 12 or part not in str(error) for part in BAD[name].split("."))
-    # Nor does one that is right elsewhere help.
+    # A token that is valid in another log does not help.
     viewer.execute("SELECT set_config('request.headers', %s, false)", (headers(token()),))
     refused(viewer)
-    # And it is none the worse for it after.
+    # The session still works afterwards.
     present(viewer, token())
     assert count(viewer) == MINE
 
@@ -156,7 +156,7 @@ def test_without_a_token_no_row_is_shown(log):
 
 
 def until_refused(connection, exp):
-    """Asks until it is refused. Before the second of `exp` it must not be, and after it must."""
+    """Queries until the token is refused: not before the second of `exp`, and always after it."""
     while True:
         before = time.time()
         try:
@@ -196,7 +196,7 @@ def test_a_revocation_takes_effect_at_the_next_statement(log, isolation):
         refused(viewer)
         refused(log.viewer(given))
         assert count(bystander) == 17
-        # Whoever comes back gets a token that is not born revoked.
+        # A new token after the revocation is not revoked.
         assert count(log.viewer(create(log.admin, "mine", "u1")["token"])) == MINE_U1
         viewer.close()
         bystander.close()
@@ -215,7 +215,7 @@ def test_revocations_are_kept_until_their_tokens_have_expired(log):
     log.admin.execute("SELECT immutable.revoke_viewer_tokens('gone')")
     (kept,) = log.admin.execute("SELECT min(forget_at) > now() + interval '1 day 2 minutes' FROM immutable.revocations").fetchone()
     assert kept
-    # What has run out is removed by the next revocation, and nothing else.
+    # The next revocation removes the expired ones, and nothing else.
     log.admin.execute("UPDATE immutable.revocations SET forget_at = now() - interval '1 second' WHERE tenant_id = 'gone'")
     log.admin.execute("SELECT immutable.revoke_viewer_tokens('new')")
     rows = log.admin.execute("SELECT tenant_id FROM immutable.revocations ORDER BY 1").fetchall()
@@ -238,7 +238,7 @@ def test_rotating_the_key(log):
     assert count(viewer) == MINE and count(log.viewer(own)) == MINE
     with pytest.raises(jwt.InvalidSignatureError):
         jwt.decode(own, SECRET, algorithms=["HS256"])
-    # A day later the old key is none any more, for a token verified before either.
+    # A day later the old key is no longer valid, even for a token verified before.
     log.admin.execute("UPDATE immutable.viewer_keys SET accept_until = now() WHERE accept_until IS NOT NULL")
     refused(viewer)
     assert count(log.viewer(own)) == MINE
@@ -301,7 +301,7 @@ def test_the_longest_ids_fit_in_a_token(log):
 
 
 def test_decisions_about_access_are_recorded_with_their_author(log):
-    """By the name of who did it, with the rights that it has: EXECUTE, and not even the right to insert here."""
+    """Under the name of the role that decided. It needs EXECUTE alone, not even the right to insert."""
     officer, bi = log.db.create_role(), log.db.create_role()
     log.admin.execute("SELECT immutable.grant_tenant(%s, 'mine', 'write')", (officer,))
     log.admin.execute(f"GRANT EXECUTE ON FUNCTION immutable.create_viewer_token, immutable.rotate_viewer_key, "
@@ -330,7 +330,7 @@ def test_decisions_about_access_are_recorded_with_their_author(log):
         ("immutable.viewer_tokens_revoked", None, None, {"tenant_id": "rival", "tokens": "all"}),
         *((f"immutable.tenant_{action}", *row) for action, row in zip(("granted", "revoked") * 2, granted))]
     assert {(row[7], str(row[8])) for row in rows} == {(None, "[]")}
-    # With what it is about, or not at all.
+    # The record and the decision are made together, or not at all.
     with connection.transaction(force_rollback=True):
         connection.execute("SELECT immutable.revoke_viewer_tokens('mine')")
     assert len(log.admin.execute(recorded, (since,)).fetchall()) == len(rows)

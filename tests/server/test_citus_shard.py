@@ -1,5 +1,5 @@
-"""The log on many machines, by design: Citus is not here, but tables made as it makes shards are, and whatever runs on a
-node meets those alone."""
+"""The log on many machines. Citus itself is not installed here, but the tables are made as it makes shards, and what runs on a
+node sees only those."""
 
 import json
 import os
@@ -162,7 +162,7 @@ def test_a_distributed_log_reads_the_sessions_settings_where_the_client_is(db):
 
 
 def test_functions_called_by_their_public_names_work_on_the_shard(db, shards):
-    """As in a function that a node runs for a tenant of its own: reading, erasing, exporting, verifying. (Not heads(), whose
+    """As in a function that a node runs for one of its tenants: reading, erasing, exporting, verifying. (Not heads(), whose
     body has the table and not its name.)"""
     (events, targets), (others, _) = shards
     record(db.conn, others, "beta")
@@ -185,13 +185,13 @@ def test_functions_called_by_their_public_names_work_on_the_shard(db, shards):
     done = subprocess.run([os.environ["IMMUTABLE_VERIFY"], "-"], input="\n".join(lines) + "\n", text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     as_public(db.conn, events, targets)
-    # It all happened to that shard, and to no other.
+    # All of it happened on that shard, and on no other.
     assert verify(db.conn, events)[:2] == (True, 6) and verify(db.conn, others)[:2] == (True, 1)
     assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0] == 0
 
 
 def test_a_shard_does_not_begin_a_log(db):
-    """Nodes that each made an identity of their own would have made as many logs."""
+    """If each node created its own identity, there would be as many logs as nodes."""
     (events, _) = make_shards(db.conn, 102008, 102040)
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
         record(db.conn, events)
@@ -221,7 +221,7 @@ def test_verify_shard_accepts_only_tables_of_events(db, shards):
     db.conn.execute(f"ALTER TABLE {events} RENAME TO \"it's\"")
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="apostrophe"):
         verify(db.conn, 'immutable."it\'s"')
-    # After an error nothing of it is left: the log's own tables are meant again.
+    # An error leaves no trace: the calls use the log's own tables again.
     assert db.conn.execute("SELECT valid, events_checked FROM immutable.verify_chain()").fetchone() == (None, 0)
 
 
@@ -241,7 +241,7 @@ INSERT INTO pg_extension SELECT 99999, 'citus', extowner, extnamespace, false, '
 
 
 def test_distribute_asks_citus_for_the_right_things(db):
-    """With a stand-in for Citus that writes down what it is asked."""
+    """With a stand-in for Citus that notes each call."""
     distribute = "SELECT immutable.distribute()"
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="needs the extension citus"):
         db.conn.execute(distribute)
@@ -264,7 +264,7 @@ def test_distribute_asks_citus_for_the_right_things(db):
         "immutable.erase_subject(text,text,text,text[],text[],boolean) by tenant_id with immutable.events",
         "immutable.erase_subject(text,text[],text,text[],text[],boolean) by tenant_id with immutable.events",
         f"SELECT immutable.share_identity('{identity}')"]
-    # Once more, for a node that was added: its identity and nothing else.
+    # Called again for a node that was added: it copies the identity and does nothing else.
     record(db.conn, "immutable.events")
     db.conn.execute("TRUNCATE public.calls")
     db.conn.execute(distribute)

@@ -21,7 +21,7 @@ ONES = "11" * 32
 
 @pytest.fixture
 def officer(db):
-    """A connection that may erase, and nothing else."""
+    """A connection that may only erase."""
     role = db.create_role()
     db.conn.execute(f"GRANT immutable_eraser TO {role}")
     return db.connect(role)
@@ -49,7 +49,7 @@ PERSONS = 5_000
 SUBJECTS = 1_000
 TENANTS = 20
 
-# Everybody has a tenant, an id and a name, told apart by a number. A person is an event's actor, resource, target or
+# Each person has a tenant, an id and a name, distinguished by a number. A person is an event's actor, resource, target or
 # assignee, or is mentioned in its metadata; the names are beside the ids.
 POPULATE = f"""
     INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action, resource_type, resource_id, resource_name,
@@ -132,13 +132,13 @@ def test_erasing_a_thousand_of_five_thousand_persons(db, officer, tmp_path):
     assert {event_id: after[event_id] for event_id in untouched} == untouched
     assert db.conn.execute("SELECT count(*) FROM immutable.events WHERE erased IS NOT NULL").fetchone()[0] == len(
         concerned)
-    # Every value once in the records, and no person in any.
+    # The records list every value once, and name no person.
     recorded, = db.conn.execute(
         "SELECT sum(jsonb_array_length(t -> 'metadata' -> 'commitments')) FROM immutable.events, "
         "jsonb_array_elements(targets) t WHERE action = 'immutable.event_erased'").fetchone()
     assert recorded == len(done)
 
-    # Whole in the server, and in the other implementation.
+    # The log is whole for the server and for the other implementation.
     result = h.verify_chain(db.conn)
     assert (result["valid"], result["breaks"], result["events_erased"]) == (True, [], len(concerned))
     reading.execute("SET timezone = 'UTC'")
@@ -193,7 +193,7 @@ def test_erased_values_leave_the_search_index(db, officer):
                     "'u' || n, 'Plain', 'a.b', '{\"size\": 1}' FROM generate_series(1, 300) n")
     add_event(db.conn, "acme", "one", actor_name="Zyqqwx Vvkzjh", metadata={"note": "said by Zyqqwx Vvkzjh", "size": 1})
     db.conn.execute("ANALYZE immutable.events")
-    # By the index alone: what its entries lead to, before any row is looked at.
+    # By the index alone: the rows that its entries lead to, before any row is read.
     expression, = db.conn.execute("SELECT pg_get_expr(indexprs, indrelid) FROM pg_index "
                                   "WHERE indexrelid = 'immutable.events_search'::regclass").fetchone()
     db.conn.execute("SET enable_seqscan = off; SET enable_indexscan = off")
@@ -258,7 +258,7 @@ def test_guessing_what_was_erased(db, officer):
     salts = {bytes.fromhex(run[at:at + 32]) for run in digits for at in range(0, len(run) - 31, 2)} | {bytes(16)}
     assert len(salts) > 100
     assert guess(left, salts) == {}
-    # The leaf salts of what is still there are among them, and prove that alone.
+    # The salts of the remaining values are among them, and prove only those values.
     leaf = python_format.leaf_salt(salt, "user_agent")
     assert bytes.fromhex(leaf) in salts
     document = db.conn.execute("SELECT immutable.canonical(e) FROM immutable.events e WHERE seq = 1").fetchone()[0]
@@ -270,7 +270,7 @@ def test_guessing_what_was_erased(db, officer):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What somebody does afterwards
+# Tampering after an erasure
 
 @pytest.fixture
 def log(db):
@@ -297,7 +297,7 @@ def test_a_column_set_to_null_beside_the_erased(db, log, erased):
 
 
 def test_a_well_formed_erasure_without_a_record(db, log, erased):
-    """As the guard takes it from the owner by hand."""
+    """An UPDATE by the owner, which the guard accepts as an erasure."""
     more = python_format.erase(erased, ["resource_name", "targets.1"])
     update(db.conn, PLACE, resource_name=None, erased=more["erased"], targets=more["targets"])
     db.conn.execute("UPDATE immutable.event_targets SET target_id = NULL, target_name = NULL, target_metadata = NULL "
@@ -374,7 +374,7 @@ def copy_of(conn):
 
 
 def restore(conn, keep="false"):
-    """The rows of the backup in place of today's; `keep` says which of today's stay besides."""
+    """Puts the rows of the backup in place of the current ones; `keep` says which current ones stay."""
     with h.behind_triggers(conn):
         for name, of in (("event_targets", "event_id"), ("events", "id")):
             conn.execute(f"DELETE FROM immutable.{name} x WHERE NOT EXISTS (SELECT FROM immutable.events e "
@@ -394,14 +394,14 @@ def test_events_restored_from_before_the_erasure(db, officer, log):
     expected = [erased_is_back(by_id[event_id], python_format.commitments(by_id[event_id])[path])
                 for event_id, path in erased]
     check_breaks(db.conn, *expected)
-    # What it lists is erased again, and all is well.
+    # Erasing again what the records list makes the log valid.
     again = erase_subject(officer, "acme", "user-a3") + erase_subject(officer, "acme", "user-b5")
     assert again == erased
     check_breaks(db.conn)
 
 
 def test_whole_log_restored_from_before_the_erasure(db, officer, log):
-    """With the records gone too, only saved heads tell; what the functions returned is erased again."""
+    """If the records are gone too, only saved heads show it; what the functions returned is erased again."""
     copy_of(db.conn)
     erased = erase_subject(officer, "acme", "user-a3")
     heads = h.heads(db.conn)
@@ -418,7 +418,7 @@ def test_whole_log_restored_from_before_the_erasure(db, officer, log):
 
 
 def test_an_erasure_cancelled_midway_changes_nothing(db, officer):
-    """All or nothing, also with some records written already."""
+    """All or nothing, even if some records are written already."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'acme', 'u1', 'a' FROM generate_series(1, 2000)")
     db.conn.execute("""

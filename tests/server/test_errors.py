@@ -42,7 +42,7 @@ def test_the_function_retries_what_a_retry_helps(db, record):
     timer.start()
     assert record(conn, raced)["status"] == "duplicate"
     timer.join()
-    # What no retry helps is raised at once.
+    # An error that a retry cannot help is raised at once.
     for wrong, state in (({**event, "action": "b"}, "23505"), ({"action": "a"}, "23502"), ({**event, "user_agent": "x" * 5000}, "22001")):
         with pytest.raises(psycopg.Error) as error:
             record(conn, wrong)

@@ -14,7 +14,7 @@ def status(conn):
 
 
 def test_a_refused_drop_does_not_lock_the_log(db):
-    """The extension's owner alone gets as far as the lock."""
+    """Only the extension's owner gets as far as the lock."""
     record(db.conn)
     other = db.connect(db.create_role())
     with db.connect(autocommit=False) as writer:
@@ -44,7 +44,7 @@ def test_dropping_it_with_allow_ddl_is_in_the_servers_log(cluster):
 
 
 def test_ddl_with_allow_ddl_is_recorded_with_its_author(db):
-    """The role that was taken on, and the login behind it."""
+    """The record names the role that was set, and the login behind it."""
     owner, login = db.create_role(), db.create_role()
     db.conn.execute("SET immutable.allow_ddl = on")
     db.conn.execute(f"GRANT ALL ON SCHEMA immutable TO {owner}")
@@ -70,7 +70,7 @@ def test_a_command_that_fails_leaves_no_record(db):
     with pytest.raises(psycopg.errors.UndefinedColumn):
         db.conn.execute("ALTER TABLE immutable.events DROP COLUMN not_there")
     assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone()[0] == 1
-    # And the one after it has its own.
+    # The next command has its own record.
     db.conn.execute("CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     assert db.conn.execute("SELECT metadata ->> 'command' FROM immutable.events WHERE seq = 1 AND tenant_id = ''"
                            ).fetchone()[0] == "CREATE FUNCTION"
@@ -86,7 +86,7 @@ def test_replication_role_does_not_switch_it_off(db):
 
 
 def test_event_triggers_off(db):
-    """PostgreSQL 17's switch, for superusers. What is done then shows."""
+    """PostgreSQL 17's switch, for superusers. Verification and status() show what is done meanwhile."""
     if db.server.major < 17:
         assert status(db.conn)["guard_enabled"]
         return
@@ -101,7 +101,7 @@ def test_event_triggers_off(db):
 
 
 def test_a_schema_is_dumped_and_restored_in_spite_of_it(db, server, tmp_path):
-    """Also with DDL of one's own around the log."""
+    """Also with other DDL around the log."""
     db.conn.execute("CREATE TABLE public.document (event_id uuid, tenant_id text, "
                     "FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events (id, tenant_id))")
     db.conn.execute("CREATE VIEW public.seen AS SELECT id FROM immutable.events")
@@ -146,7 +146,7 @@ def test_status_sees_who_holds_a_lane(db):
 
 
 def test_an_expression_index_on_a_small_table_stops_writing_with_a_hint(db):
-    """Such an index may be there since before the guard was."""
+    """Such an index may be older than the guard."""
     conn = db.conn
     db.unguard()
     for table, column, statement in (("log", "created_at", "INSERT INTO immutable.events (actor_id, action) VALUES ('a', 'b')"),

@@ -1,4 +1,4 @@
-"""Writers of one tenant beside transactions that are open: nobody waits while a lane is free, and nobody for ever."""
+"""Writers of one tenant beside open transactions: no writer waits while a lane is free, and none waits for ever."""
 
 import collections
 import concurrent.futures
@@ -21,7 +21,7 @@ def pool():
 
 @pytest.fixture
 def new(db):
-    """new(lanes) connects; the log has begun. What nobody ends is ended, so that no thread outlives the test."""
+    """new(lanes) connects; the log has begun. Open connections are ended, so that no thread outlives the test."""
     db.conn.execute(INSERT)
     made = []
 
@@ -70,9 +70,9 @@ def test_one_idle_transaction_holds_up_nobody_once_another_lane_is_free(db, new,
     writers = [new(lanes) for _ in range(20)]
     tasks = [pool.submit(insert, conn) for conn in writers]
     waiting(db, *writers)
-    # Whoever is the next holds no lane yet.
+    # The next in the queue holds no lane yet.
     assert db.conn.execute("SELECT lanes_in_use FROM immutable.status()").fetchone() == (lanes,)
-    # The first stays idle, whichever writers' turn it would have been at its lane.
+    # The first session stays idle, so its lane never becomes free.
     for conn, _ in holders[1:]:
         conn.commit()
     assert {task.result(20) for task in tasks} <= set(range(1, lanes))
@@ -169,7 +169,7 @@ def test_a_writer_who_gives_up_leaves_nothing_behind(db, new, pool):
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("place", ["next", "in the queue"])
 def test_deadlocks_are_found(db, new, pool, lanes, place):
-    """All holders wait for a row that a writer has locked who waits for a lane."""
+    """All holders of lanes wait for a row that is locked by a writer, which waits for a lane."""
     db.conn.execute("CREATE TABLE doors (id int)")
     db.conn.execute("INSERT INTO doors VALUES (1)")
     holders = [holder(new, lanes)[0] for _ in range(lanes)]
@@ -181,7 +181,7 @@ def test_deadlocks_are_found(db, new, pool, lanes, place):
         waiting(db, bystander)
     tasks = {writer: pool.submit(insert, writer)}
     waiting(db, writer)
-    # By now it has looked for a deadlock once, as it would only once in a plain wait, and there is none.
+    # By now it has looked for a deadlock once, and found none; a plain wait would never look again.
     time.sleep(1.3)
     assert not tasks[writer].done()
     for conn in holders:
@@ -226,7 +226,7 @@ def test_a_prepared_transaction_holds_its_lane_alone(db, new, pool):
 
 
 def test_the_logs_own_events_wait_in_the_same_way(db, new, pool):
-    """Of events without tenant, two lanes are taken; one of them stays so."""
+    """Two lanes of the events without a tenant are taken; one of them stays taken."""
     insert_without = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('', 'u1', 'a')"
     holders = [new(2, autocommit=False) for _ in range(2)]
     for conn in holders:

@@ -80,7 +80,7 @@ def test_fifty_thousand_tenants_in_one_statement(db, app):
     conn.commit()
     assert lanes(db, "tenant 1") == [(0, 1)]
     assert lanes(db, "tenant 50000") == [(IMPORTS[0], 1)]
-    # It goes on where it ended, and whoever records for one tenant in the tenant's own lane.
+    # The next import continues where it ended; a writer for one tenant uses the tenant's own lane.
     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                  "SELECT 'tenant ' || n, 'u1', 'again' FROM generate_series(49000, 50000) n, generate_series(1, 2)")
     conn.commit()
@@ -211,7 +211,7 @@ def test_a_batch_for_many_tenants(db, app):
 
 
 def test_erasing_in_more_lanes_than_are_locked_one_by_one(db, app, pool):
-    """One lock for all of them: writers wait, and nobody for ever."""
+    """One lock stands for all of them: writers wait, and none waits for ever."""
     holders = [db.connect(autocommit=False) for _ in range(5)]
     for conn in holders:
         insert(conn, "t", "seen")
@@ -233,7 +233,7 @@ def test_erasing_in_more_lanes_than_are_locked_one_by_one(db, app, pool):
     eraser.commit()
     after.result(20)
     assert is_valid(db)
-    # And of an event in a lane of imports.
+    # Also for an event in a lane of imports.
     many(db.conn, 1, 10)
     assert lanes(db, "tenant 10") == [(IMPORTS[0], 1)]
     assert db.conn.execute("SELECT path FROM immutable.erase_subject('tenant 10', 'u1', 'request') "
@@ -256,7 +256,7 @@ def test_one_strict_chain_a_tenant_locks_the_log(db, app, pool):
 
 
 def test_two_strict_imports_at_once_end(db, app, pool):
-    """Both hold what the other would lock: PostgreSQL ends one of them, which can be run again."""
+    """Each holds a lock that the other needs: PostgreSQL ends one of them, which can be run again."""
     def run(conn, number):
         for attempt in range(20):
             try:

@@ -1,4 +1,4 @@
-"""A server whose library is gone, as after an upgrade that failed half way: what stops, and how it goes on."""
+"""A server whose library is missing, as after an upgrade that failed midway: what stops, and how to go on."""
 
 import pathlib
 import re
@@ -40,7 +40,7 @@ def test_other_ddl_works_again_after_one_command(db, away):
     conn.execute("ALTER TABLE unrelated ADD b int")
     conn.execute("CREATE INDEX ON unrelated (b)")
     conn.execute("CREATE FUNCTION unrelated() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    # Nothing is recorded meanwhile, nor changed.
+    # Nothing is recorded or changed meanwhile.
     for statement in ("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u1', 'b')",
                       "UPDATE immutable.events SET action = 'c'", "DELETE FROM immutable.events"):
         with pytest.raises(psycopg.errors.UndefinedFile):

@@ -71,7 +71,7 @@ def test_night_after_night(db, nightly):
 
 
 def test_quick(db, nightly):
-    """Only what is new is read; the answer says how much that was. What lies before it is a full run's."""
+    """Only new events are read; the answer says how many. A full run covers those before."""
     build_log(db)
     nightly.well("--first")
     h.add_event(db.conn, "globex", "later")
@@ -103,7 +103,7 @@ def test_cut_tail(db, nightly, quick):
 
 
 def test_rewritten_lane(db, nightly):
-    """Every hash redone from the changed event on: sound in itself, and not what was saved."""
+    """Every hash is recomputed from the changed event on: consistent in itself, but not what was saved."""
     log = build_log(db)
     nightly.well("--first")
     now = h.forge(log["globex", 0, 4], action="nothing.happened")
@@ -118,7 +118,7 @@ def test_tampered(db, nightly):
     update(db.conn, ("acme", 1, 2), action="nothing.happened")
     said = nightly.refused(1)
     assert "NOT VALID: 16 of 16 events" in said and '"type": "hash_mismatch"' in said
-    # A first run finds it as well, and saves nothing.
+    # A first run finds it too, and saves nothing.
     nightly.heads.unlink()
     assert "hash_mismatch" in nightly.refused(1, "--first")
     assert not nightly.heads.exists()
@@ -217,11 +217,11 @@ def test_another_run_ends_first(db, nightly, tmp_path, first):
 
 
 def test_functions_of_other_users_do_not_matter(db, nightly):
-    """Whoever may create functions, and no more, could make one that fits better than PostgreSQL's own, and save heads that
+    """A role that may only create functions could make one that fits better than PostgreSQL's own, and save heads that
     hide a cut tail, with the auditor's rights."""
     build_log(db)
     heads = h.heads(db.conn)
-    # A dump, or a migration from before 15, leaves the schema open to all.
+    # After a restore, or an upgrade from a version before 15, everybody may create in the schema public.
     db.conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
     db.connect(db.create_role()).execute("""
         CREATE FUNCTION public.nothing(jsonb, record) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '[]'; END $$;

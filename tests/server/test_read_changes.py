@@ -114,9 +114,9 @@ def test_every_event_once(db, lanes):
         expected = {event for event, (tenant, *_) in stored.items() if poller.tenant in (None, tenant)}
         twice = [event for event, times in collections.Counter(ids).items() if times > 1]
         assert twice == [] and set(ids) == expected, (poller.tenant, poller.limit)
-        # They were there to see gaps, not only what was left at the end.
+        # They read while there were gaps, not only at the end.
         assert poller.polls > 20
-        # In a tenant each lane comes in its own order; over all of them it does not, and nobody may rely on it.
+        # For one tenant each lane comes in its own order; for all tenants it does not, and no consumer may rely on it.
         if poller.tenant:
             lanes_seen = collections.defaultdict(list)
             for _, lane, seq, _ in poller.seen:
@@ -125,7 +125,7 @@ def test_every_event_once(db, lanes):
 
 
 def test_a_naive_consumer_misses_events(db):
-    """Why there is such a feed: the order of created_at, followed forward, has gaps while transactions are open."""
+    """Why the feed exists: read in the order of created_at, the log has gaps while transactions are open."""
     slow, fast = db.connect(autocommit=False), db.connect()
     insert = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'a', %s)"
     fast.execute(insert, ["first"])
@@ -163,7 +163,7 @@ def test_invalid_positions_of_all_tenants(db, after):
 
 
 def test_positions_of_unknown_lanes_and_tenants(db):
-    """Of a lane that is new, of a tenant without events. (test_read_changes_positions.py has those of another log.)"""
+    """Positions with a new lane, and of a tenant without events. (test_read_changes_positions.py has those of another log.)"""
     call = "SELECT immutable.changes(%s, %s::text::jsonb, %s)"
 
     def changes(tenant, after=None, limit=100):
@@ -184,7 +184,7 @@ def test_positions_of_unknown_lanes_and_tenants(db):
 
 
 def test_events_too_large_for_one_answer_come_in_several_answers(db):
-    """Whoever asks again with the default limit must not stand still."""
+    """A consumer that asks again with the default limit must make progress."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) SELECT 'big', 'b', 'x', "
                     "(SELECT jsonb_agg(jsonb_build_object('type', 't', 'id', 'i' || k, 'metadata', jsonb_build_object('v', repeat('x', 60000)))) "
                     " FROM generate_series(1, 50) k) FROM generate_series(1, 12)")

@@ -1,5 +1,5 @@
-"""Positions of changes() in a log that was set back: nobody goes on from an event that is gone as if nothing had
-happened, and whoever lost nothing goes on."""
+"""Positions of changes() in a log that lost its latest events: no consumer continues from a lost event as if nothing had
+happened, and a consumer that lost nothing continues."""
 
 import json
 
@@ -33,7 +33,7 @@ def old_form(position):
 
 
 def settle(conn):
-    """Until the feed of all tenants gives what has committed: autovacuum may have a transaction number."""
+    """Waits until the feed of all tenants gives what has committed: autovacuum may have a transaction number."""
     wait_for(conn, "SELECT pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot())")
 
 
@@ -85,7 +85,7 @@ def test_an_event_that_was_replaced_or_removed(db):
 
 
 def test_a_position_reveals_nothing_that_its_reader_may_not_see(db):
-    """Asked for another's event, the answer is the same whether there is such an event or not."""
+    """The answer to a position with another tenant's event is the same whether the event exists or not."""
     feed, person = db.create_role("IN ROLE immutable_viewer"), db.create_role("IN ROLE immutable_viewer")
     db.conn.execute("SELECT immutable.grant_tenant(%s, 't')", [feed])
     record(db.conn, "mine")
@@ -98,7 +98,7 @@ def test_a_position_reveals_nothing_that_its_reader_may_not_see(db):
     assert everything[None]["tenant_id"] != "t"
     refused(conn, None, everything[None])
     assert changes(conn, "t", everything["t"]) == ([], everything["t"])
-    # One actor's token: its position names events that it was given.
+    # With a token for one actor: its position names only events that it was given.
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'zoe', 'zoe.1'), ('t', 'u1', 'other')")
     token, = db.conn.execute("SELECT immutable.create_viewer_token('t', 'zoe') ->> 'token'").fetchone()
     own = db.connect(person)
@@ -151,7 +151,7 @@ def test_a_failover(cluster, lost, new):
             record(writer, f"old.{n}")
         late = positions(writer)
         if lost:
-            # While it lags that is no error: what is not there may arrive.
+            # While it lags that is not an error: the missing events may still arrive.
             for tenant in ("t", None):
                 assert changes(standby, tenant, late[tenant]) == ([], late[tenant])
                 assert changes(standby, tenant, early[tenant])[0] == []
@@ -192,7 +192,7 @@ def test_a_failover(cluster, lost, new):
 
 
 def test_a_restored_dump(db, server, target, tmp_path):  # noqa: F811
-    """Of one tenant the position goes on if nothing was lost; over all tenants never, since transactions have other numbers."""
+    """The position of one tenant stays valid if nothing was lost; that of all tenants never does, since transactions have new numbers."""
     for n in range(3):
         record(db.conn, f"old.{n}")
     dumped = positions(db.conn)
@@ -244,7 +244,7 @@ def test_an_older_base_backup(cluster):
 
 
 def test_status_reports_how_long_the_feed_of_all_tenants_is_held_back(db, server):
-    """By whoever has a transaction number, in another database too."""
+    """Any transaction with a number holds it back, in another database too."""
     held = "SELECT changes_held_for FROM immutable.status()"
     with server.connect(autocommit=False) as elsewhere:
         elsewhere.execute("SELECT pg_current_xact_id(), pg_sleep(0.3)")

@@ -44,7 +44,7 @@ def program(path, *arguments):
 
 
 def verify(lines, path, heads=()):
-    """What both say, who must say the same: (exit status, summary), breaks as helpers_log knows them."""
+    """The verdict of both, which must agree: (exit status, summary), breaks as in helpers_log."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     arguments = []
     if heads:
@@ -101,7 +101,7 @@ def path(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is in it
+# The lines of an export
 
 def test_random_events_some_of_them_erased(filled, path):
     """Every line is, byte for byte, what the other implementation makes of the row."""
@@ -129,13 +129,13 @@ def test_copy_of_psql(filled, path):
 
 
 def test_the_text_format_of_copy_is_not_an_export(filled, path):
-    """It doubles backslashes. Nobody takes such a file for a good one."""
+    """It doubles backslashes. Both verifiers refuse such a file."""
     status, summary = verify(export(filled, path, statement=PLAIN), path)
     assert status == 2 and summary["error"]["line"] > 1
 
 
 def test_every_character(db, path):
-    """Each that jsonb can hold, in a key and in a value, and as many odd numbers: the same bytes in both implementations."""
+    """Each character that jsonb can hold, in a key and in a value, and as many odd numbers: the same bytes in both implementations."""
     rng = Random(3)
     letters = [chr(code) for code in range(1, 0x110000) if not 0xd800 <= code < 0xe000]
     rng.shuffle(letters)
@@ -186,7 +186,7 @@ def test_filters(filled, path, filters):
 
 
 def test_a_range_of_every_lane(db, log, path):
-    """It begins and ends anywhere in each lane; inside every link is checked."""
+    """A range may begin and end anywhere in each lane; every link inside it is checked."""
     times = sorted(row["created_at"] for row in log.rows)
     lines = export(db, path, f"from_date => '{times[4]}', to_date => '{times[-4]}'")
     status, summary = verify(lines, path)
@@ -266,7 +266,7 @@ def test_every_client_encoding(written, path, encoding):
         else:
             assert header["escaped"] is True and all(line.isascii() for line in lines)
             assert [python_format.restored_line(line.decode()).encode() for line in lines[1:]] == expected
-            # Nothing that a shell does to text can harm it, and what is changed is found.
+            # The shell's handling of text cannot harm it, and a changed line is found.
             changed = [line.replace(rb"\u00eb", rb"\u00ea") for line in lines]
             assert changed != lines and verify(changed, path)[0] == 1
 
@@ -333,7 +333,7 @@ def test_memory_does_not_grow_with_the_export(db):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Who may
+# Who may export
 
 def test_only_an_auditor_may_export(db, log, path):
     auditor, writer, nobody = db.create_role(), db.create_role(), db.create_role()
@@ -363,7 +363,7 @@ def test_row_security_of_the_caller_applies(db, log, path):
 # Tampering in the database
 
 def server_finds(conn):
-    """Of what the server finds, that which is in the events themselves."""
+    """The server's breaks that are in the events themselves."""
     return sorted((found for found in h.verify_breaks(conn) if found.type != "target_mismatch"), key=h._order)
 
 
@@ -398,7 +398,7 @@ def test_removed_rows(db, log, path, places):
 
 
 def test_the_end_of_a_lane_removed(db, log, path):
-    """Nothing but saved heads shows it."""
+    """Only saved heads show it."""
     heads = h.heads(db.conn)
     h.delete(db.conn, ("acme", 0, 6), ("acme", 0, 5))
     lines = export(db, path)
@@ -413,7 +413,7 @@ def test_a_lane_forked_in_a_child_table(db, log, path):
     row = log["acme", 0, 4]
     h.insert_row(db.conn, h.forge(row, id="00000000-0000-4000-8000-000000000001", actor_id="x"), "public.child")
     status, summary = verify(export(db, path), path)
-    # Which of the two comes first is the table's.
+    # The order of the two depends on the table.
     assert status == 1 and {found.type for found in summary["breaks"]} == {"chain_break"}
 
 
@@ -470,7 +470,7 @@ def test_lines_from_another_export(db, lines, path, server):
         other.close()
     for n in range(1, len(others) - 1):
         assert verify(lines[:n] + [others[n]] + lines[n + 1:], path)[0] > 0, f"line {n} replaced"
-    # Whole and good by itself, but not of the log of the heads.
+    # Valid by itself, but not of the log that the heads belong to.
     assert verify(others, path)[0] == 0
     assert verify(others, path, h.heads(db.conn))[0] == 1
     assert verify(lines + others, path)[0] == 2
@@ -485,7 +485,7 @@ def test_cut_off_anywhere(lines, path):
 
 
 def test_random_changes_of_bytes(lines, path):
-    """Of events; a header's time is nobody's to check."""
+    """Only in lines of events: nothing can check the time in a header."""
     rng = Random(2)
     for _ in range(250):
         n = rng.randrange(1, len(lines) - 1)

@@ -15,7 +15,7 @@ TENANTS = ["", "acme", "beta", "tiny", "tenant,{}\"'\\"]
 ACTIONS = ["document.viewed", "document.shared", "documents.listed", "user.login", "é.créé", "a%b_c\\d", "billing.rare"]
 TYPES = ["document", "folder", "", None]
 SEARCHED = ["Sarah", "SARAH", "50%", "_", "\\", '"', 'say "hi"', "back\\slash", "é", "É", "nothing", "code1", "{", "\n"]
-# Those of the service, and an auditor's or a viewer's own.
+# The columns of the service's events, and those that an auditor or a viewer sees besides.
 FILTERS = ["actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id",
            "search", "from_date", "to_date"]
 
@@ -46,7 +46,7 @@ def fill(conn, seed, events):
         cursor.executemany(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action, resource_type, resource_id, "
             "resource_name, targets, metadata, session_id, version) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", rows)
-    # What no trigger lets through, but many lanes and clocks might: ties in everything but the tenant.
+    # Ties in everything but the tenant: the triggers prevent them here, but several lanes and clocks could make them.
     with conn.transaction():
         conn.execute("SET LOCAL session_replication_role = replica")
         conn.execute(
@@ -69,7 +69,7 @@ def like(pattern):
 
 
 def model(conn, given, tenant, order):
-    """The same by the plainest query there is, as somebody who sees everything."""
+    """The same by the simplest query, as a role that sees everything."""
     where, values = ["true"], []
 
     def also(clause, *arguments):
@@ -257,7 +257,7 @@ def test_rows_recorded_meanwhile_neither_shift_nor_repeat_events(db):
         after = model(db.conn, {"tenant_id": "acme"}, None, order)
         # Newest first, the new ones are before the first page; oldest first, they come at the end.
         assert events == (before if order == "desc" else after)
-    # And on from there, also from where nothing new was found.
+    # The cursor at the end continues, also where nothing new was found.
     for expected in ([], ["later"], [], ["latest"]):
         for action in expected:
             db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('acme', 'new', %s)", [action])
@@ -279,7 +279,7 @@ def test_a_cursor_works_only_for_the_query_it_was_made_for(db):
                 with pytest.raises(psycopg.errors.InvalidParameterValue, match="cursor belongs to") as refused:
                     call(db.conn, function, {**given, **other, "cursor": cursor})
                 assert refused.value.diag.message_hint
-        # Another page size, and whether it is counted, are no matter of the cursor.
+        # A cursor works with another page size, and with or without counting.
         assert page(db.conn, {**given, "limit": 9, "count": "none", "cursor": cursor})[0]
     for wrong in ({"order": "up"}, {"order": "DESC"}, {"count": "all"}, {"limit": 0}, {"limit": 101}):
         with pytest.raises(psycopg.errors.InvalidParameterValue) as refused:
@@ -299,13 +299,13 @@ def test_totals(db):
     assert total(actor_id="u1", tenant_id="acme") == (1500, "eq")
     assert total(count="none") == (None, None)
     db.conn.execute("SET immutable.max_exact_total = 1000")
-    # All of the log, and of a tenant, is known from its lanes.
+    # The totals of the whole log and of a tenant are known from the lanes.
     assert total() == total(tenant_id="acme") == (3000, "eq")
     events, relation = total(action="often")
     assert relation == "estimate" and 1000 < events < 9000
     assert total(action="rare") == (30, "eq")
     assert total(action="nothing") == (0, "eq")
-    # A page that is not cut says how many there are, whatever may be counted.
+    # A page that holds everything gives the exact total, whatever the limit on counting.
     db.conn.execute("SET immutable.max_exact_total = 0")
     assert total(action="rare", limit=100) == (30, "eq")
     assert total(action="rare")[1] == "estimate"
@@ -319,7 +319,7 @@ def test_totals(db):
     events, relation = total(tenant_id="small", action="often")
     assert relation == "estimate" and 270 * 0.9 <= events <= 270 * 1.1, events
     assert total(tenant_id="nobody") == (0, "eq")
-    # Never less than the page shows, also to whom no estimate is told.
+    # Never less than the page shows, also for roles that get no estimate.
     db.conn.execute("SET immutable.max_exact_total = 10")
     token, = db.conn.execute("SELECT immutable.create_viewer_token('acme') ->> 'token'").fetchone()
     viewer = db.create_role("IN ROLE immutable_viewer")
@@ -350,7 +350,7 @@ def test_the_cost_of_a_page_does_not_grow_with_the_log(db):
     db.conn.execute(VIEWER.format(viewer))
     limited = db.connect(viewer)
     limited.execute("SET test.tenant = 'tenant_0'")
-    # And one of an actor alone: the policy's own check of it finds nothing by itself.
+    # Also with a token for one actor: the policy's check of the actor uses no index.
     of_actor = db.connect(db.create_role("IN ROLE immutable_viewer"))
     token, = db.conn.execute("SELECT immutable.create_viewer_token('tenant_0', 'user_rare') ->> 'token'").fetchone()
     of_actor.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])

@@ -72,12 +72,12 @@ def test_a_total_does_not_read_rows_that_vacuum_has_not_seen(db):
     counted, = db.conn.execute("SELECT count(*) FROM immutable.events WHERE tenant_id = 'tenant_0'").fetchone()
     assert counted > 10_000
     assert total(db.conn, tenant_id="tenant_0") == total(callers["viewer"][0]) == (counted, "eq")
-    # An estimate is near, whoever gets one, and never says less than was counted.
+    # An estimate is close, for every role that gets one, and never less than what was counted.
     for given in CASES[1:]:
         events, relation = total(db.conn, **given)
         real = total_of(db.conn, given)
         assert relation == "eq" and events == real or real / 3 <= events <= real * 3, (given, events, real)
-    # Nobody whom row security limits is told more than what was counted.
+    # A role that row security limits never gets more than what was counted.
     for given in CASES:
         for who in ("viewer", "actor's viewer"):
             events, relation = total(callers[who][0], **given)
@@ -96,7 +96,7 @@ def total_of(conn, given):
 
 
 def test_a_tenants_total_counts_what_the_statement_sees(db):
-    """By the numbers of its lanes: of many lanes, with others' transactions open, rolled back and committed since."""
+    """From the numbers of its lanes: many lanes, with other transactions open, rolled back and committed since."""
     fill = "INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT %s, 'u', 'x' FROM generate_series(1, %s)"
     db.conn.execute(fill, ["other", 7])  # the first event makes the log, for which all others wait
     writers = [db.connect(autocommit=False) for _ in range(6)]
@@ -131,7 +131,7 @@ def test_a_tenants_total_counts_what_the_statement_sees(db):
         old.execute("ROLLBACK TO s")
         assert total(old, tenant_id="many") == (expected + 3, "eq")
         old.rollback()
-    # A lane of which only the end was restored is what is there.
+    # If only the end of a lane was restored, the rows that exist are counted.
     db.unguard()
     with db.conn.transaction():
         db.conn.execute("SET LOCAL session_replication_role = replica")
@@ -207,7 +207,7 @@ def test_a_to_date_of_now_includes_what_this_transaction_recorded(db):
         if cursor is None:
             break
     assert len(seen) == len(set(seen)) == 5
-    # It is a filter of a cursor all the same.
+    # It still counts as a filter of the cursor.
     cursor = db.conn.execute(asked, [None]).fetchone()[0]["pagination"]["next_cursor"]
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="cursor belongs to"):
         db.conn.execute("SELECT immutable.get_events(tenant_id => 'acme', \"limit\" => 2, \"cursor\" => %s)", [cursor])

@@ -20,7 +20,7 @@ NAMES = {
     "山田 한글": ["山田", "한글", unicodedata.normalize("NFD", "한글")],
     "50%_\\\"quoted\"": ["50%_", "\\", "\"QUOTED\"", "%_\\\""],
 }
-# What finds none of them: accents and letters that look alike are others.
+# Searches that find none of them: accented letters and lookalikes are different letters.
 NOTHING = ["muller", "renee", "Zoe", "igdyr", "Гукова", "50%x", "sarah_chen"]
 
 
@@ -64,7 +64,7 @@ def test_a_search_finds_the_same_in_every_locale_with_and_without_its_index(serv
                 conn.execute("CREATE EXTENSION pg_trgm")
                 for name in NAMES:
                     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, actor_name, action) VALUES ('t', 'u', %s, 'x')", [name])
-                # Enough others that an index is worth it, and each name in metadata too, where JSON escapes some of it.
+                # Enough other events to make an index worthwhile, and each name in metadata too, where JSON escapes some of it.
                 conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) "
                              "SELECT 't', 'u', 'y', jsonb_build_object('n', 'other ' || n) FROM generate_series(1, 300) n")
                 for name in NAMES:
@@ -79,7 +79,7 @@ def test_a_search_finds_the_same_in_every_locale_with_and_without_its_index(serv
                             assert found(conn, needle) == [name, "in metadata"], (locale, index, needle)
                     for needle in NOTHING:
                         assert found(conn, needle) == [], (locale, index, needle)
-                # That the index does find them, and is not merely beside what does.
+                # The index itself finds them.
                 conn.execute("SET enable_seqscan = off")
                 plan = conn.execute(
                     "EXPLAIN SELECT FROM immutable.events e WHERE immutable.fold((coalesce(immutable.text_of(e.actor_name), '') || E'\\n' || "
@@ -117,5 +117,5 @@ def test_a_comma_does_not_separate_actions(db):
             with pytest.raises(psycopg.errors.InvalidParameterValue, match="action must be one action") as refused:
                 db.conn.execute(f"SELECT * FROM immutable.{function}(action => %s)", [action])
             assert refused.value.diag.message_hint
-    # Which the hint says how to find.
+    # The hint says how to find that action.
     assert db.conn.execute("SELECT array_agg(action) FROM immutable.find_events(action => 'a*b')").fetchone()[0] == ["a,b"]

@@ -1,4 +1,4 @@
-"""from_date and to_date: a day that is given without a time is meant as a whole, however it is given."""
+"""from_date and to_date: a day that is given without a time means the whole day, however it is given."""
 
 import datetime
 import json
@@ -42,7 +42,7 @@ def test_a_day_is_the_whole_day(log):
         assert versions(log, f"from_date => {day}, to_date => {day}") == [1, 2, 3], day
         assert versions(log, f"to_date => {day}") == [0, 1, 2, 3], day
         assert versions(log, f"from_date => {day}") == [1, 2, 3, 4], day
-    # A time is that microsecond and no more.
+    # A time means that one microsecond.
     for midnight in ("'2026-03-29 00:00'", "'2026-03-29T00:00:00'", "'20260329T000000'", "'20260329 000000'", "'2026-03-29 00:00:00+01'", "'2026-03-28T23:00:00Z'",
                      "timestamptz '2026-03-29'", "timestamp '2026-03-29'", "'2026-03-29'::timestamptz"):
         assert versions(log, f"from_date => {midnight}, to_date => {midnight}") == [1], midnight
@@ -52,7 +52,7 @@ def test_a_day_is_the_whole_day(log):
     for noon in ("J2461129.5", "jd2461129.5", " Julian 2461129.5"):
         assert versions(log, f"from_date => '{noon}'") == versions(log, "from_date => '2026-03-29 12:00'"), noon
         assert versions(log, f"to_date => '{noon}'") == versions(log, "to_date => '2026-03-29 12:00'"), noon
-    # One bound of each, and the words that PostgreSQL has.
+    # A day and a time as bounds of one range, and PostgreSQL's special words.
     assert versions(log, "from_date => '2026-03-29 12:00', to_date => date '2026-03-29'") == [2, 3]
     assert versions(log, "from_date => date '2026-03-29', to_date => '2026-03-29 12:00'") == [1, 2]
     assert versions(log, "from_date => '-infinity', to_date => 'infinity'") == versions(log, "from_date => date '-infinity'") == [0, 1, 2, 3, 4]
@@ -118,7 +118,7 @@ def test_bounds_as_drivers_and_gateways_send_them(log):
         found = log.execute(f"SELECT f.* FROM (SELECT * FROM json_to_record(%s) AS _({columns})) args, "
                             f"LATERAL (SELECT count(*) FROM immutable.find_events({arguments})) f", [json.dumps(body)]).fetchone()
         assert found == (3,), body
-    # Functions of one's own.
+    # Through functions of the user.
     log.execute("CREATE FUNCTION public.of_day(day date) RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint; BEGIN "
                 "SELECT count(*) INTO n FROM immutable.find_events(from_date => day, to_date => day); RETURN n; END $$")
     assert log.execute("SELECT public.of_day('2026-03-29'), public.of_day('2026-03-30')").fetchone() == (3, 1)

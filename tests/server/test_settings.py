@@ -1,5 +1,5 @@
-"""Settings that were given before the library was there to look at them: in the startup packet, for a role or a database, in a
-file, in the first statement of a session. What comes of them is the same in each case."""
+"""Settings that were given before the library was loaded to check them: in the startup packet, for a role or a database, in a
+file, in the first statement of a session. The result is the same in each case."""
 
 import re
 
@@ -102,7 +102,7 @@ def test_tenants_are_required_by_role_and_by_database(db):
             conn.execute("SET immutable.require_tenant = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(f"ALTER ROLE {role} SET immutable.require_tenant = off")
-        # What is lost behind a pooler: SET LOCAL without a transaction.
+        # SET LOCAL without a transaction, which has no effect: a mistake behind a pooler.
         conn.execute("SELECT set_config('immutable.tenant_id', 't', true)")
         with pytest.raises(psycopg.errors.NotNullViolation, match="tenant_id is required"):
             conn.execute(none)
@@ -121,7 +121,7 @@ def test_tenants_are_required_by_role_and_by_database(db):
 
 @pytest.mark.parametrize("column", ["tenant_id", "actor_id", "actor_name", "actor_type", "session_id", "user_agent", "ip_address"])
 def test_invalid_text_is_refused(db, column):
-    """A connection's options are taken as they are, in no encoding."""
+    """A connection's options are taken as bytes, without an encoding."""
     done = db.server.run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", f"dbname={db.name} options='-c immutable.{column}=a\udcff'",
                          "-c", "INSERT INTO immutable.events (actor_id, action) VALUES (" + ("NULL" if column == "actor_id" else "'u'") + ", 'x')",
                          check=False, errors="surrogateescape")
@@ -161,7 +161,7 @@ def test_restore_and_a_token_in_a_file_have_no_effect(cluster, preload):
         if preload != "shared_preload_libraries":
             problem, = [problem for problem in problems if "immutable.restore" in problem]
             assert "postgresql.auto.conf" in problem and "counts for nothing" in problem
-        # A session's own goes on counting.
+        # A session's own setting still counts.
         conn.execute("SET immutable.restore = on")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             conn.execute(ENTRIES["insert"])

@@ -1,4 +1,4 @@
-"""Upgrades: whoever installed an older version and updates has exactly what a fresh installation has, and the same log."""
+"""Upgrades: an older version that is updated has exactly what a fresh installation has, and the same log."""
 
 import hashlib
 import json
@@ -154,7 +154,7 @@ def test_the_comparison_sees_what_an_upgrade_script_could_forget(install):
 
 
 def test_a_refused_upgrade_changes_nothing(install):
-    """An update is one transaction: who may not run it, or has something in its way, keeps the old version whole."""
+    """An update is one transaction: if it is refused or something is in its way, the old version stays whole."""
     conn = install(EARLIER[0])
     before = describe(conn)
     role = "upgrade_nobody"
@@ -168,7 +168,7 @@ def test_a_refused_upgrade_changes_nothing(install):
 
 
 def test_released_scripts_are_frozen():
-    """A script that somebody has run cannot be changed: only an upgrade script reaches them."""
+    """A script that was released cannot be changed any more: only an upgrade script reaches its installations."""
     sums = ROOT / "sql/SHA256SUMS"
     listed = dict(line.split("  ")[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
     scripts = {f"sql/released/{path.name}" for path in RELEASED.glob("*.sql")}

@@ -1,4 +1,4 @@
-"""Bytes of stored values that somebody changed in the data file, of events of many shapes. What PostgreSQL would print
+"""Bytes of stored values, changed in the data file, of events of many shapes. What PostgreSQL would print
 differently from what was recorded is a break; nothing crashes the server; and nothing keeps the other events from being
 verified, exported, shown or erased.
 
@@ -45,7 +45,7 @@ def check_round(log, in_every_way=True):
                "SELECT FROM immutable.events e WHERE e.tenant_id = t.tenant_id AND e.id = t.id)", unfound)
     assert gone == 0
 
-    # Those beside them are whole, but for links to what was changed and what was recorded of what cannot be read.
+    # Their neighbours are whole, except for links to changed events and records of erasures in unreadable ones.
     others = {str(other): damaged[str(id)] for other, id in conn.execute("SELECT other, id FROM tenants")}
     for found in breaks:
         if found.event_id in others:
@@ -89,7 +89,7 @@ def check_readers(log, damaged, broken):
     assert one(conn, "SELECT count(*) FROM tenants t, immutable.erase_subject(t.tenant_id, 'nobody', 'request')") == 0
     conn.execute("SELECT count(*) FROM tenants t, immutable.erase_subject(t.tenant_id, 'other', 'request', dry_run => true)")
     for part in log.parts():
-        # Every other event has its actor erased, and so may its damaged neighbour.
+        # Every undamaged event has its actor erased; the damaged ones may have, too.
         conn.execute(f"SELECT immutable.erase_subject(t.tenant_id, 'other', 'request') FROM tenants t WHERE {part}")
     left = {str(id) for id, in conn.execute("SELECT t.id FROM tenants t JOIN immutable.events e ON e.id = t.other "
                                             "AND e.tenant_id = t.tenant_id WHERE e.erased IS NULL")}
@@ -144,7 +144,7 @@ def test_a_number_whose_length_was_changed(db):
 
 @pytest.mark.parametrize("column", ["target_type", "target_id", "target_name", "target_metadata"])
 def test_rows_of_event_targets(db, column):
-    """Of the rows that pages look targets up in."""
+    """Bytes of the rows in which pages look up targets."""
     conn = db.conn
     log = Damages(db, SEED)
     log.fill(300)
@@ -189,7 +189,7 @@ def test_search(db, has_index):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is not in the row: values that are compressed, or cut into chunks
+# Values outside the row: compressed, or cut into chunks
 
 def long_events(randomly):
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -226,7 +226,7 @@ def test_values_that_are_not_stored_in_the_row(cluster, compression):
         is_elsewhere = value[0] == 1
         how = log.random.choice(("kill", "chunk", "chunk", "row") if is_elsewhere else ("row",))
         if how == "row":
-            # Behind the length, which says where the next column begins.
+            # After the length, which says where the next column begins.
             first = 2 if is_elsewhere else 4
             edits.append((file, offset + log.random.randrange(first, len(value) if log.random.random() < 0.5 else
                                                               min(first + 16, len(value)))))
@@ -267,7 +267,7 @@ def test_values_that_are_not_stored_in_the_row(cluster, compression):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Consumers and readers go on behind what somebody damaged
+# Consumers and readers continue after a damaged event
 
 def pages(conn, order, **filters):
     """The ids of all events, a page of one event at a time."""

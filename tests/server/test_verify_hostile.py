@@ -1,4 +1,4 @@
-"""Rows that no writer can have left, put there with the triggers off to stop verification or the server: whatever they
+"""Rows that no writer can have made, inserted with the triggers off to stop verification or the server: whatever they
 hold, they are reported in their place, everything else is still checked, and the log goes on."""
 
 import re
@@ -307,7 +307,7 @@ def test_more_breaks_than_are_listed(db, log):
 
 
 def test_many_hostile_rows(db, log):
-    """What one of them takes is given back before the next."""
+    """The memory for one of them is freed before the next."""
     rows = []
     for number in range(200):
         add_event(db.conn, "acme", f"m{number}")
@@ -321,7 +321,7 @@ def test_many_hostile_rows(db, log):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Places and hashes
+# Positions and hashes
 
 @pytest.mark.parametrize("lane", [-1, -32768, 32767])
 def test_strange_lane(db, log, lane):
@@ -367,7 +367,7 @@ def test_largest_seq(db, log):
 
 @pytest.mark.parametrize("child", [False, True])
 def test_another_row_at_the_largest_seq(db, log, child):
-    """The number after it is not to be computed."""
+    """The number after it cannot be computed."""
     now, expected = greatest_seq(db, log)
     table = "immutable.events"
     forged = {**now, "id": "22222222-2222-4222-8222-222222222222", "idempotency_key": None}
@@ -388,7 +388,7 @@ def test_another_row_at_the_largest_seq(db, log, child):
 
 @pytest.mark.parametrize("same_session", [True, False])
 def test_no_number_is_left(db, log, same_session):
-    """Behind the last number there is an error that says so, and every other chain goes on."""
+    """After the last number there is an error that says so, and every other chain continues."""
     session = db.connect()
     if same_session:
         add_event(session, "acme", "before")
@@ -410,7 +410,7 @@ def test_no_number_is_left(db, log, same_session):
 @pytest.mark.parametrize("created_at", ["infinity", "294276-12-31 23:59:59.999999+00",
                                         "9999-12-31 23:59:59.999999+00"])
 def test_no_time_is_left(db, log, created_at):
-    """An event is later than the one before it. Behind the last time there is an error that says so."""
+    """An event is later than the one before it. After the last time there is an error that says so."""
     store(db.conn, "created_at", created_at, TAIL)
     session = bounded(db)
     server = Server(session)
@@ -446,7 +446,7 @@ def test_hash_of_another_length(db, log, column, digits):
 
 @pytest.mark.parametrize("digits", ["", "ab" * 31, "ab" * 33], ids=["0", "31", "33"])
 def test_tail_with_a_hash_of_another_length(db, log, digits):
-    """The lane is broken there already; what is appended must be, too, or be refused, and stays checkable."""
+    """The lane is broken there already; an event appended to it must be broken too, or be refused, and can still be checked."""
     store(db.conn, "event_hash", "\\x" + digits, TAIL)
     server = Server(db.conn)
     broken = Break("hash_mismatch", *h.at(log[TAIL]), log.hash(*TAIL), digits)
@@ -459,7 +459,7 @@ def test_tail_with_a_hash_of_another_length(db, log, digits):
 
 
 def test_tenant_with_a_long_name(db, log):
-    """As long as the index lets it be: repeated letters take little room in it."""
+    """As long as the index allows: repeated letters take little space in it."""
     name = "x" * 150_000
     store(db.conn, "tenant_id", name)
     now = Log(db.conn)[name, 0, 2]
@@ -479,7 +479,7 @@ def test_null_in_a_mandatory_column(db, log, column):
 
 @pytest.mark.parametrize("column", ["id", "tenant_id", "lane", "seq"])
 def test_null_in_a_key(db, log, column):
-    """Such a row has no place, so none is asserted."""
+    """Such a row has no position, so the test asserts none."""
     db.unguard()
     db.conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_pkey CASCADE")
     db.unguard()

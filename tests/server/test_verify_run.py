@@ -1,4 +1,4 @@
-"""How verification goes about it: in parallel plans, in bounded memory, from marks on. What it finds is the subject of
+"""How verification works: in parallel plans, in bounded memory, from marks on. What it finds is the subject of
 test_verify_tamper.py, whose every case runs in a parallel plan as well."""
 
 import pathlib
@@ -81,7 +81,7 @@ def test_auditor_in_parallel(db, log):
 
 @pytest.mark.parametrize("run", [None, b"", bytes(20), bytes(22), bytes(5000)])
 def test_parts_called_by_hand(db, log, run):
-    """They raise an error that says what they are; a made-up run's counter is nobody's memory."""
+    """They raise an error that says what they are; a made-up counter of a run does not lead to foreign memory."""
     columns = ", ".join(f"e.{name}" for name in h.COLUMNS)
     order, = db.conn.execute("SELECT string_agg('e.' || attname, ', ' ORDER BY attnum) FROM pg_attribute "
                              "WHERE attrelid = 'immutable.events'::regclass AND attnum > 0 "
@@ -127,7 +127,7 @@ def test_every_lane_is_broken(db):
 
 
 def test_rows_without_a_lane_beside_broken_lanes(db, log):
-    """A row whose lane is NULL belongs to no lane that could be added up: all is walked, and counted once."""
+    """A row whose lane is NULL belongs to no lane that could be added up: all rows are walked, and counted once."""
     db.unguard()
     db.conn.execute("ALTER TABLE immutable.events ALTER lane DROP NOT NULL")
     h.drop_checks(db.conn)
@@ -184,17 +184,17 @@ def test_progress(db, log, parallel):
                 db.conn.execute(call)
         else:
             db.conn.execute(call)
-        # Nothing else is said, such as a warning of what was not given back.
+        # There is no other message, such as a warning about a leaked resource.
         last = messages.pop()
         assert re.fullmatch(rf"verified {events} events in [\d.]+ s, \d+ a second", last), last
         assert all(re.fullmatch(r"verified \d+ of about \d+ events, \d+ a second", one) for one in messages), messages
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Given up, and full of breaks
+# Cancelled runs, and logs full of breaks
 
 def memory(conn):
-    """Bytes of the backend that are its own."""
+    """Bytes of the backend's private memory."""
     status = pathlib.Path(f"/proc/{conn.info.backend_pid}/status").read_text()
     anonymous, = re.findall(r"RssAnon:\s+(\d+) kB", status)
     return int(anonymous) << 10
@@ -261,7 +261,7 @@ LONG = {
 @pytest.mark.parametrize("call", LONG)
 @pytest.mark.parametrize("ended", ["cancelled", "timed out"])
 def test_a_cancelled_run_ends_at_once(db, call, parallel, ended):
-    """At once, wherever it is; nothing is left behind, and the session goes on. Were it not to end, the test would not."""
+    """At once, at any point; nothing is left behind, and the session continues. If the run did not end, the test would not either."""
     many_lanes(db, 30)
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
                     "SELECT 'tenant ' || n % 30 + 1, 'a', 'b', '[{\"type\": \"t\"}]' FROM generate_series(1, 6000) n")
@@ -307,7 +307,7 @@ def test_a_cancelled_run_ends_at_once(db, call, parallel, ended):
 # Marks
 
 def grow(db):
-    """What a day may bring: events in old lanes, and a new tenant."""
+    """The events of a day: in old lanes, and of a new tenant."""
     for number in range(3):
         add_event(db.conn, "acme", f"later{number}", targets=TARGETS)
     for number in range(2):
@@ -388,7 +388,7 @@ def test_new_lane_without_its_beginning(db, log):
 
 
 def test_marked_event_is_changed(db, log):
-    """The mark is not believed: the row is hashed again, and compared with it."""
+    """The mark is not trusted: the row is hashed again and compared with it."""
     marks = heads(db.conn)
     grow(db)
     now = update(db.conn, ("acme", 0, 6), action="nothing.happened")
@@ -439,7 +439,7 @@ def test_mark_at_the_first_event(db, log):
 
 
 def test_two_marks_of_a_lane(db, log):
-    """The earlier counts; both are looked at."""
+    """The earlier one counts; both are checked."""
     marks = [{"tenant_id": "acme", "lane": 0, "seq": seq, "event_hash": log.hash("acme", 0, seq)} for seq in (5, 3)]
     assert h.verify_chain(db.conn, since=marks, tenant_id="acme")["events_checked"] == 4 + 4
     marks[0]["event_hash"] = "11" * 32

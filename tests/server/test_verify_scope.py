@@ -56,7 +56,7 @@ def test_the_whole_is_the_default(db, log):
 
 
 def test_the_service_call_verifies_more_than_ten_thousand_events(db):
-    """Its limit once was 10,000 unless given, and what came after was taken for valid."""
+    """Its default limit once was 10,000, and what came after was reported as valid."""
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'tenant ' || n % 7, 'a', 'b' FROM generate_series(1, 10500) n")
     assert h.verify(db.conn) == {"valid": True, "events_checked": 10500, "events_total": 10500, "complete": True,
@@ -88,7 +88,7 @@ def test_targets_left_out_is_a_part(db, log):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Nothing at all
+# Nothing to verify
 
 @pytest.mark.parametrize("scope", [{}, {"max_events": 5}, {"from_date": "2000-01-01"}, {"heads": []}, {"since": []}])
 def test_an_unknown_tenant_is_not_valid(db, log, scope):
@@ -166,7 +166,7 @@ def test_the_answer_counts_heads(db):
 
 
 def test_numbers_that_do_not_add_up(db, log):
-    """The total is the sum of the lanes' last numbers, which whoever writes behind the triggers may have chosen."""
+    """The total is the sum of the lanes' last numbers, which a writer that bypasses the triggers can choose."""
     with h.behind_triggers(db.conn):
         for place, seq in ((("globex", 0, 4), 2**63 - 1), (("acme", 0, 6), 2**63 - 2)):
             db.conn.execute("UPDATE immutable.events SET seq = %s WHERE tenant_id = %s AND lane = %s AND seq = %s", [seq, *place])

@@ -1,4 +1,4 @@
-"""What an auditor does on a hot standby: it verifies, exports and reads there, and the primary has no work of it."""
+"""An auditor on a hot standby verifies, exports and reads there, without work for the primary."""
 
 import os
 import shutil

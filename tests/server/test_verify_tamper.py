@@ -1,4 +1,4 @@
-"""Whoever has a superuser's rights can turn off the triggers and change what they like. Each test does so to a fresh
+"""A superuser can turn off the triggers and change anything. Each test does so to a fresh
 log and says exactly what must be found, and where. What cannot be found without saved heads is asserted as well."""
 
 import psycopg
@@ -25,7 +25,7 @@ def log(db):
 # ---------------------------------------------------------------------------------------------------------------------
 # One column of one row
 
-# Nothing depends on these but the event's own hash.
+# Only the event's own hash depends on these.
 PLAIN = {
     "actor_id": "somebody-else",
     "actor_name": "Somebody Else",
@@ -49,8 +49,8 @@ PLAIN = {
 }
 NULLABLE = ("actor_name", "actor_type", "action_category", "resource_type", "resource_id", "resource_name",
             "session_id", "idempotency_key", "ip_address", "ip_country", "ip_city", "user_agent", "version")
-# The others have tests of their own below, each named after its column. xact is not hashed: a restored dump has other
-# numbers in it, and it serves nothing but letting a writer see its own rows.
+# The other columns have their own tests below, named after the column. xact is not hashed: a restored dump has other
+# numbers in it, and it only lets a writer see its own rows.
 OTHERS = ("id", "tenant_id", "targets", "created_at", "lane", "seq", "previous_event_hash", "event_hash", "erased",
           "log_id", "xact")
 
@@ -117,7 +117,7 @@ def test_column_targets_order(db, log):
 
 
 def test_column_targets_and_event_targets(db, log):
-    """Both changed alike: only the hash knows."""
+    """Both are changed in the same way: only the hash shows it."""
     now = update(db.conn, PLACE, targets=[TARGETS[0], {**TARGETS[1], "id": "u-8"}])
     with h.behind_triggers(db.conn):
         db.conn.execute("UPDATE immutable.event_targets SET target_id = 'u-8' WHERE event_id = %s AND position = 1",
@@ -207,7 +207,7 @@ def test_event_hash_is_null(db, log):
 
 
 def test_all_hashes_of_a_lane_are_null(db, log):
-    """A row without a hash is not hidden by a follower that names none either."""
+    """A row without a hash is found even if the next row names no hash either."""
     db.unguard()
     db.conn.execute("ALTER TABLE immutable.events ALTER event_hash DROP NOT NULL")
     drop_checks(db.conn)
@@ -283,7 +283,7 @@ def test_deleted_in_the_middle(db, log, with_targets):
 
 
 def test_deleted_with_the_triggers_disabled(db, log):
-    """The other way to keep them quiet."""
+    """The other way to switch the triggers off."""
     db.unguard()
     db.conn.execute("ALTER TABLE immutable.events DISABLE TRIGGER ALL")
     db.conn.execute("DELETE FROM immutable.events WHERE tenant_id = 'acme' AND lane = 0 AND seq = 4")
@@ -329,7 +329,7 @@ def test_forged_as_another_event(db, log):
 
 
 def test_lane_rewritten_from_a_forged_row_on(db, log):
-    """All hashes fit: only a saved head tells. The README says so."""
+    """All hashes fit: only a saved head shows it. The README says so."""
     saved = heads(db.conn)
     previous, now = log[BEFORE]["event_hash"], None
     for seq in range(3, 7):
@@ -355,7 +355,7 @@ def test_child_table_with_a_duplicate_seq(db, log):
 
 
 def test_child_table_with_a_copy(db, log):
-    """The very row once more."""
+    """The same row a second time."""
     db.unguard()
     db.conn.execute(CHILD)
     insert_row(db.conn, log[AFTER], "public.smuggled")
@@ -607,7 +607,7 @@ def restore(conn, place, row):
 
 
 def test_erased_row_is_back_as_it_was(db, log):
-    """From a backup, say: its hash fits, but the record remembers."""
+    """For example from a backup: its hash fits, but the record of the erasure shows it."""
     before, _, commitments = erase(db, PLACE, "actor_id", "metadata.reason")
     restore(db.conn, PLACE, before)
     check_breaks(db.conn, *(erased_is_back(before, commitment) for commitment in commitments.values()))
@@ -752,7 +752,7 @@ def test_log_has_lost_its_row(db, log):
 
 
 def test_log_has_a_row_without_its_identity(db, log):
-    """Nobody's session ends of it: neither who verifies or exports nor who records."""
+    """It ends no session, whether it verifies, exports or records."""
     h.unguard(db.conn)
     db.conn.execute("ALTER TABLE immutable.log ALTER log_id DROP NOT NULL")
     with h.behind_triggers(db.conn):

@@ -1,4 +1,4 @@
-"""Object mappers record as a writer does: with their own ways of naming columns, and through every block of docs/orm.md."""
+"""Object mappers record with a writer's rights, with their own ways of naming columns, and every block of docs/orm.md runs."""
 
 import io
 import pathlib
@@ -92,7 +92,7 @@ def test_a_reflected_model_records_once_and_returns_the_key(db, engine):
     with engine.begin() as conn:
         result = conn.execute(metadata.tables["immutable.events"].insert(), {"action": "core", "actor_id": "u", "tenant_id": "core"})
         assert (result.inserted_primary_key.tenant_id, result.inserted_primary_key.id) == ("core", recorded_in(conn, "core"))
-    # What it may not set it is told by name.
+    # The error names the column that it may not set.
     with Session(engine) as session, pytest.raises(sqlalchemy.exc.DBAPIError, match="column seq is set by the chain") as refused:
         session.add(event(action="mapped", actor_id="u", seq=1))
         session.flush()
@@ -130,7 +130,7 @@ def test_the_model_that_inspectdb_writes_can_record(db, django):
         model(action="django", tenant_id="session").save(force_insert=True)
         model(action="django", id=own, tenant_id="given", actor_id="bob").save(force_insert=True)
         model.objects.bulk_create(model(action="django", id=uuid.uuid4(), tenant_id=tenant) for tenant in ("session", "given"))
-        # What was not given it sends as empty, which is no tenant.
+        # It sends missing values as empty texts, which means no tenant.
         model(action="django").save(force_insert=True)
     assert [event[:2] for event in recorded(db, "django")] == [
         ("session", "alice"), ("given", "bob"), ("session", "alice"), ("given", "alice"), ("", "alice")]

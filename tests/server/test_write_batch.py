@@ -12,7 +12,7 @@ from psycopg.types.json import Json, Jsonb
 
 
 def subtransactions(db):
-    """How many subtransactions a snapshot of now has to know, and whether there are too many for that."""
+    """How many subtransactions a snapshot has to list now, and whether there are too many to list."""
     with db.connect() as later:
         later.execute("SELECT pg_current_xact_id()")  # snapshots list what is older than the last that has ended
     with db.connect(autocommit=False) as conn:
@@ -92,7 +92,7 @@ def test_payloads_as_drivers_send_them(db):
     assert [one["status"] for one in answer["events"]] == ["recorded"] + ["error"] * 5 + ["recorded"]
     assert [one["error"]["field"] for one in answer["events"][1:6]] == ["metadata", "metadata", "actor_name", "resource_name", "metadata"]
     assert all(one["error"]["hint"] for one in answer["events"][1:6])
-    # An argument of a type of its own: PostgreSQL says what to do, and a cast does it.
+    # An argument of another type: PostgreSQL's error says what to do, and a cast helps.
     for name, value in (("resource_id", uuid.uuid4()), ("resource_id", 7), ("metadata", Json({})), ("version", 2 ** 40)):
         with pytest.raises(psycopg.errors.UndefinedFunction) as error:
             conn.execute(f"SELECT immutable.track(actor_id => %s, action => %s, {name} => %s)", ["u", "a", value])
@@ -102,7 +102,7 @@ def test_payloads_as_drivers_send_them(db):
 
 
 def test_a_cancelled_batch_stays_cancelled(db):
-    """Cancelled while it waits for another's key: not an answer of one event, and nothing is left of it."""
+    """Cancelled while it waits for another session's key: the batch fails as a whole, and leaves nothing."""
     first = db.connect(autocommit=False)
     first.execute("SELECT immutable.track('u', 'a', tenant_id => 't', idempotency_key => 'k')")
     conn = db.connect(autocommit=False)
@@ -117,7 +117,7 @@ def test_a_cancelled_batch_stays_cancelled(db):
 
 
 def test_batches_with_the_same_keys_in_opposite_order(db):
-    """One of two that wait for each other is told so, and can be tried again; it is no event's own error."""
+    """One of two batches that wait for each other fails with a deadlock, and can be tried again; the error is not one event's answer."""
     barrier = threading.Barrier(2)
     keys = [f"k{n}" for n in range(40)]
 

@@ -1,5 +1,5 @@
-"""Standbys and logical copies: what they have is what was recorded, nothing is recorded there, and when they take over the
-log goes on and says so."""
+"""Standbys and logical copies: they hold what was recorded, nothing is recorded on them, and when they take over, the
+log continues and records it."""
 
 import json
 import time
@@ -228,7 +228,7 @@ def test_a_whole_database_is_replicated(whole, begun):
         assert rows(here, query) == rows(there, query), query
     assert is_valid(here)
     assert "ERROR" not in here.server.log.read_text()
-    # Maintenance of the copy goes on, in the server's log.
+    # DDL on the copy with allow_ddl still works, and is noted in the server's log.
     here.execute("SET immutable.allow_ddl = on")
     here.execute("ALTER TABLE immutable.events ALTER metadata SET STATISTICS 300")
     here.execute("RESET immutable.allow_ddl")
@@ -241,7 +241,7 @@ def test_a_whole_database_is_replicated(whole, begun):
 
 
 def test_a_copied_log_without_events_shows_its_promotion(whole):
-    """Of the publisher's log there is the identity alone, or not even that."""
+    """Only the identity of the publisher's log was copied, or not even that."""
     there, here = whole
     here.subscribe()
     wait_for(here, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel")
@@ -255,7 +255,7 @@ def test_a_copied_grant_belongs_to_the_role_of_that_name(whole):
     there, here = whole
     here.subscribe()
     wait_for(here, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel")
-    # Bob's number there is another's here.
+    # The OID of bob there is another role's here.
     bob, = there.execute("SELECT oid FROM pg_roles WHERE rolname = 'bob'").fetchone()
     taken, = here.execute("SELECT rolname FROM pg_roles WHERE oid = %s", [bob]).fetchone() or (None,)
     assert taken == "alice"
@@ -277,7 +277,7 @@ def test_a_copied_grant_belongs_to_the_role_of_that_name(whole):
     with here.server.connect(user="bob") as bound:
         record(bound, tenant="u")
         refused(bound, "42501", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")
-    # What is done about alice leaves bob bound.
+    # Revoking alice's grant leaves bob bound.
     here.execute("SELECT immutable.grant_tenant('alice', 'v', 'write'), immutable.revoke_tenant('alice', 'write')")
     with here.server.connect(user="bob") as bound:
         refused(bound, "42501", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')")

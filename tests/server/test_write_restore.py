@@ -1,4 +1,4 @@
-"""Dumps and base backups: what is restored is what was recorded, byte for byte; the log goes on from there, and says that
+"""Dumps and base backups: what is restored is what was recorded, byte for byte; the log continues from there, and records that
 it was restored."""
 
 import os
@@ -75,12 +75,12 @@ def check_equal(db, restored):
     assert rows(db.conn, "SELECT count(*) FROM immutable.viewer_keys") == [(1,)]
     assert rows(restored, "SELECT count(*) FROM immutable.viewer_keys") == [(0,)]
     assert rows(restored, "SELECT count(DISTINCT xact) FROM immutable.events") == [(1,)]
-    # The role that row security asks for is the one of the name, not of the number.
+    # Row security goes by the role's name, not by its OID.
     assert rows(restored, "SELECT count(*) FROM immutable.tenant_grants WHERE role_oid <> to_regrole(role::text)") == [(0,)]
 
 
 def check_goes_on(conn):
-    """New events go on in the lanes that there are, after one that says that there was a restore."""
+    """New events continue in the existing lanes, after one that records the restore."""
     (last, heads), = rows(conn, "SELECT max(seq), count(*) FROM immutable.events WHERE tenant_id = 't' AND lane = 0")
     assert last == heads
     newest, = conn.execute("SELECT max(created_at) FROM immutable.events").fetchone()
@@ -187,7 +187,7 @@ def test_without_the_setting_a_dump_is_refused_with_the_reason(db, server, targe
     with server.connect(target) as restored:
         assert rows(restored, "SELECT count(*) FROM immutable.events") == [(0,)]
         assert rows(restored, "SELECT count(*) FROM immutable.log") == [(0,)]
-        # A failed attempt is no restore: the log begins as a new one does.
+        # A failed attempt does not count as a restore: the log begins like a new one.
         record(restored)
         assert seams(restored) == []
 
@@ -205,7 +205,7 @@ def test_only_the_right_roles_may_use_the_setting(db):
         db.conn.execute(f"GRANT {group} TO {role}")
         conn = db.connect(role)
         conn.execute("SELECT 1")
-        # Before the library is loaded it is anybody's name; it has to be off once it is.
+        # Before the library is loaded, anybody can set a setting of this name; once it is loaded, the setting must be off.
         conn.execute("SET immutable.restore = on")
         event = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u', 'a')"
         if group == "immutable_writer":
@@ -221,7 +221,7 @@ def test_only_the_right_roles_may_use_the_setting(db):
         assert conn.execute("SHOW immutable.restore").fetchone() == ("off",)
         refused(conn, "42501", "SET immutable.restore = on")
         refused(conn, "42501", f"ALTER ROLE {role} SET immutable.restore = on")
-    # Nor the whole server's by mistake.
+    # It cannot be set for the whole server by mistake either.
     refused(db.conn, "55P02", "ALTER SYSTEM SET immutable.restore = on")
 
 
@@ -235,7 +235,7 @@ def test_a_row_that_does_not_match_its_hash_is_refused(db):
     db.conn.execute(f"CREATE TEMPORARY TABLE kept AS SELECT * FROM immutable.events WHERE {place}")
     db.conn.execute("ALTER TABLE kept ALTER id SET NOT NULL")
     db.conn.execute("SET immutable.restore = on")
-    # There already, so even what matches is not taken twice.
+    # It exists already: even a matching row is not inserted twice.
     refused(db.conn, "23505", "INSERT INTO immutable.events SELECT * FROM kept")
     for change in ("action = 'forged'", "actor_name = 'forged'", "seq = 99", "lane = 9", "recorded_by = 'forged'",
                    "created_at = created_at + interval '1 microsecond'", "metadata = '{}'", "targets = '[]'",
@@ -271,8 +271,8 @@ def test_restoring_into_a_log_that_has_begun_is_noticed(db, server, target, tmp_
 
 
 def test_an_event_slipped_in_by_restoring_shows_in_the_log(db):
-    """An event that links and hashes, made up by who may restore: no break, but the log says that there was a restore, to
-    backends that are connected all the while too."""
+    """An event with a valid link and hash, made up by a role that may restore: no break, but the log records the restore, also for
+    backends that stay connected."""
     writer = db.connect()
     record(writer, "first")
     first = Log(db.conn)["t", 0, 1]
@@ -310,7 +310,7 @@ def test_a_seam_is_recorded_once_and_not_lost_with_a_transaction(db):
     first.execute("SET immutable.max_chains_per_transaction = 1")
     record(first, "rolled back")
     assert len(seams(first)) == 1
-    # Nobody waits for who is recording it.
+    # No writer waits for the session that records it.
     record(second, "meanwhile")
     first.rollback()
     assert seams(db.conn) == []
@@ -394,7 +394,7 @@ def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster):
         conn.execute("CREATE EXTENSION immutable")
         record(conn, "before the backup")
 
-        # The backup is taken first and started last: it is recovered from the archive, to the point.
+        # The backup is taken first and started last: it recovers from the archive, up to the point in time.
         copy = Copy(primary)
         for n in range(5):
             record(conn, f"kept {n}")
@@ -420,7 +420,7 @@ def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster):
             assert seam["from"]["system_identifier"] == seam["to"]["system_identifier"]
             assert (seam["from"]["timeline"], seam["to"]["timeline"]) == (1, 2)
             assert is_valid(restored)
-            # What was lost, only heads that were saved elsewhere can show.
+            # Only heads that were saved elsewhere can show what was lost.
             valid, breaks = restored.execute(
                 "SELECT valid, breaks FROM immutable.verify_chain(heads => %s)", [psycopg.types.json.Jsonb(heads)]).fetchone()
             assert not valid and {found["type"] for found in breaks} == {"missing_event"}

@@ -1,4 +1,4 @@
-"""Whose dump is whole, and what a log is that came back in part: no dump that leaves rows out ends well, and no part of a
+"""Which dumps are complete, and what a partly restored log is: a dump that leaves rows out fails, and no part of a
 log passes for the whole."""
 
 import psycopg
@@ -12,7 +12,7 @@ PROBLEMS = "SELECT unnest(problems) FROM immutable.status()"
 
 @pytest.fixture
 def logins(db):
-    """Logins of every kind that somebody might let dump."""
+    """Logins of every kind that might run a dump."""
     made = {"plain": db.create_role("IN ROLE pg_read_all_data"),
             "auditor": db.create_role("IN ROLE pg_read_all_data, immutable_auditor"),
             "reader": db.create_role("IN ROLE pg_read_all_data"),
@@ -59,7 +59,7 @@ def test_a_member_of_pg_read_all_data_gets_an_error_about_row_security(db, login
             diag = refused(conn, "42501", query.format(*[f"immutable.{table}"] * 2))
             assert table in diag.message_primary and "BYPASSRLS" in diag.message_hint
     assert db.connect(logins["auditor"]).execute("SELECT count(*) FROM immutable.log").fetchone() == (1,)
-    # Whom they hold not: the owner, superusers, BYPASSRLS.
+    # Row security does not apply to the owner, superusers and BYPASSRLS.
     assert db.connect(logins["exempt"]).execute("SELECT count(*) FROM immutable.revocations").fetchone() == (2,)
 
 
@@ -142,11 +142,11 @@ def test_events_restored_before_the_identity_wait_for_it(db, server, target, tmp
             diag = refused(restored, "55000", "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES (%s, 'u', 'a')", [tenant])
             assert "no identity" in diag.message_primary
         assert rows(restored, "SELECT count(*) FROM immutable.log") == [(0,)] and seams(restored) == []
-        # Another log's is none.
+        # The identity of another log is refused.
         restored.execute("SET immutable.restore = on")
         refused(restored, "XX001", "INSERT INTO immutable.log (log_id, created_at) VALUES (gen_random_uuid(), now())")
         restored.execute("RESET immutable.restore")
-        # The hint does it.
+        # Following the hint works.
         statements = diag.message_hint.split(": ", 1)[1].rstrip(".").split("; ")
         assert len(statements) == 3
         for statement in statements:
@@ -172,7 +172,7 @@ def test_grants_alone_are_a_restore_too(db, server, target, tmp_path):  # noqa: 
 
 
 def test_a_database_made_from_a_template_begins_its_own_log(db, server):
-    """The extension in a template is no restore."""
+    """The extension in a template does not count as a restore."""
     for conn in db.connections:
         conn.close()
     name = f"{db.name}_copy"

@@ -15,7 +15,7 @@ CLEAN = ("--clean", "--if-exists")
 
 @pytest.fixture
 def dumped(db, tmp_path):
-    """A database with events and orders, dumped; since then there is one more of each."""
+    """A dumped database with events and orders; one more of each was added since."""
     db.conn.execute("CREATE TABLE orders AS SELECT 1 AS n")
     for number in range(5):
         record(db.conn, f"before {number}")
@@ -37,7 +37,7 @@ def test_without_the_settings_nothing_changes(dumped, server, options):
                    options=options, check=False)
     assert done.returncode == 1
     assert "extension immutable has recorded events: it is not dropped" in done.stderr
-    # The hint is the way that the next test goes.
+    # The next test follows the hint.
     assert BOTH["PGOPTIONS"] in done.stderr and "--single-transaction" in done.stderr
     assert is_untouched(dumped)
 

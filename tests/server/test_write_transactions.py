@@ -50,8 +50,8 @@ def waits(db, conn):
 
 @pytest.fixture
 def db(db):
-    """The log has begun: who records its very first event makes others wait until its identity is certain. And nothing
-    here shall wait for ever."""
+    """The log has begun: a session that records the very first event makes others wait until the identity is certain. Nothing
+    here may wait for ever."""
     db.conn.execute(f"ALTER DATABASE {db.name} SET statement_timeout = '30s'")
     insert(db.conn, tenant="somebody")
     return db
@@ -115,7 +115,7 @@ def test_the_lane_lock_is_shown_in_pg_locks(db):
 
     assert db.conn.execute(LANE_LOCKS).fetchall() == [
         (conn.info.backend_pid, objid, 0, "ExclusiveLock", True) for objid in sorted([number("t"), number("other")])]
-    # Advisory locks are the applications'.
+    # Advisory locks belong to the applications.
     assert db.conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
     conn.commit()
     assert db.conn.execute(LANE_LOCKS).fetchall() == []
@@ -316,7 +316,7 @@ def test_a_procedure_that_commits_and_rolls_back_in_its_loop(db):
     assert db.conn.execute(LANE_LOCKS).fetchall() == []
 
 
-# A wait that ends otherwise than with the lane
+# A wait that ends without getting the lane
 
 def strict(db, **options):
     conn = db.connect(**options)
@@ -497,7 +497,7 @@ def test_every_kind_of_statement_that_inserts(db):
     conn.execute("""WITH one AS (INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u1', 'cte')
         RETURNING seq)
         INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 't', 'u1', 'after ' || seq FROM one""")
-    # Its source grows while it reads: it sees what was there before.
+    # Its source grows while it is read: the statement sees what was there before.
     conn.execute("""INSERT INTO immutable.events (tenant_id, actor_id, action)
         SELECT 't', 'u1', 'again ' || seq FROM immutable.events WHERE tenant_id = 't' ORDER BY seq""")
     # An event within an event: the inner one is recorded first.
@@ -644,7 +644,7 @@ def test_prepared_statements_survive_ddl(db):
 
 
 def test_ddl_beside_open_transactions_that_hold_lanes(db):
-    """What takes no lock that conflicts with a writer's, or waits for its end."""
+    """DDL that takes no lock that conflicts with a writer's, or that waits for the writer's end."""
     conn, other = db.connect(autocommit=False), db.connect()
     insert(db.conn, "first")
     insert(conn, "held")

@@ -12,7 +12,7 @@ CREATE ROLE regress_publications_app LOGIN;
 CREATE ROLE regress_publications_feed LOGIN;
 GRANT immutable_writer, immutable_eraser TO regress_publications_app;
 
--- Replication finds a row by its replica identity.
+-- Every table has a primary key, by which replication finds a row.
 SELECT relname AS without_a_key FROM pg_class c WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'r'
   AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary);
 

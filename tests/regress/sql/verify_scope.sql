@@ -34,7 +34,7 @@ SELECT d ->> 'valid' AS valid, d ->> 'complete' AS complete, d -> 'events_checke
 SELECT d ->> 'valid' AS valid, d ->> 'complete' AS complete, d -> 'events_checked' AS checked, (d ->> 'events_total')::int >= 15 AS total FROM (SELECT immutable.verify("limit" => 7) -> 'data' AS d) v;
 SELECT d ->> 'valid' AS valid, d ->> 'complete' AS complete, (d ->> 'events_checked')::int < (d ->> 'events_total')::int AS part FROM (SELECT immutable.verify(to_date => :'a') -> 'data' AS d) v;
 
--- Nothing was verified: `valid` is not true, so a caller that looks for logs that are not valid finds it.
+-- Nothing was verified: `valid` is NULL, so a caller that asks whether it IS NOT TRUE finds it.
 SELECT valid, complete, events_checked, events_total, heads_checked, breaks FROM immutable.verify_chain('parts-typo');
 SELECT valid, complete, events_checked, events_total, heads_checked FROM immutable.verify_chain('parts-typo', heads => :'heads');
 SELECT valid, complete, events_checked, events_total, heads_checked FROM immutable.verify_chain('parts-typo', heads => '[]');

@@ -51,7 +51,7 @@ INSERT INTO immutable.events SELECT * FROM regress_record;
 INSERT INTO immutable.event_targets SELECT * FROM regress_record_targets;
 UPDATE immutable.events e SET actor_id = r.actor_id, metadata = r.metadata, targets = r.targets, salt = r.salt, erased = r.erased, xact = '9000000000000000000'
 FROM regress_erased r WHERE r.id = e.id;
--- A row that is not of this log stops the copy.
+-- A change that is not the log's own stops the copy.
 UPDATE immutable.events SET action = 'forged' WHERE tenant_id = 'two' AND seq = 1;
 DELETE FROM immutable.events WHERE tenant_id = 'two';
 SET client_min_messages = warning;
@@ -62,7 +62,7 @@ TRUNCATE immutable.event_targets;
 UPDATE immutable.log SET log_id = gen_random_uuid();
 DELETE FROM immutable.log;
 TRUNCATE immutable.log;
--- The publisher's write position is not copied.
+-- immutable.cluster says where the log is written. Each server keeps its own row.
 INSERT INTO immutable.cluster VALUES (1, 1, 1, now());
 UPDATE immutable.cluster SET timeline = 77;
 DELETE FROM immutable.cluster;

@@ -1,4 +1,4 @@
--- What may not enter: every refusal with its SQLSTATE, field and hint, and that nothing is stored.
+-- Events that are refused: every error with its SQLSTATE, field and hint, and that nothing is stored.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -23,7 +23,7 @@ BEGIN
   END;
 END
 $$;
--- The same for an event that needs only some columns said.
+-- The same for an event of which only some columns are given.
 CREATE FUNCTION pg_temp.refused_event(columns text, vals text) RETURNS SETOF text LANGUAGE sql AS $$
   SELECT pg_temp.refused(format('INSERT INTO immutable.events (tenant_id, actor_id, action, %s) VALUES (''validation'', ''a'', ''b'', %s)', columns, vals))
 $$;
@@ -52,7 +52,7 @@ SELECT pg_temp.refused_targets('[{"type":"t","' || repeat('é', 100) || '":1}]')
 -- metadata: an object.
 SELECT pg_temp.refused_metadata(x) FROM unnest(ARRAY['[]', '"m"', '1', 'null', 'true', '[{}]']) x;
 
--- How many targets. The limits are settings; what is exactly at them enters.
+-- The number of targets. The limits are settings; an event exactly at the limit is accepted.
 BEGIN;
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets)
 SELECT 'validation-limits', 'a', 'b', jsonb_agg(jsonb_build_object('type', 't', 'id', n::text)) FROM generate_series(1, 100) n;
@@ -71,7 +71,7 @@ RESET immutable.max_targets;
 SELECT pg_temp.refused('SET immutable.max_targets = 1001');
 SELECT pg_temp.refused('SET immutable.max_targets = -1');
 
--- How many keys, of the event's metadata and of a target's.
+-- The number of keys in the metadata of the event and of a target.
 INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) VALUES ('validation-limits', 'a', 'b', pg_temp.keys(50)::jsonb);
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES ('validation-limits', 'a', 'b', jsonb_build_array(jsonb_build_object('type', 't', 'metadata', pg_temp.keys(50)::jsonb)));
 SELECT pg_temp.refused_metadata(pg_temp.keys(51));
@@ -86,7 +86,7 @@ INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) VALUES ('va
 RESET immutable.max_metadata_keys;
 SELECT pg_temp.refused('SET immutable.max_metadata_keys = 1001');
 
--- How many bytes of canonical text: 64 KiB of metadata, and of each target. Escapes count as they are written.
+-- The bytes of canonical text: 64 KiB of metadata, and of each target. An escape counts as it is written.
 INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) VALUES ('validation-limits', 'a', 'b', jsonb_build_object('k', repeat('x', 65536 - 8)));
 SELECT pg_temp.refused_metadata(jsonb_build_object('k', repeat('x', 65536 - 7))::text);
 INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) VALUES ('validation-limits', 'a', 'b', jsonb_build_object('k', repeat('é', 32764)));
@@ -97,7 +97,7 @@ SELECT octet_length('{"metadata":{"k":""},"type":"t"}') AS around \gset
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets)
 VALUES ('validation-limits', 'a', 'b', jsonb_build_array(jsonb_build_object('type', 't', 'metadata', jsonb_build_object('k', repeat('x', 65536 - :around)))));
 SELECT pg_temp.refused_targets(jsonb_build_array(jsonb_build_object('type', 'a'), jsonb_build_object('type', 't', 'metadata', jsonb_build_object('k', repeat('x', 65537 - :around))))::text);
--- Each target has the limit of its own.
+-- Each target has its own limit.
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets)
 SELECT 'validation-limits', 'a', 'b', jsonb_agg(jsonb_build_object('type', 't', 'metadata', jsonb_build_object('k', repeat('x', 65536 - :around)))) FROM generate_series(1, 5);
 SET immutable.max_metadata_bytes = 7;
@@ -116,14 +116,14 @@ SELECT pg_temp.refused_metadata('{"n":[1e131000,-1e131000]}');
 SELECT pg_temp.refused_metadata('{"a":1e-16000,"b":1e-16000,"c":1e-16000,"d":1e-16000,"e":1e-16000}');
 SELECT pg_temp.refused_targets('[{"type":"t","metadata":{"n":1e131000}}]');
 
--- How deep: 64 levels, the object itself is the first.
+-- The depth: 64 levels; the object itself is the first.
 INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) VALUES ('validation-limits', 'a', 'b', pg_temp.deep(64)::jsonb);
 SELECT pg_temp.refused_metadata(pg_temp.deep(65));
 INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES ('validation-limits', 'a', 'b', ('[{"type":"t","metadata":' || pg_temp.deep(63) || '}]')::jsonb);
 SELECT pg_temp.refused_targets('[{"type":"t","metadata":' || pg_temp.deep(64) || '}]');
 SELECT pg_temp.refused_metadata(repeat('{"k":', 65) || '1' || repeat('}', 65));
 INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) VALUES ('validation-limits', 'a', 'b', (repeat('{"k":', 64) || '1' || repeat('}', 64))::jsonb);
--- Far deeper than any stack of ours should follow.
+-- Nested so deeply that recursion would exhaust the stack.
 SELECT pg_temp.refused_metadata(pg_temp.deep(5000));
 SELECT pg_temp.refused_targets('[{"type":"t","metadata":' || pg_temp.deep(5000) || '}]');
 SELECT pg_temp.refused_targets(repeat('[', 5000) || repeat(']', 5000));
@@ -152,7 +152,7 @@ SELECT field, pg_temp.refused(pg_temp.with_text(field, repeat('é', bytes / 2 + 
 SELECT pg_temp.refused_targets('[{"type":"' || repeat('x', 256) || '"}]');
 SELECT pg_temp.refused_targets('[{"type":"t"},{"type":"t","id":"' || repeat('x', 513) || '"}]');
 SELECT pg_temp.refused_targets('[{"type":"t","name":"' || repeat('é', 513) || '"}]');
--- What is exactly at the limit enters, all of it together too, and every index takes it. (md5: nothing a page could compress.)
+-- A value exactly at the limit is accepted, all of them together too, and fits into every index. (md5 makes text that does not compress.)
 CREATE FUNCTION pg_temp.noise(bytes int) RETURNS text LANGUAGE sql AS $$ SELECT left(string_agg(md5(n::text), ''), bytes) FROM generate_series(1, bytes / 32 + 1) n $$;
 INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, resource_type, resource_id, resource_name,
   session_id, idempotency_key, ip_country, ip_city, user_agent, targets)
@@ -161,7 +161,7 @@ VALUES (pg_temp.noise(255), pg_temp.noise(512), pg_temp.noise(1024), pg_temp.noi
   jsonb_build_array(jsonb_build_object('type', pg_temp.noise(255), 'id', pg_temp.noise(512), 'name', pg_temp.noise(1024))));
 SELECT count(*), bool_and(v.valid) AS valid, sum(octet_length(target_name)) AS target_name FROM immutable.event_targets t, immutable.verify_chain(t.tenant_id) v WHERE t.tenant_id = pg_temp.noise(255);
 INSERT INTO immutable.events (tenant_id, actor_id, action, action_category) VALUES ('validation-texts', repeat('é', 256), repeat('😀', 63), repeat('é', 127) || 'x');
--- Only what is required may not be empty.
+-- Only required values may not be empty.
 INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, resource_type, resource_id, resource_name, session_id, idempotency_key, ip_country, ip_city, user_agent, targets)
 VALUES ('validation-texts', 'a', '', '', 'b', '', '', '', '', '', '', '', '', '', '[{"type":"t","id":"","name":"","metadata":{}}]');
 SELECT valid, events_checked FROM immutable.verify_chain('validation-texts');
@@ -178,11 +178,11 @@ RESET TimeZone;
 RESET DateStyle;
 SELECT valid, events_checked FROM immutable.verify_chain('validation-times');
 
--- Actions and target types that are the log's own, for the superuser and owner too.
+-- Actions and target types reserved for the log itself are refused, for the superuser and the owner too.
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('validation', 'a', 'immutable.event_erased')$$);
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('validation', 'a', 'immutable.')$$);
 SELECT pg_temp.refused_targets('[{"type":"t"},{"type":"immutable.event","id":"1"}]');
--- A function of somebody else's that runs with its owner's rights is not the log itself.
+-- Another user's function that runs with its owner's rights does not count as the log itself.
 CREATE ROLE regress_validation_definer;
 GRANT immutable_writer TO regress_validation_definer;
 CREATE FUNCTION regress_validation_definer(action text) RETURNS void SECURITY DEFINER LANGUAGE sql AS $$
@@ -193,22 +193,22 @@ SELECT pg_temp.refused($$SELECT regress_validation_definer('immutable.event_eras
 DROP FUNCTION regress_validation_definer;
 DROP OWNED BY regress_validation_definer;
 DROP ROLE regress_validation_definer;
--- What only looks like it is anybody's.
+-- Names that only resemble the reserved ones are free.
 INSERT INTO immutable.events (tenant_id, actor_id, action, action_category, resource_type, actor_type, targets)
 VALUES ('validation-reserved', 'a', 'immutable', 'immutable.x', 'immutable.x', 'immutable.x', '[{"type":"immutable"},{"type":"Immutable.x"},{"type":"immutablex.y"}]'),
   ('validation-reserved', 'a', 'Immutable.x', NULL, NULL, NULL, '[]'), ('validation-reserved', 'a', ' immutable.x', NULL, NULL, NULL, '[]'), ('validation-reserved', 'a', 'not.immutable.x', NULL, NULL, NULL, '[]');
 SELECT valid, events_checked FROM immutable.verify_chain('validation-reserved');
 
--- What the columns' types refuse stays PostgreSQL's.
+-- What the columns' types refuse keeps PostgreSQL's own error.
 SELECT pg_temp.refused_event('ip_address', $$'300.1.1.1'$$);
 SELECT pg_temp.refused_event('id', $$'no uuid'$$);
 SELECT pg_temp.refused_event('metadata', $$'{"nul":"\u0000"}'$$);
 SELECT pg_temp.refused_event('version', $$2147483648$$);
 
--- The first fault is the one that is told; several at once are one error.
+-- The first fault is reported; several at once give one error.
 SELECT pg_temp.refused($$INSERT INTO immutable.events (tenant_id, actor_id, action, targets, metadata, seq) VALUES ('validation', '', '', '{}', '[]', 1)$$);
 
--- Nothing of it all was stored.
+-- None of it was stored.
 SELECT count(*) AS events FROM immutable.events WHERE tenant_id IN ('validation', 'validation-limits');
 SELECT count(*) AS targets FROM immutable.event_targets WHERE tenant_id IN ('validation', 'validation-limits');
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('validation', 'a', 'b') RETURNING seq;
