@@ -1,6 +1,7 @@
 """scripts/floors on small trees, each with one fault: it names the fault, and nothing else."""
 
 import pathlib
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -175,6 +176,16 @@ class Floors(unittest.TestCase):
         self.fault(of(61))
         self.fault(of(60), options=["--length"])
         self.fault(of(61), "src/log/row.rs:2: f has 61 lines, 60 are allowed", options=["--length"])
+
+    def test_the_table_itself_has_no_circle(self):
+        table = runpy.run_path(str(FLOORS))["MAY_IMPORT"]
+        for others in table.values():
+            self.assertLessEqual(set(others), set(table))
+        while table:
+            ground = [room for room, others in table.items() if not any(other in table for other in others)]
+            self.assertTrue(ground, f"a circle among {', '.join(table)}")
+            for room in ground:
+                del table[room]
 
     def test_nothing_to_look_at_is_an_error(self):
         with tempfile.TemporaryDirectory() as folder:
