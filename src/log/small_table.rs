@@ -16,8 +16,9 @@ pub struct Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        // SAFETY: opened by open(). After an error the transaction's end has closed it, and unwinding comes here too.
+        // After an error the transaction's end has closed it, and unwinding comes here too.
         if !std::thread::panicking() {
+            // SAFETY: opened by open(), and still open without an error.
             unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
         }
     }

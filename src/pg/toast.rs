@@ -75,6 +75,7 @@ unsafe fn whole(varlena: *mut pg_sys::varlena) -> Option<*mut pg_sys::varlena> {
     }
     match varatt_is_4b_c(whole) {
         true => decompress(whole, raw),
+        // SAFETY: as above, `whole` is a value with a header of four bytes, within the memory it came in.
         false => Some(whole).filter(|whole| raw.is_none_or(|raw| unsafe { varsize_4b(*whole) } == raw + HEADER)),
     }
 }

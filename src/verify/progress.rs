@@ -77,8 +77,9 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         LOCAL.with(|local| local.set(None));
-        // SAFETY: made by begin(). After an error the end of the query gives it back.
+        // After an error the end of the query gives it back.
         if !std::thread::panicking() {
+            // SAFETY: made by begin(), and still attached without an error.
             unsafe { pg_sys::dsm_detach(self.0) };
         }
     }

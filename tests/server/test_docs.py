@@ -3,11 +3,11 @@ the pages' own SQL does is in test_readme.py. No server is needed."""
 
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
 import pytest
-from test_floors import may_import
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted(str(path.relative_to(ROOT)) for folder in ("*.md", "docs/**/*.md", "crates/*/*.md", "tests/**/*.md")
@@ -16,6 +16,10 @@ ARCHITECTURE = ROOT / "docs/architecture.md"
 # What is made once there is a released version; and what other branches bring.
 LATER = {"sql/released", "sql/upgrade",
          "crates/format/src/erasure.rs", "docs/reference.md", "scripts/reference", "sql/guard/ddl.sql", "sql/log.sql", "sql/read/search.sql"}
+
+
+def may_import():
+    return runpy.run_path(str(ROOT / "docs/pictures/draw.py"))["MAY_IMPORT"]
 
 
 def prose(page):
@@ -72,7 +76,7 @@ def test_every_rule_is_where_the_overview_says():
 
 
 def test_the_table_of_rooms_is_the_one_that_is_held():
-    """tests/server/test_floors.py holds the table of docs/pictures/draw.py."""
+    """scripts/floors holds the code to its table, of which the page shows the rooms that there are."""
     shown = {row[0].strip("`"): row[2] for row in rows(ARCHITECTURE, 3) if row[0].strip("`") in may_import()}
     assert shown == {room: ", ".join(others) or "nothing" for room, others in may_import().items()}
 

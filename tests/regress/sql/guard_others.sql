@@ -1,4 +1,4 @@
--- The guard and what is others': their triggers on the log's tables, their dumps, and a restore that is going on.
+-- The guard and other users' objects: their triggers on the log's tables, their dumps, and a restore in progress.
 \set SHOW_CONTEXT never
 \set VERBOSITY default
 \pset format unaligned
@@ -98,7 +98,7 @@ DROP TRIGGER other ON immutable.event_targets;
 SELECT valid, events_checked FROM immutable.verify_chain();
 SELECT count(*) AS maintenance FROM immutable.events WHERE action = 'immutable.ddl';
 
--- While a dump is restored nothing can be recorded, so there is no maintenance.
+-- While a dump is restored nothing can be recorded, so allow_ddl has no effect.
 SET immutable.restore = on;
 SELECT pg_temp.refused('ALTER TABLE immutable.events DISABLE TRIGGER ALL');
 SET immutable.allow_ddl = on;
