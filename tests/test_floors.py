@@ -175,7 +175,9 @@ class Floors(unittest.TestCase):
 
     def test_blocks_with_their_reasons(self):
         self.fault({"src/pg/spi.rs": "fn f() {\n    // SAFETY: of two\n    // lines.\n    unsafe { g() };\n"
-                                     "    // SAFETY: of a statement of two lines.\n    let x =\n        unsafe { g() };\n}\n"})
+                                     "    // SAFETY: of a statement of two lines.\n    let x =\n        unsafe { g() };\n"
+                                     "    // SAFETY: of a chain of calls.\n    unsafe { g() }\n        .iter()\n"
+                                     "        .map(|one| unsafe { h(one) });\n}\n"})
 
     def test_unsafe_code_elsewhere(self):
         changes = {"src/log/row.rs": "unsafe fn f() {}\npub unsafe extern \"C-unwind\" fn g() {}\n",
