@@ -140,6 +140,29 @@ class Floors(unittest.TestCase):
     def test_a_module_file_that_passes_names_on(self):
         self.fault({"src/log.rs": "pub mod lane;\npub mod row;\npub use crate::pg::spi::run;\n"}, "src/log.rs:3: a module file holds")
 
+    SQL = {"sql/install.list": "log\nwrite/track\n",
+           "sql/log.sql": "CREATE FUNCTION immutable.row() RETURNS text\n  LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_row';\n",
+           "sql/write/track.sql": "CREATE FUNCTION immutable.track() RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_track';\n"
+                                  "CREATE FUNCTION immutable.plain() RETURNS text LANGUAGE sql AS 'SELECT 1';\n",
+           "src/log/row.rs": "sql_function!(immutable_row, row);\n",
+           "src/write/track.rs": "\nsql_function!(\n    immutable_track,\n    track\n);\n"}
+
+    def test_sql_in_the_room_of_its_code(self):
+        self.fault(self.SQL)
+
+    def test_sql_in_another_room(self):
+        self.fault({**self.SQL, "src/write/chain.rs": "sql_function!(immutable_row, row);\n", "src/log/row.rs": ""},
+                   "sql/log.sql:1: row() is in src/write/chain.rs, a file of another room")
+
+    def test_sql_without_code_and_code_without_sql(self):
+        self.fault({**self.SQL, "src/write/track.rs": "\nsql_function!(immutable_other, other);\n"},
+                   "sql/write/track.sql:1: track() is immutable_track, which no file of src/ has",
+                   "src/write/track.rs:2: no file of sql/ declares immutable_other")
+
+    def test_sql_that_is_not_listed_or_not_there(self):
+        self.fault({**self.SQL, "sql/install.list": "log\nwrite/track\nread\n", "sql/guard/ddl.sql": "", "sql/upgrade/1.sql": ""},
+                   "sql/guard/ddl.sql:1: is not in sql/install.list", "sql/read.sql:1: is in sql/install.list, and is not there")
+
     def test_a_block_without_a_reason(self):
         self.fault({"src/pg/spi.rs": "fn f() {\n    let x = 1;\n    unsafe { g() }\n}\n"}, "src/pg/spi.rs:3: an unsafe block without")
 
@@ -152,7 +175,9 @@ class Floors(unittest.TestCase):
 
     def test_blocks_with_their_reasons(self):
         self.fault({"src/pg/spi.rs": "fn f() {\n    // SAFETY: of two\n    // lines.\n    unsafe { g() };\n"
-                                     "    // SAFETY: of a statement of two lines.\n    let x =\n        unsafe { g() };\n}\n"})
+                                     "    // SAFETY: of a statement of two lines.\n    let x =\n        unsafe { g() };\n"
+                                     "    // SAFETY: of a chain of calls.\n    unsafe { g() }\n        .iter()\n"
+                                     "        .map(|one| unsafe { h(one) });\n}\n"})
 
     def test_unsafe_code_elsewhere(self):
         changes = {"src/log/row.rs": "unsafe fn f() {}\npub unsafe extern \"C-unwind\" fn g() {}\n",
