@@ -24,18 +24,18 @@ pub fn hold_to_binding(call: Call, tenant_id: &str) {
         let each = each.join(", and for ");
         refuse(
             format!("no tenant_id can be recorded: the roles of this session record for {each} alone"),
-            "Do it as one of these roles only: connect as it, and neither SET ROLE nor call another's function."
+            "Connect as one of these roles, without SET ROLE and without a function that lends another role's rights."
                 .to_string(),
         )
     };
     let setting = match session_context::source_of(c::TENANT_ID, tenant_id) {
-        Some(setting) => format!("{setting} is another: set it to {}.", quoted(first)),
+        Some(setting) => format!("{setting} has another value: set it to {}.", quoted(first)),
         None if tenant_id.is_empty() => format!("Give it, or set immutable.tenant_id to {}.", quoted(first)),
         None => format!("Leave tenant_id out, with immutable.tenant_id set to {}.", quoted(first)),
     };
     refuse(
         format!("tenant_id must be {}: the role records for that tenant alone", shown(common.iter().copied())),
-        format!("{setting} To record for others is for whoever grants to decide: immutable.grant_tenant()."),
+        format!("{setting} Only immutable.grant_tenant() changes the tenant that a role records for."),
     )
 }
 

@@ -182,7 +182,7 @@ fn bind_role(call: Call) -> Datum {
     if table.name() != "tenant_grants" || table.descriptor().width() != COLUMNS {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table {} is no table of tenant grants", table.name()),
+            format!("table {} is not immutable.tenant_grants", table.name()),
         )
         .raise()
     }

@@ -104,7 +104,7 @@ fn hold_to_now(claims: &Claims) {
 fn refuse(error: Error) -> ! {
     let hint = match error {
         Error::Expired => GET_ANOTHER,
-        Error::NotYetValid => "Wait, or set the clock of whoever issues tokens.",
+        Error::NotYetValid => "Wait, or correct the clock of the server that issues the tokens.",
         Error::Headers => "Let the gateway set request.headers to the request's headers, or to nothing.",
         Error::Claim(_) => "docs/security-model.md lists the claims a token must have.",
         _ => "Set immutable.viewer_token to a token of immutable.create_viewer_token() as it is, or to nothing.",
@@ -140,7 +140,7 @@ fn create_viewer_token(call: Call) -> Datum {
     let ttl = call.arg(2).map_or(DEFAULT_TTL, |ttl| ttl.i32());
     if !(MIN_TTL..=token::MAX_LIFETIME as i32).contains(&ttl) {
         Fault::invalid("ttl", format!("ttl must be from {MIN_TTL} to {} seconds, not {ttl}", token::MAX_LIFETIME))
-            .hint("Issue tokens often, for as short as the viewer needs.")
+            .hint("Issue tokens often, each for as short a time as the viewer needs.")
             .raise()
     }
     let revoked = revoked_at(&revocations(pg_sys::AccessShareLock), &tenant_id, actor_id.as_deref());

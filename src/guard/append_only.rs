@@ -149,7 +149,7 @@ fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     }
     let by_log = before.envelope.action.starts_with(RESERVED);
     if by_log && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
-        return Err(Violation("Of an event of the log's own only metadata.reason can be erased."));
+        return Err(Violation("Of an event that the log records about itself only metadata.reason can be erased."));
     }
     Ok(())
 }

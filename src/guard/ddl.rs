@@ -67,8 +67,11 @@ sql_function!(immutable_guard_ddl, pg_finfo_immutable_guard_ddl, guard_ddl);
 /// The function of all the event triggers.
 fn guard_ddl(call: Call) -> Datum {
     let Some(trigger) = call.event_trigger() else {
-        Fault::new(Code::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED, "immutable.guard_ddl() is an event trigger's")
-            .raise()
+        Fault::new(
+            Code::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
+            "immutable.guard_ddl() can only be called as an event trigger",
+        )
+        .raise()
     };
     let Some(extension) = catalog::extension(c"immutable").filter(|extension| !catalog::is_scripted(*extension)) else {
         return call.null();
@@ -110,10 +113,8 @@ impl Guard<'_> {
                     }
                 }
             }
-            NodeTag::T_AlterExtensionContentsStmt => {
-                if self.command.altered_extension() == Some(c"immutable") {
-                    self.refuse("extension immutable")
-                }
+            NodeTag::T_AlterExtensionContentsStmt if self.command.altered_extension() == Some(c"immutable") => {
+                self.refuse("extension immutable")
             }
             NodeTag::T_IndexStmt => self.create_index_begins(),
             NodeTag::T_RenameStmt | NodeTag::T_AlterObjectDependsStmt => {
