@@ -1,7 +1,9 @@
 //! The cursor of a page: base64url (RFC 4648 §5, no padding) of a JSON object with the place where the next page begins,
 //! bound to the filters and the order it was made for.
 
-use crate::{sha256, time, Id};
+use crate::hash::sha256;
+use crate::id::{uuid_text, Id};
+use crate::time;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use serde::{Deserialize, Serialize};
@@ -67,7 +69,7 @@ pub fn encode(place: &Place, way: Way, filters: &str) -> Option<String> {
     let cursor = Cursor {
         v: 1,
         created_at: time::format(place.created_at).unwrap_or_else(|| format!("{NUMBER}{}", place.created_at)),
-        id: crate::document::uuid_text(&place.id),
+        id: uuid_text(&place.id),
         tenant_id: tenant_id.map(str::to_string),
         tenant_hex: tenant_id.is_none().then(|| hex::encode(&place.tenant_id)),
         previous: way == Way::Previous,

@@ -1,40 +1,15 @@
 //! The document of an event: the canonical text whose SHA-256 is the event's hash.
 
-use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Room, Violation, COLUMNS};
+use crate::commitment::{seal, Commitments};
+use crate::erasure::{check_erasure, reseal};
+use crate::event::{Content, Violation, COLUMNS};
+// These names were here before; users of them come to their new places.
+pub use crate::event::{Envelope, Secret, RESERVED};
+use crate::hash::{sha256, write_hex, Hash, Room};
+use crate::id::Id;
+pub use crate::id::{parse_uuid, uuid_text};
 use crate::json::write_string;
-use crate::{limits, sha256, time, write_hex, Hash, Id, Salt};
-
-/// Actions and target types that begin with this belong to the log itself.
-pub const RESERVED: &str = "immutable.";
-
-/// What of an event is written into its document as it is, and so can never be erased.
-#[derive(Debug, Clone)]
-pub struct Envelope<'a> {
-    /// The log's identity, in the first event of a lane.
-    pub log_id: Option<Id>,
-    pub id: Id,
-    pub tenant_id: &'a str,
-    pub lane: i16,
-    pub seq: i64,
-    pub previous_event_hash: Option<Hash>,
-    /// Microseconds since 1970-01-01T00:00:00Z.
-    pub created_at: i64,
-    /// Microseconds since 1970-01-01T00:00:00Z.
-    pub occurred_at: i64,
-    pub recorded_by: &'a str,
-    pub action: &'a str,
-    pub action_category: Option<&'a str>,
-    pub actor_type: Option<&'a str>,
-    pub resource_type: Option<&'a str>,
-    pub version: Option<i32>,
-}
-
-/// A stored event's secret: its salt, or what its erasure left.
-#[derive(Debug, Clone)]
-pub enum Secret {
-    Salt(Salt),
-    Erased(Box<Erasure>),
-}
+use crate::{limits, time};
 
 /// The document of a stored event, or why it has none.
 pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
@@ -144,18 +119,6 @@ fn write_to(
 /// The hash of an event, given its document.
 pub fn hash(document: &str) -> Hash {
     sha256(&[document.as_bytes()])
-}
-
-/// The text of a UUID (RFC 9562): lower-case hex digits with hyphens.
-pub fn uuid_text(id: &Id) -> String {
-    let mut digits = uuid::Uuid::encode_buffer();
-    uuid::Uuid::from_bytes(*id).hyphenated().encode_lower(&mut digits).to_string()
-}
-
-/// The reverse of [`uuid_text`]; no other way of writing it is taken.
-pub fn parse_uuid(text: &str) -> Option<Id> {
-    let id = *uuid::Uuid::try_parse(text).ok()?.as_bytes();
-    (uuid_text(&id) == text).then_some(id)
 }
 
 /// Writes members: each is given with what stands before its value, so that it is copied as one.

@@ -1,7 +1,9 @@
 //! The link rule: an event follows the last one of its lane, carries its hash and the next number. [`next`] applies it
 //! when an event is written, [`Walk`] when a lane is read back.
 
-use crate::{time, Hash, Id};
+use crate::hash::Hash;
+use crate::id::{uuid_text, Id};
+use crate::time;
 
 /// The last event of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,8 +202,8 @@ impl Walk {
                 (None, own) => self.log_id = own,
                 (Some(log), own) if own == Some(log) => {}
                 (Some(log), own) => {
-                    let begins = own.map_or("no log".to_string(), |id| format!("log {}", text(&id)));
-                    let detail = format!("the lane belongs to {begins}, this is log {}", text(&log));
+                    let begins = own.map_or("no log".to_string(), |id| format!("log {}", uuid_text(&id)));
+                    let detail = format!("the lane belongs to {begins}, this is log {}", uuid_text(&log));
                     report(found(BreakType::ChainBreak, None, row.previous_event_hash, detail));
                 }
             }
@@ -209,10 +211,6 @@ impl Walk {
         at.seq = row.seq;
         at.event_hash = row.event_hash.map(<[u8]>::to_vec);
     }
-}
-
-fn text(id: &Id) -> String {
-    crate::document::uuid_text(id)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Which values of an event are about a person, for erasing that person.
 
-use crate::commitment::{paths, target_position, Content, Erasure, COLUMNS, METADATA, TARGETS};
-use crate::document::RESERVED;
+use crate::event::{paths, target_position, Content, Erasure, COLUMNS, METADATA, RESERVED, TARGETS};
 use crate::json::Value;
 use crate::limits;
 use crate::target::Target;
@@ -239,7 +238,8 @@ fn any_text(value: &Value<'_>, text: &mut impl FnMut(&str) -> bool, number: &mut
 #[cfg(test)]
 mod tests {
     use super::{Found, Subject};
-    use crate::commitment::{erase, paths, Content, COLUMNS};
+    use crate::erasure::erase;
+    use crate::event::{paths, Content, Erasure, COLUMNS};
     use crate::json::Object;
     use crate::target::{Form, Target};
     use crate::word::Variants;
@@ -258,12 +258,7 @@ mod tests {
         content
     }
 
-    fn paths_of(
-        subject: &Subject<'_>,
-        content: &Content<'_>,
-        erasure: Option<&crate::commitment::Erasure>,
-        action: &str,
-    ) -> Vec<String> {
+    fn paths_of(subject: &Subject<'_>, content: &Content<'_>, erasure: Option<&Erasure>, action: &str) -> Vec<String> {
         subject.hits(content, erasure, action).into_iter().map(|hit| hit.path).collect()
     }
 

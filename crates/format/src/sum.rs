@@ -6,8 +6,8 @@
 //! 2^256; the key is random and made for one run, so nobody could choose rows that cancel out.
 //! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
 
-use crate::commitment::{Room, TOGETHER};
-use crate::{sha256, sha256_of_each, Hash, Id};
+use crate::hash::{sha256, sha256_of_each, Hash, Room, TOGETHER};
+use crate::id::Id;
 
 /// Random, made anew for every run, shared by its processes.
 pub type Key = [u8; 16];

@@ -13,7 +13,7 @@ pub mod scan;
 pub mod verify;
 pub mod write;
 
-use crate::Id;
+use crate::id::Id;
 use std::borrow::Cow;
 
 /// How much of each lane an export holds.

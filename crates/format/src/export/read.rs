@@ -3,9 +3,11 @@
 
 use super::scan::{comes_after, decode, is_hex, Error, Scanner};
 use super::{ascii, Header, Lanes, Place};
-use crate::document::{parse_uuid, RESERVED};
+use crate::event::RESERVED;
+use crate::hash::{parse_hex, sha256, Hash};
+use crate::id::{parse_uuid, Id};
 use crate::json::{key_order, Members, Value};
-use crate::{limits, parse_hex, sha256, time, Hash, Id};
+use crate::{limits, time};
 use std::borrow::Cow;
 
 /// A line that is none of this format. Where it is, the reader of the file knows.

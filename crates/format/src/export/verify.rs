@@ -4,9 +4,10 @@
 
 use super::read::{line, restored, Event, Line, Malformed};
 use super::{Header, Lanes, Place};
-use crate::document::{parse_uuid, uuid_text};
+use crate::hash::{parse_hex, sha256, Hash};
+use crate::id::{parse_uuid, uuid_text, Id};
+use crate::limits;
 use crate::link::{Break, BreakType, Row, Walk};
-use crate::{limits, parse_hex, sha256, Hash, Id};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;

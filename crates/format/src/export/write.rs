@@ -1,10 +1,11 @@
 //! The lines of an export, as the server writes them.
 
 use super::{Header, Place};
-use crate::commitment::{write_disclosures, Content};
-use crate::document::{uuid_text, Secret};
+use crate::commitment::write_disclosures;
+use crate::event::{Content, Secret};
+use crate::id::{uuid_text, Id};
 use crate::json::{write_string, Value};
-use crate::{time, Id};
+use crate::time;
 
 fn hex_or_null(hash: Option<&[u8]>, out: &mut String) {
     match hash {
