@@ -7,8 +7,8 @@ use crate::event::{column_path, write_target_path};
 pub use crate::event::{
     is_path, paths, target_position, Content, Erasure, Violation, ACTOR_ID, COLUMNS, METADATA, TARGETS,
 };
-pub use crate::hash::Room;
-use crate::hash::{sha256_of_each, sha256_of_text, sha256_of_two, write_hex, Hash, Salt, TOGETHER};
+pub use crate::hash::Scratch as Room;
+use crate::hash::{sha256_of_each, sha256_of_text, sha256_of_two, write_hex, Hash, Salt, Scratch, TOGETHER};
 use crate::json::write_string;
 
 /// The commitments of an event, as its document holds them.
@@ -35,11 +35,11 @@ fn first_half(hash: &Hash) -> Salt {
 
 /// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
-    Given::Canonical(value).commitment(leaf_salt, path)
+    ValueText::Canonical(value).commitment(leaf_salt, path)
 }
 
 /// The text that a commitment is the hash of.
-fn write_disclosure(leaf_salt: &Salt, path: &str, value: Given<'_>, out: &mut String) {
+fn write_disclosure(leaf_salt: &Salt, path: &str, value: ValueText<'_>, out: &mut String) {
     out.push_str("[\"");
     write_hex(leaf_salt, out);
     out.push_str("\",");
@@ -92,39 +92,39 @@ fn for_each_path(content: &Content<'_>, mut each: impl FnMut(&str)) {
 }
 
 /// Calls `each` for every value that is there, with its path.
-pub(crate) fn for_each_value(content: &Content<'_>, mut each: impl FnMut(Place, &str, Given<'_>)) {
+pub(crate) fn for_each_value(content: &Content<'_>, mut each: impl FnMut(ValuePlace, &str, ValueText<'_>)) {
     let mut path = String::with_capacity(64);
     for (column, value) in content.columns.iter().enumerate() {
         if let Some(value) = value {
-            each(Place::Column(column), column_path(column), Given::Text(value));
+            each(ValuePlace::Column(column), column_path(column), ValueText::Text(value));
         }
     }
     for member in content.metadata.members() {
         path.clear();
         path.push_str(METADATA);
         path.push_str(&member.key);
-        each(Place::Metadata, &path, Given::Canonical(content.metadata.value(member)));
+        each(ValuePlace::Metadata, &path, ValueText::Canonical(content.metadata.value(member)));
     }
     for (position, target) in content.targets.iter().enumerate() {
         path.clear();
         write_target_path(position, &mut path);
-        each(Place::Target(position), &path, Given::Canonical(target.canonical()));
+        each(ValuePlace::Target(position), &path, ValueText::Canonical(target.canonical()));
     }
 }
 
 /// A value as it is at hand.
 #[derive(Clone, Copy)]
-pub(crate) enum Given<'a> {
+pub(crate) enum ValueText<'a> {
     Text(&'a str),
     Canonical(&'a str),
 }
 
-impl Given<'_> {
+impl ValueText<'_> {
     /// Writes its canonical text.
     fn write(self, out: &mut String) {
         match self {
-            Given::Text(text) => write_string(text, out),
-            Given::Canonical(text) => out.push_str(text),
+            ValueText::Text(text) => write_string(text, out),
+            ValueText::Canonical(text) => out.push_str(text),
         }
     }
 
@@ -137,7 +137,7 @@ impl Given<'_> {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum ValuePlace {
     Column(usize),
     Metadata,
     Target(usize),
@@ -145,8 +145,8 @@ pub(crate) enum Place {
 
 /// The commitments of an event none of whose values is erased. None needs another, so they are hashed together: first
 /// all salts, then all values.
-pub fn seal(content: &Content<'_>, event_salt: &Salt, room: &mut Room) -> Commitments {
-    let Room { messages, text, ends, salts, .. } = room;
+pub fn seal(content: &Content<'_>, event_salt: &Salt, scratch: &mut Scratch) -> Commitments {
+    let Scratch { messages, text, ends, salts, .. } = scratch;
     messages.clear();
     text.clear();
     ends.clear();

@@ -13,13 +13,16 @@ const MAX_BYTES: usize = 3072;
 
 /// The row at the end of a page. Ids are unique in a tenant, so without one as a filter the tenant belongs to the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct PageCursor {
     /// Microseconds since 1970-01-01T00:00:00Z; whatever is stored, whether or not an event can have it.
     pub created_at: i64,
     pub id: Id,
     /// Whatever bytes are stored.
     pub tenant_id: Vec<u8>,
 }
+
+/// The name this had before; its users come to the new one.
+pub use self::PageCursor as Place;
 
 /// Which way a page lies from its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub enum Error {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cursor {
+struct CursorText {
     v: u8,
     created_at: String,
     id: String,
@@ -63,15 +66,15 @@ pub fn fingerprint(filters: &str) -> String {
     hex::encode(&sha256(&[filters.as_bytes()])[..8])
 }
 
-/// Writes the cursor from `place` on. A damaged event has one too: the pages behind it are not damaged.
-pub fn encode(place: &Place, way: Way, filters: &str) -> Option<String> {
-    let tenant_id = std::str::from_utf8(&place.tenant_id).ok().filter(|text| !text.contains('\0'));
-    let cursor = Cursor {
+/// Writes the cursor from `row` on. A damaged event has one too: the pages behind it are not damaged.
+pub fn encode(row: &PageCursor, way: Way, filters: &str) -> Option<String> {
+    let tenant_id = std::str::from_utf8(&row.tenant_id).ok().filter(|text| !text.contains('\0'));
+    let cursor = CursorText {
         v: 1,
-        created_at: time::format(place.created_at).unwrap_or_else(|| format!("{NUMBER}{}", place.created_at)),
-        id: uuid_text(&place.id),
+        created_at: time::format(row.created_at).unwrap_or_else(|| format!("{NUMBER}{}", row.created_at)),
+        id: uuid_text(&row.id),
         tenant_id: tenant_id.map(str::to_string),
-        tenant_hex: tenant_id.is_none().then(|| hex::encode(&place.tenant_id)),
+        tenant_hex: tenant_id.is_none().then(|| hex::encode(&row.tenant_id)),
         previous: way == Way::Previous,
         filters: fingerprint(filters),
     };
@@ -79,12 +82,12 @@ pub fn encode(place: &Place, way: Way, filters: &str) -> Option<String> {
 }
 
 /// Reads a cursor made for the same filters.
-pub fn decode(text: &str, filters: &str) -> Result<(Place, Way), Error> {
+pub fn decode(text: &str, filters: &str) -> Result<(PageCursor, Way), Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::NotOurs);
     }
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::NotOurs)?;
-    let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| Error::NotOurs)?;
+    let cursor: CursorText = serde_json::from_slice(&json).map_err(|_| Error::NotOurs)?;
     let created_at = match cursor.created_at.strip_prefix(NUMBER) {
         Some(number) => number.parse().map_err(|_| Error::NotOurs)?,
         None => time::parse(&cursor.created_at).map_err(|_| Error::NotOurs)?,
@@ -102,7 +105,7 @@ pub fn decode(text: &str, filters: &str) -> Result<(Place, Way), Error> {
         return Err(Error::OtherFilters);
     }
     let way = if cursor.previous { Way::Previous } else { Way::Next };
-    Ok((Place { created_at, id: *id.as_bytes(), tenant_id }, way))
+    Ok((PageCursor { created_at, id: *id.as_bytes(), tenant_id }, way))
 }
 
 #[cfg(test)]
@@ -111,13 +114,13 @@ mod tests {
 
     #[test]
     fn only_our_own_cursor_with_the_same_filters_is_taken() {
-        let place = Place { created_at: 1_773_585_138_847_312, id: [7; 16], tenant_id: "a\"é".into() };
+        let row = PageCursor { created_at: 1_773_585_138_847_312, id: [7; 16], tenant_id: "a\"é".into() };
         for way in [Way::Next, Way::Previous] {
-            let text = encode(&place, way, "a").unwrap();
-            assert_eq!(decode(&text, "a"), Ok((place.clone(), way)));
+            let text = encode(&row, way, "a").unwrap();
+            assert_eq!(decode(&text, "a"), Ok((row.clone(), way)));
             assert_eq!(decode(&text, "b"), Err(Error::OtherFilters));
         }
-        let text = encode(&place, Way::Next, "a").unwrap();
+        let text = encode(&row, Way::Next, "a").unwrap();
         let service = "eyJjcmVhdGVkX2F0IjoiMjAyNi0wMy0xNVQxNDozMjoxOC44NDczMTJaIn0";
         for foreign in ["", "x", "%%%", service, &text[1..], &format!("{text}A"), &"A".repeat(9999)] {
             assert_eq!(decode(foreign, "a"), Err(Error::NotOurs), "{foreign}");
@@ -126,18 +129,18 @@ mod tests {
 
     #[test]
     fn the_longest_tenant_has_a_cursor() {
-        let place = Place { created_at: 0, id: [255; 16], tenant_id: "\u{1}".repeat(255).into() };
-        let text = encode(&place, Way::Previous, "a").unwrap();
-        assert_eq!(decode(&text, "a"), Ok((place, Way::Previous)));
+        let row = PageCursor { created_at: 0, id: [255; 16], tenant_id: "\u{1}".repeat(255).into() };
+        let text = encode(&row, Way::Previous, "a").unwrap();
+        assert_eq!(decode(&text, "a"), Ok((row, Way::Previous)));
     }
 
     #[test]
     fn a_damaged_event_has_a_cursor() {
         for (created_at, tenant_id) in [(i64::MAX, "a".into()), (i64::MIN, "".into()), (0, vec![255, 0]), (0, vec![0])]
         {
-            let place = Place { created_at, id: [7; 16], tenant_id };
-            let text = encode(&place, Way::Next, "a").unwrap();
-            assert_eq!(decode(&text, "a"), Ok((place, Way::Next)));
+            let row = PageCursor { created_at, id: [7; 16], tenant_id };
+            let text = encode(&row, Way::Next, "a").unwrap();
+            assert_eq!(decode(&text, "a"), Ok((row, Way::Next)));
         }
     }
 }

@@ -2,38 +2,38 @@
 
 use crate::commitment::{seal, Commitments};
 use crate::erasure::{check_erasure, reseal};
-use crate::event::{Content, Violation, COLUMNS};
+use crate::event::{Content, EventSecret, Violation, COLUMNS};
 // These names were here before; users of them come to their new places.
-pub use crate::event::{Envelope, Secret, RESERVED};
-use crate::hash::{sha256, write_hex, Hash, Room};
+pub use crate::event::{Envelope, EventSecret as Secret, RESERVED};
+use crate::hash::{sha256, write_hex, Hash, Scratch};
 use crate::id::Id;
 pub use crate::id::{parse_uuid, uuid_text};
 use crate::json::write_string;
 use crate::{limits, time};
 
 /// The document of a stored event, or why it has none.
-pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
-    let mut room = Room::default();
-    write_stored(envelope, content, secret, &mut room)?;
-    Ok(room.document)
+pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &EventSecret) -> Result<String, Violation> {
+    let mut scratch = Scratch::default();
+    write_stored(envelope, content, secret, &mut scratch)?;
+    Ok(scratch.document)
 }
 
 /// The hash of a stored event's document, or why it has none.
 pub fn hash_of_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
-    secret: &Secret,
-    room: &mut Room,
+    secret: &EventSecret,
+    scratch: &mut Scratch,
 ) -> Result<Hash, Violation> {
-    write_stored(envelope, content, secret, room)?;
-    Ok(hash(&room.document))
+    write_stored(envelope, content, secret, scratch)?;
+    Ok(hash(&scratch.document))
 }
 
 fn write_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
-    secret: &Secret,
-    room: &mut Room,
+    secret: &EventSecret,
+    scratch: &mut Scratch,
 ) -> Result<(), Violation> {
     let long = |text: &str| text.len() > limits::TEXT_BYTES;
     let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
@@ -49,17 +49,17 @@ fn write_stored(
         return Err(Violation("the first event of a lane has a log_id, every other a previous_event_hash"));
     }
     let commitments = match secret {
-        Secret::Salt(salt) => {
+        EventSecret::Salt(salt) => {
             check_erasure(content, None, envelope.action)?;
-            seal(content, salt, room)
+            seal(content, salt, scratch)
         }
-        Secret::Erased(erasure) => {
+        EventSecret::Erased(erasure) => {
             check_erasure(content, Some(erasure), envelope.action)?;
             reseal(content, erasure)?
         }
     };
-    room.document.clear();
-    write_to(envelope, content, &commitments, &mut room.document)
+    scratch.document.clear();
+    write_to(envelope, content, &commitments, &mut scratch.document)
 }
 
 /// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
@@ -76,7 +76,7 @@ fn write_to(
     out: &mut String,
 ) -> Result<(), Violation> {
     let year = Violation("a time is outside the years 0001 to 9999");
-    let mut out = Writer(out);
+    let mut out = DocumentWriter(out);
     out.text("{\"action\":", envelope.action);
     out.optional(",\"action_category\":", envelope.action_category);
     out.optional(",\"actor_type\":", envelope.actor_type);
@@ -122,9 +122,9 @@ pub fn hash(document: &str) -> Hash {
 }
 
 /// Writes members: each is given with what stands before its value, so that it is copied as one.
-struct Writer<'a>(&'a mut String);
+struct DocumentWriter<'a>(&'a mut String);
 
-impl Writer<'_> {
+impl DocumentWriter<'_> {
     #[inline(always)]
     fn raw(&mut self, before: &str, value: &str) {
         self.0.push_str(before);

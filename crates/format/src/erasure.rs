@@ -1,6 +1,6 @@
 //! Erasing values of an event, and the commitments of an event that has lost some.
 
-use crate::commitment::{for_each_value, leaf_salt, Commitments, Place};
+use crate::commitment::{for_each_value, leaf_salt, Commitments, ValuePlace};
 use crate::event::{Content, Erasure, Violation, ACTOR_ID, METADATA, RESERVED};
 use crate::hash::{Hash, Salt};
 
@@ -17,7 +17,7 @@ pub fn reseal(content: &Content<'_>, erasure: &Erasure) -> Result<Commitments, V
     let mut present = 0;
     let mut unsalted = None;
     for_each_value(content, |place, path, value| {
-        if let Place::Target(position) = place {
+        if let ValuePlace::Target(position) = place {
             if let Ok(erased) = erasure.targets.binary_search_by_key(&position, |(at, _)| *at) {
                 sealed.targets[position] = erasure.targets[erased].1;
                 return;
@@ -30,9 +30,9 @@ pub fn reseal(content: &Content<'_>, erasure: &Erasure) -> Result<Commitments, V
         present += 1;
         let hash = value.commitment(salt, path);
         match place {
-            Place::Column(column) => sealed.columns[column] = Some(hash),
-            Place::Metadata => sealed.metadata.push(hash),
-            Place::Target(position) => sealed.targets[position] = hash,
+            ValuePlace::Column(column) => sealed.columns[column] = Some(hash),
+            ValuePlace::Metadata => sealed.metadata.push(hash),
+            ValuePlace::Target(position) => sealed.targets[position] = hash,
         }
     });
     if let Some(violation) = unsalted {
@@ -74,7 +74,7 @@ pub fn erase<'a>(
         let known = old_salts.iter().find(|(known, _)| known == path).map(|(_, salt)| *salt);
         let Some(salt) = event_salt.map(|salt| leaf_salt(salt, path)).or(known) else {
             // a target that was erased before keeps its place but has no salt
-            complete &= matches!(place, Place::Target(_)) && !paths.contains(&path);
+            complete &= matches!(place, ValuePlace::Target(_)) && !paths.contains(&path);
             return;
         };
         if !paths.contains(&path) {
@@ -84,15 +84,15 @@ pub fn erase<'a>(
         gone += 1;
         let hash = value.commitment(&salt, path);
         match place {
-            Place::Column(column) => {
+            ValuePlace::Column(column) => {
                 erasure.columns[column] = Some(hash);
                 left.columns[column] = None;
             }
-            Place::Metadata => {
+            ValuePlace::Metadata => {
                 erasure.metadata.push(hash);
                 left.metadata.retain(|member| path.strip_prefix(METADATA) != Some(member.key.as_ref()));
             }
-            Place::Target(position) => {
+            ValuePlace::Target(position) => {
                 erasure.targets.push((position, hash));
                 left.targets[position] = content.targets[position].bare();
             }

@@ -34,7 +34,7 @@ pub struct Envelope<'a> {
 
 /// A stored event's secret: its salt, or what its erasure left.
 #[derive(Debug, Clone)]
-pub enum Secret {
+pub enum EventSecret {
     Salt(Salt),
     Erased(Box<Erasure>),
 }

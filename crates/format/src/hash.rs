@@ -123,9 +123,9 @@ pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Room for the texts of one event, kept from event to event.
+/// Memory for the texts of one event, kept from event to event.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct Scratch {
     pub(crate) document: String,
     pub(crate) messages: Vec<u8>,
     pub(crate) text: String,
@@ -133,11 +133,11 @@ pub struct Room {
     pub(crate) salts: Vec<Salt>,
 }
 
-impl Room {
+impl Scratch {
     /// What an event takes, unless it has hundreds of values.
     const KEPT: usize = 64 * 1024;
 
-    /// Room for messages and their ends, empty.
+    /// Empty memory for messages and their ends.
     pub(crate) fn messages(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
         self.messages.clear();
         self.ends.clear();
@@ -147,7 +147,7 @@ impl Room {
     /// Gives back what only a great event takes.
     pub fn shrink(&mut self) {
         if self.document.capacity() + self.messages.capacity() + self.text.capacity() > Self::KEPT {
-            *self = Room::default();
+            *self = Scratch::default();
         }
     }
 }

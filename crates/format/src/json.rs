@@ -186,7 +186,7 @@ fn string_bytes(text: &str) -> usize {
     text.len() + escapes + 2
 }
 
-enum Frame<'a> {
+enum OpenValue<'a> {
     Array(Vec<Value<'a>>),
     Object(Members<'a>, Option<Cow<'a, str>>),
 }
@@ -194,7 +194,7 @@ enum Frame<'a> {
 /// Builds a [`Value`] from a walk: `begin_*`, keys and scalars, `end`. Counts the canonical bytes while it goes, and
 /// refuses as soon as a bound is passed.
 pub struct Tree<'a> {
-    open: Vec<Frame<'a>>,
+    open: Vec<OpenValue<'a>>,
     done: Option<Value<'a>>,
     depth: usize,
     bytes_left: usize,
@@ -214,12 +214,12 @@ impl<'a> Tree<'a> {
     fn place(&mut self, value: Value<'a>) -> Result<(), Error> {
         match self.open.last_mut() {
             None => self.done = Some(value),
-            Some(Frame::Array(items)) => {
+            Some(OpenValue::Array(items)) => {
                 let first = items.is_empty();
                 items.push(value);
                 self.spend(usize::from(!first))?;
             }
-            Some(Frame::Object(members, key)) => {
+            Some(OpenValue::Object(members, key)) => {
                 // A walk always gives the key first; without one the value has no place.
                 let key = key.take().ok_or(Error::Syntax(0))?;
                 members.push((key, value));
@@ -228,7 +228,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, frame: Frame<'a>) -> Result<(), Error> {
+    fn begin(&mut self, frame: OpenValue<'a>) -> Result<(), Error> {
         if self.open.len() >= self.depth {
             return Err(Error::TooDeep);
         }
@@ -239,22 +239,22 @@ impl<'a> Tree<'a> {
 
     /// Opens an object.
     pub fn begin_object(&mut self) -> Result<(), Error> {
-        self.begin(Frame::Object(Vec::new(), None))
+        self.begin(OpenValue::Object(Vec::new(), None))
     }
 
     /// Opens an array.
     pub fn begin_array(&mut self) -> Result<(), Error> {
-        self.begin(Frame::Array(Vec::new()))
+        self.begin(OpenValue::Array(Vec::new()))
     }
 
     /// The name of the object's next member.
     pub fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
         let comma = match self.open.last() {
-            Some(Frame::Object(members, None)) => usize::from(!members.is_empty()),
+            Some(OpenValue::Object(members, None)) => usize::from(!members.is_empty()),
             _ => return Err(Error::Syntax(0)),
         };
         self.spend(string_bytes(&key) + 1 + comma)?;
-        if let Some(Frame::Object(_, place)) = self.open.last_mut() {
+        if let Some(OpenValue::Object(_, place)) = self.open.last_mut() {
             *place = Some(key);
         }
         Ok(())
@@ -275,8 +275,8 @@ impl<'a> Tree<'a> {
     /// Closes the innermost object or array; its members are sorted here.
     pub fn end(&mut self) -> Result<(), Error> {
         let value = match self.open.pop() {
-            Some(Frame::Array(items)) => Value::Array(items),
-            Some(Frame::Object(mut members, None)) => {
+            Some(OpenValue::Array(items)) => Value::Array(items),
+            Some(OpenValue::Object(mut members, None)) => {
                 members.sort_by(|a, b| key_order(&a.0, &b.0));
                 if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
                     return Err(Error::DuplicateKey);
@@ -690,9 +690,10 @@ impl<'a> Build<'a> for Canonical<'a> {
     }
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
+/// A JSON text, and how far it is read.
+pub(crate) struct Parser<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) at: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -754,11 +755,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn byte(&self) -> Option<u8> {
+    /// The next byte.
+    pub(crate) fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn peek(&mut self) -> Option<u8> {
+    /// The next byte that is not white space.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }

@@ -86,7 +86,7 @@ pub struct Row<'a> {
     pub stray: Option<&'a str>,
 }
 
-struct Lane {
+struct WalkedLane {
     tenant_id: String,
     lane: i16,
     /// The last event seen; 0 before the first.
@@ -98,7 +98,7 @@ struct Lane {
 /// number of rows.
 pub struct Walk {
     log_id: Option<Id>,
-    at: Option<Lane>,
+    at: Option<WalkedLane>,
     /// Events read so far.
     pub events: u64,
     /// Lanes read so far.
@@ -125,7 +125,7 @@ impl Walk {
             self.tenants += 1;
         }
         let (seq, event_hash) = before.map_or((0, None), |(seq, hash)| (seq, Some(hash)));
-        self.at = Some(Lane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
+        self.at = Some(WalkedLane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
     }
 
     /// The last event read of the lane the walk is in: its seq, 0 before the first, and its hash.

@@ -1,7 +1,7 @@
 //! A JSON text taken apart one level deep. What is inside the parts is not looked at, so that each can be converted, or
 //! refused, without the others. Recursion and memory do not depend on the nesting.
 
-use crate::json::{Error, Value};
+use crate::json::{Error, Parser, Value};
 use std::borrow::Cow;
 
 /// What a JSON text is at its top, with the texts of its parts.
@@ -16,7 +16,7 @@ pub enum Parts<'a> {
 
 /// Takes a text apart. Strings have to end and brackets to match; otherwise the parts may be anything but empty.
 pub fn split(text: &str) -> Result<Parts<'_>, Error> {
-    let mut scan = Scan { text, at: 0 };
+    let mut scan = Parser { text, at: 0 };
     match scan.peek() {
         Some(b'[') => {
             let mut elements = Vec::new();
@@ -40,23 +40,7 @@ pub fn split(text: &str) -> Result<Parts<'_>, Error> {
     }
 }
 
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-        self.byte()
-    }
-
+impl<'a> Parser<'a> {
     fn expect(&mut self, byte: u8) -> Result<(), Error> {
         if self.peek() != Some(byte) {
             return Err(Error::Syntax(self.at));
@@ -87,7 +71,7 @@ impl<'a> Scan<'a> {
             return Err(Error::Syntax(self.at));
         }
         let start = self.at;
-        self.string()?;
+        self.skip_string()?;
         match Value::parse(&self.text[start..self.at], 1, usize::MAX) {
             Ok(Value::String(name)) => Ok(name),
             _ => Err(Error::Syntax(start)),
@@ -95,7 +79,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Goes on behind the string that begins here.
-    fn string(&mut self) -> Result<(), Error> {
+    fn skip_string(&mut self) -> Result<(), Error> {
         self.at += 1;
         loop {
             match self.byte() {
@@ -119,7 +103,7 @@ impl<'a> Scan<'a> {
             match self.byte() {
                 None => return Err(Error::Syntax(self.at)),
                 Some(b'"') => {
-                    self.string()?;
+                    self.skip_string()?;
                     continue;
                 }
                 Some(b'[') => open.push(b']'),

@@ -6,11 +6,14 @@
 //! 2^256; the key is random and made for one run, so nobody could choose rows that cancel out.
 //! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
 
-use crate::hash::{sha256, sha256_of_each, Hash, Room, TOGETHER};
+use crate::hash::{sha256, sha256_of_each, Hash, Scratch, TOGETHER};
 use crate::id::Id;
 
 /// Random, made anew for every run, shared by its processes.
-pub type Key = [u8; 16];
+pub type SumKey = [u8; 16];
+
+/// The name this had before; its users come to the new one.
+pub use self::SumKey as Key;
 
 /// An integer modulo 2^256.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,32 +68,32 @@ fn add_carrying(a: u64, b: u64, carry: bool) -> (u64, bool) {
 /// The keyed hashes of rows of event_targets, or of the targets they follow from, added up. Those of all events, minus
 /// those of all rows, are nothing if the rows are what they have to be. They are hashed together.
 pub struct TargetTerms<'r> {
-    key: &'r Key,
+    key: &'r SumKey,
     messages: &'r mut Vec<u8>,
     ends: &'r mut Vec<usize>,
     sum: Sum,
 }
 
 impl<'r> TargetTerms<'r> {
-    /// None yet; `room` is for what is hashed.
-    pub fn new(key: &'r Key, room: &'r mut Room) -> Self {
-        let (messages, ends) = room.messages();
+    /// None yet; `scratch` is for what is hashed.
+    pub fn new(key: &'r SumKey, scratch: &'r mut Scratch) -> Self {
+        let (messages, ends) = scratch.messages();
         TargetTerms { key, messages, ends, sum: Sum::default() }
     }
 
     /// Adds a target; `canonical` is its canonical text.
     pub fn add(&mut self, tenant_id: &str, event_id: &Id, position: u16, created_at: i64, canonical: &str) {
-        let room = &mut *self.messages;
-        room.extend_from_slice(self.key);
-        room.extend_from_slice(b"target");
-        room.extend_from_slice(event_id);
-        room.extend_from_slice(&position.to_le_bytes());
-        room.extend_from_slice(&created_at.to_le_bytes());
-        room.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
-        room.extend_from_slice(tenant_id.as_bytes());
-        room.extend_from_slice(canonical.as_bytes());
-        self.ends.push(room.len());
-        if room.len() > TOGETHER {
+        let messages = &mut *self.messages;
+        messages.extend_from_slice(self.key);
+        messages.extend_from_slice(b"target");
+        messages.extend_from_slice(event_id);
+        messages.extend_from_slice(&position.to_le_bytes());
+        messages.extend_from_slice(&created_at.to_le_bytes());
+        messages.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
+        messages.extend_from_slice(tenant_id.as_bytes());
+        messages.extend_from_slice(canonical.as_bytes());
+        self.ends.push(messages.len());
+        if messages.len() > TOGETHER {
             self.hash();
         }
     }
@@ -141,7 +144,7 @@ impl Seen {
 
     /// Its bytes, on the way from the process that read the row to the sum of its lane.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let mut out = Writer::new();
+        let mut out = ByteWriter::new();
         out.put(&self.seq.to_le_bytes());
         out.put(&self.event_hash);
         out.put(&self.previous_event_hash);
@@ -153,7 +156,7 @@ impl Seen {
 
     /// The reverse of [`to_bytes`](Self::to_bytes).
     pub fn from_bytes(bytes: &[u8]) -> Option<Seen> {
-        let mut from = Reader(bytes);
+        let mut from = ByteReader(bytes);
         let seen = Seen {
             seq: i64::from_le_bytes(from.take()?),
             event_hash: from.take()?,
@@ -170,11 +173,11 @@ impl Seen {
     }
 }
 
-struct Writer<const N: usize>([u8; N], usize);
+struct ByteWriter<const N: usize>([u8; N], usize);
 
-impl<const N: usize> Writer<N> {
+impl<const N: usize> ByteWriter<N> {
     fn new() -> Self {
-        Writer([0; N], 0)
+        ByteWriter([0; N], 0)
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -186,9 +189,9 @@ impl<const N: usize> Writer<N> {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -196,15 +199,15 @@ impl Reader<'_> {
     }
 }
 
-/// A place in a lane and the hash there.
+/// A seq of a lane and the hash that stands there, or is said to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SeqHash {
     pub seq: i64,
     pub hash: Hash,
 }
 
-impl Place {
-    fn term(&self, key: &Key) -> Sum {
+impl SeqHash {
+    fn term(&self, key: &SumKey) -> Sum {
         Sum::of(&sha256(&[key, &self.seq.to_le_bytes(), &self.hash]))
     }
 }
@@ -213,7 +216,7 @@ impl Place {
 /// bytes, a size that PostgreSQL's allocator gives without waste: there is one for every lane of every tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneSum {
-    key: Key,
+    key: SumKey,
     /// Rows.
     pub events: u64,
     /// Rows with something erased.
@@ -227,16 +230,16 @@ pub struct LaneSum {
     /// Whether the targets of a row could not be added up.
     pub odd_targets: bool,
     /// What the first row has to follow.
-    pub before: Place,
+    pub before: SeqHash,
     /// The last row.
-    pub last: Place,
+    pub last: SeqHash,
     /// Of the first event of the lane; zeros without it.
     pub log_id: Id,
     /// The terms of the targets of all rows.
     pub targets: Sum,
     /// Rows mostly come in order: the term of the last one is added when the next is not its follower, and so most
     /// terms, which would cancel out, are never computed.
-    open: Place,
+    open: SeqHash,
     sum: Sum,
 }
 
@@ -245,15 +248,15 @@ impl LaneSum {
     pub const BYTES: usize = 16 + 2 * 8 + 2 * 8 + 3 + 3 * 40 + 16 + 2 * 32;
 
     /// A lane of one row.
-    pub fn new(key: &Key, row: &Seen) -> LaneSum {
+    pub fn new(key: &SumKey, row: &Seen) -> LaneSum {
         let mut lane = LaneSum::part(key, row);
         lane.sum = lane.sum.minus(lane.before.term(key));
         lane
     }
 
     /// One row, without the terms.
-    fn part(key: &Key, row: &Seen) -> LaneSum {
-        let last = Place { seq: row.seq, hash: row.event_hash };
+    fn part(key: &SumKey, row: &Seen) -> LaneSum {
+        let last = SeqHash { seq: row.seq, hash: row.event_hash };
         LaneSum {
             key: *key,
             events: 1,
@@ -263,7 +266,7 @@ impl LaneSum {
             records: row.has(Seen::RECORD),
             odd_targets: row.has(Seen::ODD_TARGETS),
             // No row that links has the least number there is.
-            before: Place { seq: row.seq.saturating_sub(1), hash: row.previous_event_hash },
+            before: SeqHash { seq: row.seq.saturating_sub(1), hash: row.previous_event_hash },
             last,
             log_id: row.log_id,
             targets: row.targets,
@@ -319,16 +322,16 @@ impl LaneSum {
 
     /// Its bytes, on the way from one process to another.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let mut out = Writer::new();
+        let mut out = ByteWriter::new();
         out.put(&self.key);
         out.put(&self.events.to_le_bytes());
         out.put(&self.erased.to_le_bytes());
         out.put(&self.invalid.0.to_le_bytes());
         out.put(&self.invalid.1.to_le_bytes());
         out.put(&[u8::from(self.links), u8::from(self.records), u8::from(self.odd_targets)]);
-        for place in [&self.before, &self.last, &self.open] {
-            out.put(&place.seq.to_le_bytes());
-            out.put(&place.hash);
+        for link in [&self.before, &self.last, &self.open] {
+            out.put(&link.seq.to_le_bytes());
+            out.put(&link.hash);
         }
         out.put(&self.log_id);
         out.put(&self.targets.to_bytes());
@@ -338,13 +341,13 @@ impl LaneSum {
 
     /// The reverse of [`to_bytes`](Self::to_bytes).
     pub fn from_bytes(bytes: &[u8]) -> Option<LaneSum> {
-        let mut from = Reader(bytes);
+        let mut from = ByteReader(bytes);
         let key = from.take()?;
         let (events, erased) = (u64::from_le_bytes(from.take()?), u64::from_le_bytes(from.take()?));
         let invalid = (i64::from_le_bytes(from.take()?), i64::from_le_bytes(from.take()?));
         let [links, records, odd_targets] = from.take::<3>()?.map(|flag| flag != 0);
-        let mut place = || Some(Place { seq: i64::from_le_bytes(from.take()?), hash: from.take()? });
-        let (before, last, open) = (place()?, place()?, place()?);
+        let mut link = || Some(SeqHash { seq: i64::from_le_bytes(from.take()?), hash: from.take()? });
+        let (before, last, open) = (link()?, link()?, link()?);
         let log_id = from.take()?;
         let (targets, sum) = (Sum::from_bytes(&from.take()?), Sum::from_bytes(&from.take()?));
         let lane = LaneSum {
@@ -372,7 +375,7 @@ mod tests {
     use crate::link::{BreakType, Row, Walk};
     use proptest::prelude::*;
 
-    const KEY: Key = *b"sixteen and more";
+    const KEY: SumKey = *b"sixteen and more";
     const LOG: Id = [7; 16];
 
     #[derive(Debug, Clone, PartialEq)]
@@ -392,8 +395,8 @@ mod tests {
     }
 
     fn target_term(created_at: i64) -> Sum {
-        let mut room = Room::default();
-        let mut terms = TargetTerms::new(&KEY, &mut room);
+        let mut scratch = Scratch::default();
+        let mut terms = TargetTerms::new(&KEY, &mut scratch);
         terms.add("t", &LOG, 0, created_at, "{}");
         terms.sum()
     }
@@ -566,12 +569,12 @@ mod tests {
     #[test]
     fn targets_add_up_one_by_one() {
         let canonical = |n: u16| "x".repeat(usize::from(n) * 7);
-        let mut room = Room::default();
-        let mut all = TargetTerms::new(&KEY, &mut room);
+        let mut scratch = Scratch::default();
+        let mut all = TargetTerms::new(&KEY, &mut scratch);
         (0..200).for_each(|n| all.add("t", &LOG, n, 7, &canonical(n)));
         let all = all.sum();
         let one_by_one = (0..200).fold(Sum::default(), |sum, n| {
-            let mut one = TargetTerms::new(&KEY, &mut room);
+            let mut one = TargetTerms::new(&KEY, &mut scratch);
             one.add("t", &LOG, n, 7, &canonical(n));
             sum.plus(one.sum())
         });

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// What an id is made of decides which characters join it to what stands beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum IdKind {
     /// Letters, digits, `_` and `-`.
     Plain,
     /// Digits alone.
@@ -45,7 +45,7 @@ fn has_beside_others(text: &str, id: &str) -> bool {
 
 /// How each occurrence of an id meets the text around it, at the worse of its ends.
 fn edges<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = Edge> + 'a {
-    let kind = Kind::of(id);
+    let kind = IdKind::of(id);
     let step = id.chars().next().map_or(1, char::len_utf8);
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -59,14 +59,14 @@ fn edges<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = Edge> + 'a {
     })
 }
 
-impl Kind {
-    fn of(id: &str) -> Kind {
+impl IdKind {
+    fn of(id: &str) -> IdKind {
         if id.chars().all(|c| c.is_numeric()) {
-            Kind::Number
+            IdKind::Number
         } else if id.chars().all(is_of_word) {
-            Kind::Plain
+            IdKind::Plain
         } else {
-            Kind::Compound
+            IdKind::Compound
         }
     }
 
@@ -74,17 +74,17 @@ impl Kind {
         match (self, c) {
             (_, '_' | '-') => true,
             _ if is_invisible(c) => true,
-            (Kind::Plain, _) => false,
-            (Kind::Number, _) => matches!(c, '.' | ':'),
-            (Kind::Compound, '.' | '@' | '+' | '%') => true,
-            (Kind::Compound, '/' | '\\' | ':' | '|' | '=' | '#' | '~' | '&') => id.contains(c),
+            (IdKind::Plain, _) => false,
+            (IdKind::Number, _) => matches!(c, '.' | ':'),
+            (IdKind::Compound, '.' | '@' | '+' | '%') => true,
+            (IdKind::Compound, '/' | '\\' | ':' | '|' | '=' | '#' | '~' | '&') => id.contains(c),
             _ => false,
         }
     }
 }
 
 /// How the id's end `inner` meets what stands beside it, nearest first.
-fn edge(kind: Kind, id: &str, inner: char, mut beside: impl Iterator<Item = char>, is_after: bool) -> Edge {
+fn edge(kind: IdKind, id: &str, inner: char, mut beside: impl Iterator<Item = char>, is_after: bool) -> Edge {
     let Some(first) = beside.next() else { return Edge::Free };
     if is_after && is_mark(first) {
         return Edge::Inside;
@@ -103,9 +103,9 @@ fn edge(kind: Kind, id: &str, inner: char, mut beside: impl Iterator<Item = char
     for c in beside.take(MOST_JOINERS) {
         if is_of_word(c) && !matches!(c, '_' | '-') {
             return match kind {
-                Kind::Number if !is_invisible(first) && !c.is_numeric() => Edge::Free,
+                IdKind::Number if !is_invisible(first) && !c.is_numeric() => Edge::Free,
                 // 10.0.0.42 is no 42, and not worth a look.
-                Kind::Number if points => Edge::Inside,
+                IdKind::Number if points => Edge::Inside,
                 _ => Edge::Joined,
             };
         }

@@ -1,6 +1,9 @@
 //! Properties of the canonical form, the commitments and the readers, over generated input.
 
-use immutable_format::commitment::{erase, reseal, seal, Content, Erasure, Room};
+use immutable_format::commitment::seal;
+use immutable_format::erasure::{erase, reseal};
+use immutable_format::event::{Content, Erasure};
+use immutable_format::hash::Scratch;
 use immutable_format::json::{key_order, Object, Shape, Value};
 use immutable_format::split::{split, Parts};
 use immutable_format::target::{self, Form, Target};
@@ -167,7 +170,7 @@ proptest! {
         previous in any::<bool>(),
         filters in any::<String>(),
     ) {
-        let place = cursor::Place { created_at: micros, id, tenant_id };
+        let place = cursor::PageCursor { created_at: micros, id, tenant_id };
         let way = if previous { cursor::Way::Previous } else { cursor::Way::Next };
         let text = cursor::encode(&place, way, &filters).unwrap();
         prop_assert_eq!(cursor::decode(&text, &filters), Ok((place, way)));
@@ -205,7 +208,7 @@ proptest! {
         let mut content = Content { metadata: object(&given).unwrap(), targets: vec![target], ..Content::default() };
         content.columns[0] = Some(Cow::Owned(actor));
         content.columns[3] = ip.map(Cow::Owned);
-        let whole = seal(&content, &salt, &mut Room::default());
+        let whole = seal(&content, &salt, &mut Scratch::default());
         let mut paths: Vec<String> = metadata.keys().map(|key| format!("metadata.{key}")).collect();
         paths.extend(["actor_id".to_string(), "targets.0".to_string()]);
         if content.columns[3].is_some() {

@@ -43,5 +43,5 @@ pub struct Options {
 }
 
 fn log_id(text: &str) -> Result<Id, String> {
-    immutable_format::document::parse_uuid(text).ok_or_else(|| "not a UUID in lower case with hyphens".to_string())
+    immutable_format::id::parse_uuid(text).ok_or_else(|| "not a UUID in lower case with hyphens".to_string())
 }

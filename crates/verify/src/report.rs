@@ -2,8 +2,8 @@
 
 use crate::advice;
 use crate::options::Options;
-use immutable_format::document::uuid_text;
 use immutable_format::export::verify::{Head, Sink, Summary};
+use immutable_format::id::uuid_text;
 use immutable_format::link::Break;
 use serde_json::{json, Value};
 use std::fs::File;

@@ -68,9 +68,12 @@ pub struct Header<'a> {
 
 /// Where an event is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct ChainPosition<'a> {
     pub tenant_id: Cow<'a, str>,
     pub lane: i16,
     pub seq: i64,
     pub id: Id,
 }
+
+/// The name this had before; its users come to the new one.
+pub use self::ChainPosition as Place;

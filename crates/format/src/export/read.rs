@@ -2,7 +2,7 @@
 //! commitment.
 
 use super::scan::{comes_after, decode, is_hex, Error, Scanner};
-use super::{ascii, Header, Lanes, Place};
+use super::{ascii, ChainPosition, Header, Lanes};
 use crate::event::RESERVED;
 use crate::hash::{parse_hex, sha256, Hash};
 use crate::id::{parse_uuid, Id};
@@ -35,7 +35,7 @@ pub enum Line<'a> {
 /// An event's line.
 #[derive(Debug)]
 pub struct Event<'a> {
-    pub place: Place<'a>,
+    pub position: ChainPosition<'a>,
     pub log_id: Option<Id>,
     pub previous_event_hash: Option<Vec<u8>>,
     pub event_hash: Option<Vec<u8>>,
@@ -150,19 +150,19 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn place(&self) -> Result<Place<'a>, Malformed> {
-        let place = match (self.id, self.tenant_id, self.lane, self.seq) {
+    fn position(&self) -> Result<ChainPosition<'a>, Malformed> {
+        let position = match (self.id, self.tenant_id, self.lane, self.seq) {
             (Some(id), Some(tenant_id), Some(lane), Some(seq)) => {
                 let parsed = (parse_uuid(id), lane.parse::<i16>(), seq.parse::<i64>());
                 let (Some(id), Ok(lane), Ok(seq)) = parsed else {
                     return malformed("the document's id, lane or seq is none");
                 };
-                Place { tenant_id: decode(tenant_id), lane, seq, id }
+                ChainPosition { tenant_id: decode(tenant_id), lane, seq, id }
             }
             _ => return malformed("the document has no id, tenant_id, lane or seq"),
         };
         match self.version {
-            Some("1") => Ok(place),
+            Some("1") => Ok(position),
             _ => malformed("a document of another version than 1, which this program does not know"),
         }
     }
@@ -344,7 +344,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     let document_text = &text[DOCUMENT.len()..end];
     let document = Document::read(document_text)
         .map_err(|error| Malformed::from(Error { at: error.at + DOCUMENT.len(), ..error }))?;
-    let place = document.place()?;
+    let position = document.position()?;
 
     let mut scanner = Scanner::new(text, end + AFTER_DOCUMENT.len(), limits::NESTING + 1);
     let event_hash = match scanner.skip("null") {
@@ -381,7 +381,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
         recorded.clear(); // an event that is not valid says nothing about erasures
     }
     Ok(Event {
-        place,
+        position,
         log_id: document
             .log_id
             .map(|id| parse_uuid(id).ok_or(Malformed("log_id is no uuid".to_string())))
@@ -523,7 +523,7 @@ fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
         return malformed("no_document has no lane, seq, log_id, previous_event_hash or event_hash");
     };
     Ok(Event {
-        place: Place { tenant_id: Cow::Owned(tenant_id.to_string()), lane, seq, id },
+        position: ChainPosition { tenant_id: Cow::Owned(tenant_id.to_string()), lane, seq, id },
         log_id,
         previous_event_hash,
         event_hash,

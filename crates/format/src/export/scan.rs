@@ -11,7 +11,7 @@ pub struct Error {
     pub at: usize,
 }
 
-enum Frame<'a> {
+enum OpenLevel<'a> {
     Array,
     /// With the name of the last member.
     Object(&'a str),
@@ -20,7 +20,7 @@ enum Frame<'a> {
 pub struct Scanner<'a> {
     text: &'a str,
     pub at: usize,
-    open: Vec<Frame<'a>>,
+    open: Vec<OpenLevel<'a>>,
     depth: usize,
 }
 
@@ -183,7 +183,7 @@ impl<'a> Scanner<'a> {
         Ok(key)
     }
 
-    fn begin(&mut self, frame: Frame<'a>) -> Result<(), Error> {
+    fn begin(&mut self, frame: OpenLevel<'a>) -> Result<(), Error> {
         if self.open.len() >= self.depth {
             return self.fail("nested too deeply");
         }
@@ -202,10 +202,10 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'{') => {
                     self.at += 1;
-                    self.begin(Frame::Object(""))?;
+                    self.begin(OpenLevel::Object(""))?;
                     if self.byte() != Some(b'}') {
                         let key = self.key(None)?;
-                        if let Some(Frame::Object(last)) = self.open.last_mut() {
+                        if let Some(OpenLevel::Object(last)) = self.open.last_mut() {
                             *last = key;
                         }
                         continue;
@@ -213,7 +213,7 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'[') => {
                     self.at += 1;
-                    self.begin(Frame::Array)?;
+                    self.begin(OpenLevel::Array)?;
                     if self.byte() != Some(b']') {
                         continue;
                     }
@@ -231,19 +231,19 @@ impl<'a> Scanner<'a> {
                     return Ok(&self.text[start..self.at]);
                 }
                 match (self.open.last(), self.byte()) {
-                    (Some(Frame::Array), Some(b']')) | (Some(Frame::Object(_)), Some(b'}')) => {
+                    (Some(OpenLevel::Array), Some(b']')) | (Some(OpenLevel::Object(_)), Some(b'}')) => {
                         self.at += 1;
                         self.open.pop();
                     }
-                    (Some(Frame::Array), Some(b',')) => {
+                    (Some(OpenLevel::Array), Some(b',')) => {
                         self.at += 1;
                         break;
                     }
-                    (Some(Frame::Object(before)), Some(b',')) => {
+                    (Some(OpenLevel::Object(before)), Some(b',')) => {
                         let before = *before;
                         self.at += 1;
                         let key = self.key(Some(before))?;
-                        if let Some(Frame::Object(last)) = self.open.last_mut() {
+                        if let Some(OpenLevel::Object(last)) = self.open.last_mut() {
                             *last = key;
                         }
                         break;
@@ -258,7 +258,7 @@ impl<'a> Scanner<'a> {
     /// An object; calls `member` with each name, to read the value.
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, &'a str) -> Result<(), Error>) -> Result<(), Error> {
         self.expect("{")?;
-        self.begin(Frame::Array)?; // keeps the count of levels; the order is checked here
+        self.begin(OpenLevel::Array)?; // keeps the count of levels; the order is checked here
         if !self.skip("}") {
             let mut before = None;
             loop {
@@ -278,7 +278,7 @@ impl<'a> Scanner<'a> {
     /// An array; calls `element` to read each of its values.
     pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         self.expect("[")?;
-        self.begin(Frame::Array)?;
+        self.begin(OpenLevel::Array)?;
         if !self.skip("]") {
             loop {
                 element(self)?;

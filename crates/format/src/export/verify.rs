@@ -3,7 +3,7 @@
 //! erasure was seen for yet, or the reverse.
 
 use super::read::{line, restored, Event, Line, Malformed};
-use super::{Header, Lanes, Place};
+use super::{ChainPosition, Header, Lanes};
 use crate::hash::{parse_hex, sha256, Hash};
 use crate::id::{parse_uuid, uuid_text, Id};
 use crate::limits;
@@ -65,7 +65,7 @@ struct ErasedValue {
     commitment: Hash,
 }
 
-enum Erasure {
+enum ErasureMatch {
     /// Erased here, and not recorded so far.
     Value(ErasedValue),
     /// Recorded for this event, and not seen erased so far.
@@ -74,14 +74,14 @@ enum Erasure {
 }
 
 /// The export that is being read.
-struct Open {
+struct OpenExport {
     walk: Walk,
     lanes: Lanes,
     escaped: bool,
     tenant_id: Option<String>,
     lane: Option<(Rc<str>, i16)>,
     events: u64,
-    erasures: HashMap<[u8; 16], Erasure>,
+    erasures: HashMap<[u8; 16], ErasureMatch>,
     named: bool,
 }
 
@@ -89,7 +89,7 @@ struct Open {
 pub struct Verifier {
     log_id: Option<Id>,
     heads: HashMap<String, HashMap<i16, Vec<Saved>>>,
-    open: Option<Open>,
+    open: Option<OpenExport>,
     summary: Summary,
 }
 
@@ -172,7 +172,7 @@ impl Verifier {
         self.summary.whole &= header.lanes == Lanes::Whole;
         self.summary.erasures_checked &= header.lanes == Lanes::Whole;
         let tenant_id = header.filters.into_iter().find(|(name, _)| name == "tenant_id");
-        self.open = Some(Open {
+        self.open = Some(OpenExport {
             walk: Walk::new(self.log_id),
             lanes: header.lanes,
             escaped: header.escaped,
@@ -187,7 +187,7 @@ impl Verifier {
 
     fn event(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         let Some(mut open) = self.open.take() else { return };
-        let Place { tenant_id, lane, seq, id } = &event.place;
+        let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         open.events += 1;
         self.summary.events += 1;
         self.summary.erased += event.erased.len() as u64;
@@ -227,8 +227,8 @@ impl Verifier {
 
     /// The lane of `event` begins. What the first event has to follow is known if it is the lane's first, or if the
     /// event before it is a saved head.
-    fn begin_lane(&mut self, open: &mut Open, event: &Event<'_>, sink: &mut impl Sink) {
-        let Place { tenant_id, lane, seq, id } = &event.place;
+    fn begin_lane(&mut self, open: &mut OpenExport, event: &Event<'_>, sink: &mut impl Sink) {
+        let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         if let Some((tenant_before, lane_before)) = &open.lane {
             if (tenant_id.as_ref(), *lane) < (tenant_before, *lane_before) {
                 sink.broken(Break {
@@ -270,7 +270,7 @@ impl Verifier {
         if self.heads.is_empty() {
             return;
         }
-        let Place { tenant_id, lane, seq, id } = &event.place;
+        let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         let heads = self.heads.get_mut(tenant_id.as_ref()).and_then(|lanes| lanes.get_mut(lane));
         let Some(heads) = heads else { return };
         for head in heads.iter_mut().filter(|head| head.seq == *seq) {
@@ -290,7 +290,7 @@ impl Verifier {
     }
 
     /// The lane that was read last has ended.
-    fn end_lane(&mut self, open: &Open, sink: &mut impl Sink) {
+    fn end_lane(&mut self, open: &OpenExport, sink: &mut impl Sink) {
         let Some((tenant_id, lane)) = &open.lane else { return };
         let (seq, event_hash) = open.walk.last();
         let event_hash = event_hash.unwrap_or_default().to_vec();
@@ -316,7 +316,7 @@ impl Verifier {
     }
 
     /// Saved heads of the lanes that the export has to hold, and whose place nothing is in.
-    fn check_heads_left(&mut self, open: &Open, sink: &mut impl Sink) {
+    fn check_heads_left(&mut self, open: &OpenExport, sink: &mut impl Sink) {
         let mut gone = Vec::new();
         let in_scope = |tenant_id: &String| open.tenant_id.as_ref().is_none_or(|only| only == tenant_id);
         for (tenant_id, lanes) in self.heads.iter_mut().filter(|(tenant_id, _)| in_scope(tenant_id)) {
@@ -360,7 +360,7 @@ fn head_break(tenant_id: &str, lane: i16, head: &Saved, actual: (Option<Id>, Opt
     }
 }
 
-impl Open {
+impl OpenExport {
     /// What is erased from this event, and what it records as erased.
     fn note_erasures(&mut self, event: &Event<'_>) {
         if event.erased.is_empty() && event.recorded.is_empty() {
@@ -373,28 +373,28 @@ impl Open {
             key.copy_from_slice(&digest[..16]);
             key
         };
-        let (seq, id) = (event.place.seq, event.place.id);
+        let (seq, id) = (event.position.seq, event.position.id);
         for commitment in &event.erased {
             let value = ErasedValue { tenant_id: tenant_id.clone(), lane, seq, id, commitment: *commitment };
-            let known = self.erasures.entry(key(&id, commitment)).or_insert(Erasure::Value(value));
-            if matches!(known, Erasure::Record(..)) {
-                *known = Erasure::Both;
+            let known = self.erasures.entry(key(&id, commitment)).or_insert(ErasureMatch::Value(value));
+            if matches!(known, ErasureMatch::Record(..)) {
+                *known = ErasureMatch::Both;
             }
         }
         for (id, commitment) in &event.recorded {
             // A text that is no id is that of no event.
             let Some(id) = parse_uuid(id) else { continue };
-            let record = Erasure::Record(tenant_id.clone(), id, *commitment);
+            let record = ErasureMatch::Record(tenant_id.clone(), id, *commitment);
             let known = self.erasures.entry(key(&id, commitment)).or_insert(record);
-            if matches!(known, Erasure::Value(_)) {
-                *known = Erasure::Both;
+            if matches!(known, ErasureMatch::Value(_)) {
+                *known = ErasureMatch::Both;
             }
         }
     }
 
     /// Reports, in the order of places, what is erased and not recorded or the reverse.
     fn report_erasures(&self, sink: &mut impl Sink) {
-        let mut unmatched: Vec<_> = self.erasures.values().filter_map(Erasure::unmatched).collect();
+        let mut unmatched: Vec<_> = self.erasures.values().filter_map(ErasureMatch::unmatched).collect();
         unmatched.sort_unstable();
         for (tenant_id, place, id, recorded, commitment) in unmatched {
             let hash = Some(commitment.to_vec());
@@ -418,14 +418,14 @@ impl Open {
 /// Tenant, lane and seq where they are known, event, whether this is a record, and the commitment.
 type Unmatched<'a> = (&'a str, Option<(i16, i64)>, &'a Id, bool, &'a Hash);
 
-impl Erasure {
+impl ErasureMatch {
     fn unmatched(&self) -> Option<Unmatched<'_>> {
         match self {
-            Erasure::Both => None,
-            Erasure::Value(value) => {
+            ErasureMatch::Both => None,
+            ErasureMatch::Value(value) => {
                 Some((&value.tenant_id, Some((value.lane, value.seq)), &value.id, false, &value.commitment))
             }
-            Erasure::Record(tenant_id, id, commitment) => Some((tenant_id, None, id, true, commitment)),
+            ErasureMatch::Record(tenant_id, id, commitment) => Some((tenant_id, None, id, true, commitment)),
         }
     }
 }

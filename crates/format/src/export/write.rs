@@ -1,8 +1,8 @@
 //! The lines of an export, as the server writes them.
 
-use super::{Header, Place};
+use super::{ChainPosition, Header};
 use crate::commitment::write_disclosures;
-use crate::event::{Content, Secret};
+use crate::event::{Content, EventSecret};
 use crate::id::{uuid_text, Id};
 use crate::json::{write_string, Value};
 use crate::time;
@@ -50,7 +50,7 @@ pub fn header(header: &Header<'_>) -> String {
 }
 
 /// The line of an event that has a document.
-pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, secret: &Secret) -> String {
+pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, secret: &EventSecret) -> String {
     let mut out = String::with_capacity(document.len() + 2048);
     out.push_str("{\"document\":");
     out.push_str(document);
@@ -58,8 +58,8 @@ pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, s
     hex_or_null(event_hash, &mut out);
     out.push_str(",\"disclosures\":[");
     match secret {
-        Secret::Salt(salt) => write_disclosures(content, Some(salt), None, &mut out),
-        Secret::Erased(erasure) => write_disclosures(content, None, Some(erasure), &mut out),
+        EventSecret::Salt(salt) => write_disclosures(content, Some(salt), None, &mut out),
+        EventSecret::Erased(erasure) => write_disclosures(content, None, Some(erasure), &mut out),
     }
     out.push_str("]}");
     out
@@ -67,7 +67,7 @@ pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, s
 
 /// The line of a row that has no document; `why` says why not.
 pub fn no_document(
-    place: &Place<'_>,
+    position: &ChainPosition<'_>,
     log_id: Option<Id>,
     previous_event_hash: Option<&[u8]>,
     event_hash: Option<&[u8]>,
@@ -76,13 +76,13 @@ pub fn no_document(
     let mut out = String::from("{\"no_document\":{\"event_hash\":");
     hex_or_null(event_hash, &mut out);
     out.push_str(",\"id\":");
-    write_string(&uuid_text(&place.id), &mut out);
-    out.push_str(&format!(",\"lane\":{},\"log_id\":", place.lane));
+    write_string(&uuid_text(&position.id), &mut out);
+    out.push_str(&format!(",\"lane\":{},\"log_id\":", position.lane));
     text_or_null(log_id.as_ref().map(uuid_text).as_deref(), &mut out);
     out.push_str(",\"previous_event_hash\":");
     hex_or_null(previous_event_hash, &mut out);
-    out.push_str(&format!(",\"seq\":{},\"tenant_id\":", place.seq));
-    write_string(&place.tenant_id, &mut out);
+    out.push_str(&format!(",\"seq\":{},\"tenant_id\":", position.seq));
+    write_string(&position.tenant_id, &mut out);
     out.push_str(",\"why\":");
     Value::String(why.into()).write(&mut out);
     out.push_str("}}");
