@@ -86,6 +86,42 @@ pub struct Row<'a> {
     pub stray: Option<&'a str>,
 }
 
+impl Row<'_> {
+    /// Reports a row whose content is not what its hash says.
+    #[inline]
+    fn check_content(&self, report: &mut impl FnMut(Break)) {
+        match self.recomputed {
+            Ok(hash) if self.event_hash == Some(&hash) => {}
+            Ok(hash) => report(self.broken(
+                BreakType::HashMismatch,
+                Some(&hash),
+                self.event_hash,
+                "the event's content does not hash to its event_hash".to_string(),
+            )),
+            Err(why) => report(self.broken(
+                BreakType::HashMismatch,
+                None,
+                self.event_hash,
+                format!("the event has no valid document: {why}"),
+            )),
+        }
+    }
+
+    /// A break at this row.
+    fn broken(&self, kind: BreakType, expected: Option<&[u8]>, actual: Option<&[u8]>, detail: String) -> Break {
+        Break {
+            kind,
+            tenant_id: Some(self.tenant_id.to_string()),
+            lane: Some(self.lane),
+            seq: Some(self.seq),
+            event_id: Some(self.id),
+            expected: expected.map(<[u8]>::to_vec),
+            actual: actual.map(<[u8]>::to_vec),
+            detail,
+        }
+    }
+}
+
 struct WalkedLane {
     tenant_id: String,
     lane: i16,
@@ -146,36 +182,12 @@ impl Walk {
             self.begin_lane(row.tenant_id, row.lane, None);
         }
         self.events += 1;
-        let found = |kind, expected: Option<&[u8]>, actual: Option<&[u8]>, detail: String| Break {
-            kind,
-            tenant_id: Some(row.tenant_id.to_string()),
-            lane: Some(row.lane),
-            seq: Some(row.seq),
-            event_id: Some(row.id),
-            expected: expected.map(<[u8]>::to_vec),
-            actual: actual.map(<[u8]>::to_vec),
-            detail,
-        };
-        match row.recomputed {
-            Ok(hash) if row.event_hash == Some(&hash) => {}
-            Ok(hash) => report(found(
-                BreakType::HashMismatch,
-                Some(&hash),
-                row.event_hash,
-                "the event's content does not hash to its event_hash".to_string(),
-            )),
-            Err(why) => report(found(
-                BreakType::HashMismatch,
-                None,
-                row.event_hash,
-                format!("the event has no valid document: {why}"),
-            )),
-        }
+        row.check_content(&mut report);
         let Some(at) = self.at.as_mut() else { return };
         let expected = at.event_hash.as_deref();
         if let Some(table) = row.stray {
             let detail = format!("the event is stored in {table}, not in the events table");
-            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
             return;
         }
         if row.seq > at.seq.saturating_add(1) {
@@ -185,17 +197,17 @@ impl Walk {
             } else {
                 format!("the events with seq {first} to {last} are missing")
             };
-            let mut hole = found(BreakType::MissingEvent, row.previous_event_hash, None, detail);
+            let mut hole = row.broken(BreakType::MissingEvent, row.previous_event_hash, None, detail);
             hole.seq = Some(first);
             hole.event_id = None;
             report(hole);
         } else if row.seq <= at.seq {
             let detail = format!("seq {} is there more than once, or below 1", row.seq);
-            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
             return; // the lane goes on from the first of them
         } else if row.previous_event_hash != expected {
             let detail = "previous_event_hash is not the hash of the event before it in the lane".to_string();
-            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
         }
         if row.seq == 1 {
             match (self.log_id, row.log_id) {
@@ -204,7 +216,7 @@ impl Walk {
                 (Some(log), own) => {
                     let begins = own.map_or("no log".to_string(), |id| format!("log {}", uuid_text(&id)));
                     let detail = format!("the lane belongs to {begins}, this is log {}", uuid_text(&log));
-                    report(found(BreakType::ChainBreak, None, row.previous_event_hash, detail));
+                    report(row.broken(BreakType::ChainBreak, None, row.previous_event_hash, detail));
                 }
             }
         }

@@ -69,22 +69,7 @@ pub fn parse(text: &str) -> Result<i64, Error> {
     if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 || second > 60 {
         return Err(Error::Form);
     }
-    let mut at = 19;
-    let mut micros = 0;
-    if bytes.get(at) == Some(&b'.') {
-        let start = at + 1;
-        at = start;
-        while matches!(bytes.get(at), Some(b'0'..=b'9')) {
-            at += 1;
-        }
-        if at == start {
-            return Err(Error::Form);
-        }
-        for place in 0..6 {
-            micros = micros * 10 + bytes[start..at].get(place).map_or(0, |digit| i64::from(digit - b'0'));
-        }
-        micros += i64::from(bytes[start..at].get(6).is_some_and(|digit| *digit >= b'5'));
-    }
+    let (micros, at) = fraction(bytes, 19)?;
     let offset = match bytes.get(at) {
         None => 0,
         Some(b'Z' | b'z') if bytes.len() == at + 1 => 0,
@@ -105,6 +90,28 @@ pub fn parse(text: &str) -> Result<i64, Error> {
     } else {
         Err(Error::Range)
     }
+}
+
+/// The microseconds that a fraction of a second at byte `at` says, none if there is none, and where it ends.
+fn fraction(bytes: &[u8], at: usize) -> Result<(i64, usize), Error> {
+    if bytes.get(at) != Some(&b'.') {
+        return Ok((0, at));
+    }
+    let start = at + 1;
+    let mut end = start;
+    while matches!(bytes.get(end), Some(b'0'..=b'9')) {
+        end += 1;
+    }
+    let digits = &bytes[start..end];
+    if digits.is_empty() {
+        return Err(Error::Form);
+    }
+    let mut micros = 0;
+    for place in 0..6 {
+        micros = micros * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'));
+    }
+    micros += i64::from(digits.get(6).is_some_and(|digit| *digit >= b'5'));
+    Ok((micros, end))
 }
 
 fn leap(year: i64) -> bool {

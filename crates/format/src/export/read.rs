@@ -204,6 +204,9 @@ struct Disclosed<'a> {
     wrong: Option<String>,
 }
 
+const DIFFERS: &str = "the value is not the one that was committed to";
+const ORDER: &str = "the disclosures are not in order, or one is there twice";
+
 /// One disclosure.
 struct Disclosure<'a> {
     /// As it stands in the line: what its commitment is the hash of.
@@ -259,8 +262,6 @@ impl<'a> Disclosed<'a> {
     }
 
     fn find(&mut self, document: &Document<'_>, disclosure: &Disclosure<'a>) -> Result<(), &'static str> {
-        const DIFFERS: &str = "the value is not the one that was committed to";
-        const ORDER: &str = "the disclosures are not in order, or one is there twice";
         let mut digits = [0; 64];
         let hash = sha256(&[disclosure.text.as_bytes()]);
         let digits: &str = faster_hex::hex_encode(&hash, &mut digits).map_or("", |digits| digits);
@@ -275,56 +276,74 @@ impl<'a> Disclosed<'a> {
         }
         self.section = section;
         match section {
-            0 => {
-                // Where nothing is erased it is the next; else they are in order, however many a hostile line has.
-                let at = match document.columns.get(self.columns) {
-                    Some((column, _)) if *column == path => self.columns,
-                    _ => {
-                        let path = decode(path);
-                        let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
-                        place.map_err(|_| "the event has no commitment of this")?
-                    }
-                };
-                if at < self.columns {
-                    return Err(ORDER);
-                }
-                self.columns = at + 1;
-                if document.columns[at].1 != digits {
-                    return Err(DIFFERS);
-                }
-                if !disclosure.value.starts_with('"') {
-                    return Err("the value of a column is no string");
-                }
-                self.columns_seen[at] = true;
-            }
-            1 => {
-                if self.key.is_some_and(|before| !comes_after(path, before)) {
-                    return Err(ORDER);
-                }
-                self.key = Some(path);
-                let at = document.metadata.binary_search(&digits).map_err(|_| DIFFERS)?;
-                self.metadata_seen[at] = true;
-                self.reason |= path == "metadata.reason";
-            }
-            _ => {
-                let digits_of_n = &path["targets.".len()..];
-                let n = Some(digits_of_n).filter(|digits| digits.len() <= 4).and_then(|digits| digits.parse().ok());
-                let n: usize = n.filter(|n: &usize| n.to_string() == digits_of_n).ok_or("there is no such target")?;
-                if n < self.target {
-                    return Err(ORDER);
-                }
-                self.target = n + 1;
-                if *document.targets.get(n).ok_or("there is no such target")? != digits {
-                    return Err(DIFFERS);
-                }
-                // both are canonical strings, one with its quotes
-                let kind = disclosure.kind.and_then(|kind| kind.strip_prefix('"')?.strip_suffix('"'));
-                if kind.is_none() || kind != document.target_types.get(n).copied() {
-                    return Err("the target's type is not the one in the document");
-                }
-                self.targets_seen[n] = true;
-            }
+            0 => self.find_column(document, disclosure, digits),
+            1 => self.find_metadata(document, path, digits),
+            _ => self.find_target(document, disclosure, digits),
         }
+    }
+
+    fn find_column(
+        &mut self,
+        document: &Document<'_>,
+        disclosure: &Disclosure<'a>,
+        digits: &str,
+    ) -> Result<(), &'static str> {
+        // Where nothing is erased it is the next; else they are in order, however many a hostile line has.
+        let at = match document.columns.get(self.columns) {
+            Some((column, _)) if *column == disclosure.path => self.columns,
+            _ => {
+                let path = decode(disclosure.path);
+                let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
+                place.map_err(|_| "the event has no commitment of this")?
+            }
+        };
+        if at < self.columns {
+            return Err(ORDER);
+        }
+        self.columns = at + 1;
+        if document.columns[at].1 != digits {
+            return Err(DIFFERS);
+        }
+        if !disclosure.value.starts_with('"') {
+            return Err("the value of a column is no string");
+        }
+        self.columns_seen[at] = true;
+        Ok(())
+    }
+
+    fn find_metadata(&mut self, document: &Document<'_>, path: &'a str, digits: &str) -> Result<(), &'static str> {
+        if self.key.is_some_and(|before| !comes_after(path, before)) {
+            return Err(ORDER);
+        }
+        self.key = Some(path);
+        let at = document.metadata.binary_search(&digits).map_err(|_| DIFFERS)?;
+        self.metadata_seen[at] = true;
+        self.reason |= path == "metadata.reason";
+        Ok(())
+    }
+
+    fn find_target(
+        &mut self,
+        document: &Document<'_>,
+        disclosure: &Disclosure<'a>,
+        digits: &str,
+    ) -> Result<(), &'static str> {
+        let digits_of_n = &disclosure.path["targets.".len()..];
+        let n = Some(digits_of_n).filter(|digits| digits.len() <= 4).and_then(|digits| digits.parse().ok());
+        let n: usize = n.filter(|n: &usize| n.to_string() == digits_of_n).ok_or("there is no such target")?;
+        if n < self.target {
+            return Err(ORDER);
+        }
+        self.target = n + 1;
+        if *document.targets.get(n).ok_or("there is no such target")? != digits {
+            return Err(DIFFERS);
+        }
+        // both are canonical strings, one with its quotes
+        let kind = disclosure.kind.and_then(|kind| kind.strip_prefix('"')?.strip_suffix('"'));
+        if kind.is_none() || kind != document.target_types.get(n).copied() {
+            return Err("the target's type is not the one in the document");
+        }
+        self.targets_seen[n] = true;
         Ok(())
     }
 

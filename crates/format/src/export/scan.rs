@@ -183,6 +183,16 @@ impl<'a> Scanner<'a> {
         Ok(key)
     }
 
+    /// The name of the next member of the innermost object, which remembers it.
+    #[inline]
+    fn member(&mut self, before: Option<&'a str>) -> Result<(), Error> {
+        let key = self.key(before)?;
+        if let Some(OpenLevel::Object(last)) = self.open.last_mut() {
+            *last = key;
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, frame: OpenLevel<'a>) -> Result<(), Error> {
         if self.open.len() >= self.depth {
             return self.fail("nested too deeply");
@@ -204,10 +214,7 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     self.begin(OpenLevel::Object(""))?;
                     if self.byte() != Some(b'}') {
-                        let key = self.key(None)?;
-                        if let Some(OpenLevel::Object(last)) = self.open.last_mut() {
-                            *last = key;
-                        }
+                        self.member(None)?;
                         continue;
                     }
                 }
@@ -242,10 +249,7 @@ impl<'a> Scanner<'a> {
                     (Some(OpenLevel::Object(before)), Some(b',')) => {
                         let before = *before;
                         self.at += 1;
-                        let key = self.key(Some(before))?;
-                        if let Some(OpenLevel::Object(last)) = self.open.last_mut() {
-                            *last = key;
-                        }
+                        self.member(Some(before))?;
                         break;
                     }
                     (_, None) => return self.fail("the line ends early"),
