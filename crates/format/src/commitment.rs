@@ -1,5 +1,6 @@
-//! Commitments: every value that may one day have to be erased enters the hash as a salted commitment, so that it can be
-//! destroyed later while the chain still verifies. The shape follows the salted disclosures of SD-JWT (RFC 9901).
+//! Commitments: every value that may have to be erased one day enters the hash as a salted
+//! commitment. Such a value can be destroyed later while the chain still verifies. The form follows
+//! the salted disclosures of SD-JWT (RFC 9901).
 
 // These names were here before; users of them come to their new places.
 pub use crate::erasure::{check_erasure, erase, reseal};
@@ -14,15 +15,17 @@ use crate::json::write_string;
 /// The commitments of an event, as its document holds them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commitments {
-    /// By [`COLUMNS`].
+    /// The commitments of the columns, in the order of [`COLUMNS`].
     pub columns: [Option<Hash>; 10],
-    /// Strictly ascending.
+    /// The commitments of the metadata values, strictly ascending, so that they do not tell which
+    /// key each belongs to.
     pub metadata: Vec<Hash>,
-    /// By position.
+    /// The commitments of the targets, by position.
     pub targets: Vec<Hash>,
 }
 
-/// The salt of one path: the first half of SHA-256 over the event's salt and the path.
+/// Returns the salt of the value at `path`: the first 16 bytes of the SHA-256 of the event's salt
+/// and the path.
 pub fn leaf_salt(event_salt: &Salt, path: &str) -> Salt {
     first_half(&sha256_of_two(event_salt, path.as_bytes()))
 }
@@ -33,12 +36,13 @@ fn first_half(hash: &Hash) -> Salt {
     salt
 }
 
-/// SHA-256 over the canonical text of `[hex(leaf_salt), path, value]`; `value` is given as canonical text.
+/// Returns the commitment of a value: the SHA-256 of the canonical text (RFC 8785) of the array
+/// `[hex(leaf_salt), path, value]`. `value` is given as canonical text.
 pub fn commitment(leaf_salt: &Salt, path: &str, value: &str) -> Hash {
     ValueText::Canonical(value).commitment(leaf_salt, path)
 }
 
-/// The text that a commitment is the hash of.
+/// Writes the text that a commitment is the hash of.
 fn write_disclosure(leaf_salt: &Salt, path: &str, value: ValueText<'_>, out: &mut String) {
     out.push_str("[\"");
     write_hex(leaf_salt, out);
@@ -49,9 +53,9 @@ fn write_disclosure(leaf_salt: &Salt, path: &str, value: ValueText<'_>, out: &mu
     out.push(']');
 }
 
-/// Writes the disclosures of the values that are there: the texts that their commitments are the SHA-256 of, joined by
-/// commas, in the order of columns, metadata keys and targets. Exactly one of `event_salt` and `erasure` is given; a
-/// value that has no salt is not disclosed.
+/// Writes the disclosures of the values that an event has: the texts that their commitments are the
+/// SHA-256 of, separated by commas, in the order of columns, metadata keys and targets. Exactly one
+/// of `event_salt` and `erasure` is given. A value that has no salt is not disclosed.
 pub fn write_disclosures(
     content: &Content<'_>,
     event_salt: Option<&Salt>,
@@ -70,7 +74,7 @@ pub fn write_disclosures(
     });
 }
 
-/// Calls `each` for the path of every value that is there, in the order of [`for_each_value`].
+/// Calls `each` for the path of every value that the event has, in the order of [`for_each_value`].
 fn for_each_path(content: &Content<'_>, mut each: impl FnMut(&str)) {
     for (column, value) in content.columns.iter().enumerate() {
         if value.is_some() {
@@ -91,7 +95,7 @@ fn for_each_path(content: &Content<'_>, mut each: impl FnMut(&str)) {
     }
 }
 
-/// Calls `each` for every value that is there, with its path.
+/// Calls `each` for every value that the event has, with its path: columns, metadata keys, targets.
 pub(crate) fn for_each_value(content: &Content<'_>, mut each: impl FnMut(ValuePlace, &str, ValueText<'_>)) {
     let mut path = String::with_capacity(64);
     for (column, value) in content.columns.iter().enumerate() {
@@ -112,7 +116,7 @@ pub(crate) fn for_each_value(content: &Content<'_>, mut each: impl FnMut(ValuePl
     }
 }
 
-/// A value as it is at hand.
+/// The text of a value, as it is or as canonical JSON.
 #[derive(Clone, Copy)]
 pub(crate) enum ValueText<'a> {
     Text(&'a str),
@@ -136,6 +140,7 @@ impl ValueText<'_> {
     }
 }
 
+/// Where in an event a value stands.
 #[derive(Clone, Copy)]
 pub(crate) enum ValuePlace {
     Column(usize),
@@ -143,8 +148,8 @@ pub(crate) enum ValuePlace {
     Target(usize),
 }
 
-/// The commitments of an event none of whose values is erased. None needs another, so they are hashed together: first
-/// all salts, then all values.
+/// Returns the commitments of an event of which nothing is erased. No commitment needs another one,
+/// so they are hashed together: first all salts, then all values.
 pub fn seal(content: &Content<'_>, event_salt: &Salt, scratch: &mut Scratch) -> Commitments {
     let Scratch { messages, text, ends, salts, .. } = scratch;
     messages.clear();

@@ -1,5 +1,6 @@
-//! The cursor of a page: base64url (RFC 4648 §5, no padding) of a JSON object with the place where the next page begins,
-//! bound to the filters and the order it was made for.
+//! The cursor of a page: a JSON object with the row where the next page begins, written as
+//! base64url without padding (RFC 4648 §5) and bound to the filters and the order that it was made
+//! for.
 
 use crate::hash::sha256;
 use crate::id::{uuid_text, Id};
@@ -8,23 +9,27 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use serde::{Deserialize, Serialize};
 
-/// Longest text a cursor can have: a tenant_id's 255 bytes may take six each in JSON, and a third more in base64.
+/// Longest text that a cursor can have: the 255 bytes of a tenant_id may take six each in JSON, and
+/// a third more in base64.
 const MAX_BYTES: usize = 3072;
 
-/// The row at the end of a page. Ids are unique in a tenant, so without one as a filter the tenant belongs to the place.
+/// The row at the end of a page. Ids are unique within a tenant, so the tenant is part of the
+/// cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageCursor {
-    /// Microseconds since 1970-01-01T00:00:00Z; whatever is stored, whether or not an event can have it.
+    /// Microseconds since 1970-01-01T00:00:00Z. A stored value is kept as it is, even if no event
+    /// can have it.
     pub created_at: i64,
+    /// The id of the event.
     pub id: Id,
-    /// Whatever bytes are stored.
+    /// The tenant, as the bytes that are stored.
     pub tenant_id: Vec<u8>,
 }
 
 /// The name this had before; its users come to the new one.
 pub use self::PageCursor as Place;
 
-/// Which way a page lies from its place.
+/// The direction in which a page lies from its cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The page after it, in the order asked for.
@@ -36,9 +41,9 @@ pub enum Way {
 /// Why a cursor was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// Not a text that [`encode`] wrote.
+    /// The text was not written by [`encode`].
     NotOurs,
-    /// Made for another set of filters or another order.
+    /// The cursor was made for other filters or another order.
     OtherFilters,
 }
 
@@ -50,7 +55,7 @@ struct CursorText {
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant_id: Option<String>,
-    /// In the place of one that somebody damaged.
+    /// Replaces `tenant_id` where somebody has damaged the stored text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant_hex: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -58,15 +63,18 @@ struct CursorText {
     filters: String,
 }
 
-/// Before a time that is no time of an event, as a number of microseconds.
+/// Stands before a time that no event can have, which is written as a number of microseconds.
 const NUMBER: char = '@';
 
-/// What binds a cursor to its filters: `filters` is any unambiguous text of them and of the order.
+/// Returns what binds a cursor to its filters: 16 hex digits. `filters` is any unambiguous text of
+/// the filters and the order.
 pub fn fingerprint(filters: &str) -> String {
     hex::encode(&sha256(&[filters.as_bytes()])[..8])
 }
 
-/// Writes the cursor from `row` on. A damaged event has one too: the pages behind it are not damaged.
+/// Writes the cursor of the page that lies in the direction `way` from `row`. A damaged row has a
+/// cursor too, because the pages behind it are not damaged. Returns `None` only if the cursor
+/// cannot be written as JSON.
 pub fn encode(row: &PageCursor, way: Way, filters: &str) -> Option<String> {
     let tenant_id = std::str::from_utf8(&row.tenant_id).ok().filter(|text| !text.contains('\0'));
     let cursor = CursorText {
@@ -81,7 +89,12 @@ pub fn encode(row: &PageCursor, way: Way, filters: &str) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).ok()?))
 }
 
-/// Reads a cursor made for the same filters.
+/// Reads a cursor that was made for the same filters and order.
+///
+/// # Errors
+///
+/// [`Error::NotOurs`] for a text that [`encode`] did not write, [`Error::OtherFilters`] for a
+/// cursor of another query.
 pub fn decode(text: &str, filters: &str) -> Result<(PageCursor, Way), Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::NotOurs);

@@ -1,4 +1,4 @@
-//! The document of an event: the canonical text whose SHA-256 is the event's hash.
+//! The document of an event: the canonical text (RFC 8785) whose SHA-256 is the hash of the event.
 
 use crate::commitment::{seal, Commitments};
 use crate::erasure::{check_erasure, reseal};
@@ -11,14 +11,23 @@ pub use crate::id::{parse_uuid, uuid_text};
 use crate::json::write_string;
 use crate::{limits, time};
 
-/// The document of a stored event, or why it has none.
+/// Returns the document of a stored event, as canonical text (RFC 8785).
+///
+/// # Errors
+///
+/// A [`Violation`] if no writer of this format can have stored the row.
 pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &EventSecret) -> Result<String, Violation> {
     let mut scratch = Scratch::default();
     write_stored(envelope, content, secret, &mut scratch)?;
     Ok(scratch.document)
 }
 
-/// The hash of a stored event's document, or why it has none.
+/// Returns the hash of a stored event's document. `scratch` is memory that is used again from event
+/// to event.
+///
+/// # Errors
+///
+/// A [`Violation`] if no writer of this format can have stored the row.
 pub fn hash_of_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
@@ -43,7 +52,7 @@ fn write_stored(
     }
     let first = envelope.seq == 1;
     if envelope.lane < 0 || envelope.seq < 1 {
-        return Err(Violation("there is no such place in a chain"));
+        return Err(Violation("lane is below 0, or seq is below 1"));
     }
     if first != envelope.previous_event_hash.is_none() || first != envelope.log_id.is_some() {
         return Err(Violation("the first event of a lane has a log_id, every other a previous_event_hash"));
@@ -62,7 +71,12 @@ fn write_stored(
     write_to(envelope, content, &commitments, &mut scratch.document)
 }
 
-/// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
+/// Writes the document of a new event. Only the targets' types are taken from `content`; every
+/// other value of it stands in the document through `commitments`.
+///
+/// # Errors
+///
+/// A [`Violation`] if a time is outside the years 0001 to 9999.
 pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commitments) -> Result<String, Violation> {
     let mut document = String::with_capacity(2048);
     write_to(envelope, content, commitments, &mut document)?;
@@ -116,7 +130,7 @@ fn write_to(
     Ok(())
 }
 
-/// The hash of an event, given its document.
+/// Returns the hash of an event: the SHA-256 of its document.
 pub fn hash(document: &str) -> Hash {
     sha256(&[document.as_bytes()])
 }

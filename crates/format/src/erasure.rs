@@ -1,11 +1,16 @@
-//! Erasing values of an event, and the commitments of an event that has lost some.
+//! Erasing values of an event, and the commitments of an event that has lost some of its values.
 
 use crate::commitment::{for_each_value, leaf_salt, Commitments, ValuePlace};
 use crate::event::{Content, Erasure, Violation, ACTOR_ID, METADATA, RESERVED};
 use crate::hash::{Hash, Salt};
 
-/// The commitments of an event some of whose values are erased: recomputed where the value is still there, taken from
-/// `erasure` where it is gone. A value beside its own erased commitment is a violation.
+/// Returns the commitments of an event some of whose values are erased: computed from the value
+/// where it is still there, taken from `erasure` where it is gone.
+///
+/// # Errors
+///
+/// A [`Violation`] if a value is there whose commitment is erased, if a value has no salt, or if a
+/// salt has no value.
 pub fn reseal(content: &Content<'_>, erasure: &Erasure) -> Result<Commitments, Violation> {
     for (position, _) in &erasure.targets {
         match content.targets.get(*position) {
@@ -57,8 +62,9 @@ pub fn reseal(content: &Content<'_>, erasure: &Erasure) -> Result<Commitments, V
     Ok(sealed)
 }
 
-/// The `erased` column of a row after erasing `paths` from it, and the content that is left; `None` if one of the paths
-/// has no value. `erased_before` is the row's column so far, `event_salt` its salt: exactly one is there.
+/// Erases `paths` from an event. Returns the content that is left and the row's new column
+/// `erased`, or `None` if one of the paths has no value. `erased_before` is the row's column so
+/// far, `event_salt` its salt: exactly one of them is given.
 pub fn erase<'a>(
     content: &Content<'a>,
     event_salt: Option<&Salt>,
@@ -103,7 +109,12 @@ pub fn erase<'a>(
     (complete && gone == paths.len() && gone > 0).then_some((left, erasure))
 }
 
-/// A stored row keeps `actor_id` unless it is erased; of the log's own events only metadata.reason can be erased.
+/// Checks what may be erased: a stored row keeps `actor_id` unless it was erased, and of the events
+/// that the log itself records only `metadata.reason` can be erased.
+///
+/// # Errors
+///
+/// A [`Violation`] if the row breaks one of these rules.
 pub fn check_erasure(content: &Content<'_>, erasure: Option<&Erasure>, action: &str) -> Result<(), Violation> {
     let actor_erased = erasure.is_some_and(|erasure| erasure.columns[ACTOR_ID].is_some());
     if content.columns[ACTOR_ID].is_none() && !actor_erased {

@@ -1,5 +1,5 @@
-//! An event as it is recorded and stored: its envelope, the values of it that can be erased with their paths, and what
-//! its column `erased` says.
+//! An event as it is recorded and stored: its envelope, the values that can be erased with their
+//! paths, and what the column `erased` says of those that are gone.
 
 use crate::hash::{parse_hex, Hash, Salt};
 use crate::id::Id;
@@ -7,39 +7,55 @@ use crate::json::{Members, Object, Value};
 use crate::target::Target;
 use std::borrow::Cow;
 
-/// Actions and target types that begin with this belong to the log itself.
+/// Actions and target types that begin with this are reserved for the events that the log itself
+/// records.
 pub const RESERVED: &str = "immutable.";
 
-/// What of an event is written into its document as it is, and so can never be erased.
+/// The part of an event that stands in its document as it is, and therefore can never be erased.
 #[derive(Debug, Clone)]
 pub struct Envelope<'a> {
-    /// The log's identity, in the first event of a lane.
+    /// The log's identity, in the first event of a lane only.
     pub log_id: Option<Id>,
+    /// The id of the event.
     pub id: Id,
+    /// The tenant whose event it is.
     pub tenant_id: &'a str,
+    /// The number of the lane, from 0.
     pub lane: i16,
+    /// The position in the lane, from 1.
     pub seq: i64,
+    /// The hash of the event before it in the lane; `None` in the first event.
     pub previous_event_hash: Option<Hash>,
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Microseconds since 1970-01-01T00:00:00Z. When the event was recorded.
     pub created_at: i64,
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Microseconds since 1970-01-01T00:00:00Z. When the event happened.
     pub occurred_at: i64,
+    /// The `session_user` of the connection that recorded the event.
     pub recorded_by: &'a str,
+    /// What happened, such as `document.deleted`.
     pub action: &'a str,
+    /// The kind of action, if one was given.
     pub action_category: Option<&'a str>,
+    /// The kind of actor, if one was given.
     pub actor_type: Option<&'a str>,
+    /// The kind of resource, if one was given.
     pub resource_type: Option<&'a str>,
+    /// The version of the event's schema, which is the caller's, if one was given.
     pub version: Option<i32>,
 }
 
-/// A stored event's secret: its salt, or what its erasure left.
+/// What a stored event keeps so that its commitments can be computed: its salt, or after an erasure
+/// the column `erased`.
 #[derive(Debug, Clone)]
 pub enum EventSecret {
+    /// The salt of an event of which nothing is erased.
     Salt(Salt),
+    /// The erased commitments and the salts of the values that are left.
     Erased(Box<Erasure>),
 }
 
-/// A stored row that no writer of this format can have left: it has no document, so it counts as a hash mismatch.
+/// Why a stored row cannot come from a writer of this format. Such a row has no document, so
+/// verification counts it as a hash mismatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Violation(pub &'static str);
 
@@ -49,7 +65,7 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// Columns whose values are committed to, in canonical order.
+/// The columns whose values are committed to, in canonical order.
 pub const COLUMNS: [&str; 10] = [
     "actor_id",
     "actor_name",
@@ -63,17 +79,17 @@ pub const COLUMNS: [&str; 10] = [
     "user_agent",
 ];
 
-/// The place of actor_id in [`COLUMNS`].
+/// The index of `actor_id` in [`COLUMNS`].
 pub const ACTOR_ID: usize = 0;
 
 /// The values of an event that can be erased.
 #[derive(Debug, Clone, Default)]
 pub struct Content<'a> {
-    /// By [`COLUMNS`]; `None` where the column is NULL.
+    /// The columns, in the order of [`COLUMNS`]; `None` where the column is NULL.
     pub columns: [Option<Cow<'a, str>>; 10],
     /// The metadata.
     pub metadata: Object<'a>,
-    /// In stored order.
+    /// The targets in stored order, which is that of [`order`](crate::target::order).
     pub targets: Vec<Target<'a>>,
 }
 
@@ -81,10 +97,10 @@ pub(crate) fn column_path(column: usize) -> &'static str {
     COLUMNS[column]
 }
 
-/// What the path of a metadata key begins with; the key follows as it is.
+/// The beginning of the path of a metadata key. The key follows as it is.
 pub const METADATA: &str = "metadata.";
 
-/// What the path of a target begins with; its position follows in decimal digits.
+/// The beginning of the path of a target. Its position follows in decimal digits, from 0.
 pub const TARGETS: &str = "targets.";
 
 pub(crate) fn metadata_path(key: &str) -> String {
@@ -100,18 +116,20 @@ pub(crate) fn write_target_path(position: usize, out: &mut String) {
     out.push_str(itoa::Buffer::new().format(position));
 }
 
-/// The target that a path names, written the one way it is written.
+/// Returns the position of the target that a path names, or `None` if the path names no target.
+/// Leading zeros are not accepted.
 pub fn target_position(path: &str) -> Option<usize> {
     let digits = path.strip_prefix(TARGETS)?;
     digits.parse::<usize>().ok().filter(|position| position.to_string() == digits)
 }
 
-/// Whether an event can have a value at this path.
+/// Returns whether an event can have a value at this path.
 pub fn is_path(path: &str) -> bool {
     COLUMNS.contains(&path) || path.starts_with(METADATA) || target_position(path).is_some()
 }
 
-/// The paths of the values that are there, in canonical order of columns, then metadata, then targets.
+/// Returns the paths of the values that an event has, in canonical order: columns, metadata keys,
+/// targets. A target that `erasure` says is erased is left out.
 pub fn paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
     let gone = |position| erasure.is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position));
     let columns = content.columns.iter().zip(COLUMNS).filter(|(value, _)| value.is_some());
@@ -120,20 +138,26 @@ pub fn paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
     columns.map(|(_, column)| column.to_string()).chain(metadata).chain(targets).collect()
 }
 
-/// What the column `erased` of a row says: the commitments of what is gone, the salts of what is still there.
+/// The column `erased` of a row: the commitments of the values that are gone, and the salts of
+/// those that are left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Erasure {
-    /// By [`COLUMNS`].
+    /// The commitments of erased columns, in the order of [`COLUMNS`].
     pub columns: [Option<Hash>; 10],
-    /// Strictly ascending.
+    /// The commitments of erased metadata values, strictly ascending.
     pub metadata: Vec<Hash>,
-    /// Position and commitment, by position.
+    /// The positions and commitments of erased targets, ascending by position.
     pub targets: Vec<(usize, Hash)>,
     pub(crate) salts: Vec<(String, Salt)>,
 }
 
 impl Erasure {
-    /// Reads the column `erased`, which has the two members `commitments` (at least one) and `salts`, and no other.
+    /// Reads the column `erased`: an object with the members `commitments`, which has at least one
+    /// member, and `salts`, and no other.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`] names what is wrong with the value.
     pub fn new(value: &Value<'_>) -> Result<Self, Violation> {
         let bad = Violation("erased is not {commitments, salts}");
         let Value::Object(members) = value else {
@@ -181,7 +205,8 @@ impl Erasure {
         Ok(erasure)
     }
 
-    /// Whether everything `older` had erased is erased here too, under the same commitments.
+    /// Returns whether everything that `older` had erased is erased here too, under the same
+    /// commitments.
     pub fn includes(&self, older: &Erasure) -> bool {
         let columns = self.columns.iter().zip(&older.columns);
         columns.into_iter().all(|(new, old)| old.is_none() || new == old)
@@ -189,7 +214,7 @@ impl Erasure {
             && older.targets.iter().all(|target| self.targets.contains(target))
     }
 
-    /// The commitments of what is erased here and was not in `older`.
+    /// Returns the commitments of what is erased here and was not in `older`.
     pub fn beyond(&self, older: Option<&Erasure>) -> Vec<Hash> {
         let nothing = Erasure::default();
         let older = older.unwrap_or(&nothing);
@@ -200,12 +225,13 @@ impl Erasure {
         columns.chain(metadata.copied()).chain(targets.map(|(_, hash)| *hash)).collect()
     }
 
-    /// How many values are erased.
+    /// Returns how many values are erased.
     pub fn len(&self) -> usize {
         self.columns.iter().flatten().count() + self.metadata.len() + self.targets.len()
     }
 
-    /// Never true of one that [`Erasure::new`] took.
+    /// Returns whether nothing is erased, which is never true of an erasure that [`Erasure::new`]
+    /// read.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -220,7 +246,7 @@ fn hex_value(value: &Value<'_>) -> Result<Hash, Violation> {
 }
 
 impl Erasure {
-    /// The value of the column `erased`.
+    /// Returns the value of the column `erased`, which [`Erasure::new`] reads.
     pub fn to_value(&self) -> Value<'static> {
         let text = |hash: &[u8]| Value::String(hex::encode(hash).into());
         let mut commitments: Members<'static> = Vec::new();

@@ -1,15 +1,17 @@
-//! SHA-256 (FIPS 180-4), fast for the many short texts of this format, and hashes as hex digits.
+//! SHA-256 (FIPS 180-4), made fast for the many short texts of this format; hashes as hex digits;
+//! and the memory that hashing uses again for each event.
 
 use sha2::digest::generic_array::GenericArray;
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 digest (FIPS 180-4).
+/// A SHA-256 digest (FIPS 180-4), 32 bytes.
 pub type Hash = [u8; 32];
 
-/// Sixteen random bytes, or the sixteen derived from them for one path.
+/// A salt: 16 random bytes for an event, or the 16 derived from them for one of its values
+/// ([`leaf_salt`](crate::commitment::leaf_salt)).
 pub type Salt = [u8; 16];
 
-/// SHA-256 of `parts`, one after the other.
+/// Returns the SHA-256 (FIPS 180-4) of `parts`, one after the other.
 pub fn sha256(parts: &[&[u8]]) -> Hash {
     let mut digest = Sha256::new();
     for part in parts {
@@ -18,8 +20,9 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     digest.finalize().into()
 }
 
-/// SHA-256 of a text, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it in
-/// place: most texts of this format are so short that to copy them would cost as much as to hash them.
+/// SHA-256 of a text, which is empty afterwards and keeps its capacity. The padding of FIPS 180-4
+/// §5.1.1 is written behind the text in place: most texts of this format are so short that copying
+/// them would cost as much as hashing them.
 pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
     let mut message = std::mem::take(text).into_bytes();
     let bits = message.len() as u64 * 8;
@@ -35,7 +38,7 @@ pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
     digest(state)
 }
 
-/// SHA-256 of two parts that, nearly always, fit into one block.
+/// SHA-256 of two parts that nearly always fit into one block.
 pub(crate) fn sha256_of_two(first: &[u8], second: &[u8]) -> Hash {
     let length = first.len() + second.len();
     let mut block = [0; 64];
@@ -51,9 +54,10 @@ pub(crate) fn sha256_of_two(first: &[u8], second: &[u8]) -> Hash {
     digest(state)
 }
 
-/// SHA-256 of several messages, which stand one after the other in `bytes` and end where `ends` says; `each` gets their
-/// numbers and hashes, in order. A block waits for the one before it in its message, but not for other messages': taken
-/// by turns, the processor overlaps them, and each costs two thirds of the time.
+/// SHA-256 of several messages, which stand one after the other in `bytes` and end where `ends`
+/// says. `each` gets the number and the hash of each message, in order. A block waits for the one
+/// before it in its own message, but not for the blocks of other messages: when the messages take
+/// turns, the processor overlaps them.
 pub(crate) fn sha256_of_each(bytes: &[u8], ends: &[usize], mut each: impl FnMut(usize, Hash)) {
     /// As many as are in the processor at once, and some more.
     const TOGETHER: usize = 8;
@@ -102,7 +106,8 @@ fn digest(state: [u32; 8]) -> Hash {
 const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// Appends the lower-case hex digits of `bytes`. Verification writes some five hundred of them an event.
+/// Appends the lower-case hex digits of `bytes` (RFC 4648 §8). Verification writes some five
+/// hundred of them an event.
 pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
     let mut digits = [0; 64];
     for chunk in bytes.chunks(32) {
@@ -113,7 +118,8 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Exactly `2 * N` lower-case hex digits, or nothing: the one way hashes and salts are written in this format.
+/// Reads exactly `2 * N` lower-case hex digits (RFC 4648 §8), the one way hashes and salts are
+/// written in this format. Returns `None` for any other text.
 pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || text.bytes().any(|b| b.is_ascii_uppercase()) {
         return None;
@@ -123,7 +129,8 @@ pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Memory for the texts of one event, kept from event to event.
+/// Memory for the texts of one event. Whoever hashes many events keeps one of these, so that it is
+/// allocated once.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(crate) document: String,
@@ -137,14 +144,14 @@ impl Scratch {
     /// What an event takes, unless it has hundreds of values.
     const KEPT: usize = 64 * 1024;
 
-    /// Empty memory for messages and their ends.
+    /// Memory for messages and their ends, both empty.
     pub(crate) fn messages(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
         self.messages.clear();
         self.ends.clear();
         (&mut self.messages, &mut self.ends)
     }
 
-    /// Gives back what only a great event takes.
+    /// Frees the memory if an unusually large event has used more than 64 KiB of it.
     pub fn shrink(&mut self) {
         if self.document.capacity() + self.messages.capacity() + self.text.capacity() > Self::KEPT {
             *self = Scratch::default();

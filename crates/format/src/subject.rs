@@ -1,4 +1,4 @@
-//! Which values of an event are about a person, for erasing that person.
+//! Finds the values of an event that are about a person, so that they can be erased.
 
 use crate::event::{paths, target_position, Content, Erasure, COLUMNS, METADATA, RESERVED, TARGETS};
 use crate::json::Value;
@@ -9,28 +9,31 @@ use crate::word::{mentions, Variants};
 /// A person who is to be erased, and how far.
 #[derive(Debug, Clone, Default)]
 pub struct Subject<'a> {
-    /// All ids of the person: at least one, and none is empty.
+    /// All ids of the person: at least one, and none of them empty.
     pub ids: Vec<&'a str>,
-    /// Top-level metadata keys that go as well, from every event that is about the person.
+    /// Top-level metadata keys that are erased as well, from every event that is about the person.
     pub metadata_keys: Vec<&'a str>,
-    /// What goes from the events of which the person is the actor; everything if not given.
+    /// The paths that are erased from the events whose actor the person is; `None` erases
+    /// everything.
     pub actor_paths: Option<Vec<&'a str>>,
 }
 
 /// Why a value is about the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// It is an id of the person, and nothing else.
+    /// The value is an id of the person, and nothing else.
     Exact,
-    /// An id is in it, as a word.
+    /// An id is in the value, as a word.
     Within,
-    /// It stands beside what is: in an event whose actor or resource the person is, or under one of the metadata keys.
+    /// The value stands beside an id: in an event whose actor or resource the person is, or under
+    /// one of the metadata keys.
     Beside,
-    /// It looks like an id, and is not one as it is written. It stays.
+    /// The value looks like an id, but is written differently. It is not erased.
     Variant,
 }
 
 impl Found {
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Found::Exact => "exact",
@@ -44,11 +47,13 @@ impl Found {
 /// A value that is about the person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
+    /// The path of the value.
     pub path: String,
+    /// Why it is about the person.
     pub found: Found,
 }
 
-/// The one path that can be erased from an event of the log's own.
+/// The one path that can be erased from an event that the log itself recorded.
 pub const REASON: &str = "metadata.reason";
 
 /// A value that can be erased.
@@ -63,7 +68,8 @@ enum Part<'c> {
 const IDS: [&str; 2] = ["actor_id", "resource_id"];
 
 impl Subject<'_> {
-    /// What to erase from an event, of what has a value: nothing if it is not about the person.
+    /// Returns what to erase from an event, among the values that it has; nothing if the event is
+    /// not about the person. `erasure` is what the event has lost so far.
     pub fn hits(&self, content: &Content<'_>, erasure: Option<&Erasure>, action: &str) -> Vec<Hit> {
         let own = action.starts_with(RESERVED);
         let parts: Vec<(String, Part<'_>)> = parts(content, erasure);
@@ -91,7 +97,7 @@ impl Subject<'_> {
         hits.collect()
     }
 
-    /// What looks like the person and is not erased, for somebody to look at.
+    /// Returns what looks like the person and is not erased, so that somebody can look at it.
     pub fn variants(
         &self,
         variants: &Variants<'_>,

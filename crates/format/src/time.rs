@@ -1,12 +1,14 @@
-//! Timestamps: microseconds since 1970-01-01T00:00:00Z, written `YYYY-MM-DDTHH:MM:SS.ffffffZ`, read as RFC 3339.
+//! Timestamps: microseconds since 1970-01-01T00:00:00Z, written `YYYY-MM-DDTHH:MM:SS.ffffffZ`, read
+//! as RFC 3339.
 
 const DAY: i64 = 86_400_000_000;
-/// 0001-01-01T00:00:00Z
+/// The first microsecond of the year 0001, 0001-01-01T00:00:00Z, in microseconds since 1970.
 pub const MIN: i64 = -62_135_596_800_000_000;
-/// 9999-12-31T23:59:59.999999Z
+/// The last microsecond of the year 9999, 9999-12-31T23:59:59.999999Z, in microseconds since 1970.
 pub const MAX: i64 = 253_402_300_799_999_999;
 
-/// Writes `micros` with six digits of the second, in UTC; nothing outside the years 0001 to 9999.
+/// Writes `micros`, in microseconds since 1970-01-01T00:00:00Z, as a timestamp of RFC 3339 in UTC
+/// with six digits of the second. Returns `None` outside the years 0001 to 9999.
 pub fn format(micros: i64) -> Option<String> {
     if !(MIN..=MAX).contains(&micros) {
         return None;
@@ -38,13 +40,20 @@ pub fn format(micros: i64) -> Option<String> {
 /// Why a timestamp was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// Not the form of RFC 3339 (an offset may be left out: UTC), or no such day or hour.
+    /// The text is not a timestamp of RFC 3339 (the offset may be missing), or there is no such day
+    /// or hour.
     Form,
-    /// Outside the years 0001 to 9999, counted in UTC.
+    /// The time is outside the years 0001 to 9999, counted in UTC.
     Range,
 }
 
-/// Reads RFC 3339; without an offset it is UTC. Digits beyond the microsecond are rounded, half up.
+/// Reads a timestamp of RFC 3339; without an offset it is in UTC. Returns microseconds since
+/// 1970-01-01T00:00:00Z. Digits beyond the microsecond are rounded, half up.
+///
+/// # Errors
+///
+/// [`Error::Form`] if the text is not a timestamp, [`Error::Range`] if the time is outside the
+/// years 0001 to 9999.
 pub fn parse(text: &str) -> Result<i64, Error> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Result<i64, Error> {

@@ -1,4 +1,4 @@
-//! Where a text has an id in it: as a word, joined to something longer, or written in another way.
+//! Finds an id in a text: as a word, joined to something longer, or written in another way.
 
 use std::borrow::Cow;
 
@@ -27,18 +27,21 @@ enum Edge {
 /// Characters that are looked at beside an id before it counts as joined.
 const MOST_JOINERS: usize = 64;
 
-/// Whether a text has the id in it as a word of its own.
+/// Returns whether a text has the id in it as a word of its own.
 ///
-/// Words are made of letters with their combining marks, digits, `_` and `-`. So `user_1` is neither in `user_12` nor in
-/// `x-user_1`, but is in `/users/user_1?tab=2`. An id that has other characters in it is an address, a path or the like,
-/// and `.`, `@`, `+` and `%` join it to a word behind them, as do `/ \ : | = # ~ &` if it has one of them itself: neither
-/// `x.sarah@example.com` nor `sarah@example.com.au` has `sarah@example.com` in it, but `Mail sarah@example.com.` has. A
-/// number is joined to more digits by `.` and `:`. Invisible characters join everything.
+/// Words are made of letters with their combining marks, digits, `_` and `-`. So `user_1` is
+/// neither in `user_12` nor in `x-user_1`, but is in `/users/user_1?tab=2`. An id with other
+/// characters is an address, a path or the like. The characters `.`, `@`, `+` and `%` join such an
+/// id to a word beside it, and so do `/ \ : | = # ~ &` if the id has the character itself: neither
+/// `x.sarah@example.com` nor `sarah@example.com.au` has `sarah@example.com` in it, but `Mail
+/// sarah@example.com.` has. The characters `.` and `:` join a number to more digits. Invisible
+/// characters join everything.
 pub fn mentions(text: &str, id: &str) -> bool {
     edges(text, id).any(|edge| edge == Edge::Free)
 }
 
-/// The same, where punctuation may also join the id to something longer, but for numbers that are part of a longer one.
+/// As [`mentions`], but punctuation may also join the id to something longer. A number that is part
+/// of a longer number does not count.
 fn has_beside_others(text: &str, id: &str) -> bool {
     edges(text, id).any(|edge| edge != Edge::Inside)
 }
@@ -61,7 +64,7 @@ fn edges<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = Edge> + 'a {
 
 impl IdKind {
     fn of(id: &str) -> IdKind {
-        if id.chars().all(|c| c.is_numeric()) {
+        if id.chars().all(char::is_numeric) {
             IdKind::Number
         } else if id.chars().all(is_of_word) {
             IdKind::Plain
@@ -170,7 +173,7 @@ const MARKS: &[(char, char)] = &[
     ('\u{1e2ae}', '\u{1e2ef}'), ('\u{1e8d0}', '\u{1e94a}'), ('\u{e0100}', '\u{e01ef}')
 ];
 
-/// Spellings of an id, to find a text that has one of them in it.
+/// The spellings of ids, to find a text that has one of them in it.
 #[derive(Debug, Clone)]
 pub struct Variants<'a> {
     /// As given, and folded.
@@ -180,16 +183,18 @@ pub struct Variants<'a> {
 }
 
 impl<'a> Variants<'a> {
-    /// The ids must not be empty. `decompose` gives Unicode's compatibility decomposition (NFKD) of a text.
+    /// Returns the spellings of `ids`, none of which may be empty. `decompose` returns the
+    /// compatibility decomposition of Unicode (NFKD) of a text.
     pub fn new(ids: &[&'a str], decompose: fn(&str) -> String) -> Self {
         let folded = ids.iter().map(|id| (*id, fold(id, decompose)));
         // What is blanks and marks alone is like nothing else.
         Variants { ids: folded.filter(|(_, folded)| !folded.is_empty()).collect(), decompose }
     }
 
-    /// Whether a text looks as if one of the ids were in it: joined to something longer by punctuation, in other case,
-    /// with or without accents, in another normal form, with other blanks, percent-encoded, or with the escapes of HTML
-    /// or JSON. What only begins or ends alike, as `user_12` and `user_1` do, does not.
+    /// Returns whether a text looks as if one of the ids were in it: joined to something longer by
+    /// punctuation, in other case, with or without accents, in another normal form, with other
+    /// blanks, percent-encoded (RFC 3986 §2.1), or with the escapes of HTML or JSON. Texts that
+    /// only begin or end alike, as `user_12` and `user_1` do, are not meant.
     pub fn are_in(&self, text: &str) -> bool {
         if is_simple(text) {
             return self.ids.iter().any(|(id, folded)| {
@@ -201,13 +206,13 @@ impl<'a> Variants<'a> {
         self.ids.iter().any(|(id, folded_id)| has_beside_others(text, id) || has_beside_others(&folded, folded_id))
     }
 
-    /// Whether a text is one of the ids, but for how it is written.
+    /// Returns whether a text is one of the ids, whatever the spelling.
     pub fn are(&self, text: &str) -> bool {
         let folded = fold(text, self.decompose);
         self.ids.iter().any(|(_, folded_id)| *folded_id == folded)
     }
 
-    /// Whether a number is written as one of the ids is.
+    /// Returns whether a number is written as one of the ids is.
     pub fn are_number(&self, number: &str) -> bool {
         self.ids.iter().any(|(id, _)| *id == number)
     }

@@ -261,7 +261,7 @@ fn a_line_of_very_many_commitments_and_disclosures() {
     let lines = [made[0].clone(), line, write::end(1, 1)].map(String::into_bytes);
     let (_, _, found) = run(lines.iter().map(Vec::as_slice), "[]").unwrap();
     assert_eq!(found.0.len(), 1);
-    assert!(found.0[0].detail.contains("the event has no commitment of this (disclosure of b0000000x)"));
+    assert!(found.0[0].detail.contains("the event has no commitment for this path (disclosure of b0000000x)"));
 }
 
 fn json_value() -> impl Strategy<Value = Json> {

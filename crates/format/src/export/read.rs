@@ -1,5 +1,5 @@
-//! One line of an export, taken apart and checked by itself: the document's hash, and each disclosed value against its
-//! commitment.
+//! Takes one line of an export apart and checks it by itself: the hash of the document, and each
+//! disclosed value against its commitment.
 
 use super::scan::{comes_after, decode, is_hex, Error, Scanner};
 use super::{ascii, ChainPosition, Header, Lanes};
@@ -10,7 +10,7 @@ use crate::json::{key_order, Members, Value};
 use crate::{limits, time};
 use std::borrow::Cow;
 
-/// A line that is none of this format. Where it is, the reader of the file knows.
+/// Why a line is not one of this format. Whoever reads the file knows where the line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
@@ -27,27 +27,45 @@ fn malformed<T>(what: &str) -> Result<T, Malformed> {
 /// What a line is.
 #[derive(Debug)]
 pub enum Line<'a> {
+    /// The first line of an export.
     Header(Header<'a>),
+    /// The line of an event.
     Event(Box<Event<'a>>),
-    End { events: u64, lanes: u64 },
+    /// The last line of an export, with the numbers that it states.
+    End {
+        /// The number of events.
+        events: u64,
+        /// The number of lanes.
+        lanes: u64,
+    },
 }
 
-/// An event's line.
+/// The line of an event.
 #[derive(Debug)]
 pub struct Event<'a> {
+    /// The position of the event.
     pub position: ChainPosition<'a>,
+    /// The log's identity, which the first event of a lane has.
     pub log_id: Option<Id>,
+    /// The hash of the event before it.
     pub previous_event_hash: Option<Vec<u8>>,
+    /// The hash that the row has; in a damaged row its length can be any.
     pub event_hash: Option<Vec<u8>>,
-    /// The hash of the document; or why, although that is the event's, the line is no valid event.
+    /// The hash of the document. If the document is the one that was hashed and the line is wrong
+    /// all the same, the reason.
     pub content: Result<Hash, String>,
-    /// The commitments that nothing is disclosed for: what is erased.
+    /// The commitments of erased values: those that nothing is disclosed for.
     pub erased: Vec<Hash>,
-    /// What an immutable.event_erased event lists: the events' ids with one erased commitment each.
+    /// The list of an `immutable.event_erased` event: the ids of events, each with an erased
+    /// commitment.
     pub recorded: Vec<(String, Hash)>,
 }
 
-/// The line as it was before it was escaped, if it was.
+/// Returns the line without its escapes, if it is an escaped one ([`ascii`]).
+///
+/// # Errors
+///
+/// [`Malformed`] if the line is not UTF-8, or if an escape is wrong.
 pub fn restored(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
     match ascii::restore(text_of(bytes)?) {
         Ok(Cow::Borrowed(_)) => Ok(Cow::Borrowed(bytes)),
@@ -60,7 +78,12 @@ fn text_of(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|error| Malformed(format!("not UTF-8, at byte {}", error.valid_up_to() + 1)))
 }
 
-/// Reads a line, given without its line feed.
+/// Reads a line, which is given without its line feed.
+///
+/// # Errors
+///
+/// [`Malformed`] if the line is not one of this format. An event whose content is wrong is not an
+/// error: [`Event::content`] says so.
 pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
     let text = text_of(bytes)?;
     if text.starts_with(DOCUMENT) {
@@ -128,7 +151,7 @@ impl<'a> Document<'a> {
             Ok(())
         })?;
         if scanner.byte().is_some() {
-            return scanner.fail("something behind the document");
+            return scanner.fail("something follows the end of the document");
         }
         Ok(document)
     }
@@ -155,7 +178,7 @@ impl<'a> Document<'a> {
             (Some(id), Some(tenant_id), Some(lane), Some(seq)) => {
                 let parsed = (parse_uuid(id), lane.parse::<i16>(), seq.parse::<i64>());
                 let (Some(id), Ok(lane), Ok(seq)) = parsed else {
-                    return malformed("the document's id, lane or seq is none");
+                    return malformed("the document's id, lane or seq is malformed");
                 };
                 ChainPosition { tenant_id: decode(tenant_id), lane, seq, id }
             }
@@ -172,7 +195,7 @@ impl<'a> Document<'a> {
         let first = self.seq == Some("1");
         let negative = |number: Option<&str>| number.is_some_and(|number| number.starts_with('-'));
         if negative(self.lane) || negative(self.seq) || self.seq == Some("0") {
-            return Some("there is no such place in a chain");
+            return Some("lane is below 0, or seq is below 1");
         }
         if first != self.previous_event_hash.is_none() || first != self.log_id.is_some() {
             return Some("the first event of a lane has a log_id, every other a previous_event_hash");
@@ -294,7 +317,7 @@ impl<'a> Disclosed<'a> {
             _ => {
                 let path = decode(disclosure.path);
                 let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
-                place.map_err(|_| "the event has no commitment of this")?
+                place.map_err(|_| "the event has no commitment for this path")?
             }
         };
         if at < self.columns {
@@ -305,7 +328,7 @@ impl<'a> Disclosed<'a> {
             return Err(DIFFERS);
         }
         if !disclosure.value.starts_with('"') {
-            return Err("the value of a column is no string");
+            return Err("the value of a column is not a string");
         }
         self.columns_seen[at] = true;
         Ok(())
@@ -358,7 +381,7 @@ impl<'a> Disclosed<'a> {
 
 fn event(text: &str) -> Result<Event<'_>, Malformed> {
     let Some(end) = memchr::memmem::find(text.as_bytes(), AFTER_DOCUMENT.as_bytes()) else {
-        return malformed("the line ends early: there is no event_hash");
+        return malformed("the line ends early: it has no event_hash");
     };
     let document_text = &text[DOCUMENT.len()..end];
     let document = Document::read(document_text)
@@ -368,7 +391,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     let mut scanner = Scanner::new(text, end + AFTER_DOCUMENT.len(), limits::NESTING + 1);
     let event_hash = match scanner.skip("null") {
         true => None,
-        false => Some(bytes(scanner.string()?).ok_or(Malformed("event_hash is no hex text".to_string()))?),
+        false => Some(bytes(scanner.string()?).ok_or(Malformed("event_hash is not hex digits".to_string()))?),
     };
     scanner.expect(",\"disclosures\":")?;
     let mut disclosed = Disclosed::new(&document);
@@ -384,7 +407,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     })?;
     scanner.expect("}")?;
     if scanner.byte().is_some() {
-        return malformed("something behind the end of the line");
+        return malformed("something follows the end of the event");
     }
 
     let erased = disclosed.left(&document);
@@ -403,7 +426,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
         position,
         log_id: document
             .log_id
-            .map(|id| parse_uuid(id).ok_or(Malformed("log_id is no uuid".to_string())))
+            .map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())))
             .transpose()?,
         previous_event_hash: document.previous_event_hash.and_then(bytes),
         content: match wrong {
@@ -492,11 +515,11 @@ fn header(text: &str) -> Result<Header<'_>, Malformed> {
     for (name, value) in given {
         match value {
             Value::String(value) => filters.push((name, value)),
-            _ => return malformed("a header with a filter that is no string"),
+            _ => return malformed("a header with a filter that is not a string"),
         }
     }
     if Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())) != lanes {
-        return malformed("a header whose filters do not leave the lanes as it says");
+        return malformed("a header whose lanes are not what its filters leave of them");
     }
     Ok(Header { created_at, log_id, lanes, escaped, filters })
 }
@@ -516,7 +539,9 @@ fn end(text: &str) -> Result<Line<'_>, Malformed> {
 
 fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
     let members = members(text, "no_document")?;
-    let Some(Value::Object(row)) = get(&members, "no_document") else { return malformed("no_document is no object") };
+    let Some(Value::Object(row)) = get(&members, "no_document") else {
+        return malformed("no_document is not an object");
+    };
     let text_of = |name| get(row, name).and_then(Value::as_str);
     let number = |name| match get(row, name) {
         Some(Value::Number(number)) => number.parse::<i64>().ok(),
@@ -546,7 +571,7 @@ fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
         log_id,
         previous_event_hash,
         event_hash,
-        content: Err(text_of("why").unwrap_or("its columns make none").to_string()),
+        content: Err(text_of("why").unwrap_or("its columns do not make a document").to_string()),
         erased: Vec::new(),
         recorded: Vec::new(),
     })

@@ -1,13 +1,16 @@
-//! A reader of canonical JSON that builds nothing: it says where values begin and end, and refuses every byte that
-//! canonical JSON would not have there. No recursion, and memory of one small frame for each open object or array.
+//! A reader of canonical JSON (RFC 8785) that builds nothing: it finds where values begin and end,
+//! and refuses every byte that canonical JSON would not have there. It does not recurse, and keeps
+//! one small frame for each open object or array.
 
 use crate::json::{key_order, Value};
 use std::borrow::Cow;
 
-/// What is wrong, and at which byte of the line.
+/// Why a text is not canonical JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Error {
+    /// What is wrong.
     pub what: &'static str,
+    /// The byte of the line at which it is wrong.
     pub at: usize,
 }
 
@@ -17,8 +20,10 @@ enum OpenLevel<'a> {
     Object(&'a str),
 }
 
+/// Reads canonical JSON (RFC 8785) without building a value.
 pub struct Scanner<'a> {
     text: &'a str,
+    /// The byte that is read next.
     pub at: usize,
     open: Vec<OpenLevel<'a>>,
     depth: usize,
@@ -48,7 +53,7 @@ fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The text that a canonical string stands for, given without its quotes.
+/// Returns the text that a canonical string stands for. `raw` is given without its quotes.
 pub fn decode(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return Cow::Borrowed(raw);
@@ -59,7 +64,8 @@ pub fn decode(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether one name, as canonical JSON writes it between quotes, has its place behind another.
+/// Returns whether one name sorts behind another. Both are given as canonical JSON writes them
+/// between quotes.
 pub fn comes_after(raw: &str, before: &str) -> bool {
     // Most names differ in their first letter, and nearly all are ASCII.
     match (raw.as_bytes(), before.as_bytes()) {
@@ -70,20 +76,26 @@ pub fn comes_after(raw: &str, before: &str) -> bool {
 }
 
 impl<'a> Scanner<'a> {
-    /// Reads `text` from byte `at` on; values may be nested `depth` levels deep.
+    /// Begins to read `text` at byte `at`; values may be nested `depth` levels deep.
     pub fn new(text: &'a str, at: usize, depth: usize) -> Self {
         Scanner { text, at, open: Vec::new(), depth }
     }
 
+    /// Returns the next byte, if the text has not ended.
     pub fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Returns an error at the current byte.
+    ///
+    /// # Errors
+    ///
+    /// Always.
     pub fn fail<T>(&self, what: &'static str) -> Result<T, Error> {
         Err(Error { what, at: self.at })
     }
 
-    /// Whether the text goes on with `token`, which is then behind.
+    /// Returns whether the text goes on with `token`, and moves behind it if so.
     pub fn skip(&mut self, token: &str) -> bool {
         let is = self.text.as_bytes()[self.at..].starts_with(token.as_bytes());
         if is {
@@ -92,7 +104,11 @@ impl<'a> Scanner<'a> {
         is
     }
 
-    /// The text has to go on with `token`.
+    /// Moves behind `token`, which must come next.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if the text goes on in another way.
     pub fn expect(&mut self, token: &'static str) -> Result<(), Error> {
         if self.skip(token) {
             return Ok(());
@@ -103,10 +119,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string; gives what is between its quotes.
+    /// Reads a string. Returns what is between its quotes.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical string.
     pub fn string(&mut self) -> Result<&'a str, Error> {
         if self.byte() != Some(b'"') {
-            return self.fail("not a string where one has to be");
+            return self.fail("a string is missing");
         }
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
@@ -134,12 +154,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A lower-case hex text of exactly `digits`; gives where it begins.
+    /// Reads a string of exactly `digits` lower-case hex digits. Returns what is between its
+    /// quotes.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no such string.
     pub fn hex(&mut self, digits: usize) -> Result<&'a str, Error> {
         let (start, end) = (self.at + 1, self.at + 1 + digits);
         match self.text.as_bytes().get(self.at..=end) {
             Some([b'"', hex @ .., b'"']) if is_hex(hex) => {}
-            _ => return self.fail("not the hex digits that have to be here"),
+            _ => return self.fail("hex digits are missing, or not as many as there must be"),
         }
         self.at = end + 1;
         Ok(&self.text[start..end])
@@ -156,7 +181,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A number; gives its text.
+    /// Reads a number. Returns its text.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no number.
     pub fn number(&mut self) -> Result<&'a str, Error> {
         let start = self.at;
         self.skip("-");
@@ -177,7 +206,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let key = self.string()?;
         if before.is_some_and(|before| !comes_after(key, before)) {
-            return Err(Error { what: "members that are not in canonical order, or twice the same", at: start });
+            return Err(Error { what: "the members are not in canonical order, or one is there twice", at: start });
         }
         self.expect(":")?;
         Ok(key)
@@ -201,7 +230,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Any value; gives its text.
+    /// Reads a value of any kind. Returns its text.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical value, or if it is nested too deeply.
     pub fn value(&mut self) -> Result<&'a str, Error> {
         let (start, bottom) = (self.at, self.open.len());
         loop {
@@ -259,7 +292,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An object; calls `member` with each name, to read the value.
+    /// Reads an object. Calls `member` with each name; `member` reads the value.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical object, or that of `member`.
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, &'a str) -> Result<(), Error>) -> Result<(), Error> {
         self.expect("{")?;
         self.begin(OpenLevel::Array)?; // keeps the count of levels; the order is checked here
@@ -279,7 +316,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// An array; calls `element` to read each of its values.
+    /// Reads an array. Calls `element` to read each of its values.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical array, or that of `element`.
     pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         self.expect("[")?;
         self.begin(OpenLevel::Array)?;
@@ -297,7 +338,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a text is lower-case hex digits alone. All are looked at whatever they are: that takes a few instructions.
+/// Returns whether a text consists of lower-case hex digits. The loop looks at all of them,
+/// whatever they are, because that takes few instructions.
 pub fn is_hex(text: &[u8]) -> bool {
     text.iter().fold(true, |is, byte| is & ((byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)))
 }
