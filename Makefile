@@ -70,8 +70,9 @@ verifier:
 PREFIX ?= /usr/local
 install-verifier:
 	@[ -x target/release/immutable-verify ] || { echo 'run make verifier first' >&2; exit 1; }
-	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin"
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1"
 	$(INSTALL) -m 755 target/release/immutable-verify scripts/immutable-nightly "$(DESTDIR)$(PREFIX)/bin/"
+	$(INSTALL) -m 644 crates/verify/man/immutable-verify.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
 
 installcheck: pg_config
 	mkdir -p target/installcheck/regress target/installcheck/isolation

@@ -1,14 +1,14 @@
-//! The formats of the `immutable` audit log, without PostgreSQL.
+#![doc = include_str!("../README.md")]
 //!
-//! An event walks through the modules in this order:
-//! [`split`] takes a payload that is JSON text apart, [`json`] reads its metadata and targets, [`target`] normalises and
-//! sorts the targets, [`commitment`] seals every value that may one day be erased, [`document`] writes the text that is
-//! hashed, and [`link`] says where in its lane it goes and, read back, whether it is still there; [`sum`] says the same of
-//! a whole lane in any order. [`cursor`] is the way out page by page, [`export`] the way out as a file that verifies
-//! without a database; [`subject`] says what of an event has to go when a person asks for it, [`token`] who may look,
-//! and [`fold`] how a search compares.
+//! ## The way of an event
 //!
-//! Insert, verification, export and any verifier outside the server call these same functions.
+//! [`split`] takes a payload that is JSON text apart, and [`json`] reads its metadata and targets.
+//! [`target`] normalises and sorts the targets. [`commitment`] seals every value that may be erased
+//! one day, [`document`] writes the text that is hashed, and [`link`] decides where in its lane the
+//! event goes. Read back, [`link`] checks that the event still stands there, and [`sum`] checks a
+//! whole lane in any order. Events leave page by page with a [`cursor`] or as an [`export`].
+//! [`subject`] finds what of an event is erased when a person asks for it, and [`erasure`] erases
+//! it. [`token`] says who may look, and [`fold`] how a search compares.
 
 pub mod commitment;
 pub mod cursor;

@@ -6,7 +6,7 @@
 //! as it was hashed, and every value that is not erased stands as the text that its commitment is
 //! the hash of. docs/hash-format.md is the specification.
 //!
-//! [`write`] makes the lines, [`read`] takes one apart, [`verify`] walks through all of them.
+//! [`write`](mod@write) makes the lines, [`read`] takes one apart, [`verify`] walks through all of them.
 //! [`ascii`] keeps lines intact where they could be re-encoded on their way.
 
 pub mod ascii;
