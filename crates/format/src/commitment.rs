@@ -3,7 +3,6 @@
 //! the salted disclosures of SD-JWT (RFC 9901).
 
 // These names were here before; users of them come to their new places.
-pub use crate::erasure::{check_erasure, erase, reseal};
 use crate::event::{column_path, write_target_path};
 pub use crate::event::{
     is_path, paths, target_position, Content, Erasure, Violation, ACTOR_ID, COLUMNS, METADATA, TARGETS,
