@@ -111,7 +111,7 @@ const INITIAL: [u32; 8] =
 pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
     let mut digits = [0; 64];
     for chunk in bytes.chunks(32) {
-        // There is room for them.
+        // The buffer is long enough.
         if let Ok(digits) = faster_hex::hex_encode(chunk, &mut digits[..2 * chunk.len()]) {
             out.push_str(digits);
         }
@@ -129,8 +129,8 @@ pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Memory for the texts of one event. Whoever hashes many events keeps one of these, so that it is
-/// allocated once.
+/// Memory for the texts of one event. A program that hashes many events keeps one of these, so that
+/// the memory is allocated once.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(crate) document: String,
@@ -141,7 +141,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// What an event takes, unless it has hundreds of values.
+    /// Enough for an event, unless it has hundreds of values.
     const KEPT: usize = 64 * 1024;
 
     /// Memory for messages and their ends, both empty.

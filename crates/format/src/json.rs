@@ -170,7 +170,8 @@ pub fn write_string(text: &str, out: &mut String) {
 fn needs_escapes(text: &str) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * EACH;
-    // A byte below n, of those below 0x80, borrows its high bit; one that borrows from its neighbour has found something.
+    // A byte below n, of those below 0x80, borrows its high bit; one that borrows from its
+    // neighbour has found something.
     let below = |word: u64, n: u64| word.wrapping_sub(n * EACH) & !word & HIGH;
     let is_odd = |word: u64| {
         let quote = word ^ (u64::from(b'"') * EACH);
@@ -335,8 +336,8 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Takes a JSON value from whoever walks over one: `begin_*`, keys and scalars, `end`, in the order
-/// of the text.
+/// Receives a JSON value from a walk over one: `begin_*`, keys and scalars, `end`, in the order of
+/// the text.
 pub trait Build<'a> {
     /// Whether the builder uses the text of a number. Printing it is most of the work of a walk
     /// over jsonb.
@@ -402,7 +403,7 @@ pub struct Text<'t> {
     /// The ends of what is open, and whether something is in it already.
     open: Vec<(char, bool)>,
     depth: usize,
-    /// What stands between members or elements, and behind a name.
+    /// The text between members or elements, and behind a name.
     comma: &'static str,
     colon: &'static str,
 }
@@ -418,7 +419,7 @@ impl<'t> Text<'t> {
         Text { comma: ", ", colon: ": ", ..Text::new(out, depth) }
     }
 
-    /// What separates a member or an element from the one before it.
+    /// Writes the comma before a member or an element.
     fn separate(&mut self) {
         if let Some((_, begun)) = self.open.last_mut() {
             if std::mem::replace(begun, true) {
@@ -427,7 +428,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// The same before a value, which in an object follows its name.
+    /// Writes the comma before a value; in an object the name has it already.
     fn place(&mut self) {
         if self.open.last().is_some_and(|(end, _)| *end == ']') {
             self.separate();
@@ -622,7 +623,7 @@ impl<'a> Canonical<'a> {
         self.done.then_some(Object { text: self.text, members: self.members })
     }
 
-    /// What is written counts with the ends of all that is open, as soon as that is.
+    /// The ends of all open values count as soon as the values are opened.
     fn check(&self) -> Result<(), Error> {
         if self.text.len() + self.open.len() > self.bytes {
             return Err(Error::TooLarge);

@@ -64,7 +64,7 @@ enum Part<'c> {
     Target(&'c Target<'c>),
 }
 
-/// Columns that hold ids: a longer one is somebody or something else.
+/// Columns that hold ids. A longer text in one of them is the id of somebody else.
 const IDS: [&str; 2] = ["actor_id", "resource_id"];
 
 impl Subject<'_> {
@@ -79,7 +79,8 @@ impl Subject<'_> {
             return Vec::new();
         }
         let goes = |path: &str, found: Option<Found>| {
-            // Who erased, and why, is the log's to keep; a reason goes where it names the person.
+            // The log keeps the record of who erased what. Only a reason that names the person is
+            // erased.
             if own {
                 return found.filter(|_| path == REASON);
             }
@@ -121,7 +122,7 @@ impl Subject<'_> {
         columns.any(|(name, value)| *name == column && value.as_deref().is_some_and(|id| self.ids.contains(&id)))
     }
 
-    /// Whether it was said that the path stays: `actor_paths` names all that goes of an actor's.
+    /// Whether the path stays because `actor_paths` does not name it.
     fn keeps(&self, path: &str, is_actor: bool) -> bool {
         let is_actors = COLUMNS.contains(&path) && !matches!(path, "resource_id" | "resource_name");
         is_actor && is_actors && self.actor_paths.as_ref().is_some_and(|paths| !paths.contains(&path))
@@ -136,7 +137,8 @@ impl Subject<'_> {
             }
             Part::Column(_, value) => self.found_in(value),
             Part::Member(key, value) => {
-                // It was written under these bounds; what is no JSON all the same is looked through as a text.
+                // The value was written under these bounds. A value that is not JSON is searched as
+                // a text.
                 let value = match Value::parse(value, limits::NESTING, limits::CANONICAL_BYTES) {
                     Ok(value) => self.found_in_value(&value),
                     Err(_) => self.found_in(value),
@@ -158,7 +160,7 @@ impl Subject<'_> {
         self.ids.iter().any(|id| mentions(text, id)).then_some(Found::Within)
     }
 
-    /// Looks in strings and the names of members. Numbers are no ids.
+    /// Searches strings and the names of members. A number is never an id.
     fn found_in_value(&self, value: &Value<'_>) -> Option<Found> {
         match value {
             Value::String(text) => self.found_in(text),
@@ -167,7 +169,8 @@ impl Subject<'_> {
     }
 }
 
-/// An address without its netmask. What else is in one is digits, which any number could be.
+/// An address without its netmask. It is compared as a whole, because any number could be a part of
+/// it.
 fn address(text: &str) -> &str {
     text.split_once('/').map_or(text, |(address, _)| address)
 }
@@ -229,8 +232,8 @@ fn metadata_of<'t>(target: &'t Target<'_>) -> Option<Value<'t>> {
     }
 }
 
-/// Whether a string or the name of a member passes `text`, or a number `number`, anywhere in a value. It is nested no
-/// deeper than the bounds it was read with, and so is the recursion.
+/// Whether a string or the name of a member passes `text`, or a number `number`, anywhere in a
+/// value. It is nested no deeper than the bounds it was read with, and so is the recursion.
 fn any_text(value: &Value<'_>, text: &mut impl FnMut(&str) -> bool, number: &mut impl FnMut(&str) -> bool) -> bool {
     match value {
         Value::String(string) => text(string),
@@ -419,7 +422,7 @@ mod tests {
         assert_eq!(paths_of(&subject, &content, None, "a"), ["metadata.d"]);
         let content = event(&columns, r#"{"other":"Sarah@example.com","reason":"for Sarah@example.com"}"#, &targets);
         assert_eq!(listed(&content, "immutable.event_erased"), ["metadata.reason"]);
-        // What an officer left out on purpose is not.
+        // A path that actor_paths leaves out on purpose is not listed.
         let actor_paths = Some(vec!["ip_address"]);
         let subject = Subject { ids: vec!["u1"], actor_paths, ..Subject::default() };
         let content = event(&[("actor_id", "u1"), ("actor_name", "U1"), ("resource_name", "U1")], "{}", &[]);

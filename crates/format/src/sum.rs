@@ -231,7 +231,8 @@ pub struct LaneSum {
     pub events: u64,
     /// Rows of which something is erased.
     pub erased: u64,
-    /// First and last seq of the rows whose content is not what their hash says; the wrong way round without any.
+    /// First and last seq of the rows whose content is not what their hash says; the wrong way
+    /// round without any.
     invalid: (i64, i64),
     /// Whether every row can be a link.
     links: bool,
@@ -248,8 +249,8 @@ pub struct LaneSum {
     pub log_id: Id,
     /// The sum of the targets of all rows.
     pub targets: Sum,
-    /// Rows mostly come in order: the term of the last one is added when the next is not its follower, and so most
-    /// terms, which would cancel out, are never computed.
+    /// Rows mostly come in order: the term of the last one is added when the next is not its
+    /// follower, and so most terms, which would cancel out, are never computed.
     open: SeqHash,
     sum: Sum,
 }
@@ -448,7 +449,8 @@ mod tests {
         whole
     }
 
-    /// Whether a walk through the rows in order finds nothing, beginning at the first of them if `range`.
+    /// Whether a walk through the rows in order finds nothing, beginning at the first of them if
+    /// `range`.
     fn walk_finds_nothing(events: &[Event], range: bool) -> bool {
         let mut events = events.to_vec();
         events.sort_by_key(|event| event.seq);
@@ -525,7 +527,8 @@ mod tests {
     }
 
     proptest! {
-        /// The sum and the walk agree on every lane, however its rows come in and whatever was done to them.
+        /// The sum and the walk agree on every lane, however its rows come in and whatever was done
+        /// to them.
         #[test]
         fn adds_up_exactly_where_the_walk_finds_nothing(
             length in 1i64..40,

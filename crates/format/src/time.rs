@@ -74,7 +74,8 @@ pub fn parse(text: &str) -> Result<i64, Error> {
     sign(10, b"Tt ")?;
     sign(13, b":")?;
     sign(16, b":")?;
-    // A leap second (:60) is legal in RFC 3339; like PostgreSQL, it is the first second of the next minute.
+    // A leap second (:60) is legal in RFC 3339; like PostgreSQL, it is the first second of the next
+    // minute.
     if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 || second > 60 {
         return Err(Error::Form);
     }
@@ -101,7 +102,8 @@ pub fn parse(text: &str) -> Result<i64, Error> {
     }
 }
 
-/// The microseconds that a fraction of a second at byte `at` says, none if there is none, and where it ends.
+/// Returns the microseconds of the fraction of a second at byte `at`, 0 if there is no fraction,
+/// and where it ends.
 fn fraction(bytes: &[u8], at: usize) -> Result<(i64, usize), Error> {
     if bytes.get(at) != Some(&b'.') {
         return Ok((0, at));
@@ -136,8 +138,8 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar. Years begin in March here, so that the leap day
-/// is the last of its year.
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar. Years begin in March here,
+/// so that the leap day is the last of its year.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = (month + 9) % 12;

@@ -38,7 +38,8 @@ pub const ISSUER: &str = "immutable";
 pub const ROLE: &str = "immutable_viewer";
 
 const HEADER: &str = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
-/// Nesting of a header or payload. Other issuers put objects of their own into a payload, which are not looked at.
+/// Nesting of a header or payload. Other issuers put objects of their own into a payload; they are
+/// ignored.
 const NESTING: usize = 16;
 
 /// What a token says. Everything but the time is checked.
@@ -139,7 +140,7 @@ pub fn mint(secret: &[u8], claims: &Claims) -> Option<String> {
     let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(&payload));
     let signature = mac(secret, &input)?.finalize().into_bytes();
     let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
-    // Nothing leaves that would be refused when it comes back.
+    // A token that would be refused when it comes back is not returned.
     let sealed = open(&token).ok()?;
     (sealed.verify(secret)?.claims().ok().as_ref() == Some(claims)).then_some(token)
 }
@@ -175,7 +176,8 @@ pub fn open(token: &str) -> Result<Sealed<'_>, Error> {
         Some("HS256") => {}
         _ => return Err(Error::Algorithm),
     }
-    // What must be understood is not (RFC 7515 §4.1.11), and a token of another type is another kind of token.
+    // This parser understands no critical header (RFC 7515 §4.1.11), and a token of another type is
+    // another kind of token.
     let is_jwt = match member(&header, "typ") {
         None => true,
         Some(typ) => typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")),
@@ -221,7 +223,8 @@ impl Authentic {
         if jti.is_empty() || jti.len() > MAX_JTI_BYTES || jti.contains('\0') {
             return Err(Error::Claim("jti"));
         }
-        // An actor that is null or empty is an issuer's mistake, and must not open the whole tenant.
+        // An actor that is null or empty is an issuer's mistake, and must not open the whole
+        // tenant.
         let actor_id = match member(&members, "actor_id") {
             None => None,
             Some(_) => Some(identity("actor_id")?),
@@ -271,7 +274,8 @@ pub fn bearer(headers: &str) -> Result<Option<String>, Error> {
     let Ok(Value::Object(headers)) = Value::parse(headers, NESTING, 3 * MAX_HEADERS_BYTES) else {
         return Err(Error::Headers);
     };
-    // Names of headers have no case, so two that differ in case alone are one header twice.
+    // The case of header names does not matter, so two names that differ only in case are one
+    // header twice.
     let mut named = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
     let Some((_, value)) = named.next() else { return Ok(None) };
     if named.next().is_some() {
@@ -503,7 +507,8 @@ mod tests {
         ] {
             assert_eq!(read(&forged), Err(Error::Signature), "{forged}");
         }
-        // The last letter of 43 has two bits that mean nothing, and must be zero: one token, one text.
+        // The last letter of 43 has two bits that mean nothing, and must be zero: one token, one
+        // text.
         let last = signature.chars().last().unwrap();
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let next = alphabet.chars().nth(alphabet.find(last).unwrap() + 1).unwrap();

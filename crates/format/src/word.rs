@@ -2,23 +2,25 @@
 
 use std::borrow::Cow;
 
-/// What an id is made of decides which characters join it to what stands beside it.
+/// The kind of an id, by its characters. It decides which characters join the id to the text beside
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IdKind {
     /// Letters, digits, `_` and `-`.
     Plain,
-    /// Digits alone.
+    /// Only digits.
     Number,
-    /// It has a character that is none of a word, as addresses, paths and names with a domain have.
+    /// It has a character that does not belong to a word, as addresses, paths and names with a
+    /// domain do.
     Compound,
 }
 
-/// How one end of an occurrence meets the text around it.
+/// How an end of an occurrence meets the text around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Edge {
     /// The text has another word there, or none.
     Free,
-    /// Punctuation holds the id together with a word: it is part of another id.
+    /// Punctuation joins the id to a word, so it is part of another id.
     Joined,
     /// The word goes on: it is another word.
     Inside,
@@ -124,7 +126,8 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-') || is_mark(c)
 }
 
-/// Whether it is of a script that puts no spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
+/// Whether it is of a script that puts no spaces between words: Thai, Lao, Burmese, Khmer, kana,
+/// Han.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
         | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
@@ -135,7 +138,8 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-/// Whether it is a combining mark that is not alphabetic by itself (Unicode's categories Mn, Mc and Me).
+/// Whether it is a combining mark that is not alphabetic by itself (Unicode's categories Mn, Mc and
+/// Me).
 fn is_mark(c: char) -> bool {
     let at = MARKS.partition_point(|(first, _)| *first <= c);
     c >= MARKS[0].0 && at > 0 && c <= MARKS[at - 1].1 && !c.is_alphanumeric()
@@ -187,7 +191,7 @@ impl<'a> Variants<'a> {
     /// compatibility decomposition of Unicode (NFKD) of a text.
     pub fn new(ids: &[&'a str], decompose: fn(&str) -> String) -> Self {
         let folded = ids.iter().map(|id| (*id, fold(id, decompose)));
-        // What is blanks and marks alone is like nothing else.
+        // An id of only blanks and marks is like no other text.
         Variants { ids: folded.filter(|(_, folded)| !folded.is_empty()).collect(), decompose }
     }
 
@@ -235,10 +239,10 @@ fn contains_in_any_case(text: &str, folded: &str) -> bool {
         .any(|at| text[at..].get(..folded.len()).is_some_and(|part| part.eq_ignore_ascii_case(folded)))
 }
 
-/// How often a text may be encoded over and over: an address in a URL in a URL.
+/// How many times a text may be encoded, as an address in a URL in a URL is.
 const MOST_ENCODED: usize = 3;
 
-/// What texts that look alike have in common.
+/// Returns the same text for texts that look alike.
 fn fold(text: &str, decompose: fn(&str) -> String) -> String {
     let mut text = Cow::Borrowed(text);
     for _ in 0..MOST_ENCODED {
@@ -289,7 +293,8 @@ fn decoded(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
-/// What a run of `%41` at the beginning stands for, and its length, if that is UTF-8.
+/// The text that a run of `%41` at the beginning stands for, and the length of the run, if the text
+/// is UTF-8.
 fn percent(text: &str) -> Option<(String, usize)> {
     let byte = |encoded: &[u8]| match encoded {
         [b'%', digits @ ..] => u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok(),
@@ -301,7 +306,8 @@ fn percent(text: &str) -> Option<(String, usize)> {
     String::from_utf8(bytes).ok().filter(|plain| !plain.is_empty()).map(|plain| (plain, length))
 }
 
-/// What a reference of HTML at the beginning stands for, and its length.
+/// The character that a reference of HTML at the beginning stands for, and the length of the
+/// reference.
 fn entity(text: &str) -> Option<(String, usize)> {
     let end = text.as_bytes().iter().take(12).position(|byte| *byte == b';')?;
     let name = &text[1..end];
@@ -329,8 +335,9 @@ fn entity(text: &str) -> Option<(String, usize)> {
     Some((c.to_string(), end + 1))
 }
 
-/// What an escape of JSON at the beginning stands for, and its length. Those of control characters are left: `\n` is
-/// also how the name of somebody in a domain begins.
+/// The character that an escape of JSON at the beginning stands for, and the length of the escape.
+/// Escapes of control characters stay, because `\n` can also be part of a name in a domain, as in
+/// `CORP\nina`.
 fn escape(text: &str) -> Option<(String, usize)> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;

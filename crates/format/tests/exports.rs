@@ -203,7 +203,8 @@ fn the_heads_of_a_run_are_those_of_its_lanes() {
 
 #[test]
 fn no_line_of_any_stored_event_is_longer_than_the_bound() {
-    // All texts of control characters, and as many targets as large as they may be, nearly all of it their type.
+    // All texts of control characters, and as many targets as large as they may be, nearly all of
+    // it their type.
     let text = "\u{1}".repeat(limits::TEXT_BYTES);
     let kind = "x".repeat(limits::CANONICAL_BYTES - r#"{"type":""}"#.len());
     let target = format!(r#"{{"type":"{kind}"}}"#);

@@ -60,7 +60,8 @@ proptest! {
         }
     }
 
-    /// Whatever a text is, taking it apart ends; and what holds together is found to, however its parts are spoilt.
+    /// Whatever a text is, taking it apart ends; and what holds together is found to, however its
+    /// parts are spoilt.
     #[test]
     fn any_text_can_be_taken_apart(text in "[\\[\\]{}:,\"\\\\ a1é]{0,40}", cut in any::<prop::sample::Index>(), value in json()) {
         let _ = split(&text);
@@ -76,7 +77,8 @@ proptest! {
         }
     }
 
-    /// The tree and the text that is written without one agree: on every value, its members and the bounds.
+    /// The tree and the text that is written without one agree: on every value, its members and the
+    /// bounds.
     #[test]
     fn an_object_without_a_tree_is_the_same(value in json(), depth in 0usize..8, less in 0usize..40) {
         let text = value.to_string();

@@ -1,5 +1,5 @@
-//! The vectors in `tests/vectors`, which another implementation made: documents, commitments, erasures, chains, and
-//! what must fail.
+//! The vectors in `tests/vectors`, which another implementation made: documents, commitments,
+//! erasures, chains, and what must fail.
 
 use immutable_format::commitment;
 use immutable_format::document::{self, of_stored};
@@ -259,7 +259,8 @@ fn breaks_of_chains() {
             .iter()
             .map(|broken| {
                 let hex = |hash: &Option<Vec<u8>>| hash.as_ref().map(hex::encode);
-                // Beside the place of a hole the walk knows the hash it should end with; the vectors do not.
+                // Beside the place of a hole the walk knows the hash it should end with; the
+                // vectors do not.
                 let hole = broken.kind.name() == "missing_event";
                 serde_json::json!({
                     "type": broken.kind.name(), "tenant_id": broken.tenant_id, "lane": broken.lane, "seq": broken.seq,

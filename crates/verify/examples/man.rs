@@ -16,7 +16,8 @@ fn main() -> io::Result<()> {
     io::stdout().write_all(&page)
 }
 
-/// Writes the page: the sections that follow from the command line, and those that it does not know.
+/// Writes the page: the sections that follow from the command line, and those that it does not
+/// know.
 pub(crate) fn write_page(out: &mut dyn Write) -> io::Result<()> {
     let command = options::Options::command();
     // The long text begins with the short one, which stands under NAME already.

@@ -1,5 +1,5 @@
-//! What happened to a file on its way, and what to do about it. The reader of an error of this program has a file that
-//! somebody else made, and seldom has the database.
+//! What happened to a file on its way, and what to do about it. The reader of an error of this
+//! program has a file that somebody else made, and seldom has the database.
 
 use immutable_format::export::read;
 

@@ -1,5 +1,5 @@
-//! Lines of a file, which may be compressed. Memory is bounded by the longest line that the format allows, however large
-//! the file is when it is decompressed.
+//! Lines of a file, which may be compressed. Memory is bounded by the longest line that the format
+//! allows, however large the file is when it is decompressed.
 
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -90,7 +90,8 @@ impl Input {
         Ok(Input { inner, buffer: vec![0; CHUNK], start: 0, end: 0, ended: false, number: 0 })
     }
 
-    /// Returns the next line, of at most `most` bytes, without its line feed, which the last line may lack.
+    /// Returns the next line, of at most `most` bytes, without its line feed, which the last line
+    /// may lack.
     pub fn next(&mut self, most: usize) -> io::Result<Option<&[u8]>> {
         let mut searched = self.start;
         loop {

@@ -1,7 +1,8 @@
 //! `immutable-verify` checks exports of the audit log. It needs no database, and trusts none.
 //!
-//! [`options`] is the command line. [`input`] reads lines, however a file is compressed; the crate `immutable-format`
-//! checks them; [`report`] prints what was found, and [`advice`] says what to do about a file that is not an export.
+//! [`options`] is the command line. [`input`] reads lines, however a file is compressed; the crate
+//! `immutable-format` checks them; [`report`] prints what was found, and [`advice`] says what to do
+//! about a file that is not an export.
 
 mod advice;
 mod input;

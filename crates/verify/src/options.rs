@@ -11,8 +11,8 @@ use std::path::PathBuf;
 /// erasures, and that the files are complete. It reads all FILEs as one stream, so the parts of a
 /// split export must be given in their order. Each file can be plain, gzip or zstd.
 ///
-/// Without saved heads (--heads) a valid export proves only that it is consistent in itself. Anybody
-/// can make such a file.
+/// Without saved heads (--heads) a valid export proves only that it is consistent in itself.
+/// Anybody can make such a file.
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment, after_help = EXIT_STATUS)]
 pub(crate) struct Options {

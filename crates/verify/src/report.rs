@@ -1,5 +1,5 @@
-//! The result, as text or as JSON. Text from a file is quoted, because it can contain control characters for the
-//! terminal.
+//! The result, as text or as JSON. Text from a file is quoted, because it can contain control
+//! characters for the terminal.
 
 use crate::advice;
 use crate::options::Options;
@@ -16,7 +16,7 @@ pub struct Failure {
     file: PathBuf,
     line: Option<u64>,
     message: String,
-    /// What to do about it.
+    /// The advice.
     todo: &'static str,
 }
 
@@ -52,8 +52,8 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// A JSON array of heads, written as the lanes end. The file gets its name only if everything was valid, so that heads
-/// of anything else are never taken for good ones.
+/// A JSON array of heads, written as the lanes end. The file gets its name only if everything was
+/// valid, so that heads of anything else are never taken for good ones.
 struct HeadsFile {
     path: PathBuf,
     unfinished: PathBuf,
@@ -64,7 +64,7 @@ struct HeadsFile {
 /// Bytes of text that --json collects at most: a hostile file can have breaks of any size.
 const MOST_LISTED: usize = 64 << 20;
 
-/// What to do about breaks.
+/// The advice on breaks.
 const EVIDENCE: &str = "
 Keep this file and the database as they are: they are evidence. First export again with ENCODING 'UTF8', because a file
 whose encoding was changed has breaks too. Then run immutable.verify_breaks() in the database, and compare with a standby,
@@ -285,7 +285,7 @@ impl Sink for Report {
             return;
         }
         let text = text_of(&found);
-        // If nobody reads the output, the exit status still says it.
+        // If the output cannot be written, the exit status still says it.
         let _ = io::stdout().lock().write_all(text.as_bytes());
     }
 

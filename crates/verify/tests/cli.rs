@@ -346,7 +346,8 @@ fn an_escaped_export() {
     }
 }
 
-/// Every way a file can be spoilt on its way ends in a verdict of the program's own, and never in its being fine.
+/// Every way a file can be spoilt on its way ends in a verdict of the program's own, and never in
+/// its being fine.
 #[test]
 fn flipped_bits_and_cuts_in_every_packing() {
     let dir = Dir::new("spoilt");
@@ -374,14 +375,16 @@ fn flipped_bits_and_cuts_in_every_packing() {
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << (step % 8);
             let status = judge(&format!("bit {} of byte {at}", step % 8), &flipped);
-            // When it was made and by what is nobody's to check, nor are the fields of a packing that say as much.
+            // When it was made and by what is nobody's to check, nor are the fields of a packing
+            // that say as much.
             let checked = packing == "plain" && (events..end).contains(&at);
             assert!(status != 0 || !checked, "{packing}, bit {} of byte {at}", step % 8);
         }
     }
 }
 
-/// Packed to some kilobytes each: what they unpack to must neither be held nor make a line without end.
+/// Packed to some kilobytes each: what they unpack to must neither be held nor make a line without
+/// end.
 #[test]
 fn bombs() {
     let dir = Dir::new("bombs");

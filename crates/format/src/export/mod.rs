@@ -6,8 +6,8 @@
 //! as it was hashed, and every value that is not erased stands as the text that its commitment is
 //! the hash of. docs/hash-format.md is the specification.
 //!
-//! [`write`](mod@write) makes the lines, [`read`] takes one apart, [`verify`] walks through all of them.
-//! [`ascii`] keeps lines intact where they could be re-encoded on their way.
+//! [`write`](mod@write) makes the lines, [`read`] takes one apart, [`verify`] walks through all of
+//! them. [`ascii`] keeps lines intact where they could be re-encoded on their way.
 
 pub mod ascii;
 pub mod read;

@@ -10,7 +10,7 @@ use crate::json::{key_order, Members, Value};
 use crate::{limits, time};
 use std::borrow::Cow;
 
-/// Why a line is not one of this format. Whoever reads the file knows where the line is.
+/// Why a line is not one of this format. The caller knows where in the file the line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
@@ -102,11 +102,11 @@ pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
 }
 
 const DOCUMENT: &str = "{\"document\":";
-/// No document of any version has a member of this name, and no string has a bare quote in it, so that the first of
-/// these is the end of the document.
+/// No document of any version has a member of this name, and no string has a bare quote in it. The
+/// first of these is therefore the end of the document.
 const AFTER_DOCUMENT: &str = ",\"event_hash\":";
 
-/// What the document says that has to be known here. Whatever else it has is hashed and nothing more.
+/// The members of the document that are used here. All others are only hashed.
 #[derive(Default)]
 struct Document<'a> {
     version: Option<&'a str>,
@@ -190,7 +190,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// What no writer of the format leaves in a document.
+    /// Returns why no writer of the format can have written the document, if so.
     fn violation(&self) -> Option<&'static str> {
         let first = self.seq == Some("1");
         let negative = |number: Option<&str>| number.is_some_and(|number| number.starts_with('-'));
@@ -213,7 +213,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What has been disclosed so far. Disclosures come in one order, so that none can be there twice.
+/// The disclosures so far. They come in one order, so none can be there twice.
 #[derive(Default)]
 struct Disclosed<'a> {
     section: u8,
@@ -311,7 +311,8 @@ impl<'a> Disclosed<'a> {
         disclosure: &Disclosure<'a>,
         digits: &str,
     ) -> Result<(), &'static str> {
-        // Where nothing is erased it is the next; else they are in order, however many a hostile line has.
+        // If nothing is erased it is the next column. Else the binary search bounds the work,
+        // however many columns a hostile line has.
         let at = match document.columns.get(self.columns) {
             Some((column, _)) if *column == disclosure.path => self.columns,
             _ => {
@@ -445,13 +446,14 @@ impl Disclosed<'_> {
     }
 }
 
-/// The bytes of a lower-case hex text of any length: what a damaged row has for a hash is not always 32 bytes.
+/// The bytes of a lower-case hex text of any length: what a damaged row has for a hash is not
+/// always 32 bytes.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; text.len() / 2];
     (is_hex(text.as_bytes()) && faster_hex::hex_decode(text.as_bytes(), &mut bytes).is_ok()).then_some(bytes)
 }
 
-/// What a target of an immutable.event_erased event lists.
+/// Reads the list in a target of an `immutable.event_erased` event.
 fn erasures(target: &str, recorded: &mut Vec<(String, Hash)>) {
     let Ok(Value::Object(target)) = Value::parse(target, limits::NESTING, limits::CANONICAL_BYTES) else { return };
     if get(&target, "type").and_then(Value::as_str) != Some("immutable.event") {

@@ -29,13 +29,14 @@ pub struct Scanner<'a> {
     depth: usize,
 }
 
-/// High bits of the bytes of `word` that are zero. A byte above a zero byte may be marked too, so only the lowest mark
-/// is to be trusted, which is the one that is used.
+/// High bits of the bytes of `word` that are zero. A byte above a zero byte may be marked too, so
+/// only the lowest mark is to be trusted, which is the one that is used.
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
 }
 
-/// Where the first byte is, from `at` on, that a JSON string does not have as it is: `"`, `\` or a control character.
+/// Where the first byte is, from `at` on, that a JSON string does not have as it is: `"`, `\` or a
+/// control character.
 fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
     while let Some(chunk) = bytes.get(at..at + 8) {

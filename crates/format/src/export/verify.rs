@@ -60,7 +60,7 @@ pub struct Summary {
 struct Saved {
     seq: i64,
     event_hash: Hash,
-    /// Whether some export held its place.
+    /// Whether an export had an event at its position.
     checked: bool,
 }
 
@@ -240,8 +240,8 @@ impl Verifier {
         self.open = Some(open);
     }
 
-    /// The lane of `event` begins. What the first event has to follow is known if it is the lane's first, or if the
-    /// event before it is a saved head.
+    /// Begins the lane of `event`. The event that the first one has to follow is known if the first
+    /// one has seq 1, or if a saved head stands before it.
     fn begin_lane(&mut self, open: &mut OpenExport, event: &Event<'_>, sink: &mut impl Sink) {
         let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         if let Some((tenant_before, lane_before)) = &open.lane {
@@ -281,7 +281,7 @@ impl Verifier {
         open.walk.begin_lane(tenant_id, *lane, before);
     }
 
-    /// Saved heads in the place of this event.
+    /// Compares the event with the saved heads at its position.
     fn check_head(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         if self.heads.is_empty() {
             return;
@@ -325,7 +325,8 @@ impl Verifier {
         }
     }
 
-    /// Saved heads of the lanes that the export has to hold, and whose place nothing is in.
+    /// Reports the saved heads of the lanes that the export has to hold, if no event stands at
+    /// their position.
     fn check_heads_left(&mut self, open: &OpenExport, sink: &mut impl Sink) {
         let mut gone = Vec::new();
         let in_scope = |tenant_id: &String| open.tenant_id.as_ref().is_none_or(|only| only == tenant_id);
@@ -373,7 +374,7 @@ fn head_break(tenant_id: &str, lane: i16, head: &Saved, actual: (Option<Id>, Opt
 }
 
 impl OpenExport {
-    /// The lane that was read last has ended.
+    /// Ends the lane that was read last.
     fn end_lane(&self, sink: &mut impl Sink) {
         let Some((tenant_id, lane)) = &self.lane else { return };
         let (seq, event_hash) = self.walk.last();
@@ -381,7 +382,7 @@ impl OpenExport {
         sink.head(&Head { tenant_id: tenant_id.to_string(), lane: *lane, seq, event_hash });
     }
 
-    /// What is erased from this event, and what it records as erased.
+    /// Notes what is erased from this event, and what it records as erased.
     fn note_erasures(&mut self, event: &Event<'_>) {
         if event.erased.is_empty() && event.recorded.is_empty() {
             return;
@@ -402,7 +403,7 @@ impl OpenExport {
             }
         }
         for (id, commitment) in &event.recorded {
-            // A text that is no id is that of no event.
+            // A text that is not an id names no event.
             let Some(id) = parse_uuid(id) else { continue };
             let record = ErasureMatch::Record(tenant_id.clone(), id, *commitment);
             let known = self.erasures.entry(key(&id, commitment)).or_insert(record);
