@@ -70,8 +70,9 @@ verifier:
 PREFIX ?= /usr/local
 install-verifier:
 	@[ -x target/release/immutable-verify ] || { echo 'run make verifier first' >&2; exit 1; }
-	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin"
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1"
 	$(INSTALL) -m 755 target/release/immutable-verify scripts/immutable-nightly "$(DESTDIR)$(PREFIX)/bin/"
+	$(INSTALL) -m 644 crates/verify/man/immutable-verify.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
 
 installcheck: pg_config
 	mkdir -p target/installcheck/regress target/installcheck/isolation
@@ -109,7 +110,7 @@ help:
 	@echo 'make package       collect what an installation needs, in target/dist'
 	@echo 'make deb           make a Debian package for that PostgreSQL, in target/dist'
 	@echo 'make verifier      build immutable-verify, which checks exports and needs no PostgreSQL'
-	@echo 'make install-verifier  install it below PREFIX (default /usr/local)'
+	@echo 'make install-verifier  install it and its manual page below PREFIX (default /usr/local)'
 	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'
 	@echo 'make demo          show it on a private server; nothing of the system is changed'
 	@echo 'make test          install what the tests need, and run all of them'

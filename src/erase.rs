@@ -269,7 +269,7 @@ impl<'a> Erasing<'a> {
             Secret::Erased(_) => None,
         };
         let before = event.erasure();
-        let Some((_, erasure)) = commitment::erase(&event.content, salt, before, &paths) else {
+        let Some((_, erasure)) = immutable_format::erasure::erase(&event.content, salt, before, &paths) else {
             internal("a path without a value was to be erased")
         };
         let id = Arg::Uuid(event.envelope.id);

@@ -13,8 +13,9 @@ use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::relation::{Key, OpenRelation, Relation};
 use crate::pg::trigger::{BEFORE_INSERT_ROW, BEFORE_UPDATE_ROW};
 use crate::pg::tuple::Values;
-use immutable_format::commitment::{self, Erasure, Violation, COLUMNS, METADATA, TARGETS};
+use immutable_format::commitment::{Erasure, Violation, COLUMNS, METADATA, TARGETS};
 use immutable_format::document::{self, Secret, RESERVED};
+use immutable_format::erasure::erase;
 use immutable_format::json::Value;
 use immutable_format::limits;
 use pgrx::pg_sys;
@@ -77,7 +78,7 @@ fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
         Secret::Salt(salt) => Some(salt),
         Secret::Erased(_) => None,
     };
-    let Some((left, erasure)) = commitment::erase(&stored.content, salt, stored.erasure(), &paths) else {
+    let Some((left, erasure)) = erase(&stored.content, salt, stored.erasure(), &paths) else {
         return false;
     };
     let touches = |prefix: &str| paths.iter().any(|path| path.starts_with(prefix));

@@ -1,5 +1,5 @@
 //! What the reading functions answer: get_event(), get_events(), find_events(), with the caller's rights and row
-//! security. Which statement gives a page is [`crate::page`]'s.
+//! security. Which statement gives a page is [`page`](super::page)'s.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;

@@ -1,8 +1,9 @@
 //! Verification: reads the rows back and reports every break. It trusts rows and nothing that was computed before; it
 //! reads child tables too, which inheritance could smuggle rows in through.
 //!
-//! [`scope`] reads the arguments; [`lanes`] checks content and links, with the help of [`sums`] in every process of a
-//! parallel plan; [`targets`], [`erasures`] and [`heads`] check the rest.
+//! [`scope`](super::scope) reads the arguments; [`lanes`] checks content and links,
+//! with the help of [`sums`](super::sums) in every process of a parallel plan; [`targets`],
+//! [`erasures`] and [`heads`] check the rest.
 
 use crate::log::tables::Events;
 use crate::pg::call::{sql_function, Call};

@@ -1,64 +1,48 @@
-//! The document of an event: the canonical text whose SHA-256 is the event's hash.
+//! The document of an event: the canonical text (RFC 8785) whose SHA-256 is the hash of the event.
 
-use crate::commitment::{check_erasure, reseal, seal, Commitments, Content, Erasure, Room, Violation, COLUMNS};
+use crate::commitment::{seal, Commitments};
+use crate::erasure::{check_erasure, reseal};
+use crate::event::{Content, EventSecret, Violation, COLUMNS};
+// These names were here before; users of them come to their new places.
+pub use crate::event::{Envelope, EventSecret as Secret, RESERVED};
+use crate::hash::{sha256, write_hex, Hash, Scratch};
+use crate::id::Id;
+pub use crate::id::{parse_uuid, uuid_text};
 use crate::json::write_string;
-use crate::{limits, sha256, time, write_hex, Hash, Id, Salt};
+use crate::{limits, time};
 
-/// Actions and target types that begin with this belong to the log itself.
-pub const RESERVED: &str = "immutable.";
-
-/// What of an event is written into its document as it is, and so can never be erased.
-#[derive(Debug, Clone)]
-pub struct Envelope<'a> {
-    /// The log's identity, in the first event of a lane.
-    pub log_id: Option<Id>,
-    pub id: Id,
-    pub tenant_id: &'a str,
-    pub lane: i16,
-    pub seq: i64,
-    pub previous_event_hash: Option<Hash>,
-    /// Microseconds since 1970-01-01T00:00:00Z.
-    pub created_at: i64,
-    /// Microseconds since 1970-01-01T00:00:00Z.
-    pub occurred_at: i64,
-    pub recorded_by: &'a str,
-    pub action: &'a str,
-    pub action_category: Option<&'a str>,
-    pub actor_type: Option<&'a str>,
-    pub resource_type: Option<&'a str>,
-    pub version: Option<i32>,
+/// Returns the document of a stored event, as canonical text (RFC 8785).
+///
+/// # Errors
+///
+/// A [`Violation`] if no writer of this format can have stored the row.
+pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &EventSecret) -> Result<String, Violation> {
+    let mut scratch = Scratch::default();
+    write_stored(envelope, content, secret, &mut scratch)?;
+    Ok(scratch.document)
 }
 
-/// A stored event's secret: its salt, or what its erasure left.
-#[derive(Debug, Clone)]
-pub enum Secret {
-    Salt(Salt),
-    Erased(Box<Erasure>),
-}
-
-/// The document of a stored event, or why it has none.
-pub fn of_stored(envelope: &Envelope<'_>, content: &Content<'_>, secret: &Secret) -> Result<String, Violation> {
-    let mut room = Room::default();
-    write_stored(envelope, content, secret, &mut room)?;
-    Ok(room.document)
-}
-
-/// The hash of a stored event's document, or why it has none.
+/// Returns the hash of a stored event's document. `scratch` is memory that is used again from event
+/// to event.
+///
+/// # Errors
+///
+/// A [`Violation`] if no writer of this format can have stored the row.
 pub fn hash_of_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
-    secret: &Secret,
-    room: &mut Room,
+    secret: &EventSecret,
+    scratch: &mut Scratch,
 ) -> Result<Hash, Violation> {
-    write_stored(envelope, content, secret, room)?;
-    Ok(hash(&room.document))
+    write_stored(envelope, content, secret, scratch)?;
+    Ok(hash(&scratch.document))
 }
 
 fn write_stored(
     envelope: &Envelope<'_>,
     content: &Content<'_>,
-    secret: &Secret,
-    room: &mut Room,
+    secret: &EventSecret,
+    scratch: &mut Scratch,
 ) -> Result<(), Violation> {
     let long = |text: &str| text.len() > limits::TEXT_BYTES;
     let texts = [Some(envelope.tenant_id), Some(envelope.recorded_by), Some(envelope.action), envelope.action_category];
@@ -68,26 +52,31 @@ fn write_stored(
     }
     let first = envelope.seq == 1;
     if envelope.lane < 0 || envelope.seq < 1 {
-        return Err(Violation("there is no such place in a chain"));
+        return Err(Violation("lane is below 0, or seq is below 1"));
     }
     if first != envelope.previous_event_hash.is_none() || first != envelope.log_id.is_some() {
         return Err(Violation("the first event of a lane has a log_id, every other a previous_event_hash"));
     }
     let commitments = match secret {
-        Secret::Salt(salt) => {
+        EventSecret::Salt(salt) => {
             check_erasure(content, None, envelope.action)?;
-            seal(content, salt, room)
+            seal(content, salt, scratch)
         }
-        Secret::Erased(erasure) => {
+        EventSecret::Erased(erasure) => {
             check_erasure(content, Some(erasure), envelope.action)?;
             reseal(content, erasure)?
         }
     };
-    room.document.clear();
-    write_to(envelope, content, &commitments, &mut room.document)
+    scratch.document.clear();
+    write_to(envelope, content, &commitments, &mut scratch.document)
 }
 
-/// Writes the document. `content` gives the targets' types; everything else of it comes through `commitments`.
+/// Writes the document of a new event. Only the targets' types are taken from `content`; every
+/// other value of it stands in the document through `commitments`.
+///
+/// # Errors
+///
+/// A [`Violation`] if a time is outside the years 0001 to 9999.
 pub fn write(envelope: &Envelope<'_>, content: &Content<'_>, commitments: &Commitments) -> Result<String, Violation> {
     let mut document = String::with_capacity(2048);
     write_to(envelope, content, commitments, &mut document)?;
@@ -101,7 +90,7 @@ fn write_to(
     out: &mut String,
 ) -> Result<(), Violation> {
     let year = Violation("a time is outside the years 0001 to 9999");
-    let mut out = Writer(out);
+    let mut out = DocumentWriter(out);
     out.text("{\"action\":", envelope.action);
     out.optional(",\"action_category\":", envelope.action_category);
     out.optional(",\"actor_type\":", envelope.actor_type);
@@ -141,27 +130,15 @@ fn write_to(
     Ok(())
 }
 
-/// The hash of an event, given its document.
+/// Returns the hash of an event: the SHA-256 of its document.
 pub fn hash(document: &str) -> Hash {
     sha256(&[document.as_bytes()])
 }
 
-/// The text of a UUID (RFC 9562): lower-case hex digits with hyphens.
-pub fn uuid_text(id: &Id) -> String {
-    let mut digits = uuid::Uuid::encode_buffer();
-    uuid::Uuid::from_bytes(*id).hyphenated().encode_lower(&mut digits).to_string()
-}
-
-/// The reverse of [`uuid_text`]; no other way of writing it is taken.
-pub fn parse_uuid(text: &str) -> Option<Id> {
-    let id = *uuid::Uuid::try_parse(text).ok()?.as_bytes();
-    (uuid_text(&id) == text).then_some(id)
-}
-
 /// Writes members: each is given with what stands before its value, so that it is copied as one.
-struct Writer<'a>(&'a mut String);
+struct DocumentWriter<'a>(&'a mut String);
 
-impl Writer<'_> {
+impl DocumentWriter<'_> {
     #[inline(always)]
     fn raw(&mut self, before: &str, value: &str) {
         self.0.push_str(before);

@@ -1,9 +1,11 @@
-//! How a search compares texts: without regard to case, by Unicode's own mappings, so that no locale has a say in it.
+//! How a search compares texts: without regard to case, by Unicode's own mappings, so that the
+//! result does not depend on a locale.
 
-/// Writes `text` so that texts which differ in case alone are written the same: each character in lower case, in upper
-/// case and in lower case again. That leads every form of a letter to one (`Σ`, `σ` and `ς`; `ß`, `ẞ` and `ss`; the Kelvin
-/// sign and `k`), and takes the four letters i of Turkish for one. Characters that are written in two ways, as one
-/// character or with a combining mark, are two here: whoever folds normalises first.
+/// Appends `text` to `out` so that texts which differ only in case are written the same. Each
+/// character is mapped to lower case, to upper case and to lower case again, which leads every form
+/// of a letter to one (`Σ`, `σ` and `ς`; `ß`, `ẞ` and `ss`; the Kelvin sign and `k`) and takes the
+/// four letters i of Turkish for one. A character that can be written in two ways, as one character
+/// or with a combining mark, stays two texts: the caller normalises first.
 pub fn fold(text: &str, out: &mut String) {
     out.reserve(text.len());
     for character in text.chars() {
@@ -24,8 +26,9 @@ pub fn fold(text: &str, out: &mut String) {
     }
 }
 
-/// Whether a text is in Unicode's normal form C by its characters alone: none of them combines with the one before it, or
-/// is written in another way there. False is not sure.
+/// Returns true if the text is certainly in Unicode's normal form C: each of its characters neither
+/// combines with the one before it nor is written in another way there. False means that it is not
+/// certain.
 pub fn is_normal(text: &str) -> bool {
     text.is_ascii()
         || text
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn every_character_folds_as_its_other_cases_do_and_once() {
-        for character in (0..=0x10FFFF).filter_map(char::from_u32) {
+        for character in (0..=0x0010_FFFF).filter_map(char::from_u32) {
             let of = folded(&character.to_string());
             assert_eq!(folded(&of), of, "{character:?}");
             assert_eq!(folded(&character.to_lowercase().to_string()), of, "{character:?}");

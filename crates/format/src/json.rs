@@ -1,22 +1,24 @@
-//! Canonical JSON: RFC 8785 (JCS) with one deviation. A number keeps its exact decimal text, as PostgreSQL's jsonb
-//! prints it, instead of being rounded to a double: `1.10` stays `1.10` and thirty digits stay thirty.
+//! Canonical JSON: RFC 8785 (JCS) with one deviation. A number keeps its exact decimal text, as
+//! PostgreSQL's jsonb prints it, instead of being rounded to a double: `1.10` stays `1.10` and
+//! thirty digits stay thirty.
 //!
-//! [`Tree`] builds a value from a walk over jsonb or over JSON text and enforces the [`limits`](crate::limits) while it
-//! does, so that neither a deep nor a huge value costs more than the bound. No recursion depends on the input.
+//! [`Tree`] builds a value from a walk over jsonb or over JSON text and enforces the
+//! [`limits`](crate::limits) as it goes, so that neither a deep nor a huge value costs more than
+//! the bound. No recursion depends on the input.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// Why a JSON text or jsonb value was refused.
+/// Why a JSON text or a jsonb value was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// Nesting over the bound.
+    /// Nested more deeply than the bound allows.
     TooDeep,
-    /// Canonical text over the bound, in bytes.
+    /// The canonical text has more bytes than the bound allows.
     TooLarge,
-    /// Two members of one object have the same name.
+    /// An object has two members of the same name.
     DuplicateKey,
-    /// Not JSON (RFC 8259), at this byte.
+    /// The text is not JSON (RFC 8259), at this byte.
     Syntax(usize),
 }
 
@@ -33,29 +35,41 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Members of an object, in canonical order.
+/// The members of an object, in canonical order.
 pub type Members<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
-/// A JSON value whose objects are sorted canonically and whose numbers are text.
+/// A JSON value. Its objects are sorted canonically and its numbers are texts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number, as its exact decimal text.
     Number(Cow<'a, str>),
+    /// A string, without its escapes.
     String(Cow<'a, str>),
+    /// An array.
     Array(Vec<Value<'a>>),
+    /// An object.
     Object(Members<'a>),
 }
 
 impl<'a> Value<'a> {
-    /// Parses one JSON text (RFC 8259, UTF-8) of at most `bytes` canonical bytes and `depth` levels.
+    /// Parses one JSON text (RFC 8259, UTF-8) of at most `bytes` canonical bytes and `depth`
+    /// levels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooDeep`] or [`Error::TooLarge`] if a bound is passed, [`Error::DuplicateKey`] or
+    /// [`Error::Syntax`] if the text is not such a value.
     pub fn parse(text: &'a str, depth: usize, bytes: usize) -> Result<Value<'a>, Error> {
         let mut tree = Tree::new(depth, bytes);
         Parser { text, at: 0 }.run(&mut tree)?;
         tree.finish().ok_or(Error::Syntax(text.len()))
     }
 
-    /// Writes the canonical text to `out`.
+    /// Appends the canonical text (RFC 8785) to `out`.
     pub fn write(&self, out: &mut String) {
         match self {
             Value::Null => out.push_str("null"),
@@ -88,14 +102,14 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The canonical text.
+    /// Returns the canonical text (RFC 8785).
     pub fn canonical(&self) -> String {
         let mut out = String::new();
         self.write(&mut out);
         out
     }
 
-    /// The text, if this is a string.
+    /// Returns the text if this is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(text) => Some(text),
@@ -104,8 +118,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What JCS sorts by: UTF-16 code units. It differs from the order of UTF-8 bytes where a character beyond U+FFFF meets
-/// one from U+E000 to U+FFFF.
+/// Compares two names as RFC 8785 §3.2.3 sorts them: by their UTF-16 code units. The order differs
+/// from that of UTF-8 bytes where a character beyond U+FFFF meets one from U+E000 to U+FFFF.
 pub fn key_order(a: &str, b: &str) -> Ordering {
     let differs = a.bytes().zip(b.bytes()).find(|(x, y)| x != y);
     match differs {
@@ -116,8 +130,9 @@ pub fn key_order(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Writes `text` as a JSON string the JCS way: the two-character escapes where JSON has them, `\u00xx` in lower case
-/// for the other control characters, everything else as it is.
+/// Appends `text` as a JSON string, with the escapes of RFC 8785 §3.2.2.2: the two-character
+/// escapes where JSON has them, `\u00xx` in lower case for the other control characters, everything
+/// else as it is.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
     if !needs_escapes(text) {
@@ -151,11 +166,12 @@ pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Looks at eight bytes at once: nearly no text has anything to escape, and most are short.
+/// Looks at eight bytes at once: hardly any text has something to escape, and most texts are short.
 fn needs_escapes(text: &str) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * EACH;
-    // A byte below n, of those below 0x80, borrows its high bit; one that borrows from its neighbour has found something.
+    // A byte below n, of those below 0x80, borrows its high bit; one that borrows from its
+    // neighbour has found something.
     let below = |word: u64, n: u64| word.wrapping_sub(n * EACH) & !word & HIGH;
     let is_odd = |word: u64| {
         let quote = word ^ (u64::from(b'"') * EACH);
@@ -186,22 +202,22 @@ fn string_bytes(text: &str) -> usize {
     text.len() + escapes + 2
 }
 
-enum Frame<'a> {
+enum OpenValue<'a> {
     Array(Vec<Value<'a>>),
     Object(Members<'a>, Option<Cow<'a, str>>),
 }
 
-/// Builds a [`Value`] from a walk: `begin_*`, keys and scalars, `end`. Counts the canonical bytes while it goes, and
+/// Builds a [`Value`] from the calls of [`Build`]. It counts the canonical bytes as it goes, and
 /// refuses as soon as a bound is passed.
 pub struct Tree<'a> {
-    open: Vec<Frame<'a>>,
+    open: Vec<OpenValue<'a>>,
     done: Option<Value<'a>>,
     depth: usize,
     bytes_left: usize,
 }
 
 impl<'a> Tree<'a> {
-    /// A builder of one value of at most `depth` levels and `bytes` canonical bytes.
+    /// Returns a builder of one value of at most `depth` levels and `bytes` canonical bytes.
     pub fn new(depth: usize, bytes: usize) -> Self {
         Tree { open: Vec::new(), done: None, depth, bytes_left: bytes }
     }
@@ -214,12 +230,12 @@ impl<'a> Tree<'a> {
     fn place(&mut self, value: Value<'a>) -> Result<(), Error> {
         match self.open.last_mut() {
             None => self.done = Some(value),
-            Some(Frame::Array(items)) => {
+            Some(OpenValue::Array(items)) => {
                 let first = items.is_empty();
                 items.push(value);
                 self.spend(usize::from(!first))?;
             }
-            Some(Frame::Object(members, key)) => {
+            Some(OpenValue::Object(members, key)) => {
                 // A walk always gives the key first; without one the value has no place.
                 let key = key.take().ok_or(Error::Syntax(0))?;
                 members.push((key, value));
@@ -228,7 +244,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, frame: Frame<'a>) -> Result<(), Error> {
+    fn begin(&mut self, frame: OpenValue<'a>) -> Result<(), Error> {
         if self.open.len() >= self.depth {
             return Err(Error::TooDeep);
         }
@@ -238,29 +254,46 @@ impl<'a> Tree<'a> {
     }
 
     /// Opens an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooDeep`] or [`Error::TooLarge`] if a bound is passed.
     pub fn begin_object(&mut self) -> Result<(), Error> {
-        self.begin(Frame::Object(Vec::new(), None))
+        self.begin(OpenValue::Object(Vec::new(), None))
     }
 
     /// Opens an array.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooDeep`] or [`Error::TooLarge`] if a bound is passed.
     pub fn begin_array(&mut self) -> Result<(), Error> {
-        self.begin(Frame::Array(Vec::new()))
+        self.begin(OpenValue::Array(Vec::new()))
     }
 
-    /// The name of the object's next member.
+    /// Gives the name of the object's next member.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], or [`Error::Syntax`] outside of an object.
     pub fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error> {
         let comma = match self.open.last() {
-            Some(Frame::Object(members, None)) => usize::from(!members.is_empty()),
+            Some(OpenValue::Object(members, None)) => usize::from(!members.is_empty()),
             _ => return Err(Error::Syntax(0)),
         };
         self.spend(string_bytes(&key) + 1 + comma)?;
-        if let Some(Frame::Object(_, place)) = self.open.last_mut() {
+        if let Some(OpenValue::Object(_, place)) = self.open.last_mut() {
             *place = Some(key);
         }
         Ok(())
     }
 
-    /// A string, number, boolean or null.
+    /// Gives a string, number, boolean or null.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], or [`Error::Syntax`] for an array or object and for a value without a
+    /// name in an object.
     pub fn scalar(&mut self, value: Value<'a>) -> Result<(), Error> {
         self.spend(match &value {
             Value::Null | Value::Bool(true) => 4,
@@ -272,11 +305,15 @@ impl<'a> Tree<'a> {
         self.place(value)
     }
 
-    /// Closes the innermost object or array; its members are sorted here.
+    /// Closes the innermost object or array; the members of an object are sorted here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateKey`], or [`Error::Syntax`] if nothing is open or a name has no value.
     pub fn end(&mut self) -> Result<(), Error> {
         let value = match self.open.pop() {
-            Some(Frame::Array(items)) => Value::Array(items),
-            Some(Frame::Object(mut members, None)) => {
+            Some(OpenValue::Array(items)) => Value::Array(items),
+            Some(OpenValue::Object(mut members, None)) => {
                 members.sort_by(|a, b| key_order(&a.0, &b.0));
                 if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
                     return Err(Error::DuplicateKey);
@@ -288,31 +325,53 @@ impl<'a> Tree<'a> {
         self.place(value)
     }
 
-    /// Whether a whole value has been built.
+    /// Returns whether a whole value has been built.
     pub fn is_done(&self) -> bool {
         self.done.is_some()
     }
 
-    /// The value, once everything opened is closed.
+    /// Returns the value once everything that was opened is closed.
     pub fn finish(self) -> Option<Value<'a>> {
         self.done
     }
 }
 
-/// What a walk over a value feeds: `begin_*`, keys and scalars, `end`.
+/// Receives a JSON value from a walk over one: `begin_*`, keys and scalars, `end`, in the order of
+/// the text.
 pub trait Build<'a> {
-    /// Whether it reads what number one is: printing it is most of the work.
+    /// Whether the builder uses the text of a number. Printing it is most of the work of a walk
+    /// over jsonb.
     const READS_NUMBERS: bool = true;
 
     /// Opens an object.
+    ///
+    /// # Errors
+    ///
+    /// Those of the builder: a bound that is passed, or a call out of order.
     fn begin_object(&mut self) -> Result<(), Error>;
     /// Opens an array.
+    ///
+    /// # Errors
+    ///
+    /// Those of the builder: a bound that is passed, or a call out of order.
     fn begin_array(&mut self) -> Result<(), Error>;
-    /// The name of the object's next member.
+    /// Gives the name of the object's next member.
+    ///
+    /// # Errors
+    ///
+    /// Those of the builder: a bound that is passed, or a call out of order.
     fn key(&mut self, key: Cow<'a, str>) -> Result<(), Error>;
-    /// A string, number, boolean or null.
+    /// Gives a string, number, boolean or null.
+    ///
+    /// # Errors
+    ///
+    /// Those of the builder: a bound that is passed, or a call out of order.
     fn scalar(&mut self, value: Value<'a>) -> Result<(), Error>;
     /// Closes the innermost object or array.
+    ///
+    /// # Errors
+    ///
+    /// Those of the builder: a duplicate name, or a call out of order.
     fn end(&mut self) -> Result<(), Error>;
 }
 
@@ -338,29 +397,29 @@ impl<'a> Build<'a> for Tree<'a> {
     }
 }
 
-/// Writes a value to a text as it comes, in whatever order its members have.
+/// Writes a value to a text as it comes; the members of objects keep their order.
 pub struct Text<'t> {
     out: &'t mut String,
     /// The ends of what is open, and whether something is in it already.
     open: Vec<(char, bool)>,
     depth: usize,
-    /// What stands between members or elements, and behind a name.
+    /// The text between members or elements, and behind a name.
     comma: &'static str,
     colon: &'static str,
 }
 
 impl<'t> Text<'t> {
-    /// A writer of one value of at most `depth` levels.
+    /// Returns a writer of one value of at most `depth` levels, which appends to `out`.
     pub fn new(out: &'t mut String, depth: usize) -> Self {
         Text { out, open: Vec::new(), depth, comma: ",", colon: ":" }
     }
 
-    /// The same with blanks where PostgreSQL prints them.
+    /// Returns a writer that puts blanks where PostgreSQL prints them, behind commas and colons.
     pub fn spaced(out: &'t mut String, depth: usize) -> Self {
         Text { comma: ", ", colon: ": ", ..Text::new(out, depth) }
     }
 
-    /// What separates a member or an element from the one before it.
+    /// Writes the comma before a member or an element.
     fn separate(&mut self) {
         if let Some((_, begun)) = self.open.last_mut() {
             if std::mem::replace(begun, true) {
@@ -369,7 +428,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// The same before a value, which in an object follows its name.
+    /// Writes the comma before a value; in an object the name has it already.
     fn place(&mut self) {
         if self.open.last().is_some_and(|(end, _)| *end == ']') {
             self.separate();
@@ -416,8 +475,8 @@ impl<'a> Build<'a> for Text<'_> {
     }
 }
 
-/// An object as its canonical text, with its own members but nothing of what is in them: all that hashing takes, without
-/// a tree.
+/// An object as its canonical text (RFC 8785), with the names of its own members and nothing of
+/// what is inside them: all that hashing takes, without a tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object<'a> {
     text: String,
@@ -427,9 +486,9 @@ pub struct Object<'a> {
 /// A member of an [`Object`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member<'a> {
-    /// Its name.
+    /// The name.
     pub key: Cow<'a, str>,
-    /// What it holds.
+    /// The kind of its value.
     pub shape: Shape<'a>,
     /// From its name's quote to the end of its value.
     from: usize,
@@ -440,10 +499,13 @@ pub struct Member<'a> {
 /// What is known of a member's value beside its text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape<'a> {
+    /// `null`.
     Null,
+    /// A string, without its escapes.
     String(Cow<'a, str>),
-    /// With so many members.
+    /// An object with this number of members.
     Object(usize),
+    /// An array, a number or a boolean.
     Other,
 }
 
@@ -454,29 +516,34 @@ impl Default for Object<'_> {
 }
 
 impl<'a> Object<'a> {
-    /// Parses the JSON text (RFC 8259, UTF-8) of an object, as [`Value::parse`] does; nothing if it is another value.
+    /// Parses the JSON text (RFC 8259, UTF-8) of an object of at most `bytes` canonical bytes and
+    /// `depth` levels. Returns `None` if the text is another value.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Value::parse`].
     pub fn parse(text: &'a str, depth: usize, bytes: usize) -> Result<Option<Self>, Error> {
         let mut build = Canonical::new(depth, bytes);
         Parser { text, at: 0 }.run(&mut build)?;
         Ok(build.object())
     }
 
-    /// The canonical text.
+    /// Returns the canonical text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The members, in canonical order.
+    /// Returns the members, in canonical order.
     pub fn members(&self) -> &[Member<'a>] {
         &self.members
     }
 
-    /// The canonical text of a member's value.
+    /// Returns the canonical text of the value of a member.
     pub fn value(&self, member: &Member<'a>) -> &str {
         self.text.get(member.value..member.to).unwrap_or_default()
     }
 
-    /// Keeps the members that `keep` wants.
+    /// Removes the members for which `keep` returns false.
     pub fn retain(&mut self, keep: impl FnMut(&Member<'a>) -> bool) {
         let all = self.members.len();
         self.members.retain(keep);
@@ -509,8 +576,8 @@ fn rewrite(before: &str, begin: usize, members: &mut [Member<'_>], out: &mut Str
     out.push('}');
 }
 
-/// Builds an [`Object`] from a walk, under the bounds of [`Tree`]. It writes members as they come, and where they do not
-/// come in canonical order, which few do, puts their texts right when the object ends.
+/// Builds an [`Object`] under the bounds of [`Tree`]. It writes members as they come; where they do
+/// not come in canonical order, which is rare, it puts their texts in order when the object ends.
 pub struct Canonical<'a> {
     text: String,
     /// Of all objects that are open; in the end those of the outermost.
@@ -535,7 +602,7 @@ struct Opened {
 }
 
 impl<'a> Canonical<'a> {
-    /// A builder of one object of at most `depth` levels and `bytes` canonical bytes.
+    /// Returns a builder of one object of at most `depth` levels and `bytes` canonical bytes.
     pub fn new(depth: usize, bytes: usize) -> Self {
         Canonical {
             text: String::with_capacity(128.min(bytes)),
@@ -547,7 +614,7 @@ impl<'a> Canonical<'a> {
         }
     }
 
-    /// The object, if it was one and has ended.
+    /// Returns the object, if the value was one and has ended.
     pub fn object(mut self) -> Option<Object<'a>> {
         // A thousand targets are held at once, and a text that grew has up to twice its room.
         if self.text.capacity() - self.text.len() > 4096 {
@@ -556,7 +623,7 @@ impl<'a> Canonical<'a> {
         self.done.then_some(Object { text: self.text, members: self.members })
     }
 
-    /// What is written counts with the ends of all that is open, as soon as that is.
+    /// The ends of all open values count as soon as the values are opened.
     fn check(&self) -> Result<(), Error> {
         if self.text.len() + self.open.len() > self.bytes {
             return Err(Error::TooLarge);
@@ -690,9 +757,10 @@ impl<'a> Build<'a> for Canonical<'a> {
     }
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
+/// A JSON text, and how far it is read.
+pub(crate) struct Parser<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) at: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -754,11 +822,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn byte(&self) -> Option<u8> {
+    /// The next byte.
+    pub(crate) fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn peek(&mut self) -> Option<u8> {
+    /// The next byte that is not white space.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }

@@ -1,20 +1,24 @@
-//! The formats of the `immutable` audit log, without PostgreSQL.
+#![doc = include_str!("../README.md")]
 //!
-//! An event walks through the modules in this order:
-//! [`split`] takes a payload that is JSON text apart, [`json`] reads its metadata and targets, [`target`] normalises and
-//! sorts the targets, [`commitment`] seals every value that may one day be erased, [`document`] writes the text that is
-//! hashed, and [`link`] says where in its lane it goes and, read back, whether it is still there; [`sum`] says the same of
-//! a whole lane in any order. [`cursor`] is the way out page by page, [`export`] the way out as a file that verifies
-//! without a database; [`subject`] says what of an event has to go when a person asks for it, [`token`] who may look,
-//! and [`fold`] how a search compares.
+//! ## The way of an event
 //!
-//! Insert, verification, export and any verifier outside the server call these same functions.
+//! [`split`] takes a payload that is JSON text apart, and [`json`] reads its metadata and targets.
+//! [`target`] normalises and sorts the targets. [`commitment`] seals every value that may be erased
+//! one day, [`document`] writes the text that is hashed, and [`link`] decides where in its lane the
+//! event goes. Read back, [`link`] checks that the event still stands there, and [`sum`] checks a
+//! whole lane in any order. Events leave page by page with a [`cursor`] or as an [`export`].
+//! [`subject`] finds what of an event is erased when a person asks for it, and [`erasure`] erases
+//! it. [`token`] says who may look, and [`fold`] how a search compares.
 
 pub mod commitment;
 pub mod cursor;
 pub mod document;
+pub mod erasure;
+pub mod event;
 pub mod export;
 pub mod fold;
+pub mod hash;
+pub mod id;
 pub mod json;
 pub mod limits;
 pub mod link;
@@ -26,172 +30,5 @@ pub mod time;
 pub mod token;
 pub mod word;
 
-use sha2::digest::generic_array::GenericArray;
-use sha2::{Digest, Sha256};
-
-/// A SHA-256 digest (FIPS 180-4).
-pub type Hash = [u8; 32];
-/// Sixteen random bytes, or the sixteen derived from them for one path.
-pub type Salt = [u8; 16];
-/// The bytes of a UUID (RFC 9562) in network order.
-pub type Id = [u8; 16];
-
-/// SHA-256 of `parts`, one after the other.
-pub fn sha256(parts: &[&[u8]]) -> Hash {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update(part);
-    }
-    digest.finalize().into()
-}
-
-/// SHA-256 of a text, which is empty afterwards and keeps its room. The padding of FIPS 180-4 §5.1.1 goes behind it in
-/// place: most texts of this format are so short that to copy them would cost as much as to hash them.
-pub(crate) fn sha256_of_text(text: &mut String) -> Hash {
-    let mut message = std::mem::take(text).into_bytes();
-    let bits = message.len() as u64 * 8;
-    message.push(0x80);
-    message.resize((message.len() + 8).next_multiple_of(64) - 8, 0);
-    message.extend_from_slice(&bits.to_be_bytes());
-    let mut state = INITIAL;
-    for block in message.as_chunks::<64>().0 {
-        sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(block)));
-    }
-    message.clear();
-    *text = String::from_utf8(message).unwrap_or_default();
-    digest(state)
-}
-
-/// SHA-256 of two parts that, nearly always, fit into one block.
-pub(crate) fn sha256_of_two(first: &[u8], second: &[u8]) -> Hash {
-    let length = first.len() + second.len();
-    let mut block = [0; 64];
-    if length > 55 {
-        return sha256(&[first, second]);
-    }
-    block[..first.len()].copy_from_slice(first);
-    block[first.len()..length].copy_from_slice(second);
-    block[length] = 0x80;
-    block[56..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
-    let mut state = INITIAL;
-    sha2::compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(&block)));
-    digest(state)
-}
-
-/// SHA-256 of several messages, which stand one after the other in `bytes` and end where `ends` says; `each` gets their
-/// numbers and hashes, in order. A block waits for the one before it in its message, but not for other messages': taken
-/// by turns, the processor overlaps them, and each costs two thirds of the time.
-pub(crate) fn sha256_of_each(bytes: &[u8], ends: &[usize], mut each: impl FnMut(usize, Hash)) {
-    /// As many as are in the processor at once, and some more.
-    const TOGETHER: usize = 8;
-    let (mut start, mut number) = (0, 0);
-    for ends in ends.chunks(TOGETHER) {
-        let mut states = [INITIAL; TOGETHER];
-        let mut whole: [&[[u8; 64]]; TOGETHER] = [&[]; TOGETHER];
-        let mut padded = [[0; 128]; TOGETHER];
-        let mut blocks = [0; TOGETHER];
-        for (n, end) in ends.iter().enumerate() {
-            let message = bytes.get(start..*end).unwrap_or_default();
-            let (full, rest) = message.as_chunks::<64>();
-            whole[n] = full;
-            let last = if rest.len() < 56 { 64 } else { 128 };
-            padded[n][..rest.len()].copy_from_slice(rest);
-            padded[n][rest.len()] = 0x80;
-            padded[n][last - 8..last].copy_from_slice(&(message.len() as u64 * 8).to_be_bytes());
-            blocks[n] = full.len() + last / 64;
-            start = *end;
-        }
-        for turn in 0..blocks.iter().copied().max().unwrap_or_default() {
-            for n in 0..ends.len() {
-                if turn < blocks[n] {
-                    let padding = padded[n].as_chunks::<64>().0;
-                    let block = whole[n].get(turn).unwrap_or_else(|| &padding[turn - whole[n].len()]);
-                    sha2::compress256(&mut states[n], std::slice::from_ref(GenericArray::from_slice(block)));
-                }
-            }
-        }
-        for state in states.into_iter().take(ends.len()) {
-            each(number, digest(state));
-            number += 1;
-        }
-    }
-}
-
-fn digest(state: [u32; 8]) -> Hash {
-    let mut hash = Hash::default();
-    for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *bytes = word.to_be_bytes();
-    }
-    hash
-}
-
-/// FIPS 180-4 §5.3.3.
-const INITIAL: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
-
-/// Appends the lower-case hex digits of `bytes`. Verification writes some five hundred of them an event.
-pub(crate) fn write_hex(bytes: &[u8], out: &mut String) {
-    let mut digits = [0; 64];
-    for chunk in bytes.chunks(32) {
-        // There is room for them.
-        if let Ok(digits) = faster_hex::hex_encode(chunk, &mut digits[..2 * chunk.len()]) {
-            out.push_str(digits);
-        }
-    }
-}
-
-/// Exactly `2 * N` lower-case hex digits, or nothing: the one way hashes and salts are written in this format.
-pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || text.bytes().any(|b| b.is_ascii_uppercase()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padded_in_place_is_the_same_hash() {
-        let mut text = String::new();
-        for length in 0..300 {
-            text.extend(std::iter::repeat_n('x', length));
-            let expected = sha256(&[text.as_bytes()]);
-            for cut in [0, length.min(16), length] {
-                let (first, second) = text.as_bytes().split_at(cut);
-                assert_eq!(sha256_of_two(first, second), expected);
-            }
-            assert_eq!(sha256_of_text(&mut text), expected);
-            assert!(text.is_empty());
-        }
-    }
-
-    #[test]
-    fn hashed_by_turns_is_the_same_hash() {
-        let bytes: Vec<u8> = (0..20_000u32).map(|n| (n * 7 + n / 251) as u8).collect();
-        for messages in [0usize, 1, 7, 8, 9, 40] {
-            for step in [1, 8, 13, 55, 64, 119] {
-                // of many lengths, in no order, the empty one among them
-                let lengths = (0..messages).map(|n| n * step * 5 % 300);
-                let ends: Vec<usize> = lengths
-                    .scan(0, |end, length| {
-                        *end += length;
-                        Some(*end)
-                    })
-                    .collect();
-                let mut hashes = Vec::new();
-                sha256_of_each(&bytes, &ends, |n, hash| {
-                    assert_eq!(n, hashes.len());
-                    hashes.push(hash);
-                });
-                let starts = std::iter::once(0).chain(ends.iter().copied());
-                let expected: Vec<Hash> =
-                    starts.zip(&ends).map(|(start, end)| sha256(&[&bytes[start..*end]])).collect();
-                assert_eq!(hashes, expected);
-            }
-        }
-    }
-}
+pub use crate::hash::{parse_hex, sha256, Hash, Salt};
+pub use crate::id::Id;

@@ -1,27 +1,29 @@
-//! Bounds of the format. Some keep one row from stopping the work on all the others (they hold for every row, also one
-//! smuggled in), the rest are checked when an event enters.
+//! The limits of the format. Some keep one row from stopping the work on all the others; they apply
+//! to every row, even to one that was smuggled in. The rest are checked when an event enters.
 
-/// Nesting of `metadata` and of each target; the object itself is level 1.
+/// Levels that `metadata` and each target may be nested; the object itself is level 1.
 pub const NESTING: usize = 64;
-/// Bytes of canonical text of `metadata` and of each target.
+/// Bytes that the canonical text of `metadata` and of each target may have.
 pub const CANONICAL_BYTES: usize = 64 * 1024;
-/// Targets of one event.
+/// Targets that one event may have.
 pub const TARGETS: usize = 1000;
-/// Keys of `metadata`, and of a target's metadata.
+/// Keys that `metadata` and a target's metadata may have.
 pub const METADATA_KEYS: usize = 1000;
-/// Bytes of any text column that a document or commitment is made of.
+/// Bytes that any text column may have that a document or a commitment is made of.
 pub const TEXT_BYTES: usize = 64 * 1024;
 
-/// Bytes of a line of an export: more than any stored event can make. Its target types and targets, its metadata, and
-/// its texts with each byte escaped to six.
+/// Bytes that a line of an export may have: more than any stored event can make. The sum is that of
+/// the target types and targets, the metadata, and the texts with each byte escaped to six.
 pub const LINE_BYTES: usize =
     2 * TARGETS * (CANONICAL_BYTES + 256) + METADATA_KEYS * 256 + 7 * CANONICAL_BYTES + 20 * (6 * TEXT_BYTES + 256);
 
-/// The same of a line whose characters are escaped: two bytes become six.
+/// Bytes that an escaped line of an export may have ([`ascii`](crate::export::ascii)): two bytes
+/// become six.
 pub const ESCAPED_LINE_BYTES: usize = 3 * LINE_BYTES;
 
-/// Bytes a text field may have when an event enters. Fields that an index may hold are short enough that no index
-/// entry, of up to four such fields, outgrows what a btree page takes (about 2,700 bytes).
+/// Returns how many bytes a text field may have when an event enters, 0 for a field that does not
+/// exist. Fields that an index may hold are short enough that an index entry of up to four of them
+/// fits on a btree page, which takes about 2,700 bytes.
 pub fn text_bytes(field: &str) -> usize {
     match field {
         "tenant_id" | "action" | "action_category" | "actor_type" | "resource_type" | "ip_country" | "ip_city" => 255,

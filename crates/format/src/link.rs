@@ -1,28 +1,36 @@
-//! The link rule: an event follows the last one of its lane, carries its hash and the next number. [`next`] applies it
-//! when an event is written, [`Walk`] when a lane is read back.
+//! The link rule: an event follows the last one of its lane, carries the hash of that event and the
+//! next number. [`next`] applies the rule when an event is written, [`Walk`] when a lane is read
+//! back.
 
-use crate::{time, Hash, Id};
+use crate::hash::Hash;
+use crate::id::{uuid_text, Id};
+use crate::time;
 
 /// The last event of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tail {
+    /// Its position in the lane, from 1.
     pub seq: i64,
+    /// Its hash.
     pub event_hash: Hash,
     /// Microseconds since 1970-01-01T00:00:00Z.
     pub created_at: i64,
 }
 
-/// Where the next event of a lane goes.
+/// The position of the next event of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
+    /// Its position in the lane, from 1.
     pub seq: i64,
+    /// The hash of the event before it; `None` if it is the first.
     pub previous_event_hash: Option<Hash>,
-    /// Microseconds since 1970-01-01T00:00:00Z; later than everything before it in the lane.
+    /// Microseconds since 1970-01-01T00:00:00Z. Later than every event before it in the lane.
     pub created_at: i64,
 }
 
-/// The place after `tail` (none: the lane is empty) when the wall clock shows `now`. Nothing comes after the greatest
-/// seq or the greatest time, which no honest lane reaches.
+/// Returns the position after `tail` (`None`: the lane is empty) when the wall clock shows `now`,
+/// in microseconds since 1970. Returns `None` after the greatest seq and the greatest time, which
+/// no honest lane reaches.
 pub fn next(tail: Option<&Tail>, now: i64) -> Option<Link> {
     let Some(tail) = tail else {
         return Some(Link { seq: 1, previous_event_hash: None, created_at: now });
@@ -32,18 +40,23 @@ pub fn next(tail: Option<&Tail>, now: i64) -> Option<Link> {
     (created_at <= time::MAX).then_some(link)
 }
 
-/// What kind of evidence of tampering a break is.
+/// The kinds of breaks, which are evidence of tampering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakType {
+    /// The content of an event is not what its hash says.
     HashMismatch,
+    /// An event does not carry the hash of the one before it, or stands in the wrong lane or log.
     ChainBreak,
+    /// An event that must be there is not.
     MissingEvent,
+    /// The table of targets does not say what the events say.
     TargetMismatch,
+    /// A value is erased without a record of its erasure, or an erased value is back.
     ErasureMismatch,
 }
 
 impl BreakType {
-    /// The name in reports.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             BreakType::HashMismatch => "hash_mismatch",
@@ -55,36 +68,88 @@ impl BreakType {
     }
 }
 
-/// One break, with its place.
+/// A break, with the position where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Break {
+    /// The kind of break.
     pub kind: BreakType,
+    /// The tenant, if it is known.
     pub tenant_id: Option<String>,
+    /// The lane, if it is known.
     pub lane: Option<i16>,
+    /// The position in the lane, if it is known.
     pub seq: Option<i64>,
+    /// The event, if it is known.
     pub event_id: Option<Id>,
+    /// The hash or commitment that had to be there.
     pub expected: Option<Vec<u8>>,
+    /// The hash or commitment that is there.
     pub actual: Option<Vec<u8>>,
+    /// What is wrong, in words.
     pub detail: String,
 }
 
-/// A stored event, as much of it as its links need.
+/// The part of a stored event that its links need.
 #[derive(Debug, Clone)]
 pub struct Row<'a> {
+    /// The tenant whose event it is.
     pub tenant_id: &'a str,
+    /// The lane.
     pub lane: i16,
+    /// The position in the lane.
     pub seq: i64,
+    /// The id of the event.
     pub id: Id,
+    /// The log's identity, which the first event of a lane has.
     pub log_id: Option<Id>,
+    /// The stored hash of the event before it.
     pub previous_event_hash: Option<&'a [u8]>,
+    /// The stored hash of the event.
     pub event_hash: Option<&'a [u8]>,
-    /// The hash of the row's document, or why it has none.
+    /// The hash of the row's document, or why the row has none.
     pub recomputed: Result<Hash, &'a str>,
-    /// The table the row is in, where that is not the events table itself.
+    /// The table that holds the row, if that is not the events table itself.
     pub stray: Option<&'a str>,
 }
 
-struct Lane {
+impl Row<'_> {
+    /// Reports a row whose content is not what its hash says.
+    #[inline]
+    fn check_content(&self, report: &mut impl FnMut(Break)) {
+        match self.recomputed {
+            Ok(hash) if self.event_hash == Some(&hash) => {}
+            Ok(hash) => report(self.broken(
+                BreakType::HashMismatch,
+                Some(&hash),
+                self.event_hash,
+                "the event's content does not hash to its event_hash".to_string(),
+            )),
+            Err(why) => report(self.broken(
+                BreakType::HashMismatch,
+                None,
+                self.event_hash,
+                format!("the event has no valid document: {why}"),
+            )),
+        }
+    }
+
+    /// A break at this row.
+    fn broken(&self, kind: BreakType, expected: Option<&[u8]>, actual: Option<&[u8]>, detail: String) -> Break {
+        Break {
+            kind,
+            tenant_id: Some(self.tenant_id.to_string()),
+            lane: Some(self.lane),
+            seq: Some(self.seq),
+            event_id: Some(self.id),
+            expected: expected.map(<[u8]>::to_vec),
+            actual: actual.map(<[u8]>::to_vec),
+            detail,
+        }
+    }
+}
+
+/// The lane that a walk is in.
+struct WalkedLane {
     tenant_id: String,
     lane: i16,
     /// The last event seen; 0 before the first.
@@ -92,11 +157,11 @@ struct Lane {
     event_hash: Option<Vec<u8>>,
 }
 
-/// Reads rows in the order of tenant, lane and seq and reports every break. Its state is one lane's, whatever the
-/// number of rows.
+/// Reads rows in the order of tenant, lane and seq, and reports every break. It keeps the state of
+/// one lane, whatever the number of rows.
 pub struct Walk {
     log_id: Option<Id>,
-    at: Option<Lane>,
+    at: Option<WalkedLane>,
     /// Events read so far.
     pub events: u64,
     /// Lanes read so far.
@@ -106,74 +171,54 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// A walk through the log that has this identity; `None` takes that of the first lane.
+    /// Begins a walk through the log that has this identity. `None` takes the identity from the
+    /// first lane.
     pub fn new(log_id: Option<Id>) -> Self {
         Walk { log_id, at: None, events: 0, lanes: 0, tenants: 0 }
     }
 
-    /// Whether this row begins another lane than the row before it.
+    /// Returns whether a row of this lane begins another lane than the row before it.
     pub fn begins_lane(&self, tenant_id: &str, lane: i16) -> bool {
         self.at.as_ref().is_none_or(|at| at.lane != lane || at.tenant_id != tenant_id)
     }
 
-    /// Begins a lane. `before` is the stored event that the first row must follow, where a check begins in the middle.
+    /// Begins a lane. `before` is the seq and the hash of the stored event that the first row must
+    /// follow, where a check begins in the middle of a lane.
     pub fn begin_lane(&mut self, tenant_id: &str, lane: i16, before: Option<(i64, Vec<u8>)>) {
         self.lanes += 1;
         if self.at.as_ref().is_none_or(|at| at.tenant_id != tenant_id) {
             self.tenants += 1;
         }
         let (seq, event_hash) = before.map_or((0, None), |(seq, hash)| (seq, Some(hash)));
-        self.at = Some(Lane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
+        self.at = Some(WalkedLane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
     }
 
-    /// The last event read of the lane the walk is in: its seq, 0 before the first, and its hash.
+    /// Returns the seq and the hash of the last event that was read of the current lane; seq 0
+    /// before the first event.
     pub fn last(&self) -> (i64, Option<&[u8]>) {
         self.at.as_ref().map_or((0, None), |at| (at.seq, at.event_hash.as_deref()))
     }
 
-    /// Goes on in the same lane behind `before`, where a selection has left out what is between.
+    /// Goes on in the same lane behind `before`, the seq and hash of an event, where a filter has
+    /// left out what is between.
     pub fn skip_to(&mut self, before: (i64, Vec<u8>)) {
         if let Some(at) = self.at.as_mut() {
             (at.seq, at.event_hash) = (before.0, Some(before.1));
         }
     }
 
-    /// Reads the next row and reports what is wrong with it and with its link to the one before.
+    /// Reads the next row and reports what is wrong with it and with its link to the row before.
     pub fn push(&mut self, row: &Row<'_>, mut report: impl FnMut(Break)) {
         if self.begins_lane(row.tenant_id, row.lane) {
             self.begin_lane(row.tenant_id, row.lane, None);
         }
         self.events += 1;
-        let found = |kind, expected: Option<&[u8]>, actual: Option<&[u8]>, detail: String| Break {
-            kind,
-            tenant_id: Some(row.tenant_id.to_string()),
-            lane: Some(row.lane),
-            seq: Some(row.seq),
-            event_id: Some(row.id),
-            expected: expected.map(<[u8]>::to_vec),
-            actual: actual.map(<[u8]>::to_vec),
-            detail,
-        };
-        match row.recomputed {
-            Ok(hash) if row.event_hash == Some(&hash) => {}
-            Ok(hash) => report(found(
-                BreakType::HashMismatch,
-                Some(&hash),
-                row.event_hash,
-                "the event's content does not hash to its event_hash".to_string(),
-            )),
-            Err(why) => report(found(
-                BreakType::HashMismatch,
-                None,
-                row.event_hash,
-                format!("the event has no valid document: {why}"),
-            )),
-        }
+        row.check_content(&mut report);
         let Some(at) = self.at.as_mut() else { return };
         let expected = at.event_hash.as_deref();
         if let Some(table) = row.stray {
             let detail = format!("the event is stored in {table}, not in the events table");
-            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
             return;
         }
         if row.seq > at.seq.saturating_add(1) {
@@ -183,36 +228,32 @@ impl Walk {
             } else {
                 format!("the events with seq {first} to {last} are missing")
             };
-            let mut hole = found(BreakType::MissingEvent, row.previous_event_hash, None, detail);
+            let mut hole = row.broken(BreakType::MissingEvent, row.previous_event_hash, None, detail);
             hole.seq = Some(first);
             hole.event_id = None;
             report(hole);
         } else if row.seq <= at.seq {
-            let detail = format!("seq {} is there more than once, or below 1", row.seq);
-            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            let detail = format!("seq {} occurs more than once, or is below 1", row.seq);
+            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
             return; // the lane goes on from the first of them
         } else if row.previous_event_hash != expected {
             let detail = "previous_event_hash is not the hash of the event before it in the lane".to_string();
-            report(found(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
         }
         if row.seq == 1 {
             match (self.log_id, row.log_id) {
                 (None, own) => self.log_id = own,
                 (Some(log), own) if own == Some(log) => {}
                 (Some(log), own) => {
-                    let begins = own.map_or("no log".to_string(), |id| format!("log {}", text(&id)));
-                    let detail = format!("the lane belongs to {begins}, this is log {}", text(&log));
-                    report(found(BreakType::ChainBreak, None, row.previous_event_hash, detail));
+                    let begins = own.map_or("no log".to_string(), |id| format!("log {}", uuid_text(&id)));
+                    let detail = format!("the lane belongs to {begins}, but this is log {}", uuid_text(&log));
+                    report(row.broken(BreakType::ChainBreak, None, row.previous_event_hash, detail));
                 }
             }
         }
         at.seq = row.seq;
         at.event_hash = row.event_hash.map(<[u8]>::to_vec);
     }
-}
-
-fn text(id: &Id) -> String {
-    crate::document::uuid_text(id)
 }
 
 #[cfg(test)]

@@ -1,22 +1,30 @@
-//! A JSON text taken apart one level deep. What is inside the parts is not looked at, so that each can be converted, or
-//! refused, without the others. Recursion and memory do not depend on the nesting.
+//! Takes a JSON text apart one level deep. The insides of the parts are not looked at, so each part
+//! can be converted or refused without the others. Recursion and memory do not depend on the
+//! nesting.
 
-use crate::json::{Error, Value};
+use crate::json::{Error, Parser, Value};
 use std::borrow::Cow;
 
-/// What a JSON text is at its top, with the texts of its parts.
+/// What a JSON text is at its top level, with the texts of its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parts<'a> {
+    /// An array, with the texts of its elements.
     Array(Vec<&'a str>),
-    /// In the order of the text; a name may be there twice.
+    /// An object, with its names and the texts of their values, in the order of the text. A name
+    /// may occur twice.
     Object(Vec<(Cow<'a, str>, &'a str)>),
-    /// Neither: a string, a number, or no JSON at all.
+    /// Neither: a string, a number, or not JSON at all.
     Other,
 }
 
-/// Takes a text apart. Strings have to end and brackets to match; otherwise the parts may be anything but empty.
+/// Takes a JSON text (RFC 8259) apart at its top level. Strings have to end and brackets have to
+/// match; apart from that a part can be any text that is not empty.
+///
+/// # Errors
+///
+/// [`Error::Syntax`] with the byte at which the text is not JSON.
 pub fn split(text: &str) -> Result<Parts<'_>, Error> {
-    let mut scan = Scan { text, at: 0 };
+    let mut scan = Parser { text, at: 0 };
     match scan.peek() {
         Some(b'[') => {
             let mut elements = Vec::new();
@@ -40,23 +48,7 @@ pub fn split(text: &str) -> Result<Parts<'_>, Error> {
     }
 }
 
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-        self.byte()
-    }
-
+impl<'a> Parser<'a> {
     fn expect(&mut self, byte: u8) -> Result<(), Error> {
         if self.peek() != Some(byte) {
             return Err(Error::Syntax(self.at));
@@ -87,7 +79,7 @@ impl<'a> Scan<'a> {
             return Err(Error::Syntax(self.at));
         }
         let start = self.at;
-        self.string()?;
+        self.skip_string()?;
         match Value::parse(&self.text[start..self.at], 1, usize::MAX) {
             Ok(Value::String(name)) => Ok(name),
             _ => Err(Error::Syntax(start)),
@@ -95,7 +87,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Goes on behind the string that begins here.
-    fn string(&mut self) -> Result<(), Error> {
+    fn skip_string(&mut self) -> Result<(), Error> {
         self.at += 1;
         loop {
             match self.byte() {
@@ -119,7 +111,7 @@ impl<'a> Scan<'a> {
             match self.byte() {
                 None => return Err(Error::Syntax(self.at)),
                 Some(b'"') => {
-                    self.string()?;
+                    self.skip_string()?;
                     continue;
                 }
                 Some(b'[') => open.push(b']'),

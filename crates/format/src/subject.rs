@@ -1,7 +1,6 @@
-//! Which values of an event are about a person, for erasing that person.
+//! Finds the values of an event that are about a person, so that they can be erased.
 
-use crate::commitment::{paths, target_position, Content, Erasure, COLUMNS, METADATA, TARGETS};
-use crate::document::RESERVED;
+use crate::event::{paths, target_position, Content, Erasure, COLUMNS, METADATA, RESERVED, TARGETS};
 use crate::json::Value;
 use crate::limits;
 use crate::target::Target;
@@ -10,28 +9,31 @@ use crate::word::{mentions, Variants};
 /// A person who is to be erased, and how far.
 #[derive(Debug, Clone, Default)]
 pub struct Subject<'a> {
-    /// All ids of the person: at least one, and none is empty.
+    /// All ids of the person: at least one, and none of them empty.
     pub ids: Vec<&'a str>,
-    /// Top-level metadata keys that go as well, from every event that is about the person.
+    /// Top-level metadata keys that are erased as well, from every event that is about the person.
     pub metadata_keys: Vec<&'a str>,
-    /// What goes from the events of which the person is the actor; everything if not given.
+    /// The paths that are erased from the events whose actor the person is; `None` erases
+    /// everything.
     pub actor_paths: Option<Vec<&'a str>>,
 }
 
 /// Why a value is about the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// It is an id of the person, and nothing else.
+    /// The value is an id of the person, and nothing else.
     Exact,
-    /// An id is in it, as a word.
+    /// An id is in the value, as a word.
     Within,
-    /// It stands beside what is: in an event whose actor or resource the person is, or under one of the metadata keys.
+    /// The value stands beside an id: in an event whose actor or resource the person is, or under
+    /// one of the metadata keys.
     Beside,
-    /// It looks like an id, and is not one as it is written. It stays.
+    /// The value looks like an id, but is written differently. It is not erased.
     Variant,
 }
 
 impl Found {
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Found::Exact => "exact",
@@ -45,11 +47,13 @@ impl Found {
 /// A value that is about the person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
+    /// The path of the value.
     pub path: String,
+    /// Why it is about the person.
     pub found: Found,
 }
 
-/// The one path that can be erased from an event of the log's own.
+/// The one path that can be erased from an event that the log itself recorded.
 pub const REASON: &str = "metadata.reason";
 
 /// A value that can be erased.
@@ -60,11 +64,12 @@ enum Part<'c> {
     Target(&'c Target<'c>),
 }
 
-/// Columns that hold ids: a longer one is somebody or something else.
+/// Columns that hold ids. A longer text in one of them is the id of somebody else.
 const IDS: [&str; 2] = ["actor_id", "resource_id"];
 
 impl Subject<'_> {
-    /// What to erase from an event, of what has a value: nothing if it is not about the person.
+    /// Returns what to erase from an event, among the values that it has; nothing if the event is
+    /// not about the person. `erasure` is what the event has lost so far.
     pub fn hits(&self, content: &Content<'_>, erasure: Option<&Erasure>, action: &str) -> Vec<Hit> {
         let own = action.starts_with(RESERVED);
         let parts: Vec<(String, Part<'_>)> = parts(content, erasure);
@@ -74,7 +79,8 @@ impl Subject<'_> {
             return Vec::new();
         }
         let goes = |path: &str, found: Option<Found>| {
-            // Who erased, and why, is the log's to keep; a reason goes where it names the person.
+            // The log keeps the record of who erased what. Only a reason that names the person is
+            // erased.
             if own {
                 return found.filter(|_| path == REASON);
             }
@@ -92,7 +98,7 @@ impl Subject<'_> {
         hits.collect()
     }
 
-    /// What looks like the person and is not erased, for somebody to look at.
+    /// Returns what looks like the person and is not erased, so that somebody can look at it.
     pub fn variants(
         &self,
         variants: &Variants<'_>,
@@ -116,7 +122,7 @@ impl Subject<'_> {
         columns.any(|(name, value)| *name == column && value.as_deref().is_some_and(|id| self.ids.contains(&id)))
     }
 
-    /// Whether it was said that the path stays: `actor_paths` names all that goes of an actor's.
+    /// Whether the path stays because `actor_paths` does not name it.
     fn keeps(&self, path: &str, is_actor: bool) -> bool {
         let is_actors = COLUMNS.contains(&path) && !matches!(path, "resource_id" | "resource_name");
         is_actor && is_actors && self.actor_paths.as_ref().is_some_and(|paths| !paths.contains(&path))
@@ -131,7 +137,8 @@ impl Subject<'_> {
             }
             Part::Column(_, value) => self.found_in(value),
             Part::Member(key, value) => {
-                // It was written under these bounds; what is no JSON all the same is looked through as a text.
+                // The value was written under these bounds. A value that is not JSON is searched as
+                // a text.
                 let value = match Value::parse(value, limits::NESTING, limits::CANONICAL_BYTES) {
                     Ok(value) => self.found_in_value(&value),
                     Err(_) => self.found_in(value),
@@ -153,7 +160,7 @@ impl Subject<'_> {
         self.ids.iter().any(|id| mentions(text, id)).then_some(Found::Within)
     }
 
-    /// Looks in strings and the names of members. Numbers are no ids.
+    /// Searches strings and the names of members. A number is never an id.
     fn found_in_value(&self, value: &Value<'_>) -> Option<Found> {
         match value {
             Value::String(text) => self.found_in(text),
@@ -162,7 +169,8 @@ impl Subject<'_> {
     }
 }
 
-/// An address without its netmask. What else is in one is digits, which any number could be.
+/// An address without its netmask. It is compared as a whole, because any number could be a part of
+/// it.
 fn address(text: &str) -> &str {
     text.split_once('/').map_or(text, |(address, _)| address)
 }
@@ -224,8 +232,8 @@ fn metadata_of<'t>(target: &'t Target<'_>) -> Option<Value<'t>> {
     }
 }
 
-/// Whether a string or the name of a member passes `text`, or a number `number`, anywhere in a value. It is nested no
-/// deeper than the bounds it was read with, and so is the recursion.
+/// Whether a string or the name of a member passes `text`, or a number `number`, anywhere in a
+/// value. It is nested no deeper than the bounds it was read with, and so is the recursion.
 fn any_text(value: &Value<'_>, text: &mut impl FnMut(&str) -> bool, number: &mut impl FnMut(&str) -> bool) -> bool {
     match value {
         Value::String(string) => text(string),
@@ -239,7 +247,8 @@ fn any_text(value: &Value<'_>, text: &mut impl FnMut(&str) -> bool, number: &mut
 #[cfg(test)]
 mod tests {
     use super::{Found, Subject};
-    use crate::commitment::{erase, paths, Content, COLUMNS};
+    use crate::erasure::erase;
+    use crate::event::{paths, Content, Erasure, COLUMNS};
     use crate::json::Object;
     use crate::target::{Form, Target};
     use crate::word::Variants;
@@ -258,12 +267,7 @@ mod tests {
         content
     }
 
-    fn paths_of(
-        subject: &Subject<'_>,
-        content: &Content<'_>,
-        erasure: Option<&crate::commitment::Erasure>,
-        action: &str,
-    ) -> Vec<String> {
+    fn paths_of(subject: &Subject<'_>, content: &Content<'_>, erasure: Option<&Erasure>, action: &str) -> Vec<String> {
         subject.hits(content, erasure, action).into_iter().map(|hit| hit.path).collect()
     }
 
@@ -418,7 +422,7 @@ mod tests {
         assert_eq!(paths_of(&subject, &content, None, "a"), ["metadata.d"]);
         let content = event(&columns, r#"{"other":"Sarah@example.com","reason":"for Sarah@example.com"}"#, &targets);
         assert_eq!(listed(&content, "immutable.event_erased"), ["metadata.reason"]);
-        // What an officer left out on purpose is not.
+        // A path that actor_paths leaves out on purpose is not listed.
         let actor_paths = Some(vec!["ip_address"]);
         let subject = Subject { ids: vec!["u1"], actor_paths, ..Subject::default() };
         let content = event(&[("actor_id", "u1"), ("actor_name", "U1"), ("resource_name", "U1")], "{}", &[]);

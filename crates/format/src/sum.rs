@@ -1,16 +1,21 @@
-//! The link rule without order: whether a lane's links add up, from its rows in any order and in any number of parts.
+//! The link rule without order: whether the links of a lane add up, from its rows in any order and
+//! in any number of parts.
 //!
-//! A row says two things: here is event_hash at seq, and before it is previous_event_hash at seq - 1. In a sound lane
-//! every saying of the second kind meets one of the first, but for the first row's, and every one of the first kind is
-//! met, but for the last row's. [`LaneSum`] adds up keyed hashes of the first and subtracts those of the second, modulo
-//! 2^256; the key is random and made for one run, so nobody could choose rows that cancel out.
+//! A row says two things: that `event_hash` stands at `seq`, and that `previous_event_hash` stands
+//! at `seq - 1`. In a sound lane every statement of the second kind meets one of the first, except
+//! that of the first row, and every statement of the first kind is met, except that of the last
+//! row. [`LaneSum`] adds up keyed hashes of the first kind and subtracts those of the second,
+//! modulo 2^256. The key is random and made for one run, so nobody can choose rows that cancel out.
 //! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
 
-use crate::commitment::{Room, TOGETHER};
-use crate::{sha256, sha256_of_each, Hash, Id};
+use crate::hash::{sha256, sha256_of_each, Hash, Scratch, TOGETHER};
+use crate::id::Id;
 
-/// Random, made anew for every run, shared by its processes.
-pub type Key = [u8; 16];
+/// The key of one run: random, made anew for every run, and shared by its processes.
+pub type SumKey = [u8; 16];
+
+/// The name this had before; its users come to the new one.
+pub use self::SumKey as Key;
 
 /// An integer modulo 2^256.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +30,8 @@ impl Sum {
         Sum(words)
     }
 
-    /// `self` plus `other`.
+    /// Returns `self` plus `other`, modulo 2^256.
+    #[must_use]
     pub fn plus(self, other: Sum) -> Sum {
         let (mut words, mut carry) = ([0; 4], false);
         for ((word, a), b) in words.iter_mut().zip(self.0).zip(other.0) {
@@ -34,14 +40,15 @@ impl Sum {
         Sum(words)
     }
 
-    /// `self` minus `other`.
+    /// Returns `self` minus `other`, modulo 2^256.
+    #[must_use]
     pub fn minus(self, other: Sum) -> Sum {
         // two's complement
         let negated = Sum(other.0.map(|word| !word)).plus(Sum([1, 0, 0, 0]));
         self.plus(negated)
     }
 
-    /// Its bytes.
+    /// Returns its 32 bytes, the least significant first.
     pub fn to_bytes(self) -> Hash {
         let mut bytes = Hash::default();
         for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
@@ -50,7 +57,7 @@ impl Sum {
         bytes
     }
 
-    /// The reverse of [`to_bytes`](Self::to_bytes).
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
     pub fn from_bytes(bytes: &Hash) -> Sum {
         Sum::of(bytes)
     }
@@ -62,35 +69,37 @@ fn add_carrying(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (sum, first | second)
 }
 
-/// The keyed hashes of rows of event_targets, or of the targets they follow from, added up. Those of all events, minus
-/// those of all rows, are nothing if the rows are what they have to be. They are hashed together.
+/// Adds up the keyed hashes of rows of `event_targets`, or of the targets that these rows follow
+/// from. The sum over all events minus the sum over all rows is zero if the rows are right. The
+/// targets are hashed together.
 pub struct TargetTerms<'r> {
-    key: &'r Key,
+    key: &'r SumKey,
     messages: &'r mut Vec<u8>,
     ends: &'r mut Vec<usize>,
     sum: Sum,
 }
 
 impl<'r> TargetTerms<'r> {
-    /// None yet; `room` is for what is hashed.
-    pub fn new(key: &'r Key, room: &'r mut Room) -> Self {
-        let (messages, ends) = room.messages();
+    /// Begins a sum without targets. `scratch` is memory for what is hashed.
+    pub fn new(key: &'r SumKey, scratch: &'r mut Scratch) -> Self {
+        let (messages, ends) = scratch.messages();
         TargetTerms { key, messages, ends, sum: Sum::default() }
     }
 
-    /// Adds a target; `canonical` is its canonical text.
+    /// Adds a target. `created_at` is in microseconds since 1970, `canonical` is the canonical text
+    /// of the target.
     pub fn add(&mut self, tenant_id: &str, event_id: &Id, position: u16, created_at: i64, canonical: &str) {
-        let room = &mut *self.messages;
-        room.extend_from_slice(self.key);
-        room.extend_from_slice(b"target");
-        room.extend_from_slice(event_id);
-        room.extend_from_slice(&position.to_le_bytes());
-        room.extend_from_slice(&created_at.to_le_bytes());
-        room.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
-        room.extend_from_slice(tenant_id.as_bytes());
-        room.extend_from_slice(canonical.as_bytes());
-        self.ends.push(room.len());
-        if room.len() > TOGETHER {
+        let messages = &mut *self.messages;
+        messages.extend_from_slice(self.key);
+        messages.extend_from_slice(b"target");
+        messages.extend_from_slice(event_id);
+        messages.extend_from_slice(&position.to_le_bytes());
+        messages.extend_from_slice(&created_at.to_le_bytes());
+        messages.extend_from_slice(&(tenant_id.len() as u64).to_le_bytes());
+        messages.extend_from_slice(tenant_id.as_bytes());
+        messages.extend_from_slice(canonical.as_bytes());
+        self.ends.push(messages.len());
+        if messages.len() > TOGETHER {
             self.hash();
         }
     }
@@ -101,47 +110,48 @@ impl<'r> TargetTerms<'r> {
         self.ends.clear();
     }
 
-    /// What was added.
+    /// Returns the sum of the targets that were added.
     pub fn sum(mut self) -> Sum {
         self.hash();
         self.sum
     }
 }
 
-/// What a lane's sum has to know of one row.
+/// The part of a row that the sum of its lane needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
+    /// The position in the lane.
     pub seq: i64,
-    /// Zeros where the row has none that could be one.
+    /// The row's hash; zeros if the row has none of 32 bytes.
     pub event_hash: Hash,
-    /// Zeros where the row has none.
+    /// The hash of the event before it; zeros if the row has none.
     pub previous_event_hash: Hash,
-    /// In the first event of a lane.
+    /// The log's identity in the first event of a lane; zeros in the others.
     pub log_id: Id,
-    /// The terms of its targets.
+    /// The sum of its targets ([`TargetTerms`]).
     pub targets: Sum,
-    /// See the constants.
+    /// The flags [`VALID`](Self::VALID) to [`ODD_TARGETS`](Self::ODD_TARGETS).
     pub flags: u8,
 }
 
 impl Seen {
-    /// The document hashes to event_hash.
+    /// Flag: the document hashes to `event_hash`.
     pub const VALID: u8 = 1;
-    /// It can be a link at all: both hashes are there and as long as hashes are (the first row has one), and it is in
-    /// the events table itself.
+    /// Flag: the row can be a link at all. Both hashes are there and 32 bytes long (the first row
+    /// of a lane has only its own), and the row is in the events table itself.
     pub const LINKS: u8 = 2;
-    /// It has something erased.
+    /// Flag: something of the row is erased.
     pub const ERASED: u8 = 4;
-    /// It claims to be the record of an erasure.
+    /// Flag: the row claims to be the record of an erasure.
     pub const RECORD: u8 = 8;
-    /// Its targets could not be added up.
+    /// Flag: the targets of the row could not be added up.
     pub const ODD_TARGETS: u8 = 16;
-    /// The bytes of one.
+    /// The length of what [`to_bytes`](Self::to_bytes) returns.
     pub const BYTES: usize = 8 + 32 + 32 + 16 + 32 + 1;
 
-    /// Its bytes, on the way from the process that read the row to the sum of its lane.
+    /// Returns its bytes, for the way from the process that read the row to the sum of its lane.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let mut out = Writer::new();
+        let mut out = ByteWriter::new();
         out.put(&self.seq.to_le_bytes());
         out.put(&self.event_hash);
         out.put(&self.previous_event_hash);
@@ -151,9 +161,9 @@ impl Seen {
         out.0
     }
 
-    /// The reverse of [`to_bytes`](Self::to_bytes).
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote. Returns `None` for any other length.
     pub fn from_bytes(bytes: &[u8]) -> Option<Seen> {
-        let mut from = Reader(bytes);
+        let mut from = ByteReader(bytes);
         let seen = Seen {
             seq: i64::from_le_bytes(from.take()?),
             event_hash: from.take()?,
@@ -170,11 +180,11 @@ impl Seen {
     }
 }
 
-struct Writer<const N: usize>([u8; N], usize);
+struct ByteWriter<const N: usize>([u8; N], usize);
 
-impl<const N: usize> Writer<N> {
+impl<const N: usize> ByteWriter<N> {
     fn new() -> Self {
-        Writer([0; N], 0)
+        ByteWriter([0; N], 0)
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -186,9 +196,9 @@ impl<const N: usize> Writer<N> {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -196,29 +206,33 @@ impl Reader<'_> {
     }
 }
 
-/// A place in a lane and the hash there.
+/// A seq of a lane, and the hash that stands there or has to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SeqHash {
+    /// The position in the lane.
     pub seq: i64,
+    /// The hash of the event at `seq`.
     pub hash: Hash,
 }
 
-impl Place {
-    fn term(&self, key: &Key) -> Sum {
+impl SeqHash {
+    fn term(&self, key: &SumKey) -> Sum {
         Sum::of(&sha256(&[key, &self.seq.to_le_bytes(), &self.hash]))
     }
 }
 
-/// What a lane adds up to: constant state, whatever the number of its rows and the order they come in. It has 256
-/// bytes, a size that PostgreSQL's allocator gives without waste: there is one for every lane of every tenant.
+/// What a lane adds up to. Its size is constant, whatever the number of the rows and the order they
+/// come in: 256 bytes, which the allocator of PostgreSQL gives without waste. There is one for
+/// every lane of every tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneSum {
-    key: Key,
+    key: SumKey,
     /// Rows.
     pub events: u64,
-    /// Rows with something erased.
+    /// Rows of which something is erased.
     pub erased: u64,
-    /// First and last seq of the rows whose content is not what their hash says; the wrong way round without any.
+    /// First and last seq of the rows whose content is not what their hash says; the wrong way
+    /// round without any.
     invalid: (i64, i64),
     /// Whether every row can be a link.
     links: bool,
@@ -226,34 +240,35 @@ pub struct LaneSum {
     pub records: bool,
     /// Whether the targets of a row could not be added up.
     pub odd_targets: bool,
-    /// What the first row has to follow.
-    pub before: Place,
+    /// The event that the first row has to follow.
+    pub before: SeqHash,
     /// The last row.
-    pub last: Place,
-    /// Of the first event of the lane; zeros without it.
+    pub last: SeqHash,
+    /// The log's identity in the first event of the lane; zeros if that event is not among the
+    /// rows.
     pub log_id: Id,
-    /// The terms of the targets of all rows.
+    /// The sum of the targets of all rows.
     pub targets: Sum,
-    /// Rows mostly come in order: the term of the last one is added when the next is not its follower, and so most
-    /// terms, which would cancel out, are never computed.
-    open: Place,
+    /// Rows mostly come in order: the term of the last one is added when the next is not its
+    /// follower, and so most terms, which would cancel out, are never computed.
+    open: SeqHash,
     sum: Sum,
 }
 
 impl LaneSum {
-    /// The bytes of one, written out.
+    /// The length of what [`to_bytes`](Self::to_bytes) returns.
     pub const BYTES: usize = 16 + 2 * 8 + 2 * 8 + 3 + 3 * 40 + 16 + 2 * 32;
 
-    /// A lane of one row.
-    pub fn new(key: &Key, row: &Seen) -> LaneSum {
+    /// Returns the sum of a lane of one row.
+    pub fn new(key: &SumKey, row: &Seen) -> LaneSum {
         let mut lane = LaneSum::part(key, row);
         lane.sum = lane.sum.minus(lane.before.term(key));
         lane
     }
 
     /// One row, without the terms.
-    fn part(key: &Key, row: &Seen) -> LaneSum {
-        let last = Place { seq: row.seq, hash: row.event_hash };
+    fn part(key: &SumKey, row: &Seen) -> LaneSum {
+        let last = SeqHash { seq: row.seq, hash: row.event_hash };
         LaneSum {
             key: *key,
             events: 1,
@@ -263,7 +278,7 @@ impl LaneSum {
             records: row.has(Seen::RECORD),
             odd_targets: row.has(Seen::ODD_TARGETS),
             // No row that links has the least number there is.
-            before: Place { seq: row.seq.saturating_sub(1), hash: row.previous_event_hash },
+            before: SeqHash { seq: row.seq.saturating_sub(1), hash: row.previous_event_hash },
             last,
             log_id: row.log_id,
             targets: row.targets,
@@ -305,30 +320,31 @@ impl LaneSum {
         self.open = other.open;
     }
 
-    /// Whether the rows are links of one chain without a hole, each in one place, from [`before`](Self::before) to
-    /// [`last`](Self::last).
+    /// Returns whether the rows are the links of one chain without a hole, each at one position,
+    /// from [`before`](Self::before) to [`last`](Self::last).
     pub fn adds_up(&self) -> bool {
         let sum = self.sum.plus(self.open.term(&self.key));
         self.links && sum == self.last.term(&self.key).minus(self.before.term(&self.key))
     }
 
-    /// First and last seq of the rows whose content is not what their hash says.
+    /// Returns the first and the last seq of the rows whose content is not what their hash says, if
+    /// there are any.
     pub fn invalid(&self) -> Option<(i64, i64)> {
         (self.invalid.0 <= self.invalid.1).then_some(self.invalid)
     }
 
-    /// Its bytes, on the way from one process to another.
+    /// Returns its bytes, for the way from one process to another.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let mut out = Writer::new();
+        let mut out = ByteWriter::new();
         out.put(&self.key);
         out.put(&self.events.to_le_bytes());
         out.put(&self.erased.to_le_bytes());
         out.put(&self.invalid.0.to_le_bytes());
         out.put(&self.invalid.1.to_le_bytes());
         out.put(&[u8::from(self.links), u8::from(self.records), u8::from(self.odd_targets)]);
-        for place in [&self.before, &self.last, &self.open] {
-            out.put(&place.seq.to_le_bytes());
-            out.put(&place.hash);
+        for link in [&self.before, &self.last, &self.open] {
+            out.put(&link.seq.to_le_bytes());
+            out.put(&link.hash);
         }
         out.put(&self.log_id);
         out.put(&self.targets.to_bytes());
@@ -336,15 +352,15 @@ impl LaneSum {
         out.0
     }
 
-    /// The reverse of [`to_bytes`](Self::to_bytes).
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote. Returns `None` for any other length.
     pub fn from_bytes(bytes: &[u8]) -> Option<LaneSum> {
-        let mut from = Reader(bytes);
+        let mut from = ByteReader(bytes);
         let key = from.take()?;
         let (events, erased) = (u64::from_le_bytes(from.take()?), u64::from_le_bytes(from.take()?));
         let invalid = (i64::from_le_bytes(from.take()?), i64::from_le_bytes(from.take()?));
         let [links, records, odd_targets] = from.take::<3>()?.map(|flag| flag != 0);
-        let mut place = || Some(Place { seq: i64::from_le_bytes(from.take()?), hash: from.take()? });
-        let (before, last, open) = (place()?, place()?, place()?);
+        let mut link = || Some(SeqHash { seq: i64::from_le_bytes(from.take()?), hash: from.take()? });
+        let (before, last, open) = (link()?, link()?, link()?);
         let log_id = from.take()?;
         let (targets, sum) = (Sum::from_bytes(&from.take()?), Sum::from_bytes(&from.take()?));
         let lane = LaneSum {
@@ -372,7 +388,7 @@ mod tests {
     use crate::link::{BreakType, Row, Walk};
     use proptest::prelude::*;
 
-    const KEY: Key = *b"sixteen and more";
+    const KEY: SumKey = *b"sixteen and more";
     const LOG: Id = [7; 16];
 
     #[derive(Debug, Clone, PartialEq)]
@@ -392,8 +408,8 @@ mod tests {
     }
 
     fn target_term(created_at: i64) -> Sum {
-        let mut room = Room::default();
-        let mut terms = TargetTerms::new(&KEY, &mut room);
+        let mut scratch = Scratch::default();
+        let mut terms = TargetTerms::new(&KEY, &mut scratch);
         terms.add("t", &LOG, 0, created_at, "{}");
         terms.sum()
     }
@@ -413,7 +429,9 @@ mod tests {
     fn sum(events: &[Event]) -> Option<LaneSum> {
         let (first, rest) = events.split_first()?;
         let mut lane = LaneSum::new(&KEY, &seen(first));
-        rest.iter().for_each(|event| lane.add(&seen(event)));
+        for event in rest {
+            lane.add(&seen(event));
+        }
         Some(lane)
     }
 
@@ -431,7 +449,8 @@ mod tests {
         whole
     }
 
-    /// Whether a walk through the rows in order finds nothing, beginning at the first of them if `range`.
+    /// Whether a walk through the rows in order finds nothing, beginning at the first of them if
+    /// `range`.
     fn walk_finds_nothing(events: &[Event], range: bool) -> bool {
         let mut events = events.to_vec();
         events.sort_by_key(|event| event.seq);
@@ -448,7 +467,7 @@ mod tests {
                 seq: event.seq,
                 id: LOG,
                 log_id: (event.seq == 1).then_some(LOG),
-                previous_event_hash: event.previous.as_ref().map(|hash| hash.as_slice()),
+                previous_event_hash: event.previous.as_ref().map(<[u8; 32]>::as_slice),
                 event_hash: Some(&event.hash),
                 recomputed: Ok(event.hash),
                 stray: None,
@@ -508,7 +527,8 @@ mod tests {
     }
 
     proptest! {
-        /// The sum and the walk agree on every lane, however its rows come in and whatever was done to them.
+        /// The sum and the walk agree on every lane, however its rows come in and whatever was done
+        /// to them.
         #[test]
         fn adds_up_exactly_where_the_walk_finds_nothing(
             length in 1i64..40,
@@ -520,7 +540,9 @@ mod tests {
             cuts in proptest::collection::vec(0usize..4, 1..30),
         ) {
             let mut events = lane(length);
-            how.iter().for_each(|how| tamper(&mut events, how));
+            for how in &how {
+                tamper(&mut events, how);
+            }
             if range {
                 events.drain(..from % events.len());
             }
@@ -566,12 +588,12 @@ mod tests {
     #[test]
     fn targets_add_up_one_by_one() {
         let canonical = |n: u16| "x".repeat(usize::from(n) * 7);
-        let mut room = Room::default();
-        let mut all = TargetTerms::new(&KEY, &mut room);
+        let mut scratch = Scratch::default();
+        let mut all = TargetTerms::new(&KEY, &mut scratch);
         (0..200).for_each(|n| all.add("t", &LOG, n, 7, &canonical(n)));
         let all = all.sum();
         let one_by_one = (0..200).fold(Sum::default(), |sum, n| {
-            let mut one = TargetTerms::new(&KEY, &mut room);
+            let mut one = TargetTerms::new(&KEY, &mut scratch);
             one.add("t", &LOG, n, 7, &canonical(n));
             sum.plus(one.sum())
         });

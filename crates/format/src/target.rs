@@ -1,39 +1,45 @@
-//! Targets: the resources an event is about besides its own. Normalised and sorted once, when the event enters; every
-//! later reader takes the stored order.
+//! Targets: the resources that an event is about besides its own. They are normalised and sorted
+//! once, when the event enters; every later reader takes the stored order.
 
 use crate::json::{Object, Shape};
 use crate::limits;
 
-/// What is wrong with a target.
+/// Why a target was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// The element is not an object.
     NotAnObject,
-    /// A member other than type, id, name and metadata.
+    /// A member other than `type`, `id`, `name` and `metadata`.
     UnknownMember(String),
-    /// `type` is missing, or not a string, or empty.
+    /// `type` is missing, is not a string, or is empty.
     Type,
     /// `id` or `name` is not a string.
     NotAString(&'static str),
     /// `metadata` is not an object.
     Metadata,
-    /// A null member, which normalising would have dropped.
+    /// A member is null, which normalising would have dropped.
     Null,
 }
 
-/// Whether null members are dropped (an event that enters) or a violation (a stored one).
+/// Whether null members are dropped or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
+    /// An event that enters: null members are dropped.
     Entering,
+    /// A stored event: a null member is a violation.
     Stored,
 }
 
-/// A target that keeps the rules, with its canonical text.
+/// A target that keeps the rules, with its canonical text (RFC 8785).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target<'a>(Object<'a>);
 
 impl<'a> Target<'a> {
-    /// Takes one element of `targets`, if it is an object.
+    /// Takes one element of `targets`; `object` is `None` if the element is not an object.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that names the rule which the element breaks.
     pub fn new(object: Option<Object<'a>>, form: Form) -> Result<Self, Error> {
         let mut object = object.ok_or(Error::NotAnObject)?;
         if form == Form::Entering {
@@ -58,7 +64,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// What erasing leaves of it: the type.
+    /// Returns what erasing leaves of the target: its type.
+    #[must_use]
     pub fn bare(&self) -> Self {
         let mut object = self.0.clone();
         object.retain(|member| member.key == "type");
@@ -72,22 +79,22 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// The type.
+    /// Returns the type.
     pub fn kind(&self) -> &str {
         self.text("type").unwrap_or_default()
     }
 
-    /// The id, if it has one.
+    /// Returns the id, if the target has one.
     pub fn id(&self) -> Option<&str> {
         self.text("id")
     }
 
-    /// The name, if it has one.
+    /// Returns the name, if the target has one.
     pub fn name(&self) -> Option<&str> {
         self.text("name")
     }
 
-    /// How many members its metadata has.
+    /// Returns how many members the metadata has.
     pub fn metadata_keys(&self) -> usize {
         let metadata = self.0.members().iter().find(|member| member.key == "metadata");
         metadata.map_or(0, |metadata| match metadata.shape {
@@ -96,22 +103,22 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// The canonical text of the whole target.
+    /// Returns the canonical text of the whole target (RFC 8785).
     pub fn canonical(&self) -> &str {
         self.0.text()
     }
 
-    /// How many members it has.
+    /// Returns how many members the target has.
     pub fn len(&self) -> usize {
         self.0.members().len()
     }
 
-    /// Never true: a target has a type.
+    /// Returns whether the target has no members, which is never true: a target has a type.
     pub fn is_empty(&self) -> bool {
         self.0.members().is_empty()
     }
 
-    /// Whether nothing but the type is left, as erasing leaves it.
+    /// Returns whether nothing but the type is left, as after an erasure.
     pub fn is_bare(&self) -> bool {
         self.0.members().len() == 1
     }
@@ -121,17 +128,19 @@ fn is_member(key: &str) -> bool {
     matches!(key, "type" | "id" | "name" | "metadata")
 }
 
-/// The order of targets: by type, then id (none first), then canonical text, each by its UTF-8 bytes.
+/// Compares two targets as they are stored: by type, then id (none first), then canonical text,
+/// each by its UTF-8 bytes.
 pub fn order(a: &Target<'_>, b: &Target<'_>) -> std::cmp::Ordering {
     (a.kind(), a.id(), a.canonical()).cmp(&(b.kind(), b.id(), b.canonical()))
 }
 
-/// Sorts by [`order`].
+/// Sorts targets by [`order`].
 pub fn sort(targets: &mut [Target<'_>]) {
     targets.sort_by(order);
 }
 
-/// Reads the elements of a stored `targets` value; nothing if it is not what normalising leaves.
+/// Reads the elements of a stored `targets` value, each of which is `None` if it is not an object.
+/// Returns `None` if normalising cannot have left such a value.
 pub fn stored(elements: Vec<Option<Object<'_>>>) -> Option<Vec<Target<'_>>> {
     if elements.len() > limits::TARGETS {
         return None;

@@ -1,12 +1,14 @@
-//! Timestamps: microseconds since 1970-01-01T00:00:00Z, written `YYYY-MM-DDTHH:MM:SS.ffffffZ`, read as RFC 3339.
+//! Timestamps: microseconds since 1970-01-01T00:00:00Z, written `YYYY-MM-DDTHH:MM:SS.ffffffZ`, read
+//! as RFC 3339.
 
 const DAY: i64 = 86_400_000_000;
-/// 0001-01-01T00:00:00Z
+/// The first microsecond of the year 0001, 0001-01-01T00:00:00Z, in microseconds since 1970.
 pub const MIN: i64 = -62_135_596_800_000_000;
-/// 9999-12-31T23:59:59.999999Z
+/// The last microsecond of the year 9999, 9999-12-31T23:59:59.999999Z, in microseconds since 1970.
 pub const MAX: i64 = 253_402_300_799_999_999;
 
-/// Writes `micros` with six digits of the second, in UTC; nothing outside the years 0001 to 9999.
+/// Writes `micros`, in microseconds since 1970-01-01T00:00:00Z, as a timestamp of RFC 3339 in UTC
+/// with six digits of the second. Returns `None` outside the years 0001 to 9999.
 pub fn format(micros: i64) -> Option<String> {
     if !(MIN..=MAX).contains(&micros) {
         return None;
@@ -38,13 +40,20 @@ pub fn format(micros: i64) -> Option<String> {
 /// Why a timestamp was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// Not the form of RFC 3339 (an offset may be left out: UTC), or no such day or hour.
+    /// The text is not a timestamp of RFC 3339 (the offset may be missing), or there is no such day
+    /// or hour.
     Form,
-    /// Outside the years 0001 to 9999, counted in UTC.
+    /// The time is outside the years 0001 to 9999, counted in UTC.
     Range,
 }
 
-/// Reads RFC 3339; without an offset it is UTC. Digits beyond the microsecond are rounded, half up.
+/// Reads a timestamp of RFC 3339; without an offset it is in UTC. Returns microseconds since
+/// 1970-01-01T00:00:00Z. Digits beyond the microsecond are rounded, half up.
+///
+/// # Errors
+///
+/// [`Error::Form`] if the text is not a timestamp, [`Error::Range`] if the time is outside the
+/// years 0001 to 9999.
 pub fn parse(text: &str) -> Result<i64, Error> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Result<i64, Error> {
@@ -65,26 +74,12 @@ pub fn parse(text: &str) -> Result<i64, Error> {
     sign(10, b"Tt ")?;
     sign(13, b":")?;
     sign(16, b":")?;
-    // A leap second (:60) is legal in RFC 3339; like PostgreSQL, it is the first second of the next minute.
+    // A leap second (:60) is legal in RFC 3339; like PostgreSQL, it is the first second of the next
+    // minute.
     if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 || second > 60 {
         return Err(Error::Form);
     }
-    let mut at = 19;
-    let mut micros = 0;
-    if bytes.get(at) == Some(&b'.') {
-        let start = at + 1;
-        at = start;
-        while matches!(bytes.get(at), Some(b'0'..=b'9')) {
-            at += 1;
-        }
-        if at == start {
-            return Err(Error::Form);
-        }
-        for place in 0..6 {
-            micros = micros * 10 + bytes[start..at].get(place).map_or(0, |digit| i64::from(digit - b'0'));
-        }
-        micros += i64::from(bytes[start..at].get(6).is_some_and(|digit| *digit >= b'5'));
-    }
+    let (micros, at) = fraction(bytes, 19)?;
     let offset = match bytes.get(at) {
         None => 0,
         Some(b'Z' | b'z') if bytes.len() == at + 1 => 0,
@@ -107,6 +102,29 @@ pub fn parse(text: &str) -> Result<i64, Error> {
     }
 }
 
+/// Returns the microseconds of the fraction of a second at byte `at`, 0 if there is no fraction,
+/// and where it ends.
+fn fraction(bytes: &[u8], at: usize) -> Result<(i64, usize), Error> {
+    if bytes.get(at) != Some(&b'.') {
+        return Ok((0, at));
+    }
+    let start = at + 1;
+    let mut end = start;
+    while matches!(bytes.get(end), Some(b'0'..=b'9')) {
+        end += 1;
+    }
+    let digits = &bytes[start..end];
+    if digits.is_empty() {
+        return Err(Error::Form);
+    }
+    let mut micros = 0;
+    for place in 0..6 {
+        micros = micros * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'));
+    }
+    micros += i64::from(digits.get(6).is_some_and(|digit| *digit >= b'5'));
+    Ok((micros, end))
+}
+
 fn leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
@@ -120,8 +138,8 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar. Years begin in March here, so that the leap day
-/// is the last of its year.
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar. Years begin in March here,
+/// so that the leap day is the last of its year.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = (month + 9) % 12;

@@ -1,11 +1,13 @@
-//! Viewer tokens: JSON Web Tokens (RFC 7519) in compact form (RFC 7515), signed with HMAC-SHA-256 and nothing else.
+//! Viewer tokens: JSON Web Tokens (RFC 7519) in compact form (RFC 7515), signed with HMAC-SHA-256
+//! (RFC 2104) and nothing else.
 //!
-//! [`mint`] writes one. [`open`] takes one apart and refuses what is not such a token by its form and header;
-//! [`Sealed::verify`] checks the signature, and only what it lets through can be read: [`Authentic::claims`] holds the
-//! claims to the rules of this format, and [`Claims::check_time`] holds them to the clock.
+//! [`mint`] writes a token. [`open`] takes one apart and refuses it if its form or its header is
+//! wrong. [`Sealed::verify`] checks the signature, and only a payload with a right signature can be
+//! read: [`Authentic::claims`] holds the claims to the rules of this format, and
+//! [`Claims::check_time`] compares them with the clock.
 //!
-//! The parser is the one of [`json`](crate::json), which refuses an object with two members of one name: a token that two
-//! readers could understand differently is none.
+//! The parser is that of [`json`](crate::json), which refuses an object with two members of one
+//! name, so that no two readers can understand a token differently.
 
 use crate::json::{write_string, Members, Value};
 use crate::limits;
@@ -14,57 +16,70 @@ use base64::Engine;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// Longest token, in bytes.
+/// The greatest length of a token, in bytes.
 pub const MAX_BYTES: usize = 8192;
-/// Longest text of request headers, as JSON, that is looked through for a token.
+/// The greatest length of the request headers, as JSON, that are searched for a token, in bytes.
 pub const MAX_HEADERS_BYTES: usize = 128 * 1024;
-/// Shortest secret, in bytes: as long as the digest (RFC 7518 §3.2).
+/// The least length of a secret, in bytes: that of the digest (RFC 7518 §3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
-/// Longest secret, in bytes.
+/// The greatest length of a secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 1024;
-/// Longest jti, in bytes.
+/// The greatest length of a `jti`, in bytes.
 pub const MAX_JTI_BYTES: usize = 255;
-/// Seconds a token may be valid for: exp - iat.
+/// The greatest number of seconds that a token may be valid for: `exp - iat`.
 pub const MAX_LIFETIME: i64 = 86_400;
-/// Seconds that the clock of whoever issued a token may be ahead of ours. None for exp.
+/// The number of seconds that the issuer's clock may be ahead of ours. There is no leeway for
+/// `exp`.
 pub const LEEWAY: i64 = 60;
-/// The claims that say a token is one of these: a secret that is shared signs others too.
+/// The claim `iss` of every viewer token. A secret that is shared with another application also
+/// signs other tokens.
 pub const ISSUER: &str = "immutable";
+/// The claim `role` of every viewer token.
 pub const ROLE: &str = "immutable_viewer";
 
 const HEADER: &str = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
-/// Nesting of a header or payload. Other issuers put objects of their own into a payload, which are not looked at.
+/// Nesting of a header or payload. Other issuers put objects of their own into a payload; they are
+/// ignored.
 const NESTING: usize = 16;
 
-/// What a token says, checked but for the time.
+/// What a token says. Everything but the time is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
+    /// The tenant whose events the token opens.
     pub tenant_id: String,
-    /// The one actor whose events it opens; None for all of the tenant's.
+    /// The actor whose events the token opens; `None` for all events of the tenant.
     pub actor_id: Option<String>,
+    /// The id of the token (RFC 7519 §4.1.7), by which it can be revoked.
     pub jti: String,
-    /// Seconds since 1970, like `nbf` and `exp`.
+    /// When it was issued, in seconds since 1970.
     pub iat: i64,
+    /// The time before which it is not valid, in seconds since 1970.
     pub nbf: Option<i64>,
+    /// When it expires, in seconds since 1970.
     pub exp: i64,
 }
 
-/// Why a token was refused. No variant holds a part of it.
+/// Why a token was refused. No variant holds a part of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
+    /// The token is longer than [`MAX_BYTES`].
     TooLong,
-    /// Not three parts of base64url, or not JSON objects with distinct members.
+    /// The token is not three parts of base64url, or not JSON objects with distinct members.
     Form,
-    /// Another algorithm than HS256, whatever it is.
+    /// The algorithm is not HS256, whatever it is.
     Algorithm,
-    /// A header that says the token is more, or something else, than a plain JWT.
+    /// The header says that the token is more, or something else, than a plain JWT.
     Header,
+    /// No key in use made the signature.
     Signature,
-    /// The claim that is missing, or not as this format has it. Only ever told of a token whose signature is right.
+    /// A claim is missing, or is not as this format has it. Only a token whose signature is right
+    /// gets this error.
     Claim(&'static str),
+    /// The time `exp` is over.
     Expired,
+    /// The time `iat` or `nbf` has not come yet.
     NotYetValid,
-    /// Request headers that are no JSON object of texts with distinct names.
+    /// The request headers are not a JSON object of texts with distinct names.
     Headers,
 }
 
@@ -92,7 +107,8 @@ fn mac(secret: &[u8], input: &str) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
-/// Writes a token. None if the claims are not ones that [`Authentic::claims`] would take, or the token were too long.
+/// Writes a token, signed with HMAC-SHA-256 (RFC 2104). Returns `None` if [`Authentic::claims`]
+/// would refuse the claims, or if the token would be too long.
 pub fn mint(secret: &[u8], claims: &Claims) -> Option<String> {
     let mut payload = String::from("{");
     let mut member = |name: &str, value: &dyn Fn(&mut String)| {
@@ -124,12 +140,12 @@ pub fn mint(secret: &[u8], claims: &Claims) -> Option<String> {
     let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(&payload));
     let signature = mac(secret, &input)?.finalize().into_bytes();
     let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
-    // Nothing leaves that would be refused when it comes back.
+    // A token that would be refused when it comes back is not returned.
     let sealed = open(&token).ok()?;
     (sealed.verify(secret)?.claims().ok().as_ref() == Some(claims)).then_some(token)
 }
 
-/// A token in parts, of which nothing is known yet but that its header asks for HS256.
+/// A token in parts. Nothing is known of it yet but that its header asks for HS256.
 pub struct Sealed<'a> {
     input: &'a str,
     payload: &'a str,
@@ -140,6 +156,10 @@ pub struct Sealed<'a> {
 pub struct Authentic(String);
 
 /// Takes a token apart.
+///
+/// # Errors
+///
+/// [`Error::TooLong`], [`Error::Form`], [`Error::Algorithm`] or [`Error::Header`].
 pub fn open(token: &str) -> Result<Sealed<'_>, Error> {
     if token.len() > MAX_BYTES {
         return Err(Error::TooLong);
@@ -156,7 +176,8 @@ pub fn open(token: &str) -> Result<Sealed<'_>, Error> {
         Some("HS256") => {}
         _ => return Err(Error::Algorithm),
     }
-    // What must be understood is not (RFC 7515 §4.1.11), and a token of another type is another kind of token.
+    // This parser understands no critical header (RFC 7515 §4.1.11), and a token of another type is
+    // another kind of token.
     let is_jwt = match member(&header, "typ") {
         None => true,
         Some(typ) => typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")),
@@ -168,7 +189,8 @@ pub fn open(token: &str) -> Result<Sealed<'_>, Error> {
 }
 
 impl Sealed<'_> {
-    /// The payload, if the signature was made with this secret. Takes as long for a wrong signature as for a right one.
+    /// Returns the payload if `secret` made the signature. The comparison takes as long for a wrong
+    /// signature as for a right one.
     pub fn verify(&self, secret: &[u8]) -> Option<Authentic> {
         mac(secret, self.input)?.verify_slice(&self.signature).ok()?;
         decode(self.payload).ok().map(Authentic)
@@ -176,7 +198,12 @@ impl Sealed<'_> {
 }
 
 impl Authentic {
-    /// The claims, if they are those of a viewer token.
+    /// Returns the claims if they are those of a viewer token.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Form`] if the payload is not a JSON object, [`Error::Claim`] with the first claim
+    /// that is missing or wrong.
     pub fn claims(&self) -> Result<Claims, Error> {
         let Value::Object(members) = parse(&self.0)? else { return Err(Error::Form) };
         let text = |name: &'static str| member(&members, name).and_then(Value::as_str).ok_or(Error::Claim(name));
@@ -196,7 +223,8 @@ impl Authentic {
         if jti.is_empty() || jti.len() > MAX_JTI_BYTES || jti.contains('\0') {
             return Err(Error::Claim("jti"));
         }
-        // An actor that is null or empty is an issuer's mistake, and must not open the whole tenant.
+        // An actor that is null or empty is an issuer's mistake, and must not open the whole
+        // tenant.
         let actor_id = match member(&members, "actor_id") {
             None => None,
             Some(_) => Some(identity("actor_id")?),
@@ -215,7 +243,11 @@ impl Authentic {
 }
 
 impl Claims {
-    /// Holds the claims to the clock: `now` in seconds since 1970.
+    /// Compares the claims with the clock: `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Expired`] or [`Error::NotYetValid`].
     pub fn check_time(&self, now: i64) -> Result<(), Error> {
         if now >= self.exp {
             return Err(Error::Expired);
@@ -227,7 +259,13 @@ impl Claims {
     }
 }
 
-/// The bearer token (RFC 6750 §2.1) among a request's headers, given as a JSON object of names and values.
+/// Returns the bearer token (RFC 6750 §2.1) among a request's headers, which are given as a JSON
+/// object of names and values; `None` if there is no bearer token.
+///
+/// # Errors
+///
+/// [`Error::Headers`] if the text is not such an object, is longer than [`MAX_HEADERS_BYTES`], or
+/// has two `Authorization` headers.
 pub fn bearer(headers: &str) -> Result<Option<String>, Error> {
     if headers.len() > MAX_HEADERS_BYTES {
         return Err(Error::Headers);
@@ -236,7 +274,8 @@ pub fn bearer(headers: &str) -> Result<Option<String>, Error> {
     let Ok(Value::Object(headers)) = Value::parse(headers, NESTING, 3 * MAX_HEADERS_BYTES) else {
         return Err(Error::Headers);
     };
-    // Names of headers have no case, so two that differ in case alone are one header twice.
+    // The case of header names does not matter, so two names that differ only in case are one
+    // header twice.
     let mut named = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
     let Some((_, value)) = named.next() else { return Ok(None) };
     if named.next().is_some() {
@@ -354,7 +393,7 @@ mod tests {
             (r#"{"alg":"hs256"}"#, Error::Algorithm),
             (r#"{"alg":["HS256"]}"#, Error::Algorithm),
             (r#"{"alg":null}"#, Error::Algorithm),
-            (r#"{}"#, Error::Algorithm),
+            (r"{}", Error::Algorithm),
             (r#"{"typ":"JWT"}"#, Error::Algorithm),
             (r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, Error::Header),
             (r#"{"alg":"HS256","crit":[]}"#, Error::Header),
@@ -468,7 +507,8 @@ mod tests {
         ] {
             assert_eq!(read(&forged), Err(Error::Signature), "{forged}");
         }
-        // The last letter of 43 has two bits that mean nothing, and must be zero: one token, one text.
+        // The last letter of 43 has two bits that mean nothing, and must be zero: one token, one
+        // text.
         let last = signature.chars().last().unwrap();
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let next = alphabet.chars().nth(alphabet.find(last).unwrap() + 1).unwrap();

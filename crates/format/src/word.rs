@@ -1,24 +1,26 @@
-//! Where a text has an id in it: as a word, joined to something longer, or written in another way.
+//! Finds an id in a text: as a word, joined to something longer, or written in another way.
 
 use std::borrow::Cow;
 
-/// What an id is made of decides which characters join it to what stands beside it.
+/// The kind of an id, by its characters. It decides which characters join the id to the text beside
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum IdKind {
     /// Letters, digits, `_` and `-`.
     Plain,
-    /// Digits alone.
+    /// Only digits.
     Number,
-    /// It has a character that is none of a word, as addresses, paths and names with a domain have.
+    /// It has a character that does not belong to a word, as addresses, paths and names with a
+    /// domain do.
     Compound,
 }
 
-/// How one end of an occurrence meets the text around it.
+/// How an end of an occurrence meets the text around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Edge {
     /// The text has another word there, or none.
     Free,
-    /// Punctuation holds the id together with a word: it is part of another id.
+    /// Punctuation joins the id to a word, so it is part of another id.
     Joined,
     /// The word goes on: it is another word.
     Inside,
@@ -27,25 +29,28 @@ enum Edge {
 /// Characters that are looked at beside an id before it counts as joined.
 const MOST_JOINERS: usize = 64;
 
-/// Whether a text has the id in it as a word of its own.
+/// Returns whether a text has the id in it as a word of its own.
 ///
-/// Words are made of letters with their combining marks, digits, `_` and `-`. So `user_1` is neither in `user_12` nor in
-/// `x-user_1`, but is in `/users/user_1?tab=2`. An id that has other characters in it is an address, a path or the like,
-/// and `.`, `@`, `+` and `%` join it to a word behind them, as do `/ \ : | = # ~ &` if it has one of them itself: neither
-/// `x.sarah@example.com` nor `sarah@example.com.au` has `sarah@example.com` in it, but `Mail sarah@example.com.` has. A
-/// number is joined to more digits by `.` and `:`. Invisible characters join everything.
+/// Words are made of letters with their combining marks, digits, `_` and `-`. So `user_1` is
+/// neither in `user_12` nor in `x-user_1`, but is in `/users/user_1?tab=2`. An id with other
+/// characters is an address, a path or the like. The characters `.`, `@`, `+` and `%` join such an
+/// id to a word beside it, and so do `/ \ : | = # ~ &` if the id has the character itself: neither
+/// `x.sarah@example.com` nor `sarah@example.com.au` has `sarah@example.com` in it, but `Mail
+/// sarah@example.com.` has. The characters `.` and `:` join a number to more digits. Invisible
+/// characters join everything.
 pub fn mentions(text: &str, id: &str) -> bool {
     edges(text, id).any(|edge| edge == Edge::Free)
 }
 
-/// The same, where punctuation may also join the id to something longer, but for numbers that are part of a longer one.
+/// As [`mentions`], but punctuation may also join the id to something longer. A number that is part
+/// of a longer number does not count.
 fn has_beside_others(text: &str, id: &str) -> bool {
     edges(text, id).any(|edge| edge != Edge::Inside)
 }
 
 /// How each occurrence of an id meets the text around it, at the worse of its ends.
 fn edges<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = Edge> + 'a {
-    let kind = Kind::of(id);
+    let kind = IdKind::of(id);
     let step = id.chars().next().map_or(1, char::len_utf8);
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -59,14 +64,14 @@ fn edges<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = Edge> + 'a {
     })
 }
 
-impl Kind {
-    fn of(id: &str) -> Kind {
-        if id.chars().all(|c| c.is_numeric()) {
-            Kind::Number
+impl IdKind {
+    fn of(id: &str) -> IdKind {
+        if id.chars().all(char::is_numeric) {
+            IdKind::Number
         } else if id.chars().all(is_of_word) {
-            Kind::Plain
+            IdKind::Plain
         } else {
-            Kind::Compound
+            IdKind::Compound
         }
     }
 
@@ -74,17 +79,17 @@ impl Kind {
         match (self, c) {
             (_, '_' | '-') => true,
             _ if is_invisible(c) => true,
-            (Kind::Plain, _) => false,
-            (Kind::Number, _) => matches!(c, '.' | ':'),
-            (Kind::Compound, '.' | '@' | '+' | '%') => true,
-            (Kind::Compound, '/' | '\\' | ':' | '|' | '=' | '#' | '~' | '&') => id.contains(c),
+            (IdKind::Plain, _) => false,
+            (IdKind::Number, _) => matches!(c, '.' | ':'),
+            (IdKind::Compound, '.' | '@' | '+' | '%') => true,
+            (IdKind::Compound, '/' | '\\' | ':' | '|' | '=' | '#' | '~' | '&') => id.contains(c),
             _ => false,
         }
     }
 }
 
 /// How the id's end `inner` meets what stands beside it, nearest first.
-fn edge(kind: Kind, id: &str, inner: char, mut beside: impl Iterator<Item = char>, is_after: bool) -> Edge {
+fn edge(kind: IdKind, id: &str, inner: char, mut beside: impl Iterator<Item = char>, is_after: bool) -> Edge {
     let Some(first) = beside.next() else { return Edge::Free };
     if is_after && is_mark(first) {
         return Edge::Inside;
@@ -103,9 +108,9 @@ fn edge(kind: Kind, id: &str, inner: char, mut beside: impl Iterator<Item = char
     for c in beside.take(MOST_JOINERS) {
         if is_of_word(c) && !matches!(c, '_' | '-') {
             return match kind {
-                Kind::Number if !is_invisible(first) && !c.is_numeric() => Edge::Free,
+                IdKind::Number if !is_invisible(first) && !c.is_numeric() => Edge::Free,
                 // 10.0.0.42 is no 42, and not worth a look.
-                Kind::Number if points => Edge::Inside,
+                IdKind::Number if points => Edge::Inside,
                 _ => Edge::Joined,
             };
         }
@@ -121,7 +126,8 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-') || is_mark(c)
 }
 
-/// Whether it is of a script that puts no spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
+/// Whether it is of a script that puts no spaces between words: Thai, Lao, Burmese, Khmer, kana,
+/// Han.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
         | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
@@ -132,7 +138,8 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-/// Whether it is a combining mark that is not alphabetic by itself (Unicode's categories Mn, Mc and Me).
+/// Whether it is a combining mark that is not alphabetic by itself (Unicode's categories Mn, Mc and
+/// Me).
 fn is_mark(c: char) -> bool {
     let at = MARKS.partition_point(|(first, _)| *first <= c);
     c >= MARKS[0].0 && at > 0 && c <= MARKS[at - 1].1 && !c.is_alphanumeric()
@@ -170,7 +177,7 @@ const MARKS: &[(char, char)] = &[
     ('\u{1e2ae}', '\u{1e2ef}'), ('\u{1e8d0}', '\u{1e94a}'), ('\u{e0100}', '\u{e01ef}')
 ];
 
-/// Spellings of an id, to find a text that has one of them in it.
+/// The spellings of ids, to find a text that has one of them in it.
 #[derive(Debug, Clone)]
 pub struct Variants<'a> {
     /// As given, and folded.
@@ -180,16 +187,18 @@ pub struct Variants<'a> {
 }
 
 impl<'a> Variants<'a> {
-    /// The ids must not be empty. `decompose` gives Unicode's compatibility decomposition (NFKD) of a text.
+    /// Returns the spellings of `ids`, none of which may be empty. `decompose` returns the
+    /// compatibility decomposition of Unicode (NFKD) of a text.
     pub fn new(ids: &[&'a str], decompose: fn(&str) -> String) -> Self {
         let folded = ids.iter().map(|id| (*id, fold(id, decompose)));
-        // What is blanks and marks alone is like nothing else.
+        // An id of only blanks and marks is like no other text.
         Variants { ids: folded.filter(|(_, folded)| !folded.is_empty()).collect(), decompose }
     }
 
-    /// Whether a text looks as if one of the ids were in it: joined to something longer by punctuation, in other case,
-    /// with or without accents, in another normal form, with other blanks, percent-encoded, or with the escapes of HTML
-    /// or JSON. What only begins or ends alike, as `user_12` and `user_1` do, does not.
+    /// Returns whether a text looks as if one of the ids were in it: joined to something longer by
+    /// punctuation, in other case, with or without accents, in another normal form, with other
+    /// blanks, percent-encoded (RFC 3986 §2.1), or with the escapes of HTML or JSON. Texts that
+    /// only begin or end alike, as `user_12` and `user_1` do, are not meant.
     pub fn are_in(&self, text: &str) -> bool {
         if is_simple(text) {
             return self.ids.iter().any(|(id, folded)| {
@@ -201,13 +210,13 @@ impl<'a> Variants<'a> {
         self.ids.iter().any(|(id, folded_id)| has_beside_others(text, id) || has_beside_others(&folded, folded_id))
     }
 
-    /// Whether a text is one of the ids, but for how it is written.
+    /// Returns whether a text is one of the ids, whatever the spelling.
     pub fn are(&self, text: &str) -> bool {
         let folded = fold(text, self.decompose);
         self.ids.iter().any(|(_, folded_id)| *folded_id == folded)
     }
 
-    /// Whether a number is written as one of the ids is.
+    /// Returns whether a number is written as one of the ids is.
     pub fn are_number(&self, number: &str) -> bool {
         self.ids.iter().any(|(id, _)| *id == number)
     }
@@ -230,10 +239,10 @@ fn contains_in_any_case(text: &str, folded: &str) -> bool {
         .any(|at| text[at..].get(..folded.len()).is_some_and(|part| part.eq_ignore_ascii_case(folded)))
 }
 
-/// How often a text may be encoded over and over: an address in a URL in a URL.
+/// How many times a text may be encoded, as an address in a URL in a URL is.
 const MOST_ENCODED: usize = 3;
 
-/// What texts that look alike have in common.
+/// Returns the same text for texts that look alike.
 fn fold(text: &str, decompose: fn(&str) -> String) -> String {
     let mut text = Cow::Borrowed(text);
     for _ in 0..MOST_ENCODED {
@@ -284,7 +293,8 @@ fn decoded(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
-/// What a run of `%41` at the beginning stands for, and its length, if that is UTF-8.
+/// The text that a run of `%41` at the beginning stands for, and the length of the run, if the text
+/// is UTF-8.
 fn percent(text: &str) -> Option<(String, usize)> {
     let byte = |encoded: &[u8]| match encoded {
         [b'%', digits @ ..] => u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok(),
@@ -296,7 +306,8 @@ fn percent(text: &str) -> Option<(String, usize)> {
     String::from_utf8(bytes).ok().filter(|plain| !plain.is_empty()).map(|plain| (plain, length))
 }
 
-/// What a reference of HTML at the beginning stands for, and its length.
+/// The character that a reference of HTML at the beginning stands for, and the length of the
+/// reference.
 fn entity(text: &str) -> Option<(String, usize)> {
     let end = text.as_bytes().iter().take(12).position(|byte| *byte == b';')?;
     let name = &text[1..end];
@@ -324,8 +335,9 @@ fn entity(text: &str) -> Option<(String, usize)> {
     Some((c.to_string(), end + 1))
 }
 
-/// What an escape of JSON at the beginning stands for, and its length. Those of control characters are left: `\n` is
-/// also how the name of somebody in a domain begins.
+/// The character that an escape of JSON at the beginning stands for, and the length of the escape.
+/// Escapes of control characters stay, because `\n` can also be part of a name in a domain, as in
+/// `CORP\nina`.
 fn escape(text: &str) -> Option<(String, usize)> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;

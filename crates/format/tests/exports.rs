@@ -1,10 +1,11 @@
 //! Exports: the vectors that another implementation made, and what no hostile line may do.
 
-use immutable_format::commitment::Content;
-use immutable_format::document::{self, of_stored, uuid_text, Envelope, Secret};
+use immutable_format::document::{self, of_stored};
+use immutable_format::event::{Content, Envelope, EventSecret};
 use immutable_format::export::scan::Scanner;
 use immutable_format::export::verify::{heads, Head, Sink, Summary, Verifier};
-use immutable_format::export::{write, Header, Lanes, Place};
+use immutable_format::export::{write, ChainPosition, Header, Lanes};
+use immutable_format::id::uuid_text;
 use immutable_format::json::{Object, Value};
 use immutable_format::link::Break;
 use immutable_format::target::{Form, Target};
@@ -127,7 +128,7 @@ fn sample() -> Vec<String> {
             resource_type: None,
             version: None,
         };
-        let secret = Secret::Salt([seq as u8; 16]);
+        let secret = EventSecret::Salt([seq as u8; 16]);
         let document = of_stored(&envelope, &content, &secret).unwrap();
         let hash = document::hash(&document);
         made.push(write::event(&document, Some(&hash), &content, &secret));
@@ -176,8 +177,8 @@ fn every_removed_byte_or_cut_is_found() {
 #[test]
 fn a_row_without_a_document_is_a_break_in_its_place() {
     let mut made: Vec<Vec<u8>> = sample().into_iter().map(String::into_bytes).collect();
-    let place = Place { tenant_id: "ac\"me".into(), lane: 3, seq: 7, id: [7; 16] };
-    let line = write::no_document(&place, None, Some(&[1; 32]), None, "metadata is \"odd\"");
+    let position = ChainPosition { tenant_id: "ac\"me".into(), lane: 3, seq: 7, id: [7; 16] };
+    let line = write::no_document(&position, None, Some(&[1; 32]), None, "metadata is \"odd\"");
     made.insert(5, line.into_bytes());
     made[6] = write::end(5, 2).into_bytes();
     let (_, _, found) = run(made.iter().map(Vec::as_slice), "[]").unwrap();
@@ -202,7 +203,8 @@ fn the_heads_of_a_run_are_those_of_its_lanes() {
 
 #[test]
 fn no_line_of_any_stored_event_is_longer_than_the_bound() {
-    // All texts of control characters, and as many targets as large as they may be, nearly all of it their type.
+    // All texts of control characters, and as many targets as large as they may be, nearly all of
+    // it their type.
     let text = "\u{1}".repeat(limits::TEXT_BYTES);
     let kind = "x".repeat(limits::CANONICAL_BYTES - r#"{"type":""}"#.len());
     let target = format!(r#"{{"type":"{kind}"}}"#);
@@ -231,7 +233,7 @@ fn no_line_of_any_stored_event_is_longer_than_the_bound() {
         resource_type: Some(&text),
         version: Some(i32::MIN),
     };
-    let secret = Secret::Salt([1; 16]);
+    let secret = EventSecret::Salt([1; 16]);
     let document = of_stored(&envelope, &content, &secret).unwrap();
     let line = write::event(&document, Some(&document::hash(&document)), &content, &secret);
     assert!(line.len() > limits::LINE_BYTES * 9 / 10, "the bound could be tighter: {}", line.len());
@@ -260,7 +262,7 @@ fn a_line_of_very_many_commitments_and_disclosures() {
     let lines = [made[0].clone(), line, write::end(1, 1)].map(String::into_bytes);
     let (_, _, found) = run(lines.iter().map(Vec::as_slice), "[]").unwrap();
     assert_eq!(found.0.len(), 1);
-    assert!(found.0[0].detail.contains("the event has no commitment of this (disclosure of b0000000x)"));
+    assert!(found.0[0].detail.contains("the event has no commitment for this path (disclosure of b0000000x)"));
 }
 
 fn json_value() -> impl Strategy<Value = Json> {

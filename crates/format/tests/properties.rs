@@ -1,6 +1,9 @@
 //! Properties of the canonical form, the commitments and the readers, over generated input.
 
-use immutable_format::commitment::{erase, reseal, seal, Content, Erasure, Room};
+use immutable_format::commitment::seal;
+use immutable_format::erasure::{erase, reseal};
+use immutable_format::event::{Content, Erasure};
+use immutable_format::hash::Scratch;
 use immutable_format::json::{key_order, Object, Shape, Value};
 use immutable_format::split::{split, Parts};
 use immutable_format::target::{self, Form, Target};
@@ -57,7 +60,8 @@ proptest! {
         }
     }
 
-    /// Whatever a text is, taking it apart ends; and what holds together is found to, however its parts are spoilt.
+    /// Whatever a text is, taking it apart ends; and what holds together is found to, however its
+    /// parts are spoilt.
     #[test]
     fn any_text_can_be_taken_apart(text in "[\\[\\]{}:,\"\\\\ a1é]{0,40}", cut in any::<prop::sample::Index>(), value in json()) {
         let _ = split(&text);
@@ -73,7 +77,8 @@ proptest! {
         }
     }
 
-    /// The tree and the text that is written without one agree: on every value, its members and the bounds.
+    /// The tree and the text that is written without one agree: on every value, its members and the
+    /// bounds.
     #[test]
     fn an_object_without_a_tree_is_the_same(value in json(), depth in 0usize..8, less in 0usize..40) {
         let text = value.to_string();
@@ -167,7 +172,7 @@ proptest! {
         previous in any::<bool>(),
         filters in any::<String>(),
     ) {
-        let place = cursor::Place { created_at: micros, id, tenant_id };
+        let place = cursor::PageCursor { created_at: micros, id, tenant_id };
         let way = if previous { cursor::Way::Previous } else { cursor::Way::Next };
         let text = cursor::encode(&place, way, &filters).unwrap();
         prop_assert_eq!(cursor::decode(&text, &filters), Ok((place, way)));
@@ -205,7 +210,7 @@ proptest! {
         let mut content = Content { metadata: object(&given).unwrap(), targets: vec![target], ..Content::default() };
         content.columns[0] = Some(Cow::Owned(actor));
         content.columns[3] = ip.map(Cow::Owned);
-        let whole = seal(&content, &salt, &mut Room::default());
+        let whole = seal(&content, &salt, &mut Scratch::default());
         let mut paths: Vec<String> = metadata.keys().map(|key| format!("metadata.{key}")).collect();
         paths.extend(["actor_id".to_string(), "targets.0".to_string()]);
         if content.columns[3].is_some() {

@@ -1,8 +1,12 @@
-//! The vectors in `tests/vectors`, which another implementation made: documents, commitments, erasures, chains, and
-//! what must fail.
+//! The vectors in `tests/vectors`, which another implementation made: documents, commitments,
+//! erasures, chains, and what must fail.
 
-use immutable_format::commitment::{self, erase, Content, Erasure, COLUMNS};
-use immutable_format::document::{self, of_stored, Envelope, Secret};
+use immutable_format::commitment;
+use immutable_format::document::{self, of_stored};
+use immutable_format::erasure::erase;
+use immutable_format::event::{Content, Envelope, Erasure, EventSecret, COLUMNS};
+use immutable_format::hash::Scratch;
+use immutable_format::id::uuid_text;
 use immutable_format::json::{Object, Value};
 use immutable_format::link::{Break, Row, Walk};
 use immutable_format::{limits, parse_hex, target, time, Hash, Id};
@@ -114,11 +118,11 @@ impl<'a> Stored<'a> {
         Ok(content)
     }
 
-    fn secret(&self) -> Read<Secret> {
+    fn secret(&self) -> Read<EventSecret> {
         match (self.bytes("salt")?, self.get("erased")) {
-            (Some(salt), None) => Ok(Secret::Salt(salt.try_into().map_err(|_| "salt")?)),
+            (Some(salt), None) => Ok(EventSecret::Salt(salt.try_into().map_err(|_| "salt")?)),
             (None, Some(erased)) => {
-                Erasure::new(erased).map(Box::new).map(Secret::Erased).map_err(|violation| violation.0)
+                Erasure::new(erased).map(Box::new).map(EventSecret::Erased).map_err(|violation| violation.0)
             }
             _ => Err("salt and erased"),
         }
@@ -167,9 +171,9 @@ fn commitments_of_every_value() {
             continue;
         };
         let row = Stored::parse(text(&vector, "row")).unwrap();
-        let Ok(Secret::Salt(salt)) = row.secret() else { continue };
+        let Ok(EventSecret::Salt(salt)) = row.secret() else { continue };
         let content = row.content().unwrap();
-        let sealed = commitment::seal(&content, &salt, &mut commitment::Room::default());
+        let sealed = commitment::seal(&content, &salt, &mut Scratch::default());
         assert_eq!(
             expected.len(),
             content.columns.iter().flatten().count() + sealed.metadata.len() + sealed.targets.len()
@@ -197,12 +201,12 @@ fn erasing_keeps_the_document() {
         let envelope = row.envelope().unwrap();
         let paths: Vec<&str> = vector["paths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
         let erased = match &secret {
-            Secret::Salt(salt) => erase(&content, Some(salt), None, &paths),
-            Secret::Erased(before) => erase(&content, None, Some(before), &paths),
+            EventSecret::Salt(salt) => erase(&content, Some(salt), None, &paths),
+            EventSecret::Erased(before) => erase(&content, None, Some(before), &paths),
         };
         let document = erased
             .as_ref()
-            .map(|(left, erasure)| of_stored(&envelope, left, &Secret::Erased(Box::new(erasure.clone()))));
+            .map(|(left, erasure)| of_stored(&envelope, left, &EventSecret::Erased(Box::new(erasure.clone()))));
         match vector["erased_row"].as_str() {
             Some(expected) => {
                 let (left, erasure) = erased.unwrap_or_else(|| panic!("{name} is refused"));
@@ -255,11 +259,12 @@ fn breaks_of_chains() {
             .iter()
             .map(|broken| {
                 let hex = |hash: &Option<Vec<u8>>| hash.as_ref().map(hex::encode);
-                // Beside the place of a hole the walk knows the hash it should end with; the vectors do not.
+                // Beside the place of a hole the walk knows the hash it should end with; the
+                // vectors do not.
                 let hole = broken.kind.name() == "missing_event";
                 serde_json::json!({
                     "type": broken.kind.name(), "tenant_id": broken.tenant_id, "lane": broken.lane, "seq": broken.seq,
-                    "event_id": broken.event_id.as_ref().map(document::uuid_text),
+                    "event_id": broken.event_id.as_ref().map(uuid_text),
                     "expected_hash": if hole { None } else { hex(&broken.expected) },
                     "actual_hash": hex(&broken.actual),
                 })

@@ -1,5 +1,5 @@
-//! Lines of a file, which may be packed. Memory is bounded by the longest line that the format allows, whatever the file
-//! unpacks to.
+//! Lines of a file, which may be compressed. Memory is bounded by the longest line that the format
+//! allows, however large the file is when it is decompressed.
 
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 const CHUNK: usize = 1 << 18;
 
-/// How far the reading is, for people who wait: nothing is drawn where the standard error is no terminal.
+/// The progress bar. Nothing is drawn if the standard error is not a terminal.
 pub struct Progress {
     bar: ProgressBar,
     read: Arc<AtomicU64>,
@@ -19,7 +19,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(files: &[PathBuf], hidden: bool) -> Progress {
-        // Of the standard input, a pipe or a device nobody knows the size.
+        // The size of the standard input, of a pipe and of a device is not known.
         let size =
             |path: &PathBuf| std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
         let total: Option<u64> = files.iter().map(size).sum();
@@ -44,7 +44,7 @@ impl Progress {
     }
 }
 
-/// Counts what is read of a file, packed as it is.
+/// Counts the bytes that are read of a file, compressed as it is.
 struct Counted<R> {
     inner: R,
     read: Arc<AtomicU64>,
@@ -64,11 +64,11 @@ impl<R: Read> Read for Counted<R> {
 pub struct Input {
     inner: Box<dyn Read>,
     buffer: Vec<u8>,
-    /// Where the lines not given yet begin and end.
+    /// The begin and the end of the bytes that were not returned yet.
     start: usize,
     end: usize,
     ended: bool,
-    /// Lines given so far.
+    /// Lines returned so far.
     pub number: u64,
 }
 
@@ -80,7 +80,7 @@ impl Input {
         };
         let counted = Counted { inner, read: progress.read.clone(), bar: progress.bar.clone() };
         let mut packed = BufReader::with_capacity(CHUNK, counted);
-        // A few bytes tell; what is in a name does not.
+        // The first bytes say how the file is compressed; its name need not be true.
         let head = packed.fill_buf()?;
         let inner: Box<dyn Read> = match head {
             [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(packed)),
@@ -90,7 +90,8 @@ impl Input {
         Ok(Input { inner, buffer: vec![0; CHUNK], start: 0, end: 0, ended: false, number: 0 })
     }
 
-    /// The next line, of at most so many bytes, without its line feed; the last may lack one.
+    /// Returns the next line, of at most `most` bytes, without its line feed, which the last line
+    /// may lack.
     pub fn next(&mut self, most: usize) -> io::Result<Option<&[u8]>> {
         let mut searched = self.start;
         loop {
@@ -110,7 +111,7 @@ impl Input {
         }
     }
 
-    /// Reads on behind what is there; gives where the new begins.
+    /// Reads more into the buffer. Returns where the new bytes begin.
     fn fill(&mut self, most: usize) -> io::Result<usize> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

@@ -1,7 +1,8 @@
-//! immutable-verify: checks exports of the audit log, without a database and without believing one.
+//! `immutable-verify` checks exports of the audit log. It needs no database, and trusts none.
 //!
-//! [`options`] holds the options of the command line. [`input`] gives lines, whatever they are packed in; the format's own
-//! crate checks each; [`report`] says what was found and [`advice`] what to do about a file that is none.
+//! [`options`] is the command line. [`input`] reads lines, however a file is compressed; the crate
+//! `immutable-format` checks them; [`report`] prints what was found, and [`advice`] says what to do
+//! about a file that is not an export.
 
 mod advice;
 mod input;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     };
     match report.finish(failure) {
         Ok(status) => ExitCode::from(status),
-        Err(_) => ExitCode::from(2), // nobody reads what we write
+        Err(_) => ExitCode::from(2), // nobody reads the output
     }
 }
 
@@ -46,7 +47,7 @@ fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let (summary, whole) = verifier.finish();
     report.summary = summary;
     outcome?;
-    let last = options.files.last().map(PathBuf::as_path).unwrap_or(Path::new("-"));
+    let last = options.files.last().map_or(Path::new("-"), PathBuf::as_path);
     whole.map_err(|malformed| Failure::file(last, malformed.0))
 }
 
@@ -67,7 +68,7 @@ fn read_files(
             };
             verifier.line(line, report).map_err(|malformed| Failure::malformed(path, number, malformed.0, line))?;
             if options.whole && !verifier.summary().whole {
-                let what = "the export leaves out events, by its filters; --whole refuses that";
+                let what = "the export leaves out events, because it has filters; --whole refuses that";
                 return Err(Failure::line(path, number, what.to_string()));
             }
             if let Some(error) = report.heads_error.take() {

@@ -1,47 +1,58 @@
-//! The options of the command line, and its help.
+//! The command line. The manual page is generated from it: see `examples/man.rs`.
 
 use clap::Parser;
 use immutable_format::Id;
 use std::path::PathBuf;
 
-/// Verifies exports of the immutable audit log offline.
+/// Verifies exports of the immutable audit log without a database
 ///
-/// Recomputes the hash of every event and the commitment of every value that is not erased, and checks the links, the
-/// numbering and the order of each lane, the records of erasures, and that nothing is cut off. FILEs are read as one
-/// stream, so the parts of a split export verify in their order; each may be plain, gzip or zstd.
+/// The program computes the hash of every event again, and the commitment of every value that is
+/// not erased. It checks the links, the numbers and the order of each lane, the records of
+/// erasures, and that the files are complete. It reads all FILEs as one stream, so the parts of a
+/// split export must be given in their order. Each file can be plain, gzip or zstd.
 ///
-/// Exit status: 0 no break was found (without --heads a file proves only that it is consistent in itself), 1 breaks were found, 2 wrong usage or a file that cannot be read to its end.
+/// Without saved heads (--heads) a valid export proves only that it is consistent in itself.
+/// Anybody can make such a file.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
-pub struct Options {
-    /// Files written from immutable.export_events(); - is the standard input
+#[command(version, verbatim_doc_comment, after_help = EXIT_STATUS)]
+pub(crate) struct Options {
+    /// Files that were written from immutable.export_events(); - is the standard input
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Heads saved earlier, as jsonb_agg(h) of immutable.heads() h gives them: shows what was cut off or rewritten since
-    #[arg(long, value_name = "FILE")]
-    pub heads: Option<PathBuf>,
-    /// Write the heads of the lanes that were read, for --heads of a later run
-    #[arg(long, value_name = "FILE")]
-    pub save_heads: Option<PathBuf>,
-    /// The log that the exports have to be of, as SELECT log_id FROM immutable.log gives it: whoever made up a file from
-    /// nothing, or from another log, would have to know it
-    #[arg(long, value_name = "UUID", value_parser = log_id)]
-    pub log_id: Option<Id>,
-    /// Refuse an export that leaves out events of a lane: its header says so, and whoever changes a file can make it say
-    /// so to hide a removed event
-    #[arg(long)]
-    pub whole: bool,
+    pub(crate) files: Vec<PathBuf>,
+    /// Compare with the heads in this file, to find what was cut off or rewritten since they
+    /// were saved. The file is one of --save-heads, or what SELECT jsonb_agg(h) FROM
+    /// immutable.heads() h returns
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub(crate) heads: Option<PathBuf>,
+    /// Write the heads of all lanes to this file, for --heads of a later run. Nothing is written
+    /// if a break is found or if a file cannot be read
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub(crate) save_heads: Option<PathBuf>,
+    /// Refuse an export of any other log. SELECT log_id FROM immutable.log returns the id.
+    /// Somebody who makes up a file would have to know it
+    #[arg(long, value_name = "UUID", value_parser = log_id, verbatim_doc_comment)]
+    pub(crate) log_id: Option<Id>,
+    /// Refuse an export if its filters have left out events of a lane. The header of the export
+    /// says so, and somebody who removes an event can change the header to hide it
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) whole: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
-    pub json: bool,
-    /// Most breaks to list; their number is always exact
+    pub(crate) json: bool,
+    /// List at most this number of breaks. The count of breaks is always exact
     #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub max_breaks: u64,
-    /// No progress bar, and of a valid export no summary either
+    pub(crate) max_breaks: u64,
+    /// Show no progress bar, and no summary if no break is found
     #[arg(short, long)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  no break was found
+  1  breaks were found
+  2  the command line is wrong, or a file could not be read to its end";
+
 fn log_id(text: &str) -> Result<Id, String> {
-    immutable_format::document::parse_uuid(text).ok_or_else(|| "not a UUID in lower case with hyphens".to_string())
+    immutable_format::id::parse_uuid(text).ok_or_else(|| "not a UUID in lower case with hyphens".to_string())
 }

@@ -1,21 +1,22 @@
-//! What was found, as text or as JSON. Whatever comes from a file is quoted: it may be meant to play tricks on terminals.
+//! The result, as text or as JSON. Text from a file is quoted, because it can contain control
+//! characters for the terminal.
 
 use crate::advice;
 use crate::options::Options;
-use immutable_format::document::uuid_text;
 use immutable_format::export::verify::{Head, Sink, Summary};
+use immutable_format::id::uuid_text;
 use immutable_format::link::Break;
 use serde_json::{json, Value};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Why the files could not be read to their end.
+/// Why the program could not read the files to their end.
 pub struct Failure {
     file: PathBuf,
     line: Option<u64>,
     message: String,
-    /// What to do about it.
+    /// The advice.
     todo: &'static str,
 }
 
@@ -28,7 +29,7 @@ impl Failure {
         Failure { line: Some(line), ..Failure::file(file, message) }
     }
 
-    /// Of a line that is none of an export, if its bytes tell more than the message.
+    /// A line that is not one of an export. Its bytes may tell more than the message does.
     pub fn malformed(file: &Path, number: u64, message: String, line: &[u8]) -> Failure {
         let failure = Failure::line(file, number, message);
         let advice = advice::on_line(line, number == 1);
@@ -51,8 +52,8 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// A JSON array of heads, written as the lanes end. It gets its name when all was valid, so that heads of something
-/// else are never taken for good ones.
+/// A JSON array of heads, written as the lanes end. The file gets its name only if everything was
+/// valid, so that heads of anything else are never taken for good ones.
 struct HeadsFile {
     path: PathBuf,
     unfinished: PathBuf,
@@ -60,14 +61,14 @@ struct HeadsFile {
     empty: bool,
 }
 
-/// Bytes of texts that a listing held for --json may have: a hostile file can have breaks of any size.
+/// Bytes of text that --json collects at most: a hostile file can have breaks of any size.
 const MOST_LISTED: usize = 64 << 20;
 
-/// What to do about breaks.
+/// The advice on breaks.
 const EVIDENCE: &str = "
-Keep this file and the database as they are: they are evidence. Export again with ENCODING 'UTF8' first, since a file that
-was recoded has breaks too. Then run immutable.verify_breaks() in the database, and compare with a standby, a backup or an
-earlier export.
+Keep this file and the database as they are: they are evidence. First export again with ENCODING 'UTF8', because a file
+whose encoding was changed has breaks too. Then run immutable.verify_breaks() in the database, and compare with a standby,
+a backup or an earlier export.
 ";
 
 pub struct Report {
@@ -97,7 +98,7 @@ impl Report {
         Ok(report)
     }
 
-    /// Without a file for heads.
+    /// A report that writes no file of heads.
     pub fn plain(options: &Options) -> Report {
         Report {
             json: options.json,
@@ -113,7 +114,7 @@ impl Report {
         }
     }
 
-    /// Prints what is left to say; gives the exit status.
+    /// Prints the rest of the report. Returns the exit status.
     pub fn finish(&mut self, failure: Option<Failure>) -> io::Result<u8> {
         let failure = self.end_heads(failure);
         let status = match (&failure, self.breaks) {
@@ -145,7 +146,7 @@ impl Report {
         Ok(status)
     }
 
-    /// The last line. What a valid file does not prove is said beside it.
+    /// The last line. It says what a valid file does not prove.
     fn verdict(&self, status: u8) -> &'static str {
         match (status, self.summary.heads_checked, self.summary.gaps) {
             (0, 0, 0) => "VALID (unanchored)",
@@ -163,7 +164,7 @@ impl Report {
     fn end_heads(&mut self, failure: Option<Failure>) -> Option<Failure> {
         let Some(heads) = self.heads.as_mut() else { return failure };
         if failure.is_some() || self.breaks > 0 {
-            let _ = std::fs::remove_file(&heads.unfinished); // the status tells already that it is of no use
+            let _ = std::fs::remove_file(&heads.unfinished); // the exit status says already that it is of no use
             return failure;
         }
         let written = if heads.empty { heads.file.write_all(b"[]\n") } else { heads.file.write_all(b"\n]\n") };
@@ -185,7 +186,7 @@ impl Report {
         if *gaps > 0 {
             writeln!(
                 out,
-                "         {gaps} places where filters may have left out events: one that was removed there would not show"
+                "         {gaps} places where filters may have left out events: a removed event would not show there"
             )?;
         }
         let records =
@@ -202,12 +203,12 @@ impl Report {
             )?;
             writeln!(
                 out,
-                "         Nothing shows whether events were rewritten, or an end or a whole lane was cut off."
+                "         Nothing shows whether events were rewritten, or whether the end of a lane or a whole lane was cut off."
             )?;
         } else {
             writeln!(
                 out,
-                "         Events after the saved heads, and lanes without one, are only consistent in themselves."
+                "         Events after the saved heads, and lanes without a saved head, are only consistent in themselves."
             )?;
         }
         writeln!(out, "breaks   {}", self.breaks)
@@ -239,8 +240,30 @@ impl Report {
     }
 }
 
-fn hex(hash: &Option<Vec<u8>>) -> Option<String> {
-    hash.as_ref().map(hex::encode)
+fn hex(hash: Option<&[u8]>) -> Option<String> {
+    hash.map(hex::encode)
+}
+
+/// A break in one line, and its hashes in a line each.
+fn text_of(found: &Break) -> String {
+    let tenant = found.tenant_id.as_ref().map(|tenant_id| format!("{tenant_id:?}"));
+    let mut text = found.kind.name().to_string();
+    for (name, value) in [
+        (" tenant ", tenant),
+        (" lane ", found.lane.map(|lane| lane.to_string())),
+        (" seq ", found.seq.map(|seq| seq.to_string())),
+        (" event ", found.event_id.as_ref().map(uuid_text)),
+        (": ", Some(found.detail.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))),
+        ("\n    expected ", hex(found.expected.as_deref())),
+        ("\n    actual   ", hex(found.actual.as_deref())),
+    ] {
+        if let Some(value) = value {
+            text.push_str(name);
+            text.push_str(&value);
+        }
+    }
+    text.push('\n');
+    text
 }
 
 impl Sink for Report {
@@ -256,28 +279,13 @@ impl Sink for Report {
             }
             self.listed.push(json!({
                 "type": found.kind.name(), "tenant_id": found.tenant_id, "lane": found.lane, "seq": found.seq,
-                "event_id": found.event_id.as_ref().map(uuid_text), "expected_hash": hex(&found.expected),
-                "actual_hash": hex(&found.actual), "detail": found.detail,
+                "event_id": found.event_id.as_ref().map(uuid_text), "expected_hash": hex(found.expected.as_deref()),
+                "actual_hash": hex(found.actual.as_deref()), "detail": found.detail,
             }));
             return;
         }
-        let mut text = found.kind.name().to_string();
-        if let Some(tenant_id) = &found.tenant_id {
-            text.push_str(&format!(" tenant {tenant_id:?}"));
-        }
-        for (name, value) in [
-            ("lane", found.lane.map(|lane| lane.to_string())),
-            ("seq", found.seq.map(|seq| seq.to_string())),
-            ("event", found.event_id.as_ref().map(uuid_text)),
-        ] {
-            text.push_str(&value.map_or(String::new(), |value| format!(" {name} {value}")));
-        }
-        let detail = found.detail.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
-        text.push_str(&format!(": {detail}\n"));
-        for (name, value) in [("expected", hex(&found.expected)), ("actual  ", hex(&found.actual))] {
-            text.push_str(&value.map_or(String::new(), |value| format!("    {name} {value}\n")));
-        }
-        // Nobody may be listening; the exit status says it all the same.
+        let text = text_of(&found);
+        // If the output cannot be written, the exit status still says it.
         let _ = io::stdout().lock().write_all(text.as_bytes());
     }
 

@@ -204,7 +204,7 @@ fn what_was_asked_for_is_checked() {
 }
 
 #[test]
-fn files_that_can_not_be_read_to_their_end() {
+fn files_that_cannot_be_read_to_their_end() {
     let dir = Dir::new("unreadable");
     let content = good();
     let zst = zstd::encode_all(content.as_slice(), 3).unwrap();
@@ -214,7 +214,7 @@ fn files_that_can_not_be_read_to_their_end() {
     let text_format: Vec<String> =
         vector("keys, escapes and numbers").iter().map(|line| line.replace('\\', "\\\\")).collect();
     for (name, content, expected) in [
-        ("empty", &b""[..], ": there is no export in this"),
+        ("empty", &b""[..], ": there is no export in the files"),
         ("cut.gz", &gz[..gz.len() / 2], ": the compressed file is cut off"),
         ("cut_trailer.gz", &gz[..gz.len() - 4], ": the compressed file is cut off"),
         ("cut.zst", &zst[..zst.len() / 2], ", line "),
@@ -246,7 +246,7 @@ fn files_that_can_not_be_read_to_their_end() {
     assert!(status == 2 && error.contains("missing: No such file"), "{error}");
 }
 
-/// What clients, shells and editors do to a file is called by its name, and what to do is said.
+/// An error names what a client, a shell or an editor has done to a file, and says what to do.
 #[test]
 fn files_that_something_recoded() {
     let dir = Dir::new("recoded");
@@ -290,7 +290,7 @@ fn files_that_something_recoded() {
     }
 }
 
-/// Nobody is left alone with a message.
+/// Every message has advice.
 #[test]
 fn every_failure_says_what_to_do() {
     let dir = Dir::new("advice");
@@ -302,15 +302,15 @@ fn every_failure_says_what_to_do() {
         String::from_utf8(content.clone()).unwrap().replacen("\"immutable_export\":1", "\"immutable_export\":2", 1);
     for (arguments, todo) in [
         (vec![dir.file("empty", b"")], "Export again"),
-        (vec![dir.file("cut", &content[..content.len() / 2])], "psql has to end without an error"),
-        (vec![dir.file("end", &bytes(&lines[..4]))], "psql has to end without an error"),
+        (vec![dir.file("cut", &content[..content.len() / 2])], "psql ends without an error"),
+        (vec![dir.file("end", &bytes(&lines[..4]))], "psql ends without an error"),
         (vec![dir.file("second", &bytes(&lines[4..]))], "in their order"),
-        (vec![dir.file("first", &bytes(&lines[..4])), whole.clone()], "The export before is cut off"),
-        (vec![whole.clone(), dir.file("other", other.as_bytes())], "by themselves"),
-        (vec!["--whole".to_string(), gaps], "leave out --whole"),
+        (vec![dir.file("first", &bytes(&lines[..4])), whole.clone()], "The export before this line is cut off"),
+        (vec![whole.clone(), dir.file("other", other.as_bytes())], "a run of their own"),
+        (vec!["--whole".to_string(), gaps], "run without --whole"),
         (vec![dir.file("version", version.as_bytes())], "as new as"),
-        (vec![dir.path("missing")], "Look at the name"),
-        (vec![dir.path("")], "Name a file"),
+        (vec![dir.path("missing")], "Check the name"),
+        (vec![dir.path("")], "Give the name of a file"),
         (vec!["--heads".to_string(), whole.clone(), whole.clone()], "--save-heads"),
         (vec![dir.file("half.gz", &gzip(&content)[..200])], "Copy the file again"),
     ] {
@@ -346,7 +346,8 @@ fn an_escaped_export() {
     }
 }
 
-/// Every way a file can be spoilt on its way ends in a verdict of the program's own, and never in its being fine.
+/// Every way a file can be spoilt on its way ends in a verdict of the program's own, and never in
+/// its being fine.
 #[test]
 fn flipped_bits_and_cuts_in_every_packing() {
     let dir = Dir::new("spoilt");
@@ -374,14 +375,16 @@ fn flipped_bits_and_cuts_in_every_packing() {
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << (step % 8);
             let status = judge(&format!("bit {} of byte {at}", step % 8), &flipped);
-            // When it was made and by what is nobody's to check, nor are the fields of a packing that say as much.
+            // When it was made and by what is nobody's to check, nor are the fields of a packing
+            // that say as much.
             let checked = packing == "plain" && (events..end).contains(&at);
             assert!(status != 0 || !checked, "{packing}, bit {} of byte {at}", step % 8);
         }
     }
 }
 
-/// Packed to some kilobytes each: what they unpack to must neither be held nor make a line without end.
+/// Packed to some kilobytes each: what they unpack to must neither be held nor make a line without
+/// end.
 #[test]
 fn bombs() {
     let dir = Dir::new("bombs");

@@ -46,7 +46,7 @@ fn a_file_that_nothing_anchors() {
 
     let (status, out) = verify(&["--heads", &heads, &export]);
     assert!(status == Some(0) && out.ends_with("breaks   0\nVALID\n"), "{out}");
-    assert!(!out.contains("anybody") && out.contains("lanes without one"), "{out}");
+    assert!(!out.contains("anybody") && out.contains("lanes without a saved head"), "{out}");
 
     for (arguments, anchored) in [(&["--json", &export][..], false), (&["--json", "--heads", &heads, &export], true)] {
         let json: Value = serde_json::from_str(&verify(arguments).1).unwrap();

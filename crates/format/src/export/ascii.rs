@@ -1,10 +1,12 @@
-//! Lines of ASCII alone, for a client in another encoding than UTF-8: every other character is escaped as JSON can. What is
-//! hashed is the line without these escapes. Canonical JSON has none of a character above U+007F, so nothing is ambiguous.
+//! Lines in ASCII, for a client whose encoding is not UTF-8: every other character is escaped as
+//! JSON allows. The line without these escapes is what is hashed. Canonical JSON does not escape
+//! any character above U+007F, so nothing is ambiguous.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The line with every character above U+007F as `\uXXXX`, above U+FFFF as two of them.
+/// Returns the line with every character above U+007F as `\uXXXX` (RFC 8259 §7); a character above
+/// U+FFFF becomes two escapes.
 pub fn escape(line: &str) -> Cow<'_, str> {
     if line.is_ascii() {
         return Cow::Borrowed(line);
@@ -22,7 +24,11 @@ pub fn escape(line: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The reverse of [`escape`]: where the first half of a surrogate pair is, or the second, without the other, if it fails.
+/// Undoes [`escape`].
+///
+/// # Errors
+///
+/// The byte of an escape that is half of a surrogate pair without the other half.
 pub fn restore(line: &str) -> Result<Cow<'_, str>, usize> {
     let bytes = line.as_bytes();
     if memchr::memmem::find(bytes, b"\\u").is_none() {

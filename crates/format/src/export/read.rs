@@ -1,14 +1,16 @@
-//! One line of an export, taken apart and checked by itself: the document's hash, and each disclosed value against its
-//! commitment.
+//! Takes one line of an export apart and checks it by itself: the hash of the document, and each
+//! disclosed value against its commitment.
 
 use super::scan::{comes_after, decode, is_hex, Error, Scanner};
-use super::{ascii, Header, Lanes, Place};
-use crate::document::{parse_uuid, RESERVED};
+use super::{ascii, ChainPosition, Header, Lanes};
+use crate::event::RESERVED;
+use crate::hash::{parse_hex, sha256, Hash};
+use crate::id::{parse_uuid, Id};
 use crate::json::{key_order, Members, Value};
-use crate::{limits, parse_hex, sha256, time, Hash, Id};
+use crate::{limits, time};
 use std::borrow::Cow;
 
-/// A line that is none of this format. Where it is, the reader of the file knows.
+/// Why a line is not one of this format. The caller knows where in the file the line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
@@ -25,27 +27,45 @@ fn malformed<T>(what: &str) -> Result<T, Malformed> {
 /// What a line is.
 #[derive(Debug)]
 pub enum Line<'a> {
+    /// The first line of an export.
     Header(Header<'a>),
+    /// The line of an event.
     Event(Box<Event<'a>>),
-    End { events: u64, lanes: u64 },
+    /// The last line of an export, with the numbers that it states.
+    End {
+        /// The number of events.
+        events: u64,
+        /// The number of lanes.
+        lanes: u64,
+    },
 }
 
-/// An event's line.
+/// The line of an event.
 #[derive(Debug)]
 pub struct Event<'a> {
-    pub place: Place<'a>,
+    /// The position of the event.
+    pub position: ChainPosition<'a>,
+    /// The log's identity, which the first event of a lane has.
     pub log_id: Option<Id>,
+    /// The hash of the event before it.
     pub previous_event_hash: Option<Vec<u8>>,
+    /// The hash that the row has; in a damaged row its length can be any.
     pub event_hash: Option<Vec<u8>>,
-    /// The hash of the document; or why, although that is the event's, the line is no valid event.
+    /// The hash of the document. If the document is the one that was hashed and the line is wrong
+    /// all the same, the reason.
     pub content: Result<Hash, String>,
-    /// The commitments that nothing is disclosed for: what is erased.
+    /// The commitments of erased values: those that nothing is disclosed for.
     pub erased: Vec<Hash>,
-    /// What an immutable.event_erased event lists: the events' ids with one erased commitment each.
+    /// The list of an `immutable.event_erased` event: the ids of events, each with an erased
+    /// commitment.
     pub recorded: Vec<(String, Hash)>,
 }
 
-/// The line as it was before it was escaped, if it was.
+/// Returns the line without its escapes, if it is an escaped one ([`ascii`]).
+///
+/// # Errors
+///
+/// [`Malformed`] if the line is not UTF-8, or if an escape is wrong.
 pub fn restored(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
     match ascii::restore(text_of(bytes)?) {
         Ok(Cow::Borrowed(_)) => Ok(Cow::Borrowed(bytes)),
@@ -58,7 +78,12 @@ fn text_of(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|error| Malformed(format!("not UTF-8, at byte {}", error.valid_up_to() + 1)))
 }
 
-/// Reads a line, given without its line feed.
+/// Reads a line, which is given without its line feed.
+///
+/// # Errors
+///
+/// [`Malformed`] if the line is not one of this format. An event whose content is wrong is not an
+/// error: [`Event::content`] says so.
 pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
     let text = text_of(bytes)?;
     if text.starts_with(DOCUMENT) {
@@ -77,11 +102,11 @@ pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
 }
 
 const DOCUMENT: &str = "{\"document\":";
-/// No document of any version has a member of this name, and no string has a bare quote in it, so that the first of
-/// these is the end of the document.
+/// No document of any version has a member of this name, and no string has a bare quote in it. The
+/// first of these is therefore the end of the document.
 const AFTER_DOCUMENT: &str = ",\"event_hash\":";
 
-/// What the document says that has to be known here. Whatever else it has is hashed and nothing more.
+/// The members of the document that are used here. All others are only hashed.
 #[derive(Default)]
 struct Document<'a> {
     version: Option<&'a str>,
@@ -126,7 +151,7 @@ impl<'a> Document<'a> {
             Ok(())
         })?;
         if scanner.byte().is_some() {
-            return scanner.fail("something behind the document");
+            return scanner.fail("something follows the end of the document");
         }
         Ok(document)
     }
@@ -148,29 +173,29 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn place(&self) -> Result<Place<'a>, Malformed> {
-        let place = match (self.id, self.tenant_id, self.lane, self.seq) {
+    fn position(&self) -> Result<ChainPosition<'a>, Malformed> {
+        let position = match (self.id, self.tenant_id, self.lane, self.seq) {
             (Some(id), Some(tenant_id), Some(lane), Some(seq)) => {
                 let parsed = (parse_uuid(id), lane.parse::<i16>(), seq.parse::<i64>());
                 let (Some(id), Ok(lane), Ok(seq)) = parsed else {
-                    return malformed("the document's id, lane or seq is none");
+                    return malformed("the document's id, lane or seq is malformed");
                 };
-                Place { tenant_id: decode(tenant_id), lane, seq, id }
+                ChainPosition { tenant_id: decode(tenant_id), lane, seq, id }
             }
             _ => return malformed("the document has no id, tenant_id, lane or seq"),
         };
         match self.version {
-            Some("1") => Ok(place),
+            Some("1") => Ok(position),
             _ => malformed("a document of another version than 1, which this program does not know"),
         }
     }
 
-    /// What no writer of the format leaves in a document.
+    /// Returns why no writer of the format can have written the document, if so.
     fn violation(&self) -> Option<&'static str> {
         let first = self.seq == Some("1");
         let negative = |number: Option<&str>| number.is_some_and(|number| number.starts_with('-'));
         if negative(self.lane) || negative(self.seq) || self.seq == Some("0") {
-            return Some("there is no such place in a chain");
+            return Some("lane is below 0, or seq is below 1");
         }
         if first != self.previous_event_hash.is_none() || first != self.log_id.is_some() {
             return Some("the first event of a lane has a log_id, every other a previous_event_hash");
@@ -188,7 +213,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What has been disclosed so far. Disclosures come in one order, so that none can be there twice.
+/// The disclosures so far. They come in one order, so none can be there twice.
 #[derive(Default)]
 struct Disclosed<'a> {
     section: u8,
@@ -201,6 +226,9 @@ struct Disclosed<'a> {
     reason: bool,
     wrong: Option<String>,
 }
+
+const DIFFERS: &str = "the value is not the one that was committed to";
+const ORDER: &str = "the disclosures are not in order, or one is there twice";
 
 /// One disclosure.
 struct Disclosure<'a> {
@@ -257,8 +285,6 @@ impl<'a> Disclosed<'a> {
     }
 
     fn find(&mut self, document: &Document<'_>, disclosure: &Disclosure<'a>) -> Result<(), &'static str> {
-        const DIFFERS: &str = "the value is not the one that was committed to";
-        const ORDER: &str = "the disclosures are not in order, or one is there twice";
         let mut digits = [0; 64];
         let hash = sha256(&[disclosure.text.as_bytes()]);
         let digits: &str = faster_hex::hex_encode(&hash, &mut digits).map_or("", |digits| digits);
@@ -273,56 +299,75 @@ impl<'a> Disclosed<'a> {
         }
         self.section = section;
         match section {
-            0 => {
-                // Where nothing is erased it is the next; else they are in order, however many a hostile line has.
-                let at = match document.columns.get(self.columns) {
-                    Some((column, _)) if *column == path => self.columns,
-                    _ => {
-                        let path = decode(path);
-                        let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
-                        place.map_err(|_| "the event has no commitment of this")?
-                    }
-                };
-                if at < self.columns {
-                    return Err(ORDER);
-                }
-                self.columns = at + 1;
-                if document.columns[at].1 != digits {
-                    return Err(DIFFERS);
-                }
-                if !disclosure.value.starts_with('"') {
-                    return Err("the value of a column is no string");
-                }
-                self.columns_seen[at] = true;
-            }
-            1 => {
-                if self.key.is_some_and(|before| !comes_after(path, before)) {
-                    return Err(ORDER);
-                }
-                self.key = Some(path);
-                let at = document.metadata.binary_search(&digits).map_err(|_| DIFFERS)?;
-                self.metadata_seen[at] = true;
-                self.reason |= path == "metadata.reason";
-            }
-            _ => {
-                let digits_of_n = &path["targets.".len()..];
-                let n = Some(digits_of_n).filter(|digits| digits.len() <= 4).and_then(|digits| digits.parse().ok());
-                let n: usize = n.filter(|n: &usize| n.to_string() == digits_of_n).ok_or("there is no such target")?;
-                if n < self.target {
-                    return Err(ORDER);
-                }
-                self.target = n + 1;
-                if *document.targets.get(n).ok_or("there is no such target")? != digits {
-                    return Err(DIFFERS);
-                }
-                // both are canonical strings, one with its quotes
-                let kind = disclosure.kind.and_then(|kind| kind.strip_prefix('"')?.strip_suffix('"'));
-                if kind.is_none() || kind != document.target_types.get(n).copied() {
-                    return Err("the target's type is not the one in the document");
-                }
-                self.targets_seen[n] = true;
-            }
+            0 => self.find_column(document, disclosure, digits),
+            1 => self.find_metadata(document, path, digits),
+            _ => self.find_target(document, disclosure, digits),
         }
+    }
+
+    fn find_column(
+        &mut self,
+        document: &Document<'_>,
+        disclosure: &Disclosure<'a>,
+        digits: &str,
+    ) -> Result<(), &'static str> {
+        // If nothing is erased it is the next column. Else the binary search bounds the work,
+        // however many columns a hostile line has.
+        let at = match document.columns.get(self.columns) {
+            Some((column, _)) if *column == disclosure.path => self.columns,
+            _ => {
+                let path = decode(disclosure.path);
+                let place = document.columns.binary_search_by(|(column, _)| key_order(&decode(column), &path));
+                place.map_err(|_| "the event has no commitment for this path")?
+            }
+        };
+        if at < self.columns {
+            return Err(ORDER);
+        }
+        self.columns = at + 1;
+        if document.columns[at].1 != digits {
+            return Err(DIFFERS);
+        }
+        if !disclosure.value.starts_with('"') {
+            return Err("the value of a column is not a string");
+        }
+        self.columns_seen[at] = true;
+        Ok(())
+    }
+
+    fn find_metadata(&mut self, document: &Document<'_>, path: &'a str, digits: &str) -> Result<(), &'static str> {
+        if self.key.is_some_and(|before| !comes_after(path, before)) {
+            return Err(ORDER);
+        }
+        self.key = Some(path);
+        let at = document.metadata.binary_search(&digits).map_err(|_| DIFFERS)?;
+        self.metadata_seen[at] = true;
+        self.reason |= path == "metadata.reason";
+        Ok(())
+    }
+
+    fn find_target(
+        &mut self,
+        document: &Document<'_>,
+        disclosure: &Disclosure<'a>,
+        digits: &str,
+    ) -> Result<(), &'static str> {
+        let digits_of_n = &disclosure.path["targets.".len()..];
+        let n = Some(digits_of_n).filter(|digits| digits.len() <= 4).and_then(|digits| digits.parse().ok());
+        let n: usize = n.filter(|n: &usize| n.to_string() == digits_of_n).ok_or("there is no such target")?;
+        if n < self.target {
+            return Err(ORDER);
+        }
+        self.target = n + 1;
+        if *document.targets.get(n).ok_or("there is no such target")? != digits {
+            return Err(DIFFERS);
+        }
+        // both are canonical strings, one with its quotes
+        let kind = disclosure.kind.and_then(|kind| kind.strip_prefix('"')?.strip_suffix('"'));
+        if kind.is_none() || kind != document.target_types.get(n).copied() {
+            return Err("the target's type is not the one in the document");
+        }
+        self.targets_seen[n] = true;
         Ok(())
     }
 
@@ -337,17 +382,17 @@ impl<'a> Disclosed<'a> {
 
 fn event(text: &str) -> Result<Event<'_>, Malformed> {
     let Some(end) = memchr::memmem::find(text.as_bytes(), AFTER_DOCUMENT.as_bytes()) else {
-        return malformed("the line ends early: there is no event_hash");
+        return malformed("the line ends early: it has no event_hash");
     };
     let document_text = &text[DOCUMENT.len()..end];
     let document = Document::read(document_text)
         .map_err(|error| Malformed::from(Error { at: error.at + DOCUMENT.len(), ..error }))?;
-    let place = document.place()?;
+    let position = document.position()?;
 
     let mut scanner = Scanner::new(text, end + AFTER_DOCUMENT.len(), limits::NESTING + 1);
     let event_hash = match scanner.skip("null") {
         true => None,
-        false => Some(bytes(scanner.string()?).ok_or(Malformed("event_hash is no hex text".to_string()))?),
+        false => Some(bytes(scanner.string()?).ok_or(Malformed("event_hash is not hex digits".to_string()))?),
     };
     scanner.expect(",\"disclosures\":")?;
     let mut disclosed = Disclosed::new(&document);
@@ -363,7 +408,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     })?;
     scanner.expect("}")?;
     if scanner.byte().is_some() {
-        return malformed("something behind the end of the line");
+        return malformed("something follows the end of the event");
     }
 
     let erased = disclosed.left(&document);
@@ -379,10 +424,10 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
         recorded.clear(); // an event that is not valid says nothing about erasures
     }
     Ok(Event {
-        place,
+        position,
         log_id: document
             .log_id
-            .map(|id| parse_uuid(id).ok_or(Malformed("log_id is no uuid".to_string())))
+            .map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())))
             .transpose()?,
         previous_event_hash: document.previous_event_hash.and_then(bytes),
         content: match wrong {
@@ -401,13 +446,14 @@ impl Disclosed<'_> {
     }
 }
 
-/// The bytes of a lower-case hex text of any length: what a damaged row has for a hash is not always 32 bytes.
+/// The bytes of a lower-case hex text of any length: what a damaged row has for a hash is not
+/// always 32 bytes.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; text.len() / 2];
     (is_hex(text.as_bytes()) && faster_hex::hex_decode(text.as_bytes(), &mut bytes).is_ok()).then_some(bytes)
 }
 
-/// What a target of an immutable.event_erased event lists.
+/// Reads the list in a target of an `immutable.event_erased` event.
 fn erasures(target: &str, recorded: &mut Vec<(String, Hash)>) {
     let Ok(Value::Object(target)) = Value::parse(target, limits::NESTING, limits::CANONICAL_BYTES) else { return };
     if get(&target, "type").and_then(Value::as_str) != Some("immutable.event") {
@@ -471,11 +517,11 @@ fn header(text: &str) -> Result<Header<'_>, Malformed> {
     for (name, value) in given {
         match value {
             Value::String(value) => filters.push((name, value)),
-            _ => return malformed("a header with a filter that is no string"),
+            _ => return malformed("a header with a filter that is not a string"),
         }
     }
     if Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())) != lanes {
-        return malformed("a header whose filters do not leave the lanes as it says");
+        return malformed("a header whose lanes are not what its filters leave of them");
     }
     Ok(Header { created_at, log_id, lanes, escaped, filters })
 }
@@ -495,7 +541,9 @@ fn end(text: &str) -> Result<Line<'_>, Malformed> {
 
 fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
     let members = members(text, "no_document")?;
-    let Some(Value::Object(row)) = get(&members, "no_document") else { return malformed("no_document is no object") };
+    let Some(Value::Object(row)) = get(&members, "no_document") else {
+        return malformed("no_document is not an object");
+    };
     let text_of = |name| get(row, name).and_then(Value::as_str);
     let number = |name| match get(row, name) {
         Some(Value::Number(number)) => number.parse::<i64>().ok(),
@@ -521,11 +569,11 @@ fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
         return malformed("no_document has no lane, seq, log_id, previous_event_hash or event_hash");
     };
     Ok(Event {
-        place: Place { tenant_id: Cow::Owned(tenant_id.to_string()), lane, seq, id },
+        position: ChainPosition { tenant_id: Cow::Owned(tenant_id.to_string()), lane, seq, id },
         log_id,
         previous_event_hash,
         event_hash,
-        content: Err(text_of("why").unwrap_or("its columns make none").to_string()),
+        content: Err(text_of("why").unwrap_or("its columns do not make a document").to_string()),
         erased: Vec::new(),
         recorded: Vec::new(),
     })

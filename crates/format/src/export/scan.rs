@@ -1,36 +1,42 @@
-//! A reader of canonical JSON that builds nothing: it says where values begin and end, and refuses every byte that
-//! canonical JSON would not have there. No recursion, and memory of one small frame for each open object or array.
+//! A reader of canonical JSON (RFC 8785) that builds nothing: it finds where values begin and end,
+//! and refuses every byte that canonical JSON would not have there. It does not recurse, and keeps
+//! one small frame for each open object or array.
 
 use crate::json::{key_order, Value};
 use std::borrow::Cow;
 
-/// What is wrong, and at which byte of the line.
+/// Why a text is not canonical JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Error {
+    /// What is wrong.
     pub what: &'static str,
+    /// The byte of the line at which it is wrong.
     pub at: usize,
 }
 
-enum Frame<'a> {
+enum OpenLevel<'a> {
     Array,
     /// With the name of the last member.
     Object(&'a str),
 }
 
+/// Reads canonical JSON (RFC 8785) without building a value.
 pub struct Scanner<'a> {
     text: &'a str,
+    /// The byte that is read next.
     pub at: usize,
-    open: Vec<Frame<'a>>,
+    open: Vec<OpenLevel<'a>>,
     depth: usize,
 }
 
-/// High bits of the bytes of `word` that are zero. A byte above a zero byte may be marked too, so only the lowest mark
-/// is to be trusted, which is the one that is used.
+/// High bits of the bytes of `word` that are zero. A byte above a zero byte may be marked too, so
+/// only the lowest mark is to be trusted, which is the one that is used.
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
 }
 
-/// Where the first byte is, from `at` on, that a JSON string does not have as it is: `"`, `\` or a control character.
+/// Where the first byte is, from `at` on, that a JSON string does not have as it is: `"`, `\` or a
+/// control character.
 fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
     while let Some(chunk) = bytes.get(at..at + 8) {
@@ -48,7 +54,7 @@ fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The text that a canonical string stands for, given without its quotes.
+/// Returns the text that a canonical string stands for. `raw` is given without its quotes.
 pub fn decode(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return Cow::Borrowed(raw);
@@ -59,7 +65,8 @@ pub fn decode(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether one name, as canonical JSON writes it between quotes, has its place behind another.
+/// Returns whether one name sorts behind another. Both are given as canonical JSON writes them
+/// between quotes.
 pub fn comes_after(raw: &str, before: &str) -> bool {
     // Most names differ in their first letter, and nearly all are ASCII.
     match (raw.as_bytes(), before.as_bytes()) {
@@ -70,20 +77,26 @@ pub fn comes_after(raw: &str, before: &str) -> bool {
 }
 
 impl<'a> Scanner<'a> {
-    /// Reads `text` from byte `at` on; values may be nested `depth` levels deep.
+    /// Begins to read `text` at byte `at`; values may be nested `depth` levels deep.
     pub fn new(text: &'a str, at: usize, depth: usize) -> Self {
         Scanner { text, at, open: Vec::new(), depth }
     }
 
+    /// Returns the next byte, if the text has not ended.
     pub fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Returns an error at the current byte.
+    ///
+    /// # Errors
+    ///
+    /// Always.
     pub fn fail<T>(&self, what: &'static str) -> Result<T, Error> {
         Err(Error { what, at: self.at })
     }
 
-    /// Whether the text goes on with `token`, which is then behind.
+    /// Returns whether the text goes on with `token`, and moves behind it if so.
     pub fn skip(&mut self, token: &str) -> bool {
         let is = self.text.as_bytes()[self.at..].starts_with(token.as_bytes());
         if is {
@@ -92,7 +105,11 @@ impl<'a> Scanner<'a> {
         is
     }
 
-    /// The text has to go on with `token`.
+    /// Moves behind `token`, which must come next.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if the text goes on in another way.
     pub fn expect(&mut self, token: &'static str) -> Result<(), Error> {
         if self.skip(token) {
             return Ok(());
@@ -103,10 +120,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string; gives what is between its quotes.
+    /// Reads a string. Returns what is between its quotes.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical string.
     pub fn string(&mut self) -> Result<&'a str, Error> {
         if self.byte() != Some(b'"') {
-            return self.fail("not a string where one has to be");
+            return self.fail("a string is missing");
         }
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
@@ -134,12 +155,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A lower-case hex text of exactly `digits`; gives where it begins.
+    /// Reads a string of exactly `digits` lower-case hex digits. Returns what is between its
+    /// quotes.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no such string.
     pub fn hex(&mut self, digits: usize) -> Result<&'a str, Error> {
         let (start, end) = (self.at + 1, self.at + 1 + digits);
         match self.text.as_bytes().get(self.at..=end) {
             Some([b'"', hex @ .., b'"']) if is_hex(hex) => {}
-            _ => return self.fail("not the hex digits that have to be here"),
+            _ => return self.fail("hex digits are missing, or not as many as there must be"),
         }
         self.at = end + 1;
         Ok(&self.text[start..end])
@@ -156,7 +182,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A number; gives its text.
+    /// Reads a number. Returns its text.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no number.
     pub fn number(&mut self) -> Result<&'a str, Error> {
         let start = self.at;
         self.skip("-");
@@ -177,13 +207,23 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let key = self.string()?;
         if before.is_some_and(|before| !comes_after(key, before)) {
-            return Err(Error { what: "members that are not in canonical order, or twice the same", at: start });
+            return Err(Error { what: "the members are not in canonical order, or one is there twice", at: start });
         }
         self.expect(":")?;
         Ok(key)
     }
 
-    fn begin(&mut self, frame: Frame<'a>) -> Result<(), Error> {
+    /// The name of the next member of the innermost object, which remembers it.
+    #[inline]
+    fn member(&mut self, before: Option<&'a str>) -> Result<(), Error> {
+        let key = self.key(before)?;
+        if let Some(OpenLevel::Object(last)) = self.open.last_mut() {
+            *last = key;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, frame: OpenLevel<'a>) -> Result<(), Error> {
         if self.open.len() >= self.depth {
             return self.fail("nested too deeply");
         }
@@ -191,7 +231,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Any value; gives its text.
+    /// Reads a value of any kind. Returns its text.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical value, or if it is nested too deeply.
     pub fn value(&mut self) -> Result<&'a str, Error> {
         let (start, bottom) = (self.at, self.open.len());
         loop {
@@ -202,18 +246,15 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'{') => {
                     self.at += 1;
-                    self.begin(Frame::Object(""))?;
+                    self.begin(OpenLevel::Object(""))?;
                     if self.byte() != Some(b'}') {
-                        let key = self.key(None)?;
-                        if let Some(Frame::Object(last)) = self.open.last_mut() {
-                            *last = key;
-                        }
+                        self.member(None)?;
                         continue;
                     }
                 }
                 Some(b'[') => {
                     self.at += 1;
-                    self.begin(Frame::Array)?;
+                    self.begin(OpenLevel::Array)?;
                     if self.byte() != Some(b']') {
                         continue;
                     }
@@ -231,21 +272,18 @@ impl<'a> Scanner<'a> {
                     return Ok(&self.text[start..self.at]);
                 }
                 match (self.open.last(), self.byte()) {
-                    (Some(Frame::Array), Some(b']')) | (Some(Frame::Object(_)), Some(b'}')) => {
+                    (Some(OpenLevel::Array), Some(b']')) | (Some(OpenLevel::Object(_)), Some(b'}')) => {
                         self.at += 1;
                         self.open.pop();
                     }
-                    (Some(Frame::Array), Some(b',')) => {
+                    (Some(OpenLevel::Array), Some(b',')) => {
                         self.at += 1;
                         break;
                     }
-                    (Some(Frame::Object(before)), Some(b',')) => {
+                    (Some(OpenLevel::Object(before)), Some(b',')) => {
                         let before = *before;
                         self.at += 1;
-                        let key = self.key(Some(before))?;
-                        if let Some(Frame::Object(last)) = self.open.last_mut() {
-                            *last = key;
-                        }
+                        self.member(Some(before))?;
                         break;
                     }
                     (_, None) => return self.fail("the line ends early"),
@@ -255,10 +293,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An object; calls `member` with each name, to read the value.
+    /// Reads an object. Calls `member` with each name; `member` reads the value.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical object, or that of `member`.
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, &'a str) -> Result<(), Error>) -> Result<(), Error> {
         self.expect("{")?;
-        self.begin(Frame::Array)?; // keeps the count of levels; the order is checked here
+        self.begin(OpenLevel::Array)?; // keeps the count of levels; the order is checked here
         if !self.skip("}") {
             let mut before = None;
             loop {
@@ -275,10 +317,14 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// An array; calls `element` to read each of its values.
+    /// Reads an array. Calls `element` to read each of its values.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] if there is no canonical array, or that of `element`.
     pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         self.expect("[")?;
-        self.begin(Frame::Array)?;
+        self.begin(OpenLevel::Array)?;
         if !self.skip("]") {
             loop {
                 element(self)?;
@@ -293,7 +339,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a text is lower-case hex digits alone. All are looked at whatever they are: that takes a few instructions.
+/// Returns whether a text consists of lower-case hex digits. The loop looks at all of them,
+/// whatever they are, because that takes few instructions.
 pub fn is_hex(text: &[u8]) -> bool {
     text.iter().fold(true, |is, byte| is & ((byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)))
 }

@@ -1,17 +1,17 @@
-//! Verifies an export line by line: content, links, the order of lanes, saved heads, erasures, and that it is all there.
-//! Memory is one lane's, plus the saved heads, plus one small entry for every erased value that no record of its
-//! erasure was seen for yet, or the reverse.
+//! Verifies an export line by line: the content and the links of events, the order of lanes, saved
+//! heads, erasures, and that the export is complete.
 
 use super::read::{line, restored, Event, Line, Malformed};
-use super::{Header, Lanes, Place};
-use crate::document::{parse_uuid, uuid_text};
+use super::{ChainPosition, Header, Lanes};
+use crate::hash::{parse_hex, sha256, Hash};
+use crate::id::{parse_uuid, uuid_text, Id};
+use crate::limits;
 use crate::link::{Break, BreakType, Row, Walk};
-use crate::{limits, parse_hex, sha256, Hash, Id};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Who wants to know.
+/// Receives what a verification finds.
 pub trait Sink {
     /// A break was found.
     fn broken(&mut self, found: Break);
@@ -19,39 +19,48 @@ pub trait Sink {
     fn head(&mut self, _head: &Head) {}
 }
 
-/// The last event of a lane, now or as it was saved.
+/// The last event of a lane, now or when it was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
+    /// The tenant whose lane it is.
     pub tenant_id: String,
+    /// The lane.
     pub lane: i16,
+    /// The position in the lane.
     pub seq: i64,
+    /// The hash of the event.
     pub event_hash: Vec<u8>,
 }
 
-/// What was counted.
+/// The counts of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// Exports.
     pub exports: u64,
+    /// Events.
     pub events: u64,
+    /// Lanes.
     pub lanes: u64,
-    /// Links to the event before, in the file or as a saved head.
+    /// Links to the event before, which was in the file or was a saved head.
     pub links: u64,
-    /// Places where a filter may have left out events, so that there was no link to check.
+    /// Positions where a filter may have left out events, so that there was no link to check.
     pub gaps: u64,
     /// Values that are erased.
     pub erased: u64,
     /// Whether every erased value was looked up among the records of erasures.
     pub erasures_checked: bool,
+    /// Saved heads that were compared with an event.
     pub heads_checked: u64,
     /// Whether all lanes were whole.
     pub whole: bool,
+    /// The identity of the log, once an export has stated it.
     pub log_id: Option<Id>,
 }
 
 struct Saved {
     seq: i64,
     event_hash: Hash,
-    /// Whether some export held its place.
+    /// Whether an export had an event at its position.
     checked: bool,
 }
 
@@ -64,7 +73,7 @@ struct ErasedValue {
     commitment: Hash,
 }
 
-enum Erasure {
+enum ErasureMatch {
     /// Erased here, and not recorded so far.
     Value(ErasedValue),
     /// Recorded for this event, and not seen erased so far.
@@ -73,27 +82,29 @@ enum Erasure {
 }
 
 /// The export that is being read.
-struct Open {
+struct OpenExport {
     walk: Walk,
     lanes: Lanes,
     escaped: bool,
     tenant_id: Option<String>,
     lane: Option<(Rc<str>, i16)>,
     events: u64,
-    erasures: HashMap<[u8; 16], Erasure>,
+    erasures: HashMap<[u8; 16], ErasureMatch>,
     named: bool,
 }
 
-/// The state of a verification.
+/// The state of a verification. Its memory is that of one lane, plus the saved heads, plus one
+/// small entry for every erased value whose record was not seen yet, or the reverse.
 pub struct Verifier {
     log_id: Option<Id>,
     heads: HashMap<String, HashMap<i16, Vec<Saved>>>,
-    open: Option<Open>,
+    open: Option<OpenExport>,
     summary: Summary,
 }
 
 impl Verifier {
-    /// `log_id` is what every export has to be of, if it is known; `heads` were saved before.
+    /// Begins a verification. `log_id` is the log that every export has to be of, if it is known;
+    /// `heads` were saved earlier.
     pub fn new(log_id: Option<Id>, heads: Vec<Head>) -> Self {
         let mut saved: HashMap<String, HashMap<i16, Vec<Saved>>> = HashMap::new();
         for head in heads {
@@ -108,7 +119,11 @@ impl Verifier {
         Verifier { log_id, heads: saved, open: None, summary }
     }
 
-    /// Reads the next line, given without its line feed.
+    /// Reads the next line, which is given without its line feed. Breaks go to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the line is not one of an export, or must not stand here.
     pub fn line(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
         let restored = match &self.open {
             Some(open) if open.escaped => restored(bytes)?,
@@ -129,7 +144,7 @@ impl Verifier {
         }
     }
 
-    /// Bytes that the next line may have.
+    /// Returns how many bytes the next line may have.
     pub fn line_bytes(&self) -> usize {
         match &self.open {
             Some(open) if open.escaped => limits::ESCAPED_LINE_BYTES,
@@ -137,23 +152,24 @@ impl Verifier {
         }
     }
 
-    /// After the last line. An export that has no end line is cut off.
+    /// Ends the verification after the last line. Returns the counts, and an error if the export
+    /// has no end line or if there was no export.
     pub fn finish(self) -> (Summary, Result<(), Malformed>) {
         let whole = match (self.open.is_some(), self.summary.exports) {
             (true, _) => Err(Malformed("the export is cut off: it has no end line".to_string())),
-            (false, 0) => Err(Malformed("there is no export in this".to_string())),
+            (false, 0) => Err(Malformed("there is no export in the files".to_string())),
             (false, _) => Ok(()),
         };
         (self.summary, whole)
     }
 
-    /// Saved heads whose place no export held.
+    /// Returns how many saved heads lie at a position that no export held.
     pub fn heads_not_covered(&self) -> u64 {
         let heads = self.heads.values().flat_map(HashMap::values).flatten();
         heads.filter(|head| !head.checked).count() as u64
     }
 
-    /// What was counted so far.
+    /// Returns the counts so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
@@ -171,7 +187,7 @@ impl Verifier {
         self.summary.whole &= header.lanes == Lanes::Whole;
         self.summary.erasures_checked &= header.lanes == Lanes::Whole;
         let tenant_id = header.filters.into_iter().find(|(name, _)| name == "tenant_id");
-        self.open = Some(Open {
+        self.open = Some(OpenExport {
             walk: Walk::new(self.log_id),
             lanes: header.lanes,
             escaped: header.escaped,
@@ -186,12 +202,12 @@ impl Verifier {
 
     fn event(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         let Some(mut open) = self.open.take() else { return };
-        let Place { tenant_id, lane, seq, id } = &event.place;
+        let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         open.events += 1;
         self.summary.events += 1;
         self.summary.erased += event.erased.len() as u64;
         if open.walk.begins_lane(tenant_id, *lane) {
-            self.end_lane(&open, sink);
+            open.end_lane(sink);
             self.begin_lane(&mut open, event, sink);
         } else {
             let (last, _) = open.walk.last();
@@ -224,10 +240,10 @@ impl Verifier {
         self.open = Some(open);
     }
 
-    /// The lane of `event` begins. What the first event has to follow is known if it is the lane's first, or if the
-    /// event before it is a saved head.
-    fn begin_lane(&mut self, open: &mut Open, event: &Event<'_>, sink: &mut impl Sink) {
-        let Place { tenant_id, lane, seq, id } = &event.place;
+    /// Begins the lane of `event`. The event that the first one has to follow is known if the first
+    /// one has seq 1, or if a saved head stands before it.
+    fn begin_lane(&mut self, open: &mut OpenExport, event: &Event<'_>, sink: &mut impl Sink) {
+        let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         if let Some((tenant_before, lane_before)) = &open.lane {
             if (tenant_id.as_ref(), *lane) < (tenant_before, *lane_before) {
                 sink.broken(Break {
@@ -238,7 +254,8 @@ impl Verifier {
                     event_id: Some(*id),
                     expected: None,
                     actual: event.previous_event_hash.clone(),
-                    detail: "the lane is not in its place: lanes come by tenant and number, each once".to_string(),
+                    detail: "the lane is out of order: lanes are sorted by tenant and number, and each is there once"
+                        .to_string(),
                 });
             }
         }
@@ -264,12 +281,12 @@ impl Verifier {
         open.walk.begin_lane(tenant_id, *lane, before);
     }
 
-    /// Saved heads in the place of this event.
+    /// Compares the event with the saved heads at its position.
     fn check_head(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         if self.heads.is_empty() {
             return;
         }
-        let Place { tenant_id, lane, seq, id } = &event.place;
+        let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         let heads = self.heads.get_mut(tenant_id.as_ref()).and_then(|lanes| lanes.get_mut(lane));
         let Some(heads) = heads else { return };
         for head in heads.iter_mut().filter(|head| head.seq == *seq) {
@@ -288,34 +305,29 @@ impl Verifier {
         }
     }
 
-    /// The lane that was read last has ended.
-    fn end_lane(&mut self, open: &Open, sink: &mut impl Sink) {
-        let Some((tenant_id, lane)) = &open.lane else { return };
-        let (seq, event_hash) = open.walk.last();
-        let event_hash = event_hash.unwrap_or_default().to_vec();
-        sink.head(&Head { tenant_id: tenant_id.to_string(), lane: *lane, seq, event_hash });
-    }
-
     fn end(&mut self, events: u64, lanes: u64, sink: &mut impl Sink) {
         let Some(open) = self.open.take() else { return };
-        self.end_lane(&open, sink);
+        open.end_lane(sink);
         if open.lanes == Lanes::Whole {
             self.check_heads_left(&open, sink);
         }
         open.report_erasures(sink);
         if !open.named && open.events > 0 {
-            sink.broken(nowhere("the export names no log: immutable.log had lost its row".to_string()));
+            sink.broken(nowhere(
+                "the export does not name its log: the table immutable.log had lost its row".to_string(),
+            ));
         }
         if (events, lanes) != (open.events, open.walk.lanes) {
             sink.broken(nowhere(format!(
-                "the end line counts {events} events in {lanes} lanes, the file has {} in {}",
+                "the end line counts {events} events in {lanes} lanes, but the file has {} events in {} lanes",
                 open.events, open.walk.lanes
             )));
         }
     }
 
-    /// Saved heads of the lanes that the export has to hold, and whose place nothing is in.
-    fn check_heads_left(&mut self, open: &Open, sink: &mut impl Sink) {
+    /// Reports the saved heads of the lanes that the export has to hold, if no event stands at
+    /// their position.
+    fn check_heads_left(&mut self, open: &OpenExport, sink: &mut impl Sink) {
         let mut gone = Vec::new();
         let in_scope = |tenant_id: &String| open.tenant_id.as_ref().is_none_or(|only| only == tenant_id);
         for (tenant_id, lanes) in self.heads.iter_mut().filter(|(tenant_id, _)| in_scope(tenant_id)) {
@@ -329,7 +341,9 @@ impl Verifier {
             }
         }
         gone.sort_by(|a, b| (&a.tenant_id, a.lane, a.seq).cmp(&(&b.tenant_id, b.lane, b.seq)));
-        gone.into_iter().for_each(|broken| sink.broken(broken));
+        for broken in gone {
+            sink.broken(broken);
+        }
     }
 }
 
@@ -359,8 +373,16 @@ fn head_break(tenant_id: &str, lane: i16, head: &Saved, actual: (Option<Id>, Opt
     }
 }
 
-impl Open {
-    /// What is erased from this event, and what it records as erased.
+impl OpenExport {
+    /// Ends the lane that was read last.
+    fn end_lane(&self, sink: &mut impl Sink) {
+        let Some((tenant_id, lane)) = &self.lane else { return };
+        let (seq, event_hash) = self.walk.last();
+        let event_hash = event_hash.unwrap_or_default().to_vec();
+        sink.head(&Head { tenant_id: tenant_id.to_string(), lane: *lane, seq, event_hash });
+    }
+
+    /// Notes what is erased from this event, and what it records as erased.
     fn note_erasures(&mut self, event: &Event<'_>) {
         if event.erased.is_empty() && event.recorded.is_empty() {
             return;
@@ -372,28 +394,28 @@ impl Open {
             key.copy_from_slice(&digest[..16]);
             key
         };
-        let (seq, id) = (event.place.seq, event.place.id);
+        let (seq, id) = (event.position.seq, event.position.id);
         for commitment in &event.erased {
             let value = ErasedValue { tenant_id: tenant_id.clone(), lane, seq, id, commitment: *commitment };
-            let known = self.erasures.entry(key(&id, commitment)).or_insert(Erasure::Value(value));
-            if matches!(known, Erasure::Record(..)) {
-                *known = Erasure::Both;
+            let known = self.erasures.entry(key(&id, commitment)).or_insert(ErasureMatch::Value(value));
+            if matches!(known, ErasureMatch::Record(..)) {
+                *known = ErasureMatch::Both;
             }
         }
         for (id, commitment) in &event.recorded {
-            // A text that is no id is that of no event.
+            // A text that is not an id names no event.
             let Some(id) = parse_uuid(id) else { continue };
-            let record = Erasure::Record(tenant_id.clone(), id, *commitment);
+            let record = ErasureMatch::Record(tenant_id.clone(), id, *commitment);
             let known = self.erasures.entry(key(&id, commitment)).or_insert(record);
-            if matches!(known, Erasure::Value(_)) {
-                *known = Erasure::Both;
+            if matches!(known, ErasureMatch::Value(_)) {
+                *known = ErasureMatch::Both;
             }
         }
     }
 
     /// Reports, in the order of places, what is erased and not recorded or the reverse.
     fn report_erasures(&self, sink: &mut impl Sink) {
-        let mut unmatched: Vec<_> = self.erasures.values().filter_map(Erasure::unmatched).collect();
+        let mut unmatched: Vec<_> = self.erasures.values().filter_map(ErasureMatch::unmatched).collect();
         unmatched.sort_unstable();
         for (tenant_id, place, id, recorded, commitment) in unmatched {
             let hash = Some(commitment.to_vec());
@@ -417,20 +439,21 @@ impl Open {
 /// Tenant, lane and seq where they are known, event, whether this is a record, and the commitment.
 type Unmatched<'a> = (&'a str, Option<(i16, i64)>, &'a Id, bool, &'a Hash);
 
-impl Erasure {
+impl ErasureMatch {
     fn unmatched(&self) -> Option<Unmatched<'_>> {
         match self {
-            Erasure::Both => None,
-            Erasure::Value(value) => {
+            ErasureMatch::Both => None,
+            ErasureMatch::Value(value) => {
                 Some((&value.tenant_id, Some((value.lane, value.seq)), &value.id, false, &value.commitment))
             }
-            Erasure::Record(tenant_id, id, commitment) => Some((tenant_id, None, id, true, commitment)),
+            ErasureMatch::Record(tenant_id, id, commitment) => Some((tenant_id, None, id, true, commitment)),
         }
     }
 }
 
-/// Saved heads: a JSON array of `{"tenant_id", "lane", "seq", "event_hash"}`, as `jsonb_agg` of `immutable.heads()`
-/// gives it, with hashes in hex, `\x` before them or not.
+/// Reads saved heads: a JSON array of `{"tenant_id", "lane", "seq", "event_hash"}`, as `jsonb_agg`
+/// of `immutable.heads()` returns it. The hashes are hex digits, with `\x` before them or not.
+/// Returns `None` for any other text.
 pub fn heads(text: &str) -> Option<Vec<Head>> {
     let heads: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     let head = |head: &serde_json::Value| {

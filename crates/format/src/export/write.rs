@@ -1,10 +1,11 @@
-//! The lines of an export, as the server writes them.
+//! Writes the lines of an export, as the server sends them.
 
-use super::{Header, Place};
-use crate::commitment::{write_disclosures, Content};
-use crate::document::{uuid_text, Secret};
+use super::{ChainPosition, Header};
+use crate::commitment::write_disclosures;
+use crate::event::{Content, EventSecret};
+use crate::id::{uuid_text, Id};
 use crate::json::{write_string, Value};
-use crate::{time, Id};
+use crate::time;
 
 fn hex_or_null(hash: Option<&[u8]>, out: &mut String) {
     match hash {
@@ -24,7 +25,7 @@ fn text_or_null(text: Option<&str>, out: &mut String) {
     }
 }
 
-/// The first line.
+/// Returns the first line, without its line feed, as are all lines here.
 pub fn header(header: &Header<'_>) -> String {
     let mut out = String::from("{\"immutable_export\":1,\"created_at\":");
     text_or_null(time::format(header.created_at).as_deref(), &mut out);
@@ -48,8 +49,8 @@ pub fn header(header: &Header<'_>) -> String {
     out
 }
 
-/// The line of an event that has a document.
-pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, secret: &Secret) -> String {
+/// Returns the line of an event that has a document.
+pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, secret: &EventSecret) -> String {
     let mut out = String::with_capacity(document.len() + 2048);
     out.push_str("{\"document\":");
     out.push_str(document);
@@ -57,16 +58,16 @@ pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, s
     hex_or_null(event_hash, &mut out);
     out.push_str(",\"disclosures\":[");
     match secret {
-        Secret::Salt(salt) => write_disclosures(content, Some(salt), None, &mut out),
-        Secret::Erased(erasure) => write_disclosures(content, None, Some(erasure), &mut out),
+        EventSecret::Salt(salt) => write_disclosures(content, Some(salt), None, &mut out),
+        EventSecret::Erased(erasure) => write_disclosures(content, None, Some(erasure), &mut out),
     }
     out.push_str("]}");
     out
 }
 
-/// The line of a row that has no document; `why` says why not.
+/// Returns the line of a row that has no document; `why` says why not.
 pub fn no_document(
-    place: &Place<'_>,
+    position: &ChainPosition<'_>,
     log_id: Option<Id>,
     previous_event_hash: Option<&[u8]>,
     event_hash: Option<&[u8]>,
@@ -75,20 +76,24 @@ pub fn no_document(
     let mut out = String::from("{\"no_document\":{\"event_hash\":");
     hex_or_null(event_hash, &mut out);
     out.push_str(",\"id\":");
-    write_string(&uuid_text(&place.id), &mut out);
-    out.push_str(&format!(",\"lane\":{},\"log_id\":", place.lane));
+    write_string(&uuid_text(&position.id), &mut out);
+    out.push_str(",\"lane\":");
+    out.push_str(itoa::Buffer::new().format(position.lane));
+    out.push_str(",\"log_id\":");
     text_or_null(log_id.as_ref().map(uuid_text).as_deref(), &mut out);
     out.push_str(",\"previous_event_hash\":");
     hex_or_null(previous_event_hash, &mut out);
-    out.push_str(&format!(",\"seq\":{},\"tenant_id\":", place.seq));
-    write_string(&place.tenant_id, &mut out);
+    out.push_str(",\"seq\":");
+    out.push_str(itoa::Buffer::new().format(position.seq));
+    out.push_str(",\"tenant_id\":");
+    write_string(&position.tenant_id, &mut out);
     out.push_str(",\"why\":");
     Value::String(why.into()).write(&mut out);
     out.push_str("}}");
     out
 }
 
-/// The last line.
+/// Returns the last line, with the numbers of events and lanes.
 pub fn end(events: u64, lanes: u64) -> String {
     format!("{{\"immutable_export_end\":1,\"events\":{events},\"lanes\":{lanes}}}")
 }

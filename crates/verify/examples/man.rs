@@ -1,0 +1,91 @@
+//! Prints the manual page of `immutable-verify`, which is kept in `man/`:
+//! `cargo run -p immutable-verify --example man > crates/verify/man/immutable-verify.1`
+
+use clap::CommandFactory;
+use clap_mangen::roff::{bold, italic, roman, Roff};
+use clap_mangen::Man;
+use std::io::{self, Write};
+
+#[path = "../src/options.rs"]
+#[allow(dead_code, reason = "the fields are read by the program alone")]
+mod options;
+
+fn main() -> io::Result<()> {
+    let mut page = Vec::new();
+    write_page(&mut page)?;
+    io::stdout().write_all(&page)
+}
+
+/// Writes the page: the sections that follow from the command line, and those that it does not
+/// know.
+pub(crate) fn write_page(out: &mut dyn Write) -> io::Result<()> {
+    let command = options::Options::command();
+    // The long text begins with the short one, which stands under NAME already.
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let description = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+    let description = description.trim_start_matches(&about).trim_start().to_string();
+    let man = Man::new(command.long_about(description)).title("IMMUTABLE-VERIFY").manual("immutable").date("");
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    write_synopsis(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    write_exit_status(out)?;
+    write_examples(out)?;
+    write_see_also(out)
+}
+
+/// clap_mangen would list the options without their values.
+fn write_synopsis(out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold("immutable-verify"), roman(" ["), italic("OPTION"), roman("]... "), italic("FILE"), roman("...")]);
+    roff.to_writer(out)
+}
+
+fn write_exit_status(out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in [
+        ("0", "No break was found. What that proves depends on --heads: see DESCRIPTION."),
+        ("1", "Breaks were found. The files and the database are evidence: keep them as they are."),
+        ("2", "The command line is wrong, or a file could not be read to its end. The message says what to do."),
+    ] {
+        roff.control("TP", []).text([bold(status)]).text([roman(meaning)]);
+    }
+    roff.to_writer(out)
+}
+
+fn write_examples(out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXAMPLES"]);
+    for (purpose, command) in [
+        (
+            "Export the log on the server, and compress the export:",
+            r#"psql -c "COPY (SELECT immutable.export_events()) TO STDOUT WITH (FORMAT csv, QUOTE e'\x01', DELIMITER e'\x02', ENCODING 'UTF8')" | zstd > audit.ndjson.zst"#,
+        ),
+        ("Verify the export, and save the heads of its lanes:", "immutable-verify --save-heads heads.json audit.ndjson.zst"),
+        (
+            "Verify a later export of the whole log against these heads:",
+            "immutable-verify --whole --log-id 7f3e1c52-9d0b-4a86-b6f4-2f8f5d1c0e9a --heads heads.json later.ndjson.zst",
+        ),
+        ("Verify an export in three parts:", "immutable-verify audit.1.gz audit.2.gz audit.3.gz"),
+        ("Print the result for another program:", "immutable-verify --json audit.ndjson.zst"),
+    ] {
+        roff.control("PP", []).text([roman(purpose)]);
+        roff.control("PP", []).control("RS", ["4"]).control("nf", []).text([roman(command)]);
+        roff.control("fi", []).control("RE", []);
+    }
+    roff.to_writer(out)
+}
+
+fn write_see_also(out: &mut dyn Write) -> io::Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([bold("psql"), roman("(1), "), bold("zstd"), roman("(1), "), bold("gzip"), roman("(1)")]);
+    roff.control("PP", []);
+    roff.text([roman(
+        "docs/verification.md and docs/hash-format.md of immutable: what is verified, and the format of exports.",
+    )]);
+    roff.to_writer(out)
+}
