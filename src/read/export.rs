@@ -1,5 +1,6 @@
-//! immutable.export_events(): events as lines that verify outside the database. One line a call, from a cursor that
-//! stays open between the calls, so that neither the server nor a COPY ever holds more than a few of them.
+//! immutable.export_events(): events as lines that verify outside the database. One line a call,
+//! from a cursor that stays open between the calls, so that neither the server nor a COPY ever
+//! holds more than a few of them.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
@@ -19,7 +20,8 @@ use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-/// Most rows fetched at once, and about how many bytes of lines they may make: a row may be some megabytes.
+/// Most rows fetched at once, and about how many bytes of lines they may make: a row may be some
+/// megabytes.
 const MOST_ROWS: i64 = 128;
 
 const MOST_BYTES: i64 = 1 << 20;
@@ -56,7 +58,8 @@ impl Export {
         spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
             log_id = row.at(0).map(uuid)
         });
-        // What the server converts for the client is no longer what was hashed, and may have no place in its encoding at all.
+        // What the server converts for the client is no longer what was hashed, and may have no
+        // place in its encoding at all.
         let escaped = !matches!(encoding::of_client(), PG_UTF8 | PG_SQL_ASCII);
         let header = Header {
             created_at: statement_start(),

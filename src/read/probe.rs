@@ -1,4 +1,5 @@
-//! Questions asked before a page is read: which actions there are, how many rows a condition finds, what limits the caller.
+//! Questions asked before a page is read: which actions there are, how many rows a condition finds,
+//! what limits the caller.
 
 use crate::access::scope::{visible_actor, visible_whole_tenant};
 use crate::log::tables::events_oid;
@@ -6,10 +7,11 @@ use crate::pg::datum::text;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
-use crate::read::filter::{where_all, Filters, Lead, Pattern};
+use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
 use pgrx::pg_sys;
 
-/// How many rows a query gives that gives `most` at the most; as many where looking would touch too many pages.
+/// How many rows a query gives that gives `most` at the most; as many where looking would touch too
+/// many pages.
 pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     let counted = spi::count_within(rows, &filters.arguments, pages(most));
     if counted.whole {
@@ -77,9 +79,9 @@ const TARGETS: Source = Source {
 };
 
 impl Source {
-    pub fn of(lead: Lead) -> &'static Source {
+    pub fn of(lead: LeadFilter) -> &'static Source {
         match lead {
-            Lead::TargetId | Lead::TargetType => &TARGETS,
+            LeadFilter::TargetId | LeadFilter::TargetType => &TARGETS,
             _ => &EVENTS,
         }
     }
@@ -137,10 +139,11 @@ pub fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
     spi::as_owner(events.get(), body)
 }
 
-/// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
-/// everybody's entries for each of them. So the log's actions are listed with the owner's rights, all of them whatever
-/// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
-/// has, and nothing of what they are or who has them.
+/// The actions that a caller who is bound by row security can see. Skipping through the index would
+/// have to look at everybody's entries for each of them. So the log's actions are listed with the
+/// owner's rights, all of them whatever is asked, and each is looked for with the caller's: how
+/// long that takes tells the caller how many actions the log has, and nothing of what they are or
+/// who has them.
 fn own_actions() -> Option<Vec<String>> {
     let all = with_rights_of_owner(|| skip("immutable.events e", "action", "", &[], ACTIONS + 1));
     if all.len() > ACTIONS {
@@ -156,8 +159,8 @@ fn own_actions() -> Option<Vec<String>> {
     Some(own)
 }
 
-/// The different values of a column under a condition, found by skipping from one to the next through an index that has
-/// the condition's columns and then this one; at most so many.
+/// The different values of a column under a condition, found by skipping from one to the next
+/// through an index that has the condition's columns and then this one; at most so many.
 pub fn skip(relation: &str, column: &str, condition: &str, arguments: &[Arg], most: usize) -> Vec<String> {
     let limit = if most == usize::MAX { String::new() } else { format!(" LIMIT {most}") };
     let (first, next) = match condition {
@@ -186,8 +189,8 @@ pub fn has_search_index() -> bool {
     has
 }
 
-/// Entries looked at for each page of the database that may be touched: an index gives many a page, and one that VACUUM has
-/// not seen yet has to be looked up in the table.
+/// Entries looked at for each page of the database that may be touched: an index gives many a page,
+/// and one that VACUUM has not seen yet has to be looked up in the table.
 pub const ENTRIES_A_PAGE: i64 = 10;
 
 /// Pages that are touched at the least.
@@ -197,7 +200,8 @@ pub fn pages(most: i64) -> i64 {
     most / ENTRIES_A_PAGE + PAGES
 }
 
-/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check of the actor does not.
+/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check
+/// of the actor does not.
 pub fn bind(filters: &mut Filters, limited: bool) {
     if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
         if let Some(actor_id) = visible_actor() {
@@ -206,8 +210,9 @@ pub fn bind(filters: &mut Filters, limited: bool) {
     }
 }
 
-/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's whom no actor narrows, if the
-/// extension's own policy for viewers, as it was made, is the only one that concerns the caller.
+/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's
+/// whom no actor narrows, if the extension's own policy for viewers, as it was made, is the only
+/// one that concerns the caller.
 pub fn whole_tenant() -> Option<String> {
     let alone = asks(
         "pg_catalog.count(*) = 2 AND pg_catalog.bool_and(p.polname = 'viewer_select' AND p.polpermissive \
