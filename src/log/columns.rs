@@ -1,5 +1,6 @@
-//! The columns of an event, and where a relation or record keeps them. Looked up by name and type, never by number: a
-//! Citus shard, an upgraded table and a subquery's record all have the same columns in places of their own.
+//! The columns of an event, and where a relation or record keeps them. Looked up by name and type,
+//! never by number: a Citus shard, an upgraded table and a subquery's record all have the same
+//! columns in places of their own.
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -89,7 +90,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Finds the columns. An error is the name of the first column that is missing, or of another type.
+    /// Finds the columns. An error is the name of the first column that is missing, or of another
+    /// type.
     pub fn of(descriptor: Descriptor) -> Result<Layout, &'static str> {
         let width = descriptor.width();
         let mut places = [None; ALL.len()];

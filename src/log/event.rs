@@ -5,16 +5,15 @@ use crate::log::row::{stored_address, stored_text};
 use crate::pg::datum::{micros, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
-use crate::pg::toast;
-use crate::pg::toast::readable_text;
+use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
 use immutable_format::{limits, time};
 use pgrx::pg_sys;
 
-/// The event in a row of `e.*`, as JSON. A value that cannot be read is null, and `unreadable` names its column: one damaged
-/// event must not keep a page from showing the others.
+/// The event in a row of `e.*`, as JSON. A value that cannot be read is null, and `unreadable`
+/// names its column: one damaged event must not keep a page from showing the others.
 pub fn json(row: &Values, layout: &Layout) -> String {
     let mut shown = Shown { row, layout, out: String::with_capacity(1024), unreadable: Vec::new() };
     shown.member("{\"id\":", c::ID, |datum, out| quoted(&uuid_text(&uuid(datum)), out));
@@ -48,8 +47,9 @@ pub fn json(row: &Values, layout: &Layout) -> String {
     shown.finish()
 }
 
-/// Raises XX001, with the column and the event's place, for a row that PostgreSQL's own functions cannot be given: they would
-/// crash the server, or raise an error that does not name the row. They survive whatever is in the row itself and is no jsonb.
+/// Raises XX001, with the column and the event's place, for a row that PostgreSQL's own functions
+/// cannot be given: they would crash the server, or raise an error that does not name the row. They
+/// survive whatever is in the row itself and is no jsonb.
 pub fn check(tuple: Tuple<'_>, row: &Values, layout: &Layout) {
     for column in [c::METADATA, c::TARGETS, c::ERASED] {
         if let Some(datum) = row.get(layout, column) {

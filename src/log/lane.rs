@@ -1,8 +1,9 @@
-//! Lanes: a tenant's chain is a family of lanes, so that writers who commit at the same time need not wait for each
-//! other. The lane's lock is a heavyweight lock, held until the transaction ends, or until the savepoint it was taken
-//! in is rolled back.
+//! Lanes: a tenant's chain is a family of lanes, so that writers who commit at the same time need
+//! not wait for each other. The lane's lock is a heavyweight lock, held until the transaction ends,
+//! or until the savepoint it was taken in is rolled back.
 //!
-//! The lock is on an object of the events relation: the object is a hash of the tenant, and its part is the lane.
+//! The lock is on an object of the events relation: the object is a hash of the tenant, and its
+//! part is the lane.
 
 use crate::pg::error::{Code, Fault};
 use crate::pg::lock::{lock, ObjectLock, Timeouts};
@@ -15,8 +16,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// Lanes that serve one purpose, so that any of them that is free will do: those of a tenant, or those of imports, which
-/// are every tenant's.
+/// Lanes that serve one purpose, so that any of them that is free will do: those of a tenant, or
+/// those of imports, which are every tenant's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Family {
     relation: Oid,
@@ -31,20 +32,22 @@ struct Lane {
     number: i16,
 }
 
-/// The lanes of imports: a transaction of very many tenants appends to one of them in each tenant, under one lock. Above
-/// the greatest `immutable.lanes`; as many transactions import side by side.
+/// The lanes of imports: a transaction of very many tenants appends to one of them in each tenant,
+/// under one lock. Above the greatest `immutable.lanes`; as many transactions import side by side.
 const IMPORTS: std::ops::RangeInclusive<i16> = 32704..=i16::MAX;
 
-/// In place of a lane's number: who is the next to get a lane, where all are taken.
+/// In place of a lane's number: whoever holds it is the next to get a lane where all are taken.
 const TURN: i16 = -1;
 
-/// The longest that the next one waits for one lane before it looks at all of them again, in milliseconds.
+/// The longest that the next one waits for one lane before it looks at all of them again, in
+/// milliseconds.
 const LONGEST_PAUSE: i32 = 32;
 
 /// A lane taken, and the subtransaction that took it.
 type Taken = (i16, u32);
 
-/// What this transaction took. Only a memory of the lock manager's state, which is always asked too.
+/// What this transaction took. Only a memory of the lock manager's state, which is always asked
+/// too.
 #[derive(Default)]
 struct Held {
     lanes: HashMap<Family, Vec<Taken>>,
@@ -60,7 +63,8 @@ thread_local! {
 /// Tenants whose last lane is remembered; a backend that writes for more starts over.
 const REMEMBERED: usize = 4096;
 
-/// The number that stands for a tenant in lock tags. Two tenants with the same number share their locks and no more.
+/// The number that stands for a tenant in lock tags. Two tenants with the same number share their
+/// locks and no more.
 pub fn tenant_number(tenant_id: &str) -> u32 {
     let hash = immutable_format::sha256(&[tenant_id.as_bytes()]);
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
@@ -93,7 +97,8 @@ impl Lane {
         taken
     }
 
-    /// Waits for it as long as `timeouts` say. In a subtransaction, which alone is undone when the time is over.
+    /// Waits for it as long as `timeouts` say. In a subtransaction, which alone is undone when the
+    /// time is over.
     fn acquire_within(&self, timeouts: Timeouts) -> bool {
         let _restored = timeouts.set();
         attempt(|| self.acquire(true), |code, _| code == Code::ERRCODE_LOCK_NOT_AVAILABLE).is_ok()
@@ -121,9 +126,9 @@ impl Family {
         })
     }
 
-    /// Takes the first lane, else the one this backend had last, else any that is free, else it waits for one. Without
-    /// concurrency everything is in the first; with it, a backend keeps to a lane whose tail it knows, and does not knock
-    /// at all that are taken.
+    /// Takes the first lane, else the one this backend had last, else any that is free, else it
+    /// waits for one. Without concurrency everything is in the first; with it, a backend keeps to a
+    /// lane whose tail it knows, and does not try every lane that is taken.
     fn take(self) -> i16 {
         let (first, count) = self.lanes();
         let range = first + 1..=first + (count - 1);
@@ -146,10 +151,11 @@ impl Family {
         (0..count).map(|lane| first + lane).find(|lane| self.lane(*lane).acquire(false))
     }
 
-    /// Waits for a lane: one queue for all of them, so that nobody waits for a lane while another is free, and the lanes
-    /// are given in the order in which their writers came. The first in the queue waits for each lane in turn, for a
-    /// moment. It waits in the lock manager like everybody else, so that deadlocks are found: the others by PostgreSQL,
-    /// when they wait for the queue, and its own by looking for one as often as `deadlock_timeout` says.
+    /// Waits for a lane: one queue for all of them, so that nobody waits for a lane while another
+    /// is free, and the lanes are given in the order in which their writers came. The first in the
+    /// queue waits for each lane in turn, for a moment. It waits in the lock manager like everybody
+    /// else, so that deadlocks are found: the others by PostgreSQL, when they wait for the queue,
+    /// and its own by looking for one as often as `deadlock_timeout` says.
     fn wait(self) -> i16 {
         let (first, count) = self.lanes();
         if count == 1 {
@@ -195,8 +201,9 @@ impl Family {
     }
 }
 
-/// Which lanes but the first a writer knocks at: all of the lowest, and the higher the fewer, since where many are taken
-/// nearly as many are free. With `spread` writers do not all knock at the same.
+/// Which lanes but the first a writer tries: all of the lowest, and the higher the fewer, since
+/// where many are taken nearly as many are free. `spread` keeps writers from all trying the same
+/// ones.
 fn knocks(count: i16, spread: i16) -> impl Iterator<Item = i16> {
     std::iter::successors(Some(1_i16), |lane| lane.checked_add(1 + lane / 32))
         .map(move |lane| lane + spread % (1 + lane / 32))
@@ -221,8 +228,9 @@ fn remember(family: Family, lane: i16) {
     });
 }
 
-/// Takes a lane of the tenant to append to: the lowest that this transaction holds, else one that is free. What the log
-/// itself records is not held to the setting that limits the locks of a transaction. Raises 55P03 when `lock_timeout` is over.
+/// Takes a lane of the tenant to append to: the lowest that this transaction holds, else one that
+/// is free. What the log itself records is not held to the setting that limits the locks of a
+/// transaction. Raises 55P03 when `lock_timeout` is over.
 pub fn acquire(relation: Oid, tenant: u32, by_log: bool) -> i16 {
     let family = Family { relation, tenant: Some(tenant) };
     if let Some(lane) = family.held() {
@@ -241,7 +249,8 @@ pub fn acquire(relation: Oid, tenant: u32, by_log: bool) -> i16 {
     imports.held().unwrap_or_else(|| imports.take())
 }
 
-/// Takes the lane of an existing row, to rewrite the row: an update in flight could hide the lane's tail from a writer.
+/// Takes the lane of an existing row, to rewrite the row: an update in flight could hide the lane's
+/// tail from a writer.
 pub fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     let lane = Lane::of(relation, tenant, lane);
     if lane.is_held() {
@@ -255,25 +264,26 @@ pub fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     }
 }
 
-/// Taken before a lane, so that whoever has locked the log has locked its lanes. The statement has this lock as well; but
-/// where it is a cursor's, it goes when the cursor fails, and the rows stay.
+/// Taken before a lane, so that whoever has locked the log has locked its lanes. The statement has
+/// this lock as well; but where it is a cursor's, it goes when the cursor fails, and the rows stay.
 fn share(relation: Oid) {
     lock(relation, pg_sys::RowExclusiveLock);
 }
 
-/// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction of any number of tenants
-/// takes one place in the lock table.
+/// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction
+/// of any number of tenants takes one place in the lock table.
 pub fn acquire_all(relation: Oid) {
     lock(relation, pg_sys::ShareRowExclusiveLock);
 }
 
-/// Whether the transaction has as many lanes as it may lock one by one: a full shared lock table fails other sessions too.
+/// Whether the transaction has as many lanes as it may lock one by one: a full shared lock table
+/// fails other sessions too.
 fn is_full() -> bool {
     HELD.with_borrow(|held| held.count) >= settings::MAX_CHAINS_PER_TRANSACTION.get() as usize
 }
 
-/// Called once, when the library is loaded. The memory of a lock goes with the lock: when the transaction ends, or a
-/// subtransaction is rolled back.
+/// Called once, when the library is loaded. The memory of a lock goes with the lock: when the
+/// transaction ends, or a subtransaction is rolled back.
 pub fn register_callbacks() {
     on_end(|| drop(HELD.take()));
     on_subtransaction_abort(forget_since);

@@ -1,5 +1,5 @@
-//! The log's identity: a random UUID made with its first event and written into the first event of every lane, so that a
-//! lane from another log does not pass for one of this.
+//! The log's identity: a random UUID made with its first event and written into the first event of
+//! every lane, so that a lane from another log does not pass for one of this.
 
 use crate::log::columns as c;
 use crate::log::small_table::SmallTable;
@@ -17,8 +17,9 @@ use pgrx::pg_sys;
 /// `immutable.log`; its columns are log_id, created_at, singleton.
 const COLUMNS: usize = 3;
 
-/// The identity that the first event of a lane carries; it is made now if the log has none yet. Only the log's own table
-/// begins a log: a shard would make another identity than the next node's. Raises 55000 on a node that does not know it.
+/// The identity that the first event of a lane carries; it is made now if the log has none yet.
+/// Only the log's own table begins a log: a shard would make another identity than the next node's.
+/// Raises 55000 on a node that does not know it.
 pub fn of(relation: Relation) -> Id {
     if relation.oid() == events_oid() {
         return get_or_make(None, Some(relation));
@@ -56,13 +57,14 @@ fn share_identity(call: Call<'_>) -> Datum<'_> {
     call.memory().uuid(&id)
 }
 
-/// The identity of this database's log. If it has none yet it is made now, or is the one `given`; not where there are
-/// events already.
+/// The identity of this database's log. If it has none yet it is made now, or is the one `given`;
+/// not where there are events already.
 fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
     if let Some(known) = known() {
         return known;
     }
-    // Until commit nobody else may make one; what another has committed meanwhile is seen after the wait.
+    // Until commit nobody else may make one; what another has committed meanwhile is seen after the
+    // wait.
     let table = open(pg_sys::ShareRowExclusiveLock);
     read(&table).unwrap_or_else(|| {
         if events.is_some_and(has_row) {
@@ -82,8 +84,8 @@ pub fn known() -> Option<Id> {
     read(&open(pg_sys::AccessShareLock))
 }
 
-/// Whether the log has begun. Raises 55000 where its events came back without its identity: such a log can neither go on nor
-/// begin.
+/// Whether the log has begun. Raises 55000 where its events came back without its identity: such a
+/// log can neither go on nor begin.
 pub fn has_begun(events: Relation) -> bool {
     if known().is_some() {
         return true;

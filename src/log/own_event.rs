@@ -1,5 +1,6 @@
-//! What the log records about itself: erasures, who decided whose events are seen, seams, maintenance. Such an action
-//! begins with `immutable.`, which nobody else may write; of its values nothing but `metadata.reason` can be erased.
+//! What the log records about itself: erasures, decisions about who sees which events, seams, DDL.
+//! Such an action begins with `immutable.`, which nobody else may write; of its values nothing but
+//! `metadata.reason` can be erased.
 
 use crate::log::tables::events_oid;
 use crate::pg::call::Call;
@@ -41,13 +42,17 @@ impl Drop for Recording {
 pub struct LogEvent<'a> {
     /// Decisions about tenants have none: they are the operator's, and no tenant's feed shows them.
     pub tenant_id: &'a str,
+    /// It begins with `immutable.`.
     pub action: &'a str,
+    /// What it was done to: the type,
     pub resource_type: Option<&'a str>,
+    /// and the name or number.
     pub resource_id: Option<&'a str>,
     /// A JSON array.
     pub targets: &'a str,
+    /// Names and texts.
     pub metadata: &'a [(&'a str, &'a str)],
-    /// The same where the values are JSON.
+    /// Further metadata, as names and JSON.
     pub metadata_json: &'a [(&'a str, &'a str)],
     /// Whether nobody did it but the log itself.
     pub unasked: bool,
@@ -68,8 +73,8 @@ impl Default for LogEvent<'_> {
     }
 }
 
-/// The role that gave the command: the outer user, since the current one may be the owner, and the session's a gateway's
-/// login.
+/// The role that gave the command: the outer user, since the current one may be the owner, and the
+/// session's a gateway's login.
 pub fn caller() -> String {
     role::name(role::outer())
 }
@@ -79,8 +84,8 @@ pub fn login() -> String {
     role::name(role::session())
 }
 
-/// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column that a session has a
-/// default for is given, so that nothing of the session gets in.
+/// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column
+/// that a session has a default for is given, so that nothing of the session gets in.
 pub fn record(event: &LogEvent<'_>) -> Id {
     let (actor, actor_type) = match event.unasked {
         true => ("immutable".to_string(), "extension"),
@@ -135,8 +140,8 @@ pub fn metadata(event: &LogEvent<'_>) -> String {
 /// Bytes of a reason.
 const REASON_BYTES: usize = 4096;
 
-/// The argument at `index`, which says why something is done, and is kept in a record. Raises 22004 where it is NULL, 22023
-/// where it is empty, and 22001 where it is too long.
+/// The argument at `index`, which says why something is done, and is kept in a record. Raises 22004
+/// where it is NULL, 22023 where it is empty, and 22001 where it is too long.
 pub fn reason(call: Call<'_>, index: usize) -> &str {
     let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
     let reason = text(call.required(index, "reason", hint));

@@ -1,4 +1,5 @@
-//! The SQL functions that read a stored value, or say that it cannot be read, without raising an error.
+//! The SQL functions that read a stored value, or say that it cannot be read, without raising an
+//! error.
 
 use crate::log::row::stored_text;
 use crate::pg::call::{sql_function, Call};

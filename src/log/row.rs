@@ -21,7 +21,8 @@ thread_local! {
     static ROOM: RefCell<Room> = RefCell::new(Room::default());
 }
 
-/// Gives `body` the room, or a new one where it is in use already. After an error of the server it is free again.
+/// Gives `body` the room, or a new one where it is in use already. After an error of the server it
+/// is free again.
 pub fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
     ROOM.with(|room| match room.try_borrow_mut() {
         Ok(mut room) => {
@@ -35,8 +36,11 @@ pub fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
 
 /// The event that a row holds; borrowed from the memory context the row was read in.
 pub struct Stored<'a> {
+    /// What the document has as it is.
     pub envelope: Envelope<'a>,
+    /// The values that the document has commitments to.
     pub content: Content<'a>,
+    /// What the commitments are made with: the salt, or what an erasure left of it.
     pub secret: Secret,
 }
 
@@ -62,8 +66,8 @@ impl Stored<'_> {
 
 const MISSING: Violation = Violation("a mandatory column is NULL");
 
-/// Reads the row whose columns `get` gives. Whatever is in it, this raises nothing: what no writer can have left, and what
-/// cannot be read, is a violation.
+/// Reads the row whose columns `get` gives. Whatever is in it, this raises nothing: what no writer
+/// can have left, and what cannot be read, is a violation.
 pub fn read<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Stored<'a>, Violation> {
     let envelope = envelope(&get)?;
     let metadata = metadata(&get)?;
@@ -99,7 +103,8 @@ fn reader(column: c::Column, datum: Datum<'_>) -> Result<Reader<'_>, Violation> 
     Reader::new(datum).ok_or(c::UNREADABLE[column])
 }
 
-/// What an error in the jsonb of a column means; `bounds` says it of one that goes beyond an event's bounds.
+/// What an error in the jsonb of a column means; `bounds` says it of one that goes beyond an
+/// event's bounds.
 fn refused(column: c::Column, error: Error, bounds: &'static str) -> Violation {
     match error {
         Error::TooDeep | Error::TooLarge => Violation(bounds),
@@ -148,8 +153,8 @@ pub fn stored_text(datum: Datum<'_>) -> Option<&str> {
     utf8(toast::read(datum)?)
 }
 
-/// The text of a stored address, if it is one. It is looked at first, because inet_out raises an error for another family,
-/// and reads bytes of the next column where there are too few.
+/// The text of a stored address, if it is one. It is looked at first, because inet_out raises an
+/// error for another family, and reads bytes of the next column where there are too few.
 pub fn stored_address(datum: Datum) -> Option<String> {
     match is_address(datum) {
         true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
@@ -157,7 +162,8 @@ pub fn stored_address(datum: Datum) -> Option<String> {
     }
 }
 
-/// Whether a stored inet is one: it has a family, and the bytes and bits of that family's addresses.
+/// Whether a stored inet is one: it has a family, and the bytes and bits of that family's
+/// addresses.
 pub fn is_address(datum: Datum) -> bool {
     const V4: u8 = 2;
     const V6: u8 = 3;
@@ -182,7 +188,8 @@ fn stored_columns<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<[
     Ok(columns)
 }
 
-/// The values of the columns that are committed to, of a row that enters, as the commitments take them.
+/// The values of the columns that are committed to, of a row that enters, as the commitments take
+/// them.
 pub fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> [Option<Cow<'a, str>>; 10] {
     c::COMMITTED.map(|column| {
         get(column).map(|datum| match column {

@@ -1,9 +1,11 @@
-//! Seams: where the log went on in another cluster, timeline or database than before. `immutable.cluster` says where the log
-//! is written; the first transaction that records an event anywhere else records `immutable.restored` before it. No dump has
-//! that row, and restoring removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber
+//! Seams: where the log went on in another cluster, timeline or database than before.
+//! `immutable.cluster` says where the log is written; the first transaction that records an event
+//! anywhere else records `immutable.restored` before it. No dump has that row, and restoring
+//! removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber
 //! all leave a seam. Once a backend has seen that the log is written here, an insert costs nothing.
 //!
-//! The same row notes that a replication that is not PostgreSQL's own feeds the log, which no catalog of PostgreSQL says.
+//! The same row notes that a replication that is not PostgreSQL's own feeds the log, which no
+//! catalog of PostgreSQL says.
 
 use crate::log::log_identity;
 use crate::log::own_event::{reason, record, LogEvent};
@@ -22,7 +24,8 @@ use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::{Cell, RefCell};
 
-/// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton, fed_by.
+/// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton,
+/// fed_by.
 const COLUMNS: usize = 6;
 
 /// Where a log is written: another cluster, another timeline of it, another database.
@@ -98,8 +101,8 @@ fn relation_changed(relation: Oid) {
     }
 }
 
-/// immutable.cluster, unless the relation is another table than immutable.events (on a shard there is neither), or the
-/// extension's objects are older than this library.
+/// immutable.cluster, unless the relation is another table than immutable.events (on a shard there
+/// is neither), or the extension's objects are older than this library.
 fn table_for(relation: Relation) -> Option<Oid> {
     if relation.oid() != events_oid() {
         return None;
@@ -124,7 +127,8 @@ impl ClusterTable {
         self.0.get().any_row(Noted::of)
     }
 
-    /// Puts a row in the place of the one there is. Below SPI: the table's trigger refuses everybody.
+    /// Puts a row in the place of the one there is. Below SPI: the table's trigger refuses
+    /// everybody.
     fn write(&self, cluster: ClusterId, fed_by: Option<&str>) {
         self.delete();
         here(|memory| {
@@ -166,7 +170,8 @@ pub fn notice(relation: Relation) {
         IS_HERE.set(noted.is_some_and(|noted| !noted.is_tentative));
         return;
     }
-    // Where the table is locked, another writer is recording the seam. This one goes on: it shall not wait for that.
+    // Where the table is locked, another writer is recording the seam. This one goes on: it shall
+    // not wait for that.
     if !try_lock(table, pg_sys::ShareRowExclusiveLock) {
         return;
     }
@@ -175,8 +180,9 @@ pub fn notice(relation: Relation) {
     if !is_here(&noted) {
         // First the row: recording the event comes here again.
         writer.write(cluster, None);
-        // A log that has not begun was never written anywhere, and a database made from a template begins its own. A log of
-        // which somebody has restored a part goes on, whatever part that was.
+        // A log that has not begun was never written anywhere, and a database made from a template
+        // begins its own. A log of which somebody has restored a part goes on, whatever part that
+        // was.
         let is_forgotten = noted.as_ref().is_none_or(|noted| noted.fed_by.is_some());
         if log_identity::has_begun(relation) || is_forgotten {
             record_seam(noted.filter(|_| !is_forgotten).map(|noted| noted.cluster), cluster, None);
@@ -184,7 +190,8 @@ pub fn notice(relation: Relation) {
     }
 }
 
-/// Refuses to write where the row says that a replication feeds the log, as long as its origin is there.
+/// Refuses to write where the row says that a replication feeds the log, as long as its origin is
+/// there.
 fn refuse_while_fed(relation: Relation, noted: Option<&Noted>) {
     if let Some(origin) = noted.and_then(|noted| noted.fed_by.as_deref()) {
         subscription::refuse_while_fed_by(relation, origin);
@@ -248,7 +255,8 @@ fn record_restore(call: Call<'_>) -> Datum<'_> {
     call.memory().uuid(&id)
 }
 
-/// Appends `immutable.restored` to the events without tenant. With a reason somebody did it, without one the log itself.
+/// Appends `immutable.restored` to the events without tenant. With a reason somebody did it,
+/// without one the log itself.
 fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> Id {
     let mut last = None;
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);

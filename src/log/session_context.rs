@@ -12,7 +12,9 @@ use std::panic::AssertUnwindSafe;
 
 /// A column that a session has a value for, and the setting that holds it.
 pub struct Context {
+    /// The column that takes its default from the setting.
     pub column: Column,
+    /// The setting's name.
     pub name: &'static str,
     setting: &'static GucSetting<Option<CString>>,
 }
@@ -29,8 +31,8 @@ pub static CONTEXT: [Context; 7] = [
 ];
 
 impl Context {
-    /// What the session says for the column, made in `memory`, unless the setting is empty. Raises 22021 for a value that is
-    /// not UTF-8, and 22023 for one that the column cannot hold.
+    /// What the session says for the column, made in `memory`, unless the setting is empty. Raises
+    /// 22021 for a value that is not UTF-8, and 22023 for one that the column cannot hold.
     pub fn datum<'m>(&self, memory: Memory<'m>) -> Option<Datum<'m>> {
         bytes_of(self.setting, |bytes| {
             let value = utf8(bytes?).unwrap_or_else(|| refuse_encoding(self.column));
@@ -57,8 +59,8 @@ pub fn source_of(column: Column, value: &str) -> Option<&'static str> {
     bytes_of(context.setting, |bytes| bytes == Some(value.as_bytes())).then_some(context.name)
 }
 
-/// Raises 22021 for a value that is not UTF-8. Only a setting's can be so, from a connection's options or a file: PostgreSQL
-/// converts every other text.
+/// Raises 22021 for a value that is not UTF-8. Only a setting's can be so, from a connection's
+/// options or a file: PostgreSQL converts every other text.
 pub fn refuse_encoding(column: Column) -> ! {
     let name = c::ALL[column].0;
     Fault::new(Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, format!("{name} is not valid UTF-8"))

@@ -1,5 +1,6 @@
-//! The extension's small tables of keys, revocations and grants, read from below: without the caller's rights, without
-//! SPI, and with a snapshot of now. The transaction's snapshot would not do: what was revoked since must count.
+//! The extension's small tables of keys, revocations and grants, read from below: without the
+//! caller's rights, without SPI, and with a snapshot of now. The transaction's snapshot would not
+//! do: what was revoked since must count.
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -9,7 +10,8 @@ use crate::pg::tuple::Values;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// A table of the schema `immutable`, open for as long as this lives; the lock is kept until the transaction ends.
+/// A table of the schema `immutable`, open for as long as this lives; the lock is kept until the
+/// transaction ends.
 pub struct SmallTable(OpenRelation);
 
 impl SmallTable {
@@ -32,13 +34,14 @@ impl SmallTable {
         self.0.get()
     }
 
-    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without reading it.
+    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without
+    /// reading it.
     pub fn is_empty(&self) -> bool {
         self.relation().is_empty()
     }
 
-    /// Gives every row that passes the keys, which are columns of the index, to `each`. Where there is no such index, all
-    /// rows are looked at.
+    /// Gives every row that passes the keys, which are columns of the index, to `each`. Where there
+    /// is no such index, all rows are looked at.
     pub fn rows(&self, index: Option<&CStr>, keys: &[Equal], mut each: impl FnMut(&Values)) {
         let index = index.map(named).filter(|index| *index != pg_sys::InvalidOid);
         self.relation().rows(index, Seen::Now, keys, |tuple| {

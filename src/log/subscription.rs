@@ -1,4 +1,5 @@
-//! What feeds this log from another server: subscriptions, and replication origins that are not PostgreSQL's own.
+//! What feeds this log from another server: subscriptions, and replication origins that are not
+//! PostgreSQL's own.
 
 use crate::pg::datum::quote;
 use crate::pg::error::{Code, Fault};
@@ -29,14 +30,16 @@ pub fn is_fed(relation: Oid) -> bool {
     found
 }
 
-/// Refuses to write into a copy (25006): what is recorded here would take the place of what is on its way.
+/// Refuses to write into a copy (25006): what is recorded here would take the place of what is on
+/// its way.
 pub fn refuse_local_write(relation: Relation) {
     if is_fed(relation.oid()) {
         refuse(relation, "a subscription", "DROP SUBSCRIPTION")
     }
 }
 
-/// The same where a replication that is not PostgreSQL's own was noted, as long as its origin is there.
+/// The same where a replication that is not PostgreSQL's own was noted, as long as its origin is
+/// there.
 pub fn refuse_while_fed_by(relation: Relation, origin: &str) {
     if is_there(origin) {
         refuse(

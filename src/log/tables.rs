@@ -1,5 +1,6 @@
-//! What the triggers have to know of their relations, looked up once and forgotten when the relation changes. Everything
-//! is found through the relation a trigger fires on, never by name: on Citus it is a shard.
+//! What the triggers have to know of their relations, looked up once and forgotten when the
+//! relation changes. Everything is found through the relation a trigger fires on, never by name: on
+//! Citus it is a shard.
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::error::{Code, Fault};
@@ -13,6 +14,7 @@ use std::rc::Rc;
 
 /// An events relation.
 pub struct Events {
+    /// Where it keeps the columns of an event.
     pub layout: Layout,
     /// The unique index on (tenant_id, lane, seq).
     pub chain_index: Oid,
@@ -30,7 +32,8 @@ pub struct Targets {
     pub places: [usize; 8],
     /// The events relation that its foreign key points to.
     pub events: Option<Oid>,
-    /// Whether rows can be put in without the executor: nothing but plain indexes and the extension's triggers.
+    /// Whether rows can be put in without the executor: nothing but plain indexes and the
+    /// extension's triggers.
     pub plain: bool,
 }
 
@@ -70,7 +73,8 @@ fn unfit(what: String) -> ! {
     Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, what).raise()
 }
 
-/// `immutable.events` by its name, for functions, which have no trigger's relation; InvalidOid where there is none.
+/// `immutable.events` by its name, for functions, which have no trigger's relation; InvalidOid
+/// where there is none.
 pub fn events_oid() -> Oid {
     named(c"events")
 }
@@ -82,7 +86,8 @@ const CHAIN_KEY: [c::Column; 3] = [c::TENANT_ID, c::LANE, c::SEQ];
 const ID_KEY: [c::Column; 2] = [c::ID, c::TENANT_ID];
 
 impl Events {
-    /// What is known of an events relation; raises 55000 for one that has not the columns and keys of events.
+    /// What is known of an events relation; raises 55000 for one that has not the columns and keys
+    /// of events.
     pub fn of(relation: Relation) -> Rc<Events> {
         let oid = relation.oid();
         if let Some(known) = EVENTS.with(|known| known.borrow().get(&oid).cloned()) {
@@ -112,8 +117,8 @@ impl Events {
     }
 }
 
-/// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas alone. They are in the order
-/// of their names, which is the order they run in.
+/// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas
+/// alone. They are in the order of their names, which is the order they run in.
 fn before_insert(relation: Relation) -> Vec<CString> {
     let before_insert_row =
         (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;

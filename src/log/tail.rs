@@ -1,4 +1,5 @@
-//! The tail of a lane, read from the events themselves: there is no head table that could disagree with them.
+//! The tail of a lane, read from the events themselves: there is no head table that could disagree
+//! with them.
 
 use crate::log::columns as c;
 use crate::log::row::hash;
@@ -45,8 +46,9 @@ pub fn read(relation: Relation, events: &Events, tenant: Datum, tenant_id: &str,
         relation.scan(events.chain_index, &keys, false, |tuple| {
             let tail = tail_of(&tuple.values(), events);
             match found {
-                // A row of this transaction was written under the lock that is held still. Any other may have been
-                // followed since, by a writer elsewhere: the scan goes on and must find nothing.
+                // A row of this transaction was written under the lock that is held still. Any
+                // other may have been followed since, by a writer elsewhere: the scan goes on and
+                // must find nothing.
                 None if tail.seq == known => found = Some(tail),
                 _ => {
                     found = None;

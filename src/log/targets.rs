@@ -2,7 +2,7 @@
 
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 
-/// One target as event_targets keeps it.
+/// One target as event_targets keeps it, each member in the column of that name.
 #[derive(Default)]
 pub struct Flat<'m> {
     pub target_type: String,

@@ -1,5 +1,6 @@
-//! Which events the running transaction recorded, for the policy that lets a writer see them. Their column xact alone does
-//! not say it: a row that came from another server may have, or get, the number of a transaction here.
+//! Which events the running transaction recorded, for the policy that lets a writer see them. Their
+//! column xact alone does not say it: a row that came from another server may have, or get, the
+//! number of a transaction here.
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::call::{sql_function, Call};
@@ -10,8 +11,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What a transaction has recorded: the first seq of every lane, by a hash of the tenant. Two tenants with one hash are
-/// taken for one, which shows nobody anything: xact is asked too.
+/// What a transaction has recorded: the first seq of every lane, by a hash of the tenant. Two
+/// tenants with one hash are taken for one, which shows nobody anything: xact is asked too.
 #[derive(Default)]
 struct Recorded {
     xact: u64,

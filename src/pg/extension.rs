@@ -12,8 +12,8 @@ impl Drop for Restored {
     }
 }
 
-/// Runs `body` as the extension's own script: what it changes of the extension's objects is then the extension's own doing.
-/// PostgreSQL's error (42704) where there is no extension `immutable`.
+/// Runs `body` as the extension's own script: what it changes of the extension's objects is then
+/// the extension's own doing. PostgreSQL's error (42704) where there is no extension `immutable`.
 pub fn as_own_script<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: reads variables of the one thread there is, and looks a name up.
     let (before, extension) = unsafe {

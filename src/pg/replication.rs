@@ -1,4 +1,5 @@
-//! Replication into this database: PostgreSQL's subscriptions, and the replication origins of others.
+//! Replication into this database: PostgreSQL's subscriptions, and the replication origins of
+//! others.
 
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::{CStr, CString};

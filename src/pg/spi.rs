@@ -250,6 +250,7 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     let (count, types) = (types.len() as i32, types.as_ptr().cast_mut());
     // SAFETY: as many types as said; a plan that is kept lives until it is freed.
     let plan = unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types, options as i32) };
+    // SAFETY: a plan that was made just now.
     if plan.is_null() || unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
         internal("SPI_prepare failed")
     }

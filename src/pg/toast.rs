@@ -1,7 +1,8 @@
-//! What is stored in a column, read without raising an error. PostgreSQL's own reading ends the statement where a value is
-//! damaged, and names no row: one value would keep all others from being verified, exported or erased. Such an error cannot
-//! be caught from outside either: that takes a subtransaction, and a parallel worker can have none. So the chunks of a value
-//! are fetched and checked here.
+//! What is stored in a column, read without raising an error. PostgreSQL's own reading ends the
+//! statement where a value is damaged, and names no row: one value would keep all others from being
+//! verified, exported or erased. Such an error cannot be caught from outside either: that takes a
+//! subtransaction, and a parallel worker can have none. So the chunks of a value are fetched and
+//! checked here.
 
 use crate::pg::datum::{is_plain, text, utf8, Datum};
 use crate::pg::error::Code;
@@ -18,7 +19,8 @@ const HEADER: usize = pg_sys::VARHDRSZ;
 
 const LOCK: i32 = pg_sys::AccessShareLock as i32;
 
-/// Bytes of a chunk, but for the last one of a value: TOAST_MAX_CHUNK_SIZE, four of which fit on a page.
+/// Bytes of a chunk, but for the last one of a value: TOAST_MAX_CHUNK_SIZE, four of which fit on a
+/// page.
 const CHUNK: usize = {
     let fourth = (pg_sys::BLCKSZ as usize - aligned(24 + 4 * 4)) / 4 / 8 * 8;
     fourth - aligned(23) - 4 - 4 - HEADER
@@ -31,8 +33,9 @@ const fn aligned(bytes: usize) -> usize {
     bytes.next_multiple_of(8)
 }
 
-/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would raise an error. It lives as
-/// long as the value's memory. What is stored in the row as it is costs no call.
+/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would
+/// raise an error. It lives as long as the value's memory. What is stored in the row as it is costs
+/// no call.
 pub fn read(datum: Datum<'_>) -> Option<&[u8]> {
     payload(datum).or_else(|| payload(whole(datum)?))
 }
@@ -49,7 +52,8 @@ fn varlena(datum: Datum) -> *mut pg_sys::varlena {
     datum.raw().cast_mut_ptr()
 }
 
-/// The bytes of the header, and of the header and the payload, of a value that is in the row as it is.
+/// The bytes of the header, and of the header and the payload, of a value that is in the row as it
+/// is.
 fn sizes(datum: Datum) -> Option<(usize, usize)> {
     let varlena = varlena(datum);
     // SAFETY: a varlena begins with its header.
@@ -103,7 +107,8 @@ fn place(datum: Datum) -> Option<pg_sys::varatt_external> {
 fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
     const METHODS: u32 = 2;
     let (varlena, memory) = (varlena(datum), datum.memory());
-    // SAFETY: a compressed varlena has a header of four bytes and, if it is as long as that, four of the compression.
+    // SAFETY: a compressed varlena has a header of four bytes and, if it is as long as that, four
+    // of the compression.
     let compressed = unsafe { varsize_4b(varlena) }.checked_sub(HEADER + 4)?;
     // SAFETY: as above.
     let info = unsafe { varlena.cast::<u32>().add(1).read_unaligned() };
@@ -112,8 +117,9 @@ fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
     if method >= METHODS || raw.is_some_and(|raw| raw != size) || size > MOST_BYTES.min((compressed + 1) * 255) {
         return None;
     }
-    // What is caught is the error of decompressing what is in memory, which runs nothing else. It leaves nothing behind but
-    // memory: no lock, no pin, nothing that only the end of a (sub)transaction would give back.
+    // What is caught is the error of decompressing what is in memory, which runs nothing else. It
+    // leaves nothing behind but memory: no lock, no pin, nothing that only the end of a
+    // (sub)transaction would give back.
     // SAFETY: a compressed varlena, whose sizes are possible.
     let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(varlena) }));
     match memory.within(decompressed) {
@@ -154,7 +160,8 @@ fn fetch<'m>(place: &pg_sys::varatt_external, memory: Memory<'m>) -> Option<Datu
     whole
 }
 
-/// Whether it is a TOAST table, and not one of another session's temporary tables, which no other can read.
+/// Whether it is a TOAST table, and not one of another session's temporary tables, which no other
+/// can read.
 fn is_toast(relation: Relation) -> bool {
     let schema = relation.namespace();
     relation.kind() == pg_sys::RELKIND_TOASTVALUE
@@ -186,7 +193,8 @@ struct Assembled {
 }
 
 impl Assembled {
-    /// For a payload of so many bytes. A size that is not true takes address space, and no memory before it is filled.
+    /// For a payload of so many bytes. A size that is not true takes address space, and no memory
+    /// before it is filled.
     fn new(size: usize, memory: Memory) -> Option<Assembled> {
         let flags = pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_HUGE;
         // SAFETY: gives null where there is no memory.
@@ -244,8 +252,8 @@ fn chunks<'m>(
     let (mut number, mut is_sound) = (0, true);
     let mut key = pg_sys::ScanKeyData::default();
     let mut snapshot = snapshot();
-    // SAFETY: the table and its index are open. The key and the snapshot live until the scan ends, and a row until the next
-    // is asked for.
+    // SAFETY: the table and its index are open. The key and the snapshot live until the scan ends,
+    // and a row until the next is asked for.
     unsafe {
         let (equal, value) = (pg_sys::RegProcedure::from(pg_sys::F_OIDEQ), pg_sys::Datum::from(place.va_valueid));
         pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equal, value);
@@ -267,7 +275,8 @@ fn chunks<'m>(
     Some(unsafe { Datum::new(pg_sys::Datum::from(whole), memory) })
 }
 
-/// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the chunk's number and the data.
+/// The data of a chunk, if it has this number. A row of a TOAST table is the value's oid, the
+/// chunk's number and the data.
 fn chunk(row: Tuple<'_>, number: i32) -> Option<&[u8]> {
     const DATA: usize = 8;
     let tuple = row.raw();
@@ -284,17 +293,20 @@ fn chunk(row: Tuple<'_>, number: i32) -> Option<&[u8]> {
     if before[4..] != number.to_ne_bytes() {
         return None;
     }
-    // SAFETY: the data is as long as a header at least, and that is all that is read through the pointer.
+    // SAFETY: the data is as long as a header at least, and that is all that is read through the
+    // pointer.
     let (header, size) = sizes(unsafe { Datum::new(pg_sys::Datum::from(data.as_ptr().cast_mut()), Memory::none()) })?;
     data.get(header..size)
 }
 
-/// What chunks are looked at with: every value that is there, even if its row has been deleted since.
+/// What chunks are looked at with: every value that is there, even if its row has been deleted
+/// since.
 fn snapshot() -> pg_sys::SnapshotData {
     #[cfg_attr(any(feature = "pg17", feature = "pg18"), allow(unused_mut))]
     let mut snapshot =
         pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST, ..Default::default() };
-    // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than damage.
+    // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than
+    // damage.
     // SAFETY: the active snapshot is there until it is popped.
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     unsafe {
