@@ -4,6 +4,7 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
 use crate::log::tables::{Events, Targets};
+use crate::log::targets::Derived;
 use crate::log::{lane, subscription, targets};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
@@ -185,17 +186,18 @@ fn is_of_event(table: &Targets, row: &Values) -> bool {
     let equal = relation.get().last_row(events.id_index, &keys, |event| {
         let event = event.values();
         let Some(stored) = event.get(&events.layout, c::TARGETS) else { return false };
-        let flat = targets::flatten(Jsonb::new(stored));
-        let Some(target) = usize::try_from(position.i16()).ok().and_then(|at| flat.get(at)) else {
-            return false;
-        };
+        let derived = targets::derived(stored);
+        let at = usize::try_from(position.i16()).ok();
+        let Some(Derived { target, metadata }) = at.and_then(|at| derived.get(at)) else { return false };
         let text = |column| get(column).map(text);
-        let canonical = |jsonb: Jsonb| jsonb.value(limits::NESTING, limits::CANONICAL_BYTES).map(|v| v.canonical());
-        let metadata = get(6).map(|datum| canonical(Jsonb::new(datum)));
-        text(3) == Some(&target.target_type)
-            && text(4) == target.target_id.as_deref()
-            && text(5) == target.target_name.as_deref()
-            && metadata == target.target_metadata.map(canonical)
+        let canonical = |json: Datum| {
+            let value = Jsonb::new(json).value(limits::NESTING, limits::CANONICAL_BYTES);
+            value.map(|value| value.canonical())
+        };
+        text(3) == Some(target.kind())
+            && text(4) == target.id()
+            && text(5) == target.name()
+            && get(6).map(canonical) == metadata.map(canonical)
             && get(7).map(Datum::i64) == event.get(&events.layout, c::CREATED_AT).map(Datum::i64)
     });
     equal == Some(true)

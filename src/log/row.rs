@@ -1,8 +1,9 @@
 //! A stored row read back: what insert, erasure and verification all compute the document from.
 
 use crate::log::columns::{self as c, Layout};
+use crate::log::targets::{self, Malformed};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, output, text, utf8, uuid, Datum};
+use crate::pg::datum::{micros, output, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
@@ -10,7 +11,7 @@ use crate::pg::tuple::Tuple;
 use immutable_format::commitment::{Content, Erasure, Room, Violation};
 use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
 use immutable_format::json::{Error, Object};
-use immutable_format::target::{self, Target};
+use immutable_format::target::{Form, Target};
 use immutable_format::{limits, Hash};
 use pgrx::pg_sys;
 use std::borrow::Cow;
@@ -122,13 +123,13 @@ fn metadata<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Object<
 }
 
 fn targets<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Vec<Target<'a>>, Violation> {
-    let targets = reader(c::TARGETS, get(c::TARGETS).ok_or(MISSING)?)?;
-    if targets.array_len().is_none_or(|length| length > limits::TARGETS) {
-        return Err(Violation("targets is not an array of at most 1,000"));
-    }
-    let targets = targets.objects(limits::NESTING, limits::CANONICAL_BYTES);
-    let targets = targets.map_err(|(_, error)| refused(c::TARGETS, error, "a target is too large or too deep"))?;
-    target::stored(targets).ok_or(Violation("a target is malformed"))
+    let targets = get(c::TARGETS).ok_or(MISSING)?;
+    targets::parse(targets, Form::Stored, targets::LARGEST, |_, _, _| {}).map_err(|malformed| match malformed {
+        Malformed::Unreadable => c::UNREADABLE[c::TARGETS],
+        Malformed::NotAnArray | Malformed::TooMany(_) => Violation("targets is not an array of at most 1,000"),
+        Malformed::Element(_, error) => refused(c::TARGETS, error, "a target is too large or too deep"),
+        Malformed::Target(..) => Violation("a target is malformed"),
+    })
 }
 
 fn secret<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Secret, Violation> {
@@ -186,17 +187,6 @@ fn stored_columns<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<[
         *place = Some(text.ok_or(c::UNREADABLE[column])?);
     }
     Ok(columns)
-}
-
-/// The values of the columns that are committed to, of a row that enters, as the commitments take
-/// them.
-pub fn committed<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> [Option<Cow<'a, str>>; 10] {
-    c::COMMITTED.map(|column| {
-        get(column).map(|datum| match column {
-            c::IP_ADDRESS => Cow::Owned(output(pg_sys::inet_out, datum)),
-            _ => Cow::Borrowed(text(datum)),
-        })
-    })
 }
 
 /// A stored hash, if it has the length of one.

@@ -177,8 +177,3 @@ fn key_index(relation: Relation, layout: &Layout, columns: &[c::Column]) -> Opti
     let numbers: Vec<i16> = columns.iter().map(|column| layout.number(*column)).collect();
     relation.unique_index(&numbers)
 }
-
-/// Whether it has a unique index that is not valid: one that is being made, or was left behind.
-pub fn has_invalid_key(relation: Relation) -> bool {
-    relation.has_invalid_unique_index()
-}

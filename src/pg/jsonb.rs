@@ -69,11 +69,6 @@ impl<'m> Jsonb<'m> {
         self.reader().ok_or(CORRUPT)?.object(depth, bytes)
     }
 
-    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
-    pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'m>>>, (usize, Error)> {
-        self.reader().ok_or((0, CORRUPT))?.objects(depth, bytes)
-    }
-
     fn reader(self) -> Option<Reader<'m>> {
         Reader::new(self.datum())
     }
@@ -212,6 +207,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What the objects in an array have as their member `name`, where that is an object or array: one jsonb for each element of
+/// the array. Nothing where it is no array.
+pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>> {
+    let Some(reader) = Reader::new(array).filter(|reader| reader.array_len().is_some()) else { return Vec::new() };
+    let count = reader.0.count();
+    let mut children = reader.0.children(0..count, 0);
+    let mut nested = Vec::with_capacity(count.min(limits::TARGETS));
+    while let Some(child) = children.next() {
+        // A jsonb is nothing but its outermost container.
+        nested.push(match child {
+            Some(Entry::Container(object)) => {
+                object.nested_member(name).map(|member| array.memory().bytes(member.bytes))
+            }
+            _ => None,
+        });
+    }
+    nested
+}
+
 const CORRUPT: Error = Error::Syntax(0);
 
 /// Keeps nothing of what it is fed: that it comes to its end is all.
@@ -254,8 +268,8 @@ impl<'a> Build<'a> for Sound {
 #[derive(Clone, Copy)]
 struct Container<'a> {
     header: u32,
-    /// Entries and data.
-    body: &'a [u8],
+    /// The header, the entries and the data.
+    bytes: &'a [u8],
 }
 
 enum Entry<'a> {
@@ -276,8 +290,8 @@ impl<'a> Container<'a> {
 
     fn new(bytes: &'a [u8]) -> Option<Container<'a>> {
         let header = u32::from_ne_bytes(*bytes.first_chunk()?);
-        let container = Container { header, body: &bytes[4..] };
-        (container.entries() * 4 <= container.body.len()).then_some(container)
+        let container = Container { header, bytes };
+        (4 + container.entries() * 4 <= bytes.len()).then_some(container)
     }
 
     fn flags(self) -> u32 {
@@ -303,7 +317,7 @@ impl<'a> Container<'a> {
     }
 
     fn data(self) -> &'a [u8] {
-        &self.body[self.entries() * 4..]
+        &self.bytes[4 + self.entries() * 4..]
     }
 
     fn entries(self) -> usize {
@@ -311,7 +325,7 @@ impl<'a> Container<'a> {
     }
 
     fn entry(self, index: usize) -> Option<u32> {
-        let entry = self.body.get(index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
+        let entry = self.bytes.get(4 + index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
         // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks for it there.
         let has_offset = entry & pg_sys::JENTRY_HAS_OFF != 0;
         (has_offset == index.is_multiple_of(pg_sys::JB_OFFSET_STRIDE as usize)).then_some(entry)
@@ -329,6 +343,23 @@ impl<'a> Container<'a> {
 
     fn children(self, entries: Range<usize>, start: usize) -> Children<'a> {
         Children { container: self, entries, start }
+    }
+
+    /// The member of an object that has this name, if it is an object or array.
+    fn nested_member(self, name: &str) -> Option<Container<'a>> {
+        if !self.is_object() {
+            return None;
+        }
+        let (mut keys, mut values) = self.members()?;
+        while let (Some(key), Some(value)) = (keys.next(), values.next()) {
+            match (key?, value?) {
+                (Entry::Scalar(Value::String(key)), Entry::Container(container)) if key == name => {
+                    return Some(container)
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Keys and values of an object.

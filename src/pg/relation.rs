@@ -10,6 +10,10 @@ use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+/// Bytes of a row that is stored as it is. Many rows at once go in cheaper, but one that the heap replaces by a toasted one
+/// would lose its place for the indexes.
+const NEVER_TOASTED: u32 = 1900;
+
 /// A relation that is open for as long as `'r`.
 #[derive(Clone, Copy)]
 pub struct Relation<'r>(pg_sys::Relation, PhantomData<&'r ()>);
@@ -153,6 +157,38 @@ impl<'r> Relation<'r> {
             let tuple = pg_sys::heap_form_tuple(self.descriptor().raw(), values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::CatalogTupleInsert(self.0, tuple);
             pg_sys::CommandCounterIncrement();
+        }
+    }
+
+    /// Appends rows to a table of which [`Relation::is_plain`] is true, below SPI. They are seen by later commands.
+    pub fn append_all<'d, const N: usize>(self, rows: impl Iterator<Item = [Option<Datum<'d>>; N]>) {
+        assert_eq!(N, self.descriptor().width(), "a row has other columns than its table");
+        // SAFETY: as many values as the table has columns; the rows live until they are in the table, and each slot until it
+        // is dropped.
+        unsafe {
+            let descriptor = self.descriptor().raw();
+            let form = |row: [Option<Datum>; N]| {
+                let (mut values, mut nulls) = (row.each_ref().map(raw_or_zero), row.each_ref().map(Option::is_none));
+                pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr())
+            };
+            let tuples: Vec<pg_sys::HeapTuple> = rows.map(form).collect();
+            let indexes = pg_sys::CatalogOpenIndexes(self.0);
+            if tuples.len() > 1 && tuples.iter().all(|tuple| (**tuple).t_len <= NEVER_TOASTED) {
+                let fill = |tuple: &pg_sys::HeapTuple| {
+                    let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsHeapTuple);
+                    pg_sys::ExecStoreHeapTuple(*tuple, slot, false)
+                };
+                let mut slots: Vec<*mut pg_sys::TupleTableSlot> = tuples.iter().map(fill).collect();
+                pg_sys::CatalogTuplesMultiInsertWithInfo(self.0, slots.as_mut_ptr(), slots.len() as i32, indexes);
+                for slot in slots {
+                    pg_sys::ExecDropSingleTupleTableSlot(slot);
+                }
+            } else {
+                for tuple in tuples {
+                    pg_sys::CatalogTupleInsertWithInfo(self.0, tuple, indexes);
+                }
+            }
+            pg_sys::CatalogCloseIndexes(indexes);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Roles: who runs this, who gave the command, and what they may do.
 
+use crate::pg::memory::Memory;
 use pgrx::pg_sys::{self, Oid};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 
 /// The role whose rights count now: a function's owner where that lends them.
@@ -25,6 +27,19 @@ pub fn session() -> Oid {
 pub fn name(role: Oid) -> String {
     // SAFETY: a C string, or an error.
     unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)) }.to_string_lossy().into_owned()
+}
+
+/// The same, in this memory.
+pub fn name_in<'m>(role: Oid, memory: Memory<'m>) -> Cow<'m, str> {
+    // SAFETY: a C string made in this memory, or an error.
+    unsafe { CStr::from_ptr(memory.within(|| pg_sys::GetUserNameFromId(role, false))) }.to_string_lossy()
+}
+
+/// Whether what runs has its rights from a SECURITY DEFINER function of this role, and not from the session. Nothing that a
+/// session can set makes it so, and being the role, or a superuser, does not either.
+pub fn is_lent_by(owner: Oid) -> bool {
+    // SAFETY: reads the state of the one thread there is.
+    unsafe { pg_sys::InLocalUserIdChange() && pg_sys::GetUserId() == owner }
 }
 
 /// The name of a role in its bytes, if there is such a role.

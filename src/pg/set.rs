@@ -25,6 +25,12 @@ impl<'c> Call<'c> {
 }
 
 impl Rows<'_> {
+    /// How many columns the function declares.
+    pub fn width(&self) -> usize {
+        // SAFETY: the descriptor lives as long as the call.
+        unsafe { (*(*self.0).setDesc).natts as usize }
+    }
+
     /// Adds a row of these values.
     pub fn put(&mut self, row: &[Option<Datum>]) {
         let mut values: Vec<pg_sys::Datum> =
@@ -32,7 +38,7 @@ impl Rows<'_> {
         let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
         // SAFETY: the store and its descriptor live as long as the call; the width is checked.
         unsafe {
-            assert_eq!((*(*self.0).setDesc).natts as usize, row.len(), "a set has other columns than declared");
+            assert_eq!(self.width(), row.len(), "a set has other columns than declared");
             pg_sys::tuplestore_putvalues(
                 (*self.0).setResult,
                 (*self.0).setDesc,

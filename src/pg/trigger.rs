@@ -6,6 +6,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::relation::Relation;
 use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 pub const BEFORE_INSERT_ROW: u32 =
     pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
@@ -45,6 +46,13 @@ impl<'c> Call<'c> {
     }
 }
 
+/// How many triggers are running, one inside the other.
+pub fn depth() -> i32 {
+    // SAFETY: a function of PostgreSQL's that takes no argument.
+    let depth = unsafe { pgrx::fcinfo::direct_function_call_as_datum(pg_sys::pg_trigger_depth, &[]) };
+    depth.map_or(0, |depth| depth.value() as i32)
+}
+
 fn protocol_violated(message: &str) -> ! {
     Fault::new(Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, message).raise()
 }
@@ -54,6 +62,12 @@ impl<'c> TriggerCall<'c> {
     pub fn relation(self) -> Relation<'c> {
         // SAFETY: open as long as the trigger runs.
         unsafe { Relation::of(self.data.tg_relation) }
+    }
+
+    /// The name of the trigger.
+    pub fn name(self) -> &'c CStr {
+        // SAFETY: a trigger has a name, which ends with a NUL and lives as long as the trigger runs.
+        unsafe { CStr::from_ptr((*self.data.tg_trigger).tgname) }
     }
 
     /// TRIGGER_EVENT_INSERT, _UPDATE, _DELETE or _TRUNCATE.

@@ -33,6 +33,12 @@ impl<'r> Descriptor<'r> {
         unsafe { (*self.0).natts as usize }
     }
 
+    /// The row type and the number of columns.
+    fn shape(self) -> (Oid, usize) {
+        // SAFETY: the descriptor is alive.
+        (unsafe { (*self.0).tdtypeid }, self.width())
+    }
+
     /// The column at a place, counted from 0; nothing if it was dropped.
     pub fn attribute(self, place: usize) -> Option<Attribute<'r>> {
         assert!(place < self.width(), "a row has no column {place}");
@@ -120,6 +126,36 @@ impl<'t> Tuple<'t> {
         let xmin = unsafe { header.t_choice.t_heap.t_xmin };
         // SAFETY: asks about a transaction id.
         header.t_infomask & frozen != frozen && unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xmin) }
+    }
+}
+
+/// A copy of a row, which outlives the memory that the row is in.
+pub struct CopiedTuple {
+    tuple: pg_sys::HeapTupleData,
+    /// The row's data, aligned as PostgreSQL has it.
+    _data: Vec<u64>,
+    /// The row type and the number of columns.
+    shape: (Oid, usize),
+}
+
+impl CopiedTuple {
+    /// Copies a row. Values that are kept elsewhere stay there.
+    pub fn of(row: Tuple<'_>) -> CopiedTuple {
+        // SAFETY: the row is alive, and has as many bytes as it says.
+        let mut tuple = unsafe { *row.tuple };
+        let mut data = vec![0_u64; (tuple.t_len as usize).div_ceil(size_of::<u64>())];
+        let copy = data.as_mut_ptr();
+        // SAFETY: the copy has room for that many bytes.
+        unsafe { std::ptr::copy_nonoverlapping(tuple.t_data.cast::<u8>(), copy.cast::<u8>(), tuple.t_len as usize) };
+        tuple.t_data = copy.cast();
+        CopiedTuple { tuple, _data: data, shape: row.descriptor.shape() }
+    }
+
+    /// The row. The descriptor must be the one that it had, of the same transaction.
+    pub fn tuple<'t>(&'t self, descriptor: Descriptor<'t>, memory: Memory<'t>) -> Tuple<'t> {
+        assert_eq!(self.shape, descriptor.shape(), "a row was copied from another relation");
+        // SAFETY: a row of these columns, which lives as long as its copy. Nobody writes through the pointer.
+        unsafe { Tuple::of(std::ptr::addr_of!(self.tuple).cast_mut(), descriptor, memory) }
     }
 }
 

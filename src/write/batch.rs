@@ -1,9 +1,11 @@
-//! track_batch(): each event is answered in its place. One that is refused keeps none of the others from being recorded.
+//! track_batch(): the answer has one element for each event, in the same order. An event that is
+//! refused does not keep the others from being recorded.
 
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::{self, Jsonb, Kind, Member};
+use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::memory::Memory;
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
 use crate::settings;
 use crate::write::payload::{self, not_an_object, not_json, Given};
@@ -16,9 +18,9 @@ const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"
 
 /// An element of a batch.
 enum Element<'a> {
-    Jsonb(Jsonb),
+    Jsonb(Jsonb<'a>),
     Text(&'a str),
-    /// A value of jsonb that is no object.
+    /// A jsonb value that is not an object.
     Scalar,
 }
 
@@ -35,7 +37,7 @@ fn track_batch(call: Call) -> Datum {
             _ => Element::Scalar,
         });
     });
-    answer(&elements)
+    answer(call, &elements)
 }
 
 sql_function!(immutable_track_batch_text, pg_finfo_immutable_track_batch_text, track_batch_text);
@@ -45,10 +47,10 @@ fn track_batch_text(call: Call) -> Datum {
     let events = unwrap_text(text(required(call)));
     check_length(events.len());
     let elements: Vec<Element> = events.into_iter().map(Element::Text).collect();
-    answer(&elements)
+    answer(call, &elements)
 }
 
-fn required(call: Call) -> Datum {
+fn required(call: Call<'_>) -> Datum<'_> {
     call.arg(0).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "events must not be NULL")
             .field("events")
@@ -61,8 +63,8 @@ fn not_a_batch() -> ! {
     Fault::invalid("events", "events must be a JSON array of events, or {\"events\": [...]}").hint(BATCH_HINT).raise()
 }
 
-/// A batch is an array, or an object whose only member `events` is one.
-fn unwrap_jsonb(batch: Jsonb) -> Jsonb {
+/// The array of events: the batch itself, or the member `events` of an object that has no other.
+fn unwrap_jsonb(batch: Jsonb<'_>) -> Jsonb<'_> {
     let mut inner = None;
     match batch.kind() {
         Kind::Array => return batch,
@@ -78,7 +80,7 @@ fn unwrap_jsonb(batch: Jsonb) -> Jsonb {
     }
 }
 
-/// The same of a JSON text: the texts of its elements.
+/// The same for a JSON text. Returns the texts of the elements.
 fn unwrap_text(batch: &str) -> Vec<&str> {
     let parts = |text| split(text).unwrap_or_else(|error| not_json("events", error, BATCH_HINT));
     match parts(batch) {
@@ -105,24 +107,25 @@ fn check_length(elements: usize) {
     }
 }
 
-fn answer(elements: &[Element]) -> Datum {
+fn answer<'c>(call: Call<'c>, elements: &[Element<'c>]) -> Datum<'c> {
     // A subtransaction that writes nothing costs no transaction id.
     let events: Vec<Result<Given, Refused>> =
-        elements.iter().map(|element| attempt(|| payload_of(element), is_refusal)).collect();
-    jsonb::datum(&format!("{{\"events\":[{}]}}", record_all(&events).join(",")))
+        elements.iter().map(|element| attempt(|| payload_of(element, call.memory()), is_refusal)).collect();
+    call.memory().jsonb(&format!("{{\"events\":[{}]}}", record_all(&events).join(",")))
 }
 
-fn payload_of(element: &Element) -> Given {
+fn payload_of<'c>(element: &Element<'c>, memory: Memory<'c>) -> Given<'c> {
     match element {
-        Element::Jsonb(event) => payload::of_jsonb(*event),
-        Element::Text(event) => payload::of_text(event),
+        Element::Jsonb(event) => payload::of_jsonb(*event, memory),
+        Element::Text(event) => payload::of_text(event, memory),
         Element::Scalar => not_an_object(),
     }
 }
 
-/// The answers to all events. They share one subtransaction: more than 64 of a transaction, and every snapshot of the
-/// server has to look for them on disk. Only where one is refused are those before it recorded again, and those after it
-/// in the next.
+/// The answers to all events. The events share one subtransaction, because once a transaction has
+/// more than 64 of them, every snapshot of the server has to look for them on disk. Only if an
+/// event is refused are those before it recorded once more, without it; those after it share the
+/// next subtransaction.
 fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
     let mut answers = Vec::with_capacity(events.len());
     let mut end = events.len();
@@ -136,7 +139,8 @@ fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
                 end = events.len();
             }
             Err((at, _)) if at > 0 => end = first + at,
-            // As in record_once(): what REINDEX CONCURRENTLY refused is found the second time.
+            // As in record_once(): what an index refuses that REINDEX CONCURRENTLY is building, ON
+            // CONFLICT finds the second time.
             Err((_, refused)) if refused.code == Code::ERRCODE_UNIQUE_VIOLATION && again != Some(first) => {
                 again = Some(first);
             }
@@ -149,7 +153,8 @@ fn record_all(events: &[Result<Given, Refused>]) -> Vec<String> {
     answers
 }
 
-/// The answers, with everything recorded; or nothing recorded, and which event was refused.
+/// Records all events and returns the answers. If one is refused, nothing is recorded; the error is
+/// its position and why.
 fn record_together(events: &[Result<Given, Refused>]) -> Result<Vec<String>, (usize, Refused)> {
     let at = Cell::new(0);
     let recorded = || {
@@ -166,9 +171,10 @@ fn record_together(events: &[Result<Given, Refused>]) -> Result<Vec<String>, (us
     attempt(recorded, is_refusal).map_err(|refused| (at.get(), refused))
 }
 
-/// Whether an error is about this one event: bad data, a violated key, a limit. A missing right is, where it names a
-/// field (a reserved action), and is not, where the caller may not write at all. Anything else (a lost connection, a
-/// cancelled statement, a full disk, a serialization failure, a deadlock) ends the whole batch.
+/// Whether an error is about this one event: bad data, a violated key, a limit. A missing right is
+/// about the event if the error names a field (a reserved action), but not if the caller may not
+/// write at all. Anything else (a lost connection, a cancelled statement, a full disk, a
+/// serialization failure, a deadlock) ends the whole batch.
 fn is_refusal(code: Code, names_field: bool) -> bool {
     let state = sqlstate(code);
     matches!(&state[..2], "22" | "23") || (names_field && matches!(state.as_str(), "42501" | "54000" | "428C9"))

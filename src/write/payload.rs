@@ -1,10 +1,11 @@
-//! The payload of track(): its fields, and how jsonb or JSON text becomes their values. Nothing in it is ignored: what is
-//! unknown, or there twice, is refused.
+//! The payload of track(): its fields, and how jsonb or JSON text becomes their values. Nothing in
+//! it is ignored: an unknown field, or one that is there twice, is refused.
 
 use crate::log::columns::{self as c, SetBy};
-use crate::pg::datum::{input, text_datum, timestamptz, Datum};
+use crate::pg::datum::{timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::{self, Jsonb, Kind, Member};
+use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::memory::Memory;
 use immutable_format::json::{Error, Value};
 use immutable_format::split::{split, Parts};
 use immutable_format::{limits, time};
@@ -12,7 +13,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::PgTryBuilder;
 
-/// A field of the payload: its name there and as an argument, its column, its type.
+/// The fields of the payload: the name, which is also that of the argument; the column; the type.
 pub const FIELDS: [(&str, &str, Oid); 19] = [
     ("actor_id", "actor_id", pg_sys::TEXTOID),
     ("action", "action", pg_sys::TEXTOID),
@@ -35,18 +36,23 @@ pub const FIELDS: [(&str, &str, Oid); 19] = [
     ("user_agent", "user_agent", pg_sys::TEXTOID),
 ];
 
+/// The index of actor_id in [`FIELDS`].
 pub const ACTOR_ID: usize = 0;
 
+/// The index of tenant_id in [`FIELDS`].
 pub const TENANT_ID: usize = 10;
 
+/// The index of idempotency_key in [`FIELDS`].
 pub const IDEMPOTENCY_KEY: usize = 12;
 
-/// What one event is given; what is not given takes the column's default, and so the session's.
-pub type Given = [Option<Datum>; 19];
+/// The values that are given for one event, by [`FIELDS`]. A field that is not given takes the
+/// column's default, which may be what the session says.
+pub type Given<'m> = [Option<Datum<'m>>; FIELDS.len()];
 
+/// The hint where there is no event in the payload.
 pub const EVENT_HINT: &str = "For example {\"actor_id\": \"user_1\", \"action\": \"document.created\"}.";
 
-/// What others call a field.
+/// Names that other systems use for a field.
 const SYNONYMS: [(&str, &str); 5] = [
     ("createdat", "occurred_at"),
     ("timestamp", "occurred_at"),
@@ -55,21 +61,23 @@ const SYNONYMS: [(&str, &str); 5] = [
     ("ip", "ip_address"),
 ];
 
-/// The event that an object is.
-pub fn of_jsonb(event: Jsonb) -> Given {
+/// The event in an object. Raises 22023 for a value that is not an object, and for a field that is
+/// unknown or there twice. Values are made in `memory`.
+pub fn of_jsonb<'m>(event: Jsonb<'m>, memory: Memory<'m>) -> Given<'m> {
     if event.kind() != Kind::Object {
         not_an_object()
     }
     let mut payload = Payload::default();
     event.members(|name, value| {
         let field = payload.field(name);
-        payload.given[field] = value_of(field, value);
+        payload.given[field] = value_of(field, value, memory);
     });
     payload.given
 }
 
-/// The event that a JSON text is. Each member is converted by itself, so that an error names it.
-pub fn of_text(event: &str) -> Given {
+/// The event in a JSON text, as [`of_jsonb`]. Each member is converted by itself, so that an error
+/// names it; 22P02 for a text that is not JSON.
+pub fn of_text<'m>(event: &str, memory: Memory<'m>) -> Given<'m> {
     let members = match split(event) {
         Ok(Parts::Object(members)) => members,
         Ok(_) => not_an_object(),
@@ -78,16 +86,17 @@ pub fn of_text(event: &str) -> Given {
     let mut payload = Payload::default();
     for (name, json) in members {
         let field = payload.field(&name);
-        payload.given[field] = value_of(field, member(FIELDS[field].0, json));
+        payload.given[field] = value_of(field, member(FIELDS[field].0, json, memory), memory);
     }
     payload.given
 }
 
+/// Raises 22023 for an event that is not a JSON object.
 pub fn not_an_object() -> ! {
     Fault::invalid("event", "an event must be a JSON object").hint(EVENT_HINT).raise()
 }
 
-/// What is given as text does not hold together.
+/// Raises 22P02 for a text that is not JSON.
 pub fn not_json(field: &str, error: Error, hint: &str) -> ! {
     Fault::new(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, format!("{field} cannot be read: {error}"))
         .field(field)
@@ -95,15 +104,16 @@ pub fn not_json(field: &str, error: Error, hint: &str) -> ! {
         .raise()
 }
 
-/// A payload that is being read.
+/// A payload that is being read, and the fields seen so far.
 #[derive(Default)]
-struct Payload {
-    given: Given,
-    seen: [bool; 19],
+struct Payload<'m> {
+    given: Given<'m>,
+    seen: [bool; FIELDS.len()],
 }
 
-impl Payload {
-    /// The field of that name, met for the first time.
+impl Payload<'_> {
+    /// The index of the field of that name; an error if there is none, or if it has been seen
+    /// before.
     fn field(&mut self, name: &str) -> usize {
         let field = FIELDS.iter().position(|(field, column, _)| *field == name || *column == name);
         let field = field.unwrap_or_else(|| unknown(name));
@@ -134,7 +144,8 @@ fn unknown(name: &str) -> ! {
     .raise()
 }
 
-/// The field that a name is likely to stand for: spelt in another way, cut short, or with a letter or two wrong.
+/// The field that a name is likely to stand for: it may be spelt in another way, cut short, or have
+/// a letter or two wrong.
 fn meant(name: &str) -> Option<&'static str> {
     let bare = |name: &str| -> String {
         name.chars().take(32).filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
@@ -153,7 +164,8 @@ fn meant(name: &str) -> Option<&'static str> {
         .or_else(|| by(&|field| distance(field.as_bytes(), name.as_bytes()) <= near.min(2)))
 }
 
-/// How many letters have to be put in, taken out or replaced to make one word of the other (Levenshtein).
+/// How many letters have to be inserted, deleted or replaced to turn one word into the other
+/// (Levenshtein).
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
@@ -167,20 +179,20 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     row[b.len()]
 }
 
-/// The value of a member that is given as text.
-fn member(field: &str, json: &str) -> Member {
+/// The value of a member, given as JSON text.
+fn member<'m>(field: &str, json: &str, memory: Memory<'m>) -> Member<'m> {
     // Most are strings without escapes.
     let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     if let Some(text) = plain.filter(|text| text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')) {
         return Member::Text(text.to_string());
     }
-    let value = converted(field, json);
+    let value = converted(field, json, memory);
     if value.kind() == Kind::Scalar {
         let mut scalar = Member::Null;
         value.each_element(|element| scalar = element);
         return scalar;
     }
-    // jsonb would keep the last one alone.
+    // jsonb would keep only the last one.
     if let Err(Error::DuplicateKey) = Value::parse(json, limits::NESTING, usize::MAX) {
         Fault::invalid(field, format!("{field} has an object with two members of the same name"))
             .hint("Only one of them could be kept: leave the other out, or rename it.")
@@ -189,10 +201,11 @@ fn member(field: &str, json: &str) -> Member {
     Member::Nested(value)
 }
 
-/// jsonb of a JSON text. What jsonb cannot hold (\u0000, half a surrogate pair, NaN, 1e999999) is an error of that field.
-fn converted(field: &str, json: &str) -> Jsonb {
+/// Converts a JSON text to jsonb. What jsonb cannot hold (\u0000, half a surrogate pair, NaN,
+/// 1e999999) is an error that names the field.
+fn converted<'m>(field: &str, json: &str, memory: Memory<'m>) -> Jsonb<'m> {
     // Caught to be raised again with the field's name, never swallowed.
-    PgTryBuilder::new(|| Jsonb::new(jsonb::datum(json)))
+    PgTryBuilder::new(|| Jsonb::new(memory.jsonb(json)))
         .catch_others(|caught| {
             let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught else {
                 caught.rethrow()
@@ -227,15 +240,16 @@ fn not_an_integer(field: &str) -> ! {
         .raise()
 }
 
-fn value_of(index: usize, value: Member) -> Option<Datum> {
+fn value_of<'m>(index: usize, value: Member<'m>, memory: Memory<'m>) -> Option<Datum<'m>> {
     let (field, _, oid) = FIELDS[index];
     match (oid, value) {
         (_, Member::Null) => None,
-        (pg_sys::TEXTOID, Member::Text(text)) => Some(text_datum(&text)),
+        (pg_sys::TEXTOID, Member::Text(text)) => Some(memory.text(&text)),
         (pg_sys::TEXTOID, _) => not_a_string(field),
-        // the trigger says what is wrong with a value that is no array, or no object
+        // The chain's trigger says what is wrong with a value that is not an array, or not an
+        // object.
         (pg_sys::JSONBOID, Member::Nested(value)) => Some(value.datum()),
-        (pg_sys::JSONBOID, _) => Some(jsonb::datum("0")),
+        (pg_sys::JSONBOID, _) => Some(memory.jsonb("0")),
         (pg_sys::INT4OID, Member::Number(number)) => match number.parse::<i32>() {
             Ok(version) => Some(Datum::from(version)),
             Err(_) => not_an_integer(field),
@@ -257,14 +271,14 @@ fn value_of(index: usize, value: Member) -> Option<Datum> {
             .hint("Leave occurred_at out for the time of recording.")
             .raise(),
         },
-        (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text)),
+        (pg_sys::INETOID, Member::Text(text)) => Some(inet(field, &text, memory)),
         _ => not_a_string(field),
     }
 }
 
-fn inet(field: &str, text: &str) -> Datum {
+fn inet<'m>(field: &str, text: &str, memory: Memory<'m>) -> Datum<'m> {
     // Caught to be raised again with the field's name, never swallowed.
-    PgTryBuilder::new(|| input(pg_sys::F_INET_IN, text))
+    PgTryBuilder::new(|| memory.input(pg_sys::F_INET_IN, text))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::new(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, format!("{field} must be an IP address"))
                 .field(field)

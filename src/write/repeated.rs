@@ -1,5 +1,7 @@
-//! Whether a call under an idempotency key that is taken repeats the event that has the key, or would have recorded another.
+//! Whether a call with an idempotency key that is already in use repeats the event that has the
+//! key, or would have recorded another event.
 
+use crate::log::targets;
 use crate::pg::datum::{micros, output, text, Datum};
 use crate::pg::jsonb::Reader;
 use crate::pg::tuple::Values;
@@ -10,28 +12,29 @@ use immutable_format::limits::{CANONICAL_BYTES, NESTING};
 use immutable_format::target::{self, Form, Target};
 use pgrx::pg_sys;
 
-/// The event that has the key, as track() selects it: the columns of [`FIELDS`] behind `erased`.
+/// The event that has the key, as track() selects it: `erased`, then the columns of [`FIELDS`].
 pub struct Original<'a> {
-    values: &'a Values,
+    values: &'a Values<'a>,
     first: usize,
     erasure: Option<Erasure>,
-    /// Whether triggers of others may have added to what was given.
+    /// Whether triggers that are not the extension's may have added to what was given.
     filled_in: bool,
 }
 
 impl<'a> Original<'a> {
-    /// The row, whose columns `erased` and on begin at `first`.
-    pub fn new(values: &'a Values, first: usize, filled_in: bool) -> Original<'a> {
+    /// The event in a row whose column `erased` is at `first`, counted from 0, followed by the
+    /// columns of [`FIELDS`]. `filled_in` says whether triggers that are not the extension's may
+    /// have added to what was given.
+    pub fn new(values: &'a Values<'a>, first: usize, filled_in: bool) -> Original<'a> {
         let mut original = Original { values, first: first + 1, erasure: None, filled_in };
-        let erased = (!values.nulls[first]).then(|| values.values[first]).and_then(|erased| Reader::new(erased));
+        let erased = values.at(first).and_then(Reader::new);
         let erased = erased.and_then(|erased| erased.value(3, 16 * CANONICAL_BYTES).ok());
         original.erasure = erased.and_then(|erased| Erasure::new(&erased).ok());
         original
     }
 
-    fn get(&self, field: usize) -> Option<Datum> {
-        let place = self.first + field;
-        (!self.values.nulls[place]).then(|| self.values.values[place])
+    fn get(&self, field: usize) -> Option<Datum<'a>> {
+        self.values.at(self.first + field)
     }
 
     /// Whether the column had a value that is erased.
@@ -40,10 +43,11 @@ impl<'a> Original<'a> {
         matches!((&self.erasure, place), (Some(erasure), Some(place)) if erasure.columns[place].is_some())
     }
 
-    /// The fields in which the event given differs. What another connection may give otherwise (the time of the call, and
-    /// what a session says of itself) counts only where the call gives it; anything else counts as it would be recorded.
-    /// What is erased cannot be compared. `entered` is what would have been recorded: where a trigger of somebody else's
-    /// changes what is given, it changed the original's as well.
+    /// The names of the fields in which the event given differs from this one. Fields that another
+    /// connection may fill in otherwise (the time of the call, and what the session says of itself)
+    /// count only if the call gives them; all others count as they would be recorded. What is
+    /// erased cannot be compared. `entered` is what would have been recorded: a trigger that is not
+    /// the extension's and changes what is given has changed the original in the same way.
     pub fn differing(&self, given: &Given, entered: &Given) -> Vec<&'static str> {
         let mut differing = Vec::new();
         for (field, (name, column, _)) in FIELDS.iter().enumerate() {
@@ -86,14 +90,14 @@ impl<'a> Original<'a> {
         let (mut missing, mut same) = (0, 0);
         for member in given.members() {
             match (value_of(&stored, &member.key), value_of(&entered, &member.key)) {
-                // A trigger takes it away.
+                // A trigger removes it.
                 (None, None) => {}
                 (None, Some(_)) => missing += 1,
                 (Some(known), entered) if known == given.value(member) || entered == Some(known) => same += 1,
                 (Some(_), _) => return Some(false),
             }
         }
-        // The names of erased keys are gone too: what is missing may be they.
+        // The names of erased keys are gone too, so the missing keys may be the erased ones.
         Some(match self.filled_in {
             true => missing <= erased,
             false => missing == erased && same == stored.members().len(),
@@ -101,7 +105,7 @@ impl<'a> Original<'a> {
     }
 
     fn are_same_targets(&self, given: Option<Datum>, stored: Option<Datum>) -> Option<bool> {
-        let (mut given, stored) = (targets(given, Form::Entering)?, targets(stored, Form::Stored)?);
+        let (mut given, stored) = (targets_of(given, Form::Entering)?, targets_of(stored, Form::Stored)?);
         target::sort(&mut given);
         let is_erased = |position: usize| {
             self.erasure.as_ref().is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position))
@@ -115,8 +119,8 @@ impl<'a> Original<'a> {
     }
 }
 
-/// The object that a jsonb is, empty where there is none; nothing where it is another value.
-fn object<'a>(datum: Option<Datum>) -> Option<Object<'a>> {
+/// The object in a jsonb, empty for NULL; nothing if the value is not an object.
+fn object(datum: Option<Datum<'_>>) -> Option<Object<'_>> {
     let Some(datum) = datum else { return Some(Object::default()) };
     Reader::new(datum)?.object(NESTING, CANONICAL_BYTES).ok()?
 }
@@ -126,10 +130,7 @@ fn value_of<'o>(object: &'o Object<'_>, key: &str) -> Option<&'o str> {
     object.members().iter().find(|member| member.key == key).map(|member| object.value(member))
 }
 
-fn targets<'a>(datum: Option<Datum>, form: Form) -> Option<Vec<Target<'a>>> {
+fn targets_of(datum: Option<Datum<'_>>, form: Form) -> Option<Vec<Target<'_>>> {
     let Some(datum) = datum else { return Some(Vec::new()) };
-    let reader = Reader::new(datum)?;
-    reader.array_len()?;
-    let elements = reader.objects(NESTING, CANONICAL_BYTES).ok()?;
-    elements.into_iter().map(|element| Target::new(element, form).ok()).collect()
+    targets::parse(datum, form, targets::LARGEST, |_, _, _| {}).ok()
 }

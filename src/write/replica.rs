@@ -1,5 +1,6 @@
-//! A database that another one feeds by logical replication: it keeps what it gets as it gets it, and records nothing of
-//! its own until its subscription is dropped. pglogical and its kin work in sessions that replay a replication origin.
+//! A database that another one feeds by logical replication: it keeps what it gets as it gets it,
+//! and records nothing of its own until its subscription is dropped. Extensions such as pglogical
+//! work in sessions that replay a replication origin.
 
 use crate::guard::append_only::{append_only, check_update};
 use crate::log::columns::{self as c, Layout};
@@ -9,14 +10,18 @@ use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{name, Relation};
-use crate::pg::tuple::Values;
+use crate::pg::relation::{OpenRelation, Relation};
+use crate::pg::replication::is_subscription_worker;
+use crate::pg::trigger::TriggerCall;
+use crate::pg::tuple::Tuple;
+use crate::pg::{role, transaction};
 use pgrx::pg_sys;
 
-/// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that sleeps here. Who may set
-/// session_replication_role and is neither superuser nor owner gets no row past it.
+/// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that
+/// sleeps here. So a role that may set session_replication_role, and is neither superuser nor the
+/// owner, gets no row past this.
 fn refuse_unchained(relation: Relation) {
-    if pg_sys::superuser() || pg_sys::GetUserId() == relation.owner() {
+    if role::is_superuser() || role::current() == relation.owner() {
         return;
     }
     let table = relation.name();
@@ -30,67 +35,86 @@ fn refuse_unchained(relation: Relation) {
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
-/// The trigger that fires where others sleep: for the workers of a replication, PostgreSQL's own or another. A row comes
-/// in as the publisher has it, but for xact: the publisher's transactions mean nothing here. Who has set
-/// session_replication_role to replica and replays no origin wants no trigger at all, and a superuser or the owner is refused
-/// nothing: verification finds what he does.
+/// The trigger that fires where others sleep: for the workers of a replication, PostgreSQL's own or
+/// another. A row comes in as the publisher has it, but for xact: the publisher's transactions mean
+/// nothing here. A session that has session_replication_role set to replica and replays no origin
+/// wants no trigger at all, and a superuser or the owner is refused nothing: verification finds
+/// what they do.
 fn replicate(call: Call) -> Datum {
-    let context = (*call.0).context;
-    if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-        crate::pg::trigger::trigger_data(call, 0);
-    }
-    let data = &*context.cast::<pg_sys::TriggerData>();
-    let relation = data.tg_relation;
-    let command = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
-    let is_update = command == pg_sys::TRIGGER_EVENT_UPDATE;
-    let given = Datum::from(if is_update { data.tg_newtuple } else { data.tg_trigtuple });
+    let trigger = call.any_trigger();
+    let relation = trigger.relation();
     if !others_sleep() {
-        // ENABLE TRIGGER ALL has made it fire beside the others, which do all that is to be done.
-        return given;
+        // ENABLE TRIGGER ALL has made it fire beside the others, which do everything.
+        return as_given(trigger);
     }
-    if !pg_sys::IsLogicalWorker() {
+    if !is_subscription_worker() {
         refuse_unchained(relation);
     }
     let table = relation.name();
     if is_worker() {
         if table == "cluster" {
-            // Where the publisher writes is not where this log is written: no row, so none is changed.
-            return Datum::from(0usize);
+            // The publisher's place is not where this log is written, so the row is left out.
+            return trigger.nothing();
         }
-        let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
-        match command {
-            pg_sys::TRIGGER_EVENT_INSERT => {}
-            pg_sys::TRIGGER_EVENT_UPDATE if table != "log" => {}
-            pg_sys::TRIGGER_EVENT_UPDATE => append_only(relation, "a replicated UPDATE", hint),
-            pg_sys::TRIGGER_EVENT_DELETE => append_only(relation, "a replicated DELETE", hint),
-            _ => append_only(relation, "a replicated TRUNCATE", hint),
-        }
+        refuse_other_commands(trigger, &table);
     }
-    match command {
+    match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT if table == "log" => {
-            let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
-            note_arrival(events);
-            pg_sys::table_close(events, pg_sys::NoLock as i32);
-            given
+            note_arrival(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
+            as_given(trigger)
         }
         pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE
             if !["log", "cluster"].contains(&table.as_str()) =>
         {
-            event(data, is_update)
+            trigger.go_on_with(event(trigger))
         }
-        _ => given,
+        _ => as_given(trigger),
     }
 }
 
-fn event(data: &pg_sys::TriggerData, is_update: bool) -> Datum {
-    let relation = data.tg_relation;
-    let descriptor = relation.descriptor();
-    let given = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
-    // Somebody may be mending the table with no trigger in his way.
-    let Ok(layout) = Layout::of(descriptor) else { return Datum::from(given) };
-    let mut row = Values::of(given, descriptor);
-    if is_update {
-        let old = Values::of(data.tg_trigtuple, descriptor);
+/// Goes on with what is given: a statement has no row.
+fn as_given(trigger: TriggerCall<'_>) -> Datum<'_> {
+    match trigger.is_for_row() {
+        true => trigger.go_on_with(given(trigger)),
+        false => trigger.nothing(),
+    }
+}
+
+/// The row as it is to be.
+fn given(trigger: TriggerCall<'_>) -> Tuple<'_> {
+    match is_update(trigger) {
+        true => trigger.new_row(),
+        false => trigger.row(),
+    }
+}
+
+fn is_update(trigger: TriggerCall) -> bool {
+    trigger.operation() == pg_sys::TRIGGER_EVENT_UPDATE
+}
+
+/// A copy keeps what it got: of what a publisher sends, rows may be inserted, and updated where an
+/// erasure does that.
+fn refuse_other_commands(trigger: TriggerCall, table: &str) {
+    let relation = trigger.relation();
+    let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
+    match trigger.operation() {
+        pg_sys::TRIGGER_EVENT_INSERT => {}
+        pg_sys::TRIGGER_EVENT_UPDATE if table != "log" => {}
+        pg_sys::TRIGGER_EVENT_UPDATE => append_only(relation, "a replicated UPDATE", hint),
+        pg_sys::TRIGGER_EVENT_DELETE => append_only(relation, "a replicated DELETE", hint),
+        _ => append_only(relation, "a replicated TRUNCATE", hint),
+    }
+}
+
+/// The row of an event as it is kept here; a row of another table as it is given.
+fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
+    let relation = trigger.relation();
+    // A table of events may have lost a column, too: a superuser may be mending it, with no trigger
+    // in the way.
+    let Ok(layout) = Layout::of(relation.descriptor()) else { return given(trigger) };
+    let mut row = given(trigger).values();
+    if is_update(trigger) {
+        let old = trigger.row().values();
         if let Some(xact) = old.get(&layout, c::XACT) {
             row.set(&layout, c::XACT, xact);
         }
@@ -100,17 +124,17 @@ fn event(data: &pg_sys::TriggerData, is_update: bool) -> Datum {
     } else {
         note_arrival(relation);
         if is_worker() || row.get(&layout, c::XACT).is_some() {
-            row.set(&layout, c::XACT, Datum::from(pg_sys::GetTopFullTransactionId().value));
+            row.set(&layout, c::XACT, Datum::from(transaction::full_id()));
         }
     }
-    Datum::from(pg_sys::heap_form_tuple(descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+    row.form(relation.descriptor())
 }
 
-/// What arrives was written somewhere else. Whoever promotes the copy records that first, and an origin is asked for until
-/// then: it may go on with what is on its way.
+/// Notes that what arrives was written somewhere else. Once the copy is promoted, the first event
+/// records that. Until an origin is dropped, it may still bring what is on its way.
 fn note_arrival(events: Relation) {
     match session_origin() {
-        Some(origin) if !pg_sys::IsLogicalWorker() => seam::note_feeder(events, &origin),
+        Some(origin) if !is_subscription_worker() => seam::note_feeder(events, &origin),
         _ => seam::forget(events),
     }
 }

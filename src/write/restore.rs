@@ -1,6 +1,6 @@
-//! Restoring a dump: with the setting `immutable.restore`, events come with their place in the chain and keep it, and
-//! so does the log's identity. Each row must hash to its own event_hash; that the rows link is for verification, since a
-//! dump has them in any order.
+//! Restoring a dump: with the setting `immutable.restore`, events come with their place in the
+//! chain and keep it, and so does the log's identity. Each row must hash to its own event_hash.
+//! Whether the rows link is left to verification, because a dump has them in any order.
 
 use crate::guard::append_only::append_only;
 use crate::log::columns::{self as c, Layout};
@@ -10,17 +10,18 @@ use crate::log::{lane, log_identity, seam, uncommitted};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::Relation;
+use crate::pg::relation::{OpenRelation, Relation};
 use crate::pg::setting;
-use crate::pg::trigger::{trigger_data, BEFORE_INSERT_ROW};
-use crate::pg::tuple::Values;
+use crate::pg::trigger::BEFORE_INSERT_ROW;
+use crate::pg::tuple::{Tuple, Values};
 use crate::settings;
 use immutable_format::document;
 use pgrx::pg_sys;
 
-/// Takes a row as it is, but for xact: that is the restoring transaction, since numbers of another cluster mean nothing
-/// here.
-pub fn keep(relation: Relation, layout: &Layout, mut row: Values) -> Datum {
+/// Takes a row as it is, except for xact, which becomes the restoring transaction: transaction
+/// numbers of another cluster mean nothing here. Raises 55000 for a row that is not from a dump,
+/// and XX001 for one that does not match its hash.
+pub fn keep<'c>(relation: Relation<'c>, layout: &Layout, mut row: Values<'c>) -> Tuple<'c> {
     let Some(event_hash) = row.get(layout, c::EVENT_HASH) else {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -38,7 +39,7 @@ pub fn keep(relation: Relation, layout: &Layout, mut row: Values) -> Datum {
     .unwrap_or_else(|why| refuse(&row, layout, &why));
     seam::forget(relation);
     row.set(layout, c::XACT, Datum::from(uncommitted::recorded(&row, layout)));
-    Datum::from(pg_sys::heap_form_tuple(relation.descriptor(), row.values.as_mut_ptr(), row.nulls.as_mut_ptr()))
+    row.form(relation.descriptor())
 }
 
 fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Result<(), String> {
@@ -47,7 +48,7 @@ fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Res
         Ok(_) => return Err("Its content does not hash to its event_hash.".to_string()),
         Err(violation) => return Err(format!("It has no valid document: {violation}.")),
     }
-    // Of which log it is, the first event of a lane says.
+    // The first event of a lane says to which log it belongs.
     match (stored.envelope.log_id, log_identity::known()) {
         (Some(own), Some(log)) if own != log => Err("It belongs to another log than this database's.".to_string()),
         _ => Ok(()),
@@ -57,7 +58,7 @@ fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Res
 fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
     let get = |column| row.get(layout, column);
     let id = get(c::ID).map_or("without id".to_string(), |id| document::uuid_text(&uuid(id)));
-    let number = |column, of: fn(Datum) -> i64| get(column).map_or("?".to_string(), |datum| of(datum).to_string());
+    let number = |column, of: fn(Datum<'_>) -> i64| get(column).map_or("?".to_string(), |datum| of(datum).to_string());
     let lane = number(c::LANE, |lane| i64::from(lane.i16()));
     let seq = number(c::SEQ, |seq| seq.i64());
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) cannot be restored"))
@@ -68,21 +69,21 @@ fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
 
 sql_function!(immutable_guard_log, pg_finfo_immutable_guard_log, guard_log);
 
-/// INSERT into the table of the log's identity: a dump brings its own, once. Whatever else of the dump comes or does not,
-/// the log goes on from then on somewhere else than where it was written.
+/// The trigger for an INSERT into the table of the log's identity: a dump brings its own, once.
+/// From then on the log continues in another place than where it was written, whatever else of the
+/// dump is restored.
 fn guard_log(call: Call) -> Datum {
-    let data = trigger_data(call, BEFORE_INSERT_ROW);
+    let trigger = call.trigger(BEFORE_INSERT_ROW);
     if !settings::RESTORE.get() {
         append_only(
-            data.tg_relation,
+            trigger.relation(),
             "INSERT",
             "The first event makes the log's identity; a dump brings its own with immutable.restore = on.",
         )
     }
-    let row = Values::of(data.tg_trigtuple, data.tg_relation.descriptor());
-    let given = (!row.nulls[0]).then(|| uuid(row.values[0]));
-    let events = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
-    if let (Some(given), Some(log)) = (given, log_identity::of_events(events)) {
+    let given = trigger.row().values().at(0).map(uuid);
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    if let (Some(given), Some(log)) = (given, log_identity::of_events(events.get())) {
         if given != log {
             let (given, log) = (document::uuid_text(&given), document::uuid_text(&log));
             Fault::new(
@@ -94,16 +95,16 @@ fn guard_log(call: Call) -> Datum {
             .raise()
         }
     }
-    seam::forget(events);
-    pg_sys::table_close(events, pg_sys::NoLock as i32);
-    Datum::from(data.tg_trigtuple)
+    seam::forget(events.get());
+    trigger.go_on_with(trigger.row())
 }
 
 sql_function!(immutable_refuse_part_of, pg_finfo_immutable_refuse_part_of, refuse_part_of);
 
-/// `immutable.refuse_part_of(tab)`: the policy of what a dump holds besides events.
+/// `immutable.refuse_part_of(tab)`: the row security policy of the tables that a dump holds besides
+/// events.
 fn refuse_part_of(call: Call) -> Datum {
-    let table = call.arg(0).map_or("", |table| text(table));
+    let table = call.arg(0).map_or("", text);
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("row security would leave out the rows of immutable.{table}"),

@@ -1,33 +1,37 @@
-//! track(): the service's call. It inserts like anybody else, with the caller's rights.
+//! track(): the call for services. It inserts with the caller's rights, as any INSERT does.
 
 use crate::log::columns as c;
-use crate::log::tables::{events_oid, has_invalid_key, Events};
+use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::jsonb::{self, Jsonb};
-use crate::pg::spi;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::memory::here;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
 use crate::pg::subtransaction::attempt;
-use crate::pg::tuple::Values;
+use crate::pg::tuple::CopiedTuple;
+use crate::settings;
 use crate::write::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
 use crate::write::repeated::Original;
 use crate::write::watch;
 use immutable_format::document::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
-use pgrx::pg_sys::{self, HeapTuple};
-use std::ffi::{CStr, CString};
+use pgrx::pg_sys;
+use std::ffi::CString;
 
 /// What became of an event.
 pub enum Outcome {
     Recorded(Id),
-    /// The event that has the key says the same.
+    /// The event that has the key is the same.
     Duplicate(Id),
-    /// It is another, which differs in these fields.
+    /// The event that has the key is another one, which differs in these fields.
     Conflict(Id, Vec<&'static str>),
 }
 
 impl Outcome {
+    /// The answer: an object with id, status and, of a conflict, the names of the fields that differ.
     pub fn json(&self) -> String {
         let (id, status) = match self {
             Outcome::Recorded(id) => (id, "recorded"),
@@ -50,9 +54,11 @@ impl Outcome {
     }
 }
 
+/// The hint of the message that [`conflict`] makes.
 pub const CONFLICT_HINT: &str = "Give a new event a key of its own, and repeat an event as it was.";
 
-/// What is wrong with another event under a key that is taken. It names fields and no values.
+/// The message about an event that differs from the one that has its key. It names fields, and no
+/// values.
 pub fn conflict(id: &Id, differing: &[&str]) -> String {
     format!("idempotency_key is that of event {}, which differs in {}", uuid_text(id), differing.join(", "))
 }
@@ -61,16 +67,16 @@ sql_function!(immutable_track, pg_finfo_immutable_track, track);
 
 /// `immutable.track(actor_id, action, …, on_conflict)`
 fn track(call: Call) -> Datum {
-    let mut given: Given = [None; 19];
+    let mut given: Given = Given::default();
     for (index, value) in given.iter_mut().enumerate() {
         *value = call.arg(index);
     }
-    // An untyped literal, track('{...}'), resolves to this function: PostgreSQL prefers text to json. Without an action
-    // it can be no call of this one.
+    // An untyped literal, track('{...}'), resolves to this function, because PostgreSQL prefers
+    // text to json. Without an action it cannot be meant for this function.
     if let [Some(event), None, ..] = given {
         let only = given.iter().flatten().count() == 1;
         if only && text(event).trim_start().starts_with('{') {
-            given = payload::of_text(text(event));
+            given = payload::of_text(text(event), call.memory());
         }
     }
     answer(call, given.len(), given)
@@ -80,7 +86,7 @@ sql_function!(immutable_track_event, pg_finfo_immutable_track_event, track_event
 
 /// `immutable.track(event jsonb, on_conflict)`
 fn track_event(call: Call) -> Datum {
-    let given = payload::of_jsonb(Jsonb::new(required(call)));
+    let given = payload::of_jsonb(Jsonb::new(required(call)), call.memory());
     answer(call, 1, given)
 }
 
@@ -88,11 +94,11 @@ sql_function!(immutable_track_text, pg_finfo_immutable_track_text, track_text);
 
 /// `immutable.track(payload json, on_conflict)`
 fn track_text(call: Call) -> Datum {
-    let given = payload::of_text(text(required(call)));
+    let given = payload::of_text(text(required(call)), call.memory());
     answer(call, 1, given)
 }
 
-fn required(call: Call) -> Datum {
+fn required(call: Call<'_>) -> Datum<'_> {
     call.arg(0).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "event must not be NULL")
             .field("event")
@@ -101,10 +107,10 @@ fn required(call: Call) -> Datum {
     })
 }
 
-/// Records the event and says so. Another event under a key that is taken is an error, unless the argument `on_conflict`
-/// asks for an answer.
-fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
-    let answered = match call.arg(on_conflict).map(|on_conflict| text(on_conflict)) {
+/// Records the event and returns the answer. If another event has the key, that is an error
+/// (23505), unless the argument at `on_conflict` asks for an answer.
+fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c> {
+    let answered = match call.arg(on_conflict).map(text) {
         None | Some("error") => false,
         Some("answer") => true,
         Some(_) => Fault::invalid("on_conflict", "on_conflict must be error or answer")
@@ -120,109 +126,123 @@ fn answer(call: Call, on_conflict: usize, given: Given) -> Datum {
             ))
             .raise()
     }
-    jsonb::datum(&outcome.json())
+    call.memory().jsonb(&outcome.json())
 }
 
-/// Inserts one event; with an idempotency key that is there already, says what the event that has it is to this one.
+/// Inserts one event. If its idempotency key is already in use, compares it with the event that has
+/// the key.
 pub fn record(given: &Given) -> Outcome {
-    // An empty key is none.
-    let key = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
-    let mut columns = Vec::new();
-    let mut types = Vec::new();
-    let mut values = Vec::new();
-    for (field, (_, column, oid)) in FIELDS.iter().enumerate() {
-        let value = if field == IDEMPOTENCY_KEY { key } else { given[field] };
-        if value.is_some() {
-            columns.push(*column);
-            types.push(*oid);
-            values.push(value);
-        }
-    }
-    let numbers: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
-    let source = match columns.len() {
-        0 => "DEFAULT VALUES".to_string(), // refused by the trigger, which says what is missing
-        _ => format!("({}) VALUES ({})", columns.join(", "), numbers.join(", ")),
-    };
-    let arbiter = match key {
-        Some(_) => " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
-        None => "",
-    };
+    let mut given = *given;
+    // An empty key counts as no key.
+    given[IDEMPOTENCY_KEY] = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
+    let is_keyed = given[IDEMPOTENCY_KEY].is_some();
     let mut id = None;
-    let statement = format!("INSERT INTO immutable.events {source}{arbiter} RETURNING id");
-    let mut insert = || spi::query_now(&statement, &types, &values, |row| id = Some(uuid(row.values[0])));
-    let passed = match key {
-        Some(_) => watch::watch(insert),
-        None => {
+    let mut insert = || id = insert(&given);
+    let passed = match is_keyed {
+        true => watch::watch(insert),
+        false => {
             insert();
             None
         }
     };
     match (id, passed) {
         (Some(id), _) => Outcome::Recorded(id),
-        (None, Some(row)) => original(given, row).unwrap_or_else(|| {
-            Fault::new(
-                Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
-                "an event with this idempotency_key was recorded by a concurrent transaction",
-            )
-            .field("idempotency_key")
-            .hint("Retry the transaction.")
-            .raise()
-        }),
-        (None, None) => {
-            Fault::new(Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION, "a trigger on immutable.events left the event out")
-                .hint("Nothing is recorded. SELECT tgname FROM pg_trigger WHERE tgrelid = 'immutable.events'::regclass shows the triggers.")
-                .raise()
-        }
+        (None, Some(row)) => original(&given, &row).unwrap_or_else(|| refuse_concurrent()),
+        (None, None) => refuse_left_out(),
     }
 }
 
-/// What the event that has the key is to the one given, which would have become `row`. With the owner's rights: a writer may
-/// know the id of what it recorded before, and in what a call under its key differs; it sees no other row, and no value.
-fn original(given: &Given, row: HeapTuple) -> Option<Outcome> {
-    let relation = pg_sys::table_open(events_oid(), pg_sys::AccessShareLock as i32);
-    let events = Events::of(relation);
-    let own = |name: &CString| name.to_bytes().starts_with(b"~immutable_");
-    let filled_in = !events.before_insert.iter().all(own);
-    let row = Values::of(row, relation.descriptor());
-    let mut entered: Given = [None; 19];
-    for (value, (_, column, _)) in entered.iter_mut().zip(FIELDS) {
-        let column = c::ALL.iter().position(|(name, ..)| *name == column);
-        *value = column.and_then(|column| row.get(&events.layout, column));
+/// Inserts the event and returns its id; nothing if its key is already in use, or a trigger left
+/// the event out.
+fn insert(given: &Given) -> Option<Id> {
+    let mut columns = Vec::new();
+    let mut arguments = Vec::new();
+    for ((_, column, oid), value) in FIELDS.iter().zip(given) {
+        if let Some(value) = value {
+            columns.push(*column);
+            arguments.push(Arg::Given(*oid, *value));
+        }
     }
-    let mut given = *given;
-    // Who did it counts, whether the call says so or the session.
-    given[ACTOR_ID] = given[ACTOR_ID].or_else(|| setting(c"immutable.actor_id"));
+    let numbers: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
+    let source = match columns.len() {
+        // The trigger refuses it, and says what is missing.
+        0 => "DEFAULT VALUES".to_string(),
+        _ => format!("({}) VALUES ({})", columns.join(", "), numbers.join(", ")),
+    };
+    let arbiter = match given[IDEMPOTENCY_KEY] {
+        Some(_) => " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+        None => "",
+    };
+    let mut id = None;
+    let statement = format!("INSERT INTO immutable.events {source}{arbiter} RETURNING id");
+    spi::query_now(&statement, &arguments, |row| id = row.at(0).map(uuid));
+    id
+}
+
+fn refuse_concurrent() -> ! {
+    Fault::new(
+        Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+        "an event with this idempotency_key was recorded by a concurrent transaction",
+    )
+    .field("idempotency_key")
+    .hint("Retry the transaction.")
+    .raise()
+}
+
+fn refuse_left_out() -> ! {
+    Fault::new(Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION, "a trigger on immutable.events left the event out")
+        .hint("Nothing is recorded. SELECT tgname FROM pg_trigger WHERE tgrelid = 'immutable.events'::regclass shows the triggers.")
+        .raise()
+}
+
+/// Compares the event that has the key with the one given, which would have become `row`. It reads
+/// with the owner's rights: a writer may know the id of what it recorded before, and in which
+/// fields a call with the same key differs. It sees no other row, and no value.
+fn original(given: &Given, row: &CopiedTuple) -> Option<Outcome> {
+    let relation = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    let relation = relation.get();
+    let events = Events::of(relation);
+    let by_log = |name: &CString| name.to_bytes().starts_with(b"~immutable_");
+    let filled_in = !events.before_insert.iter().all(by_log);
+    here(|memory| {
+        let row = row.tuple(relation.descriptor(), memory).values();
+        let mut entered = Given::default();
+        for (value, (_, column, _)) in entered.iter_mut().zip(FIELDS) {
+            let column = c::ALL.iter().position(|(name, ..)| *name == column);
+            *value = column.and_then(|column| row.get(&events.layout, column));
+        }
+        let mut given = *given;
+        // The actor counts, whether the call names it or the session does.
+        let actor_id = settings::ACTOR_ID.get().filter(|actor_id| !actor_id.is_empty());
+        given[ACTOR_ID] = given[ACTOR_ID].or_else(|| actor_id.map(|actor_id| memory.bytes(actor_id.to_bytes())));
+        spi::as_owner(relation, || compared(&given, &entered, filled_in))
+    })
+}
+
+/// Finds the event that has the key of `entered`, and compares it with the one given.
+fn compared(given: &Given, entered: &Given, filled_in: bool) -> Option<Outcome> {
+    let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
+    let statement = format!(
+        "SELECT id, erased, {} FROM immutable.events \
+         WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
+        columns.join(", ")
+    );
+    // A trigger may have changed the tenant or the key that was given.
+    let key = [TENANT_ID, IDEMPOTENCY_KEY].map(|field| Arg::given(pg_sys::TEXTOID, entered[field]));
     let mut outcome = None;
-    spi::as_owner(relation, || {
-        let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
-        let statement = format!(
-            "SELECT id, erased, {} FROM immutable.events \
-             WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
-            columns.join(", ")
-        );
-        // A trigger may have made another tenant, or another key, of what was given.
-        let values = [entered[TENANT_ID], entered[IDEMPOTENCY_KEY]];
-        spi::query_now(&statement, &[pg_sys::TEXTOID; 2], &values, |row| {
-            let id = uuid(row.values[0]);
-            let differing = Original::new(row, 1, filled_in).differing(&given, &entered);
-            outcome = Some(match differing.is_empty() {
-                true => Outcome::Duplicate(id),
-                false => Outcome::Conflict(id, differing),
-            });
+    spi::query_now(&statement, &key, |row| {
+        let differing = Original::new(row, 1, filled_in).differing(given, entered);
+        outcome = row.at(0).map(uuid).map(|id| match differing.is_empty() {
+            true => Outcome::Duplicate(id),
+            false => Outcome::Conflict(id, differing),
         });
     });
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
     outcome
 }
 
-/// A setting's value, unless it is empty.
-fn setting(name: &CStr) -> Option<Datum> {
-    let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-    (!value.is_null() && *value != 0).then(|| Datum::from(pg_sys::cstring_to_text(value)))
-}
-
-/// One event of a call of its own. While REINDEX CONCURRENTLY builds the keys' index anew, the new one refuses what ON CONFLICT
-/// waits for in the old; by then that is committed, so that ON CONFLICT finds it the second time.
+/// Records one event that is not part of a batch. While REINDEX CONCURRENTLY rebuilds the index of
+/// the keys, the new index refuses an event that ON CONFLICT waits for in the old one. By then that
+/// event is committed, so ON CONFLICT finds it the second time.
 fn record_once(given: &Given) -> Outcome {
     if given[IDEMPOTENCY_KEY].is_none() || !is_key_rebuilt() {
         return record(given);
@@ -233,10 +253,8 @@ fn record_once(given: &Given) -> Outcome {
     }
 }
 
-/// Whether a unique index of events is being made, or is a remnant. The lock is kept: REINDEX waits for whoever did not see it.
+/// Whether a unique index of events is being built, or was left behind. The lock is kept: REINDEX
+/// waits for everybody who did not see its index.
 fn is_key_rebuilt() -> bool {
-    let relation = pg_sys::table_open(events_oid(), pg_sys::RowExclusiveLock as i32);
-    let rebuilt = has_invalid_key(relation);
-    pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    rebuilt
+    OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock).get().has_invalid_unique_index()
 }

@@ -1,10 +1,10 @@
-//! Whether a row may enter the log. Every refusal names the field; nothing is stored.
+//! Whether a row may enter the log. Every refusal names the field, and nothing is stored.
 
 use crate::log::columns::{self as c, Layout, SetBy};
-use crate::log::row::committed;
-use crate::log::session_context;
-use crate::pg::datum::{bytes, micros, text};
-use crate::pg::error::{Code, Fault};
+use crate::log::targets::{self, Malformed};
+use crate::log::{own_event, session_context};
+use crate::pg::datum::{bytes, micros, output, text, Datum};
+use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::tuple::Values;
 use crate::settings;
@@ -14,6 +14,7 @@ use immutable_format::json::{Error, Object};
 use immutable_format::target::{self, Form, Target};
 use immutable_format::{limits, time};
 use pgrx::pg_sys;
+use std::borrow::Cow;
 
 const TEXTS: [c::Column; 14] = [
     c::TENANT_ID,
@@ -32,16 +33,67 @@ const TEXTS: [c::Column; 14] = [
     c::USER_AGENT,
 ];
 
-/// The row's content, once it has passed. `reordered` says whether the normalised targets differ from the given ones and so
-/// have to be stored anew.
-pub struct Entering<'a> {
-    pub content: Content<'a>,
-    pub reordered: bool,
+/// What was read from a row that may enter the log.
+pub struct Admitted<'e> {
+    pub content: Content<'e>,
+    /// The tenant, a text; the empty one if none is given.
+    pub tenant: Datum<'e>,
+    texts: Texts<'e>,
+    /// Whether the targets were normalised or sorted, and so are not stored as they were given.
+    reordered: bool,
 }
 
-/// Refuses a value in a column that the chain sets. NULL is none, and so is an empty text or bytea, which is what an ORM
-/// gives where a column cannot be NULL.
-pub fn leave_to_chain(row: &mut Values, layout: &Layout) {
+impl<'e> Admitted<'e> {
+    /// The text of a column, unless it is NULL.
+    pub fn text(&self, column: c::Column) -> Option<&'e str> {
+        self.texts[column]
+    }
+
+    /// The tenant's id.
+    pub fn tenant_id(&self) -> &'e str {
+        self.texts[c::TENANT_ID].unwrap_or_default()
+    }
+
+    /// Puts targets and metadata into the row as they are to be stored, unless they are so already.
+    pub fn set_json(&self, row: &mut Values, layout: &Layout) {
+        for (column, empty) in [(c::TARGETS, "[]"), (c::METADATA, "{}")] {
+            if row.get(layout, column).is_none() {
+                row.set(layout, column, row.memory().jsonb(empty));
+            }
+        }
+        if self.reordered {
+            let targets: Vec<&str> = self.content.targets.iter().map(Target::canonical).collect();
+            row.set(layout, c::TARGETS, row.memory().jsonb(&format!("[{}]", targets.join(","))));
+        }
+    }
+}
+
+/// The texts of a row, by column.
+type Texts<'e> = [Option<&'e str>; c::ALL.len()];
+
+/// Treats values that say nothing as left out, and fills in what the session says for columns that
+/// are left out. An event of the log's own takes nothing from the session. Raises 428C9 for a value
+/// in a column that the chain sets, and what [`session_context`] raises.
+pub fn complete(row: &mut Values, layout: &Layout) {
+    leave_to_chain(row, layout);
+    if row.get(layout, c::IDEMPOTENCY_KEY).is_some_and(|key| bytes(key).is_empty()) {
+        row.unset(layout, c::IDEMPOTENCY_KEY);
+    }
+    if own_event::is_recording() {
+        return;
+    }
+    for context in &session_context::CONTEXT {
+        if row.get(layout, context.column).is_none() {
+            if let Some(datum) = context.datum(row.memory()) {
+                row.set(layout, context.column, datum);
+            }
+        }
+    }
+}
+
+/// Refuses a value in a column that the chain sets. NULL is not a value, nor is an empty text or
+/// bytea, which an ORM gives for a column that cannot be NULL.
+fn leave_to_chain(row: &mut Values, layout: &Layout) {
     for (column, (name, oid, set_by)) in c::ALL.iter().enumerate() {
         if *set_by != SetBy::Chain {
             continue;
@@ -70,46 +122,59 @@ fn refuse_chain_column(column: c::Column, name: &str) -> ! {
         .raise()
 }
 
-/// Checks every column the caller sets. `own` is whether it may be the log itself that writes.
-pub fn entering<'a>(row: &Values, layout: &Layout, own: bool) -> Entering<'a> {
-    let recording = own && row.get(layout, c::ACTION).is_some_and(|action| text(action).starts_with(RESERVED));
-    for column in [c::ACTOR_ID, c::ACTION] {
-        check_required(column, row.get(layout, column).map(|datum| text(datum)));
-    }
-    for column in TEXTS {
-        if let Some(datum) = row.get(layout, column) {
-            check_text(column, text(datum));
-        }
-    }
-    let tenant_id = row.get(layout, c::TENANT_ID).map_or("", |datum| text(datum));
-    if tenant_id.is_empty() && settings::REQUIRE_TENANT.get() && !recording {
+/// Checks every column that the caller sets, and reads what it checks. `by_log` says whether the
+/// log itself may be writing. Refusals name the field: 23502, 22023, 22001, 22008, 22021, 42501 or
+/// 54000.
+pub fn admit<'e>(row: &Values<'e>, layout: &Layout, by_log: bool) -> Admitted<'e> {
+    let texts = entering_texts(row, layout);
+    let action = texts[c::ACTION].unwrap_or_default();
+    let recording = by_log && action.starts_with(RESERVED);
+    if texts[c::TENANT_ID].is_none_or(str::is_empty) && settings::REQUIRE_TENANT.get() && !recording {
         refuse_no_tenant()
     }
-    if let Some(action) = row.get(layout, c::ACTION) {
-        check_reserved("action", text(action), own);
-    }
-    if let Some(datum) = row.get(layout, c::OCCURRED_AT) {
-        if time::format(micros(datum)).is_none() {
-            Fault::new(
-                Code::ERRCODE_DATETIME_FIELD_OVERFLOW,
-                "occurred_at must be finite and in the years 0001 to 9999 (UTC)",
-            )
-            .field("occurred_at")
-            .hint("Leave occurred_at out for the time of recording.")
-            .raise()
-        }
+    check_reserved("action", action, by_log);
+    if row.get(layout, c::OCCURRED_AT).is_some_and(|datum| time::format(micros(datum)).is_none()) {
+        refuse_time()
     }
     let bounds = Bounds::of(recording);
     let (targets, reordered) = match row.get(layout, c::TARGETS) {
         None => (Vec::new(), false),
-        Some(datum) => entering_targets(Jsonb::new(datum), own, &bounds),
+        Some(datum) => entering_targets(datum, by_log, &bounds),
     };
     let metadata = match row.get(layout, c::METADATA) {
         None => Object::default(),
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
-    let content = Content { columns: committed(|column| row.get(layout, column)), metadata, targets };
-    Entering { content, reordered }
+    let columns = c::COMMITTED.map(|column| match column {
+        c::IP_ADDRESS => row.get(layout, column).map(|address| Cow::Owned(output(pg_sys::inet_out, address))),
+        _ => texts[column].map(Cow::Borrowed),
+    });
+    let tenant = row.get(layout, c::TENANT_ID).unwrap_or_else(|| row.memory().text(""));
+    Admitted { content: Content { columns, metadata, targets }, tenant, texts, reordered }
+}
+
+/// Reads the texts that the caller sets, and checks them.
+fn entering_texts<'e>(row: &Values<'e>, layout: &Layout) -> Texts<'e> {
+    let mut texts = [None; c::ALL.len()];
+    for column in TEXTS {
+        texts[column] = row.get(layout, column).map(text);
+    }
+    for column in [c::ACTOR_ID, c::ACTION] {
+        check_required(column, texts[column]);
+    }
+    for column in TEXTS {
+        if let Some(text) = texts[column] {
+            check_text(column, text);
+        }
+    }
+    texts
+}
+
+fn refuse_time() -> ! {
+    Fault::new(Code::ERRCODE_DATETIME_FIELD_OVERFLOW, "occurred_at must be finite and in the years 0001 to 9999 (UTC)")
+        .field("occurred_at")
+        .hint("Leave occurred_at out for the time of recording.")
+        .raise()
 }
 
 fn check_required(column: c::Column, value: Option<&str>) {
@@ -120,7 +185,7 @@ fn check_required(column: c::Column, value: Option<&str>) {
         Some(_) => return,
     };
     let hint = match column {
-        // Left out, it would have been the session's.
+        // If it had been left out, the session's would have been taken.
         c::ACTOR_ID if value.is_some() && session_context::is_set(column) => {
             "Say who did it, or leave actor_id out for what immutable.actor_id says."
         }
@@ -142,14 +207,14 @@ fn refuse_no_tenant() -> ! {
 
 fn check_text(column: c::Column, value: &str) {
     let name = c::ALL[column].0;
-    // No text has a NUL: see function::text().
+    // No text has a NUL; see datum::text().
     if value == "\u{0}" {
         session_context::refuse_encoding(column)
     }
     check_length(name, name, value, || session_context::source_of(column, value));
 }
 
-/// Checks the length of a text field in bytes. `source` says which setting it is from.
+/// Checks the length of a text field in bytes. `source` says which setting the value comes from.
 fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> Option<&'static str>) {
     let most = limits::text_bytes(field);
     if value.len() > most {
@@ -168,8 +233,8 @@ fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> 
     }
 }
 
-fn check_reserved(field: &str, value: &str, own: bool) {
-    if value.starts_with(RESERVED) && !own {
+fn check_reserved(field: &str, value: &str, by_log: bool) {
+    if value.starts_with(RESERVED) && !by_log {
         Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{field} \"{value}\" is reserved for the log itself"))
             .field(field)
             .hint(format!("Choose a name that does not begin with \"{RESERVED}\"."))
@@ -177,7 +242,7 @@ fn check_reserved(field: &str, value: &str, own: bool) {
     }
 }
 
-/// What metadata and targets may be at most.
+/// The limits of metadata and targets.
 struct Bounds {
     targets: usize,
     keys: usize,
@@ -186,7 +251,8 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// The settings', or for an event of the log's own the format's: no setting shall keep an erasure from being recorded.
+    /// The limits that are set. For an event of the log's own they are the format's, because no
+    /// setting may keep an erasure from being recorded.
     fn of(recording: bool) -> Bounds {
         let set = |setting: i32| setting as usize;
         match recording {
@@ -206,7 +272,7 @@ impl Bounds {
     }
 }
 
-/// What to do about a limit: something that anybody can, and what the setting allows.
+/// What to do about a limit: something that everybody can do, and what the setting allows.
 fn limit_hint(instead: &str, setting: &str, set: usize, most: usize) -> String {
     match set < most {
         true => format!("{instead} The limit is the setting {setting}, which a superuser can raise to {most}."),
@@ -249,7 +315,7 @@ fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
     }
 }
 
-fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
+fn entering_metadata<'e>(metadata: Jsonb<'e>, bounds: &Bounds) -> Object<'e> {
     if metadata.kind() != Kind::Object {
         Fault::invalid("metadata", "metadata must be a JSON object").hint("For example {\"size\": 1024}.").raise()
     }
@@ -263,45 +329,48 @@ fn entering_metadata<'a>(metadata: Jsonb, bounds: &Bounds) -> Object<'a> {
     }
 }
 
-fn entering_targets<'a>(targets: Jsonb, own: bool, bounds: &Bounds) -> (Vec<Target<'a>>, bool) {
-    if targets.kind() != Kind::Array {
-        Fault::invalid("targets", "targets must be a JSON array")
-            .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
-            .raise()
-    }
-    let most = bounds.targets;
-    if targets.len() > most {
-        Fault::new(
-            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("targets has {} elements, at most {most}", targets.len()),
-        )
-        .field("targets")
-        .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
-        .raise()
-    }
-    let elements = match targets.objects(bounds.nesting, bounds.bytes) {
-        Ok(elements) => elements,
-        Err((n, error)) => refuse_size(&format!("targets[{n}]"), error, bounds),
-    };
-    let mut taken: Vec<Target<'a>> = Vec::with_capacity(elements.len());
+/// The targets as they are to be stored, and whether they differ from those given.
+fn entering_targets<'e>(given: Datum<'e>, by_log: bool, bounds: &Bounds) -> (Vec<Target<'e>>, bool) {
     let mut reordered = false;
-    for (n, element) in elements.into_iter().enumerate() {
-        let given = element.as_ref().map_or(0, |object| object.members().len());
-        let target = Target::new(element, Form::Entering).unwrap_or_else(|error| refuse_target(n, error));
-        reordered |= given != target.len();
-        let field = |member: &str| format!("targets[{n}].{member}");
-        check_reserved(&field("type"), target.kind(), own);
-        check_length(&field("type"), "target.type", target.kind(), || None);
-        check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
-        check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
-        check_keys(&field("metadata"), target.metadata_keys(), bounds);
-        taken.push(target);
-    }
-    if !taken.is_sorted_by(|a, b| target::order(a, b).is_le()) {
-        target::sort(&mut taken);
+    let check = |position, target: &Target, is_whole: bool| {
+        reordered |= !is_whole;
+        check_target(position, target, by_log, bounds);
+    };
+    let most = targets::Bounds { count: bounds.targets, nesting: bounds.nesting, bytes: bounds.bytes };
+    let parsed = targets::parse(given, Form::Entering, most, check);
+    let mut targets = parsed.unwrap_or_else(|malformed| refuse_targets(malformed, bounds));
+    if !targets.is_sorted_by(|a, b| target::order(a, b).is_le()) {
+        target::sort(&mut targets);
         reordered = true;
     }
-    (taken, reordered)
+    (targets, reordered)
+}
+
+fn check_target(n: usize, target: &Target, by_log: bool, bounds: &Bounds) {
+    let field = |member: &str| format!("targets[{n}].{member}");
+    check_reserved(&field("type"), target.kind(), by_log);
+    check_length(&field("type"), "target.type", target.kind(), || None);
+    check_length(&field("id"), "target.id", target.id().unwrap_or_default(), || None);
+    check_length(&field("name"), "target.name", target.name().unwrap_or_default(), || None);
+    check_keys(&field("metadata"), target.metadata_keys(), bounds);
+}
+
+fn refuse_targets(malformed: Malformed, bounds: &Bounds) -> ! {
+    match malformed {
+        Malformed::NotAnArray => Fault::invalid("targets", "targets must be a JSON array")
+            .hint("For example [{\"type\": \"folder\", \"id\": \"folder_1\", \"name\": \"Reports\"}].")
+            .raise(),
+        Malformed::TooMany(count) => {
+            let most = bounds.targets;
+            Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("targets has {count} elements, at most {most}"))
+                .field("targets")
+                .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
+                .raise()
+        }
+        Malformed::Element(n, error) => refuse_size(&format!("targets[{n}]"), error, bounds),
+        Malformed::Target(n, error) => refuse_target(n, error),
+        Malformed::Unreadable => internal("the targets of a new event cannot be read"),
+    }
 }
 
 fn refuse_target(n: usize, error: target::Error) -> ! {
