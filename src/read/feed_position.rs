@@ -63,8 +63,8 @@ fn may_arrive() -> bool {
     transaction::is_in_recovery() || is_copy()
 }
 
-/// Refuses a position (55000). The message is the same whether the event is not there, is not for
-/// the caller's eyes, or is another, so that it tells nothing.
+/// Refuses a position (55000). The message is the same whether the event is not there, is hidden
+/// from the caller, or is another, so that it tells nothing.
 fn set_back(named: &str) -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -130,8 +130,8 @@ impl LanePositions {
     }
 
     /// Looks up every event of the position, with one step of an index each and the caller's
-    /// rights: nobody learns of an event that is not for his eyes. Raises 55000 if one is not
-    /// there.
+    /// rights: a caller learns nothing of events that row security hides. Raises 55000 if one is
+    /// not there.
     pub fn check<'c>(&self, memory: Memory<'c>, tenant: Datum<'c>) {
         let given: Vec<(&i16, &LanePosition)> = self.0.iter().filter(|(_, last)| last.seq > 0).collect();
         if given.is_empty() {

@@ -86,6 +86,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// The conditions on a column, for one of the range or the other pattern or both.
     pub fn on(&self, column: &str) -> Vec<String> {
         let range = self.range.map(|(from, to)| format!("{column} >= ${from} AND {column} < ${to}"));
         let like = self.like.map(|like| format!("{column} LIKE ${like}"));
@@ -116,6 +117,7 @@ pub struct Filters<'c> {
 }
 
 impl<'c> Filters<'c> {
+    /// No filters.
     fn none(memory: Memory<'c>) -> Filters<'c> {
         Filters {
             memory,
@@ -155,14 +157,10 @@ impl<'c> Filters<'c> {
                         "to_date" => filters.to = Some(n),
                         "target_type" => filters.target.push((LeadFilter::TargetType, "target_type", n)),
                         "target_id" => filters.target.push((LeadFilter::TargetId, "target_id", n)),
-                        "actor_id" => filters.conditions.push((LeadFilter::Actor, format!("e.actor_id = ${n}"))),
-                        "resource" => {
-                            filters.conditions.push((LeadFilter::ResourceType, format!("e.resource_type = ${n}")))
-                        }
-                        "resource_id" => {
-                            filters.conditions.push((LeadFilter::ResourceId, format!("e.resource_id = ${n}")))
-                        }
-                        _ => filters.conditions.push((LeadFilter::Session, format!("e.session_id = ${n}"))),
+                        "actor_id" => filters.narrow(LeadFilter::Actor, "actor_id", n),
+                        "resource" => filters.narrow(LeadFilter::ResourceType, "resource_type", n),
+                        "resource_id" => filters.narrow(LeadFilter::ResourceId, "resource_id", n),
+                        _ => filters.narrow(LeadFilter::Session, "session_id", n),
                     }
                 }
             }
@@ -170,9 +168,14 @@ impl<'c> Filters<'c> {
         filters
     }
 
-    /// `to_date => now()` asks for what there is by now, but PostgreSQL's now() is when the
-    /// transaction began, and what it has recorded since is later. So that bound is none, for a
-    /// cursor neither.
+    /// Adds the condition that a column of the event has the value of an argument.
+    fn narrow(&mut self, lead: LeadFilter, column: &str, n: usize) {
+        self.conditions.push((lead, format!("e.{column} = ${n}")));
+    }
+
+    /// Drops the bound `to_date => now()`, which asks for what there is by now: PostgreSQL's now()
+    /// is when the transaction began, and what it has recorded since is later. For a cursor it is
+    /// no bound either.
     pub fn until_now(&mut self) {
         let began = transaction_start();
         let is_now = self.to.and_then(|n| self.given(n)).is_some_and(|to| micros(to) == began);
@@ -206,15 +209,15 @@ impl<'c> Filters<'c> {
         }
     }
 
-    /// Narrows to the actor that the caller is bound to; no matter of cursors, since the caller did
-    /// not ask for it.
+    /// Narrows to the actor that the caller is bound to. Cursors are not bound to it, since the caller
+    /// did not ask for it.
     pub fn bind_actor(&mut self, actor_id: &str) {
         let n = self.text(actor_id);
-        self.conditions.push((LeadFilter::Actor, format!("e.actor_id = ${n}")));
+        self.narrow(LeadFilter::Actor, "actor_id", n);
         self.bound = true;
     }
 
-    /// Narrows to a tenant, and says whether another was not asked for.
+    /// Narrows to a tenant. False if the caller asked for another one.
     pub fn narrow_to(&mut self, tenant_id: &str) -> bool {
         match self.tenant.and_then(|n| self.given(n)) {
             Some(asked) => text(asked) == tenant_id,
@@ -230,8 +233,8 @@ impl<'c> Filters<'c> {
         self.conditions.is_empty() && self.target.is_empty() && self.from.is_none() && self.to.is_none()
     }
 
-    /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else
-    /// for itself.
+    /// Adds the filter of actions: an action, or a pattern such as `document.*`. A `*` stands for any
+    /// text, in any place and number; everything else stands for itself.
     fn action(&mut self, pattern: &str) {
         if pattern.contains(',') {
             Fault::invalid("action", "action must be one action or pattern, not a list")
@@ -240,7 +243,7 @@ impl<'c> Filters<'c> {
         }
         let Some((prefix, rest)) = pattern.split_once('*') else {
             let n = self.text(pattern);
-            self.conditions.push((LeadFilter::Action, format!("e.action = ${n}")));
+            self.narrow(LeadFilter::Action, "action", n);
             return;
         };
         let end = end_of_prefix(prefix);
@@ -256,8 +259,8 @@ impl<'c> Filters<'c> {
         self.pattern = Some(pattern);
     }
 
-    /// Case-insensitive; in metadata as it is, and as a value is written there: JSON escapes `"`
-    /// and `\`.
+    /// Adds the filter of texts, which ignores case. In metadata it looks for the text as it is, and
+    /// as a value is written there: JSON escapes `"` and `\`.
     fn search(&mut self, needle: &str) {
         let needle = folded(needle);
         let mut json = String::new();
@@ -281,13 +284,13 @@ impl<'c> Filters<'c> {
         });
     }
 
-    /// What to read the page through.
+    /// The most selective kind of filter that is given.
     pub fn lead(&self) -> LeadFilter {
         let of_event = self.conditions.iter().map(|(lead, _)| *lead);
         of_event.chain(self.target.iter().map(|(lead, _, _)| *lead)).min().unwrap_or(LeadFilter::Page)
     }
 
-    /// The filters with an index of their own that finds exactly their events.
+    /// The filters whose indexes find exactly their events, from the most to the least selective.
     pub fn exact_leads(&self) -> Vec<LeadFilter> {
         let of_event = self.conditions.iter().map(|(lead, _)| *lead).filter(|lead| *lead < LeadFilter::Pattern);
         let mut leads: Vec<LeadFilter> = of_event.chain(self.target.iter().map(|(lead, _, _)| *lead)).collect();
@@ -302,6 +305,7 @@ impl<'c> Filters<'c> {
         scope
     }
 
+    /// The conditions on time alone.
     pub fn time(&self, created_at: &str) -> Vec<String> {
         let from = self.from.map(|n| format!("{created_at} >= ${n}"));
         let to = self.to.map(|n| format!("{created_at} <= ${n}"));
@@ -330,8 +334,8 @@ impl<'c> Filters<'c> {
         self.target.iter().map(|(_, column, n)| format!("{alias}.{column} = ${n}")).collect()
     }
 
-    /// The same for targets that are looked up by their event: written so that no index on the
-    /// target itself serves.
+    /// The same for targets that are looked up by their event, written so that no index on the target
+    /// itself can be used.
     pub fn looked_up_target(&self, alias: &str) -> String {
         let each = self.target.iter().map(|(_, column, n)| format!("{alias}.{column} IS NOT DISTINCT FROM ${n}"));
         each.collect::<Vec<_>>().join(" AND ")
@@ -346,7 +350,7 @@ impl<'c> Filters<'c> {
         }
     }
 
-    /// Whether the event `e` has such a target: looked up for each event, never joined.
+    /// The condition that the event `e` has such a target: looked up for each event, never joined.
     pub fn target_exists(&self) -> Option<String> {
         (!self.target.is_empty()).then(|| {
             format!(
@@ -379,7 +383,7 @@ impl<'c> Filters<'c> {
             let n = part[..digits].parse::<usize>().unwrap_or(0);
             written.push_str(&match self.arguments.get(n.wrapping_sub(1)) {
                 Some(Arg::Given(pg_sys::TEXTOID, value)) => format!("{}::text", quote(text(*value))),
-                // As no session's settings read it in another way. No event is of another year.
+                // In a form that every session reads alike. No event is of a year beyond these.
                 Some(Arg::Given(_, value)) => format!(
                     "'{}'::timestamptz",
                     time::format(micros(*value).clamp(time::MIN, time::MAX)).unwrap_or_default()
@@ -392,8 +396,8 @@ impl<'c> Filters<'c> {
     }
 }
 
-/// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its
-/// first microsecond and ends with its last.
+/// The value of a filter, if it is given. A bound of time becomes a timestamptz: a day begins with
+/// its first microsecond and ends with its last.
 pub fn bound<'c>(call: Call<'c>, index: usize, name: &str) -> Option<Datum<'c>> {
     let given = call.arg(index)?;
     if FILTERS[index].1 == pg_sys::TEXTOID {

@@ -3,11 +3,11 @@
 //!
 //! Every filter has an index of (filter, tenant_id, created_at, id). Within one tenant a page is
 //! the next entries of the most selective filter's index. Without a tenant it is the merge of that
-//! for each tenant which has such events: they are found by skipping through the index. Filters
-//! with few different values are looked for among the next rows of all first, where a frequent one
+//! for each tenant that has such events; the tenants are found by skipping through the index. Where
+//! that costs much, the page is first looked for among the next rows of all, where a frequent value
 //! is soon found.
 //!
-//! Whoever row security binds to a tenant needs no such merge, and must not look for tenants:
+//! A caller whom row security binds to a tenant needs no such merge, and must not look for tenants:
 //! PostgreSQL puts the policy's tenant into the conditions.
 
 use crate::pg::datum::{micros, Datum};
@@ -146,7 +146,8 @@ impl<'a> Page<'a> {
         clauses
     }
 
-    /// Within a tenant ids are unique; without one the tenant is the last word.
+    /// The order of the rows. Within a tenant ids are unique; over all tenants the tenant decides
+    /// between equal ones.
     fn order_by(&self, source: &Source, order: Order) -> String {
         let word = order.word();
         let tenant = match self.filters.tenant {
@@ -164,14 +165,13 @@ impl<'a> Page<'a> {
         format!("SELECT e.* FROM ({page}) e{order}")
     }
 
-    /// The next rows through the lead's index, under the conditions `clauses` beside the filters'
-    /// own.
+    /// The next rows through the lead filter's index that pass the filters and meet `clauses`.
     fn next_rows(&self, mut clauses: Vec<String>, columns: &str, rows: usize) -> String {
         let source = Source::of(self.plan.lead);
         let order = self.order_by(source, self.order);
         clauses.extend(self.filters.conditions_but(LeadFilter::Page));
         if self.plan.lead.is_target() {
-            // An event may have such a target twice.
+            // An event may have the same target twice.
             clauses.push(format!(
                 "(SELECT true FROM immutable.event_targets o WHERE o.event_id = t.event_id \
                  AND o.tenant_id = t.tenant_id AND o.position < t.position AND {} LIMIT 1) IS NULL",
@@ -184,15 +184,15 @@ impl<'a> Page<'a> {
         format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", source.from, where_all(&clauses))
     }
 
-    /// In order through the lead's index, within the one tenant there is.
+    /// In the order of the lead filter's index.
     fn straight(&self) -> String {
         self.shown(&self.next_rows(self.scope(Source::of(self.plan.lead)), "e.*", self.rows))
     }
 
-    /// In order through the lead's index for each of `keys`, merged. Only the keys whose first rows
-    /// come first of all can have one in the page, and there are no more of them than the page has
-    /// rows; if there are as many, no row that comes after all of their first ones can be in the
-    /// page either.
+    /// In the order of the lead filter's index for each of `keys`, merged. Only the keys whose first
+    /// rows come first of all can have a row in the page. There are no more of them than the page
+    /// has rows; if there are as many, a row that comes after all of their first ones cannot be in
+    /// the page either.
     fn merged(&self, keys: &str, columns: &str, mut clauses: Vec<String>) -> String {
         let source = Source::of(self.plan.lead);
         clauses.extend(self.filters.time(source.created_at));
@@ -215,7 +215,7 @@ impl<'a> Page<'a> {
         ))
     }
 
-    /// For each tenant that has such events.
+    /// Merged from each tenant that has events of the lead filter.
     fn merged_tenants(&mut self) -> String {
         let tenants = self.tenants(usize::MAX);
         let n = self.filters.texts(&tenants);
@@ -223,7 +223,7 @@ impl<'a> Page<'a> {
         self.merged(&format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
     }
 
-    /// For each action that the pattern matches: in the tenant, or in each that has it.
+    /// Merged from each action that the pattern matches: in the tenant, or in each that has it.
     fn merged_actions(&mut self, matching: Vec<String>) -> String {
         let mut clauses = vec!["e.action = k.action".to_string()];
         if self.is_limited || self.filters.tenant.is_some() {
@@ -249,22 +249,23 @@ impl<'a> Page<'a> {
         self.merged(&keys, "k.action, k.tenant_id", clauses)
     }
 
-    /// All entries of the lead that are in scope, put in order, and the page's events looked up.
+    /// All entries of the lead filter that are in scope, put in order; then the page's events are
+    /// looked up.
     fn listed(&self) -> String {
         let lead = self.plan.lead;
         let source = Source::of(lead);
         let mut clauses = self.scope(source);
         let (entries, distinct) = if lead.is_target() {
             clauses.extend(self.filters.target("t"));
-            // An event may have such a target twice.
+            // An event may have the same target twice.
             ("immutable.event_targets t", "DISTINCT ")
         } else {
             clauses.extend(self.filters.conditions_of(lead));
             (source.entries, "")
         };
         let rest = self.other_conditions();
-        // With nothing more to pass, the first entries are the page. OFFSET keeps them together, in
-        // no order: whatever gives the order would be read instead, all of it.
+        // If there is no other condition, the first entries are the page. OFFSET 0 keeps the planner
+        // from reading all of another index that gives the order.
         let first = match rest.is_empty() {
             true => format!("{} LIMIT {}", self.order_by(&EVENTS, self.order), self.rows),
             false => String::new(),
@@ -308,7 +309,7 @@ impl<'a> Page<'a> {
                 return;
             }
         }
-        // To the end, also of what somebody made infinite.
+        // To the end, and what somebody made infinite is there too.
         let end = if self.order == Order::OldestFirst { i64::MAX } else { i64::MIN };
         self.filters.arguments[bound - 1] = Arg::Given(pg_sys::TIMESTAMPTZOID, Datum::from(end));
         spi::stream_planned_once(&statement, &self.filters.arguments, each);

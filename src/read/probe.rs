@@ -10,8 +10,8 @@ use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
 use pgrx::pg_sys;
 
-/// How many rows a query gives that gives `most` at the most; as many where looking would touch too
-/// many pages.
+/// How many rows a query gives, which must give no more than `most`. The answer is `most`, too, where
+/// counting would touch too many pages of the database.
 pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     let counted = spi::count_within(rows, &filters.arguments, pages(most));
     if counted.whole {
@@ -21,7 +21,7 @@ pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     }
 }
 
-/// So few that a filter is good enough, and the others need not be weighed.
+/// A filter with fewer entries is good enough to lead, and the others need not be weighed.
 pub const LIGHT: i64 = 1000;
 
 /// Different actions of the log that are looked at one by one for a caller bound by row security.
@@ -35,6 +35,7 @@ pub enum Order {
 }
 
 impl Order {
+    /// The other order.
     pub fn reversed(self) -> Order {
         match self {
             Order::OldestFirst => Order::NewestFirst,
@@ -42,6 +43,7 @@ impl Order {
         }
     }
 
+    /// The order as SQL has it.
     pub fn word(self) -> &'static str {
         match self {
             Order::OldestFirst => "ASC",
@@ -60,6 +62,7 @@ pub struct Source {
     pub tenant_id: &'static str,
 }
 
+/// The events themselves.
 pub const EVENTS: Source = Source {
     from: "immutable.events e",
     entries: "immutable.events e",
@@ -79,10 +82,12 @@ const TARGETS: Source = Source {
 };
 
 impl Source {
+    /// Where the lead filter's index is.
     pub fn of(lead: LeadFilter) -> &'static Source {
-        match lead {
-            LeadFilter::TargetId | LeadFilter::TargetType => &TARGETS,
-            _ => &EVENTS,
+        if lead.is_target() {
+            &TARGETS
+        } else {
+            &EVENTS
         }
     }
 }
@@ -95,6 +100,7 @@ pub fn is_limited() -> bool {
     )
 }
 
+/// Asks the database something about the caller, as an expression that is true or false.
 pub fn asks(question: &str) -> bool {
     let mut answer = true;
     spi::read_planned_once(&format!("SELECT {question}"), &[], |row| {
@@ -113,7 +119,7 @@ pub fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
     let pattern = filters.pattern.as_ref()?;
     let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
     let found = match limited {
-        true => own_actions()?,
+        true => visible_actions()?,
         false => skip("immutable.events e", "action", &range, &filters.arguments, usize::MAX),
     };
     let mut arguments = filters.arguments.clone();
@@ -139,24 +145,24 @@ pub fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
     spi::as_owner(events.get(), body)
 }
 
-/// The actions that a caller who is bound by row security can see. Skipping through the index would
-/// have to look at everybody's entries for each of them. So the log's actions are listed with the
-/// owner's rights, all of them whatever is asked, and each is looked for with the caller's: how
-/// long that takes tells the caller how many actions the log has, and nothing of what they are or
-/// who has them.
-fn own_actions() -> Option<Vec<String>> {
+/// The actions that a caller who is bound by row security can see; nothing if the log has too many.
+/// Skipping through the index would have to look at everybody's entries for each of them. So the
+/// log's actions are listed with the owner's rights, all of them whatever is asked, and each is
+/// looked for with the caller's rights. How long that takes tells the caller how many actions the
+/// log has, and nothing of what they are or who has them.
+fn visible_actions() -> Option<Vec<String>> {
     let all = with_rights_of_owner(|| skip("immutable.events e", "action", "", &[], ACTIONS + 1));
     if all.len() > ACTIONS {
         return None;
     }
-    let mut own = Vec::new();
+    let mut visible = Vec::new();
     spi::read_planned_once(
         "SELECT a FROM pg_catalog.unnest($1::text[]) a \
          WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
         &[Arg::Texts(all)],
-        |row| own.extend(text_at(row)),
+        |row| visible.extend(text_at(row)),
     );
-    Some(own)
+    Some(visible)
 }
 
 /// The different values of a column under a condition, found by skipping from one to the next
@@ -179,6 +185,7 @@ pub fn skip(relation: &str, column: &str, condition: &str, arguments: &[Arg], mo
     found
 }
 
+/// Whether enable_search() has made its index, and that is valid.
 pub fn has_search_index() -> bool {
     let mut has = false;
     spi::read_planned_once(
@@ -196,6 +203,7 @@ pub const ENTRIES_A_PAGE: i64 = 10;
 /// Pages that are touched at the least.
 const PAGES: i64 = 100;
 
+/// How many pages of the database may be touched to look at so many entries.
 pub fn pages(most: i64) -> i64 {
     most / ENTRIES_A_PAGE + PAGES
 }
