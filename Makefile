@@ -16,7 +16,7 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all pg_config install package deb verifier install-verifier installcheck demo stop test clean help
+.PHONY: all pg_config install package deb verifier install-verifier installcheck demo stop test reference clean help
 .NOTPARALLEL:
 
 all:
@@ -49,12 +49,14 @@ version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 package: pg_config
 	$(build_if_stale)
 	@rm -rf "$(tree)"
-	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/bin" "$(tree)/doc/docs"
+	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/bin" "$(tree)/doc/docs/design" "$(tree)/doc/docs/pictures"
 	@$(INSTALL) -m 755 scripts/immutable-nightly "$(tree)/bin/"
 	@$(INSTALL) -m 755 $(stage)/immutable.so "$(tree)/lib/"
 	@$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(tree)/extension/"
-	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md META.json "$(tree)/doc/"
+	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md META.json "$(tree)/doc/"
 	@$(INSTALL) -m 644 docs/*.md "$(tree)/doc/docs/"
+	@$(INSTALL) -m 644 docs/design/*.md "$(tree)/doc/docs/design/"
+	@$(INSTALL) -m 644 docs/pictures/*.svg "$(tree)/doc/docs/pictures/"
 	@echo "$(tree)"
 
 deb: package
@@ -93,6 +95,11 @@ test:
 	@scripts/setup test
 	@tests/run
 
+# The comments of sql/ as docs/reference.md; a test fails where they differ.
+reference:
+	@scripts/setup test
+	@scripts/reference
+
 clean:
 	rm -rf target
 
@@ -106,5 +113,6 @@ help:
 	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'
 	@echo 'make demo          show it on a private server; nothing of the system is changed'
 	@echo 'make test          install what the tests need, and run all of them'
+	@echo 'make reference    write docs/reference.md from the comments of sql/'
 	@echo 'make stop          stop the private servers of the demo and the tests'
 	@echo 'make clean         delete what was built'

@@ -1,26 +1,22 @@
--- Many machines: the log on Citus. docs/scale-out.md says what it takes and what stays each node's own.
+-- The log on several machines, with Citus. docs/scale-out.md has the requirements, and what stays
+-- each node's own.
 
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_share_identity';
 COMMENT ON FUNCTION immutable.share_identity(uuid) IS
-  'A part of immutable.distribute(): the identity of this database''s log, which becomes log_id, or is made, if it has none yet. For the owner. Raises 55000 if it has another';
+'Part of immutable.distribute(): gives this node the log''s identity, and returns it.
+- log_id: the identity; NULL makes one if there is none.
+Raises 55000 if this node has another identity.';
 
 CREATE FUNCTION immutable.prepare_tables()
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_prepare_tables';
 COMMENT ON FUNCTION immutable.prepare_tables() IS
-  'A part of immutable.distribute(): writes the viewers'' policies without a subquery, of which Citus takes none (they show the same rows), and gives the columns that a session has settings for a default that reads them on the client''s node. For the owner. Raises 42501 for anyone else';
-
-CREATE FUNCTION immutable.verify_shard(
-  events regclass, targets boolean DEFAULT true,
-  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
-  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
-  OUT events_total bigint, OUT heads_checked bigint)
-RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shard';
-COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
-  'What immutable.verify_chain() says, of one shard: events is a table as immutable.events, with the rows of tenants that are in it alone; its targets are in the table whose foreign key refers to it. With the caller''s rights to both. targets => false leaves the targets out. Raises 42P01 if there is no such table, 55000 if it is no table of events, or none of targets refers to it, 22023 for a name with an apostrophe';
+'Part of immutable.distribute(): makes policies and column defaults that Citus can distribute.
+It writes the viewers'' policies without a subquery, which show the same rows, and gives the columns
+that have settings a default that is read on the client''s node.
+Raises 42501 for a role that does not own immutable.events.';
 
 CREATE FUNCTION immutable.distribute()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -47,7 +43,8 @@ BEGIN
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
-    -- An erasure runs where the shard is: what it records is taken from a function of the owner's in the same process alone.
+    -- An erasure runs on the node of the shard: only a function of the owner in the same process
+    -- may write its record.
     EXECUTE $q$SELECT pg_catalog.create_distributed_function(f::pg_catalog.regprocedure, 'tenant_id', colocate_with => 'immutable.events')
       FROM (VALUES ('immutable.erase(uuid, text, text[], text)'),
                    ('immutable.erase_subject(text, text, text, text[], text[], boolean)'),
@@ -66,4 +63,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION immutable.distribute() IS
-  'Distributes events and event_targets by tenant_id over the nodes of Citus, co-located, before the first event, and tells every node the log''s identity; call it again after adding a node. docs/scale-out.md says what stays each node''s own. For a superuser. Raises 55000 without the extension citus, if there are events, or if a node cannot take the identity';
+'Distributes the log over the nodes of Citus by tenant_id, before the first event.
+It co-locates events and event_targets, and tells every node the log''s identity; call it again after
+adding a node. docs/scale-out.md says what stays each node''s own.
+Raises 55000 without the extension citus, if there are events, or if a node cannot take the
+identity.';

@@ -1,11 +1,26 @@
--- Erasing: with the owner's rights, for immutable_eraser alone. Its callers need no right to the tables, and have none.
+-- Erasing. The functions run with the owner's rights, so that immutable_eraser needs no right to
+-- the tables, and has none.
 
 CREATE FUNCTION immutable.erase(event_id uuid, tenant_id text, paths text[], reason text)
 RETURNS TABLE (event_id uuid, path text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase';
 COMMENT ON FUNCTION immutable.erase(uuid, text, text[], text) IS
-  'Destroys values of an event for good, keeps their commitments, so that the chain still verifies, and records who did so and why as immutable.event_erased. paths: columns such as actor_name, metadata.<key> taken verbatim, targets.<n> from 0; of an event of the log''s own metadata.reason alone. tenant_id NULL or '''' means an event without tenant. reason: at most 4,096 bytes, kept in the record, so name nobody in it. The record''s metadata has own_events, how many of the events the caller or the login recorded or was the actor of, if any. Returns what was erased now; what was erased before, or has no value, is passed over, and without anything new there is no record. Takes the lock of the event''s lane until the transaction ends. Raises P0002 if the tenant has no such event, 22023 for a path that the event cannot have or an empty argument, 22004 for a NULL, 22001 for a reason that is too long, 55000 for an event that does not match its hash, and above READ COMMITTED 40001: retry';
+'Destroys values of one event for good, and records that it did.
+The commitments of the values stay, so that the chain still verifies. The record is an event
+immutable.event_erased of the same tenant. Its metadata has reason, and own_events, the number of
+erased events that the caller or the login recorded or was the actor of. The event''s lane stays
+locked until the transaction ends.
+- event_id, tenant_id: the event; a tenant_id that is NULL or empty is for an event without tenant.
+- paths: columns such as actor_name, metadata.<key> with the key as it is, and targets.<n> from 0.
+  Of the log''s own events only metadata.reason can be erased.
+- reason: why, in 1 to 4,096 bytes. The record keeps it, so it must name nobody.
+Returns what was erased now. Paths that were erased before or have no value are passed over; if
+nothing is left, nothing is recorded.
+Raises P0002 if the tenant has no such event, 22004 for an argument that is NULL, 22023 for an empty
+argument or a path that the event cannot have, 22001 for a reason that is too long, 55000 for an
+event that does not match its hash, 25006 on a standby or a subscriber, and above READ COMMITTED
+40001: retry.';
 
 CREATE FUNCTION immutable.erase_subject(
   tenant_id text, subject_id text, reason text, metadata_keys text[] DEFAULT '{}', actor_paths text[] DEFAULT NULL,
@@ -14,7 +29,23 @@ RETURNS TABLE (event_id uuid, path text, found text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase_subject';
 COMMENT ON FUNCTION immutable.erase_subject(text, text, text, text[], text[], boolean) IS
-  'Erases a person from the events of one tenant, as immutable.erase() does: everything (or actor_paths) where the person is the actor; resource_id and resource_name where the resource; each target with that id; each other column, target (its name and metadata) and top-level metadata key that has the id in it as a whole word, in a string or the name of a member (numbers are not looked at); from every event found so the metadata_keys as well; of the log''s own events metadata.reason where it names the person. actor_id, resource_id, ip_address and the ids of targets are compared as a whole. Words are made of letters with their marks, digits, _ and -; an id with other characters in it also ends only where no . @ + % (nor / \ : | = # ~ & if it has one itself) joins it to another word, a number only where no . or : joins it to more digits. Texts are compared as they are written. Returns event_id, path and found: exact (the value is the id), within (the id is in it), beside (it stands beside what is: in an event of the actor or resource, or under metadata_keys). With dry_run, which changes nothing, returns what would be erased, and as variant what looks like the id, was not matched and stays: joined to something longer, in other case, accents, blanks or normal form, percent-encoded, with escapes of HTML or JSON, a number: SELECT path, found, count(*) … GROUP BY 1, 2 gives an overview. Covers every event that was committed when it began; an event that does not match its hash, and may be about the person, is left with a WARNING. Raises what immutable.erase() does, 22023 also for a reason with the subject''s id in it, as it is or as a variant';
+'Erases a person from the events of one tenant, as immutable.erase() does for one event.
+docs/erasure.md has the rules of what is found. In short: where the person is the actor, everything
+is erased (or actor_paths); where the person is the resource, resource_id and resource_name; each
+target with that id; and each other column, target and top-level metadata key that contains the id
+as a whole word. Of every event that is found, the metadata_keys are erased as well. It covers every
+event that was committed when it began.
+- tenant_id: the tenant; NULL or empty is for the events without tenant.
+- subject_id: the person''s id.
+- reason: why, in 1 to 4,096 bytes. The record keeps it, so it must not contain the id.
+- metadata_keys: top-level keys of metadata to erase from every event that is found.
+- actor_paths: what to erase where the person is the actor, instead of everything.
+- dry_run: true changes nothing, and returns what would be erased.
+Returns event_id, path and found: "exact", the value is the id; "within", it contains the id;
+"beside", it stands beside such a value. A dry run also returns, as "variant", values that look like
+the id and would stay, such as the id in other case or percent-encoded.
+Raises the errors of immutable.erase(), and 22023 for a reason that contains the id. An event that
+may be about the person and does not match its hash is left as it is, with a WARNING.';
 
 CREATE FUNCTION immutable.erase_subject(
   tenant_id text, subject text[], reason text, metadata_keys text[] DEFAULT '{}', actor_paths text[] DEFAULT NULL,
@@ -23,4 +54,9 @@ RETURNS TABLE (event_id uuid, path text, found text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase_subjects';
 COMMENT ON FUNCTION immutable.erase_subject(text, text[], text, text[], text[], boolean) IS
-  'Erases a person who has several ids, or whose id is written in several ways, in one go: as immutable.erase_subject(text, text, …) does for each of them, with records in common. subject: at least one id, none NULL or empty. Takes, returns and raises what that function does';
+'Erases a person who has several ids, or one that is written in several ways.
+It does for every id what immutable.erase_subject() with one id does, in one pass and with common
+records.
+- subject: the person''s ids, at least one.
+Returns what that function returns.
+Raises the errors of that function, and 22004 for an id that is NULL.';

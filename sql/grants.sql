@@ -1,25 +1,27 @@
--- Who may do what. Nothing is PUBLIC's.
+-- The privileges. PUBLIC has none, except for the functions below.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA immutable FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
 
--- A CHECK, a default and an index's expression run with the rights of whoever inserts. They tell nothing but what they are
--- given.
+-- A CHECK, a default and an index's expression run with the rights of the role that inserts. These
+-- functions reveal nothing but their arguments.
 GRANT EXECUTE ON FUNCTION
   immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb),
   immutable.new_id(), immutable.fold(text), immutable.text_of(jsonb), immutable.text_of(text) TO PUBLIC;
--- Nor does a cast.
+-- A cast runs with the caller's rights, and reveals nothing either.
 GRANT EXECUTE ON FUNCTION immutable.day_or_time_in(cstring), immutable.day_or_time_out(immutable.day_or_time),
   immutable.day_or_time(date), immutable.day_or_time(timestamptz), immutable.day_or_time(timestamp)
 TO PUBLIC;
--- Called with the rights of whoever row security holds, and refuses.
+-- This policy function runs with the rights of the roles that row security applies to, and refuses.
 GRANT EXECUTE ON FUNCTION immutable.refuse_part_of(text) TO PUBLIC;
 
 GRANT USAGE ON SCHEMA immutable TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
 
--- All columns, since object mappers name all of them: the trigger refuses a value in one of the chain's, and says which.
+-- A writer may insert into all columns, because object mappers name all of them. The trigger
+-- refuses a value in a column of the chain, and names the column.
 GRANT INSERT ON immutable.events TO immutable_writer;
--- For RETURNING and ON CONFLICT; the policy below leaves a writer its own transaction's rows.
+-- RETURNING and ON CONFLICT need SELECT. The policy below shows a writer the rows of its own
+-- transaction.
 GRANT SELECT ON immutable.events TO immutable_writer;
 GRANT EXECUTE ON FUNCTION
   immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text, integer, timestamptz,
@@ -32,7 +34,8 @@ TO immutable_writer;
 GRANT SELECT ON immutable.events, immutable.event_targets, immutable.activity, immutable.activity_targets
 TO immutable_auditor, immutable_viewer;
 GRANT SELECT ON immutable.log, immutable.cluster TO immutable_auditor;
--- With the caller's rights and under row security: the same functions serve both.
+-- These functions run with the caller's rights and under row security, so that both roles use the
+-- same ones.
 GRANT EXECUTE ON FUNCTION
   immutable.canonical(record), immutable.get_event(uuid, text),
   immutable.get_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
@@ -50,12 +53,13 @@ GRANT EXECUTE ON FUNCTION
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)
 TO immutable_auditor;
--- To find the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
+-- For finding the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
 GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
--- With the owner's rights: it says how the log is, and nothing that is in it but an id and a time.
+-- status() runs with the owner's rights. Of the events it reveals an id and a time alone.
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
 GRANT USAGE ON SCHEMA immutable TO pg_monitor;
--- Verification runs with the caller's rights, and so do its parts. (Those of an aggregate are its owner's.)
+-- Verification runs with the caller's rights, and so do its parts, except for those of an
+-- aggregate, which run with the aggregate owner's.
 GRANT EXECUTE ON FUNCTION
   immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,
     text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea,
@@ -64,18 +68,21 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_targets(bytea, boolean, text, uuid, smallint, text, text, text, jsonb, timestamptz)
 TO immutable_auditor;
 
--- No right to the tables: the functions say which paths an event has, and never what was there.
+-- An eraser has no right to the tables. The functions say which paths an event has, and never which
+-- values were there.
 GRANT EXECUTE ON FUNCTION
   immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean),
   immutable.erase_subject(text, text[], text, text[], text[], boolean)
 TO immutable_eraser;
--- A dump's rows come with all columns. Where row security holds the role, COPY is refused: it needs BYPASSRLS. And SET on
--- the setting, which a superuser grants by hand: granted by an extension's script, PostgreSQL 18 cannot drop the role again.
+-- A dump's rows come with all columns. COPY into a table is refused where row security applies to
+-- the role, so that a restorer needs BYPASSRLS. It also needs SET on the setting immutable.restore,
+-- which a superuser grants by hand: PostgreSQL 18 cannot drop a role to which an extension's script
+-- granted it.
 GRANT USAGE ON SCHEMA immutable TO immutable_restorer;
 GRANT INSERT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants TO immutable_restorer;
 GRANT EXECUTE ON FUNCTION immutable.record_restore(text) TO immutable_restorer;
 
--- A policy's functions are called with the rights of whoever it holds.
+-- A policy's functions run with the rights of the roles that the policy applies to.
 GRANT EXECUTE ON FUNCTION immutable.visible_tenant(), immutable.is_visible(text, text),
   immutable.is_target_visible(text, uuid) TO immutable_viewer;
 
@@ -87,15 +94,19 @@ CREATE POLICY writer_returning ON immutable.events FOR SELECT TO immutable_write
   USING (xact = pg_catalog.pg_current_xact_id_if_assigned() AND immutable.is_own(xact, tenant_id, lane, seq));
 CREATE POLICY auditor_select ON immutable.events FOR SELECT TO immutable_auditor USING (true);
 CREATE POLICY auditor_select ON immutable.event_targets FOR SELECT TO immutable_auditor USING (true);
--- One policy a role: two that are OR'ed would cost the index. The comparison with a value known before the scan is what
--- finds the rows; the function beside it is what decides, so that both never follow different tokens.
+-- Each role has one policy, because two that are combined with OR could not use the index. The
+-- comparison with a value that is known before the scan finds the rows. The function beside it
+-- decides, so that both always follow the same token.
 CREATE POLICY viewer_select ON immutable.events FOR SELECT TO immutable_viewer
   USING (tenant_id = (SELECT immutable.visible_tenant()) AND immutable.is_visible(tenant_id, actor_id));
 CREATE POLICY viewer_select ON immutable.event_targets FOR SELECT TO immutable_viewer
   USING (tenant_id = (SELECT immutable.visible_tenant()) AND immutable.is_target_visible(tenant_id, event_id));
-COMMENT ON POLICY writer_insert ON immutable.events IS 'A writer may record; for which tenant, if it is bound to one, the chain''s trigger decides';
-COMMENT ON POLICY writer_returning ON immutable.events IS 'A writer sees what its own transaction recorded';
+COMMENT ON POLICY writer_insert ON immutable.events IS
+  'A writer may record events; for which tenant, if the role is bound to one, the trigger decides';
+COMMENT ON POLICY writer_returning ON immutable.events IS
+  'A writer sees the events that its own transaction has recorded';
 COMMENT ON POLICY auditor_select ON immutable.events IS 'An auditor sees every event';
-COMMENT ON POLICY auditor_select ON immutable.event_targets IS 'An auditor sees every event''s targets';
-COMMENT ON POLICY viewer_select ON immutable.events IS 'A viewer sees the events of its token, or of the tenant granted to its role';
-COMMENT ON POLICY viewer_select ON immutable.event_targets IS 'A viewer sees the targets of the events it sees';
+COMMENT ON POLICY auditor_select ON immutable.event_targets IS 'An auditor sees the targets of every event';
+COMMENT ON POLICY viewer_select ON immutable.events IS
+  'A viewer sees the events that its token shows, or those of the tenant granted to its role';
+COMMENT ON POLICY viewer_select ON immutable.event_targets IS 'A viewer sees the targets of the events that it sees';

@@ -1,11 +1,9 @@
--- Last: whose dumps of this database fail from now on. pg_dump dumps every row or fails, and the right to read every table
--- is not enough for that where there is row security. The administrator is told now, not in the night. It is a WARNING,
--- because PostgreSQL shows nothing below that from an extension's script.
+-- This file comes last. It tells the administrator now, and not in the night, whose dumps of this
+-- database fail. It raises a WARNING, because PostgreSQL shows no lower level from an extension's
+-- script.
 DO $$
 DECLARE
-  logins pg_catalog.text[] := ARRAY(SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles r
-    WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls AND pg_catalog.pg_has_role(r.oid, 'pg_read_all_data', 'MEMBER')
-    ORDER BY 1);
+  logins pg_catalog.text[] := immutable.logins_that_cannot_dump();
 BEGIN
   IF pg_catalog.cardinality(logins) > 0 THEN
     RAISE WARNING 'pg_dump of this database fails from now on for logins with pg_read_all_data and without BYPASSRLS: %',

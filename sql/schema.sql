@@ -1,6 +1,7 @@
--- The schema and the roles. Runs first; everything else is qualified with `immutable.`.
+-- The schema and the roles. This file comes first. The other files qualify every name with
+-- `immutable.`.
 
--- A server in another encoding could not hash what its clients see.
+-- A server with another encoding could not hash what its clients see.
 DO $$
 BEGIN
   IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
@@ -11,11 +12,12 @@ BEGIN
 END
 $$;
 
--- Fails if somebody made a schema of this name first: nothing of theirs shall be in it.
+-- This fails if there is a schema of this name: nothing that others made must be in it.
 CREATE SCHEMA immutable;
-COMMENT ON SCHEMA immutable IS 'Tamper-evident audit log: events chained with SHA-256';
+COMMENT ON SCHEMA immutable IS 'Tamper-evident audit log: events that are chained with SHA-256';
 
--- Roles are the cluster's, the extension the database's: a second database finds them there.
+-- Roles belong to the cluster, the extension to a database: in a second database the roles are
+-- there already.
 DO $$
 DECLARE
   role pg_catalog.text;
@@ -30,8 +32,13 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON ROLE immutable_writer IS 'May insert events into the audit log and call immutable.track()';
-COMMENT ON ROLE immutable_auditor IS 'May read and verify the whole audit log';
-COMMENT ON ROLE immutable_viewer IS 'Sees one tenant''s events: the one of its viewer token, or the one granted to it';
-COMMENT ON ROLE immutable_eraser IS 'May erase values from events through immutable.erase() and immutable.erase_subject(), and read none';
+COMMENT ON ROLE immutable_writer IS
+  'May record events: insert into immutable.events and call immutable.track() and '
+  'immutable.track_batch()';
+COMMENT ON ROLE immutable_auditor IS 'May read, verify and export the whole audit log';
+COMMENT ON ROLE immutable_viewer IS
+  'Sees the events of one tenant: of the one that its viewer token names, or of the one granted to the '
+  'role';
+COMMENT ON ROLE immutable_eraser IS
+  'May erase values through immutable.erase() and immutable.erase_subject(), and may read no event';
 COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with immutable.restore = on';

@@ -1,4 +1,21 @@
--- What a DBA asks first. One row, from catalogs and steps of an index; nothing in it reads the log from end to end.
+-- The state of the log in one row, from catalogs and a few steps of indexes. Nothing in it reads
+-- the whole log.
+
+-- pg_dump dumps every row or fails, and the right to read every table is not enough for that where
+-- there is row security. A member with NOINHERIT can dump with pg_dump --role, so MEMBER is what
+-- counts.
+CREATE FUNCTION immutable.logins_that_cannot_dump() RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT coalesce(array_agg(quote_ident(r.rolname) ORDER BY r.rolname), '{}') FROM pg_roles r
+  WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls AND pg_has_role(r.oid, 'pg_read_all_data', 'MEMBER');
+END;
+COMMENT ON FUNCTION immutable.logins_that_cannot_dump() IS
+'Returns the logins that are members of pg_read_all_data and subject to row security.
+pg_dump by such a login fails at immutable.events. CREATE EXTENSION and immutable.status() name
+them.
+Returns quoted names in the order of the names.
+Raises no error.';
 
 CREATE FUNCTION immutable.status(
   OUT version text, OUT settings jsonb, OUT estimated_events bigint, OUT total_bytes bigint, OUT chains bigint,
@@ -7,7 +24,7 @@ CREATE FUNCTION immutable.status(
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
   OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
--- The superuser's settings of a session (such as no index scans) shall not make it slow.
+-- Settings of a session, such as enable_indexscan = off, must not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
 BEGIN ATOMIC
   WITH RECURSIVE expected (tab, name, function) AS (VALUES
@@ -43,8 +60,8 @@ BEGIN ATOMIC
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgname COLLATE "C" > '~immutable_' AND t.tgenabled <> 'D'
       AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
-  -- Before ours in the order of their names, so that what they change is hashed as they leave it; what they leave out is not
-  -- recorded at all.
+  -- These run before the extension's triggers, in the order of their names: what they change is
+  -- hashed as they leave it, and what they leave out is not recorded at all.
   other_triggers AS (
     SELECT format('trigger %I of immutable.%I is not the extension''s and runs before its triggers: it can change or leave out what is to be recorded. Look at function %s, or drop the trigger',
       t.tgname, r.tab, t.tgfoid::regprocedure) AS problem
@@ -76,10 +93,11 @@ BEGIN ATOMIC
     SELECT 'event_triggers is off, and with it the guard: DDL can change the tables unrecorded. Set it on'
     WHERE current_setting('event_triggers', true) = 'off'),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
-    -- Below 0 there are no lanes, but whoever is the next to get one.
+    -- A number below 0 is no lane, but the lock of the writer that gets the next lane.
     WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid = (SELECT oid FROM events)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-  -- A prepared transaction's locks have no process, and the virtual number that its own lock on itself has.
+  -- The locks of a prepared transaction have no process, and the virtual transaction number of the
+  -- lock that it holds on itself.
   prepared AS (SELECT p.gid, p.prepared, count(*) AS lanes
     FROM holds h JOIN pg_locks i ON i.virtualtransaction = h.virtualtransaction AND i.locktype = 'transactionid' AND i.granted
       AND i.pid IS NULL
@@ -87,7 +105,7 @@ BEGIN ATOMIC
     WHERE h.pid IS NULL GROUP BY p.gid, p.prepared),
   holders AS (SELECT a.pid, a.state, a.xact_start, count(*) AS lanes FROM holds h JOIN pg_stat_activity a ON a.pid = h.pid
     GROUP BY a.pid, a.state, a.xact_start),
-  -- One step of the index a chain, and no more than a thousand.
+  -- One step of the index for each lane, and at most a thousand of them.
   chain (tenant_id, lane, n) AS (
     (SELECT e.tenant_id, e.lane, 1 FROM immutable.events e ORDER BY e.tenant_id, e.lane LIMIT 1)
     UNION ALL
@@ -99,7 +117,8 @@ BEGIN ATOMIC
   newest AS (SELECT e.id, e.created_at, e.lane FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1),
   begun AS (SELECT EXISTS (SELECT FROM immutable.log) AS has_identity, EXISTS (SELECT FROM newest) AS has_events,
     EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS is_distributed),
-  -- Whoever has a transaction number holds back the feed of all tenants, in whatever database.
+  -- A transaction that has a number holds back the feed of all tenants, in whatever database it
+  -- runs.
   writing AS (
     SELECT format('backend %s (%s) in database %I', a.pid, a.state, a.datname) AS who,
       format('end it, or pg_terminate_backend(%s)', a.pid) AS what, a.xact_start AS since
@@ -108,14 +127,13 @@ BEGIN ATOMIC
     SELECT format('prepared transaction %L in database %I', p.gid, p.database), 'COMMIT PREPARED or ROLLBACK PREPARED it', p.prepared
     FROM pg_prepared_xacts p),
   longest_writing AS (SELECT w.* FROM writing w WHERE w.since IS NOT NULL ORDER BY w.since LIMIT 1),
-  -- Numbers of another server's transactions, of which this one has yet to give the like.
+  -- Transaction numbers of another server, which this one has not reached yet.
   foreign_xact AS (SELECT e.xact FROM immutable.events e
     WHERE e.xact >= pg_snapshot_xmax(pg_current_snapshot()) AND e.xact IS DISTINCT FROM pg_current_xact_id_if_assigned()
       AND NOT pg_is_in_recovery() ORDER BY e.xact DESC LIMIT 1),
-  -- They read all, and row security holds them: pg_dump does not go on where it would leave rows out.
-  held_logins AS (SELECT string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname) AS names
-    FROM pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls AND pg_has_role(r.oid, 'pg_read_all_data', 'USAGE')),
-  -- An erasure is an UPDATE, which PostgreSQL refuses if the publication asks for more of the row than its key.
+  held_logins AS (SELECT nullif(array_to_string(immutable.logins_that_cannot_dump(), ', '), '') AS names),
+  -- An erasure is an UPDATE, which PostgreSQL refuses if the publication needs more columns of the
+  -- row than its key.
   bad_publications AS (
     SELECT format('publication %I publishes updates of immutable.%I, and its %s: erasures fail. Publish the whole table, or inserts alone (ALTER PUBLICATION %I SET (publish = ''insert''))',
       b.pubname, r.tab, CASE WHEN x.filters THEN 'WHERE asks for a column that is not of the primary key'
@@ -196,7 +214,8 @@ BEGIN ATOMIC
       FROM events WHERE age(relfrozenxid) > 1000000000)
   SELECT
     (SELECT extversion FROM known),
-    -- A function of the library first, so that it is loaded, and its settings are known.
+    -- A function of the library runs first, which loads the library and so makes its settings
+    -- known.
     CASE WHEN immutable.is_chained(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) IS NOT TRUE THEN
       (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
         WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
@@ -220,4 +239,23 @@ BEGIN ATOMIC
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
-  'The state of the log, in one row that costs milliseconds however long the log is: version of the extension; settings that bear on it; estimated_events from the planner''s statistics (exact are verify_chain()''s); total_bytes of the tables with their indexes; chains (lanes of tenants), counted up to 1,000 (chains_relation eq, beyond it gte); the last event; lanes_in_use: locks held now, the longest for longest_lane_hold, and by how many prepared_transactions; whether the triggers, row security and the guard are what they should be; allow_ddl and restore: those settings in this session; search_index valid, invalid or missing (which is no problem); is_standby; changes_held_for: for how long the oldest transaction that has a number, in any database, has held back changes() over all tenants, NULL if there is none or on a standby; problems: what is wrong and what to do, {} if nothing. Whether the chain is sound verify_chain() says';
+'Returns the state of the log in one row, within milliseconds however long the log is.
+It does not verify the log: immutable.verify_chain() does.
+- version: version of the extension.
+- settings: settings that matter to the log, as a JSON object.
+- estimated_events, total_bytes: events, by the planner''s statistics, and size of the tables with
+  their indexes.
+- chains, chains_relation: the number of lanes, exact up to 1,000 ("eq"), beyond that at least so
+  many ("gte").
+- last_event_id, last_event_at: the event that was recorded last.
+- lanes_in_use, longest_lane_hold, prepared_transactions: lanes that are locked now, for how long
+  the oldest of these transactions has run, and how many of them are prepared.
+- triggers_enabled, row_security_enabled, guard_enabled: whether these protections are what they
+  should be.
+- allow_ddl, restore: these settings in this session.
+- search_index: "valid", "invalid" or "missing", which is no problem.
+- is_standby: whether this server is a standby.
+- changes_held_for: for how long the oldest writing transaction of the cluster has held back
+  changes() over all tenants; NULL if there is none, and on a standby.
+- problems: what is wrong and what to do about it; {} if nothing is.
+Raises no error of its own.';

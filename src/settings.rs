@@ -56,20 +56,20 @@ enum Kind {
 type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 
 const OF_SESSION: &CStr =
-    c"Used where an INSERT or track() leaves the column out or says NULL; behind a pooler, SET LOCAL it.";
+    c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
 const SETTINGS: [Setting; 19] = [
-    (c"immutable.lanes", c"Most lanes of each tenant's chain.", c"A lane begins when a writer finds all others taken; 1 gives one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
-    (c"immutable.max_chains_per_transaction", c"Most chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: of a lane of imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
-    (c"immutable.max_targets", c"Most targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
-    (c"immutable.max_metadata_keys", c"Most top-level keys of an event's, or of a target's, metadata.", c"", Kind::Limit(&MAX_METADATA_KEYS, 0, limits::METADATA_KEYS)),
-    (c"immutable.max_metadata_bytes", c"Most bytes of canonical text of an event's metadata, and of each target.", c"", Kind::Limit(&MAX_METADATA_BYTES, 2, limits::CANONICAL_BYTES)),
-    (c"immutable.max_nesting", c"Deepest nesting of an event's metadata, and of each target; the object itself is level 1.", c"", Kind::Limit(&MAX_NESTING, 1, limits::NESTING)),
-    (c"immutable.max_batch", c"Most events of one track_batch() call.", c"", Kind::Limit(&MAX_BATCH, 1, 10_000)),
-    (c"immutable.max_exact_total", c"Most events that get_events() counts for a page's total.", c"Beyond it, total is an estimate; 0 never counts.", Kind::OwnLimit(&MAX_EXACT_TOTAL, 0, 1_000_000)),
-    (c"immutable.require_tenant", c"Refuses events without a tenant, but for the log's own.", c"For the server, or by ALTER DATABASE or ALTER ROLE: an event that lost its tenant cannot be moved to it later.", Kind::Switch(&REQUIRE_TENANT)),
-    (c"immutable.restore", c"Takes events of a dump as they are, and no others.", c"Each must match its hash; what is restored so is recorded as immutable.restored with the next event.", Kind::SessionSwitch(&RESTORE)),
-    (c"immutable.allow_ddl", c"Lets commands through that change the audit log's tables, functions and policies.", c"Each is recorded in the log as immutable.ddl, with who gave it.", Kind::Switch(&ALLOW_DDL)),
+    (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
+    (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
+    (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
+    (c"immutable.max_metadata_keys", c"Maximum number of top-level keys in the metadata of an event or of a target.", c"", Kind::Limit(&MAX_METADATA_KEYS, 0, limits::METADATA_KEYS)),
+    (c"immutable.max_metadata_bytes", c"Maximum size, in bytes of canonical text, of an event's metadata and of each target.", c"", Kind::Limit(&MAX_METADATA_BYTES, 2, limits::CANONICAL_BYTES)),
+    (c"immutable.max_nesting", c"Maximum nesting of an event's metadata and of each target. The object itself is level 1.", c"", Kind::Limit(&MAX_NESTING, 1, limits::NESTING)),
+    (c"immutable.max_batch", c"Maximum number of events in one call of track_batch().", c"", Kind::Limit(&MAX_BATCH, 1, 10_000)),
+    (c"immutable.max_exact_total", c"Maximum number of events that get_events() counts for a page's total.", c"Beyond it, the total is an estimate. With 0, nothing is counted.", Kind::OwnLimit(&MAX_EXACT_TOTAL, 0, 1_000_000)),
+    (c"immutable.require_tenant", c"Refuses events without a tenant, except the log's own.", c"Set it for the server, a database or a role. An event that was recorded without its tenant cannot be moved to it later.", Kind::Switch(&REQUIRE_TENANT)),
+    (c"immutable.restore", c"Accepts events of a dump as they are, and no others.", c"Each event must match its hash. The next event comes after immutable.restored, which records the restore.", Kind::SessionSwitch(&RESTORE)),
+    (c"immutable.allow_ddl", c"Allows commands that change the audit log's tables, functions and policies.", c"Each is recorded in the log as immutable.ddl, with the role that gave it.", Kind::Switch(&ALLOW_DDL)),
     (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", OF_SESSION, Kind::Default(&TENANT_ID)),
     (c"immutable.actor_id", c"Default of events.actor_id in this session.", OF_SESSION, Kind::Default(&ACTOR_ID)),
     (c"immutable.actor_name", c"Default of events.actor_name in this session.", OF_SESSION, Kind::Default(&ACTOR_NAME)),
@@ -77,7 +77,7 @@ const SETTINGS: [Setting; 19] = [
     (c"immutable.session_id", c"Default of events.session_id in this session.", OF_SESSION, Kind::Default(&SESSION_ID)),
     (c"immutable.ip_address", c"Default of events.ip_address in this session.", OF_SESSION, Kind::Default(&IP_ADDRESS)),
     (c"immutable.user_agent", c"Default of events.user_agent in this session.", OF_SESSION, Kind::Default(&USER_AGENT)),
-    (c"immutable.viewer_token", c"The signed token that says which tenant's events a viewer sees.", c"From immutable.create_viewer_token(); behind a transaction pooler, SET LOCAL it. Empty for none.", Kind::Secret(&VIEWER_TOKEN)),
+    (c"immutable.viewer_token", c"The signed token that says which tenant's events a viewer sees.", c"immutable.create_viewer_token() makes it. Behind a connection pooler, use SET LOCAL. An empty text means none.", Kind::Secret(&VIEWER_TOKEN)),
 ];
 
 /// How a setting is defined that is of sessions alone, in no file and not for a whole server.

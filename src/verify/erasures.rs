@@ -20,8 +20,33 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
         return;
     }
     let mut sql = Sql::default();
-    let erased = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
-    let events = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", &mut sql);
+    let statement = comparison(scope, &mut sql);
+    spi::complete(&statement, &sql.arguments, |row| {
+        let get = |column| row.at(column);
+        let commitment = |column: usize| get(column).map(|hex| text(hex).to_string());
+        let (recorded, erased) = (commitment(4), commitment(5));
+        let as_bytes = |hex: &Option<String>| hex.as_deref().and_then(parse_hex::<32>).map(|hash| hash.to_vec());
+        report(Break {
+            kind: BreakType::ErasureMismatch,
+            tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
+            lane: get(1).map(|lane| lane.i16()),
+            seq: get(2).map(|seq| seq.i64()),
+            event_id: get(3).map(uuid),
+            expected: as_bytes(&recorded),
+            actual: as_bytes(&erased),
+            detail: match recorded {
+                Some(_) => "a value that was erased is back: erase it again".to_string(),
+                None => "a value is erased that no immutable.event_erased event lists".to_string(),
+            },
+        });
+    });
+}
+
+/// The statement that gives what is erased and in no record, and what is in a record and not erased: tenant, lane, seq and id of
+/// the event, then the commitment as a record lists it and as the event has it.
+fn comparison<'c>(scope: &Scope<'c>, sql: &mut Sql<'c>) -> String {
+    let erased = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", sql);
+    let events = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", sql);
     let tenant = match scope.tenant_id {
         Some(tenant) => format!("AND r.tenant_id = {}", sql.given(pg_sys::TEXTOID, tenant)),
         None => String::new(),
@@ -31,7 +56,7 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
     // be, are looked up: in most logs they are few. What cannot be read is a break already, and not given to PostgreSQL's
     // functions; behind OFFSET, where a plan that remembers results does not see it either. num_nulls(), because the planner has
     // no statistics of the column and expects that a function is seldom 0.
-    let statement = format!(
+    format!(
         "WITH erased AS ( \
            SELECT DISTINCT e.tenant_id, e.lane, e.seq, e.id, x.c #>> '{{}}' AS commitment FROM ( \
              SELECT e.tenant_id, e.lane, e.seq, e.id, \
@@ -63,24 +88,5 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
          FROM erased d FULL JOIN listed l ON l.tenant_id = d.tenant_id AND l.id = d.id AND l.lane = d.lane \
            AND l.seq = d.seq AND l.commitment = d.commitment \
          WHERE l.commitment IS NULL OR d.commitment IS NULL AND immutable.is_readable(l.erased)"
-    );
-    spi::complete(&statement, &sql.arguments, |row| {
-        let get = |column| row.at(column);
-        let commitment = |column: usize| get(column).map(|hex| text(hex).to_string());
-        let (recorded, erased) = (commitment(4), commitment(5));
-        let as_bytes = |hex: &Option<String>| hex.as_deref().and_then(parse_hex::<32>).map(|hash| hash.to_vec());
-        report(Break {
-            kind: BreakType::ErasureMismatch,
-            tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
-            lane: get(1).map(|lane| lane.i16()),
-            seq: get(2).map(|seq| seq.i64()),
-            event_id: get(3).map(uuid),
-            expected: as_bytes(&recorded),
-            actual: as_bytes(&erased),
-            detail: match recorded {
-                Some(_) => "a value that was erased is back: erase it again".to_string(),
-                None => "a value is erased that no immutable.event_erased event lists".to_string(),
-            },
-        });
-    });
+    )
 }

@@ -114,27 +114,7 @@ fn add_up(
     sums: &mut Sums,
 ) -> Option<Vec<Odd>> {
     let mut sql = Sql::default();
-    let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
-    let from = scope.from(&mut sql);
-    // The hash of the event that the first one of a range must follow, and whether there is one.
-    let before = match scope.from_date {
-        None => "NULL::pg_catalog.bytea",
-        Some(_) => {
-            "CASE WHEN g.first > 1 THEN (SELECT p.event_hash FROM ONLY immutable.events p \
-             WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 LIMIT 1) END"
-        }
-    };
-    // Behind OFFSET an event is no more than some bytes: what does not fit into memory is spilled without the rest.
-    // Written as 0 it would still be an expression when PostgreSQL looks whether the subquery can run in parallel.
-    let statement = format!(
-        "SELECT g.tenant_id, g.lane, g.sum, {before} FROM ( \
-           SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, \
-                  immutable.verify_lane({argument}, x.seen) AS sum \
-           FROM (SELECT e.tenant_id, e.lane, e.seq, immutable.verify_event({argument}, {STRAY}, {}) AS seen \
-                 FROM {from} OFFSET pg_catalog.int8 '0') x \
-           GROUP BY x.tenant_id, x.lane OFFSET pg_catalog.int8 '0') g",
-        columns_of_event()
-    );
+    let statement = sums_of_lanes(scope, run, &mut sql);
     let mut tenants: HashSet<[u8; 16]> = HashSet::new();
     let (mut odd, mut odd_bytes) = (Vec::new(), 0);
     let mut in_order = false;
@@ -154,12 +134,8 @@ fn add_up(
             return;
         };
         tenants.insert(short_hash(tenant_id));
-        let begins = match (marks.get(&(tenant_id, number)), lane.before.seq) {
-            (Some(mark), before) if *mark > 1 => before == mark - 1,
-            (_, 0) => lane.log_id == log_id,
-            _ => row.at(3).and_then(hash) == Some(lane.before.hash),
-        };
-        let links = !(begins && lane.adds_up());
+        let before = row.at(3).and_then(hash);
+        let links = !(begins_rightly(&lane, marks.get(&(tenant_id, number)), log_id, before) && lane.adds_up());
         if links || lane.invalid().is_some() {
             odd_bytes += size_of::<Odd>() + tenant_id.len();
             in_order |= odd_bytes > MOST_ODD;
@@ -179,6 +155,41 @@ fn add_up(
     counts.erased = erased;
     counts.tenants = tenants.len() as u64;
     Some(odd)
+}
+
+/// Whether a lane begins where it has to: at its mark, with the log's identity, or behind the event before the range.
+fn begins_rightly(lane: &LaneSum, mark: Option<&i64>, log_id: Id, before: Option<Hash>) -> bool {
+    match (mark, lane.before.seq) {
+        (Some(mark), before) if *mark > 1 => before == mark - 1,
+        (_, 0) => lane.log_id == log_id,
+        _ => before == Some(lane.before.hash),
+    }
+}
+
+/// The statement that checks every event and adds up every lane: tenant, lane, sum, and the hash of the event that the first one
+/// of a range must follow.
+fn sums_of_lanes<'c>(scope: &Scope<'c>, run: &Run, sql: &mut Sql<'c>) -> String {
+    let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
+    let from = scope.from(sql);
+    // The hash of the event that the first one of a range must follow, and whether there is one.
+    let before = match scope.from_date {
+        None => "NULL::pg_catalog.bytea",
+        Some(_) => {
+            "CASE WHEN g.first > 1 THEN (SELECT p.event_hash FROM ONLY immutable.events p \
+             WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 LIMIT 1) END"
+        }
+    };
+    // Behind OFFSET an event is no more than some bytes: what does not fit into memory is spilled without the rest.
+    // Written as 0 it would still be an expression when PostgreSQL looks whether the subquery can run in parallel.
+    format!(
+        "SELECT g.tenant_id, g.lane, g.sum, {before} FROM ( \
+           SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, \
+                  immutable.verify_lane({argument}, x.seen) AS sum \
+           FROM (SELECT e.tenant_id, e.lane, e.seq, immutable.verify_event({argument}, {STRAY}, {}) AS seen \
+                 FROM {from} OFFSET pg_catalog.int8 '0') x \
+           GROUP BY x.tenant_id, x.lane OFFSET pg_catalog.int8 '0') g",
+        columns_of_event()
+    )
 }
 
 /// Enough of a tenant's name to tell it from all others, in few bytes.

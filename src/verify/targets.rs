@@ -45,7 +45,25 @@ fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
 /// error, or read what is not there; behind OFFSET, where a plan that remembers results does not see it either. An event whose targets are not readable is a break already, and its rows are not.
 fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
-    let events = scope.events("e.*", &mut sql);
+    let statement = differences(scope, cut, &mut sql);
+    spi::complete(&statement, &sql.arguments, |row| {
+        let get = |column| row.at(column);
+        report(Break {
+            kind: BreakType::TargetMismatch,
+            tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
+            lane: get(1).map(|lane| lane.i16()),
+            seq: get(2).map(|seq| seq.i64()),
+            event_id: get(3).map(uuid),
+            expected: None,
+            actual: None,
+            detail: format!("target {} {}", get(4).map_or(-1, |position| position.i16()), get(5).map_or("", text)),
+        });
+    });
+}
+
+/// The statement that joins the two: tenant, lane, seq and id of an event, the position of a target, and how it differs.
+fn differences<'c>(scope: &Scope<'c>, cut: bool, sql: &mut Sql<'c>) -> String {
+    let events = scope.events("e.*", sql);
     // Where only some events are looked at, the rows of all others would look like strays.
     let derived = match cut || scope.since.is_some() {
         true => format!(
@@ -61,7 +79,7 @@ fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
             )
         }
     };
-    let statement = format!(
+    format!(
         "SELECT coalesce(x.tenant_id, d.tenant_id), \
                 coalesce(x.lane, (SELECT e.lane FROM immutable.events e \
                                   WHERE e.tenant_id = d.tenant_id AND e.id = d.event_id LIMIT 1)), \
@@ -95,18 +113,5 @@ fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
                       OR d.target_name IS DISTINCT FROM x.target ->> 'name' \
                       OR d.target_metadata::text IS DISTINCT FROM (x.target -> 'metadata')::text END",
         immutable_format::limits::TARGETS,
-    );
-    spi::complete(&statement, &sql.arguments, |row| {
-        let get = |column| row.at(column);
-        report(Break {
-            kind: BreakType::TargetMismatch,
-            tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
-            lane: get(1).map(|lane| lane.i16()),
-            seq: get(2).map(|seq| seq.i64()),
-            event_id: get(3).map(uuid),
-            expected: None,
-            actual: None,
-            detail: format!("target {} {}", get(4).map_or(-1, |position| position.i16()), get(5).map_or("", text)),
-        });
-    });
+    )
 }

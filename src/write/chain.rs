@@ -1,5 +1,5 @@
-//! The BEFORE INSERT row trigger: validates the event, commits to its values, takes a lane, and links the row to the one
-//! before it.
+//! The BEFORE INSERT row trigger: it validates the event, commits to its values, takes a lane, and
+//! links the row to the last one there.
 
 use crate::access::binding;
 use crate::log::row::in_room;
@@ -36,7 +36,7 @@ fn chain(call: Call) -> Datum {
         return trigger.go_on_with(restore::keep(relation, &events.layout, row));
     }
     let event = Entering::admit(relation, events, row);
-    event.hold_to_binding(call);
+    event.bind(call);
     let committed = event.commit();
     let place = event.place();
     let sealed = event.seal(&committed, &place);
@@ -45,7 +45,7 @@ fn chain(call: Call) -> Datum {
     trigger.go_on_with(tuple)
 }
 
-/// Refuses to hash a row that another trigger would still see, and could change.
+/// Refuses to hash a row that another trigger would see afterwards, and could change (55000).
 fn refuse_later_trigger(events: &Events, own: &CStr) {
     let Some(later) = events.before_insert.iter().skip_while(|name| name.as_c_str() != own).nth(1) else { return };
     let (own, later) = (own.to_string_lossy(), later.to_string_lossy());
@@ -68,7 +68,7 @@ struct Entering<'e> {
     by_log: bool,
 }
 
-/// What an event's values are committed to with.
+/// The commitments to an event's values, and the salt that they are made with.
 struct Committed {
     salt: Salt,
     commitments: Commitments,
@@ -78,19 +78,22 @@ struct Committed {
 struct ChainPosition {
     lane: i16,
     link: Link,
-    /// Of the first event of a lane.
+    /// The log's identity, which the first event of a lane carries.
     log_id: Option<Id>,
 }
 
-/// What its document says, and does not come from the row or its place.
+/// The hash of an event's document, and what the document says that is neither in the row nor the
+/// event's position.
 struct Sealed<'e> {
+    /// Microseconds since 1970.
     occurred_at: i64,
     recorded_by: Cow<'e, str>,
     event_hash: Hash,
 }
 
 impl<'e> Entering<'e> {
-    /// Takes the row with what the session says for what is left out, once nothing in it is to be refused.
+    /// Fills in what the session says for columns that are left out, and refuses what must not
+    /// enter.
     fn admit(relation: Relation<'e>, events: Rc<Events>, mut row: Values<'e>) -> Entering<'e> {
         let by_log = role::is_lent_by(relation.owner());
         validate::complete(&mut row, &events.layout);
@@ -99,22 +102,23 @@ impl<'e> Entering<'e> {
         Entering { relation, events, row, admitted, id, by_log }
     }
 
-    /// Refuses a tenant that the caller is not bound to. A function that lends its owner's rights may write the log's
-    /// actions, and lifts no binding.
-    fn hold_to_binding(&self, call: Call) {
+    /// Refuses a tenant that the caller is not bound to. A function that lends its owner's rights
+    /// may write the log's actions, but does not lift a binding.
+    fn bind(&self, call: Call) {
         if !own_event::is_recording() {
             binding::hold_to_binding(call, self.admitted.tenant_id());
         }
     }
 
-    /// Commits to the values. Before a lane is taken, since that keeps others waiting.
+    /// Commits to the values. This is done before a lane is taken, which may keep others waiting.
     fn commit(&self) -> Committed {
         let salt = random::salt();
         let commitments = in_room(|room| seal(&self.admitted.content, &salt, room));
         Committed { salt, commitments }
     }
 
-    /// Takes a lane, in which nobody else appends from here on until the transaction ends, and finds the event's place.
+    /// Takes a lane, to which nobody else appends from then on until the transaction ends, and
+    /// finds the place after its last event. Raises 55000 if nothing can follow that.
     fn place(&self) -> ChainPosition {
         let (relation, tenant_id) = (self.relation, self.admitted.tenant_id());
         seam::notice(relation);
@@ -125,7 +129,7 @@ impl<'e> Entering<'e> {
         ChainPosition { lane, link, log_id }
     }
 
-    /// Writes the document and hashes it.
+    /// Writes the event's document and hashes it.
     fn seal(&self, committed: &Committed, place: &ChainPosition) -> Sealed<'e> {
         let (row, layout, link) = (&self.row, &self.events.layout, &place.link);
         let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
@@ -153,7 +157,7 @@ impl<'e> Entering<'e> {
         Sealed { occurred_at, event_hash: document::hash(&document), recorded_by }
     }
 
-    /// Puts into the row what the caller left to the log, and makes of it the one that is stored.
+    /// Makes the row that is stored, with every column that the caller leaves to the log.
     fn store(self, committed: &Committed, place: &ChainPosition, sealed: &Sealed) -> Tuple<'e> {
         let tenant_id = self.admitted.tenant_id();
         tail::remember(self.relation.oid(), tenant_id, place.lane, place.link.seq);

@@ -31,7 +31,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The answer: an object with id, status and, of a conflict, the names of the fields that differ.
+    /// The answer: an object with id, status and, for a conflict, the fields that differ.
     pub fn json(&self) -> String {
         let (id, status) = match self {
             Outcome::Recorded(id) => (id, "recorded"),

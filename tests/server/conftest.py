@@ -61,7 +61,7 @@ class Database:
         return connection
 
     def create_role(self, attributes=""):
-        """A role that may log in, named so that it meets no other, and dropped with the database.
+        """A role that may log in. Its name is unique, and it is dropped with the database.
         `attributes` is what may follow CREATE ROLE name."""
         name = f"{self.name}_role_{next(numbers)}"
         self.conn.execute(f"CREATE ROLE {name} LOGIN {attributes}")
@@ -69,7 +69,7 @@ class Database:
         return name
 
     def unguard(self):
-        """Switches the guard off, for a test of what is behind it."""
+        """Switches the guard off, for a test of what the guard would refuse."""
         helpers_log.unguard(self.conn)
 
     def close(self):

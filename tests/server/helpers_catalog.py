@@ -10,7 +10,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RELEASED = ROOT / "sql/released"
 
-# Each query gives (name, what there is to know of it as jsonb). Lists whose order means nothing are sorted.
+# Each query gives (name, properties as jsonb). Lists whose order has no meaning are sorted.
 ACL = "(SELECT array_agg(a::text ORDER BY a::text COLLATE \"C\") FROM unnest({}) a)"
 OURS = "(SELECT oid FROM pg_extension WHERE extname = 'immutable')"
 SCHEMA = "(SELECT oid FROM pg_namespace WHERE nspname = 'immutable')"

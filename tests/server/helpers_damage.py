@@ -50,7 +50,7 @@ def shapes(randomly, chosen=24, random_ones=16):
 
 
 def as_json(event):
-    """The event as one JSON text; that of its JSON columns is left as it is."""
+    """The event as one JSON text; the text of its JSON columns stays as it is."""
     return "{" + ",".join(f'"{name}":{event[name] if name in JSONBS else json.dumps(event[name])}'
                           for name in GIVEN if event.get(name) is not None) + "}"
 
@@ -73,7 +73,7 @@ class Damages:
         self.columns = ", ".join(name for name in GIVEN if name not in JSONBS)
 
     def begin(self, conn):
-        """Goes on with this connection."""
+        """Continues with this connection."""
         self.conn = conn
         # Numbers as text: one whose weight has changed may have 100,000 digits.
         set_json_loads(lambda text: json.loads(text, parse_int=str, parse_float=str), conn)
@@ -82,7 +82,7 @@ class Damages:
             conn.execute(f"SET {setting}")
 
     def fill(self, tenants):
-        """Forgets what there was, and records new events, of which some are erased in part."""
+        """Forgets the events before, and records new ones, some of which are partly erased."""
         conn = self.conn
         with h.behind_triggers(conn):
             for table in ("immutable.event_targets", "immutable.events", "tenants", "damages"):

@@ -181,7 +181,7 @@ PARALLEL = {"max_parallel_workers_per_gather": "2", "parallel_setup_cost": "0", 
 
 @contextlib.contextmanager
 def in_parallel(conn):
-    """What can run in other processes, does."""
+    """Makes everything run in parallel workers that can."""
     for name, value in PARALLEL.items():
         conn.execute("SELECT set_config(%s, %s, false)", [name, value])
     try:
@@ -197,14 +197,14 @@ def heads(conn):
 
 
 def unguard(conn):
-    """Lets DDL at the log through, unrecorded: what a superuser can do, and status() tells."""
+    """Lets DDL on the log's objects through without recording it, as a superuser can; status() reports that."""
     for event in ("start", "end", "drop"):
         conn.execute(f"ALTER EVENT TRIGGER immutable_ddl_{event} DISABLE")
 
 
 @contextlib.contextmanager
 def behind_triggers(conn):
-    """What a superuser does whom the triggers are to know nothing of: foreign keys sleep as well."""
+    """Changes that a superuser makes with the triggers switched off, foreign keys included."""
     conn.execute("SET session_replication_role = replica")
     try:
         yield
@@ -213,7 +213,7 @@ def behind_triggers(conn):
 
 
 def drop_checks(conn, *names):
-    """Without names: all that the tables have besides their keys."""
+    """Without names: all constraints of the tables except their keys."""
     unguard(conn)
     for name in names or ("events_chained_check",):
         conn.execute(f"ALTER TABLE immutable.events DROP CONSTRAINT {name}")
@@ -272,7 +272,7 @@ TARGETS = [{"type": "folder", "id": "f-1", "name": "Reports", "metadata": {"dept
 
 
 def add_event(conn, tenant_id, name, **columns):
-    """Records an event with a value in every column. `name` tells it from all others."""
+    """Records an event with a value in every column. `name` distinguishes it from all others."""
     given = dict(
         tenant_id=tenant_id, actor_id=f"user-{name}", actor_name=f"User {name}", actor_type="user",
         action="document.shared", action_category="access", resource_type="document", resource_id=f"doc-{name}",

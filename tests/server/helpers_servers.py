@@ -45,7 +45,7 @@ def write_file(path, text=""):
 
 
 def wait_for(conn, query, seconds=60):
-    """Until the query's one value is true."""
+    """Waits until the query's one value is true."""
     deadline = time.monotonic() + seconds
     while not conn.execute(query).fetchone()[0]:
         assert time.monotonic() < deadline, f"it did not come about: {query}"

@@ -1,4 +1,4 @@
-"""Crashes, and statements that end where nobody wants them to: the log is whole after each, nothing acknowledged is lost
+"""Crashes, and statements that end at the worst moment: the log is whole after each, nothing acknowledged is lost,
 and nothing is there twice."""
 
 import concurrent.futures
@@ -19,7 +19,7 @@ INSERT = "INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency
 
 
 class Writer(threading.Thread):
-    """Records events until the server is gone; knows which were acknowledged."""
+    """Records events until the server is gone, and notes which were acknowledged."""
 
     def __init__(self, server, number, synchronous_commit):
         super().__init__(daemon=True)
@@ -39,7 +39,7 @@ class Writer(threading.Thread):
 
 
 @pytest.mark.parametrize("synchronous_commit", ["on", "off"])
-def test_killed_under_writers_the_log_is_whole_and_has_what_was_acknowledged(cluster, synchronous_commit):
+def test_after_a_kill_under_load_the_log_is_whole_and_has_every_acknowledged_event(cluster, synchronous_commit):
     server = cluster(checkpoint_timeout="30s", max_wal_size="64MB")
     with server.connect() as conn:
         conn.execute("CREATE EXTENSION immutable")
@@ -66,7 +66,7 @@ def test_killed_under_writers_the_log_is_whole_and_has_what_was_acknowledged(clu
                 assert not set(acknowledged) - set(stored)
             # What was acknowledged without a flush may be lost, but only once.
             acknowledged = stored
-            # A crash is no restore.
+            # A crash does not count as a restore.
             assert rows(conn, "SELECT count(*) FROM immutable.events WHERE action = 'immutable.restored'") == [(0,)]
             for tenant in ("t0", "t1", "t2"):
                 key = f"{tenant} after {len(tried)}"
@@ -83,7 +83,7 @@ def refused(conn, state, statement, *values):
 
 
 def goes_on(conn, before, tenant="t"):
-    """Nothing of what failed is there, and the lane goes on where it was."""
+    """The failed events are not there, and the lane continues where it was."""
     assert rows(conn, "SELECT count(*) FROM immutable.events") == [(before,)]
     assert is_valid(conn)
     last, = conn.execute("SELECT max(seq) FROM immutable.events WHERE tenant_id = %s AND lane = 0", [tenant]).fetchone()
@@ -100,7 +100,7 @@ def test_out_of_disk(cluster):
     conn = server.connect()
     conn.execute("CREATE EXTENSION immutable")
     record(conn)
-    # Of this backend alone; WAL segments, of 16 MB, stay possible.
+    # The limit is for this backend alone; WAL segments, of 16 MB, stay possible.
     as_server("prlimit", "--pid", conn.info.backend_pid, f"--fsize={17 << 20}")
     with pytest.raises(psycopg.Error) as raised:
         conn.execute(MANY)
@@ -173,7 +173,7 @@ def test_a_backend_killed_inside_the_trigger(cluster):
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(psycopg.OperationalError):
             waiting.result(20)
-    # Once the others are ended, nobody is let in before the recovery is over.
+    # Once the others are ended, no connection is accepted until the recovery is over.
     deadline = time.monotonic() + 60
     with pytest.raises(psycopg.OperationalError):
         while time.monotonic() < deadline:

@@ -42,14 +42,14 @@ def test_the_function_retries_what_a_retry_helps(db, record):
     timer.start()
     assert record(conn, raced)["status"] == "duplicate"
     timer.join()
-    # What no retry helps is raised at once.
+    # An error that a retry cannot help is raised at once.
     for wrong, state in (({**event, "action": "b"}, "23505"), ({"action": "a"}, "23502"), ({**event, "user_agent": "x" * 5000}, "22001")):
         with pytest.raises(psycopg.Error) as error:
             record(conn, wrong)
         assert error.value.sqlstate == state
 
 
-def test_the_classes_that_psycopg_gives(db):
+def test_the_exception_classes_of_psycopg(db):
     """The sentence about OperationalError, and that the codes stand in the table."""
     conn = db.connect(db.create_role("IN ROLE immutable_writer, immutable_viewer"))
     conn.execute("SELECT immutable.track('u', 'a')")

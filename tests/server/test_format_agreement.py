@@ -32,7 +32,7 @@ def documents(conn, table="immutable.events", where="true"):
 
 
 def check_agreement(conn):
-    """Both implementations on every row. Gives the log."""
+    """Checks every row with both implementations, and returns the log."""
     log = Log(conn)
     server = documents(conn)
     assert len(server) == len(log.rows)
@@ -56,7 +56,7 @@ def insert(conn, events):
 
 
 def insert_each(conn, events):
-    """As callers do: what is NULL is left out."""
+    """As callers do: NULL values are left out."""
     for event in events:
         given = {name: value for name, value in event.items() if value is not None}
         insert(conn, [given])
@@ -95,7 +95,7 @@ def filled(server):
         events = []
         for _ in range(rng.choice((1, 5, 20, 50))):
             event = rng.event(number)
-            # Tells which row was made of it, whatever else is in it.
+            # Shows which row was made from it, whatever else it contains.
             event["session_id"] = f"{number} {event['session_id'] or ''}"
             given[event["session_id"]] = event
             events.append(event)
@@ -167,7 +167,7 @@ ERASABLE = (*python_format.ERASABLE, "targets", "metadata", "salt", "erased")
 
 
 def store(conn, row, erased):
-    """With the triggers on: they take a valid erasure and nothing else."""
+    """With the triggers on: they accept a valid erasure and nothing else."""
     names = sql.SQL(", ").join(map(sql.Identifier, ERASABLE))
     changed = conn.execute(
         sql.SQL("UPDATE immutable.events e SET ({}) = (SELECT {} FROM json_populate_record(NULL::immutable.events, "
@@ -177,7 +177,7 @@ def store(conn, row, erased):
 
 
 def spoil(rng, row, erased):
-    """The name of one mistake, and an erasure that makes it; None if there is no room for it here."""
+    """The name of one mistake, and an erasure that makes it; None if it is not possible here."""
     commitments, salts = erased["erased"]["commitments"], erased["erased"]["salts"]
 
     def with_(column, value):
@@ -215,7 +215,7 @@ def spoil(rng, row, erased):
 
 
 def test_random_erasures(filled):
-    """The UPDATE trigger takes what Python's erase() makes, spoiled a little it does not; hashes stay as they are."""
+    """The UPDATE trigger accepts what Python's erase() makes, and refuses it slightly spoiled; hashes stay as they are."""
     database, _ = filled
     conn = database.conn
     rng = Random(SEED + 1)
@@ -258,7 +258,7 @@ def test_random_erasures(filled):
 
 
 def test_erasing_all_at_once_or_one_after_the_other(db):
-    """Comes to the same row."""
+    """Both give the same row."""
     rng = Random(SEED + 2)
     for number in range(20):
         insert(db.conn, [rng.event(number)])
@@ -279,7 +279,7 @@ def test_erasing_all_at_once_or_one_after_the_other(db):
 # What the server refuses
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "fe80::1%1", "1.2.3", "1.2.3.4/33", "::1/129", "[::1]", "", "::g"])
-def test_address_that_is_none(db, address):
+def test_invalid_address(db, address):
     with pytest.raises(psycopg.errors.InvalidTextRepresentation):
         db.conn.execute("SELECT immutable.track(jsonb_build_object('actor_id', 'a', 'action', 'b', "
                         "'ip_address', %s::text))", [address])
@@ -290,7 +290,7 @@ def test_address_that_is_none(db, address):
 
 @pytest.mark.parametrize("time", ["0001-12-31 23:59:59.999999+00 BC", "10000-01-01 00:00:00+00", "infinity",
                                   "-infinity", "9999-12-31 23:59:59.999999-01", "0001-01-01 00:00:00+01"])
-def test_time_outside_the_years(db, time):
+def test_time_outside_the_allowed_years(db, time):
     with pytest.raises(psycopg.errors.DatetimeFieldOverflow):
         db.conn.execute("INSERT INTO immutable.events (actor_id, action, occurred_at) VALUES ('a', 'b', %s)", [time])
     assert Log(db.conn).rows == []

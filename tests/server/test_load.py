@@ -1,4 +1,4 @@
-"""Many sessions write at once, in every way there is, and roll back; then the log has to be sound, and hold exactly
+"""Many sessions write at once, in every way, and roll back; then the log must be sound, and hold exactly
 what was acknowledged."""
 
 import collections
@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 SESSIONS = 16
 TENANTS = [f"tenant {number}" for number in range(4)]
 KEYS = 3000
-# What a transaction has to expect that meets others: it is rolled back, and tried again.
+# Errors that concurrent transactions must expect: the transaction is rolled back and tried again.
 RETRY = (errors.DeadlockDetected, errors.SerializationFailure)
 TARGETS = [{"type": "document", "id": "d1"}, {"type": "folder", "name": "inbox"}]
 COLUMNS = "tenant_id, actor_id, action, idempotency_key, targets"
@@ -56,7 +56,7 @@ class Session:
         self.actions = (f"{number}.{n}" for n in itertools.count(1))
         self.levels = levels
         self.conn = db.server.connect(db.name, autocommit=False)
-        # A deadlock shall not cost a second.
+        # A deadlock must not take a second to be found.
         for name, value in {"deadlock_timeout": "20ms", "statement_timeout": "60s", **settings}.items():
             self.conn.execute(f"SET {name} = '{value}'")
         self.conn.commit()
@@ -71,7 +71,7 @@ class Session:
     def transaction(self):
         self.conn.isolation_level = self.random.choice(self.levels)
         self.conn.autocommit = self.random.random() < 0.2
-        # Whoever writes for several tenants meets more of the others, and deadlocks in a single lane.
+        # Writers for several tenants conflict with more of the others, and deadlock in a single lane.
         self.tenants = TENANTS if self.random.random() < 0.2 else [self.random.choice(TENANTS)]
         statements = 1 if self.conn.autocommit else self.random.choice([1, 1, 2, 3, 5])
         done, began = Done(), time.monotonic()
@@ -155,7 +155,7 @@ class Session:
             done.keys.append((tenant, key, row[0], False))
 
     def many_on_conflict(self, done):
-        """Without naming the key, and with the same one twice in a statement."""
+        """Without naming the key, and with one key twice in a statement."""
         tenant = self.random.choice(self.tenants)
         events = [(next(self.actions), self.random.choice([None, self.key()])) for _ in range(5)]
         events += [(next(self.actions), key) for _, key in events[:2]]
@@ -216,7 +216,7 @@ MAINTENANCE = itertools.cycle([
 
 
 def maintain(db, deadline):
-    """What an administrator does meanwhile; and at no time does verification find anything."""
+    """What an administrator does meanwhile. Verification finds nothing at any time."""
     verified = 0
     with db.server.connect(db.name) as conn:
         while time.monotonic() < deadline:
@@ -228,7 +228,7 @@ def maintain(db, deadline):
 
 
 def load(db, seconds, levels=("READ_COMMITTED",), **settings):
-    """Runs the sessions; gives what all of them have seen."""
+    """Runs the sessions, and returns what all of them have seen."""
     sessions = [Session(db, number, settings, [LEVELS[level] for level in levels]) for number in range(SESSIONS)]
     deadline = time.monotonic() + seconds
     everything = Seen()
@@ -265,7 +265,7 @@ def check(db, seen):
     assert all(stored[action][0] == tenant for action, (tenant, _, _) in seen.events.items())
     assert all(stored[action][1] == event_id for action, event_id in seen.ids.items())
 
-    # Whoever was told an id for a key, first or as a duplicate, was told that of the one event that has it.
+    # Every session that got an id for a key, first or as a duplicate, got that of the one event with the key.
     by_key = {(tenant, key): event_id for tenant, _, _, _, event_id, key, _, _ in rows if key}
     assert len(by_key) == sum(1 for row in rows if row[5])
     assert [told for told in seen.keys if by_key.get(told[:2]) != told[2]] == []
@@ -273,14 +273,14 @@ def check(db, seen):
     assert set(first) == set(by_key) and set(first.values()) == {1}
 
     for lane, events in lanes.items():
-        # No number missing, none doubled, time goes on.
+        # No number is missing or repeated, and times increase.
         assert [event[0] for event in events] == list(range(1, len(events) + 1)), lane
         times = [event[4] for event in events]
         assert all(before < after for before, after in itertools.pairwise(times)), lane
-        # Nobody wrote in a lane between two events of a transaction.
+        # No other session wrote in a lane between two events of a transaction.
         transactions = [xact for xact, _ in itertools.groupby(event[5] for event in events)]
         assert len(transactions) == len(set(transactions)), lane
-        # Nobody came before an event whose commit was acknowledged before it began.
+        # No transaction's events come before an event whose commit was acknowledged before it began.
         earliest = float("inf")
         for event in reversed(events):
             _, began, acknowledged = seen.events[event[1]]
@@ -302,13 +302,13 @@ def test_sixteen_sessions(db):
     assert missing_targets(db) == 0
     assert {tenant for tenant, _ in lanes} == set(TENANTS)
     assert max(lane for _, lane in lanes) > 0, "no two sessions ever met"
-    # It has been what it was meant to be.
+    # The load was of the kind that it was meant to be.
     assert seen.counts["committed"] > 500
     assert 0.04 < seen.counts["rolled back"] / seen.counts["committed"] < 0.2
     for what in ("duplicates", "rolled back to a savepoint", "verified meanwhile",
                  *(kind.__name__ for kind in KINDS)):
         assert seen.counts[what] > 0, what
-    # A session that has seen none of it goes on where the others ended.
+    # A new session continues where the others ended.
     tenant = TENANTS[0]
     before = {lane: len(events) for (of, lane), events in lanes.items() if of == tenant}
     for number in range(3):
@@ -334,7 +334,7 @@ def test_sixteen_sessions_that_disagree_on_isolation(db):
 
 @pytest.mark.parametrize("tenant", [None, "one"])
 def test_the_first_event_of_the_log_in_sixteen_sessions(db, tenant):
-    """All begin at once, in one tenant or each in its own; half of them roll back first. One identity comes of it."""
+    """All begin at once, in one tenant or each in its own; half of them roll back first. The log gets one identity."""
     barrier = threading.Barrier(SESSIONS)
 
     def begin(number):

@@ -1,4 +1,4 @@
-"""A server whose library is gone, as after an upgrade that failed half way: what stops, and how it goes on."""
+"""A server whose library is missing, as after an upgrade that failed midway: what stops, and how to go on."""
 
 import pathlib
 import re
@@ -29,7 +29,7 @@ def away(db):
     return move
 
 
-def test_ddl_of_others_goes_on_after_one_command(db, away):
+def test_other_ddl_works_again_after_one_command(db, away):
     away(True)
     conn = db.connect()
     with pytest.raises(psycopg.errors.UndefinedFile) as raised:
@@ -40,7 +40,7 @@ def test_ddl_of_others_goes_on_after_one_command(db, away):
     conn.execute("ALTER TABLE unrelated ADD b int")
     conn.execute("CREATE INDEX ON unrelated (b)")
     conn.execute("CREATE FUNCTION unrelated() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    # Nothing is recorded meanwhile, nor changed.
+    # Nothing is recorded or changed meanwhile.
     for statement in ("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'u1', 'b')",
                       "UPDATE immutable.events SET action = 'c'", "DELETE FROM immutable.events"):
         with pytest.raises(psycopg.errors.UndefinedFile):
@@ -56,7 +56,7 @@ def test_ddl_of_others_goes_on_after_one_command(db, away):
     assert conn.execute("SELECT valid, events_checked FROM immutable.verify_chain()").fetchone() == (True, 1)
 
 
-def test_what_needs_no_ddl_goes_on_by_itself(db, away):
+def test_work_without_ddl_continues_by_itself(db, away):
     db.conn.execute("CREATE TABLE unrelated (a int)")
     away(True)
     conn = db.connect()

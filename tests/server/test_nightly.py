@@ -71,7 +71,7 @@ def test_night_after_night(db, nightly):
 
 
 def test_quick(db, nightly):
-    """Only what is new is read; the answer says how much that was. What lies before it is a full run's."""
+    """Only new events are read; the answer says how many. A full run covers those before."""
     build_log(db)
     nightly.well("--first")
     h.add_event(db.conn, "globex", "later")
@@ -103,7 +103,7 @@ def test_cut_tail(db, nightly, quick):
 
 
 def test_rewritten_lane(db, nightly):
-    """Every hash redone from the changed event on: sound in itself, and not what was saved."""
+    """Every hash is recomputed from the changed event on: consistent in itself, but not what was saved."""
     log = build_log(db)
     nightly.well("--first")
     now = h.forge(log["globex", 0, 4], action="nothing.happened")
@@ -118,7 +118,7 @@ def test_tampered(db, nightly):
     update(db.conn, ("acme", 1, 2), action="nothing.happened")
     said = nightly.refused(1)
     assert "NOT VALID: 16 of 16 events" in said and '"type": "hash_mismatch"' in said
-    # A first run finds it as well, and saves nothing.
+    # A first run finds it too, and saves nothing.
     nightly.heads.unlink()
     assert "hash_mismatch" in nightly.refused(1, "--first")
     assert not nightly.heads.exists()
@@ -136,7 +136,7 @@ def test_all_events_are_gone(db, nightly, quick):
     assert "no event is there" in nightly.refused(2, "--first")
 
 
-def test_missing_heads_are_no_first_night(db, nightly):
+def test_missing_heads_do_not_pass_for_a_first_night(db, nightly):
     build_log(db)
     assert "--first" in nightly.refused(2)
     nightly.well("--first")
@@ -155,7 +155,7 @@ def test_damaged_heads(db, nightly, content, says, quick):
     assert re.search(says.replace("heads must", "(heads|since) must"), nightly.refused(2, *quick))
 
 
-def test_heads_that_are_no_file(db, nightly):
+def test_heads_that_are_not_a_file(db, nightly):
     nightly.heads.mkdir()
     done = nightly.run()
     assert done.returncode == 2 and "no file that can be read" in done.stderr
@@ -180,7 +180,7 @@ def test_without_psql(db, nightly):
     assert "psql is not in the PATH" in nightly.refused(2, "--first", PATH="/nonexistent")
 
 
-def test_given_up_in_the_middle(db, nightly):
+def test_interrupted_midway(db, nightly):
     build_log(db)
     nightly.well("--first")
     assert "statement timeout" in nightly.refused(2, PGOPTIONS="-c statement_timeout=1ms")
@@ -203,7 +203,7 @@ def test_settings_of_the_session_do_not_matter(db, nightly):
 
 
 @pytest.mark.parametrize("first", [False, True])
-def test_another_run_ends_meanwhile(db, nightly, tmp_path, first):
+def test_another_run_ends_first(db, nightly, tmp_path, first):
     """An hourly run beside a long one: its heads are newer, and going back to older ones would let a tail be cut."""
     build_log(db)
     if not first:
@@ -216,12 +216,12 @@ def test_another_run_ends_meanwhile(db, nightly, tmp_path, first):
     assert nightly.saved() == [1]
 
 
-def test_functions_that_somebody_made_do_not_matter(db, nightly):
-    """Whoever may create functions, and no more, could make one that fits better than PostgreSQL's own, and save heads that
+def test_functions_of_other_users_do_not_matter(db, nightly):
+    """A role that may only create functions could make one that fits better than PostgreSQL's own, and save heads that
     hide a cut tail, with the auditor's rights."""
     build_log(db)
     heads = h.heads(db.conn)
-    # A dump, or a migration from before 15, leaves the schema open to all.
+    # After a restore, or an upgrade from a version before 15, everybody may create in the schema public.
     db.conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
     db.connect(db.create_role()).execute("""
         CREATE FUNCTION public.nothing(jsonb, record) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '[]'; END $$;
@@ -265,7 +265,7 @@ def test_many_thousand_lanes(db, nightly):
     assert "3000 of 3000 events in 3000 lanes, 3000 saved heads" in nightly.well("--quick")
 
 
-def test_heads_are_those_that_everything_else_takes(db, nightly, tmp_path):
+def test_saved_heads_work_with_the_other_tools(db, nightly, tmp_path):
     build_log(db)
     nightly.well("--first")
     assert h.verify_chain(db.conn, heads=nightly.saved())["heads_checked"] == 4

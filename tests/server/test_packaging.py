@@ -1,4 +1,4 @@
-"""What is handed out: an installable tree, Debian packages, `make install`, and META.json. Nothing of the system's own
+"""The packages: an installable tree, Debian packages, `make install`, and META.json. Nothing of the system's own
 PostgreSQL or dpkg database is touched."""
 
 import json
@@ -36,7 +36,7 @@ def files(directory):
 
 @pytest.fixture
 def public(tmp_path):
-    """A directory that other users may enter: pytest's own are closed, and so may the checkout be."""
+    """A directory that other users may enter: pytest's own are closed, and the checkout may be."""
     place = pathlib.Path(os.environ["IMMUTABLE_STATE"]) / "out" / f"packaging-{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -49,7 +49,8 @@ def test_the_tree_has_what_an_installation_needs(server):
     assert tree.name == f"immutable-{VERSION}-pg{server.major}"
     assert files(tree / "lib") == {"immutable.so"} and files(tree / "extension") == EXTENSION
     assert files(tree / "bin") == {"immutable-nightly"} and os.access(tree / "bin/immutable-nightly", os.X_OK)
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "docs/runbook.md"} <= files(tree / "doc")
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "docs/runbook.md", "docs/design/seams.md",
+            "docs/pictures/chain.svg"} <= files(tree / "doc")
     control = (tree / "extension/immutable.control").read_text()
     assert f"default_version = '{VERSION}'" in control
 
@@ -67,7 +68,7 @@ def test_the_debian_package(server, public):
         program = line.endswith("/bin/immutable-nightly")
         assert re.match(r"-rwxr-xr-x root/root " if program else r"(-rw-r--r--|drwxr-xr-x) root/root ", line), line
 
-    # Installed and removed by dpkg itself, below a root of its own; what it depends on is not there.
+    # dpkg itself installs and removes it, below its own root, without the packages that it depends on.
     root = public / "root"
     (root / "var/lib/dpkg/info").mkdir(parents=True)
     (root / "var/lib/dpkg/updates").mkdir()
@@ -82,7 +83,7 @@ def test_the_debian_package(server, public):
     assert "Exit status" in run(root / f"usr/lib/postgresql/{server.major}/bin/immutable-nightly", "--help")
     with server.connect() as conn:
         assert conn.info.server_version // 10000 == server.major
-        # Stripped, but whole: a session that has no other loads it and knows its settings.
+        # Stripped, but complete: a session loads it and knows its settings.
         conn.execute(f"LOAD '{library}'")
         assert conn.execute("SHOW immutable.lanes").fetchone()[0] == "1024"
     assert run(*dpkg, "--verify", package, env=path) == ""
@@ -185,7 +186,7 @@ def test_meta_json_is_what_pgxn_takes():
 
 
 @pytest.mark.parametrize("verb", ["all", "install", "package", "deb", "installcheck"])
-def test_a_wrong_pg_config_gets_one_answer(verb):
+def test_a_wrong_pg_config_gets_one_error_message(verb):
     done = subprocess.run(["make", "-s", "--no-print-directory", "-C", ROOT, verb, "PG_CONFIG=/nope"], text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     told = [line for line in done.stdout.splitlines() if not line.startswith("make: ***")]

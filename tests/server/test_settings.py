@@ -1,5 +1,5 @@
-"""Settings that were given before the library was there to look at them: in the startup packet, for a role or a database, in a
-file, in the first statement of a session. What comes of them is the same in each case."""
+"""Settings that were given before the library was loaded to check them: in the startup packet, for a role or a database, in a
+file, in the first statement of a session. The result is the same in each case."""
 
 import re
 
@@ -41,7 +41,7 @@ def sessions(db, role, name, value):
         db.conn.execute(f"ALTER {owner} RESET immutable.{name}")
 
 
-def test_an_address_that_is_none_is_refused_whatever_ran_first(db):
+def test_an_invalid_address_is_refused_whatever_ran_first(db):
     role = db.create_role("IN ROLE immutable_writer")
     for value in BAD[:3]:
         for entry in ENTRIES.values():
@@ -60,7 +60,7 @@ def test_an_address_that_is_none_is_refused_whatever_ran_first(db):
 
 
 @pytest.mark.parametrize("value", BAD)
-def test_every_bad_address(db, value):
+def test_every_invalid_address(db, value):
     for entry in ENTRIES.values():
         conn = db.connect(**options(ip_address=value))
         with pytest.raises(psycopg.DataError, match="^immutable.ip_address must be an IP address"):
@@ -68,7 +68,7 @@ def test_every_bad_address(db, value):
     assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone() == (0,)
 
 
-def test_an_address_is_what_inet_makes_of_it_whatever_ran_first(db):
+def test_an_address_is_read_as_inet_whatever_ran_first(db):
     role = db.create_role("IN ROLE immutable_writer")
     for value, address in GOOD.items():
         for entry in ENTRIES.values():
@@ -80,7 +80,7 @@ def test_an_address_is_what_inet_makes_of_it_whatever_ran_first(db):
         assert found == (6 * len(ENTRIES),), value
 
 
-def test_a_writer_sets_no_limit_before_the_library_is_loaded(db):
+def test_a_writer_cannot_set_a_limit_before_the_library_is_loaded(db):
     role = db.create_role("IN ROLE immutable_writer")
     for name, value in [("require_tenant", "off"), ("max_targets", "1000"), ("restore", "on"), ("allow_ddl", "on"), ("lanes", "1")]:
         conn = db.connect(role, **options(**{name: value}))
@@ -102,7 +102,7 @@ def test_tenants_are_required_by_role_and_by_database(db):
             conn.execute("SET immutable.require_tenant = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(f"ALTER ROLE {role} SET immutable.require_tenant = off")
-        # What is lost behind a pooler: SET LOCAL without a transaction.
+        # SET LOCAL without a transaction, which has no effect: a mistake behind a pooler.
         conn.execute("SELECT set_config('immutable.tenant_id', 't', true)")
         with pytest.raises(psycopg.errors.NotNullViolation, match="tenant_id is required"):
             conn.execute(none)
@@ -120,8 +120,8 @@ def test_tenants_are_required_by_role_and_by_database(db):
 
 
 @pytest.mark.parametrize("column", ["tenant_id", "actor_id", "actor_name", "actor_type", "session_id", "user_agent", "ip_address"])
-def test_what_is_no_text_is_refused(db, column):
-    """A connection's options are taken as they are, in no encoding."""
+def test_invalid_text_is_refused(db, column):
+    """A connection's options are taken as bytes, without an encoding."""
     done = db.server.run("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", f"dbname={db.name} options='-c immutable.{column}=a\udcff'",
                          "-c", "INSERT INTO immutable.events (actor_id, action) VALUES (" + ("NULL" if column == "actor_id" else "'u'") + ", 'x')",
                          check=False, errors="surrogateescape")
@@ -135,7 +135,7 @@ def in_a_file(cluster, setting):
 
 
 @pytest.mark.parametrize("preload", ["", "session_preload_libraries", "shared_preload_libraries"])
-def test_restore_and_a_token_in_a_file_count_for_nothing(cluster, preload):
+def test_restore_and_a_token_in_a_file_have_no_effect(cluster, preload):
     made = cluster(**({preload: "immutable"} if preload else {}))
     with made.connect() as conn:
         conn.execute("CREATE EXTENSION immutable")
@@ -161,7 +161,7 @@ def test_restore_and_a_token_in_a_file_count_for_nothing(cluster, preload):
         if preload != "shared_preload_libraries":
             problem, = [problem for problem in problems if "immutable.restore" in problem]
             assert "postgresql.auto.conf" in problem and "counts for nothing" in problem
-        # A session's own goes on counting.
+        # A session's own setting still counts.
         conn.execute("SET immutable.restore = on")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             conn.execute(ENTRIES["insert"])
@@ -174,7 +174,7 @@ def test_restore_and_a_token_in_a_file_count_for_nothing(cluster, preload):
         conn.execute("ALTER SYSTEM RESET immutable.lanes")
 
 
-def test_a_hint_ends_a_restore_that_is_on(db):
+def test_following_the_hint_ends_a_restore(db):
     """Each way of setting it is ended by doing what the hint says."""
     role = db.create_role("IN ROLE immutable_writer")
     for owner in (f"DATABASE {db.name}", f"ROLE {role}", f"ROLE {role} IN DATABASE {db.name}"):
@@ -193,7 +193,7 @@ def test_a_hint_ends_a_restore_that_is_on(db):
     conn.execute(ENTRIES["insert"])
 
 
-def test_a_bad_limit_in_a_file_is_said_and_the_default_counts(cluster):
+def test_an_invalid_limit_in_a_file_is_reported_and_the_default_applies(cluster):
     made = cluster()
     with made.connect() as conn:
         conn.execute("CREATE EXTENSION immutable")

@@ -19,7 +19,7 @@ def test_only_a_superuser_may_create_it(db):
         db.connect(role).execute("CREATE EXTENSION immutable")
 
 
-def test_it_is_there_after_a_crash(cluster):
+def test_it_survives_a_crash(cluster):
     server = cluster()
     connection = server.connect()
     connection.execute("CREATE EXTENSION immutable")

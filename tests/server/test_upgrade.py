@@ -1,4 +1,4 @@
-"""Upgrades: whoever installed an older version and updates has exactly what a fresh installation has, and the same log."""
+"""Upgrades: an older version that is updated has exactly what a fresh installation has, and the same log."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ def rows_of(conn):
         "SELECT * FROM immutable.event_targets ORDER BY tenant_id, event_id, position").fetchall()
 
 
-def test_there_is_a_way_from_every_released_version(alone):
+def test_every_released_version_can_be_upgraded(alone):
     with alone.connect() as conn:
         paths = dict(conn.execute("SELECT source, path FROM pg_extension_update_paths('immutable') WHERE target = %s", [CURRENT]))
         assert all(paths.get(version) for version in released() if version != CURRENT)
@@ -85,7 +85,7 @@ def test_an_upgrade_makes_what_a_fresh_installation_makes(install, version):
 
 
 @pytest.mark.parametrize("version", EARLIER)
-def test_a_log_goes_through_it_unchanged(install, version):
+def test_an_upgrade_leaves_the_log_unchanged(install, version):
     conn = install(version)
     # Between the new library and ALTER EXTENSION the old declarations meet the new code: both must serve.
     load(conn, "before-")
@@ -154,7 +154,7 @@ def test_the_comparison_sees_what_an_upgrade_script_could_forget(install):
 
 
 def test_a_refused_upgrade_changes_nothing(install):
-    """An update is one transaction: who may not run it, or has something in its way, keeps the old version whole."""
+    """An update is one transaction: if it is refused or something is in its way, the old version stays whole."""
     conn = install(EARLIER[0])
     before = describe(conn)
     role = "upgrade_nobody"
@@ -168,7 +168,7 @@ def test_a_refused_upgrade_changes_nothing(install):
 
 
 def test_released_scripts_are_frozen():
-    """A script that somebody has run cannot be changed: only an upgrade script reaches them."""
+    """A script that was released cannot be changed any more: only an upgrade script reaches its installations."""
     sums = ROOT / "sql/SHA256SUMS"
     listed = dict(line.split("  ")[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
     scripts = {f"sql/released/{path.name}" for path in RELEASED.glob("*.sql")}

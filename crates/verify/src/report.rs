@@ -1,6 +1,7 @@
 //! What was found, as text or as JSON. Whatever comes from a file is quoted: it may be meant to play tricks on terminals.
 
-use crate::{advice, Options};
+use crate::advice;
+use crate::options::Options;
 use immutable_format::document::uuid_text;
 use immutable_format::export::verify::{Head, Sink, Summary};
 use immutable_format::link::Break;

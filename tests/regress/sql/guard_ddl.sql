@@ -1,4 +1,4 @@
--- The guard: no command changes the extension's objects, whoever gives it; everything else goes through.
+-- The guard: no command changes the extension's objects, whoever runs it; other commands are let through.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -132,7 +132,7 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
 ]) s;
 SELECT pg_temp.refused('DROP EXTENSION immutable', true);
 
--- As the tables' owner, who is no superuser, and through somebody else's function.
+-- As the tables' owner, which is not a superuser, and through a function of another role.
 SET immutable.allow_ddl = on;
 CREATE ROLE regress_guard_owner LOGIN;
 CREATE ROLE regress_guard_login LOGIN;
@@ -158,7 +158,7 @@ SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'ALTER EVENT TRIGGER immutable_ddl_end DISABLE',
   'SELECT regress_guard.disable()'
 ]) s;
--- What an owner may do all the same.
+-- What an owner may still do.
 CREATE TRIGGER a BEFORE INSERT ON immutable.events FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
 RESET SESSION AUTHORIZATION;
 GRANT EXECUTE ON FUNCTION immutable.refuse() TO regress_guard_owner;
@@ -245,7 +245,7 @@ SELECT count(*) AS slipped_in FROM pg_class WHERE relname = 'mine';
 -- An event trigger's function alone.
 SELECT pg_temp.refused('SELECT immutable.guard_ddl()');
 
--- Maintenance: goes through, and is recorded before it happens; not what the command said.
+-- With allow_ddl the command is let through, and is recorded before it runs, without its text.
 SELECT count(*) AS recorded FROM immutable.events WHERE action = 'immutable.ddl';
 SET immutable.allow_ddl = on;
 SET immutable.tenant_id = 'elsewhere';
@@ -259,7 +259,7 @@ DROP POLICY everybody ON immutable.events;
 CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE TABLE regress_guard.smuggled () INHERITS (immutable.events);
 DROP TABLE regress_guard.smuggled;
--- Two triggers off: the log cannot say so itself.
+-- With two triggers off, the log cannot record it.
 BEGIN;
 ALTER TABLE immutable.events DISABLE TRIGGER "~immutable_targets";
 DROP TRIGGER "~immutable_delete" ON immutable.events;
@@ -274,20 +274,20 @@ SELECT tenant_id, actor_id = current_user AS actor_is_caller, actor_name, actor_
 SELECT pg_temp.refused($$INSERT INTO immutable.events (actor_id, action) VALUES ('a', 'immutable.ddl')$$);
 SELECT valid, breaks FROM immutable.verify_chain();
 
--- The guard's own switch, which nothing in the database can refuse; status() tells.
+-- The guard's own switch cannot be refused by anything in the database; status() reports it.
 ALTER EVENT TRIGGER immutable_ddl_end DISABLE;
 CREATE RULE gone AS ON DELETE TO immutable.events DO INSTEAD NOTHING;
 SELECT guard_enabled, problems FROM immutable.status();
 ALTER EVENT TRIGGER immutable_ddl_end ENABLE ALWAYS;
 SELECT guard_enabled, problems FROM immutable.status();
--- Others' commands are not refused for it, nor what has nothing to do with it.
+-- Commands on other objects are not refused because of it.
 CREATE TABLE regress_guard.unrelated_too (a int);
 ALTER TABLE regress_guard.unrelated_too ADD b int;
 SELECT pg_temp.refused('DROP RULE gone ON immutable.events');
 SET immutable.allow_ddl = on;
 DROP RULE gone ON immutable.events;
 
--- Gone with everything, in maintenance; without events it needs none.
+-- With allow_ddl the extension can be dropped with its events; without events it needs no setting.
 SET client_min_messages = warning;
 DROP SCHEMA regress_guard CASCADE;
 DROP EXTENSION immutable;

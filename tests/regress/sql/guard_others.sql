@@ -1,4 +1,4 @@
--- The guard and what is others': their triggers on the log's tables, their dumps, and a restore that is going on.
+-- The guard and other users' objects: their triggers on the log's tables, their dumps, and a restore in progress.
 \set SHOW_CONTEXT never
 \set VERBOSITY default
 \pset format unaligned
@@ -23,6 +23,8 @@ DROP EXTENSION immutable;
 CREATE ROLE regress_dumper LOGIN IN ROLE pg_read_all_data;
 CREATE ROLE "regress Dumper" LOGIN NOINHERIT IN ROLE regress_dumper_group;
 CREATE EXTENSION immutable;
+-- So does status(), of the same logins.
+SELECT split_part(problem, '.', 1) AS problem FROM immutable.status(), unnest(problems) problem WHERE problem LIKE 'pg\_read\_all\_data%';
 -- As it says.
 SET SESSION AUTHORIZATION regress_dumper;
 SET row_security = off;
@@ -96,7 +98,7 @@ DROP TRIGGER other ON immutable.event_targets;
 SELECT valid, events_checked FROM immutable.verify_chain();
 SELECT count(*) AS maintenance FROM immutable.events WHERE action = 'immutable.ddl';
 
--- While a dump is restored nothing can be recorded, so there is no maintenance.
+-- While a dump is restored nothing can be recorded, so allow_ddl has no effect.
 SET immutable.restore = on;
 SELECT pg_temp.refused('ALTER TABLE immutable.events DISABLE TRIGGER ALL');
 SET immutable.allow_ddl = on;

@@ -1,10 +1,10 @@
--- What CREATE EXTENSION makes, that everything is described, and that it can go and come back.
+-- What CREATE EXTENSION makes, that everything has a comment, and that it can be dropped and created again.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
 \pset null (null)
 
--- Whatever files of this directory ran before: from nothing.
+-- Starts from nothing, whichever files of this directory ran before.
 SET client_min_messages = warning;
 SET immutable.allow_ddl = on;
 DROP EXTENSION IF EXISTS immutable;
@@ -48,7 +48,7 @@ JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = 'immutable.event_targets'::regclass AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
--- Keys: every unique one of the two tables contains tenant_id.
+-- Keys: every unique key of the two tables contains tenant_id.
 SELECT conrelid::regclass AS "table", conname, pg_get_constraintdef(oid) AS definition
 FROM pg_constraint
 WHERE connamespace = 'immutable'::regnamespace AND contype IN ('p', 'u', 'f')
@@ -64,12 +64,12 @@ FROM pg_trigger
 WHERE NOT tgisinternal AND tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'immutable'::regnamespace)
 ORDER BY tgrelid::regclass::text COLLATE "C", tgname COLLATE "C";
 
--- What runs with other rights than the caller's, and with which search path.
+-- Functions that run with rights other than the caller's, and the settings of all functions.
 SELECT p.oid::regprocedure AS "security definer" FROM pg_proc p
 WHERE p.pronamespace = 'immutable'::regnamespace AND p.prosecdef ORDER BY 1;
 SELECT p.proname AS function, p.provolatile AS volatile, p.proparallel AS parallel, p.proisstrict AS strict, p.proconfig AS settings
 FROM pg_proc p WHERE p.pronamespace = 'immutable'::regnamespace
-ORDER BY p.proname COLLATE "C", p.pronargs;
+ORDER BY p.proname COLLATE "C", p.pronargs, pg_catalog.oidvectortypes(p.proargtypes) COLLATE "C";
 
 -- Everything has a comment: tables, columns, functions, policies, the schema, the extension, the roles.
 SELECT a.attrelid::regclass AS "table", a.attname AS column_without_comment
@@ -81,9 +81,19 @@ WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind IN ('r', 'v')
   AND coalesce(obj_description(c.oid, 'pg_class'), '') = '';
 SELECT p.oid::regprocedure AS function_without_comment FROM pg_proc p
 WHERE p.pronamespace = 'immutable'::regnamespace AND coalesce(obj_description(p.oid, 'pg_proc'), '') = '';
-SELECT p.polname AS policy_without_comment FROM pg_policy p
-WHERE p.polrelid IN ('immutable.events'::regclass, 'immutable.event_targets'::regclass)
-  AND coalesce(obj_description(p.oid, 'pg_policy'), '') = '';
+SELECT p.polrelid::regclass AS "table", p.polname AS policy_without_comment FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+WHERE c.relnamespace = 'immutable'::regnamespace AND coalesce(obj_description(p.oid, 'pg_policy'), '') = '';
+SELECT t.typname AS type_without_comment FROM pg_type t
+WHERE t.typnamespace = 'immutable'::regnamespace AND t.typrelid = 0 AND t.typelem = 0 AND coalesce(obj_description(t.oid, 'pg_type'), '') = '';
+SELECT e.evtname AS event_trigger_without_comment FROM pg_event_trigger e
+WHERE e.evtname LIKE 'immutable\_%' AND coalesce(obj_description(e.oid, 'pg_event_trigger'), '') = '';
+SELECT pg_describe_object(d.classid, d.objid, 0) AS cast_or_rule_without_comment FROM pg_depend d
+WHERE d.refobjid = 'immutable.day_or_time'::regtype AND d.classid = 'pg_cast'::regclass AND obj_description(d.objid, 'pg_cast') IS NULL
+UNION ALL SELECT r.rulename FROM pg_rewrite r
+WHERE r.ev_class = 'immutable.viewer_key_import'::regclass AND obj_description(r.oid, 'pg_rewrite') IS NULL;
+-- A function's says first, in one line, what it does, and last which errors it raises: docs/reference.md is made of them.
+SELECT p.oid::regprocedure AS function_of_another_form FROM pg_proc p
+WHERE p.pronamespace = 'immutable'::regnamespace AND obj_description(p.oid, 'pg_proc') !~ E'^[A-Z][^\n]{10,110}[.]\n(.*\n)?Raises [^\n]+(\n[^\n]+)*[.]$';
 SELECT obj_description('immutable'::regnamespace, 'pg_namespace') AS schema_comment;
 SELECT obj_description(oid, 'pg_extension') AS extension_comment FROM pg_extension WHERE extname = 'immutable';
 SELECT rolname, rolcanlogin, rolsuper, rolinherit, rolcreaterole, rolbypassrls, shobj_description(oid, 'pg_authid') AS comment
@@ -120,7 +130,7 @@ SELECT count(*) AS left_behind FROM pg_namespace WHERE nspname = 'immutable';
 DROP DATABASE regression_immutable_latin1;
 CREATE DATABASE regression_immutable_second TEMPLATE template0 ENCODING 'UTF8';
 \c regression_immutable_second
--- A schema of this name that is there already may hold anything.
+-- A schema of this name that exists already may contain anything, so it is refused.
 CREATE SCHEMA immutable;
 CREATE EXTENSION immutable;
 \echo :LAST_ERROR_SQLSTATE
@@ -130,7 +140,7 @@ CREATE EXTENSION immutable SCHEMA public;
 CREATE EXTENSION immutable;
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('install-a', 'a', 'b');
 SELECT valid, events_checked FROM immutable.verify_chain();
--- It goes without a trace, but for the roles, which are the cluster's; and comes back. Not by mistake: it has events.
+-- It is dropped without a trace, except for the roles, which belong to the cluster, and created again. A log with events is not dropped by mistake.
 DROP EXTENSION immutable;
 \echo :LAST_ERROR_SQLSTATE
 SET immutable.allow_ddl = on;

@@ -1,4 +1,4 @@
--- Reading answers the same whatever the session's settings are: styles and zones of times, names of months, strings, bytea.
+-- Reading gives the same answers whatever the session's settings are: styles and zones of times, names of months, strings, bytea.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -48,7 +48,7 @@ $$;
 BEGIN;
 SELECT * FROM pg_temp.in_zones();
 ROLLBACK;
--- Bounds that no literal of ours has.
+-- Bounds that no literal can express.
 SELECT n, immutable.get_events(from_date => b, "limit" => 1) #>> '{pagination,total_relation}' AS from_it, immutable.get_events(to_date => b, "limit" => 1) #>> '{pagination,total}' AS to_it
 FROM unnest(ARRAY['-infinity', '0044-03-15 12:00:00 BC']::timestamptz[]) WITH ORDINALITY AS x(b, n);
 SELECT immutable.get_events(from_date => 'infinity', "limit" => 1) #>> '{pagination,total}' AS from_it, immutable.get_events(to_date => 'infinity', "limit" => 1) #>> '{pagination,total_relation}' AS to_it;

@@ -1,4 +1,4 @@
--- status(): one row that says how the log is, to auditors and monitors; and what is wrong.
+-- status(): one row that tells auditors and monitors the state of the log, and what is wrong.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \pset footer off
@@ -23,7 +23,7 @@ SELECT version = (SELECT extversion FROM pg_extension WHERE extname = 'immutable
   guard_enabled, allow_ddl, restore, search_index, is_standby, problems FROM immutable.status();
 SELECT DISTINCT jsonb_object_keys(settings) COLLATE "C" AS setting FROM immutable.status() ORDER BY 1;
 
--- Who may ask; nobody is told what is in the log.
+-- Who may call it; nobody learns what is in the log.
 SET SESSION AUTHORIZATION regress_status_writer;
 SELECT problems FROM immutable.status();
 SET SESSION AUTHORIZATION regress_status_auditor;
@@ -44,7 +44,7 @@ SELECT lanes_in_use, longest_lane_hold > interval '0' AS held, prepared_transact
 PREPARE TRANSACTION 'regress_status';
 SELECT lanes_in_use, longest_lane_hold > interval '0' AS held, prepared_transactions, problems FROM immutable.status();
 COMMIT PREPARED 'regress_status';
--- More chains than it counts.
+-- There are more chains than it counts.
 INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'many-' || n, 'a', 'b' FROM generate_series(1, 900) n;
 SELECT chains, chains_relation FROM immutable.status();
 INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'more-' || n, 'a', 'b' FROM generate_series(1, 97) n;
@@ -97,7 +97,7 @@ BEGIN READ ONLY;
 SELECT problems FROM immutable.status();
 COMMIT;
 
--- The settings: who may set which. None that bears on the chain is a session's.
+-- Who may set which setting. A session can set none that affects the chain.
 SELECT context, string_agg(name, ' ' ORDER BY name COLLATE "C") AS settings FROM pg_settings WHERE name LIKE 'immutable.%' GROUP BY context ORDER BY context;
 SET SESSION AUTHORIZATION regress_status_writer;
 DO $$

@@ -1,0 +1,20 @@
+-- The feed of events. It runs with the caller's rights.
+
+CREATE FUNCTION immutable.changes(tenant_id text DEFAULT NULL, after jsonb DEFAULT NULL, "limit" integer DEFAULT 100)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_seqscan = off
+AS 'MODULE_PATHNAME', 'immutable_changes';
+COMMENT ON FUNCTION immutable.changes(text, jsonb, integer) IS
+'Returns the events after a position, for consumers that must see each event once.
+- tenant_id: the tenant; an empty text is for the events without tenant, NULL for all events.
+- after: position of the answer before; NULL begins at the first event.
+- limit: the most events, from 1 to 10,000. An answer ends earlier with the event that passes 16 MB.
+Returns {"data": [...], "position", "has_more"}. For one tenant, position is {lane: "seq:hash"}, and
+is valid on standbys and after a restore. For all events it is {"xact", "id", "tenant_id", "hash"},
+the order is that of the recording transactions, the oldest transaction that still writes in the
+cluster holds events back (immutable.status() says for how long), and the position is not valid
+after a restore by pg_dump. hash is the first 8 bytes of the event_hash in hex.
+Raises 22023 for another limit and for what is no position, and 55000 for a position whose event the
+log does not have or the caller does not see, as after a failover that lost events, a recovery or a
+restore (on a standby or a subscriber, a missing event may still arrive and is no error), and 28000
+for a viewer token that is refused.';
