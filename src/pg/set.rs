@@ -3,6 +3,7 @@
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
+use crate::pg::error::internal;
 use crate::pg::memory::Memory;
 use crate::pg::transaction::guarded;
 use crate::pg::tuple::Tuple;
@@ -89,6 +90,9 @@ impl<'c> Call<'c> {
             }
             let context = pg_sys::per_MultiFuncCall(fcinfo);
             let kept = (*context).user_fctx.cast::<Kept>();
+            if kept.is_null() {
+                internal("a set was not begun")
+            }
             if let Some(value) = (*kept).next(self.memory()) {
                 (*info).isDone = pg_sys::ExprDoneCond::ExprMultipleResult;
                 return value;
