@@ -9,5 +9,7 @@ pub mod fold;
 pub mod lead;
 pub mod page;
 pub mod probe;
+pub mod query;
+pub mod strategy;
 pub mod time_bound;
 pub mod total;

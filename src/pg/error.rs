@@ -83,6 +83,14 @@ pub fn take_field() -> Option<String> {
     FIELD.with(|field| field.borrow_mut().take())
 }
 
+/// A message of level DEBUG1, which few ask for; nobody else pays for it.
+pub fn debug(message: std::fmt::Arguments) {
+    // SAFETY: reads settings of the one thread there is.
+    if unsafe { pgrx::pg_sys::message_level_is_interesting(PgLogLevel::DEBUG1 as i32) } {
+        pgrx::debug1!("immutable: {message}");
+    }
+}
+
 /// A state that only a bug or a damaged catalog can bring about (XX000).
 pub fn internal(message: &str) -> ! {
     Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()

@@ -337,7 +337,8 @@ impl OpenRelation {
         }
         // SAFETY: gives null where there is none.
         let opened = unsafe { pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE) };
-        (!opened.is_null()).then_some(OpenRelation { opened, unlock: pg_sys::NoLock })
+        // Not then_some(), which would make one of a null pointer, and close that.
+        (!opened.is_null()).then(|| OpenRelation { opened, unlock: pg_sys::NoLock })
     }
 
     /// Opens a table; PostgreSQL's error (42P01, 42809) where there is none.

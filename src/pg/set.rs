@@ -1,8 +1,9 @@
-//! Functions that return a set of rows: all at once into a tuplestore, which goes to disk where work_mem does not hold it, or
-//! one by one.
+//! Functions that return a set of rows: all at once into a tuplestore, which goes to disk where
+//! work_mem does not hold it, or one by one.
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
+use crate::pg::error::internal;
 use crate::pg::memory::Memory;
 use crate::pg::transaction::guarded;
 use crate::pg::tuple::Tuple;
@@ -13,7 +14,8 @@ use std::marker::PhantomData;
 pub struct Rows<'c>(*mut pg_sys::ReturnSetInfo, PhantomData<&'c ()>);
 
 impl<'c> Call<'c> {
-    /// Begins a set of rows of the type that the function is declared to return. The function itself then returns NULL.
+    /// Begins a set of rows of the type that the function is declared to return. The function
+    /// itself then returns NULL.
     pub fn rows(self) -> Rows<'c> {
         // SAFETY: raises an error where the caller takes no set.
         unsafe {
@@ -54,14 +56,14 @@ impl Rows<'_> {
     }
 }
 
-/// The state of a set that is returned one value a call. It is kept from call to call, and dropped with the query that
-/// asks for the set, whether or not that ends with an error.
+/// The state of a set that is returned one value a call. It is kept from call to call, and dropped
+/// with the query that asks for the set, whether or not that ends with an error.
 pub trait Series: 'static {
     /// The next value; nothing after the last.
     fn next<'c>(&mut self, memory: Memory<'c>) -> Option<Datum<'c>>;
 
-    /// Called when nothing more is asked for: after the last value, or when the query ends before it. After an error it is
-    /// not called.
+    /// Called when nothing more is asked for: after the last value, or when the query ends before
+    /// it. After an error it is not called.
     fn close(&mut self);
 }
 
@@ -69,12 +71,13 @@ pub trait Series: 'static {
 type Kept = Box<dyn Series>;
 
 impl<'c> Call<'c> {
-    /// Answers a call of a function that returns a set one value a call: `begin` makes the state at the first call. Raises
-    /// 0A000 where the caller takes no set.
+    /// Answers a call of a function that returns a set one value a call: `begin` makes the state at
+    /// the first call. Raises 0A000 where the caller takes no set.
     pub fn series<S: Series>(self, begin: impl FnOnce() -> S) -> Datum<'c> {
         let fcinfo = self.raw();
-        // SAFETY: PostgreSQL's own way of such functions. What `fn_extra` has is made here, because `Call::once` refuses
-        // functions that return a set. The state is in the memory that lives from call to call, and is dropped with that.
+        // SAFETY: PostgreSQL's own way of such functions. What `fn_extra` has is made here, because
+        // `Call::once` refuses functions that return a set. The state is in the memory that lives
+        // from call to call, and is dropped with that.
         unsafe {
             let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
             if (*(*fcinfo).flinfo).fn_extra.is_null() {
@@ -87,6 +90,9 @@ impl<'c> Call<'c> {
             }
             let context = pg_sys::per_MultiFuncCall(fcinfo);
             let kept = (*context).user_fctx.cast::<Kept>();
+            if kept.is_null() {
+                internal("a set was not begun")
+            }
             if let Some(value) = (*kept).next(self.memory()) {
                 (*info).isDone = pg_sys::ExprDoneCond::ExprMultipleResult;
                 return value;
@@ -100,8 +106,8 @@ impl<'c> Call<'c> {
     }
 }
 
-/// Called when the query that asks for a set ends before its last value. PostgreSQL calls the callbacks backwards, so the
-/// state is still there.
+/// Called when the query that asks for a set ends before its last value. PostgreSQL calls the
+/// callbacks backwards, so the state is still there.
 unsafe extern "C-unwind" fn query_ends(kept: pg_sys::Datum) {
     // SAFETY: registered with such a state by `Call::series` alone.
     guarded(|| unsafe { (*kept.cast_mut_ptr::<Kept>()).close() });

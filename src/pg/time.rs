@@ -1,6 +1,7 @@
 //! Dates and times by PostgreSQL's own calendar, in the session's zone, and when things began.
 //!
-//! Times are timestamptz as PostgreSQL has them: microseconds since 2000, or an infinity. Dates are days since 2000.
+//! Times are timestamptz as PostgreSQL has them: microseconds since 2000, or an infinity. Dates are
+//! days since 2000.
 
 use crate::pg::datum::{micros, output, Datum, Function};
 use crate::pg::error::internal;
@@ -55,11 +56,13 @@ pub fn midnight_of(date: i32) -> Option<i64> {
     (overflow == 0).then_some(midnight)
 }
 
-/// The same time of the next day, which is 23 to 25 hours later. Raises 22008 where timestamptz has none.
+/// The same time of the next day, which is 23 to 25 hours later. Raises 22008 where timestamptz has
+/// none.
 pub fn a_day_after(time: i64) -> i64 {
     let mut a_day = pg_sys::Interval { time: 0, day: 1, month: 0 };
     let a_day = pg_sys::Datum::from(std::ptr::addr_of_mut!(a_day));
-    // SAFETY: takes a timestamptz and an interval, which lives until it has returned, and returns a timestamptz.
+    // SAFETY: takes a timestamptz and an interval, which lives until it has returned, and returns a
+    // timestamptz.
     unsafe { called(pg_sys::timestamptz_pl_interval, &[pg_sys::Datum::from(time), a_day]).value() as i64 }
 }
 

@@ -1,6 +1,7 @@
-//! changes(): the feed for consumers that must see every event once. Within a tenant the position is the seq of each lane,
-//! which has no gaps and is reached in the order of commits. Over all tenants it is the recording transaction. An event is
-//! held back while an older transaction than its own still runs, because that one may yet commit an event before it.
+//! changes(): the feed for consumers that must see every event once. Within a tenant the position
+//! is the seq of each lane, which has no gaps and is reached in the order of commits. Over all
+//! tenants it is the recording transaction. An event is held back while an older transaction than
+//! its own still runs, because that one may yet commit an event before it.
 
 use crate::log::columns::Layout;
 use crate::log::event;
@@ -17,14 +18,15 @@ use pgrx::pg_sys;
 /// Most events of one call.
 const MAX_CHANGES: i32 = 10_000;
 
-/// An answer ends with the event that passes this, however many were asked for: a jsonb array holds 256 MB, and numbers take
-/// more room in it than as text.
+/// An answer ends with the event that passes this, however many were asked for: a jsonb array holds
+/// 256 MB, and numbers take more room in it than as text.
 const MAX_BYTES: usize = 16 << 20;
 
 sql_function!(immutable_changes, pg_finfo_immutable_changes, changes);
 
-/// `immutable.changes(tenant_id, after, limit)`: the next events of the feed, as jsonb. Raises 22023 for a limit out of
-/// bounds and for what is no position, and 55000 for the position of a log that was set back since.
+/// `immutable.changes(tenant_id, after, limit)`: the next events of the feed, as jsonb. Raises
+/// 22023 for a limit out of bounds and for what is no position, and 55000 for the position of a log
+/// that was set back since.
 fn changes(call: Call<'_>) -> Datum<'_> {
     let limit = call.arg(2).map_or(100, |limit| limit.i32());
     if !(1..=MAX_CHANGES).contains(&limit) {
@@ -39,9 +41,10 @@ fn changes(call: Call<'_>) -> Datum<'_> {
     }
 }
 
-/// The next events of every lane, in the order of created_at. A lane's events are in the order of its seq that way too,
-/// so wherever the answer is cut, each lane is cut after its last event in the answer. An event whose created_at somebody
-/// changed must not come before those before it, which would be passed over: it counts as no older than they are.
+/// The next events of every lane, in the order of created_at. A lane's events are in the order of
+/// its seq that way too, so wherever the answer is cut, each lane is cut after its last event in
+/// the answer. An event whose created_at somebody changed must not come before those before it,
+/// which would be passed over: it counts as no older than they are.
 fn of_tenant<'c>(memory: Memory<'c>, tenant: Datum<'c>, after: Option<Jsonb>, limit: usize) -> Datum<'c> {
     let position = LanePositions::read(after);
     position.check(memory, tenant);
@@ -66,7 +69,8 @@ fn of_tenant<'c>(memory: Memory<'c>, tenant: Datum<'c>, after: Option<Jsonb>, li
     answer(memory, &statement, &[Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs], limit, position)
 }
 
-/// The next events in the order of their transactions, as far as no running transaction can put one before them.
+/// The next events in the order of their transactions, as far as no running transaction can put one
+/// before them.
 fn of_all<'c>(memory: Memory<'c>, after: Option<Jsonb>, limit: usize) -> Datum<'c> {
     let position = FeedPosition::read(after);
     position.check();
@@ -84,8 +88,8 @@ fn of_all<'c>(memory: Memory<'c>, after: Option<Jsonb>, limit: usize) -> Datum<'
     answer(memory, &statement, &arguments, limit, position)
 }
 
-/// The events that a statement selects, at most `limit` of them, and the position behind the last one. The statement
-/// selects one more, which tells that there are more.
+/// The events that a statement selects, at most `limit` of them, and the position behind the last
+/// one. The statement selects one more, which tells that there are more.
 fn answer<'c>(
     memory: Memory<'c>,
     statement: &str,

@@ -1,5 +1,5 @@
-//! What the reading functions answer: get_event(), get_events(), find_events(), with the caller's rights and row
-//! security. Which statement gives a page is [`page`](super::page)'s.
+//! What the reading functions answer: get_event(), get_events(), find_events(), with the caller's
+//! rights and row security. Which statement gives a page is [`crate::read::page`]'s.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;
@@ -8,13 +8,12 @@ use crate::pg::datum::{any_micros, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast;
-use crate::pg::tuple::RowBuffer;
-use crate::read::filter::{Filters, FILTERS};
-use crate::read::lead::through;
-use crate::read::page::Page;
-use crate::read::probe::{bind, is_limited, Order};
+use crate::pg::tuple::{RowBuffer, Values};
+use crate::read::probe::Order;
+use crate::read::query::{page_size, Query, COUNT, CURSOR};
+use crate::read::strategy::Strategy;
 use crate::read::total::{total, Total};
-use immutable_format::cursor::{self, Place, Way};
+use immutable_format::cursor::{self, Place as PageCursor, Way};
 use pgrx::pg_sys;
 
 /// Most events of one get_events() page.
@@ -26,178 +25,149 @@ const MAX_PAGE_BYTES: usize = 200 << 20;
 /// Most events of one find_events() call: the answer is held by the backend.
 const MAX_FOUND: i32 = 10_000;
 
-/// Where the functions have the arguments that are no filters.
-const CURSOR: usize = FILTERS.len();
-
-const LIMIT: usize = CURSOR + 1;
-
-const ORDER: usize = LIMIT + 1;
-
-const COUNT: usize = ORDER + 1;
-
-fn page_size(call: Call, most: i32) -> i32 {
-    let limit = call.arg(LIMIT).map_or(25, |limit| limit.i32());
-    if !(1..=most).contains(&limit) {
-        Fault::invalid("limit", format!("limit must be from 1 to {most}, not {limit}"))
-            .hint("Read further pages with the cursor of the page before.")
-            .raise()
-    }
-    limit
-}
-
-/// The order asked for.
-fn order(call: Call) -> Order {
-    match call.arg(ORDER).map(text) {
-        None | Some("desc") => Order::NewestFirst,
-        Some("asc") => Order::OldestFirst,
-        Some(_) => Fault::invalid("order", "order must be asc or desc")
-            .hint("desc is newest first, asc is oldest first.")
-            .raise(),
-    }
-}
-
-/// Which page a call asks for: of which filters, from which place on, which way from it, in which order.
-struct Asked<'c> {
-    filters: Filters<'c>,
-    place: Option<Place>,
-    way: Way,
-    order: Order,
-}
-
-impl<'c> Asked<'c> {
-    fn of(call: Call<'c>) -> Asked<'c> {
-        let mut filters = Filters::of(call);
-        filters.until_now();
-        let order = order(call);
-        if order == Order::OldestFirst {
-            filters.fingerprint.push_str("asc");
-        }
-        let (place, way) = match call.arg(CURSOR).map(|cursor| cursor::decode(text(cursor), &filters.fingerprint)) {
-            None => (None, Way::Next),
-            Some(Ok((place, way))) => (Some(place), way),
-            Some(Err(error)) => Fault::invalid(
-                "cursor",
-                match error {
-                    cursor::Error::NotOurs => "cursor is not one that get_events() returned",
-                    cursor::Error::OtherFilters => "cursor belongs to a query with other filters or another order",
-                },
-            )
-            .hint("Pass pagination.next_cursor as it is, with the filters and the order of the page it came with.")
-            .raise(),
-        };
-        Asked { filters, place, way, order }
-    }
-
-    /// The order to read in: towards the page from its place.
-    fn reading(&self) -> Order {
-        match self.way {
-            Way::Next => self.order,
-            Way::Previous => self.order.reversed(),
-        }
-    }
-}
-
-sql_function!(immutable_get_events, pg_finfo_immutable_get_events, get_events);
-
-/// `immutable.get_events(…)`
-fn get_events(call: Call<'_>) -> Datum<'_> {
-    let limit = page_size(call, MAX_PAGE) as usize;
-    let is_counted = match call.arg(COUNT).map(text) {
+/// Whether a call asks for the total; 22023 for a word that says neither.
+fn is_counted(call: Call) -> bool {
+    match call.arg(COUNT).map(text) {
         None | Some("auto") => true,
         Some("none") => false,
         Some(_) => Fault::invalid("count", "count must be auto or none")
             .hint("auto gives pagination.total, none leaves it out.")
             .raise(),
-    };
-    let mut asked = Asked::of(call);
-    let limited = is_limited();
-    bind(&mut asked.filters, limited);
-    let through = through(&asked.filters);
-    let (order_asked, order) = (asked.order, asked.reading());
-    let (way, fingerprint) = (asked.way, asked.filters.fingerprint.clone());
-    let counted = is_counted.then(|| asked.filters.clone());
-    // One more than a page tells whether there is another.
-    let page = Page::new(asked.filters, asked.place.as_ref(), order, limit + 1, "e.*", false);
-    let mut rows = Vec::new();
-    let mut layout = None;
-    let is_searched = page.read(through, limited, |tuple| {
-        let row = tuple.values();
-        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-        let place = Place {
+    }
+}
+
+/// An event of a page, and where a page begins that goes on from it.
+struct Shown {
+    json: String,
+    cursor: PageCursor,
+}
+
+impl Shown {
+    fn of(row: &Values, layout: &Layout) -> Shown {
+        let cursor = PageCursor {
             created_at: row.get(layout, c::CREATED_AT).map(any_micros).unwrap_or_default(),
             id: row.get(layout, c::ID).map(uuid).unwrap_or_default(),
             tenant_id: row.get(layout, c::TENANT_ID).and_then(toast::read).unwrap_or_default().to_vec(),
         };
-        rows.push((event::json(&row, layout), place));
-    });
-    let is_cut = rows.len() > limit;
-    rows.truncate(limit);
-    if way == Way::Previous {
-        rows.reverse();
+        Shown { json: event::json(row, layout), cursor }
     }
-    // Where a cursor came from, there is something: the row it was made from.
-    let came = asked.place.is_some();
-    let (has_more, has_previous) = match way {
-        Way::Next => (is_cut, came && !rows.is_empty()),
-        Way::Previous => (came && !rows.is_empty(), is_cut),
-    };
-    let cursor = |there: bool, row: Option<&(String, Place)>, way| {
-        let cursor = row.filter(|_| there).and_then(|(_, place)| cursor::encode(place, way, &fingerprint));
+}
+
+/// A page that was read.
+struct Answer<'c> {
+    query: Query<'c>,
+    /// The events, in the order that was asked for.
+    events: Vec<Shown>,
+    /// Whether there are more in the direction in which it was read.
+    is_cut: bool,
+    strategy: Strategy,
+}
+
+impl<'c> Answer<'c> {
+    fn read(query: Query<'c>, limit: usize) -> Answer<'c> {
+        let mut events = Vec::new();
+        let (mut layout, mut buffer) = (None, RowBuffer::default());
+        // One more than a page tells whether there is another.
+        let strategy = query.page(limit + 1).read(|tuple| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            events.push(buffer.take_apart(tuple, |row| Shown::of(row, layout)));
+        });
+        let is_cut = events.len() > limit;
+        events.truncate(limit);
+        if query.way == Way::Previous {
+            events.reverse();
+        }
+        Answer { query, events, is_cut, strategy }
+    }
+
+    /// Whether there are events after the page, and before it. Where a cursor came from there is
+    /// something: the event it was made from.
+    fn neighbours(&self) -> (bool, bool) {
+        let is_behind = self.query.cursor.is_some() && !self.events.is_empty();
+        match self.query.way {
+            Way::Next => (self.is_cut, is_behind),
+            Way::Previous => (is_behind, self.is_cut),
+        }
+    }
+
+    /// The cursor of the page that lies this way from an event, as JSON; null if there is no such
+    /// event.
+    fn cursor(&self, of: Option<&Shown>, way: Way) -> String {
+        let cursor = of.and_then(|shown| cursor::encode(&shown.cursor, way, &self.query.filters.fingerprint));
         cursor.map_or("null".to_string(), |cursor| format!("\"{cursor}\""))
-    };
-    // Whoever follows the log forward goes on from its end when there is more.
-    let next = match (order_asked, rows.is_empty()) {
-        (Order::OldestFirst, true) if way == Way::Previous => "null".to_string(),
-        (Order::OldestFirst, true) => {
-            call.arg(CURSOR).map_or("null".to_string(), |given| format!("\"{}\"", text(given)))
+    }
+
+    /// The cursor of the next page, as JSON. Somebody who follows the log forward goes on from its
+    /// end, when there is more; `given` is the cursor that the call came with.
+    fn next_cursor(&self, has_more: bool, given: Option<&str>) -> String {
+        match (self.query.order, self.events.last()) {
+            (Order::OldestFirst, None) if self.query.way == Way::Previous => "null".to_string(),
+            (Order::OldestFirst, None) => given.map_or("null".to_string(), |given| format!("\"{given}\"")),
+            (Order::OldestFirst, last) => self.cursor(last, Way::Next),
+            (Order::NewestFirst, last) => self.cursor(last.filter(|_| has_more), Way::Next),
         }
-        (Order::OldestFirst, false) => cursor(true, rows.last(), Way::Next),
-        (Order::NewestFirst, _) => cursor(has_more, rows.last(), Way::Next),
-    };
-    let previous = cursor(has_previous, rows.first(), Way::Previous);
-    let total = counted.map(|filters| match !came && !is_cut {
-        true => Total { events: rows.len() as i64, exact: true },
-        false => {
-            let total = total(filters, through.lead, limited, is_searched);
-            // Who estimates does not know the page, and what it shows is there.
-            let seen = (rows.len() + usize::from(is_cut)) as i64;
-            Total { events: if total.exact { total.events } else { total.events.max(seen) }, ..total }
+    }
+
+    fn total(&self) -> Total {
+        let Answer { query, events, is_cut, strategy } = self;
+        if query.cursor.is_none() && !is_cut {
+            return Total { events: events.len() as i64, exact: true };
         }
-    });
-    let total = match total {
+        let is_searched = *strategy == Strategy::SearchIndex;
+        let total = total(query.filters.clone(), query.plan.lead, query.is_limited, is_searched);
+        // An estimate knows nothing of the page, and what that shows is there.
+        let seen = (events.len() + usize::from(*is_cut)) as i64;
+        Total { events: if total.exact { total.events } else { total.events.max(seen) }, ..total }
+    }
+
+    /// The events as a JSON array; 54000 where they are too large for one.
+    fn data(&self) -> String {
+        let events: Vec<&str> = self.events.iter().map(|shown| shown.json.as_str()).collect();
+        if events.iter().map(|event| event.len()).sum::<usize>() > MAX_PAGE_BYTES {
+            let message = format!("{} events are too large for one page", events.len());
+            Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+                .field("limit")
+                .hint("Ask for fewer events a page.")
+                .raise()
+        }
+        format!("[{}]", events.join(","))
+    }
+}
+
+sql_function!(immutable_get_events, pg_finfo_immutable_get_events, get_events);
+
+/// `immutable.get_events(…)`: a page of events as jsonb. Raises 22023 for arguments that mean
+/// nothing, and 54000 for a page that is too large.
+fn get_events(call: Call<'_>) -> Datum<'_> {
+    let limit = page_size(call, MAX_PAGE);
+    let is_counted = is_counted(call);
+    let answer = Answer::read(Query::of(call), limit);
+    let (has_more, has_previous) = answer.neighbours();
+    let next = answer.next_cursor(has_more, call.arg(CURSOR).map(text));
+    let previous = answer.cursor(answer.events.first().filter(|_| has_previous), Way::Previous);
+    let total = match is_counted.then(|| answer.total()) {
         None => "\"total\":null,\"total_relation\":null".to_string(),
         Some(Total { events, exact }) => {
             format!("\"total\":{events},\"total_relation\":\"{}\"", if exact { "eq" } else { "estimate" })
         }
     };
-    let events: Vec<&str> = rows.iter().map(|(event, _)| event.as_str()).collect();
-    if events.iter().map(|event| event.len()).sum::<usize>() > MAX_PAGE_BYTES {
-        Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{} events are too large for one page", events.len()))
-            .field("limit")
-            .hint("Ask for fewer events a page.")
-            .raise()
-    }
+    let data = answer.data();
     call.memory().jsonb(&format!(
-        "{{\"data\":[{}],\"pagination\":{{\"has_more\":{has_more},\"next_cursor\":{next},\
-         \"previous_cursor\":{previous},{total}}}}}",
-        events.join(",")
+        "{{\"data\":{data},\"pagination\":{{\"has_more\":{has_more},\"next_cursor\":{next},\
+         \"previous_cursor\":{previous},{total}}}}}"
     ))
 }
 
 sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events);
 
-/// `immutable.find_events(…)`
+/// `immutable.find_events(…)`: a page of events as rows. Raises 22023 for arguments that mean
+/// nothing, and XX001 for an event that cannot be read.
 fn find_events(call: Call<'_>) -> Datum<'_> {
-    let limit = page_size(call, MAX_FOUND) as usize;
-    let mut asked = Asked::of(call);
-    let limited = is_limited();
-    bind(&mut asked.filters, limited);
-    let through = through(&asked.filters);
-    let (order, reverse) = (asked.reading(), asked.way == Way::Previous);
-    let page = Page::new(asked.filters, asked.place.as_ref(), order, limit, "e.*", reverse);
+    let limit = page_size(call, MAX_FOUND);
+    let query = Query::of(call);
     let mut set = call.rows();
     let (mut layout, mut buffer) = (None, RowBuffer::default());
-    page.read(through, limited, |tuple| {
+    query.page_in_order(limit).read(|tuple| {
         let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
         buffer.take_apart(tuple, |row| event::check(tuple, row, layout));
         set.put_tuple(tuple);
@@ -207,7 +177,8 @@ fn find_events(call: Call<'_>) -> Datum<'_> {
 
 sql_function!(immutable_get_event, pg_finfo_immutable_get_event, get_event);
 
-/// `immutable.get_event(id, tenant_id)`
+/// `immutable.get_event(id, tenant_id)`: one event as jsonb, NULL if there is none. Raises 21000
+/// where several tenants have one with this id and none is named.
 fn get_event(call: Call<'_>) -> Datum<'_> {
     let Some(id) = call.arg(0) else { return call.null() };
     let mut statement = "SELECT e.* FROM immutable.events e WHERE e.id = $1".to_string();

@@ -1,5 +1,6 @@
-//! immutable.export_events(): events as lines that verify outside the database. One line a call, from a cursor that
-//! stays open between the calls, so that neither the server nor a COPY ever holds more than a few of them.
+//! immutable.export_events(): events as lines that verify outside the database. Each call gives one
+//! line, from a cursor that stays open between the calls, so that neither the server nor a COPY ever
+//! holds more than a few of them.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
@@ -12,16 +13,17 @@ use crate::pg::toast::readable_text;
 use crate::pg::tuple::Values;
 use crate::pg::{encoding, time::statement_start, toast};
 use crate::read::filter::{bound, Filters, FILTERS};
-use immutable_format::export::{ascii, write, Header, Lanes, Place};
+use immutable_format::export::{ascii, write, Header, Lanes, Place as ChainPosition};
 use immutable_format::time;
 use pgrx::pg_sys;
 use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-/// Most rows fetched at once, and about how many bytes of lines they may make: a row may be some megabytes.
+/// Most rows fetched at once.
 const MOST_ROWS: i64 = 128;
 
+/// About how many bytes of lines the rows fetched at once may make: a row may be some megabytes.
 const MOST_BYTES: i64 = 1 << 20;
 
 /// An export that is under way.
@@ -56,7 +58,8 @@ impl Export {
         spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
             log_id = row.at(0).map(uuid)
         });
-        // What the server converts for the client is no longer what was hashed, and may have no place in its encoding at all.
+        // What the server converts for the client is no longer what was hashed, and may have no
+        // place in its encoding at all.
         let escaped = !matches!(encoding::of_client(), PG_UTF8 | PG_SQL_ASCII);
         let header = Header {
             created_at: statement_start(),
@@ -89,16 +92,16 @@ impl Export {
         let fetched = cursor.fetch(self.rows, |tuple| {
             let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
             let row = tuple.values();
-            let place = place(&row, layout);
+            let position = position(&row, layout);
             *events += 1;
             if lane
                 .as_ref()
-                .is_none_or(|(tenant_id, lane)| (tenant_id.as_str(), *lane) != (&place.tenant_id, place.lane))
+                .is_none_or(|(tenant_id, lane)| (tenant_id.as_str(), *lane) != (&position.tenant_id, position.lane))
             {
                 *lanes += 1;
-                *lane = Some((place.tenant_id.to_string(), place.lane));
+                *lane = Some((position.tenant_id.to_string(), position.lane));
             }
-            let line = line(&row, layout, &place);
+            let line = line(&row, layout, &position);
             made += line.len() as i64;
             lines.push_back(line);
         });
@@ -115,9 +118,9 @@ fn infinite(micros: i64) -> Cow<'static, str> {
     Cow::Borrowed(if micros < 0 { "-infinity" } else { "infinity" })
 }
 
-fn place<'a>(row: &Values<'a>, layout: &Layout) -> Place<'a> {
+fn position<'a>(row: &Values<'a>, layout: &Layout) -> ChainPosition<'a> {
     let get = |column| row.get(layout, column);
-    Place {
+    ChainPosition {
         tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", readable_text)),
         lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
         seq: get(c::SEQ).map_or(0, |seq| seq.i64()),
@@ -125,7 +128,7 @@ fn place<'a>(row: &Values<'a>, layout: &Layout) -> Place<'a> {
     }
 }
 
-fn line(row: &Values, layout: &Layout, place: &Place) -> String {
+fn line(row: &Values, layout: &Layout, position: &ChainPosition) -> String {
     let hash = |column| row.get(layout, column).and_then(toast::read);
     let event_hash = hash(c::EVENT_HASH);
     let stored = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
@@ -133,7 +136,7 @@ fn line(row: &Values, layout: &Layout, place: &Place) -> String {
         Ok((document, stored)) => write::event(&document, event_hash, &stored.content, &stored.secret),
         Err(violation) => {
             let log_id = row.get(layout, c::LOG_ID).map(uuid);
-            write::no_document(place, log_id, hash(c::PREVIOUS_EVENT_HASH), event_hash, violation.0)
+            write::no_document(position, log_id, hash(c::PREVIOUS_EVENT_HASH), event_hash, violation.0)
         }
     }
 }
@@ -157,7 +160,8 @@ impl Series for Export {
 
 sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_events);
 
-/// `immutable.export_events(…)`: one line a call.
+/// `immutable.export_events(…)`: the lines of an export, one a call. Raises 22023 for arguments that
+/// mean nothing, and 0A000 where no set of rows is expected.
 fn export_events(call: Call<'_>) -> Datum<'_> {
     call.series(|| Export::begin(call))
 }

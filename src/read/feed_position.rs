@@ -1,6 +1,6 @@
-//! Positions in the feed of changes. A position names events, with the beginning of their hashes: in a log that was set back,
-//! by a failover that lost events or by a restore, other events have their places. A consumer that went on there would miss
-//! those without a sign.
+//! Positions in the feed of changes. A position names events, with the beginning of their hashes:
+//! in a log that was set back, by a failover that lost events or by a restore, other events have
+//! their places. A consumer that went on there would miss those without a sign.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::seam;
@@ -34,13 +34,15 @@ fn refuse(example: &str) -> ! {
         .raise()
 }
 
-/// Bytes of an event's hash in a position. Two events that were given one place in the log have the same ones by chance
-/// once in 2^64 times, and a position proves nothing to anybody: those who do not trust the server compare heads(). All 32
-/// would make a position of a thousand lanes twice as long.
+/// Bytes of an event's hash in a position. Two events that were given one place in the log have the
+/// same ones by chance once in 2^64 times, and a position proves nothing to anybody: those who do
+/// not trust the server compare heads(). All 32 would make a position of a thousand lanes twice as
+/// long.
 const MARK_BYTES: usize = 8;
 
-/// The beginning of an event's hash, in hex. A hash may be missing, unreadable or too short; its mark then has zeros. The
-/// consumer passes that back, and one damaged event does not keep it from those behind.
+/// The beginning of an event's hash, in hex. A hash may be missing, unreadable or too short; its
+/// mark then has zeros. The consumer passes that back, and one damaged event does not keep it from
+/// those behind.
 fn mark(event_hash: Option<Datum>) -> String {
     let event_hash = event_hash.and_then(toast::read).unwrap_or_default();
     let mut mark = [0; MARK_BYTES];
@@ -54,15 +56,15 @@ fn is_mark(given: &str) -> bool {
     given.len() == 2 * MARK_BYTES && given.bytes().all(is_digit)
 }
 
-/// Whether the event that a position names may be missing because it has yet to arrive: on a standby or a copy that lags
-/// behind the server that the position came from.
+/// Whether the event that a position names may be missing because it has yet to arrive: on a
+/// standby or a copy that lags behind the server that the position came from.
 fn may_arrive() -> bool {
     let is_copy = || seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
     transaction::is_in_recovery() || is_copy()
 }
 
-/// Refuses a position (55000). The message is the same whether the event is not there, is not for the caller's eyes, or is
-/// another, so that it tells nothing.
+/// Refuses a position (55000). The message is the same whether the event is not there, is hidden
+/// from the caller, or is another, so that it tells nothing.
 fn set_back(named: &str) -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -101,7 +103,8 @@ impl LanePosition {
 pub struct LanePositions(BTreeMap<i16, LanePosition>);
 
 impl LanePositions {
-    /// Reads the position that a consumer passes; NULL is before every event. Raises 22023 for anything else.
+    /// Reads the position that a consumer passes; NULL is before every event. Raises 22023 for
+    /// anything else.
     pub fn read(after: Option<Jsonb>) -> LanePositions {
         let example = "{\"0\": \"12:9f86d081884c7d65\"}";
         let mut lanes = BTreeMap::new();
@@ -110,7 +113,8 @@ impl LanePositions {
             refuse(example)
         }
         after.members(|lane, last| {
-            // "0" and "00" would be one lane's position twice. A lane below 0 is a forgery, and no reason to stop at it.
+            // "0" and "00" would be one lane's position twice. A lane below 0 is a forgery, and no
+            // reason to stop at it.
             let lane = lane.parse::<i16>().ok().filter(|n| n.to_string() == lane);
             match (lane, LanePosition::read(&last)) {
                 (Some(lane), Some(last)) => lanes.insert(lane, last),
@@ -125,8 +129,9 @@ impl LanePositions {
         arrays(memory, self.0.iter())
     }
 
-    /// Looks up every event of the position, with one step of an index each and the caller's rights: nobody learns of an
-    /// event that is not for his eyes. Raises 55000 if one is not there.
+    /// Looks up every event of the position, with one step of an index each and the caller's
+    /// rights: a caller learns nothing of events that row security hides. Raises 55000 if one is
+    /// not there.
     pub fn check<'c>(&self, memory: Memory<'c>, tenant: Datum<'c>) {
         let given: Vec<(&i16, &LanePosition)> = self.0.iter().filter(|(_, last)| last.seq > 0).collect();
         if given.is_empty() {
@@ -180,8 +185,8 @@ impl Position for LanePositions {
     }
 }
 
-/// The last event read of the feed of all tenants, which is ordered by transaction and key. Positions before 0.3.0 have no
-/// mark.
+/// The last event read of the feed of all tenants, which is ordered by transaction and key.
+/// Positions before 0.3.0 have no mark.
 struct FeedEvent {
     xact: u64,
     id: Id,
@@ -190,11 +195,13 @@ struct FeedEvent {
     mark: Option<String>,
 }
 
-/// How far the feed of all tenants was read; nothing is before its first event, and where a log without events ends.
+/// How far the feed of all tenants was read; nothing is before its first event, and where a log
+/// without events ends.
 pub struct FeedPosition(Option<FeedEvent>);
 
 impl FeedPosition {
-    /// Reads the position that a consumer passes; NULL is before every event, and so is `{}`. Raises 22023 for anything else.
+    /// Reads the position that a consumer passes; NULL is before every event, and so is `{}`.
+    /// Raises 22023 for anything else.
     pub fn read(after: Option<Jsonb>) -> FeedPosition {
         let example =
             "{\"xact\": \"7391\", \"id\": \"0195d3a0-6c1e-7c3a-9f00-000000000001\", \"tenant_id\": \"acme\", \
@@ -228,9 +235,9 @@ impl FeedPosition {
         vec![Arg::Given(pg_sys::XID8OID, Datum::from(last.xact)), tenant_id, Arg::Uuid(last.id)]
     }
 
-    /// Looks up the event of the position, with the caller's rights; raises 55000 if it is not there. It must be of the same
-    /// transaction too: a restore gives another number to every event, and the numbers of this server have nothing to do
-    /// with those of the other.
+    /// Looks up the event of the position, with the caller's rights; raises 55000 if it is not
+    /// there. It must be of the same transaction too: a restore gives another number to every
+    /// event, and the numbers of this server have nothing to do with those of the other.
     pub fn check(&self) {
         let Some(last) = &self.0 else { return };
         let mut there = None;

@@ -1,5 +1,6 @@
-//! The filters of events: what a caller asks for, as conditions that statements are built from. Only the filters that
-//! are given are in a statement, so that a kept plan never has to guess which are.
+//! The filters of events: what a caller asks for, as conditions that statements are built from.
+//! Only the filters that are given are in a statement, so that a kept plan never has to guess which
+//! are.
 
 use crate::pg::call::Call;
 use crate::pg::datum::{micros, quote, text, Datum};
@@ -12,8 +13,10 @@ use crate::read::time_bound::TimeBound;
 use immutable_format::json::write_string;
 use immutable_format::time;
 use pgrx::pg_sys::{self, Oid};
+use std::fmt;
 
-/// The filters, in the order of the functions' arguments. (The bounds of time are given as days, too: see [`TimeBound`].)
+/// The filters, in the order of the functions' arguments. (The bounds of time are given as days,
+/// too: see [`TimeBound`].)
 pub const FILTERS: [(&str, Oid); 11] = [
     ("actor_id", pg_sys::TEXTOID),
     ("action", pg_sys::TEXTOID),
@@ -28,14 +31,14 @@ pub const FILTERS: [(&str, Oid); 11] = [
     ("to_date", pg_sys::TIMESTAMPTZOID),
 ];
 
-/// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the extension and compared
-/// by bytes, so that no locale has a say in what is found.
+/// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the
+/// extension and compared by bytes, so that no locale has a say in what is found.
 pub const SEARCHED: &str = "immutable.fold((coalesce(immutable.text_of(e.actor_name), '') || E'\\n' || immutable.text_of(e.action) || E'\\n' || \
      coalesce(immutable.text_of(e.resource_name), '') || E'\\n' || immutable.text_of(e.metadata)) COLLATE pg_catalog.\"C\")";
 
 /// The filter whose index a page is read through, from the most to the least selective.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Lead {
+pub enum LeadFilter {
     Session,
     ResourceId,
     TargetId,
@@ -50,7 +53,32 @@ pub enum Lead {
     Page,
 }
 
-/// An action with a `*`: the range of the text before the first one, and the pattern for LIKE if there is more.
+impl LeadFilter {
+    /// Whether its index is on event_targets.
+    pub fn is_target(self) -> bool {
+        matches!(self, LeadFilter::TargetId | LeadFilter::TargetType)
+    }
+}
+
+impl fmt::Display for LeadFilter {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(match self {
+            LeadFilter::Session => "session_id",
+            LeadFilter::ResourceId => "resource_id",
+            LeadFilter::TargetId => "target_id",
+            LeadFilter::Actor => "actor_id",
+            LeadFilter::Action => "action",
+            LeadFilter::ResourceType => "resource",
+            LeadFilter::TargetType => "target_type",
+            LeadFilter::Pattern => "pattern of actions",
+            LeadFilter::Search => "search",
+            LeadFilter::Page => "no filter",
+        })
+    }
+}
+
+/// An action with a `*`: the range of the text before the first one, and the pattern for LIKE if
+/// there is more.
 #[derive(Clone)]
 pub struct Pattern {
     pub range: Option<(usize, usize)>,
@@ -58,6 +86,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// The conditions on a column, for one of the range or the other pattern or both.
     pub fn on(&self, column: &str) -> Vec<String> {
         let range = self.range.map(|(from, to)| format!("{column} >= ${from} AND {column} < ${to}"));
         let like = self.like.map(|like| format!("{column} LIKE ${like}"));
@@ -71,10 +100,10 @@ pub struct Filters<'c> {
     /// Where arguments are made.
     pub memory: Memory<'c>,
     pub arguments: Vec<Arg<'c>>,
-    /// On the event itself, but for tenant and time, with the lead each of them can be.
-    own: Vec<(Lead, String)>,
+    /// On the columns of the event, but for tenant and time; and the lead that each can be.
+    conditions: Vec<(LeadFilter, String)>,
     /// On one target: its column and the argument.
-    target: Vec<(Lead, &'static str, usize)>,
+    target: Vec<(LeadFilter, &'static str, usize)>,
     pub tenant: Option<usize>,
     from: Option<usize>,
     to: Option<usize>,
@@ -88,11 +117,12 @@ pub struct Filters<'c> {
 }
 
 impl<'c> Filters<'c> {
+    /// No filters.
     fn none(memory: Memory<'c>) -> Filters<'c> {
         Filters {
             memory,
             arguments: Vec::new(),
-            own: Vec::new(),
+            conditions: Vec::new(),
             target: Vec::new(),
             tenant: None,
             from: None,
@@ -125,12 +155,12 @@ impl<'c> Filters<'c> {
                         "tenant_id" => filters.tenant = Some(n),
                         "from_date" => filters.from = Some(n),
                         "to_date" => filters.to = Some(n),
-                        "target_type" => filters.target.push((Lead::TargetType, "target_type", n)),
-                        "target_id" => filters.target.push((Lead::TargetId, "target_id", n)),
-                        "actor_id" => filters.own.push((Lead::Actor, format!("e.actor_id = ${n}"))),
-                        "resource" => filters.own.push((Lead::ResourceType, format!("e.resource_type = ${n}"))),
-                        "resource_id" => filters.own.push((Lead::ResourceId, format!("e.resource_id = ${n}"))),
-                        _ => filters.own.push((Lead::Session, format!("e.session_id = ${n}"))),
+                        "target_type" => filters.target.push((LeadFilter::TargetType, "target_type", n)),
+                        "target_id" => filters.target.push((LeadFilter::TargetId, "target_id", n)),
+                        "actor_id" => filters.narrow(LeadFilter::Actor, "actor_id", n),
+                        "resource" => filters.narrow(LeadFilter::ResourceType, "resource_type", n),
+                        "resource_id" => filters.narrow(LeadFilter::ResourceId, "resource_id", n),
+                        _ => filters.narrow(LeadFilter::Session, "session_id", n),
                     }
                 }
             }
@@ -138,8 +168,14 @@ impl<'c> Filters<'c> {
         filters
     }
 
-    /// `to_date => now()` asks for what there is by now, but PostgreSQL's now() is when the transaction began, and what it
-    /// has recorded since is later. So that bound is none, for a cursor neither.
+    /// Adds the condition that a column of the event has the value of an argument.
+    fn narrow(&mut self, lead: LeadFilter, column: &str, n: usize) {
+        self.conditions.push((lead, format!("e.{column} = ${n}")));
+    }
+
+    /// Drops the bound `to_date => now()`, which asks for what there is by now: PostgreSQL's now()
+    /// is when the transaction began, and what it has recorded since is later. For a cursor it is
+    /// no bound either.
     pub fn until_now(&mut self) {
         let began = transaction_start();
         let is_now = self.to.and_then(|n| self.given(n)).is_some_and(|to| micros(to) == began);
@@ -173,14 +209,15 @@ impl<'c> Filters<'c> {
         }
     }
 
-    /// Narrows to the actor that the caller is bound to; no matter of cursors, since the caller did not ask for it.
+    /// Narrows to the actor that the caller is bound to. Cursors are not bound to it, since the caller
+    /// did not ask for it.
     pub fn bind_actor(&mut self, actor_id: &str) {
         let n = self.text(actor_id);
-        self.own.push((Lead::Actor, format!("e.actor_id = ${n}")));
+        self.narrow(LeadFilter::Actor, "actor_id", n);
         self.bound = true;
     }
 
-    /// Narrows to a tenant, and says whether another was not asked for.
+    /// Narrows to a tenant. False if the caller asked for another one.
     pub fn narrow_to(&mut self, tenant_id: &str) -> bool {
         match self.tenant.and_then(|n| self.given(n)) {
             Some(asked) => text(asked) == tenant_id,
@@ -193,10 +230,11 @@ impl<'c> Filters<'c> {
 
     /// Whether nothing but a tenant is asked for.
     pub fn are_none(&self) -> bool {
-        self.own.is_empty() && self.target.is_empty() && self.from.is_none() && self.to.is_none()
+        self.conditions.is_empty() && self.target.is_empty() && self.from.is_none() && self.to.is_none()
     }
 
-    /// `document.*`: a `*` stands for any text, anywhere and as often as wanted; everything else for itself.
+    /// Adds the filter of actions: an action, or a pattern such as `document.*`. A `*` stands for any
+    /// text, in any place and number; everything else stands for itself.
     fn action(&mut self, pattern: &str) {
         if pattern.contains(',') {
             Fault::invalid("action", "action must be one action or pattern, not a list")
@@ -205,7 +243,7 @@ impl<'c> Filters<'c> {
         }
         let Some((prefix, rest)) = pattern.split_once('*') else {
             let n = self.text(pattern);
-            self.own.push((Lead::Action, format!("e.action = ${n}")));
+            self.narrow(LeadFilter::Action, "action", n);
             return;
         };
         let end = end_of_prefix(prefix);
@@ -217,11 +255,12 @@ impl<'c> Filters<'c> {
             self.text(&like.join("%"))
         });
         let pattern = Pattern { range, like };
-        self.own.push((Lead::Pattern, pattern.on("e.action").join(" AND ")));
+        self.conditions.push((LeadFilter::Pattern, pattern.on("e.action").join(" AND ")));
         self.pattern = Some(pattern);
     }
 
-    /// Case-insensitive; in metadata as it is, and as a value is written there: JSON escapes `"` and `\`.
+    /// Adds the filter of texts, which ignores case. In metadata it looks for the text as it is, and
+    /// as a value is written there: JSON escapes `"` and `\`.
     fn search(&mut self, needle: &str) {
         let needle = folded(needle);
         let mut json = String::new();
@@ -236,7 +275,7 @@ impl<'c> Filters<'c> {
         if n != m {
             each.push(like("immutable.text_of(e.metadata)", m));
         }
-        self.own.push((Lead::Search, format!("({})", each.join(" OR "))));
+        self.conditions.push((LeadFilter::Search, format!("({})", each.join(" OR "))));
         let like = |n: usize| format!("{SEARCHED} LIKE ${n}");
         // Its index knows three letters at a time: of a shorter needle it knows nothing.
         self.searched = (needle.chars().count() >= 3).then(|| match n == m {
@@ -245,16 +284,16 @@ impl<'c> Filters<'c> {
         });
     }
 
-    /// What to read the page through.
-    pub fn lead(&self) -> Lead {
-        let own = self.own.iter().map(|(lead, _)| *lead);
-        own.chain(self.target.iter().map(|(lead, _, _)| *lead)).min().unwrap_or(Lead::Page)
+    /// The most selective kind of filter that is given.
+    pub fn lead(&self) -> LeadFilter {
+        let of_event = self.conditions.iter().map(|(lead, _)| *lead);
+        of_event.chain(self.target.iter().map(|(lead, _, _)| *lead)).min().unwrap_or(LeadFilter::Page)
     }
 
-    /// The filters with an index of their own that finds exactly their events.
-    pub fn exact_leads(&self) -> Vec<Lead> {
-        let own = self.own.iter().map(|(lead, _)| *lead).filter(|lead| *lead < Lead::Pattern);
-        let mut leads: Vec<Lead> = own.chain(self.target.iter().map(|(lead, _, _)| *lead)).collect();
+    /// The filters whose indexes find exactly their events, from the most to the least selective.
+    pub fn exact_leads(&self) -> Vec<LeadFilter> {
+        let of_event = self.conditions.iter().map(|(lead, _)| *lead).filter(|lead| *lead < LeadFilter::Pattern);
+        let mut leads: Vec<LeadFilter> = of_event.chain(self.target.iter().map(|(lead, _, _)| *lead)).collect();
         leads.sort_unstable();
         leads
     }
@@ -266,20 +305,28 @@ impl<'c> Filters<'c> {
         scope
     }
 
+    /// The conditions on time alone.
     pub fn time(&self, created_at: &str) -> Vec<String> {
         let from = self.from.map(|n| format!("{created_at} >= ${n}"));
         let to = self.to.map(|n| format!("{created_at} <= ${n}"));
         from.into_iter().chain(to).collect()
     }
 
-    /// The conditions on the event itself, for the alias `e`, but for tenant, time and `without`.
-    pub fn own(&self, without: Lead) -> Vec<String> {
-        self.own.iter().filter(|(lead, _)| *lead != without).map(|(_, clause)| clause.clone()).collect()
+    /// All conditions on the event `e`, but for tenant and time.
+    pub fn conditions(&self) -> Vec<String> {
+        let mut conditions = self.conditions_but(LeadFilter::Page);
+        conditions.extend(self.target_exists());
+        conditions
     }
 
-    /// The conditions on the event itself that are the lead's.
-    pub fn own_of(&self, lead: Lead) -> Vec<String> {
-        self.own.iter().filter(|(own, _)| *own == lead).map(|(_, clause)| clause.clone()).collect()
+    /// The conditions on the columns of the event `e`, but for tenant, time and `without`.
+    pub fn conditions_but(&self, without: LeadFilter) -> Vec<String> {
+        self.conditions.iter().filter(|(lead, _)| *lead != without).map(|(_, clause)| clause.clone()).collect()
+    }
+
+    /// The conditions on the columns of the event `e` that are the lead's.
+    pub fn conditions_of(&self, lead: LeadFilter) -> Vec<String> {
+        self.conditions.iter().filter(|(of, _)| *of == lead).map(|(_, clause)| clause.clone()).collect()
     }
 
     /// The conditions on one target, for this alias.
@@ -287,23 +334,24 @@ impl<'c> Filters<'c> {
         self.target.iter().map(|(_, column, n)| format!("{alias}.{column} = ${n}")).collect()
     }
 
-    /// The same for targets that are looked up by their event: written so that no index on the target itself serves.
+    /// The same for targets that are looked up by their event, written so that no index on the target
+    /// itself can be used.
     pub fn looked_up_target(&self, alias: &str) -> String {
         let each = self.target.iter().map(|(_, column, n)| format!("{alias}.{column} IS NOT DISTINCT FROM ${n}"));
         each.collect::<Vec<_>>().join(" AND ")
     }
 
     /// The lead's condition on the table it reads from, for the alias `e`.
-    pub fn of_lead(&self, lead: Lead) -> String {
+    pub fn lead_condition(&self, lead: LeadFilter) -> String {
         let target = self.target.iter().find(|(of, _, _)| *of == lead);
         match target {
             Some((_, column, n)) => format!("e.{column} = ${n}"),
-            None => self.own_of(lead).join(" AND "),
+            None => self.conditions_of(lead).join(" AND "),
         }
     }
 
-    /// Whether the event `e` has such a target: looked up for each event, never joined.
-    pub fn has_target(&self) -> Option<String> {
+    /// The condition that the event `e` has such a target: looked up for each event, never joined.
+    pub fn target_exists(&self) -> Option<String> {
         (!self.target.is_empty()).then(|| {
             format!(
                 "(SELECT true FROM immutable.event_targets t \
@@ -321,8 +369,7 @@ impl<'c> Filters<'c> {
     /// All conditions, for the alias `e`, with the keyword in front if there are any.
     pub fn where_clause(&self) -> String {
         let mut clauses = self.scope("e.tenant_id", "e.created_at");
-        clauses.extend(self.own(Lead::Page));
-        clauses.extend(self.has_target());
+        clauses.extend(self.conditions());
         where_all(&clauses)
     }
 
@@ -336,7 +383,7 @@ impl<'c> Filters<'c> {
             let n = part[..digits].parse::<usize>().unwrap_or(0);
             written.push_str(&match self.arguments.get(n.wrapping_sub(1)) {
                 Some(Arg::Given(pg_sys::TEXTOID, value)) => format!("{}::text", quote(text(*value))),
-                // As no session's settings read it in another way. No event is of another year.
+                // In a form that every session reads alike. No event is of a year beyond these.
                 Some(Arg::Given(_, value)) => format!(
                     "'{}'::timestamptz",
                     time::format(micros(*value).clamp(time::MIN, time::MAX)).unwrap_or_default()
@@ -349,7 +396,8 @@ impl<'c> Filters<'c> {
     }
 }
 
-/// The filter that is given; of a bound of time, the timestamptz that it is: a day begins with its first microsecond and ends with its last.
+/// The value of a filter, if it is given. A bound of time becomes a timestamptz: a day begins with
+/// its first microsecond and ends with its last.
 pub fn bound<'c>(call: Call<'c>, index: usize, name: &str) -> Option<Datum<'c>> {
     let given = call.arg(index)?;
     if FILTERS[index].1 == pg_sys::TEXTOID {

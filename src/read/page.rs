@@ -1,132 +1,132 @@
-//! One page of events, newest or oldest first: which statement reads it, so that it costs what the page holds and not
-//! what the table does.
+//! One page of events, newest or oldest first: which statement reads it, so that it costs what the
+//! page holds and not what the table does.
 //!
-//! Every filter has an index of (filter, tenant_id, created_at, id). Within one tenant a page is the next entries of the
-//! most selective filter's index. Without a tenant it is the merge of that for each tenant which has such events: they
-//! are found by skipping through the index. Filters with few different values are looked for among the next rows of
-//! all first, where a frequent one is soon found.
+//! Every filter has an index of (filter, tenant_id, created_at, id). Within one tenant a page is
+//! the next entries of the most selective filter's index. Without a tenant it is the merge of that
+//! for each tenant that has such events; the tenants are found by skipping through the index. Where
+//! that costs much, the page is first looked for among the next rows of all, where a frequent value
+//! is soon found.
 //!
-//! Whoever row security binds to a tenant needs no such merge, and must not look for tenants: PostgreSQL puts the
-//! policy's tenant into the conditions.
+//! A caller whom row security binds to a tenant needs no such merge, and must not look for tenants:
+//! PostgreSQL puts the policy's tenant into the conditions.
 
-use crate::pg::datum::{any_micros, micros, Datum};
+use crate::pg::datum::{micros, Datum};
+use crate::pg::error::{debug, internal};
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Tuple;
-use crate::read::filter::{where_all, Filters, Lead};
-use crate::read::lead::{entries, Through};
-use crate::read::probe::{actions, count, found, has_search_index, skip, Order, Source, EVENTS, LIGHT};
-use immutable_format::cursor::Place;
-
-/// Rows of all that are looked through for a filter with few values.
-const WALKED: usize = 2500;
-
-/// The same where each one's targets have to be looked up.
-const WALKED_BY_TARGET: usize = 1000;
-
-/// The same before a search is left to its index.
-const WALKED_SEARCHING: usize = 5000;
-
-/// The same for several filters that are all frequent.
-const WALKED_FAR: usize = 20_000;
-
-/// Tenants that are merged without looking through the next rows first.
-const FEW: usize = 50;
-
-/// Entries of a filter that are all put in order, whatever tenants they are of: reading the index alone, or each one's
-/// event too.
-const LISTED: i64 = 5000;
-
-const LISTED_BY_EVENT: i64 = LIGHT;
+use crate::read::filter::{where_all, Filters, LeadFilter};
+use crate::read::lead::{entries, ReadPlan};
+use crate::read::probe::{actions, count, found, skip, Order, Source, EVENTS};
+use crate::read::strategy::Strategy;
+use immutable_format::cursor::Place as PageCursor;
+use pgrx::pg_sys;
 
 /// By how much a stretch of time is widened that did not hold a page.
 const WIDENED: i64 = 4;
 
-/// What to read.
+/// A page to be read.
 pub struct Page<'a> {
     pub filters: Filters<'a>,
-    /// The number of the first argument of the place that the rows come after.
+    pub plan: ReadPlan,
+    /// Whether row security shows the caller less than everything.
+    pub is_limited: bool,
+    /// The number of the first argument of the cursor that the rows come after.
     after: Option<usize>,
+    /// The order in which the rows are read.
     order: Order,
-    rows: usize,
-    /// What to select of the alias `e`.
-    columns: &'a str,
-    /// Whether the rows are shown in the reverse of the order they are read in.
-    reverse: bool,
+    pub rows: usize,
+    /// Whether the rows are shown in the reverse of that order.
+    is_reversed: bool,
 }
 
 impl<'a> Page<'a> {
-    /// The `rows` rows after `place`, in this order; shown in the reverse if `reverse`.
+    /// The `rows` rows after the cursor, in this order.
     pub fn new(
         mut filters: Filters<'a>,
-        place: Option<&Place>,
+        plan: ReadPlan,
+        is_limited: bool,
+        cursor: Option<&PageCursor>,
         order: Order,
         rows: usize,
-        columns: &'a str,
-        reverse: bool,
     ) -> Page<'a> {
-        let after = place.map(|place| {
-            let first = filters.argument(Arg::Time(place.created_at));
-            filters.argument(Arg::Uuid(place.id));
+        let after = cursor.map(|cursor| {
+            let first = filters.argument(Arg::Time(cursor.created_at));
+            filters.argument(Arg::Uuid(cursor.id));
             if filters.tenant.is_none() {
-                filters.argument(Arg::RawText(place.tenant_id.clone().into()));
+                filters.argument(Arg::RawText(cursor.tenant_id.clone().into()));
             }
             first
         });
-        Page { filters, after, order, rows, columns, reverse }
+        Page { filters, plan, is_limited, after, order, rows, is_reversed: false }
     }
 
-    /// Gives the page's rows to `each`; says whether the index for searches had to find them, which means they are rare.
-    pub fn read(
-        mut self,
-        Through { lead, is_frequent }: Through,
-        limited: bool,
-        mut each: impl FnMut(Tuple<'_>),
-    ) -> bool {
-        let by_tenants = self.filters.tenant.is_none() && !limited && lead < Lead::Pattern;
-        if by_tenants && !is_frequent && self.has_few_entries(lead) {
-            let statement = self.listed(lead);
-            spi::stream_planned_once(&statement, &self.filters.arguments, each);
-            return false;
-        }
-        let condition = self.filters.searched.clone().filter(|_| lead == Lead::Search && !limited);
-        let by_index = condition.filter(|_| has_search_index());
-        let near = if matches!(lead, Lead::TargetId | Lead::TargetType) { WALKED_BY_TARGET } else { WALKED };
-        let walks = match lead {
-            // The index gives all that it finds, in no order: dear unless that is rare.
-            Lead::Search if by_index.is_some() => [0, WALKED_SEARCHING],
-            // They walk in any case, as far as they must.
-            Lead::Search | Lead::Page => [0, 0],
-            // So far only where every filter is frequent and only what passes all of them is rare.
-            _ if is_frequent => [near, WALKED_FAR],
-            Lead::Pattern => [near, 0],
-            _ if by_tenants && self.tenants(lead, FEW + 1).len() > FEW => [near, 0],
-            _ => [0, 0],
-        };
-        for rows in walks {
-            if self.rows <= rows / 4 && self.walk(rows, &mut each) {
-                return false;
+    /// The same rows, shown in the reverse of the order they are read in.
+    pub fn reversed(self) -> Page<'a> {
+        Page { is_reversed: true, ..self }
+    }
+
+    /// Gives the page's rows to `each`; says how they were read, here and to whoever reads messages
+    /// of level DEBUG1.
+    pub fn read(mut self, mut each: impl FnMut(Tuple<'_>)) -> Strategy {
+        for strategy in self.strategies() {
+            if self.read_by(strategy, &mut each) {
+                debug(format_args!("page read by: {strategy}, lead filter: {}", self.plan.lead));
+                return strategy;
             }
         }
-        if by_tenants && !self.rest(lead).is_empty() {
-            self.widened(lead, walks[1].max(WALKED), each);
-            return false;
-        }
-        let is_searched = by_index.is_some();
-        let statement = match (lead, by_index) {
-            (_, Some(condition)) => self.searched(&condition),
-            (Lead::Pattern, _) => match actions(&self.filters, limited) {
-                Some(actions) => self.merged_actions(actions, limited),
-                None if self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some()) => self.gathered(),
-                None => self.straight(lead),
-            },
-            _ if by_tenants => self.merged_tenants(lead),
-            _ => self.straight(lead),
-        };
-        spi::stream_planned_once(&statement, &self.filters.arguments, each);
-        is_searched
+        internal("no strategy has read the page")
     }
 
-    fn after_place(&self, source: &Source) -> Option<String> {
+    /// Gives the page's rows to `each`; says no, and gives none, where this way does not find the
+    /// page as a whole.
+    fn read_by(&mut self, strategy: Strategy, each: &mut impl FnMut(Tuple<'_>)) -> bool {
+        let statement = match strategy {
+            Strategy::Walk(rows) => {
+                return spi::read_if(&self.walk(rows), &self.filters.arguments, self.rows, each);
+            }
+            Strategy::Widen(rows) => {
+                self.widen(rows, each);
+                return true;
+            }
+            Strategy::MergeActions => match actions(&self.filters, self.is_limited) {
+                Some(actions) => self.merged_actions(actions),
+                None => return false,
+            },
+            Strategy::ListEntries => self.listed(),
+            Strategy::SearchIndex => self.searched(),
+            Strategy::Gather => self.gathered(),
+            Strategy::MergeTenants => self.merged_tenants(),
+            Strategy::FollowIndex => self.straight(),
+        };
+        spi::stream_planned_once(&statement, &self.filters.arguments, each);
+        true
+    }
+
+    /// Whether the lead filter's index is read tenant by tenant.
+    pub fn is_by_tenants(&self) -> bool {
+        self.filters.tenant.is_none() && !self.is_limited && self.plan.lead < LeadFilter::Pattern
+    }
+
+    /// The conditions on an event that is found through the lead filter's index.
+    pub fn other_conditions(&self) -> Vec<String> {
+        let lead = self.plan.lead;
+        let mut conditions = self.filters.conditions_but(lead);
+        conditions.extend(self.filters.target_exists().filter(|_| !lead.is_target()));
+        conditions
+    }
+
+    /// How many entries the lead filter has, of at most so many.
+    pub fn count_entries(&self, most: i64) -> i64 {
+        count(&entries(&self.filters, self.plan.lead, "", most), &self.filters, most)
+    }
+
+    /// The tenants that have events of the lead filter, at most so many.
+    pub fn tenants(&self, most: usize) -> Vec<String> {
+        let condition = self.filters.lead_condition(self.plan.lead);
+        skip(Source::of(self.plan.lead).entries, "tenant_id", &condition, &self.filters.arguments, most)
+    }
+
+    fn after_cursor(&self, source: &Source) -> Option<String> {
         let first = self.after?;
         let sign = match self.order {
             Order::OldestFirst => ">",
@@ -139,14 +139,15 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// Tenant, time and place.
+    /// Tenant, time and cursor.
     fn scope(&self, source: &Source) -> Vec<String> {
         let mut clauses = self.filters.scope(source.tenant_id, source.created_at);
-        clauses.extend(self.after_place(source));
+        clauses.extend(self.after_cursor(source));
         clauses
     }
 
-    /// Within a tenant ids are unique; without one the tenant is the last word.
+    /// The order of the rows. Within a tenant ids are unique; over all tenants the tenant decides
+    /// between equal ones.
     fn order_by(&self, source: &Source, order: Order) -> String {
         let word = order.word();
         let tenant = match self.filters.tenant {
@@ -160,45 +161,44 @@ impl<'a> Page<'a> {
     fn shown(&self, inner: &str) -> String {
         let order = self.order_by(&EVENTS, self.order);
         let page = format!("SELECT e.* FROM ({inner}) e{order} LIMIT {}", self.rows);
-        let order = if self.reverse { self.order_by(&EVENTS, self.order.reversed()) } else { order };
-        format!("SELECT {} FROM ({page}) e{order}", self.columns)
+        let order = if self.is_reversed { self.order_by(&EVENTS, self.order.reversed()) } else { order };
+        format!("SELECT e.* FROM ({page}) e{order}")
     }
 
-    /// The next rows through the lead's index, under the conditions `clauses` beside the filters' own.
-    fn next_rows(&self, lead: Lead, mut clauses: Vec<String>, columns: &str, rows: usize) -> String {
-        let source = Source::of(lead);
+    /// The next rows through the lead filter's index that pass the filters and meet `clauses`.
+    fn next_rows(&self, mut clauses: Vec<String>, columns: &str, rows: usize) -> String {
+        let source = Source::of(self.plan.lead);
         let order = self.order_by(source, self.order);
-        clauses.extend(self.filters.own(Lead::Page));
-        match lead {
-            Lead::TargetId | Lead::TargetType => {
-                let target = self.filters.target("t");
-                // An event may have such a target twice.
-                clauses.push(format!(
-                    "(SELECT true FROM immutable.event_targets o WHERE o.event_id = t.event_id \
-                     AND o.tenant_id = t.tenant_id AND o.position < t.position AND {} LIMIT 1) IS NULL",
-                    self.filters.looked_up_target("o")
-                ));
-                clauses.extend(target);
-            }
-            _ => clauses.extend(self.filters.has_target()),
+        clauses.extend(self.filters.conditions_but(LeadFilter::Page));
+        if self.plan.lead.is_target() {
+            // An event may have the same target twice.
+            clauses.push(format!(
+                "(SELECT true FROM immutable.event_targets o WHERE o.event_id = t.event_id \
+                 AND o.tenant_id = t.tenant_id AND o.position < t.position AND {} LIMIT 1) IS NULL",
+                self.filters.looked_up_target("o")
+            ));
+            clauses.extend(self.filters.target("t"));
+        } else {
+            clauses.extend(self.filters.target_exists());
         }
         format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", source.from, where_all(&clauses))
     }
 
-    /// In order through the lead's index, within the one tenant there is.
-    fn straight(&self, lead: Lead) -> String {
-        self.shown(&self.next_rows(lead, self.scope(Source::of(lead)), "e.*", self.rows))
+    /// In the order of the lead filter's index.
+    fn straight(&self) -> String {
+        self.shown(&self.next_rows(self.scope(Source::of(self.plan.lead)), "e.*", self.rows))
     }
 
-    /// In order through the lead's index for each of `keys`, merged. Only the keys whose first rows come first of all
-    /// can have one in the page, and there are no more of them than the page has rows; if there are as many, no row
-    /// that comes after all of their first ones can be in the page either.
-    fn merged(&self, lead: Lead, keys: &str, columns: &str, mut clauses: Vec<String>) -> String {
-        let source = Source::of(lead);
+    /// In the order of the lead filter's index for each of `keys`, merged. Only the keys whose first
+    /// rows come first of all can have a row in the page. There are no more of them than the page
+    /// has rows; if there are as many, a row that comes after all of their first ones cannot be in
+    /// the page either.
+    fn merged(&self, keys: &str, columns: &str, mut clauses: Vec<String>) -> String {
+        let source = Source::of(self.plan.lead);
         clauses.extend(self.filters.time(source.created_at));
-        clauses.extend(self.after_place(source));
+        clauses.extend(self.after_cursor(source));
         let place = format!("{}, {}, {}", source.created_at, source.id, source.tenant_id);
-        let first = self.next_rows(lead, clauses.clone(), &place, 1);
+        let first = self.next_rows(clauses.clone(), &place, 1);
         let (word, rows) = (self.order.word(), self.rows);
         let (last, beyond, sign) = match self.order {
             Order::OldestFirst => ("max", "infinity", "<="),
@@ -211,26 +211,26 @@ impl<'a> Page<'a> {
                  FROM (SELECT {columns}, f.created_at FROM {keys}, LATERAL ({first}) f(created_at, id, tenant_id) \
                        ORDER BY f.created_at {word}, f.id {word}, f.tenant_id {word} LIMIT {rows}) k) k, \
              LATERAL ({}) e",
-            self.next_rows(lead, clauses, "e.*", rows)
+            self.next_rows(clauses, "e.*", rows)
         ))
     }
 
-    /// For each tenant that has such events.
-    fn merged_tenants(&mut self, lead: Lead) -> String {
-        let tenants = self.tenants(lead, usize::MAX);
+    /// Merged from each tenant that has events of the lead filter.
+    fn merged_tenants(&mut self) -> String {
+        let tenants = self.tenants(usize::MAX);
         let n = self.filters.texts(&tenants);
-        let clauses = vec![format!("{} = k.tenant_id", Source::of(lead).tenant_id)];
-        self.merged(lead, &format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
+        let clauses = vec![format!("{} = k.tenant_id", Source::of(self.plan.lead).tenant_id)];
+        self.merged(&format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
     }
 
-    /// For each action that the pattern matches: in the tenant, or in each that has it.
-    fn merged_actions(&mut self, matching: Vec<String>, limited: bool) -> String {
+    /// Merged from each action that the pattern matches: in the tenant, or in each that has it.
+    fn merged_actions(&mut self, matching: Vec<String>) -> String {
         let mut clauses = vec!["e.action = k.action".to_string()];
-        if limited || self.filters.tenant.is_some() {
+        if self.is_limited || self.filters.tenant.is_some() {
             clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
             let n = self.filters.texts(&matching);
             let keys = format!("pg_catalog.unnest(${n}::text[]) k(action)");
-            return self.merged(Lead::Pattern, &keys, "k.action", clauses);
+            return self.merged(&keys, "k.action", clauses);
         }
         let (mut actions, mut tenants) = (Vec::new(), Vec::new());
         for action in matching {
@@ -246,39 +246,26 @@ impl<'a> Page<'a> {
         let keys = format!(
             "ROWS FROM (pg_catalog.unnest(${n}::text[]), pg_catalog.unnest(${m}::text[])) k(action, tenant_id)"
         );
-        self.merged(Lead::Pattern, &keys, "k.action, k.tenant_id", clauses)
+        self.merged(&keys, "k.action, k.tenant_id", clauses)
     }
 
-    /// The conditions on an event that is found through the lead's index.
-    fn rest(&self, lead: Lead) -> Vec<String> {
-        let mut rest = self.filters.own(lead);
-        rest.extend(self.filters.has_target().filter(|_| !matches!(lead, Lead::TargetId | Lead::TargetType)));
-        rest
-    }
-
-    fn has_few_entries(&self, lead: Lead) -> bool {
-        let most = if self.rest(lead).is_empty() { LISTED } else { LISTED_BY_EVENT };
-        count(&entries(&self.filters, lead, "", most), &self.filters, most) < most
-    }
-
-    /// All entries of the lead that are in scope, put in order, and the page's events looked up.
-    fn listed(&self, lead: Lead) -> String {
+    /// All entries of the lead filter that are in scope, put in order; then the page's events are
+    /// looked up.
+    fn listed(&self) -> String {
+        let lead = self.plan.lead;
         let source = Source::of(lead);
         let mut clauses = self.scope(source);
-        let (entries, distinct) = match lead {
-            Lead::TargetId | Lead::TargetType => {
-                clauses.extend(self.filters.target("t"));
-                // An event may have such a target twice.
-                ("immutable.event_targets t", "DISTINCT ")
-            }
-            _ => {
-                clauses.extend(self.filters.own_of(lead));
-                (source.entries, "")
-            }
+        let (entries, distinct) = if lead.is_target() {
+            clauses.extend(self.filters.target("t"));
+            // An event may have the same target twice.
+            ("immutable.event_targets t", "DISTINCT ")
+        } else {
+            clauses.extend(self.filters.conditions_of(lead));
+            (source.entries, "")
         };
-        let rest = self.rest(lead);
-        // With nothing more to pass, the first entries are the page. OFFSET keeps them together, in no order: whatever
-        // gives the order would be read instead, all of it.
+        let rest = self.other_conditions();
+        // If there is no other condition, the first entries are the page. OFFSET 0 keeps the planner
+        // from reading all of another index that gives the order.
         let first = match rest.is_empty() {
             true => format!("{} LIMIT {}", self.order_by(&EVENTS, self.order), self.rows),
             false => String::new(),
@@ -294,36 +281,20 @@ impl<'a> Page<'a> {
         format!("WITH k AS MATERIALIZED ({entries}) {page}")
     }
 
-    /// Looks for the page in a stretch of time after its place that holds some times so many rows of all, tenant by tenant
-    /// through the lead's index, and then in longer ones, until it is there as a whole. Merging the tenants from the start would read each one's events until
-    /// one passes all the filters, in tenants where none may.
-    fn widened(&mut self, lead: Lead, rows: usize, mut each: impl FnMut(Tuple<'_>)) {
-        let next = |order, offset| {
-            let (events, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, order));
-            let statement =
-                format!("SELECT e.created_at FROM immutable.events e{events}{order} OFFSET {offset} LIMIT 1");
-            let mut at = None;
-            spi::read_planned_once(&statement, &self.filters.arguments, |row| {
-                at = row.at(0).map(micros);
-            });
-            at
-        };
-        let (Some(from), Some(last)) = (next(self.order, 0), next(self.order.reversed(), 0)) else { return };
+    /// Looks for the page tenant by tenant through the lead filter's index, in a stretch of time
+    /// after its cursor that holds some times so many rows of all, and then in longer ones, until
+    /// it is there as a whole. Merging the tenants from the start would read each one's events
+    /// until one passes all the filters, in tenants where none may.
+    fn widen(&mut self, rows: usize, each: &mut impl FnMut(Tuple<'_>)) {
+        let (from, last) = (self.time_of_row(self.order, 0), self.time_of_row(self.order.reversed(), 0));
+        let (Some(from), Some(last)) = (from, last) else { return };
         let whole = last.saturating_sub(from).saturating_abs();
-        let mut stretch = next(self.order, rows).map_or(whole, |to| to.saturating_sub(from).saturating_abs().max(1));
-
-        let tenants = self.tenants(lead, usize::MAX);
-        let n = self.filters.texts(&tenants);
+        let first = self.time_of_row(self.order, rows).map(|to| to.saturating_sub(from).saturating_abs().max(1));
+        let mut stretch = first.unwrap_or(whole);
+        let tenants = self.tenants(usize::MAX);
+        let tenants = self.filters.texts(&tenants);
         let bound = self.filters.argument(Arg::Time(last));
-        let source = Source::of(lead);
-        let mut clauses = self.scope(source);
-        let sign = if self.order == Order::OldestFirst { "<=" } else { ">=" };
-        clauses.push(format!("{} = k.tenant_id", source.tenant_id));
-        clauses.push(format!("{} {sign} ${bound}", source.created_at));
-        let statement = self.shown(&format!(
-            "SELECT e.* FROM pg_catalog.unnest(${n}::text[]) k(tenant_id), LATERAL ({}) e",
-            self.next_rows(lead, clauses, "e.*", self.rows)
-        ));
+        let statement = self.bounded(tenants, bound);
         loop {
             stretch = stretch.saturating_mul(WIDENED);
             if stretch >= whole {
@@ -334,48 +305,63 @@ impl<'a> Page<'a> {
                 Order::NewestFirst => from.saturating_sub(stretch),
             };
             self.filters.arguments[bound - 1] = Arg::Time(to);
-            if spi::read_if(&statement, &self.filters.arguments, self.rows, &mut each) {
+            if spi::read_if(&statement, &self.filters.arguments, self.rows, each) {
                 return;
             }
         }
-        // To the end, also of what somebody made infinite.
+        // To the end, and what somebody made infinite is there too.
         let end = if self.order == Order::OldestFirst { i64::MAX } else { i64::MIN };
-        self.filters.arguments[bound - 1] = Arg::Time(any_micros(Datum::from(end)));
+        self.filters.arguments[bound - 1] = Arg::Given(pg_sys::TIMESTAMPTZOID, Datum::from(end));
         spi::stream_planned_once(&statement, &self.filters.arguments, each);
     }
 
-    /// All that match, through whatever index finds them, and only then in order: for what few rows match.
+    /// The created_at of the row after so many, in microseconds since 1970.
+    fn time_of_row(&self, order: Order, offset: usize) -> Option<i64> {
+        let (events, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, order));
+        let statement = format!("SELECT e.created_at FROM immutable.events e{events}{order} OFFSET {offset} LIMIT 1");
+        let mut at = None;
+        spi::read_planned_once(&statement, &self.filters.arguments, |row| at = row.at(0).map(micros));
+        at
+    }
+
+    /// The page of what the tenants have up to a bound of time, both given as numbers of arguments.
+    fn bounded(&self, tenants: usize, bound: usize) -> String {
+        let source = Source::of(self.plan.lead);
+        let mut clauses = self.scope(source);
+        let sign = if self.order == Order::OldestFirst { "<=" } else { ">=" };
+        clauses.push(format!("{} = k.tenant_id", source.tenant_id));
+        clauses.push(format!("{} {sign} ${bound}", source.created_at));
+        self.shown(&format!(
+            "SELECT e.* FROM pg_catalog.unnest(${tenants}::text[]) k(tenant_id), LATERAL ({}) e",
+            self.next_rows(clauses, "e.*", self.rows)
+        ))
+    }
+
+    /// All that pass the filters, through whatever index finds them, and only then in order: for
+    /// few.
     fn gathered(&self) -> String {
-        let mut clauses = self.scope(&EVENTS);
-        clauses.extend(self.filters.own(Lead::Page));
-        clauses.extend(self.filters.has_target());
-        let all = format!("SELECT e.* FROM immutable.events e{}", where_all(&clauses));
+        let all = format!("SELECT e.* FROM immutable.events e{}", self.all_conditions());
         format!("WITH found AS MATERIALIZED ({all}) {}", self.shown("SELECT e.* FROM found e"))
     }
 
-    /// All that the index for searches finds, alone, so that no plan prefers to read the tenant's events; and of those
-    /// what passes the other filters, in order.
-    fn searched(&self, condition: &str) -> String {
+    /// All that the index for searches finds, alone, so that no plan prefers to read the tenant's
+    /// events; and of those what passes the other filters, in order.
+    fn searched(&self) -> String {
+        let condition = self.filters.searched.as_deref().unwrap_or("true");
+        found(condition, &self.shown(&format!("SELECT e.* FROM found e{}", self.all_conditions())))
+    }
+
+    /// Tenant, time, cursor and all other conditions.
+    fn all_conditions(&self) -> String {
         let mut clauses = self.scope(&EVENTS);
-        clauses.extend(self.filters.own(Lead::Page));
-        clauses.extend(self.filters.has_target());
-        found(condition, &self.shown(&format!("SELECT e.* FROM found e{}", where_all(&clauses))))
+        clauses.extend(self.filters.conditions());
+        where_all(&clauses)
     }
 
-    /// Looks for the page among the next rows of all; gives it and says true if it is there as a whole.
-    fn walk(&self, among: usize, each: &mut impl FnMut(Tuple<'_>)) -> bool {
-        let mut rest = self.filters.own(Lead::Page);
-        rest.extend(self.filters.has_target());
-        let order = self.order_by(&EVENTS, self.order);
-        let next =
-            format!("SELECT e.* FROM immutable.events e{}{order} LIMIT {among}", where_all(&self.scope(&EVENTS)));
-        let statement = self.shown(&format!("SELECT e.* FROM ({next}) e{}", where_all(&rest)));
-        spi::read_if(&statement, &self.filters.arguments, self.rows, each)
-    }
-
-    /// The tenants that have events of the lead, at most so many.
-    fn tenants(&self, lead: Lead, most: usize) -> Vec<String> {
-        let condition = self.filters.of_lead(lead);
-        skip(Source::of(lead).entries, "tenant_id", &condition, &self.filters.arguments, most)
+    /// The page of what pass the filters among the next rows of all.
+    fn walk(&self, among: usize) -> String {
+        let (scope, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, self.order));
+        let next = format!("SELECT e.* FROM immutable.events e{scope}{order} LIMIT {among}");
+        self.shown(&format!("SELECT e.* FROM ({next}) e{}", where_all(&self.filters.conditions())))
     }
 }

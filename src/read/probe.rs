@@ -1,4 +1,5 @@
-//! Questions asked before a page is read: which actions there are, how many rows a condition finds, what limits the caller.
+//! Questions asked before a page is read: which actions there are, how many rows a condition finds,
+//! what limits the caller.
 
 use crate::access::scope::{visible_actor, visible_whole_tenant};
 use crate::log::tables::events_oid;
@@ -6,10 +7,11 @@ use crate::pg::datum::text;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
-use crate::read::filter::{where_all, Filters, Lead, Pattern};
+use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
 use pgrx::pg_sys;
 
-/// How many rows a query gives that gives `most` at the most; as many where looking would touch too many pages.
+/// How many rows a query gives, which must give no more than `most`. The answer is `most`, too, where
+/// counting would touch too many pages of the database.
 pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     let counted = spi::count_within(rows, &filters.arguments, pages(most));
     if counted.whole {
@@ -19,7 +21,7 @@ pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     }
 }
 
-/// So few that a filter is good enough, and the others need not be weighed.
+/// A filter with fewer entries is good enough to lead, and the others need not be weighed.
 pub const LIGHT: i64 = 1000;
 
 /// Different actions of the log that are looked at one by one for a caller bound by row security.
@@ -33,6 +35,7 @@ pub enum Order {
 }
 
 impl Order {
+    /// The other order.
     pub fn reversed(self) -> Order {
         match self {
             Order::OldestFirst => Order::NewestFirst,
@@ -40,6 +43,7 @@ impl Order {
         }
     }
 
+    /// The order as SQL has it.
     pub fn word(self) -> &'static str {
         match self {
             Order::OldestFirst => "ASC",
@@ -58,6 +62,7 @@ pub struct Source {
     pub tenant_id: &'static str,
 }
 
+/// The events themselves.
 pub const EVENTS: Source = Source {
     from: "immutable.events e",
     entries: "immutable.events e",
@@ -77,10 +82,12 @@ const TARGETS: Source = Source {
 };
 
 impl Source {
-    pub fn of(lead: Lead) -> &'static Source {
-        match lead {
-            Lead::TargetId | Lead::TargetType => &TARGETS,
-            _ => &EVENTS,
+    /// Where the lead filter's index is.
+    pub fn of(lead: LeadFilter) -> &'static Source {
+        if lead.is_target() {
+            &TARGETS
+        } else {
+            &EVENTS
         }
     }
 }
@@ -93,6 +100,7 @@ pub fn is_limited() -> bool {
     )
 }
 
+/// Asks the database something about the caller, as an expression that is true or false.
 pub fn asks(question: &str) -> bool {
     let mut answer = true;
     spi::read_planned_once(&format!("SELECT {question}"), &[], |row| {
@@ -111,7 +119,7 @@ pub fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
     let pattern = filters.pattern.as_ref()?;
     let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
     let found = match limited {
-        true => own_actions()?,
+        true => visible_actions()?,
         false => skip("immutable.events e", "action", &range, &filters.arguments, usize::MAX),
     };
     let mut arguments = filters.arguments.clone();
@@ -137,27 +145,28 @@ pub fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
     spi::as_owner(events.get(), body)
 }
 
-/// The actions that a caller who is bound by row security can see. Skipping through the index would have to look at
-/// everybody's entries for each of them. So the log's actions are listed with the owner's rights, all of them whatever
-/// is asked, and each is looked for with the caller's: how long that takes tells the caller how many actions the log
-/// has, and nothing of what they are or who has them.
-fn own_actions() -> Option<Vec<String>> {
+/// The actions that a caller who is bound by row security can see; nothing if the log has too many.
+/// Skipping through the index would have to look at everybody's entries for each of them. So the
+/// log's actions are listed with the owner's rights, all of them whatever is asked, and each is
+/// looked for with the caller's rights. How long that takes tells the caller how many actions the
+/// log has, and nothing of what they are or who has them.
+fn visible_actions() -> Option<Vec<String>> {
     let all = with_rights_of_owner(|| skip("immutable.events e", "action", "", &[], ACTIONS + 1));
     if all.len() > ACTIONS {
         return None;
     }
-    let mut own = Vec::new();
+    let mut visible = Vec::new();
     spi::read_planned_once(
         "SELECT a FROM pg_catalog.unnest($1::text[]) a \
          WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
         &[Arg::Texts(all)],
-        |row| own.extend(text_at(row)),
+        |row| visible.extend(text_at(row)),
     );
-    Some(own)
+    Some(visible)
 }
 
-/// The different values of a column under a condition, found by skipping from one to the next through an index that has
-/// the condition's columns and then this one; at most so many.
+/// The different values of a column under a condition, found by skipping from one to the next
+/// through an index that has the condition's columns and then this one; at most so many.
 pub fn skip(relation: &str, column: &str, condition: &str, arguments: &[Arg], most: usize) -> Vec<String> {
     let limit = if most == usize::MAX { String::new() } else { format!(" LIMIT {most}") };
     let (first, next) = match condition {
@@ -176,6 +185,7 @@ pub fn skip(relation: &str, column: &str, condition: &str, arguments: &[Arg], mo
     found
 }
 
+/// Whether enable_search() has made its index, and that is valid.
 pub fn has_search_index() -> bool {
     let mut has = false;
     spi::read_planned_once(
@@ -186,18 +196,20 @@ pub fn has_search_index() -> bool {
     has
 }
 
-/// Entries looked at for each page of the database that may be touched: an index gives many a page, and one that VACUUM has
-/// not seen yet has to be looked up in the table.
+/// Entries looked at for each page of the database that may be touched: an index gives many a page,
+/// and one that VACUUM has not seen yet has to be looked up in the table.
 pub const ENTRIES_A_PAGE: i64 = 10;
 
 /// Pages that are touched at the least.
 const PAGES: i64 = 100;
 
+/// How many pages of the database may be touched to look at so many entries.
 pub fn pages(most: i64) -> i64 {
     most / ENTRIES_A_PAGE + PAGES
 }
 
-/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check of the actor does not.
+/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check
+/// of the actor does not.
 pub fn bind(filters: &mut Filters, limited: bool) {
     if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
         if let Some(actor_id) = visible_actor() {
@@ -206,8 +218,9 @@ pub fn bind(filters: &mut Filters, limited: bool) {
     }
 }
 
-/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's whom no actor narrows, if the
-/// extension's own policy for viewers, as it was made, is the only one that concerns the caller.
+/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's
+/// whom no actor narrows, if the extension's own policy for viewers, as it was made, is the only
+/// one that concerns the caller.
 pub fn whole_tenant() -> Option<String> {
     let alone = asks(
         "pg_catalog.count(*) = 2 AND pg_catalog.bool_and(p.polname = 'viewer_select' AND p.polpermissive \

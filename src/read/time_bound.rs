@@ -1,5 +1,6 @@
-//! `immutable.day_or_time`: the type of a bound of time. A text, or a `date`, without a time of day means the whole day, which
-//! a timestamptz cannot say: it would be the day's first microsecond, and `to_date => '2026-11-26'` would leave that day out.
+//! `immutable.day_or_time`: the type of a bound of time. A text, or a `date`, without a time of day
+//! means the whole day, which a timestamptz cannot say: it would be the day's first microsecond,
+//! and `to_date => '2026-11-26'` would leave that day out.
 
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{c_string, fixed, Datum};
@@ -28,8 +29,8 @@ impl TimeBound {
         TimeBound { first: at, last: at }
     }
 
-    /// A day of the session's zone, of 23 to 25 hours, given by what timestamptz has for its midnight. A text that names
-    /// another zone has the day from that zone's midnight on.
+    /// A day of the session's zone, of 23 to 25 hours, given by what timestamptz has for its
+    /// midnight. A text that names another zone has the day from that zone's midnight on.
     fn day(at: i64) -> TimeBound {
         if INFINITE.contains(&at) {
             return TimeBound::time(at);
@@ -51,8 +52,9 @@ impl TimeBound {
     }
 }
 
-/// The first microsecond of a date. Where clocks are set forward at midnight there is none, and PostgreSQL takes the time
-/// that they are set to; where they are set back to it there are two, of which it takes the second.
+/// The first microsecond of a date. Where clocks are set forward at midnight there is none, and
+/// PostgreSQL takes the time that they are set to; where they are set back to it there are two, of
+/// which it takes the second.
 fn beginning_of(date: i32) -> Option<i64> {
     const MINUTE: i64 = 60_000_000;
     const SET_BACK_BY: [i64; 3] = [30 * MINUTE, 60 * MINUTE, 120 * MINUTE];
@@ -63,8 +65,9 @@ fn beginning_of(date: i32) -> Option<i64> {
     Some(SET_BACK_BY.map(|by| at - by).into_iter().find(|earlier| is_first(earlier)).unwrap_or(at))
 }
 
-/// Whether a text that PostgreSQL takes for a time names a day and nothing smaller. A time of day or an offset from UTC has a
-/// colon, stands behind a T, or makes for more digits than a date has. The words for moments have no day of their own.
+/// Whether a text that PostgreSQL takes for a time names a day and nothing smaller. A time of day
+/// or an offset from UTC has a colon, stands behind a T, or makes for more digits than a date has.
+/// The words for moments have no day of their own.
 fn names_a_day(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let is_digit = |byte: &u8| byte.is_ascii_digit();

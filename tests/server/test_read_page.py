@@ -230,6 +230,63 @@ def test_pages_with_the_search_index_and_without_counting(filled):
     db.conn.execute("SELECT immutable.enable_search()")  # is content with it
 
 
+WAYS = [
+    # The caller, the filters, and how the page is read. Every answer has ten events or fewer.
+    ("owner", {}, "follow index", "no filter"),
+    ("owner", {"tenant_id": "acme"}, "follow index", "no filter"),
+    ("owner", {"tenant_id": "acme", "actor_id": "u"}, "follow index", "actor_id"),
+    ("owner", {"actor_id": "seldom"}, "list entries", "actor_id"),
+    ("owner", {"actor_id": "seldom", "resource": "thing"}, "list entries", "actor_id"),
+    ("owner", {"target_id": "t1"}, "list entries", "target_id"),
+    ("owner", {"actor_id": "u"}, "merge tenants", "actor_id"),
+    ("owner", {"actor_id": "everywhere"}, "walk 2500 rows", "actor_id"),
+    ("owner", {"actor_id": "u", "session_id": "s"}, "widen stretches of time", "session_id"),
+    ("owner", {"action": "of*"}, "walk 2500 rows", "pattern of actions"),
+    ("owner", {"action": "rar*"}, "merge actions", "pattern of actions"),
+    ("owner", {"action": "*are"}, "merge actions", "pattern of actions"),
+    ("owner", {"search": "rare"}, "follow index", "search"),
+    ("viewer", {"actor_id": "u"}, "follow index", "actor_id"),
+    # The log has more actions than are asked about one by one with the rights of a viewer.
+    ("viewer", {"action": "rar*"}, "gather", "pattern of actions"),
+    ("viewer", {"action": "*are"}, "follow index", "pattern of actions"),
+    ("viewer", {"search": "rare"}, "follow index", "search"),
+    ("indexed", {"search": "rare"}, "search index", "search"),
+    ("indexed", {"search": "often"}, "walk 5000 rows", "search"),
+]
+
+
+def test_how_a_page_is_read(db):
+    """Each way is taken where it costs least, which no answer shows: messages of level DEBUG1 name the way."""
+    db.conn.execute("""
+        INSERT INTO immutable.events (tenant_id, actor_id, action)
+          SELECT 'acme', 'u', 'action' || n FROM generate_series(1, 2100) n;
+        INSERT INTO immutable.events (tenant_id, actor_id, action, resource_type, targets)
+          SELECT 'acme', 'seldom', 'rare', 'thing', '[{"type": "team", "id": "t1"}]' FROM generate_series(1, 5);
+        INSERT INTO immutable.events (tenant_id, actor_id, action, session_id)
+          SELECT CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'beta' END, 'u', 'often', CASE WHEN n % 3 = 0 THEN 's' END
+          FROM generate_series(1, 5100) n;
+        INSERT INTO immutable.events (tenant_id, actor_id, action)
+          SELECT 'tenant' || n % 60, 'everywhere', 'often' FROM generate_series(1, 5100) n""")
+    db.conn.execute("VACUUM (ANALYZE) immutable.events, immutable.event_targets")
+    token, = db.conn.execute("SELECT immutable.create_viewer_token('acme') ->> 'token'").fetchone()
+    viewer = db.connect(db.create_role("IN ROLE immutable_viewer"))
+    viewer.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
+    messages = []
+    for conn in (db.conn, viewer):
+        conn.execute("SET client_min_messages = debug1")
+        conn.add_notice_handler(lambda message: messages.append(message.message_primary))
+    functions = {"get_events": {"limit": 10, "count": "none"}, "find_events": {"limit": 10}}
+    for who, given, way, lead in WAYS:
+        if who == "indexed":
+            db.conn.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            db.conn.execute("SELECT immutable.enable_search()")
+        for function, others in functions.items():
+            messages.clear()
+            call(viewer if who == "viewer" else db.conn, function, {**given, **others})
+            taken = [message for message in messages if "page read by" in message]
+            assert taken == [f"immutable: page read by: {way}, lead filter: {lead}"], (who, given, function)
+
+
 def test_the_search_index_needs_its_extension(db):
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="pg_trgm") as refused:
         db.conn.execute("SELECT immutable.enable_search()")

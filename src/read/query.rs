@@ -1,0 +1,106 @@
+//! What get_events() and find_events() have in common: the arguments of a call, and how they are
+//! read.
+
+use crate::pg::call::Call;
+use crate::pg::datum::text;
+use crate::pg::error::Fault;
+use crate::read::filter::{Filters, FILTERS};
+use crate::read::lead::ReadPlan;
+use crate::read::page::Page;
+use crate::read::probe::{bind, is_limited, Order};
+use immutable_format::cursor::{self, Place as PageCursor, Way};
+
+/// Where the functions have the arguments that are no filters.
+pub const CURSOR: usize = FILTERS.len();
+
+const LIMIT: usize = CURSOR + 1;
+
+const ORDER: usize = LIMIT + 1;
+
+pub const COUNT: usize = ORDER + 1;
+
+/// How many events a call asks for: from 1 to `most`, 25 if it does not say; 22023 otherwise.
+pub fn page_size(call: Call, most: i32) -> usize {
+    let limit = call.arg(LIMIT).map_or(25, |limit| limit.i32());
+    if !(1..=most).contains(&limit) {
+        Fault::invalid("limit", format!("limit must be from 1 to {most}, not {limit}"))
+            .hint("Read further pages with the cursor of the page before.")
+            .raise()
+    }
+    limit as usize
+}
+
+/// The order that a call asks for; 22023 for a word that is none.
+fn order(call: Call) -> Order {
+    match call.arg(ORDER).map(text) {
+        None | Some("desc") => Order::NewestFirst,
+        Some("asc") => Order::OldestFirst,
+        Some(_) => Fault::invalid("order", "order must be asc or desc")
+            .hint("desc is newest first, asc is oldest first.")
+            .raise(),
+    }
+}
+
+/// Which events a call asks for: by which filters, from which cursor on, in which direction from
+/// it, in which order.
+pub struct Query<'c> {
+    /// The filters, with the actor that the caller is bound to.
+    pub filters: Filters<'c>,
+    pub cursor: Option<PageCursor>,
+    pub way: Way,
+    pub order: Order,
+    /// Whether row security shows the caller less than everything.
+    pub is_limited: bool,
+    pub plan: ReadPlan,
+}
+
+impl<'c> Query<'c> {
+    /// Reads the arguments of a call; 22023 for those that mean nothing.
+    pub fn of(call: Call<'c>) -> Query<'c> {
+        let mut filters = Filters::of(call);
+        filters.until_now();
+        let order = order(call);
+        if order == Order::OldestFirst {
+            filters.fingerprint.push_str("asc");
+        }
+        let given = call.arg(CURSOR).map(|cursor| cursor::decode(text(cursor), &filters.fingerprint));
+        let (cursor, way) = match given {
+            None => (None, Way::Next),
+            Some(Ok((cursor, way))) => (Some(cursor), way),
+            Some(Err(error)) => refuse(error),
+        };
+        let is_limited = is_limited();
+        bind(&mut filters, is_limited);
+        let plan = ReadPlan::of(&filters);
+        Query { filters, cursor, way, order, is_limited, plan }
+    }
+
+    /// The `rows` rows from the cursor on, in the order in which they are read: away from the
+    /// cursor.
+    pub fn page(&self, rows: usize) -> Page<'c> {
+        let order = match self.way {
+            Way::Next => self.order,
+            Way::Previous => self.order.reversed(),
+        };
+        Page::new(self.filters.clone(), self.plan, self.is_limited, self.cursor.as_ref(), order, rows)
+    }
+
+    /// The same in the order that is asked for.
+    pub fn page_in_order(&self, rows: usize) -> Page<'c> {
+        let page = self.page(rows);
+        match self.way {
+            Way::Next => page,
+            Way::Previous => page.reversed(),
+        }
+    }
+}
+
+fn refuse(error: cursor::Error) -> ! {
+    let message = match error {
+        cursor::Error::NotOurs => "cursor is not one that get_events() returned",
+        cursor::Error::OtherFilters => "cursor belongs to a query with other filters or another order",
+    };
+    Fault::invalid("cursor", message)
+        .hint("Pass pagination.next_cursor as it is, with the filters and the order of the page it came with.")
+        .raise()
+}

@@ -1,0 +1,116 @@
+//! The ways in which a page can be read, and the choice among them.
+
+use crate::read::filter::LeadFilter;
+use crate::read::lead::ReadPlan;
+use crate::read::page::Page;
+use crate::read::probe::{has_search_index, LIGHT};
+use std::fmt;
+
+/// Rows of all that are looked through for a filter with few different values.
+const WALKED: usize = 2500;
+
+/// The same where each one's targets have to be looked up.
+const WALKED_BY_TARGET: usize = 1000;
+
+/// The same before a search is left to its index.
+const WALKED_SEARCHING: usize = 5000;
+
+/// The same for several filters that are all frequent.
+const WALKED_FAR: usize = 20_000;
+
+/// Tenants that are merged without looking through the next rows first.
+const FEW_TENANTS: usize = 50;
+
+/// Entries of a filter that are all put in order, whatever tenants they are of, if the index alone
+/// is read.
+const LISTED: i64 = 5000;
+
+/// The same if each entry's event is read too.
+const LISTED_BY_EVENT: i64 = LIGHT;
+
+/// A way to read a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strategy {
+    /// Puts all entries of the lead filter in order, which are few.
+    ListEntries,
+    /// Looks for the page among so many next rows of all. It may not be there as a whole.
+    Walk(usize),
+    /// Looks for the page tenant by tenant, in stretches of time that grow. The first one has some
+    /// times so many rows.
+    Widen(usize),
+    /// Puts all that the index for searches finds in order.
+    SearchIndex,
+    /// Merges the actions that a pattern matches, each in the order of the index. There may be too
+    /// many actions for that.
+    MergeActions,
+    /// Puts all that pass the filters in order, through whatever index finds them.
+    Gather,
+    /// Merges the tenants, each in the order of the lead filter's index.
+    MergeTenants,
+    /// Follows the order of the lead filter's index.
+    FollowIndex,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(match self {
+            Strategy::ListEntries => "list entries",
+            Strategy::Walk(rows) => return write!(out, "walk {rows} rows"),
+            Strategy::Widen(_) => "widen stretches of time",
+            Strategy::SearchIndex => "search index",
+            Strategy::MergeActions => "merge actions",
+            Strategy::Gather => "gather",
+            Strategy::MergeTenants => "merge tenants",
+            Strategy::FollowIndex => "follow index",
+        })
+    }
+}
+
+impl Page<'_> {
+    /// The ways to read the page, in the order in which they are tried. The last one always gives
+    /// it.
+    pub fn strategies(&self) -> Vec<Strategy> {
+        let ReadPlan { lead, is_frequent } = self.plan;
+        if self.is_by_tenants() && !is_frequent && self.has_few_entries() {
+            return vec![Strategy::ListEntries];
+        }
+        let is_searchable = lead == LeadFilter::Search && !self.is_limited && self.filters.searched.is_some();
+        let is_indexed = is_searchable && has_search_index();
+        let walks = self.walks(is_indexed);
+        let mut strategies: Vec<Strategy> =
+            walks.into_iter().filter(|rows| self.rows <= rows / 4).map(Strategy::Walk).collect();
+        let is_ranged = self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some());
+        strategies.extend(match lead {
+            _ if self.is_by_tenants() && !self.other_conditions().is_empty() => {
+                vec![Strategy::Widen(walks[1].max(WALKED))]
+            }
+            _ if self.is_by_tenants() => vec![Strategy::MergeTenants],
+            _ if is_indexed => vec![Strategy::SearchIndex],
+            LeadFilter::Pattern if is_ranged => vec![Strategy::MergeActions, Strategy::Gather],
+            LeadFilter::Pattern => vec![Strategy::MergeActions, Strategy::FollowIndex],
+            _ => vec![Strategy::FollowIndex],
+        });
+        strategies
+    }
+
+    /// How many of the next rows are looked through, at first and then; 0 is none.
+    fn walks(&self, is_indexed: bool) -> [usize; 2] {
+        let near = if self.plan.lead.is_target() { WALKED_BY_TARGET } else { WALKED };
+        match self.plan.lead {
+            // The index gives all that it finds, in no order, which costs much unless it is rare.
+            LeadFilter::Search if is_indexed => [0, WALKED_SEARCHING],
+            // They walk in any case, as far as they must.
+            LeadFilter::Search | LeadFilter::Page => [0, 0],
+            // So far only where every filter is frequent and only what passes all of them is rare.
+            _ if self.plan.is_frequent => [near, WALKED_FAR],
+            LeadFilter::Pattern => [near, 0],
+            _ if self.is_by_tenants() && self.tenants(FEW_TENANTS + 1).len() > FEW_TENANTS => [near, 0],
+            _ => [0, 0],
+        }
+    }
+
+    fn has_few_entries(&self) -> bool {
+        let most = if self.other_conditions().is_empty() { LISTED } else { LISTED_BY_EVENT };
+        self.count_entries(most) < most
+    }
+}
