@@ -11,13 +11,11 @@
 //! PostgreSQL puts the policy's tenant into the conditions.
 
 use crate::pg::datum::{micros, Datum};
-use crate::pg::error::{debug, internal};
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Tuple;
 use crate::read::filter::{where_all, Filters, LeadFilter};
 use crate::read::lead::{entries, ReadPlan};
-use crate::read::probe::{actions, count, found, skip, Order, Source, EVENTS};
-use crate::read::strategy::Strategy;
+use crate::read::probe::{count, found, skip, Order, Source, EVENTS};
 use immutable_format::cursor::Place as PageCursor;
 use pgrx::pg_sys;
 
@@ -63,43 +61,6 @@ impl<'a> Page<'a> {
     /// The same rows, shown in the reverse of the order they are read in.
     pub fn reversed(self) -> Page<'a> {
         Page { is_reversed: true, ..self }
-    }
-
-    /// Gives the page's rows to `each`; says how they were read, here and to whoever reads messages
-    /// of level DEBUG1.
-    pub fn read(mut self, mut each: impl FnMut(Tuple<'_>)) -> Strategy {
-        for strategy in self.strategies() {
-            if self.read_by(strategy, &mut each) {
-                debug(format_args!("page read by: {strategy}, lead filter: {}", self.plan.lead));
-                return strategy;
-            }
-        }
-        internal("no strategy has read the page")
-    }
-
-    /// Gives the page's rows to `each`; says no, and gives none, where this way does not find the
-    /// page as a whole.
-    fn read_by(&mut self, strategy: Strategy, each: &mut impl FnMut(Tuple<'_>)) -> bool {
-        let statement = match strategy {
-            Strategy::Walk(rows) => {
-                return spi::read_if(&self.walk(rows), &self.filters.arguments, self.rows, each);
-            }
-            Strategy::Widen(rows) => {
-                self.widen(rows, each);
-                return true;
-            }
-            Strategy::MergeActions => match actions(&self.filters, self.is_limited) {
-                Some(actions) => self.merged_actions(actions),
-                None => return false,
-            },
-            Strategy::ListEntries => self.listed(),
-            Strategy::SearchIndex => self.searched(),
-            Strategy::Gather => self.gathered(),
-            Strategy::MergeTenants => self.merged_tenants(),
-            Strategy::FollowIndex => self.straight(),
-        };
-        spi::stream_planned_once(&statement, &self.filters.arguments, each);
-        true
     }
 
     /// Whether the lead filter's index is read tenant by tenant.
@@ -185,7 +146,7 @@ impl<'a> Page<'a> {
     }
 
     /// In the order of the lead filter's index.
-    fn straight(&self) -> String {
+    pub(super) fn straight(&self) -> String {
         self.shown(&self.next_rows(self.scope(Source::of(self.plan.lead)), "e.*", self.rows))
     }
 
@@ -216,7 +177,7 @@ impl<'a> Page<'a> {
     }
 
     /// Merged from each tenant that has events of the lead filter.
-    fn merged_tenants(&mut self) -> String {
+    pub(super) fn merged_tenants(&mut self) -> String {
         let tenants = self.tenants(usize::MAX);
         let n = self.filters.texts(&tenants);
         let clauses = vec![format!("{} = k.tenant_id", Source::of(self.plan.lead).tenant_id)];
@@ -224,7 +185,7 @@ impl<'a> Page<'a> {
     }
 
     /// Merged from each action that the pattern matches: in the tenant, or in each that has it.
-    fn merged_actions(&mut self, matching: Vec<String>) -> String {
+    pub(super) fn merged_actions(&mut self, matching: Vec<String>) -> String {
         let mut clauses = vec!["e.action = k.action".to_string()];
         if self.is_limited || self.filters.tenant.is_some() {
             clauses.extend(self.filters.tenant.map(|tenant| format!("e.tenant_id = ${tenant}")));
@@ -251,7 +212,7 @@ impl<'a> Page<'a> {
 
     /// All entries of the lead filter that are in scope, put in order; then the page's events are
     /// looked up.
-    fn listed(&self) -> String {
+    pub(super) fn listed(&self) -> String {
         let lead = self.plan.lead;
         let source = Source::of(lead);
         let mut clauses = self.scope(source);
@@ -285,7 +246,7 @@ impl<'a> Page<'a> {
     /// after its cursor that holds some times so many rows of all, and then in longer ones, until
     /// it is there as a whole. Merging the tenants from the start would read each one's events
     /// until one passes all the filters, in tenants where none may.
-    fn widen(&mut self, rows: usize, each: &mut impl FnMut(Tuple<'_>)) {
+    pub(super) fn widen(&mut self, rows: usize, each: &mut impl FnMut(Tuple<'_>)) {
         let (from, last) = (self.time_of_row(self.order, 0), self.time_of_row(self.order.reversed(), 0));
         let (Some(from), Some(last)) = (from, last) else { return };
         let whole = last.saturating_sub(from).saturating_abs();
@@ -339,14 +300,14 @@ impl<'a> Page<'a> {
 
     /// All that pass the filters, through whatever index finds them, and only then in order: for
     /// few.
-    fn gathered(&self) -> String {
+    pub(super) fn gathered(&self) -> String {
         let all = format!("SELECT e.* FROM immutable.events e{}", self.all_conditions());
         format!("WITH found AS MATERIALIZED ({all}) {}", self.shown("SELECT e.* FROM found e"))
     }
 
     /// All that the index for searches finds, alone, so that no plan prefers to read the tenant's
     /// events; and of those what passes the other filters, in order.
-    fn searched(&self) -> String {
+    pub(super) fn searched(&self) -> String {
         let condition = self.filters.searched.as_deref().unwrap_or("true");
         found(condition, &self.shown(&format!("SELECT e.* FROM found e{}", self.all_conditions())))
     }
@@ -359,7 +320,7 @@ impl<'a> Page<'a> {
     }
 
     /// The page of what pass the filters among the next rows of all.
-    fn walk(&self, among: usize) -> String {
+    pub(super) fn walk(&self, among: usize) -> String {
         let (scope, order) = (where_all(&self.scope(&EVENTS)), self.order_by(&EVENTS, self.order));
         let next = format!("SELECT e.* FROM immutable.events e{scope}{order} LIMIT {among}");
         self.shown(&format!("SELECT e.* FROM ({next}) e{}", where_all(&self.filters.conditions())))

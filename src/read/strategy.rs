@@ -1,9 +1,12 @@
-//! The ways in which a page can be read, and the choice among them.
+//! The ways in which a page can be read, the choice among them, and the reading itself.
 
+use crate::pg::error::{debug, internal};
+use crate::pg::spi;
+use crate::pg::tuple::Tuple;
 use crate::read::filter::LeadFilter;
 use crate::read::lead::ReadPlan;
 use crate::read::page::Page;
-use crate::read::probe::{has_search_index, LIGHT};
+use crate::read::probe::{actions, has_search_index, LIGHT};
 use std::fmt;
 
 /// Rows of all that are looked through for a filter with few different values.
@@ -67,6 +70,43 @@ impl fmt::Display for Strategy {
 }
 
 impl Page<'_> {
+    /// Gives the page's rows to `each`; says how they were read, here and to whoever reads messages
+    /// of level DEBUG1.
+    pub fn read(mut self, mut each: impl FnMut(Tuple<'_>)) -> Strategy {
+        for strategy in self.strategies() {
+            if self.read_by(strategy, &mut each) {
+                debug(format_args!("page read by: {strategy}, lead filter: {}", self.plan.lead));
+                return strategy;
+            }
+        }
+        internal("no strategy has read the page")
+    }
+
+    /// Gives the page's rows to `each`; says no, and gives none, where this way does not find the
+    /// page as a whole.
+    fn read_by(&mut self, strategy: Strategy, each: &mut impl FnMut(Tuple<'_>)) -> bool {
+        let statement = match strategy {
+            Strategy::Walk(rows) => {
+                return spi::read_if(&self.walk(rows), &self.filters.arguments, self.rows, each);
+            }
+            Strategy::Widen(rows) => {
+                self.widen(rows, each);
+                return true;
+            }
+            Strategy::MergeActions => match actions(&self.filters, self.is_limited) {
+                Some(actions) => self.merged_actions(actions),
+                None => return false,
+            },
+            Strategy::ListEntries => self.listed(),
+            Strategy::SearchIndex => self.searched(),
+            Strategy::Gather => self.gathered(),
+            Strategy::MergeTenants => self.merged_tenants(),
+            Strategy::FollowIndex => self.straight(),
+        };
+        spi::stream_planned_once(&statement, &self.filters.arguments, each);
+        true
+    }
+
     /// The ways to read the page, in the order in which they are tried. The last one always gives
     /// it.
     pub fn strategies(&self) -> Vec<Strategy> {
