@@ -196,7 +196,7 @@ impl<'a> Erasing<'a> {
         // Where the lanes end, before the search: what it cannot have seen comes after.
         let mut heads = Vec::new();
         spi::query_now("SELECT h.lane, h.seq FROM immutable.heads($1) h", &[Arg::text(self.tenant_id)], |row| {
-            heads.extend(place_in(row))
+            heads.extend(place_in(row));
         });
         let mut places: Vec<Place> = Vec::new();
         let ids = &subject.ids;

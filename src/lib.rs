@@ -23,11 +23,12 @@ mod write;
 
 pgrx::pg_module_magic!(name, version);
 
+/// Called by PostgreSQL when it loads the library.
 #[allow(non_snake_case)]
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::error::quiet_panics();
-    settings::define(settings::OfSessions {
+    settings::define(&settings::OfSessions {
         switch: pg::setting::define_session_switch,
         text: pg::setting::define_session_text,
     });

@@ -87,7 +87,7 @@ pub struct OfSessions {
 }
 
 /// Defines every setting.
-pub fn define(of_sessions: OfSessions) {
+pub fn define(of_sessions: &OfSessions) {
     use GucContext::{Suset, Userset};
     let (plain, not_in_files) = (GucFlags::default(), GucFlags::DISALLOW_IN_FILE | GucFlags::DISALLOW_IN_AUTO_FILE);
     for (name, short, long, kind) in SETTINGS {

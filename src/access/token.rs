@@ -16,6 +16,7 @@ use immutable_format::token::{self, Claims, Error};
 use immutable_format::Id;
 use pgrx::pg_sys;
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::rc::Rc;
 use subtle::ConstantTimeEq;
 
@@ -137,7 +138,7 @@ fn create_viewer_token(call: Call) -> Datum {
     if actor_id.as_deref() == Some("") {
         Fault::invalid("actor_id", "actor_id must not be empty").hint("NULL is for all of the tenant's events.").raise()
     }
-    let ttl = call.arg(2).map_or(DEFAULT_TTL, |ttl| ttl.i32());
+    let ttl = call.arg(2).map_or(DEFAULT_TTL, Datum::i32);
     if !(MIN_TTL..=token::MAX_LIFETIME as i32).contains(&ttl) {
         Fault::invalid("ttl", format!("ttl must be from {MIN_TTL} to {} seconds, not {ttl}", token::MAX_LIFETIME))
             .hint("Issue tokens often, each for as short a time as the viewer needs.")
@@ -165,7 +166,7 @@ fn create_viewer_token(call: Call) -> Datum {
     write_string(&token, &mut json);
     json.push_str(",\"viewer_token\":");
     write_string(&token, &mut json);
-    json.push_str(&format!(",\"expires_at\":{}}}", claims.exp));
+    let _ = write!(json, ",\"expires_at\":{}}}", claims.exp);
     call.memory().jsonb(&json)
 }
 

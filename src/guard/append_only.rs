@@ -4,8 +4,8 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
 use crate::log::tables::{Events, Targets};
-use crate::log::targets::Derived;
-use crate::log::{lane, subscription, targets};
+use crate::log::targets::{self, Derived};
+use crate::log::{lane, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
@@ -18,6 +18,7 @@ use immutable_format::document::{self, Secret, RESERVED};
 use immutable_format::erasure::erase;
 use immutable_format::json::Value;
 use immutable_format::limits;
+use immutable_format::target::Target;
 use pgrx::pg_sys;
 
 sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
@@ -91,7 +92,7 @@ fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
         new.set(layout, c::METADATA, memory.jsonb(left.metadata.text()));
     }
     if touches(TARGETS) {
-        let targets: Vec<&str> = left.targets.iter().map(|target| target.canonical()).collect();
+        let targets: Vec<&str> = left.targets.iter().map(Target::canonical).collect();
         new.set(layout, c::TARGETS, memory.jsonb(&format!("[{}]", targets.join(","))));
     }
     new.set(layout, c::ERASED, memory.jsonb(&erasure.to_value().canonical()));
@@ -211,8 +212,8 @@ sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
 fn is_chained(call: Call) -> Datum {
     let length = |index| call.arg(index).map(|datum| bytes(datum).len());
     let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());
-    let lane = call.arg(0).map_or(-1, |lane| lane.i16());
-    let seq = call.arg(1).map_or(0, |seq| seq.i64());
+    let lane = call.arg(0).map_or(-1, Datum::i16);
+    let seq = call.arg(1).map_or(0, Datum::i64);
     let (previous, event_hash, salt) = (length(2), length(3), length(5));
     let (has_log_id, is_erased, has_actor) = (call.arg(4).is_some(), call.arg(6).is_some(), call.arg(7).is_some());
     let linked = lane >= 0

@@ -11,7 +11,7 @@ use crate::log::subscription::others_sleep;
 use crate::log::tables::{events_oid, has_keys};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::catalog::{self, describe, CONSTRAINTS, POLICIES, RULES};
-use crate::pg::command::{Collected, Command, DropCommand};
+use crate::pg::command::{Collected, Command, CreateIndex, DropCommand};
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::lock::may_have_changed;
@@ -109,18 +109,18 @@ impl Guard<'_> {
             NodeTag::T_DropOwnedStmt => {
                 for role in self.command.drop_owned() {
                     if let Some(what) = self.owned_by(role) {
-                        self.refuse(&what)
+                        self.refuse(&what);
                     }
                 }
             }
             NodeTag::T_AlterExtensionContentsStmt if self.command.altered_extension() == Some(c"immutable") => {
-                self.refuse("extension immutable")
+                self.refuse("extension immutable");
             }
             NodeTag::T_IndexStmt => self.create_index_begins(),
             NodeTag::T_RenameStmt | NodeTag::T_AlterObjectDependsStmt => {
                 let index = self.command.relation();
                 if index != pg_sys::InvalidOid && self.is_needed(index) {
-                    self.refuse(&describe(pg_sys::RelationRelationId, index))
+                    self.refuse(&describe(pg_sys::RelationRelationId, index));
                 }
             }
             _ => {}
@@ -130,7 +130,7 @@ impl Guard<'_> {
         if settings::ALLOW_DDL.get() && !RECORDED.get() {
             let relation = self.command.relation();
             if self.is_member(pg_sys::RelationRelationId, relation) {
-                self.refuse(&describe(pg_sys::RelationRelationId, relation))
+                self.refuse(&describe(pg_sys::RelationRelationId, relation));
             }
         }
     }
@@ -141,7 +141,7 @@ impl Guard<'_> {
         let Some(command) = self.command.create_index() else { return };
         let table = command.table();
         if self.is_member(pg_sys::RelationRelationId, table) && (command.is_unique() || !may_have_indexes(table)) {
-            self.refuse(&describe(pg_sys::RelationRelationId, table))
+            self.refuse(&describe(pg_sys::RelationRelationId, table));
         }
     }
 
@@ -169,7 +169,7 @@ impl Guard<'_> {
             .hint("DROP INDEX without CONCURRENTLY.")
             .raise()
         }
-        self.refuse(&what)
+        self.refuse(&what);
     }
 
     fn drop_of_extension_begins(&self) {
@@ -275,11 +275,11 @@ impl Guard<'_> {
                 },
             );
             if let Some(what) = found {
-                self.refuse(&what)
+                self.refuse(&what);
             }
         }
         if let Some((table, why)) = inherits() {
-            self.refuse_because(&table, Some(&why))
+            self.refuse_because(&table, Some(&why));
         }
     }
 
@@ -305,7 +305,7 @@ impl Guard<'_> {
                 // A unique index would refuse events; another one costs, and refuses only what is
                 // too long for it.
                 pg_sys::RelationRelationId => {
-                    self.command.create_index().is_some_and(|command| command.is_unique())
+                    self.command.create_index().is_some_and(CreateIndex::is_unique)
                         && self.is_member(class, catalog::table_of_index(object))
                 }
                 _ => false,
@@ -332,7 +332,7 @@ impl Guard<'_> {
             },
         );
         if let Some(what) = found {
-            self.refuse(&what)
+            self.refuse(&what);
         }
     }
 
@@ -367,7 +367,7 @@ impl Guard<'_> {
 
     /// Refuses the command (42501), or records it where immutable.allow_ddl is on.
     fn refuse(&self, what: &str) {
-        self.refuse_because(what, None)
+        self.refuse_because(what, None);
     }
 
     fn refuse_because(&self, what: &str, why: Option<&str>) {

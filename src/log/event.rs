@@ -11,6 +11,7 @@ use immutable_format::document::uuid_text;
 use immutable_format::json::{write_string, Text};
 use immutable_format::{limits, time};
 use pgrx::pg_sys;
+use std::fmt::Write;
 
 /// The event in a row of `e.*`, as JSON. A value that cannot be read is null, and `unreadable`
 /// names its column: one damaged event must not keep a page from showing the others.
@@ -53,7 +54,7 @@ pub fn json(row: &Values, layout: &Layout) -> String {
 pub fn check(tuple: Tuple<'_>, row: &Values, layout: &Layout) {
     for column in [c::METADATA, c::TARGETS, c::ERASED] {
         if let Some(datum) = row.get(layout, column) {
-            if !Reader::new(datum).is_some_and(|reader| reader.is_sound()) {
+            if !Reader::new(datum).is_some_and(Reader::is_sound) {
                 unreadable(row, layout, column);
             }
         }
@@ -107,18 +108,20 @@ impl Shown<'_> {
 
     fn finish(mut self) -> String {
         if !self.unreadable.is_empty() {
-            self.out.push_str(&format!(",\"unreadable\":[\"{}\"]", self.unreadable.join("\",\"")));
+            let _ = write!(self.out, ",\"unreadable\":[\"{}\"]", self.unreadable.join("\",\""));
         }
         self.out.push('}');
         self.out
     }
 }
 
+#[allow(clippy::unnecessary_wraps)] // written like the others, some of which cannot be read
 fn plain(text: &str, out: &mut String) -> Option<()> {
     out.push_str(text);
     Some(())
 }
 
+#[allow(clippy::unnecessary_wraps)] // as above
 fn quoted(text: &str, out: &mut String) -> Option<()> {
     write_string(text, out);
     Some(())

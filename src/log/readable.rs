@@ -12,7 +12,7 @@ sql_function!(immutable_is_readable_jsonb, pg_finfo_immutable_is_readable_jsonb,
 
 /// `immutable.is_readable(jsonb)`
 fn is_readable_jsonb(call: Call<'_>) -> Datum<'_> {
-    let is_readable = call.arg(0).is_none_or(|datum| Reader::new(datum).is_some_and(|reader| reader.is_sound()));
+    let is_readable = call.arg(0).is_none_or(|datum| Reader::new(datum).is_some_and(Reader::is_sound));
     Datum::from(is_readable)
 }
 

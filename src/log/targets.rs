@@ -3,9 +3,8 @@
 
 use crate::pg::datum::Datum;
 use crate::pg::jsonb::{nested_members, Reader};
-use immutable_format::json;
-use immutable_format::limits;
 use immutable_format::target::{self, Form, Target};
+use immutable_format::{json, limits};
 
 /// How many targets there may be, how many levels deep each may be nested, and how many bytes its
 /// canonical text may have.

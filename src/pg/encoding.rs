@@ -1,7 +1,6 @@
 //! Encodings and Unicode, as the server has them.
 
-use crate::pg::datum::text;
-use crate::pg::datum::Datum;
+use crate::pg::datum::{text, Datum};
 use crate::pg::memory::here;
 use pgrx::pg_sys;
 

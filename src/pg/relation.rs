@@ -119,7 +119,7 @@ impl<'r> Relation<'r> {
             && !has_checks
             && self.foreign_keys().len() <= 1
             && self.triggers().iter().all(own)
-            && self.indexes().into_iter().all(|index| with_index(index, |index| index.is_plain()))
+            && self.indexes().into_iter().all(is_plain)
     }
 
     /// The valid unique index whose keys are exactly these attributes, in this order.
@@ -140,7 +140,7 @@ impl<'r> Relation<'r> {
     /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes
     /// alone; 55000 where there is another.
     pub fn append(self, row: &[Option<Datum>]) {
-        if let Some(index) = self.indexes().into_iter().find(|index| !with_index(*index, |index| index.is_plain())) {
+        if let Some(index) = self.indexes().into_iter().find(|index| !is_plain(*index)) {
             let (table, index) = (self.name(), with_index(index, |index| index.0.name()));
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -150,7 +150,7 @@ impl<'r> Relation<'r> {
             .raise()
         }
         assert_eq!(row.len(), self.descriptor().width(), "a row has other columns than its table");
-        let mut values: Vec<pg_sys::Datum> = row.iter().map(raw_or_zero).collect();
+        let mut values: Vec<pg_sys::Datum> = row.iter().map(|value| raw_or_zero(value.as_ref())).collect();
         let mut nulls: Vec<bool> = row.iter().map(Option::is_none).collect();
         // SAFETY: as many values as the table has columns.
         unsafe {
@@ -168,7 +168,8 @@ impl<'r> Relation<'r> {
         unsafe {
             let descriptor = self.descriptor().raw();
             let form = |row: [Option<Datum>; N]| {
-                let (mut values, mut nulls) = (row.each_ref().map(raw_or_zero), row.each_ref().map(Option::is_none));
+                let (mut values, mut nulls) =
+                    (row.each_ref().map(|value| raw_or_zero(value.as_ref())), row.each_ref().map(Option::is_none));
                 pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr())
             };
             let tuples: Vec<pg_sys::HeapTuple> = rows.map(form).collect();
@@ -251,7 +252,7 @@ impl<'r> Relation<'r> {
         // SAFETY: as in `scan`.
         here(|memory| unsafe {
             for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
-                let (value, function) = (raw_or_zero(&key.value), Oid::from(key.function));
+                let (value, function) = (raw_or_zero(key.value.as_ref()), Oid::from(key.function));
                 pg_sys::ScanKeyInit(scan_key, key.attribute, pg_sys::BTEqualStrategyNumber as u16, function, value);
                 if key.value.is_none() {
                     scan_key.sk_flags = (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32;
@@ -383,8 +384,8 @@ pub fn named(name: &CStr) -> Oid {
     unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema()) }
 }
 
-fn raw_or_zero(value: &Option<Datum>) -> pg_sys::Datum {
-    value.map_or(pg_sys::Datum::from(0usize), Datum::raw)
+fn raw_or_zero(value: Option<&Datum>) -> pg_sys::Datum {
+    value.map_or(pg_sys::Datum::from(0usize), |value| value.raw())
 }
 
 /// An index that is open.
@@ -420,6 +421,12 @@ impl Index<'_> {
             && unsafe { shape.indkey.values.as_slice(numbers.len()) } == numbers
             && !self.has_attribute(pg_sys::Anum_pg_index_indpred)
     }
+}
+
+/// Whether an index is kept by an append below SPI.
+fn is_plain(index: Oid) -> bool {
+    #[allow(clippy::redundant_closure_for_method_calls)] // the method is not general enough
+    with_index(index, |index| index.is_plain())
 }
 
 fn with_index<T>(index: Oid, look: impl FnOnce(Index<'_>) -> T) -> T {

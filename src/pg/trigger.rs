@@ -37,8 +37,8 @@ impl<'c> Call<'c> {
 
     /// The same, of a trigger for one event: TRIGGER_EVENT_* of the operation, ROW and the timing; 39P01 for any other.
     pub fn trigger(self, event: u32) -> TriggerCall<'c> {
-        let trigger = self.any_trigger();
         const ALL: u32 = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
+        let trigger = self.any_trigger();
         if trigger.data.tg_event & ALL != event {
             protocol_violated("this trigger function is not made for this event")
         }
@@ -104,6 +104,7 @@ impl<'c> TriggerCall<'c> {
     }
 
     /// Leaves the row out; also what a trigger answers that fires afterwards, or for a statement.
+    #[allow(clippy::unused_self)] // said of a call
     pub fn nothing(self) -> Datum<'c> {
         Datum::from(0_i64)
     }

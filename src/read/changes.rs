@@ -28,7 +28,7 @@ sql_function!(immutable_changes, pg_finfo_immutable_changes, changes);
 /// 22023 for a limit out of bounds and for what is no position, and 55000 for the position of a log
 /// that was set back since.
 fn changes(call: Call<'_>) -> Datum<'_> {
-    let limit = call.arg(2).map_or(100, |limit| limit.i32());
+    let limit = call.arg(2).map_or(100, Datum::i32);
     if !(1..=MAX_CHANGES).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {MAX_CHANGES}, not {limit}"))
             .hint("Call again with the position that came with the events.")

@@ -6,12 +6,13 @@ use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, uuid, Datum};
+use crate::pg::encoding;
 use crate::pg::memory::Memory;
 use crate::pg::set::Series;
 use crate::pg::spi::{self, Arg};
-use crate::pg::toast::readable_text;
+use crate::pg::time::statement_start;
+use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::Values;
-use crate::pg::{encoding, time::statement_start, toast};
 use crate::read::filter::{bound, Filters, FILTERS};
 use immutable_format::export::{ascii, write, Header, Lanes, Place as ChainPosition};
 use immutable_format::time;
@@ -56,7 +57,7 @@ impl Export {
         }
         let mut log_id = None;
         spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
-            log_id = row.at(0).map(uuid)
+            log_id = row.at(0).map(uuid);
         });
         // What the server converts for the client is no longer what was hashed, and may have no
         // place in its encoding at all.
@@ -122,8 +123,8 @@ fn position<'a>(row: &Values<'a>, layout: &Layout) -> ChainPosition<'a> {
     let get = |column| row.get(layout, column);
     ChainPosition {
         tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", readable_text)),
-        lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
-        seq: get(c::SEQ).map_or(0, |seq| seq.i64()),
+        lane: get(c::LANE).map_or(-1, Datum::i16),
+        seq: get(c::SEQ).map_or(0, Datum::i64),
         id: get(c::ID).map(uuid).unwrap_or_default(),
     }
 }

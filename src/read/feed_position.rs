@@ -18,6 +18,7 @@ use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// How far a consumer has read.
 pub trait Position {
@@ -169,8 +170,8 @@ fn arrays<'c, 'p>(memory: Memory<'c>, of: impl Iterator<Item = (&'p i16, &'p Lan
 
 impl Position for LanePositions {
     fn advance(&mut self, row: &Values, layout: &Layout) {
-        let lane = row.get(layout, c::LANE).map_or(0, |lane| lane.i16());
-        let seq = row.get(layout, c::SEQ).map_or(0, |seq| seq.i64());
+        let lane = row.get(layout, c::LANE).map_or(0, Datum::i16);
+        let seq = row.get(layout, c::SEQ).map_or(0, Datum::i64);
         let mark = Some(mark(row.get(layout, c::EVENT_HASH)));
         self.0.insert(lane, LanePosition { seq, mark });
     }
@@ -279,7 +280,9 @@ impl Position for FeedPosition {
                 tenant.push_str("\"tenant_id\":");
                 write_string(tenant_id, &mut tenant);
             }
-            None => tenant.push_str(&format!("\"tenant_hex\":\"{}\"", hex::encode(tenant_id))),
+            None => {
+                let _ = write!(tenant, "\"tenant_hex\":\"{}\"", hex::encode(tenant_id));
+            }
         }
         let mark = mark.as_ref().map_or(String::new(), |mark| format!(",\"hash\":\"{mark}\""));
         format!("{{\"xact\":\"{xact}\",\"id\":\"{}\",{tenant}{mark}}}", uuid_text(id))

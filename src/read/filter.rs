@@ -381,18 +381,23 @@ impl<'c> Filters<'c> {
         for part in parts {
             let digits = part.chars().take_while(char::is_ascii_digit).count();
             let n = part[..digits].parse::<usize>().unwrap_or(0);
-            written.push_str(&match self.arguments.get(n.wrapping_sub(1)) {
-                Some(Arg::Given(pg_sys::TEXTOID, value)) => format!("{}::text", quote(text(*value))),
-                // In a form that every session reads alike. No event is of a year beyond these.
-                Some(Arg::Given(_, value)) => format!(
-                    "'{}'::timestamptz",
-                    time::format(micros(*value).clamp(time::MIN, time::MAX)).unwrap_or_default()
-                ),
-                _ => "NULL".to_string(),
-            });
+            written.push_str(&self.literal(n));
             written.push_str(&part[digits..]);
         }
         written
+    }
+
+    /// An argument, by its number, as an SQL literal.
+    fn literal(&self, n: usize) -> String {
+        match self.arguments.get(n.wrapping_sub(1)) {
+            Some(Arg::Given(pg_sys::TEXTOID, value)) => format!("{}::text", quote(text(*value))),
+            // In a form that every session reads alike. No event is of a year beyond these.
+            Some(Arg::Given(_, value)) => {
+                let at = time::format(micros(*value).clamp(time::MIN, time::MAX)).unwrap_or_default();
+                format!("'{at}'::timestamptz")
+            }
+            _ => "NULL".to_string(),
+        }
     }
 }
 

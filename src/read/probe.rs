@@ -3,7 +3,7 @@
 
 use crate::access::scope::{visible_actor, visible_whole_tenant};
 use crate::log::tables::events_oid;
-use crate::pg::datum::text;
+use crate::pg::datum::{text, Datum};
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
@@ -104,7 +104,7 @@ pub fn is_limited() -> bool {
 pub fn asks(question: &str) -> bool {
     let mut answer = true;
     spi::read_planned_once(&format!("SELECT {question}"), &[], |row| {
-        answer = row.at(0).is_some_and(|answer| answer.bool());
+        answer = row.at(0).is_some_and(Datum::bool);
     });
     answer
 }
@@ -231,5 +231,5 @@ pub fn whole_tenant() -> Option<String> {
          WHERE p.polrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
          AND p.polcmd IN ('r', '*') AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE r = 0 OR pg_catalog.pg_has_role(r, 'USAGE'))",
     );
-    alone.then(|| visible_whole_tenant()).flatten()
+    alone.then(visible_whole_tenant).flatten()
 }

@@ -2,7 +2,7 @@
 //! read.
 
 use crate::pg::call::Call;
-use crate::pg::datum::text;
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::Fault;
 use crate::read::filter::{Filters, FILTERS};
 use crate::read::lead::ReadPlan;
@@ -21,7 +21,7 @@ pub const COUNT: usize = ORDER + 1;
 
 /// How many events a call asks for: from 1 to `most`, 25 if it does not say; 22023 otherwise.
 pub fn page_size(call: Call, most: i32) -> usize {
-    let limit = call.arg(LIMIT).map_or(25, |limit| limit.i32());
+    let limit = call.arg(LIMIT).map_or(25, Datum::i32);
     if !(1..=most).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {most}, not {limit}"))
             .hint("Read further pages with the cursor of the page before.")

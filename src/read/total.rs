@@ -1,5 +1,6 @@
 //! How many events pass a page's filters: counted as far as that is cheap, and beyond it estimated.
 
+use crate::pg::datum::Datum;
 use crate::pg::spi::{self, Counted};
 use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
@@ -91,7 +92,7 @@ impl Count<'_> {
 
     /// What the lead's index finds, and of that what passes the other filters.
     fn by_lead(&mut self) -> Counted {
-        if let Some(rows) = self.from_index_alone() {
+        if let Some(rows) = self.by_index_alone() {
             return self.up_to(&rows);
         }
         let source = Source::of(self.lead);
@@ -110,7 +111,7 @@ impl Count<'_> {
 
     /// The statement that needs nothing but an index, if the lead is the only filter and there is
     /// one.
-    fn from_index_alone(&mut self) -> Option<String> {
+    fn by_index_alone(&mut self) -> Option<String> {
         if !self.filters.conditions_but(self.lead).is_empty() {
             return None;
         }
@@ -204,7 +205,7 @@ impl Count<'_> {
         let pages = if self.filters.bound { pages(self.most) } else { pages(self.most) * ENTRIES_A_PAGE };
         let mut passed = 0;
         let looked = spi::read_within(&statement, &self.filters.arguments, pages, |row| {
-            passed += i64::from(row.at(0).is_some_and(|passes| passes.bool()));
+            passed += i64::from(row.at(0).is_some_and(Datum::bool));
         });
         Counted { rows: passed, whole: looked.whole && looked.rows <= self.most }
     }
@@ -256,7 +257,7 @@ fn of_lanes(filters: &Filters, most: usize) -> Counted {
 }
 
 fn number(row: &Values, place: usize) -> i64 {
-    row.at(place).map_or(0, |number| number.i64())
+    row.at(place).map_or(0, Datum::i64)
 }
 
 /// How many events the planner expects under these conditions.

@@ -1,6 +1,6 @@
 //! What is erased against what the records of erasures list.
 
-use crate::pg::datum::{text, uuid};
+use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::spi;
 use crate::pg::toast::readable_text;
 use crate::verify::lanes::Sums;
@@ -29,8 +29,8 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
         report(Break {
             kind: BreakType::ErasureMismatch,
             tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
-            lane: get(1).map(|lane| lane.i16()),
-            seq: get(2).map(|seq| seq.i64()),
+            lane: get(1).map(Datum::i16),
+            seq: get(2).map(Datum::i64),
             event_id: get(3).map(uuid),
             expected: as_bytes(&recorded),
             actual: as_bytes(&erased),

@@ -8,8 +8,7 @@ use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::random;
 use crate::pg::spi::{self, Arg};
-use crate::pg::toast;
-use crate::pg::toast::readable_text;
+use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::Values;
 use crate::verify::progress::{self, Progress};
 use crate::verify::run::{Counts, Run};
@@ -278,7 +277,7 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
 fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
-    let seq = get(c::SEQ).map_or(0, |seq| seq.i64());
+    let seq = get(c::SEQ).map_or(0, Datum::i64);
     let hash_in = |column| get(column).and_then(toast::read);
     let event_hash = hash_in(c::EVENT_HASH);
     let recomputed = match event_hash.and_then(|hash| Hash::try_from(hash).ok()) {
@@ -290,7 +289,7 @@ fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool
     };
     Row {
         tenant_id: get(c::TENANT_ID).map_or("", readable_text),
-        lane: get(c::LANE).map_or(-1, |lane| lane.i16()),
+        lane: get(c::LANE).map_or(-1, Datum::i16),
         seq,
         id: get(c::ID).map(uuid).unwrap_or_default(),
         log_id: get(c::LOG_ID).map(uuid),
@@ -309,18 +308,18 @@ fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u
             let hash = row.previous_event_hash.filter(|_| row.seq == *mark);
             Some((mark - 1, hash.map_or(Vec::new(), <[u8]>::to_vec)))
         }
-        _ if scope.from_date.is_some() && row.seq > 1 => predecessor(row),
+        _ if scope.from_date.is_some() && row.seq > 1 => Some(predecessor(row)),
         _ => None,
     }
 }
 
 /// The stored event that the first of a range must follow. One that is missing leaves the place empty.
-fn predecessor(row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
+fn predecessor(row: &Row<'_>) -> (i64, Vec<u8>) {
     let mut found = None;
     spi::read(
         "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
         &[Arg::text(row.tenant_id), Arg::Int2(row.lane), Arg::Int8(row.seq - 1)],
         |before| found = Some(before.at(0).and_then(toast::read).unwrap_or_default().to_vec()),
     );
-    Some(found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash)))
+    found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash))
 }

@@ -65,7 +65,7 @@ impl<'a> Sql<'a> {
 impl<'c> Scope<'c> {
     /// The arguments, in the order in which both functions have them.
     pub fn of(call: Call<'c>) -> Scope<'c> {
-        let max_events = call.arg(3).map(|most| most.i64());
+        let max_events = call.arg(3).map(Datum::i64);
         if max_events.is_some_and(|most| most < 1) {
             Fault::invalid("max_events", "max_events must be at least 1").raise()
         }
@@ -76,8 +76,8 @@ impl<'c> Scope<'c> {
             max_events,
             heads: call.arg(4).map_or(Vec::new(), |heads| read_heads("heads", Jsonb::new(heads))),
             since: call.arg(5).map(|since| Marks { heads: read_heads("since", Jsonb::new(since)), jsonb: since }),
-            targets: call.arg(6).is_none_or(|targets| targets.bool()),
-            progress: call.arg(8).is_some_and(|progress| progress.bool()),
+            targets: call.arg(6).is_none_or(Datum::bool),
+            progress: call.arg(8).is_some_and(Datum::bool),
             of_shard: false,
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
@@ -90,7 +90,7 @@ impl<'c> Scope<'c> {
 
     /// How many breaks verify_chain() lists.
     pub fn most_listed(call: Call) -> usize {
-        match call.arg(7).map(|most| most.i32()) {
+        match call.arg(7).map(Datum::i32) {
             None => MAX_LISTED,
             Some(most @ 0..=MOST_LISTED) => most as usize,
             Some(_) => Fault::invalid("max_breaks", format!("max_breaks must be from 0 to {MOST_LISTED}"))
@@ -101,7 +101,7 @@ impl<'c> Scope<'c> {
 
     /// How many breaks verify_breaks() gives.
     pub fn most_rows(call: Call) -> u64 {
-        match call.arg(7).map(|most| most.i64()) {
+        match call.arg(7).map(Datum::i64) {
             None => u64::MAX,
             Some(most @ 0..) => most as u64,
             Some(_) => Fault::invalid("max_breaks", "max_breaks must not be negative").raise(),
@@ -213,7 +213,7 @@ fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
         });
         match (tenant_id, lane, seq, event_hash) {
             (Some(tenant_id), Some(lane), Some(seq), Some(event_hash)) => {
-                read.push(Head { tenant_id, lane, seq, event_hash })
+                read.push(Head { tenant_id, lane, seq, event_hash });
             }
             _ => refuse(field),
         }

@@ -31,7 +31,7 @@ sql_function!(immutable_verify_event, pg_finfo_immutable_verify_event, verify_ev
 fn verify_event(call: Call) -> Datum {
     pgrx::check_for_interrupts!();
     let run = Run::of(call, 0);
-    let stray = call.arg(1).is_none_or(|stray| stray.bool());
+    let stray = call.arg(1).is_none_or(Datum::bool);
     let get = |column: c::Column| call.arg(2 + column);
     if run.progress != 0 {
         progress::count(&run);
@@ -39,7 +39,7 @@ fn verify_event(call: Call) -> Datum {
     let stored = row::read(get);
     let recomputed = stored.as_ref().ok().and_then(|stored| in_room(|room| stored.hash(room)).ok());
 
-    let seq = get(c::SEQ).map(|seq| seq.i64());
+    let seq = get(c::SEQ).map(Datum::i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(row::hash);
     let event_hash = get(c::EVENT_HASH).and_then(row::hash);
     let linked = matches!((seq, previous), (Some(1), None) | (Some(2..), Some(Some(_))));
@@ -143,7 +143,7 @@ fn targets_add(call: Call) -> Datum {
 
 fn term_of_row(call: Call) -> Option<Sum> {
     let key = Run::of(call, 1).key;
-    if call.arg(2).is_none_or(|stray| stray.bool()) {
+    if call.arg(2).is_none_or(Datum::bool) {
         return None;
     }
     // The members in canonical order.

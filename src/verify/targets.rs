@@ -2,7 +2,7 @@
 //! agree: those of the events come with the events, those of the rows take one scan. Only where the sums differ are the
 //! two joined, which costs a sort or hash table of both.
 
-use crate::pg::datum::{bytes, text, uuid};
+use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast::readable_text;
 use crate::verify::lanes::Sums;
@@ -51,12 +51,12 @@ fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
         report(Break {
             kind: BreakType::TargetMismatch,
             tenant_id: get(0).map(|datum| readable_text(datum).to_string()),
-            lane: get(1).map(|lane| lane.i16()),
-            seq: get(2).map(|seq| seq.i64()),
+            lane: get(1).map(Datum::i16),
+            seq: get(2).map(Datum::i64),
             event_id: get(3).map(uuid),
             expected: None,
             actual: None,
-            detail: format!("target {} {}", get(4).map_or(-1, |position| position.i16()), get(5).map_or("", text)),
+            detail: format!("target {} {}", get(4).map_or(-1, Datum::i16), get(5).map_or("", text)),
         });
     });
 }

@@ -129,9 +129,9 @@ sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_sh
 
 /// `immutable.verify_shard(events, targets)`: what verify_chain() says, of a shard of events and its shard of targets.
 fn verify_shard(call: Call) -> Datum {
-    let oid = call.arg(0).map_or(pg_sys::InvalidOid, |oid| oid.oid());
+    let oid = call.arg(0).map_or(pg_sys::InvalidOid, Datum::oid);
     let (events, targets) = shard_names(oid);
-    let with_targets = call.arg(1).is_none_or(|targets| targets.bool());
+    let with_targets = call.arg(1).is_none_or(Datum::bool);
     let scope = Scope { targets: with_targets, of_shard: true, ..Scope::default() };
     spi::on_shard(events, targets, || summary(call, &scope, MAX_LISTED))
 }

@@ -58,9 +58,8 @@ fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Res
 fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
     let get = |column| row.get(layout, column);
     let id = get(c::ID).map_or("without id".to_string(), |id| document::uuid_text(&uuid(id)));
-    let number = |column, of: fn(Datum<'_>) -> i64| get(column).map_or("?".to_string(), |datum| of(datum).to_string());
-    let lane = number(c::LANE, |lane| i64::from(lane.i16()));
-    let seq = number(c::SEQ, |seq| seq.i64());
+    let lane = get(c::LANE).map_or("?".to_string(), |lane| lane.i16().to_string());
+    let seq = get(c::SEQ).map_or("?".to_string(), |seq| seq.i64().to_string());
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) cannot be restored"))
         .detail(why.to_string())
         .hint("The dump was altered, or the log it is of: compare with immutable.verify_breaks() there.")

@@ -101,7 +101,7 @@ fn leave_to_chain(row: &mut Values, layout: &Layout) {
         match row.get(layout, column) {
             None => {}
             Some(datum) if matches!(*oid, pg_sys::TEXTOID | pg_sys::BYTEAOID) && bytes(datum).is_empty() => {
-                row.unset(layout, column)
+                row.unset(layout, column);
             }
             Some(_) => refuse_chain_column(column, name),
         }
