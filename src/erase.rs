@@ -19,12 +19,12 @@ use crate::pg::set::Rows;
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::refuse_in_recovery;
 use crate::pg::tuple::{Tuple, Values};
-use immutable_format::commitment::{self, METADATA, TARGETS};
-use immutable_format::document::{self, uuid_text, Secret, RESERVED};
+use immutable_format::event::{is_path, paths_of, target_position, EventSecret, ACTOR_ID, METADATA, RESERVED, TARGETS};
+use immutable_format::id::uuid_text;
 use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
 use immutable_format::word::{mentions, Variants};
-use immutable_format::{Hash, Id};
+use immutable_format::{document, Hash, Id};
 use pgrx::pg_sys::Oid;
 use std::borrow::Cow;
 
@@ -265,8 +265,8 @@ impl<'a> Erasing<'a> {
     fn erase(&mut self, event: &Stored<'_>, hits: &[Hit]) {
         let paths: Vec<&str> = hits.iter().map(|hit| hit.path.as_str()).collect();
         let salt = match &event.secret {
-            Secret::Salt(salt) => Some(salt),
-            Secret::Erased(_) => None,
+            EventSecret::Salt(salt) => Some(salt),
+            EventSecret::Erased(_) => None,
         };
         let before = event.erasure();
         let Some((_, erasure)) = immutable_format::erasure::erase(&event.content, salt, before, &paths) else {
@@ -295,7 +295,7 @@ impl<'a> Erasing<'a> {
 
     /// Whether the event is about what the eraser did: who may erase can also hide behind it.
     fn is_of_eraser(&self, event: &Stored<'_>) -> bool {
-        let actor = event.content.columns[commitment::ACTOR_ID].as_deref();
+        let actor = event.content.columns[ACTOR_ID].as_deref();
         let is_eraser = |name: &str| self.erasers.iter().any(|eraser| eraser == name);
         !event.envelope.action.starts_with(RESERVED)
             && (is_eraser(event.envelope.recorded_by) || actor.is_some_and(is_eraser))
@@ -503,7 +503,7 @@ const PATHS: &str = "Paths are actor_id, actor_name, resource_id, resource_name,
 fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
     let own = event.envelope.action.starts_with(RESERVED);
     let erasure = event.erasure();
-    let there = commitment::paths(&event.content, erasure);
+    let there = paths_of(&event.content, erasure);
     for path in paths.iter().filter(|path| !there.iter().any(|known| known == *path)) {
         // The keys of erased metadata are not kept: any key may have been one of them.
         let metadata_erased = erasure.is_some_and(|erasure| !erasure.metadata.is_empty());
@@ -511,7 +511,7 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
         if path.starts_with(METADATA) && !metadata_erased && !own {
             refuse_path("paths", path, "is not in the event", "Keys are taken as they are, in upper and lower case.")
         }
-        if commitment::target_position(path).is_some_and(|position| position >= targets) && !own {
+        if target_position(path).is_some_and(|position| position >= targets) && !own {
             let hint = match targets {
                 0 => "It has no targets.".to_string(),
                 _ => format!("It has targets.0 to targets.{}, in the stored order.", targets - 1),
@@ -528,7 +528,7 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
 }
 
 fn check_path(field: &str, path: &str) {
-    if !commitment::is_path(path) {
+    if !is_path(path) {
         refuse_path(field, path, "is nothing that can be erased", PATHS)
     }
 }

@@ -9,7 +9,7 @@ use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{now, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::random;
-use immutable_format::document::uuid_text;
+use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::limits::text_bytes;
 use immutable_format::token::{self, Claims, Error};

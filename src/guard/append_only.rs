@@ -13,12 +13,11 @@ use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::relation::{Key, OpenRelation, Relation};
 use crate::pg::trigger::{BEFORE_INSERT_ROW, BEFORE_UPDATE_ROW};
 use crate::pg::tuple::Values;
-use immutable_format::commitment::{Erasure, Violation, COLUMNS, METADATA, TARGETS};
-use immutable_format::document::{self, Secret, RESERVED};
 use immutable_format::erasure::erase;
+use immutable_format::event::{Erasure, EventSecret, Violation, COLUMNS, METADATA, RESERVED, TARGETS};
 use immutable_format::json::Value;
-use immutable_format::limits;
 use immutable_format::target::Target;
+use immutable_format::{document, limits};
 use pgrx::pg_sys;
 
 sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
@@ -76,8 +75,8 @@ fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     let Some(paths) = paths.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() else { return false };
     let Ok(stored) = read(|column| old.get(layout, column)) else { return false };
     let salt = match &stored.secret {
-        Secret::Salt(salt) => Some(salt),
-        Secret::Erased(_) => None,
+        EventSecret::Salt(salt) => Some(salt),
+        EventSecret::Erased(_) => None,
     };
     let Some((left, erasure)) = erase(&stored.content, salt, stored.erasure(), &paths) else {
         return false;

@@ -5,7 +5,7 @@
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::tuple::{Descriptor, Values};
-use immutable_format::commitment::Violation;
+use immutable_format::event::Violation;
 use pgrx::pg_sys::{self, Oid};
 
 /// A column of `immutable.events`, as an index into [`ALL`].
@@ -66,7 +66,7 @@ columns! {
     XACT "xact" XID8OID Chain,
 }
 
-/// The columns that are committed to, in the order of [`immutable_format::commitment::COLUMNS`].
+/// The columns that are committed to, in the order of [`immutable_format::event::COLUMNS`].
 pub const COMMITTED: [Column; 10] = [
     ACTOR_ID,
     ACTOR_NAME,

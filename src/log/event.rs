@@ -7,7 +7,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::{Tuple, Values};
-use immutable_format::document::uuid_text;
+use immutable_format::id::uuid_text;
 use immutable_format::json::{write_string, Text};
 use immutable_format::{limits, time};
 use pgrx::pg_sys;

@@ -10,7 +10,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::Relation;
 use crate::pg::{random, transaction};
-use immutable_format::document::uuid_text;
+use immutable_format::id::uuid_text;
 use immutable_format::Id;
 use pgrx::pg_sys;
 

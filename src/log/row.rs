@@ -8,8 +8,9 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
 use crate::pg::tuple::Tuple;
-use immutable_format::commitment::{Content, Erasure, Room, Violation};
-use immutable_format::document::{hash_of_stored, of_stored, Envelope, Secret};
+use immutable_format::document::{hash_of_stored, of_stored};
+use immutable_format::event::{Content, Envelope, Erasure, EventSecret, Violation};
+use immutable_format::hash::Scratch;
 use immutable_format::json::{Error, Object};
 use immutable_format::target::{Form, Target};
 use immutable_format::{limits, Hash};
@@ -18,20 +19,20 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 thread_local! {
-    /// Room for the texts of a row, kept from row to row.
-    static ROOM: RefCell<Room> = RefCell::new(Room::default());
+    /// Scratch for the texts of a row, kept from row to row.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
-/// Gives `body` the room, or a new one where it is in use already. After an error of the server it
+/// Gives `body` the scratch memory, or new memory where it is in use already. After an error of the server it
 /// is free again.
-pub fn in_room<T>(body: impl FnOnce(&mut Room) -> T) -> T {
-    ROOM.with(|room| match room.try_borrow_mut() {
-        Ok(mut room) => {
-            let made = body(&mut room);
-            room.shrink();
+pub fn with_scratch<T>(body: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => {
+            let made = body(&mut scratch);
+            scratch.shrink();
             made
         }
-        Err(_) => body(&mut Room::default()),
+        Err(_) => body(&mut Scratch::default()),
     })
 }
 
@@ -42,7 +43,7 @@ pub struct Stored<'a> {
     /// The values that the document has commitments to.
     pub content: Content<'a>,
     /// What the commitments are made with: the salt, or what an erasure left of it.
-    pub secret: Secret,
+    pub secret: EventSecret,
 }
 
 impl Stored<'_> {
@@ -52,15 +53,15 @@ impl Stored<'_> {
     }
 
     /// The hash of the document.
-    pub fn hash(&self, room: &mut Room) -> Result<Hash, Violation> {
-        hash_of_stored(&self.envelope, &self.content, &self.secret, room)
+    pub fn hash(&self, scratch: &mut Scratch) -> Result<Hash, Violation> {
+        hash_of_stored(&self.envelope, &self.content, &self.secret, scratch)
     }
 
     /// What was erased of it, if anything was.
     pub fn erasure(&self) -> Option<&Erasure> {
         match &self.secret {
-            Secret::Erased(erasure) => Some(erasure),
-            Secret::Salt(_) => None,
+            EventSecret::Erased(erasure) => Some(erasure),
+            EventSecret::Salt(_) => None,
         }
     }
 }
@@ -132,18 +133,18 @@ fn targets<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Vec<Targ
     })
 }
 
-fn secret<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Secret, Violation> {
+fn secret<'a>(get: &impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<EventSecret, Violation> {
     match (get(c::SALT), get(c::ERASED)) {
         (Some(salt), None) => {
             let salt = toast::read(salt).ok_or(c::UNREADABLE[c::SALT])?;
-            Ok(Secret::Salt(salt.try_into().map_err(|_| Violation("salt is not 16 bytes"))?))
+            Ok(EventSecret::Salt(salt.try_into().map_err(|_| Violation("salt is not 16 bytes"))?))
         }
         (None, Some(erased)) => {
             // As many paths as an event can have, each with a name, a salt and a commitment.
             let bound = 16 * limits::CANONICAL_BYTES;
             let erased = reader(c::ERASED, erased)?.value(3, bound);
             let erased = erased.map_err(|error| refused(c::ERASED, error, "erased is malformed"))?;
-            Ok(Secret::Erased(Box::new(Erasure::new(&erased)?)))
+            Ok(EventSecret::Erased(Box::new(Erasure::new(&erased)?)))
         }
         _ => Err(Violation("salt and erased are both there, or both missing")),
     }

@@ -13,7 +13,7 @@ use crate::read::probe::Order;
 use crate::read::query::{page_size, Query, COUNT, CURSOR};
 use crate::read::strategy::Strategy;
 use crate::read::total::{total, Total};
-use immutable_format::cursor::{self, Place as PageCursor, Way};
+use immutable_format::cursor::{self, PageCursor, Way};
 use pgrx::pg_sys;
 
 /// Most events of one get_events() page.

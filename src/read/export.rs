@@ -14,7 +14,7 @@ use crate::pg::time::statement_start;
 use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::Values;
 use crate::read::filter::{bound, Filters, FILTERS};
-use immutable_format::export::{ascii, write, Header, Lanes, Place as ChainPosition};
+use immutable_format::export::{ascii, write, ChainPosition, Header, Lanes};
 use immutable_format::time;
 use pgrx::pg_sys;
 use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};

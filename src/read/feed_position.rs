@@ -13,7 +13,7 @@ use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
 use crate::pg::{toast, transaction};
-use immutable_format::document::uuid_text;
+use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;

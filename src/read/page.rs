@@ -16,7 +16,7 @@ use crate::pg::tuple::Tuple;
 use crate::read::filter::{where_all, Filters, LeadFilter};
 use crate::read::lead::{entries, ReadPlan};
 use crate::read::probe::{count, found, skip, Order, Source, EVENTS};
-use immutable_format::cursor::Place as PageCursor;
+use immutable_format::cursor::PageCursor;
 use pgrx::pg_sys;
 
 /// By how much a stretch of time is widened that did not hold a page.

@@ -8,7 +8,7 @@ use crate::read::filter::{Filters, FILTERS};
 use crate::read::lead::ReadPlan;
 use crate::read::page::Page;
 use crate::read::probe::{bind, is_limited, Order};
-use immutable_format::cursor::{self, Place as PageCursor, Way};
+use immutable_format::cursor::{self, PageCursor, Way};
 
 /// Where the functions have the arguments that are no filters.
 pub const CURSOR: usize = FILTERS.len();

@@ -3,7 +3,7 @@
 use crate::pg::call::Call;
 use crate::pg::datum::bytes;
 use crate::pg::error::Fault;
-use immutable_format::sum::Key;
+use immutable_format::sum::SumKey;
 use immutable_format::Id;
 
 /// What a run has counted.
@@ -25,7 +25,7 @@ pub struct Counts {
 /// What all processes of a run share: it goes to them as an argument.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Run {
-    pub key: Key,
+    pub key: SumKey,
     /// Whether targets are checked.
     pub targets: bool,
     /// The shared memory that counts progress; 0 without.
@@ -46,7 +46,7 @@ impl Run {
     pub fn of(call: Call, index: usize) -> Run {
         let given = call.arg(index).map(bytes).and_then(|run| run.try_into().ok());
         let Some(given): Option<[u8; Self::BYTES]> = given else { refuse("run") };
-        let mut run = Run { key: Key::default(), targets: given[16] != 0, progress: 0 };
+        let mut run = Run { key: SumKey::default(), targets: given[16] != 0, progress: 0 };
         run.key.copy_from_slice(&given[..16]);
         run.progress = u32::from_le_bytes([given[17], given[18], given[19], given[20]]);
         run

@@ -3,7 +3,7 @@
 //! nothing out of them but bytes.
 
 use crate::log::columns as c;
-use crate::log::row::{self, in_room, stored_text};
+use crate::log::row::{self, stored_text, with_scratch};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, micros, uuid, Datum};
 use crate::pg::error::internal;
@@ -37,7 +37,7 @@ fn verify_event(call: Call) -> Datum {
         progress::count(&run);
     }
     let stored = row::read(get);
-    let recomputed = stored.as_ref().ok().and_then(|stored| in_room(|room| stored.hash(room)).ok());
+    let recomputed = stored.as_ref().ok().and_then(|stored| with_scratch(|scratch| stored.hash(scratch)).ok());
 
     let seq = get(c::SEQ).map(Datum::i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(row::hash);
@@ -53,8 +53,8 @@ fn verify_event(call: Call) -> Datum {
     match &stored {
         Ok(stored) if run.targets => {
             let event = &stored.envelope;
-            targets = in_room(|room| {
-                let mut terms = TargetTerms::new(&run.key, room);
+            targets = with_scratch(|scratch| {
+                let mut terms = TargetTerms::new(&run.key, scratch);
                 for (position, target) in stored.content.targets.iter().enumerate() {
                     terms.add(event.tenant_id, &event.id, position as u16, event.created_at, target.canonical());
                 }
@@ -161,8 +161,8 @@ fn term_of_row(call: Call) -> Option<Sum> {
     let target = Target::new(build.object(), Form::Stored).ok()?;
     let (tenant_id, event_id) = (stored_text(call.arg(3)?)?, uuid(call.arg(4)?));
     let (position, created_at) = (call.arg(5)?.i16() as u16, micros(call.arg(10)?));
-    Some(in_room(|room| {
-        let mut terms = TargetTerms::new(&key, room);
+    Some(with_scratch(|scratch| {
+        let mut terms = TargetTerms::new(&key, scratch);
         terms.add(tenant_id, &event_id, position, created_at, target.canonical());
         terms.sum()
     }))

@@ -15,7 +15,7 @@ use crate::pg::spi::{self, Arg};
 use crate::verify::run::Counts;
 use crate::verify::scope::{Scope, MAX_LISTED};
 use crate::verify::{erasures, heads, lanes, targets};
-use immutable_format::document::uuid_text;
+use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::link::Break;
 use pgrx::{notice, pg_sys};

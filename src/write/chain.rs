@@ -2,7 +2,7 @@
 //! links the row to the last one there.
 
 use crate::access::binding;
-use crate::log::row::in_room;
+use crate::log::row::with_scratch;
 use crate::log::tables::Events;
 use crate::log::{columns as c, lane, log_identity, own_event, seam, subscription, tail, uncommitted};
 use crate::pg::call::{sql_function, Call};
@@ -16,9 +16,9 @@ use crate::settings;
 use crate::write::validate::{self, Admitted};
 use crate::write::{restore, watch};
 use immutable_format::commitment::{seal, Commitments};
-use immutable_format::document::{self, Envelope};
+use immutable_format::event::Envelope;
 use immutable_format::link::{self, Link};
-use immutable_format::{Hash, Id, Salt};
+use immutable_format::{document, Hash, Id, Salt};
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -113,7 +113,7 @@ impl<'e> Entering<'e> {
     /// Commits to the values. This is done before a lane is taken, which may keep others waiting.
     fn commit(&self) -> Committed {
         let salt = random::salt();
-        let commitments = in_room(|room| seal(&self.admitted.content, &salt, room));
+        let commitments = with_scratch(|scratch| seal(&self.admitted.content, &salt, scratch));
         Committed { salt, commitments }
     }
 

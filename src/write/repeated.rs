@@ -6,7 +6,7 @@ use crate::pg::datum::{micros, output, text, Datum};
 use crate::pg::jsonb::Reader;
 use crate::pg::tuple::Values;
 use crate::write::payload::{Given, FIELDS};
-use immutable_format::commitment::{Erasure, COLUMNS};
+use immutable_format::event::{Erasure, COLUMNS};
 use immutable_format::json::Object;
 use immutable_format::limits::{CANONICAL_BYTES, NESTING};
 use immutable_format::target::{self, Form, Target};

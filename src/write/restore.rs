@@ -15,7 +15,7 @@ use crate::pg::setting;
 use crate::pg::trigger::BEFORE_INSERT_ROW;
 use crate::pg::tuple::{Tuple, Values};
 use crate::settings;
-use immutable_format::document;
+use immutable_format::{document, id};
 use pgrx::pg_sys;
 
 /// Takes a row as it is, except for xact, which becomes the restoring transaction: transaction
@@ -57,7 +57,7 @@ fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Res
 
 fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
     let get = |column| row.get(layout, column);
-    let id = get(c::ID).map_or("without id".to_string(), |id| document::uuid_text(&uuid(id)));
+    let id = get(c::ID).map_or("without id".to_string(), |id| id::uuid_text(&uuid(id)));
     let lane = get(c::LANE).map_or("?".to_string(), |lane| lane.i16().to_string());
     let seq = get(c::SEQ).map_or("?".to_string(), |seq| seq.i64().to_string());
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) cannot be restored"))
@@ -84,7 +84,7 @@ fn guard_log(call: Call) -> Datum {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     if let (Some(given), Some(log)) = (given, log_identity::of_events(events.get())) {
         if given != log {
-            let (given, log) = (document::uuid_text(&given), document::uuid_text(&log));
+            let (given, log) = (id::uuid_text(&given), id::uuid_text(&log));
             Fault::new(
                 Code::ERRCODE_DATA_CORRUPTED,
                 format!("log_id {given} is not the identity of the events that are here, which are of log {log}"),

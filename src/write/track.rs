@@ -15,7 +15,7 @@ use crate::settings;
 use crate::write::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
 use crate::write::repeated::Original;
 use crate::write::watch;
-use immutable_format::document::uuid_text;
+use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;

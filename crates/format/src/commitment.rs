@@ -2,12 +2,7 @@
 //! commitment. Such a value can be destroyed later while the chain still verifies. The form follows
 //! the salted disclosures of SD-JWT (RFC 9901).
 
-// These names were here before; users of them come to their new places.
-use crate::event::{column_path, write_target_path};
-pub use crate::event::{
-    is_path, paths, target_position, Content, Erasure, Violation, ACTOR_ID, COLUMNS, METADATA, TARGETS,
-};
-pub use crate::hash::Scratch as Room;
+use crate::event::{column_path, write_target_path, Content, Erasure, METADATA};
 use crate::hash::{sha256_of_each, sha256_of_text, sha256_of_two, write_hex, Hash, Salt, Scratch, TOGETHER};
 use crate::json::write_string;
 

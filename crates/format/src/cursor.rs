@@ -26,9 +26,6 @@ pub struct PageCursor {
     pub tenant_id: Vec<u8>,
 }
 
-/// The name this had before; its users come to the new one.
-pub use self::PageCursor as Place;
-
 /// The direction in which a page lies from its cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

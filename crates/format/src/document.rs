@@ -2,12 +2,9 @@
 
 use crate::commitment::{seal, Commitments};
 use crate::erasure::{check_erasure, reseal};
-use crate::event::{Content, EventSecret, Violation, COLUMNS};
-// These names were here before; users of them come to their new places.
-pub use crate::event::{Envelope, EventSecret as Secret, RESERVED};
+use crate::event::{Content, Envelope, EventSecret, Violation, COLUMNS};
 use crate::hash::{sha256, write_hex, Hash, Scratch};
 use crate::id::Id;
-pub use crate::id::{parse_uuid, uuid_text};
 use crate::json::write_string;
 use crate::{limits, time};
 

@@ -279,7 +279,7 @@ mod tests {
         let all = ["actor_id", "ip_address", "metadata.", "metadata.a", "targets.0", "targets.1"];
         let subject = Subject { ids: vec!["u1"], ..Subject::default() };
         assert_eq!(paths_of(&subject, &content, None, "a"), all);
-        assert_eq!(paths(&content, None), all);
+        assert_eq!(paths_of(&content, None), all);
         let actor_paths = Some(vec!["ip_address", "metadata.a", "metadata.b", "user_agent", "targets.9"]);
         let subject = Subject { ids: vec!["u1"], actor_paths, ..Subject::default() };
         assert_eq!(paths_of(&subject, &content, None, "a"), ["ip_address", "metadata.a", "targets.0"]);
@@ -329,7 +329,7 @@ mod tests {
         let content = event(&[("actor_id", "u1")], r#"{"a":"u1"}"#, TARGETS);
         let subject = Subject { ids: vec!["u1"], ..Subject::default() };
         let (left, erasure) = erase(&content, Some(&[7; 16]), None, &["actor_id", "targets.0"]).unwrap();
-        assert_eq!(paths(&left, Some(&erasure)), ["metadata.a", "targets.1"]);
+        assert_eq!(paths_of(&left, Some(&erasure)), ["metadata.a", "targets.1"]);
         assert_eq!(paths_of(&subject, &left, Some(&erasure), "a"), ["metadata.a"]);
         let (left, more) = erase(&left, None, Some(&erasure), &["metadata.a"]).unwrap();
         assert_eq!(more.beyond(Some(&erasure)), more.metadata);

@@ -14,9 +14,6 @@ use crate::id::Id;
 /// The key of one run: random, made anew for every run, and shared by its processes.
 pub type SumKey = [u8; 16];
 
-/// The name this had before; its users come to the new one.
-pub use self::SumKey as Key;
-
 /// An integer modulo 2^256.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum([u64; 4]);

@@ -1,7 +1,6 @@
 //! The vectors in `tests/vectors`, which another implementation made: documents, commitments,
 //! erasures, chains, and what must fail.
 
-use immutable_format::commitment;
 use immutable_format::document::{self, of_stored};
 use immutable_format::erasure::erase;
 use immutable_format::event::{Content, Envelope, Erasure, EventSecret, COLUMNS};
@@ -9,7 +8,7 @@ use immutable_format::hash::Scratch;
 use immutable_format::id::uuid_text;
 use immutable_format::json::{Object, Value};
 use immutable_format::link::{Break, Row, Walk};
-use immutable_format::{limits, parse_hex, target, time, Hash, Id};
+use immutable_format::{commitment, limits, parse_hex, target, time, Hash, Id};
 use serde_json::Value as Json;
 use std::borrow::Cow;
 

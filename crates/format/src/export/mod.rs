@@ -81,6 +81,3 @@ pub struct ChainPosition<'a> {
     /// The id of the event.
     pub id: Id,
 }
-
-/// The name this had before; its users come to the new one.
-pub use self::ChainPosition as Place;
