@@ -19,7 +19,9 @@ use crate::pg::set::Rows;
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::refuse_in_recovery;
 use crate::pg::tuple::{Tuple, Values};
-use immutable_format::event::{is_path, paths_of, target_position, EventSecret, ACTOR_ID, METADATA, RESERVED, TARGETS};
+use immutable_format::event::{
+    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, METADATA, RESERVED, TARGETS,
+};
 use immutable_format::id::uuid_text;
 use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
@@ -503,7 +505,7 @@ const PATHS: &str = "Paths are actor_id, actor_name, resource_id, resource_name,
 fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
     let own = event.envelope.action.starts_with(RESERVED);
     let erasure = event.erasure();
-    let there = paths_of(&event.content, erasure);
+    let there = erasable_paths(&event.content, erasure);
     for path in paths.iter().filter(|path| !there.iter().any(|known| known == *path)) {
         // The keys of erased metadata are not kept: any key may have been one of them.
         let metadata_erased = erasure.is_some_and(|erasure| !erasure.metadata.is_empty());

@@ -130,7 +130,7 @@ pub fn is_path(path: &str) -> bool {
 
 /// Returns the paths of the values that an event has, in canonical order: columns, metadata keys,
 /// targets. A target that `erasure` says is erased is left out.
-pub fn paths_of(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
+pub fn erasable_paths(content: &Content<'_>, erasure: Option<&Erasure>) -> Vec<String> {
     let gone = |position| erasure.is_some_and(|erasure| erasure.targets.iter().any(|(at, _)| *at == position));
     let columns = content.columns.iter().zip(COLUMNS).filter(|(value, _)| value.is_some());
     let metadata = content.metadata.members().iter().map(|member| metadata_path(&member.key));

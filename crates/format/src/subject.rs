@@ -1,6 +1,6 @@
 //! Finds the values of an event that are about a person, so that they can be erased.
 
-use crate::event::{paths, target_position, Content, Erasure, COLUMNS, METADATA, RESERVED, TARGETS};
+use crate::event::{erasable_paths, target_position, Content, Erasure, COLUMNS, METADATA, RESERVED, TARGETS};
 use crate::json::Value;
 use crate::limits;
 use crate::target::Target;
@@ -201,7 +201,7 @@ fn are_in_part(variants: &Variants<'_>, part: &Part<'_>) -> bool {
     }
 }
 
-/// The values that are there, with their paths, in the order of [`paths`].
+/// The values that are there, with their paths, in the order of [`erasable_paths`].
 fn parts<'c>(content: &'c Content<'_>, erasure: Option<&Erasure>) -> Vec<(String, Part<'c>)> {
     let columns = COLUMNS.iter().zip(&content.columns);
     let mut columns = columns.filter_map(|(name, value)| Some(Part::Column(name, value.as_deref()?)));
@@ -217,7 +217,7 @@ fn parts<'c>(content: &'c Content<'_>, erasure: Option<&Erasure>) -> Vec<(String
         };
         Some((path, part))
     };
-    paths(content, erasure).into_iter().filter_map(part).collect()
+    erasable_paths(content, erasure).into_iter().filter_map(part).collect()
 }
 
 fn metadata_of<'t>(target: &'t Target<'_>) -> Option<Value<'t>> {
@@ -248,7 +248,7 @@ fn any_text(value: &Value<'_>, text: &mut impl FnMut(&str) -> bool, number: &mut
 mod tests {
     use super::{Found, Subject};
     use crate::erasure::erase;
-    use crate::event::{paths, Content, Erasure, COLUMNS};
+    use crate::event::{erasable_paths, Content, Erasure, COLUMNS};
     use crate::json::Object;
     use crate::target::{Form, Target};
     use crate::word::Variants;
@@ -279,7 +279,7 @@ mod tests {
         let all = ["actor_id", "ip_address", "metadata.", "metadata.a", "targets.0", "targets.1"];
         let subject = Subject { ids: vec!["u1"], ..Subject::default() };
         assert_eq!(paths_of(&subject, &content, None, "a"), all);
-        assert_eq!(paths_of(&content, None), all);
+        assert_eq!(erasable_paths(&content, None), all);
         let actor_paths = Some(vec!["ip_address", "metadata.a", "metadata.b", "user_agent", "targets.9"]);
         let subject = Subject { ids: vec!["u1"], actor_paths, ..Subject::default() };
         assert_eq!(paths_of(&subject, &content, None, "a"), ["ip_address", "metadata.a", "targets.0"]);
@@ -329,7 +329,7 @@ mod tests {
         let content = event(&[("actor_id", "u1")], r#"{"a":"u1"}"#, TARGETS);
         let subject = Subject { ids: vec!["u1"], ..Subject::default() };
         let (left, erasure) = erase(&content, Some(&[7; 16]), None, &["actor_id", "targets.0"]).unwrap();
-        assert_eq!(paths_of(&left, Some(&erasure)), ["metadata.a", "targets.1"]);
+        assert_eq!(erasable_paths(&left, Some(&erasure)), ["metadata.a", "targets.1"]);
         assert_eq!(paths_of(&subject, &left, Some(&erasure), "a"), ["metadata.a"]);
         let (left, more) = erase(&left, None, Some(&erasure), &["metadata.a"]).unwrap();
         assert_eq!(more.beyond(Some(&erasure)), more.metadata);
