@@ -18,8 +18,8 @@ use pgrx::pg_sys;
 /// Most events of one call.
 const MAX_CHANGES: i32 = 10_000;
 
-/// An answer ends with the event that passes this, however many were asked for: a jsonb array holds
-/// 256 MB, and numbers take more room in it than as text.
+/// Bytes of events after which an answer ends, however many events were asked for: a jsonb array
+/// holds 256 MB, and numbers take more room in it than as text.
 const MAX_BYTES: usize = 16 << 20;
 
 sql_function!(immutable_changes, pg_finfo_immutable_changes, changes);

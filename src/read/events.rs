@@ -97,8 +97,8 @@ impl<'c> Answer<'c> {
         cursor.map_or("null".to_string(), |cursor| format!("\"{cursor}\""))
     }
 
-    /// The cursor of the next page, as JSON. Somebody who follows the log forward goes on from its
-    /// end, when there is more; `given` is the cursor that the call came with.
+    /// The cursor of the next page, as JSON. A reader who follows the log forward needs one at its
+    /// end too, to go on from when there is more. `given` is the cursor that the call came with.
     fn next_cursor(&self, has_more: bool, given: Option<&str>) -> String {
         match (self.query.order, self.events.last()) {
             (Order::OldestFirst, None) if self.query.way == Way::Previous => "null".to_string(),
@@ -115,7 +115,7 @@ impl<'c> Answer<'c> {
         }
         let is_searched = *strategy == Strategy::SearchIndex;
         let total = total(query.filters.clone(), query.plan.lead, query.is_limited, is_searched);
-        // An estimate knows nothing of the page, and what that shows is there.
+        // An estimate knows nothing of the page, but the events of the page are there.
         let seen = (events.len() + usize::from(*is_cut)) as i64;
         Total { events: if total.exact { total.events } else { total.events.max(seen) }, ..total }
     }

@@ -18,10 +18,10 @@ pub fn folded(given: &str) -> String {
 
 sql_function!(immutable_fold, pg_finfo_immutable_fold, fold_text);
 
-/// `immutable.fold(text)`
+/// `immutable.fold(text)`: the text as a search compares it.
 fn fold_text(call: Call) -> Datum {
     match call.arg(0) {
-        // Nothing is found in what cannot be read, and nothing stops a search of the other events.
+        // A search finds nothing in a text that cannot be read, and goes on with the other events.
         Some(given) => call.text(&folded(stored_text(given).unwrap_or_default())),
         None => call.null(),
     }

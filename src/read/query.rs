@@ -10,13 +10,14 @@ use crate::read::page::Page;
 use crate::read::probe::{bind, is_limited, Order};
 use immutable_format::cursor::{self, PageCursor, Way};
 
-/// Where the functions have the arguments that are no filters.
+/// The argument that is the cursor; the first ones are the filters.
 pub const CURSOR: usize = FILTERS.len();
 
 const LIMIT: usize = CURSOR + 1;
 
 const ORDER: usize = LIMIT + 1;
 
+/// The argument that says whether the total is counted; get_events() alone has it.
 pub const COUNT: usize = ORDER + 1;
 
 /// How many events a call asks for: from 1 to `most`, 25 if it does not say; 22023 otherwise.

@@ -9,10 +9,10 @@ use crate::read::page::Page;
 use crate::read::probe::{actions, has_search_index, LIGHT};
 use std::fmt;
 
-/// Rows of all that are looked through for a filter with few different values.
+/// How many of the next rows are looked through for the page.
 const WALKED: usize = 2500;
 
-/// The same where each one's targets have to be looked up.
+/// The same where the targets of each one have to be looked up.
 const WALKED_BY_TARGET: usize = 1000;
 
 /// The same before a search is left to its index.
@@ -21,11 +21,11 @@ const WALKED_SEARCHING: usize = 5000;
 /// The same for several filters that are all frequent.
 const WALKED_FAR: usize = 20_000;
 
-/// Tenants that are merged without looking through the next rows first.
+/// So many tenants are merged without looking through the next rows first.
 const FEW_TENANTS: usize = 50;
 
-/// Entries of a filter that are all put in order, whatever tenants they are of, if the index alone
-/// is read.
+/// A filter with fewer entries has all of them put in order, whatever tenants they are of, if
+/// nothing but the index is read.
 const LISTED: i64 = 5000;
 
 /// The same if each entry's event is read too.
@@ -36,15 +36,16 @@ const LISTED_BY_EVENT: i64 = LIGHT;
 pub enum Strategy {
     /// Puts all entries of the lead filter in order, which are few.
     ListEntries,
-    /// Looks for the page among so many next rows of all. It may not be there as a whole.
+    /// Looks for the page among so many next rows of all. It may not be there as a whole; then
+    /// another way is tried.
     Walk(usize),
-    /// Looks for the page tenant by tenant, in stretches of time that grow. The first one has some
-    /// times so many rows.
+    /// Looks for the page tenant by tenant, in stretches of time that grow. The first one holds a
+    /// few times so many rows.
     Widen(usize),
     /// Puts all that the index for searches finds in order.
     SearchIndex,
     /// Merges the actions that a pattern matches, each in the order of the index. There may be too
-    /// many actions for that.
+    /// many actions for that; then another way is tried.
     MergeActions,
     /// Puts all that pass the filters in order, through whatever index finds them.
     Gather,
@@ -139,7 +140,7 @@ impl Page<'_> {
         match self.plan.lead {
             // The index gives all that it finds, in no order, which costs much unless it is rare.
             LeadFilter::Search if is_indexed => [0, WALKED_SEARCHING],
-            // They walk in any case, as far as they must.
+            // These read the next rows in any case, as far as they must.
             LeadFilter::Search | LeadFilter::Page => [0, 0],
             // So far only where every filter is frequent and only what passes all of them is rare.
             _ if self.plan.is_frequent => [near, WALKED_FAR],

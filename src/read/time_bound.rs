@@ -8,7 +8,7 @@ use crate::pg::memory::Memory;
 use crate::pg::time::{a_day_after, date_of, midnight_of, printed, printed_date, time_of_date, time_of_timestamp};
 use pgrx::pg_sys;
 
-/// The first and the last microsecond, as timestamptz has them: the same of a time.
+/// The first and the last microsecond, as timestamptz has them. Of a time both are the same.
 #[derive(Clone, Copy)]
 pub struct TimeBound {
     pub first: i64,
@@ -19,6 +19,7 @@ pub struct TimeBound {
 const INFINITE: [i64; 2] = [i64::MIN, i64::MAX];
 
 impl TimeBound {
+    /// The value of an `immutable.day_or_time`.
     pub fn of(datum: Datum) -> TimeBound {
         let bytes: [u8; 16] = fixed(datum);
         let [first, last] = [0, 8].map(|at| i64::from_ne_bytes(std::array::from_fn(|n| bytes[at + n])));
@@ -29,8 +30,8 @@ impl TimeBound {
         TimeBound { first: at, last: at }
     }
 
-    /// A day of the session's zone, of 23 to 25 hours, given by what timestamptz has for its
-    /// midnight. A text that names another zone has the day from that zone's midnight on.
+    /// A day of the session's zone, which has 23 to 25 hours, given by its midnight as timestamptz
+    /// has it. In a text that names another zone, the day begins at that zone's midnight.
     fn day(at: i64) -> TimeBound {
         if INFINITE.contains(&at) {
             return TimeBound::time(at);
@@ -52,13 +53,13 @@ impl TimeBound {
     }
 }
 
-/// The first microsecond of a date. Where clocks are set forward at midnight there is none, and
-/// PostgreSQL takes the time that they are set to; where they are set back to it there are two, of
-/// which it takes the second.
+/// The first microsecond of a date. Where clocks are set forward at midnight there is no midnight,
+/// and PostgreSQL takes the time that they are set to. Where they are set back to midnight there
+/// are two, and PostgreSQL takes the second.
 fn beginning_of(date: i32) -> Option<i64> {
     const MINUTE: i64 = 60_000_000;
     const SET_BACK_BY: [i64; 3] = [30 * MINUTE, 60 * MINUTE, 120 * MINUTE];
-    /// Where timestamptz begins, and no clock was set.
+    /// Near where timestamptz begins. No clock was set that early.
     const LEAST: i64 = -211_813_488_000_000_000 + 24 * 60 * MINUTE;
     let at = midnight_of(date)?;
     let is_first = |earlier: &i64| *earlier > LEAST && date_of(*earlier) == date && date_of(*earlier - 1) != date;
@@ -66,8 +67,8 @@ fn beginning_of(date: i32) -> Option<i64> {
 }
 
 /// Whether a text that PostgreSQL takes for a time names a day and nothing smaller. A time of day
-/// or an offset from UTC has a colon, stands behind a T, or makes for more digits than a date has.
-/// The words for moments have no day of their own.
+/// or an offset from UTC has a colon, stands behind a T, or makes more digits than a date has. Words
+/// such as `now` name a moment.
 fn names_a_day(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let is_digit = |byte: &u8| byte.is_ascii_digit();
@@ -78,7 +79,7 @@ fn names_a_day(text: &str) -> bool {
     !has_time && !["now", "epoch", "inf", "allballs"].iter().any(|word| text.contains(word))
 }
 
-/// Whether it is a Julian day (`J`, `JD` or `Julian` and a number) and a part of one.
+/// Whether it is a Julian day (`J`, `JD` or `Julian` and a number) with a fraction.
 fn is_part_of_julian_day(text: &str) -> bool {
     let text = text.trim_start();
     let number = ["julian", "jd", "j"].iter().find_map(|word| text.strip_prefix(word)).unwrap_or_default().trim_start();
@@ -87,7 +88,7 @@ fn is_part_of_julian_day(text: &str) -> bool {
 
 sql_function!(immutable_day_or_time_in, pg_finfo_immutable_day_or_time_in, read);
 
-/// `immutable.day_or_time_in(cstring)`
+/// `immutable.day_or_time_in(cstring)`. Raises 22007 and 22008 as timestamptz does.
 fn read(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     let text = c_string(given);
@@ -97,7 +98,7 @@ fn read(call: Call) -> Datum {
 
 sql_function!(immutable_day_or_time_out, pg_finfo_immutable_day_or_time_out, write);
 
-/// `immutable.day_or_time_out(day_or_time)`
+/// `immutable.day_or_time_out(day_or_time)`: a date, or a timestamptz.
 fn write(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     let TimeBound { first, last } = TimeBound::of(given);
@@ -110,7 +111,7 @@ fn write(call: Call) -> Datum {
 
 sql_function!(immutable_day_or_time_date, pg_finfo_immutable_day_or_time_date, of_date);
 
-/// `immutable.day_or_time(date)`
+/// `immutable.day_or_time(date)`: the whole day. Raises 22008 for one that timestamptz does not have.
 fn of_date(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     TimeBound::day(time_of_date(given.i32())).datum(call.memory())
@@ -118,7 +119,7 @@ fn of_date(call: Call) -> Datum {
 
 sql_function!(immutable_day_or_time_timestamptz, pg_finfo_immutable_day_or_time_timestamptz, of_timestamptz);
 
-/// `immutable.day_or_time(timestamptz)`
+/// `immutable.day_or_time(timestamptz)`: the time as a bound.
 fn of_timestamptz(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     TimeBound::time(given.i64()).datum(call.memory())
@@ -126,7 +127,8 @@ fn of_timestamptz(call: Call) -> Datum {
 
 sql_function!(immutable_day_or_time_timestamp, pg_finfo_immutable_day_or_time_timestamp, of_timestamp);
 
-/// `immutable.day_or_time(timestamp)`
+/// `immutable.day_or_time(timestamp)`: the time in the session's zone. Raises 22008 for one that
+/// timestamptz does not have.
 fn of_timestamp(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     TimeBound::time(time_of_timestamp(given.i64())).datum(call.memory())

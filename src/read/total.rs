@@ -14,10 +14,10 @@ pub struct Total {
     pub exact: bool,
 }
 
-/// Lanes of the log whose numbers are read: two steps of an index each.
+/// Most lanes of the log whose numbers are read, which takes two steps of an index each.
 const LANES: usize = 32;
 
-/// The same of one tenant, which may have as many.
+/// The same of one tenant.
 const LANES_OF_TENANT: usize = 1024;
 
 /// Counts what passes the filters. It looks at no more than `immutable.max_exact_total` entries of
@@ -68,7 +68,7 @@ impl Count<'_> {
             true => of_lanes(&self.filters, if is_of_tenant { LANES_OF_TENANT } else { LANES }),
             false => Counted { rows: 0, whole: false },
         };
-        // Of a log that is much larger nothing would come of counting.
+        // In a log that is much larger, counting would not come to its end.
         if by_lanes.whole || by_lanes.rows > most || is_whole && !is_of_tenant && planned_events("") > 2 * most {
             return by_lanes;
         }
@@ -78,8 +78,8 @@ impl Count<'_> {
         }
     }
 
-    /// All that the index for searches finds, as the page was found: of a rare text that is less
-    /// than the next rows of all.
+    /// Counts what the index for searches finds. It found the page too, so the text is rare, and this
+    /// reads less than the next rows of all.
     fn by_search(&self, condition: &str) -> Counted {
         let (conditions, limit) = (self.filters.where_clause(), self.most + 1);
         let statement = format!("SELECT pg_catalog.count(*) FROM (SELECT FROM found e{conditions} LIMIT {limit}) e");
@@ -90,7 +90,7 @@ impl Count<'_> {
         Counted { rows, whole: rows <= self.most }
     }
 
-    /// What the lead's index finds, and of that what passes the other filters.
+    /// Counts what the lead filter's index finds, or of that what passes the other filters.
     fn by_lead(&mut self) -> Counted {
         if let Some(rows) = self.by_index_alone() {
             return self.up_to(&rows);
@@ -109,8 +109,8 @@ impl Count<'_> {
         }
     }
 
-    /// The statement that needs nothing but an index, if the lead is the only filter and there is
-    /// one.
+    /// A statement that reads nothing but an index, if the lead filter is the only one and has such
+    /// an index.
     fn by_index_alone(&mut self) -> Option<String> {
         if !self.filters.conditions_but(self.lead).is_empty() {
             return None;
@@ -124,8 +124,8 @@ impl Count<'_> {
         actions(&self.filters, self.is_checked).map(|matching| self.of_actions(&matching))
     }
 
-    /// The events with such a target, in the order of the lead's index, so that it alone is read
-    /// and nothing is sorted.
+    /// The events with such a target, in the order of the lead filter's index, so that nothing else
+    /// is read and nothing is sorted.
     fn of_target(&self) -> String {
         let source = Source::of(self.lead);
         let mut clauses = self.filters.scope(source.tenant_id, source.created_at);
@@ -138,7 +138,7 @@ impl Count<'_> {
         )
     }
 
-    /// Action by action, so that the index alone is read and no pattern compared.
+    /// The events of each action, so that nothing but the index is read and no pattern is compared.
     fn of_actions(&mut self, matching: &[String]) -> String {
         let n = self.filters.texts(matching);
         let mut clauses = self.filters.scope("e.tenant_id", "e.created_at");
@@ -151,7 +151,7 @@ impl Count<'_> {
         )
     }
 
-    /// The conditions that the lead's index answers, and those that are left.
+    /// The conditions that the lead filter's index answers, and those that are left.
     fn conditions(&self, source: &Source) -> (Vec<String>, Vec<String>) {
         let filters = &self.filters;
         let mut candidates = filters.scope(source.tenant_id, source.created_at);
@@ -175,7 +175,7 @@ impl Count<'_> {
     /// The order that the candidates are counted in.
     fn order(&self, source: &Source) -> String {
         match (self.lead, self.filters.tenant) {
-            // The log's own order. Under row security it would lead past everybody's events.
+            // The order of the log. Under row security that would lead past everybody's events.
             (LeadFilter::Page, None) if self.is_checked => String::new(),
             (LeadFilter::Page, None) => " ORDER BY e.created_at, e.id".to_string(),
             (LeadFilter::Pattern | LeadFilter::Search, _) => String::new(),
@@ -183,8 +183,8 @@ impl Count<'_> {
         }
     }
 
-    /// Counts the events that have such a target and pass the rest. An event may have such a target
-    /// twice.
+    /// Counts the events that have such a target and pass the rest. An event may have the same
+    /// target twice.
     fn passing_targets(&self, from: &str, rest: &str, limit: i64) -> Counted {
         let statement = format!(
             "SELECT pg_catalog.count(DISTINCT (e.tenant_id, e.id)) FILTER (WHERE {rest}), pg_catalog.count(*) \
@@ -210,21 +210,21 @@ impl Count<'_> {
         Counted { rows: passed, whole: looked.whole && looked.rows <= self.most }
     }
 
-    /// Counts the rows of a query that gives one more than `most` at the most.
+    /// Counts the rows of a query that gives no more than `most` and one.
     fn up_to(&self, rows: &str) -> Counted {
         let counted = spi::count_within(rows, &self.filters.arguments, pages(self.most));
         Counted { whole: counted.whole && counted.rows <= self.most, ..counted }
     }
 }
 
-/// The order of the lead's index from its other end: the oldest events first, which VACUUM has
-/// seen.
+/// The order of the lead filter's index from its other end: it begins with the oldest events, which
+/// VACUUM has seen.
 fn oldest_first(source: &Source) -> String {
     format!(" ORDER BY {} DESC, {}, {}", source.tenant_id, source.created_at, source.id)
 }
 
-/// All events of the tenant or of the log, by the numbers of its lanes, which have no gaps:
-/// whatever the statement sees of a lane, it sees everything before that.
+/// Counts all events of the tenant or of the log by the numbers in its lanes. These have no gaps: a
+/// statement that sees an event of a lane sees all before it.
 fn of_lanes(filters: &Filters, most: usize) -> Counted {
     let (tenant, before) = match filters.tenant {
         Some(n) => (format!("e.tenant_id = ${n}"), "e.lane < h.lane"),
@@ -265,8 +265,9 @@ fn planned_events(conditions: &str) -> i64 {
     spi::planned_rows(&format!("SELECT FROM immutable.events e{conditions}"), &[])
 }
 
-/// The planner's. About tenants it has no statistics, since EXPLAIN would tell them to everybody; a
-/// tenant's share of the log is known from its lanes, whose numbers have no gaps.
+/// How many events pass the filters by the planner's estimate. The planner has no statistics about
+/// tenants, since EXPLAIN would show them to everybody. A tenant's share of the log is known from
+/// its lanes, whose numbers have no gaps.
 fn estimate(filters: &Filters) -> i64 {
     if filters.tenant.is_none() {
         return planned_events(&filters.where_literally());
