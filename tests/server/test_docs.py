@@ -13,9 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted(str(path.relative_to(ROOT)) for folder in ("*.md", "docs/**/*.md", "crates/*/*.md", "tests/**/*.md")
                for path in ROOT.glob(folder))
 ARCHITECTURE = ROOT / "docs/architecture.md"
-# What is made once there is a released version; and what other branches bring.
-LATER = {"sql/released", "sql/upgrade",
-         "docs/reference.md", "scripts/reference", "sql/guard/ddl.sql", "sql/log.sql", "sql/read/search.sql"}
+# What is made once there is a released version.
+LATER = {"sql/released", "sql/upgrade"}
 
 
 def may_import():
