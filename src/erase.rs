@@ -47,7 +47,7 @@ fn erase(call: Call) -> Datum {
     let tenant_id = call.arg(1).map_or("", text);
     let paths = texts(call.required(2, "paths", PATHS), "paths");
     if paths.is_empty() {
-        Fault::invalid("paths", "paths must name something to erase").hint(PATHS).raise()
+        Fault::invalid("paths", "paths must name at least one value to erase").hint(PATHS).raise()
     }
     for path in &paths {
         check_path("paths", path);
@@ -81,12 +81,13 @@ sql_function!(immutable_erase_subjects, pg_finfo_immutable_erase_subjects, erase
 fn erase_subjects(call: Call) -> Datum {
     let ids = texts(call.required(1, "subject", SUBJECT), "subject");
     if ids.is_empty() {
-        Fault::invalid("subject", "subject must name somebody").hint(SUBJECT).raise()
+        Fault::invalid("subject", "subject must have at least one id").hint(SUBJECT).raise()
     }
     erase_ids(call, "subject", ids)
 }
 
-const SUBJECT: &str = "Name the person by the id that events have as actor_id, resource_id or a target's id.";
+const SUBJECT: &str = "Give the person's id as events hold it in actor_id, resource_id or the id \
+    of a target.";
 
 fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     let tenant_id = call.arg(0).map_or("", text);
@@ -96,8 +97,8 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     let reason = reason(call, 2);
     let variants = Variants::new(&ids, decomposed);
     if ids.iter().any(|id| mentions(reason, id)) || variants.are_in(reason) {
-        Fault::invalid("reason", "reason has the subject's id in it, and is kept when the subject is erased")
-            .hint("Name the request or ticket instead. Other spellings of the id count as well.")
+        Fault::invalid("reason", "reason must not contain the subject's id, because the reason is kept")
+            .hint("Name the request or ticket instead. Other spellings of the id are recognized as well.")
             .raise()
     }
     let metadata_keys = call.arg(3).map_or(Vec::new(), |keys| texts(keys, "metadata_keys"));
@@ -368,7 +369,7 @@ fn update_event(tenant_id: &str, id: Arg, paths: &[&str]) {
         // A record of what is still there would be worse than none.
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "the erasure of an event was suppressed, by a trigger or rule that somebody added to immutable.events",
+            "a trigger or rule on immutable.events suppressed the erasure of an event",
         )
         .hint("Drop the trigger or rule, and erase again.")
         .raise()
@@ -486,20 +487,21 @@ fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) 
             let place = event::place(values, layout);
             let detail = match event {
                 Ok(_) => place,
-                Err(violation) => format!("{place} {violation}."),
+                Err(violation) => format!("{place} It has no valid document: {violation}."),
             };
             Err(Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("event {id} does not match its hash, so nothing can be erased from it"),
             )
             .detail(detail)
-            .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
+            .hint("The event was altered or is damaged. immutable.verify_breaks() says how."))
         }
     }
 }
 
-const PATHS: &str = "Paths are actor_id, actor_name, resource_id, resource_name, session_id, idempotency_key, \
-    ip_address, ip_country, ip_city, user_agent, metadata.<key> and targets.<n>, from 0.";
+const PATHS: &str = "The paths are actor_id, actor_name, resource_id, resource_name, session_id, \
+    idempotency_key, ip_address, ip_country, ip_city, user_agent, metadata.<key>, and targets.<n> \
+    with n from 0.";
 
 /// Which of the paths that are asked for are to be erased from the event: not those without a value or erased before.
 fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
@@ -511,19 +513,19 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
         let metadata_erased = erasure.is_some_and(|erasure| !erasure.metadata.is_empty());
         let targets = event.content.targets.len();
         if path.starts_with(METADATA) && !metadata_erased && !own {
-            refuse_path("paths", path, "is not in the event", "Keys are taken as they are, in upper and lower case.")
+            refuse_path("paths", path, "is not in the event", "Keys are case-sensitive.")
         }
         if target_position(path).is_some_and(|position| position >= targets) && !own {
             let hint = match targets {
-                0 => "It has no targets.".to_string(),
-                _ => format!("It has targets.0 to targets.{}, in the stored order.", targets - 1),
+                0 => "The event has no targets.".to_string(),
+                _ => format!("The event has targets.0 to targets.{}, in the stored order.", targets - 1),
             };
             refuse_path("paths", path, "is not in the event", &hint)
         }
     }
     if let (true, Some(path)) = (own, paths.iter().find(|path| **path != REASON)) {
-        let hint = format!("Of it {REASON} alone can be erased.");
-        refuse_path("paths", path, "cannot be erased from an event of the log's own", &hint)
+        let hint = format!("Only {REASON} can be erased from such an event.");
+        refuse_path("paths", path, "cannot be erased from one of the log's own events", &hint)
     }
     let asked = there.into_iter().filter(|path| paths.contains(&path.as_str()));
     asked.map(|path| Hit { path, found: Found::Exact }).collect()
@@ -531,7 +533,7 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
 
 fn check_path(field: &str, path: &str) {
     if !is_path(path) {
-        refuse_path(field, path, "is nothing that can be erased", PATHS)
+        refuse_path(field, path, "is not a path of a value that can be erased", PATHS)
     }
 }
 
@@ -543,11 +545,11 @@ fn refuse_path(field: &str, path: &str, why: &str, hint: &str) -> ! {
 fn not_found(id: Datum, tenant_id: &str) -> ! {
     let id = uuid_text(&uuid(id));
     let message = match tenant_id {
-        "" => format!("there is no event {id} without tenant"),
+        "" => format!("there is no event {id} without a tenant"),
         _ => format!("tenant \"{tenant_id}\" has no event {id}"),
     };
     Fault::new(Code::ERRCODE_NO_DATA_FOUND, message)
         .field("event_id")
-        .hint("Name the event's own tenant_id; NULL is for events without tenant.")
+        .hint("Give the event's tenant_id, or NULL for an event without a tenant.")
         .raise()
 }

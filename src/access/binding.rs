@@ -21,21 +21,22 @@ pub fn hold_to_binding(call: Call, tenant_id: &str) {
     let common: Vec<&str> = bound[0].iter().map(String::as_str).filter(|tenant| is_common(bound, tenant)).collect();
     let Some(first) = common.first() else {
         let each: Vec<String> = bound.iter().map(|allowed| shown(allowed.iter().map(String::as_str))).collect();
-        let each = each.join(", and for ");
+        let each = each.join(", another to ");
         refuse(
-            format!("no tenant_id can be recorded: the roles of this session record for {each} alone"),
-            "Connect as one of these roles, without SET ROLE and without a function that lends another role's rights."
+            format!("the roles of this session are bound to different tenants: one to {each}"),
+            "Connect as one of these roles, and use neither SET ROLE nor a function that runs \
+             with another role's rights."
                 .to_string(),
         )
     };
     let setting = match session_context::source_of(c::TENANT_ID, tenant_id) {
-        Some(setting) => format!("{setting} has another value: set it to {}.", quoted(first)),
-        None if tenant_id.is_empty() => format!("Give it, or set immutable.tenant_id to {}.", quoted(first)),
-        None => format!("Leave tenant_id out, with immutable.tenant_id set to {}.", quoted(first)),
+        Some(setting) => format!("The tenant comes from {setting}. Set it to {}.", quoted(first)),
+        None if tenant_id.is_empty() => format!("Give tenant_id, or set immutable.tenant_id to {}.", quoted(first)),
+        None => format!("Leave tenant_id out, and set immutable.tenant_id to {}.", quoted(first)),
     };
     refuse(
-        format!("tenant_id must be {}: the role records for that tenant alone", shown(common.iter().copied())),
-        format!("{setting} Only immutable.grant_tenant() changes the tenant that a role records for."),
+        format!("tenant_id must be {}: the role cannot record for another tenant", shown(common.iter().copied())),
+        format!("{setting} An administrator can bind the role to another tenant with immutable.grant_tenant()."),
     )
 }
 

@@ -22,7 +22,7 @@ pub fn decide(event: &LogEvent<'_>) {
     let of = event.resource_id.map_or(String::new(), |id| format!(" of \"{id}\""));
     let decision = format!("immutable: {action}{of} by role \"{caller}\": {metadata}");
     Fault::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, decision).log();
-    Fault::new(Code::ERRCODE_WARNING, "immutable: this is in the server's log alone")
-        .detail("The audit log is a copy that a subscription feeds: nothing is recorded in it.")
+    Fault::new(Code::ERRCODE_WARNING, format!("{action} was recorded only in the server's log"))
+        .detail("The audit log is a copy that a subscription feeds, so nothing can be recorded in it.")
         .warn();
 }

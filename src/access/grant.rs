@@ -58,12 +58,12 @@ fn role_to_bind(name: &CStr, mode: Mode) -> Oid {
     let role = role::by_name(name).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" does not exist"))
             .field("role")
-            .hint("CREATE ROLE it first.")
+            .hint("Create the role first.")
             .raise()
     });
     if let Some(why) = not_held(role, &shown, mode) {
         Fault::invalid("role", format!("role \"{shown}\" cannot be bound to a tenant: {why}"))
-            .hint("Bind a login role of its own.")
+            .hint("Create a login role for the tenant, and bind that role.")
             .raise()
     }
     role
@@ -77,10 +77,10 @@ fn is_extension_role(name: &str) -> bool {
 /// Why row security would not hold a role to its tenant.
 fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     if is_extension_role(name) {
-        return Some("it is one of the extension's own, whose members would all have the tenant");
+        return Some("it is one of the extension's own roles, and the tenant would apply to all its members");
     }
     if role::is_superuser_role(role) || role::bypasses_row_security(role) {
-        return Some("row security does not hold superusers, nor roles with BYPASSRLS");
+        return Some("row security does not apply to superusers or to roles with BYPASSRLS");
     }
     let auditor = role::by_name(c"immutable_auditor");
     let reads_all = auditor.is_some_and(|auditor| role::has_rights_of(role, auditor));
@@ -114,7 +114,7 @@ fn revoke_tenant(call: Call) -> Datum {
     if tenants.is_empty() {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" has no grant of mode {}", mode.text()))
             .field("role")
-            .hint("immutable.tenant_grants lists them.")
+            .hint("The table immutable.tenant_grants lists all grants.")
             .raise()
     }
     for tenant_id in &tenants {
@@ -163,10 +163,10 @@ fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
         let group = mode.group().to_string_lossy();
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("role \"{shown}\" would still be a member of {group}, and no longer bound to a tenant"),
+            format!("role \"{shown}\" would still be a member of {group}, but no longer bound to a tenant"),
         )
         .field("role")
-        .hint(format!("Revoke what makes it a member of {group} first, whoever granted it."))
+        .hint(format!("First revoke every other grant that makes it a member of {group}."))
         .raise()
     }
 }
@@ -182,7 +182,7 @@ fn bind_role(call: Call) -> Datum {
     if table.name() != "tenant_grants" || table.descriptor().width() != COLUMNS {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table {} is not immutable.tenant_grants", table.name()),
+            format!("table {} is not a table of tenant grants", table.name()),
         )
         .raise()
     }
@@ -209,19 +209,22 @@ fn allow_insert(table: Relation, role: &CStr) {
     let role = role.to_string_lossy();
     let why = match settings::RESTORE.get() {
         true if is_extension_role(&role) => {
-            "It is one of the extension's own roles, whose members would all have the tenant."
+            "It is one of the extension's own roles, and the tenant would apply to all its members."
         }
         true => {
             let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
             return seam::forget(events.get());
         }
-        false => "It is not in a dump that is restored.",
+        false => "No dump is being restored.",
     };
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("tenant_grants takes no grant of a tenant to role \"{role}\" from elsewhere"),
+        format!("a grant to role \"{role}\" cannot be inserted into tenant_grants"),
     )
     .detail(why)
-    .hint("immutable.grant_tenant() grants, and records it. A dump is restored with immutable.restore = on.")
+    .hint(
+        "Use immutable.grant_tenant(), which records the grant in the log. To restore a dump, \
+         SET immutable.restore = on.",
+    )
     .raise()
 }

@@ -40,9 +40,9 @@ impl Mode {
         match given.map(|given| text(given)) {
             Some("read") | None => Mode::Read,
             Some("write") => Mode::Write,
-            Some(_) => {
-                Fault::invalid("mode", "mode must be read or write").hint("A role may have a grant of each.").raise()
-            }
+            Some(_) => Fault::invalid("mode", "mode must be read or write")
+                .hint("A role may have one grant of each mode.")
+                .raise(),
         }
     }
 }

@@ -36,7 +36,7 @@ fn open(lock: u32) -> SmallTable {
 /// the one that signs has none.
 fn each(table: &SmallTable, mut look: impl FnMut(Id, Datum, Option<i64>)) {
     table.rows(None, &[], |row| {
-        let (Some(id), Some(secret)) = (row.at(0), row.at(1)) else { internal("a viewer key has a NULL in it") };
+        let (Some(id), Some(secret)) = (row.at(0), row.at(1)) else { internal("a column of a viewer key is NULL") };
         look(uuid(id), secret, row.at(3).map(seconds));
     });
 }
@@ -194,8 +194,8 @@ fn end_import() {
     }
     let (min, max) = (token::MIN_SECRET_BYTES, token::MAX_SECRET_BYTES);
     let Some(key) = key.filter(|key| lines == 1 && (min..=max).contains(&key.len())) else {
-        Fault::invalid("secret", format!("a viewer key is one line of {min} to {max} bytes"))
-            .hint("COPY immutable.viewer_key_import FROM STDIN: the secret, a line end, and \\.")
+        Fault::invalid("secret", format!("a viewer key must be one line of {min} to {max} bytes"))
+            .hint("Use COPY immutable.viewer_key_import FROM STDIN, and send the secret, a line end, and \\.")
             .raise()
     };
     replace(&key, true, false);
@@ -217,7 +217,10 @@ fn refuse_viewer_key(_: Call) -> Datum {
     // The log would show the statement beside the error, and the secret in it.
     hide_statement();
     Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "a viewer key cannot be inserted")
-        .hint("COPY immutable.viewer_key_import FROM STDIN or from a server file: logs keep the literals of an INSERT.")
+        .hint(
+            "Use COPY immutable.viewer_key_import FROM STDIN or from a file on the server, \
+             because server logs keep the literals of an INSERT.",
+        )
         .raise()
 }
 

@@ -24,7 +24,7 @@ const MIN_TTL: i32 = 60;
 
 const DEFAULT_TTL: i32 = 3600;
 
-const GET_ANOTHER: &str = "Get another from immutable.create_viewer_token().";
+const GET_ANOTHER: &str = "Get a new token from immutable.create_viewer_token().";
 
 /// Where a token was presented.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,10 +105,15 @@ fn hold_to_now(claims: &Claims) {
 fn refuse(error: Error) -> ! {
     let hint = match error {
         Error::Expired => GET_ANOTHER,
-        Error::NotYetValid => "Wait, or correct the clock of the server that issues the tokens.",
-        Error::Headers => "Let the gateway set request.headers to the request's headers, or to nothing.",
-        Error::Claim(_) => "docs/security-model.md lists the claims a token must have.",
-        _ => "Set immutable.viewer_token to a token of immutable.create_viewer_token() as it is, or to nothing.",
+        Error::NotYetValid => "Wait, or correct the clock of the machine that issues tokens.",
+        Error::Headers => {
+            "The gateway must set request.headers to the request's headers as a JSON object, or leave it empty."
+        }
+        Error::Claim(_) => "docs/security-model.md lists the claims that a token must have.",
+        _ => {
+            "Set immutable.viewer_token to the text that immutable.create_viewer_token() \
+             returned, or to an empty text."
+        }
     };
     Fault::new(Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, format!("the viewer token is refused: {error}"))
         .field("viewer_token")
@@ -122,8 +127,8 @@ pub fn parse_identity(field: &str, given: Option<Datum>) -> Option<String> {
     let given = text(given?);
     let most = text_bytes(field);
     if given.len() > most {
-        Fault::invalid(field, format!("{field} is {} bytes long, at most {most}", given.len()))
-            .hint("No event has a longer one.")
+        Fault::invalid(field, format!("{field} is too long: {} bytes, at most {most}", given.len()))
+            .hint(format!("No event has a longer {field}."))
             .raise()
     }
     Some(given.to_string())
@@ -136,12 +141,14 @@ fn create_viewer_token(call: Call) -> Datum {
     let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = parse_identity("actor_id", call.arg(1));
     if actor_id.as_deref() == Some("") {
-        Fault::invalid("actor_id", "actor_id must not be empty").hint("NULL is for all of the tenant's events.").raise()
+        Fault::invalid("actor_id", "actor_id must not be empty")
+            .hint("Give NULL for all of the tenant's events.")
+            .raise()
     }
     let ttl = call.arg(2).map_or(DEFAULT_TTL, Datum::i32);
     if !(MIN_TTL..=token::MAX_LIFETIME as i32).contains(&ttl) {
         Fault::invalid("ttl", format!("ttl must be from {MIN_TTL} to {} seconds, not {ttl}", token::MAX_LIFETIME))
-            .hint("Issue tokens often, each for as short a time as the viewer needs.")
+            .hint("Issue a token for no longer than the viewer needs it, and a new one when it expires.")
             .raise()
     }
     let revoked = revoked_at(&revocations(pg_sys::AccessShareLock), &tenant_id, actor_id.as_deref());
@@ -158,8 +165,8 @@ fn create_viewer_token(call: Call) -> Datum {
         exp: iat + i64::from(ttl),
     };
     let Some(token) = token::mint(&keys::signing(), &claims) else {
-        Fault::invalid("tenant_id", "tenant_id and actor_id are too long for a token together")
-            .hint("Control characters take six bytes each.")
+        Fault::invalid("tenant_id", "tenant_id and actor_id together are too long for a token")
+            .hint("A control character takes six bytes in a token.")
             .raise()
     };
     let mut json = String::from("{\"token\":");
@@ -179,7 +186,7 @@ fn revoke_viewer_token(call: Call) -> Datum {
     let jti = if token::open(given).is_ok() || given.len() > token::MAX_JTI_BYTES {
         let (_, claims) = open(given).unwrap_or_else(|error| {
             Fault::invalid("token", format!("the token cannot be revoked: {error}"))
-                .hint("A token that no key in use has signed is refused anyway. A jti has at most 255 bytes.")
+                .hint("A token that was not signed by a key in use is refused anyway. A jti has at most 255 bytes.")
                 .raise()
         });
         claims.jti

@@ -31,11 +31,7 @@ fn refuse(call: Call) -> Datum {
         pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
         _ => "TRUNCATE",
     };
-    append_only(
-        trigger.relation(),
-        command,
-        "The log refuses this to everybody, the table's owner and superusers included.",
-    )
+    append_only(trigger.relation(), command, "This applies to every role, including the table's owner and superusers.")
 }
 
 /// Refuses a command on one of the log's tables (42501).
@@ -105,7 +101,10 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
     let refuse = |why: &str| -> ! {
         refusal(relation, "UPDATE")
             .detail(why)
-            .hint("Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().")
+            .hint(
+                "Events cannot be updated. A member of immutable_eraser can erase values for \
+                 good with immutable.erase().",
+            )
             .raise()
     };
     let (before, after) = match (read(|column| old.get(layout, column)), read(|column| new.get(layout, column))) {
@@ -143,14 +142,14 @@ fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
     let new = new.ok_or(Violation("Nothing would be erased."))?;
     if !new.includes(old) {
-        return Err(Violation("What is erased cannot come back."));
+        return Err(Violation("An erased value cannot come back."));
     }
     if new.len() == old.len() {
         return Err(Violation("Nothing more would be erased."));
     }
     let by_log = before.envelope.action.starts_with(RESERVED);
     if by_log && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
-        return Err(Violation("Of an event that the log records about itself only metadata.reason can be erased."));
+        return Err(Violation("Only metadata.reason can be erased from one of the log's own events."));
     }
     Ok(())
 }
@@ -165,8 +164,8 @@ fn guard_target(call: Call) -> Datum {
     let new = if is_update { trigger.new_row() } else { trigger.row() };
     if !is_of_event(&Targets::of(relation), &new.values()) {
         let (command, hint) = match is_update {
-            true => ("UPDATE", "Its rows follow from events.targets and change with an erasure alone."),
-            false => ("INSERT", "Its rows follow from events.targets; insert the event."),
+            true => ("UPDATE", "Its rows are derived from events.targets and change only when a value is erased."),
+            false => ("INSERT", "Its rows are derived from events.targets. Insert the event instead."),
         };
         append_only(relation, command, hint)
     }

@@ -164,9 +164,9 @@ impl Guard<'_> {
         if command.is_concurrent() && settings::ALLOW_DDL.get() {
             Fault::new(
                 Code::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("{what} belongs to the audit log: DROP INDEX CONCURRENTLY of it cannot be recorded"),
+                format!("{what} belongs to the audit log: DROP INDEX CONCURRENTLY cannot be recorded"),
             )
-            .hint("DROP INDEX without CONCURRENTLY.")
+            .hint("Use DROP INDEX without CONCURRENTLY.")
             .raise()
         }
         self.refuse(&what);
@@ -179,12 +179,13 @@ impl Guard<'_> {
         if !settings::ALLOW_DDL.get() {
             Fault::new(
                 Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "extension immutable has recorded events: it is not dropped",
+                "extension immutable cannot be dropped: it has recorded events",
             )
-            .detail("They would all be lost, and with them the proof of what happened.")
+            .detail("All events would be lost, and with them the evidence of what happened.")
             .hint(
-                "Keep a dump or an export; then, as superuser: SET immutable.allow_ddl = on. pg_restore --clean takes it as \
-                 PGOPTIONS='-c immutable.allow_ddl=on -c immutable.restore=on', with --single-transaction.",
+                "Keep a dump or an export. Then, as a superuser, SET immutable.allow_ddl = on. \
+                 For pg_restore --clean, set PGOPTIONS='-c immutable.allow_ddl=on -c \
+                 immutable.restore=on' and use --single-transaction.",
             )
             .raise()
         }
@@ -382,7 +383,7 @@ impl Guard<'_> {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("{refused} while immutable.restore is on"),
             )
-            .detail("Such a command is recorded in the log, and nothing is recorded while a dump is restored.")
+            .detail("Such a command must be recorded in the log, and nothing can be recorded while a dump is restored.")
             .hint("RESET immutable.restore first.")
             .raise()
         }
@@ -404,8 +405,11 @@ impl Guard<'_> {
             if self.begins {
                 return;
             }
-            Fault::new(Code::ERRCODE_WARNING, "immutable: this command is in the server's log alone")
-                .detail("No event can be appended while triggers or keys of immutable.events are off, or while a subscription feeds the log.")
+            Fault::new(Code::ERRCODE_WARNING, format!("immutable: {} was recorded only in the server's log", self.tag))
+                .detail(
+                    "No event can be recorded while a trigger or key of immutable.events is \
+                     disabled or missing, or while a subscription feeds the log.",
+                )
                 .warn();
         }
         log_line(&self.tag, what);
@@ -424,8 +428,8 @@ impl Guard<'_> {
 /// Refuses a command (42501) that would pass, and be recorded, with immutable.allow_ddl.
 fn not_allowed(refused: String, why: Option<&str>) -> ! {
     let hint = match settings::RESTORE.get() {
-        true => "A dump is restored without it: leave out --disable-triggers.",
-        false => "A superuser can SET immutable.allow_ddl = on; what is done then is recorded in the log itself.",
+        true => "Restoring a dump does not need this command. Leave out --disable-triggers.",
+        false => "A superuser can SET immutable.allow_ddl = on. The command is then recorded in the log.",
     };
     let fault = Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, refused).hint(hint);
     match why {

@@ -111,7 +111,7 @@ impl Layout {
     /// The layout of `e.*`; raises 55000 for a table that has lost a column.
     pub fn of_events(descriptor: Descriptor) -> Layout {
         Layout::of(descriptor).unwrap_or_else(|column| {
-            let message = format!("immutable.events has no column {column} of its type");
+            let message = format!("immutable.events has no column {column} of the expected type");
             Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
         })
     }

@@ -74,7 +74,10 @@ fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("{column} of event {id} cannot be read"))
         .field(column)
         .detail(place(row, layout))
-        .hint("It is damaged, or a part of it is lost: immutable.verify_breaks() names every such event, and immutable.get_events() shows the rest of it.")
+        .hint(
+            "The value is damaged, or a part of it is lost. immutable.verify_breaks() lists \
+             every such event, and immutable.get_events() shows the event's other values.",
+        )
         .raise()
 }
 
@@ -84,7 +87,7 @@ pub fn place(row: &Values, layout: &Layout) -> String {
     let tenant_id = get(c::TENANT_ID).map_or("", readable_text);
     let lane = get(c::LANE).map_or(-1, Datum::i16);
     let seq = get(c::SEQ).map_or(0, Datum::i64);
-    format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
+    format!("The event is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
 }
 
 struct Shown<'a> {

@@ -212,10 +212,10 @@ fn knocks(count: i16, spread: i16) -> impl Iterator<Item = i16> {
 
 /// Raises what PostgreSQL raises when `lock_timeout` is over.
 fn timed_out(family: Family) -> ! {
-    let whose = if family.tenant.is_some() { "the tenant's chain" } else { "imports" };
+    let whose = if family.tenant.is_some() { "of the tenant's chain" } else { "for imports" };
     Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
-        .detail(format!("Every lane of {whose} is held by a transaction that has not ended."))
-        .hint("End the transactions that hold them; pg_locks has them with classid 'immutable.events'::regclass.")
+        .detail(format!("Every lane {whose} is held by a transaction that has not ended."))
+        .hint("End those transactions. pg_locks shows their locks with classid 'immutable.events'::regclass.")
         .raise()
 }
 

@@ -28,9 +28,9 @@ pub fn of(relation: Relation) -> Id {
         let table = relation.name();
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("{table} cannot begin a log: this node does not know the log's identity"),
+            format!("{table} cannot begin a log: this node does not have the log's identity"),
         )
-        .hint("On the coordinator: SELECT immutable.distribute(). Call it again after adding a node.")
+        .hint("Call immutable.distribute() on the coordinator, and call it again after adding a node.")
         .raise()
     })
 }
@@ -44,14 +44,13 @@ fn share_identity(call: Call<'_>) -> Datum<'_> {
     if let Some(given) = given.filter(|given| *given != id) {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!(
-                "this node has a log of its own, {}, and cannot hold events of {}",
-                uuid_text(&id),
-                uuid_text(&given)
-            ),
+            format!("this node belongs to log {} and cannot hold events of log {}", uuid_text(&id), uuid_text(&given)),
         )
         .field("log_id")
-        .hint("A node must not have recorded events before it joins; use a database in which the extension is new.")
+        .hint(
+            "A node must not have recorded events before it joins. Use a database in which the \
+             extension was just created.",
+        )
         .raise()
     }
     call.memory().uuid(&id)
@@ -106,11 +105,12 @@ fn has_row(events: Relation) -> bool {
 fn refuse_another() -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "the log has events and no identity: table immutable.log is empty",
+        "the log has events but no identity: table immutable.log is empty",
     )
-    .detail("Another identity would make another log of what is recorded from now on. The dump was restored without it.")
+    .detail("The dump was restored without the row of that table. With a new identity, new events \
+        would belong to another log.")
     .hint(
-        "As superuser: SET immutable.restore = on; INSERT INTO immutable.log (log_id, created_at) \
+        "As a superuser, run: SET immutable.restore = on; INSERT INTO immutable.log (log_id, created_at) \
          SELECT log_id, created_at FROM immutable.events WHERE seq = 1 ORDER BY created_at LIMIT 1; RESET immutable.restore.",
     )
     .raise()

@@ -114,7 +114,7 @@ pub fn record(event: &LogEvent<'_>) -> Id {
             |row| id = row.at(0).map(uuid),
         );
     });
-    id.unwrap_or_else(|| internal("an event of the log's own was not recorded"))
+    id.unwrap_or_else(|| internal("one of the log's own events was not recorded"))
 }
 
 /// The event's metadata, as JSON.
@@ -143,7 +143,8 @@ const REASON_BYTES: usize = 4096;
 /// The argument at `index`, which says why something is done, and is kept in a record. Raises 22004
 /// where it is NULL, 22023 where it is empty, and 22001 where it is too long.
 pub fn reason(call: Call<'_>, index: usize) -> &str {
-    let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
+    let hint = "Say why, for example with the number of a ticket. Do not name the person, because \
+        the record is kept.";
     let reason = text(call.required(index, "reason", hint));
     if reason.trim().is_empty() {
         Fault::invalid("reason", "reason must not be empty").hint(hint).raise()
@@ -154,7 +155,7 @@ pub fn reason(call: Call<'_>, index: usize) -> &str {
             format!("reason is too long: {} bytes, at most {REASON_BYTES}", reason.len()),
         )
         .field("reason")
-        .hint("Bytes of UTF-8 are counted. Refer to what explains it at length.")
+        .hint("Bytes of UTF-8 are counted. Refer to a ticket that explains it at length.")
         .raise()
     }
     reason

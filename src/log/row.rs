@@ -201,9 +201,9 @@ sql_function!(immutable_canonical, pg_finfo_immutable_canonical, canonical);
 fn canonical(call: Call<'_>) -> Datum<'_> {
     let Some(record) = call.arg(0).map(Tuple::of_record) else { return call.null() };
     let layout = Layout::of(record.descriptor()).unwrap_or_else(|column| {
-        Fault::new(Code::ERRCODE_DATATYPE_MISMATCH, format!("the record has no column {column} of its type"))
+        Fault::new(Code::ERRCODE_DATATYPE_MISMATCH, format!("the record has no column {column} of the expected type"))
             .field(column)
-            .hint("Pass a whole row: SELECT immutable.canonical(e) FROM immutable.events e")
+            .hint("Pass a whole row, as in SELECT immutable.canonical(e) FROM immutable.events e.")
             .raise()
     });
     let row = record.values();

@@ -65,7 +65,10 @@ pub fn refuse_encoding(column: Column) -> ! {
     let name = c::ALL[column].0;
     Fault::new(Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, format!("{name} is not valid UTF-8"))
         .field(name)
-        .hint(format!("SET immutable.{name}, or use set_config(): a value in the connection's options or in a file is not converted."))
+        .hint(format!(
+            "Use SET immutable.{name} or set_config(). PostgreSQL does not convert a \
+             value in the connection's options or in a file."
+        ))
         .raise()
 }
 
@@ -75,7 +78,7 @@ fn address<'m>(value: &str, memory: Memory<'m>) -> Datum<'m> {
     PgTryBuilder::new(AssertUnwindSafe(|| memory.input(pg_sys::F_INET_IN, value)))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::invalid("ip_address", "immutable.ip_address must be an IP address")
-                .detail(format!("It is \"{value}\"."))
+                .detail(format!("Its value is \"{value}\"."))
                 .hint("Set it to one address without port, zone or blanks, for example 203.0.113.7 or 2001:db8::1, or to '' for none.")
                 .raise()
         })

@@ -34,7 +34,7 @@ pub fn is_fed(relation: Oid) -> bool {
 /// its way.
 pub fn refuse_local_write(relation: Relation) {
     if is_fed(relation.oid()) {
-        refuse(relation, "a subscription", "DROP SUBSCRIPTION")
+        refuse(relation, "a subscription", "use DROP SUBSCRIPTION")
     }
 }
 
@@ -45,7 +45,7 @@ pub fn refuse_while_fed_by(relation: Relation, origin: &str) {
         refuse(
             relation,
             &format!("replication origin \"{origin}\""),
-            &format!("drop its subscription, or as superuser SELECT pg_replication_origin_drop({})", quote(origin)),
+            &format!("drop its subscription, or SELECT pg_replication_origin_drop({}) as a superuser", quote(origin)),
         )
     }
 }
@@ -54,9 +54,9 @@ fn refuse(relation: Relation, feeder: &str, ends: &str) -> ! {
     let table = relation.name();
     Fault::new(
         Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-        format!("{table} is a copy that {feeder} feeds: nothing is recorded or erased here"),
+        format!("{table} is a copy that {feeder} feeds: nothing can be recorded or erased here"),
     )
-    .hint(format!("Write to the publisher; to go on here instead, {ends}."))
+    .hint(format!("Write to the publisher. To end the replication and record here, {ends}."))
     .raise()
 }
 

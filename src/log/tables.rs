@@ -93,8 +93,9 @@ impl Events {
         if let Some(known) = EVENTS.with(|known| known.borrow().get(&oid).cloned()) {
             return known;
         }
-        let layout = Layout::of(relation.descriptor())
-            .unwrap_or_else(|column| unfit(format!("table {} has no column {column} of its type", relation.name())));
+        let layout = Layout::of(relation.descriptor()).unwrap_or_else(|column| {
+            unfit(format!("table {} has no column {column} of the expected type", relation.name()))
+        });
         let index = |columns: &[c::Column]| {
             key_index(relation, &layout, columns).unwrap_or_else(|| {
                 let names: Vec<&str> = columns.iter().map(|column| c::ALL[*column].0).collect();
@@ -159,7 +160,7 @@ impl Targets {
             return known;
         }
         let places = target_places(relation)
-            .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", relation.name())));
+            .unwrap_or_else(|| unfit(format!("table {} is not a table of event targets", relation.name())));
         let events = relation.foreign_keys().first().copied();
         let found = Rc::new(Targets { places, events, plain: relation.is_plain(TARGET_COLUMNS.len()) });
         TARGETS.with(|known| known.borrow_mut().insert(oid, found.clone()));

@@ -36,9 +36,12 @@ impl<'c> Call<'c> {
         // SAFETY: asks whether this call is an aggregate's; the state is as large as the place for it.
         unsafe {
             if pg_sys::AggCheckCallContext(self.raw(), &mut context) == 0 {
-                Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "this function is a part of an aggregate")
-                    .hint("Call immutable.verify_chain()")
-                    .raise()
+                Fault::new(
+                    Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "this function can only be called as part of an aggregate",
+                )
+                .hint("Call immutable.verify_chain() instead.")
+                .raise()
             }
             let place = pg_sys::MemoryContextAlloc(context, size_of::<Tagged<T>>()).cast::<Tagged<T>>();
             place.write(Tagged { of: TypeId::of::<T>(), state });

@@ -143,9 +143,9 @@ pub fn texts<'c>(array: Datum<'c>, name: &str) -> Vec<&'c str> {
             // SAFETY: there are `count` of each.
             let (element, is_null) = unsafe { (Datum::new(*elements.add(n), memory), *nulls.add(n)) };
             if is_null {
-                Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not have a NULL in it"))
+                Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not contain NULL"))
                     .field(name)
-                    .hint("Leave it out.")
+                    .hint("Leave the NULL out.")
                     .raise()
             }
             text(element)

@@ -125,7 +125,7 @@ pub fn contain<T>(body: impl FnOnce() -> T) -> T {
             format!("immutable: panic at {place}: {text}")
         );
         Fault::new(Code::ERRCODE_INTERNAL_ERROR, "immutable: internal error")
-            .hint("The server's log has the details; please report them.")
+            .hint("The server's log has the details. Please report them.")
             .raise()
     })
 }

@@ -19,7 +19,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
         if *used + N > FETCHED {
             // SAFETY: the buffer is as long as said.
             if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), FETCHED) } {
-                Fault::new(Code::ERRCODE_SYSTEM_ERROR, "the system gave no random bytes").raise()
+                Fault::new(Code::ERRCODE_SYSTEM_ERROR, "could not generate random bytes").raise()
             }
             *used = 0;
         }

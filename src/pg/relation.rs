@@ -146,7 +146,7 @@ impl<'r> Relation<'r> {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("index {index} of table immutable.{table} has an expression or a condition"),
             )
-            .hint("DROP INDEX it: such an index cannot be kept there, and the table is too small to need it.")
+            .hint("Drop the index. It cannot be maintained on this table, and the table is too small to need it.")
             .raise()
         }
         assert_eq!(row.len(), self.descriptor().width(), "a row has other columns than its table");

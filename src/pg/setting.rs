@@ -31,7 +31,7 @@ pub fn how_to_end(name: &str) -> String {
         "client" => return format!("Connect without -c {name} (PGOPTIONS), or SET {name} = off."),
         _ => return format!("SET {name} = off."),
     };
-    format!("It is set by ALTER {owner}: a superuser ends it with ALTER {owner} RESET {name}, for new connections.")
+    format!("It is set by ALTER {owner}. A superuser can end this for new connections with ALTER {owner} RESET {name}.")
 }
 
 /// Shows the text of a setting, unless it is empty, to `look`. Nothing is copied, as get() would.

@@ -40,7 +40,7 @@ impl<'c> Call<'c> {
         const ALL: u32 = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
         let trigger = self.any_trigger();
         if trigger.data.tg_event & ALL != event {
-            protocol_violated("this trigger function is not made for this event")
+            protocol_violated("this trigger function cannot be used for this event")
         }
         trigger
     }

@@ -55,6 +55,6 @@ impl Run {
 
 pub fn refuse(argument: &str) -> ! {
     Fault::invalid(argument, format!("{argument} is not what immutable.verify_chain() passes"))
-        .hint("Call immutable.verify_chain()")
+        .hint("Call immutable.verify_chain() instead.")
         .raise()
 }

@@ -82,7 +82,7 @@ impl<'c> Scope<'c> {
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
             Fault::invalid("since", "since cannot be combined with from_date, to_date or max_events")
-                .hint("since verifies everything after the marks; leave the others out")
+                .hint("With since, all events after the given heads are verified. Leave the other arguments out.")
                 .raise()
         }
         scope
@@ -94,7 +94,7 @@ impl<'c> Scope<'c> {
             None => MAX_LISTED,
             Some(most @ 0..=MOST_LISTED) => most as usize,
             Some(_) => Fault::invalid("max_breaks", format!("max_breaks must be from 0 to {MOST_LISTED}"))
-                .hint("immutable.verify_breaks() gives any number of breaks as rows")
+                .hint("Use immutable.verify_breaks(), which returns any number of breaks as rows.")
                 .raise(),
         }
     }
@@ -122,8 +122,8 @@ impl<'c> Scope<'c> {
     pub fn why_nothing(&self, events_total: i64, has_begun: bool) -> Option<String> {
         match self.tenant_id {
             Some(tenant) if events_total == 0 => Some(format!("there are no events of tenant \"{}\"", text(tenant))),
-            _ if events_total > 0 => Some("no event is in the range".to_string()),
-            None if has_begun && !self.of_shard => Some("the log has begun, but no event is there".to_string()),
+            _ if events_total > 0 => Some("the range has no events".to_string()),
+            None if has_begun && !self.of_shard => Some("the log has an identity but no events".to_string()),
             _ => None,
         }
     }
@@ -188,7 +188,7 @@ impl<'c> Scope<'c> {
 
 fn refuse(field: &str) -> ! {
     Fault::invalid(field, format!("{field} must be a JSON array of {{tenant_id, lane, seq, event_hash}}"))
-        .hint("Save them, with bytea_output = hex, by: SELECT jsonb_agg(h) FROM immutable.heads() h")
+        .hint("Save them with bytea_output = hex and SELECT jsonb_agg(h) FROM immutable.heads() h.")
         .raise()
 }
 
@@ -232,7 +232,7 @@ impl Head {
 pub fn unfit(column: &str) -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("immutable.events has no column {column} of its type"),
+        format!("immutable.events has no column {column} of the expected type"),
     )
     .raise()
 }

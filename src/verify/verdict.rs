@@ -151,7 +151,7 @@ fn shard_names(oid: pg_sys::Oid) -> (String, String) {
     let [events, targets] = [relation, open(targets)].map(|relation| {
         let name = relation.get().qualified_name();
         if name.contains('\'') {
-            Fault::invalid("events", format!("the name {name} has an apostrophe")).raise()
+            Fault::invalid("events", format!("the name {name} contains an apostrophe")).raise()
         }
         name
     });
@@ -217,7 +217,7 @@ sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
 fn verify_as_service(call: Call) -> Datum {
     let limit = call.arg(2).map(|limit| i64::from(limit.i32()));
     if limit.is_some_and(|limit| limit < 1) {
-        Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event").raise()
+        Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event.").raise()
     }
     let scope =
         Scope { from_date: call.arg(0), to_date: call.arg(1), max_events: limit, targets: true, ..Scope::default() };

@@ -51,7 +51,7 @@ fn refuse_later_trigger(events: &Events, own: &CStr) {
     let (own, later) = (own.to_string_lossy(), later.to_string_lossy());
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("trigger \"{later}\" would run after the chain and could change a row that is hashed already"),
+        format!("trigger \"{later}\" would run after \"{own}\" and could change a row that is already hashed"),
     )
     .hint(format!("Rename the trigger so that it sorts before \"{own}\", or drop it."))
     .raise()
@@ -191,7 +191,8 @@ fn refuse_last(lane: i16, tenant_id: &str) -> ! {
         format!("nothing can follow the last event of lane {lane} of tenant \"{tenant_id}\""),
     )
     .hint(
-        "Its seq or created_at is the greatest there is: immutable.verify_chain() tells whether it was tampered with.",
+        "Its seq or created_at is the greatest possible value. immutable.verify_chain() says \
+         whether the event was altered.",
     )
     .raise()
 }

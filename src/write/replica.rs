@@ -27,7 +27,7 @@ fn refuse_unchained(relation: Relation) {
     let table = relation.name();
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("{table} takes no change with session_replication_role = replica: no trigger would check it"),
+        format!("{table} cannot be changed with session_replication_role = replica: no trigger would check the change"),
     )
     .hint("SET session_replication_role = origin.")
     .raise()
@@ -96,7 +96,8 @@ fn is_update(trigger: TriggerCall) -> bool {
 /// erasure does that.
 fn refuse_other_commands(trigger: TriggerCall, table: &str) {
     let relation = trigger.relation();
-    let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
+    let hint = "A copy keeps every event that it received. Publish inserts and updates only: WITH \
+        (publish = 'insert, update').";
     match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT => {}
         pg_sys::TRIGGER_EVENT_UPDATE if table != "log" => {}

@@ -33,7 +33,7 @@ def old_form(position):
 
 
 def settle(conn):
-    """Waits until the feed of all tenants gives what has committed: autovacuum may have a transaction number."""
+    """Waits until the feed of all tenants gives what has committed: autovacuum may have a transaction ID."""
     wait_for(conn, "SELECT pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot())")
 
 
