@@ -238,7 +238,7 @@ impl<'c> Filters<'c> {
     fn action(&mut self, pattern: &str) {
         if pattern.contains(',') {
             Fault::invalid("action", "action must be one action or pattern, not a list")
-                .hint("Ask once for each action. In place of a comma that is part of a name, * stands for any text.")
+                .hint("Call once for each action. If a comma is part of a name, write * in its place.")
                 .raise()
         }
         let Some((prefix, rest)) = pattern.split_once('*') else {
