@@ -2,13 +2,15 @@
 //!
 //! The rooms, from the ground up; each imports only from those below it, and a test holds that.
 //!
-//! [`settings`] has the limits; [`pg`] is PostgreSQL, made safe. [`log`] is what the log is made of. [`guard`] keeps its
-//! tables and what protects them from being changed; [`access`] says who may see or record what. [`write`](mod@write) is an
-//! event's way in, [`read`] the answers; [`verify`] reports every break. [`erase`] destroys what may no longer be kept, and
-//! [`citus`] makes the log ready for many machines.
+//! [`settings`] has the limits; [`pg`] is PostgreSQL, made safe. [`log`] is what the log is made
+//! of. [`guard`] keeps its tables and what protects them from being changed; [`access`] says who
+//! may see or record what. [`write`](mod@write) is an event's way in, [`read`] the answers;
+//! [`verify`] reports every break. [`erase`] destroys what may no longer be kept, and [`citus`]
+//! makes the log ready for many machines.
 //!
-//! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
-//! product, so none of them is generated. `sql/install.list` has the order in which they are run.
+//! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and
+//! comments are the product, so none of them is generated. `sql/install.list` has the order in
+//! which they are run.
 
 mod access;
 mod citus;

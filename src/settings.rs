@@ -1,9 +1,9 @@
-//! The settings `immutable.*`, as one table. Limits and lanes are the superuser's; what describes a session's context is
-//! its own.
+//! The settings `immutable.*`, as one table. Limits and lanes are the superuser's; what describes a
+//! session's context is its own.
 //!
-//! A setting may be given before the library is loaded, in the first statement of a session or in a file, and PostgreSQL
-//! then keeps the text unchecked. So nothing relies on a check when a setting is set: what has to be right is looked at
-//! where it is used.
+//! A setting may be given before the library is loaded, in the first statement of a session or in a
+//! file, and PostgreSQL then keeps the text unchecked. So nothing relies on a check when a setting
+//! is set: what has to be right is looked at where it is used.
 
 use immutable_format::limits;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
@@ -32,7 +32,8 @@ pub static SESSION_ID: Text = Text::new(None);
 pub static IP_ADDRESS: Text = Text::new(None);
 pub static USER_AGENT: Text = Text::new(None);
 
-/// Its value is a secret for as long as the token is valid, so it is read through [`viewer_token`] alone.
+/// Its value is a secret for as long as the token is valid, so it is read through [`viewer_token`]
+/// alone.
 static VIEWER_TOKEN: Text = Text::new(None);
 
 /// What a setting holds, who may set it, and where.
@@ -47,8 +48,8 @@ enum Kind {
     SessionSwitch(&'static GucSetting<bool>),
     /// What a session says of all its events: the default of a column.
     Default(&'static Text),
-    /// Never shown, and of sessions alone. It takes whatever it is set to: a check would put a refused token into the error
-    /// and the log.
+    /// Never shown, and of sessions alone. It takes whatever it is set to: a check would put a
+    /// refused token into the error and the log.
     Secret(&'static Text),
 }
 

@@ -173,8 +173,8 @@ pub fn notice(relation: Relation) {
     // Where the table is locked, another writer is recording the seam. This one goes on: it shall
     // not wait for that.
     if !try_lock(table, pg_sys::ShareRowExclusiveLock) {
-        // But where that writer also begins the log, this one waits here: with a lane taken already,
-        // it could be waited for in turn.
+        // But where that writer also begins the log, this one waits here: with a lane taken
+        // already, it could be waited for in turn.
         log_identity::of(relation);
         return;
     }

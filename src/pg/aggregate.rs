@@ -19,7 +19,8 @@ impl<'c> Call<'c> {
         self.tagged(index).map(|tagged| tagged.state)
     }
 
-    /// The state after one more: what `begin` makes, or the state so far, which `add` changes in its place.
+    /// The state after one more: what `begin` makes, or the state so far, which `add` changes in
+    /// its place.
     pub fn advance<T: Copy + 'static>(self, begin: impl FnOnce() -> T, add: impl FnOnce(&mut T)) -> Datum<'c> {
         match self.tagged::<T>(0) {
             None => self.keep(begin()),
@@ -33,7 +34,8 @@ impl<'c> Call<'c> {
     /// Puts a state where it lives until the aggregate is done; 0A000 outside of an aggregate.
     pub fn keep<T: Copy + 'static>(self, state: T) -> Datum<'c> {
         let mut context = std::ptr::null_mut();
-        // SAFETY: asks whether this call is an aggregate's; the state is as large as the place for it.
+        // SAFETY: asks whether this call is an aggregate's; the state is as large as the place for
+        // it.
         unsafe {
             if pg_sys::AggCheckCallContext(self.raw(), &mut context) == 0 {
                 Fault::new(
@@ -51,8 +53,9 @@ impl<'c> Call<'c> {
 
     fn tagged<T: 'static>(self, index: usize) -> Option<&'c mut Tagged<T>> {
         let place = self.arg(index)?.raw().cast_mut_ptr::<Tagged<T>>();
-        // SAFETY: SQL cannot make an `internal`, so it is what `keep` wrote; the type is compared before the state is looked at.
-        // No two references to one state are alive at once: each is used and dropped before the next is asked for.
+        // SAFETY: SQL cannot make an `internal`, so it is what `keep` wrote; the type is compared
+        // before the state is looked at. No two references to one state are alive at once: each is
+        // used and dropped before the next is asked for.
         let tagged = unsafe { &mut *place };
         if tagged.of != TypeId::of::<T>() {
             internal("the state of an aggregate is another's")

@@ -1,4 +1,5 @@
-//! SQL-callable functions: how PostgreSQL finds one, how one reads its arguments, and what it keeps from call to call.
+//! SQL-callable functions: how PostgreSQL finds one, how one reads its arguments, and what it keeps
+//! from call to call.
 
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{contain, internal, Code, Fault};
@@ -7,7 +8,8 @@ use pgrx::pg_sys;
 use std::any::Any;
 use std::marker::PhantomData;
 
-/// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo record.
+/// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo
+/// record.
 macro_rules! sql_function {
     ($name:ident, $info:ident, $body:expr) => {
         // Exported under names that PostgreSQL looks for, which counts as unsafe.
@@ -109,8 +111,8 @@ impl<'c> Call<'c> {
 
     /// What `resolve` gives, once for each expression of each execution of a statement.
     pub fn once<T: 'static>(self, resolve: impl FnOnce() -> T) -> &'c T {
-        // SAFETY: what is kept beside the function is only ever written here. It goes with the function's own memory, which
-        // outlives the call.
+        // SAFETY: what is kept beside the function is only ever written here. It goes with the
+        // function's own memory, which outlives the call.
         let kept = unsafe {
             let info = (*self.info).flinfo;
             // Of one that returns a set PostgreSQL keeps its own there.

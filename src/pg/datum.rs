@@ -1,7 +1,8 @@
 //! Values as PostgreSQL passes them, and what they are in Rust: texts, bytes, ids, times.
 //!
-//! Which type a value has is not known here: the declarations of `sql/` are trusted for arguments, and statements for what
-//! they select. One list of the argument types of every function is held by the tests.
+//! Which type a value has is not known here: the declarations of `sql/` are trusted for arguments,
+//! and statements for what they select. One list of the argument types of every function is held by
+//! the tests.
 
 use crate::pg::memory::Memory;
 use immutable_format::Id;
@@ -123,8 +124,8 @@ impl<'m> Memory<'m> {
         unsafe { Datum::new(pg_sys::Datum::from(place), self) }
     }
 
-    /// An array of elements of one type, none of them NULL. `width` is the type's length, -1 if it varies, and `align` its
-    /// alignment, as in pg_type.
+    /// An array of elements of one type, none of them NULL. `width` is the type's length, -1 if it
+    /// varies, and `align` its alignment, as in pg_type.
     pub fn array(self, elements: &[Datum], of: pg_sys::Oid, width: i32, by_value: bool, align: u8) -> Datum<'m> {
         let mut raw: Vec<pg_sys::Datum> = elements.iter().map(|element| element.raw()).collect();
         // SAFETY: the elements are of that type; PostgreSQL copies them into this context.
@@ -142,7 +143,8 @@ impl<'m> Memory<'m> {
         self.array(&elements, pg_sys::TEXTOID, -1, false, pg_sys::TYPALIGN_INT)
     }
 
-    /// What the input function of a type makes of a text; raises its error (mostly 22P02) where it makes nothing.
+    /// What the input function of a type makes of a text; raises its error (mostly 22P02) where it
+    /// makes nothing.
     pub fn input(self, function: u32, text: &str) -> Datum<'m> {
         let text = std::ffi::CString::new(text).unwrap_or_default();
         // SAFETY: an input function of a type that has no type modifier, given a C string.
@@ -167,13 +169,14 @@ pub(in crate::pg) fn is_plain(datum: Datum) -> bool {
     unsafe { varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) }
 }
 
-/// The payload, detoasted where it has to be. What is stored in the row as it is costs no call: verification reads a dozen
-/// in every row.
+/// The payload, detoasted where it has to be. What is stored in the row as it is costs no call:
+/// verification reads a dozen in every row.
 pub fn bytes(datum: Datum<'_>) -> &[u8] {
     let mut varlena = datum.raw.cast_mut_ptr();
     // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
     unsafe {
-        // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
+        // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its
+        // errors.
         if !is_plain(datum) {
             varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
         }
@@ -184,13 +187,14 @@ pub fn bytes(datum: Datum<'_>) -> &[u8] {
     }
 }
 
-/// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.
+/// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can
+/// hold.
 pub fn text(datum: Datum<'_>) -> &str {
     utf8(bytes(datum)).unwrap_or("\u{0}")
 }
 
-/// The text that bytes are, if they are what PostgreSQL takes for one: UTF-8 without a NUL, at which its printing ends.
-/// Most are ASCII.
+/// The text that bytes are, if they are what PostgreSQL takes for one: UTF-8 without a NUL, at
+/// which its printing ends. Most are ASCII.
 pub fn utf8(bytes: &[u8]) -> Option<&str> {
     match is_ascii_text(bytes) {
         // SAFETY: ASCII is UTF-8.
@@ -267,7 +271,8 @@ pub fn micros(datum: Datum) -> i64 {
     datum.i64().saturating_add(EPOCH)
 }
 
-/// The same for any timestamptz, so that [`timestamptz`] gives it back: what is too late wraps around to before every year.
+/// The same for any timestamptz, so that [`timestamptz`] gives it back: what is too late wraps
+/// around to before every year.
 pub fn any_micros(datum: Datum) -> i64 {
     datum.i64().wrapping_add(EPOCH)
 }

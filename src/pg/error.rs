@@ -1,4 +1,5 @@
-//! Errors as the client sees them: an SQLSTATE, a message that names the field, a hint where the user can act.
+//! Errors as the client sees them: an SQLSTATE, a message that names the field, a hint where the
+//! user can act.
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
@@ -8,8 +9,8 @@ use std::cell::RefCell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 thread_local! {
-    /// The field of the last fault. PostgreSQL's own error record has a place for it, but it does not survive the way
-    /// through pgrx, and track_batch() reports it.
+    /// The field of the last fault. PostgreSQL's own error record has a place for it, but it does
+    /// not survive the way through pgrx, and track_batch() reports it.
     static FIELD: RefCell<Option<String>> = const { RefCell::new(None) };
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -96,14 +97,15 @@ pub fn internal(message: &str) -> ! {
     Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()
 }
 
-/// Keeps the text of the command that runs out of the server's log: PostgreSQL then has none to write beside an error.
+/// Keeps the text of the command that runs out of the server's log: PostgreSQL then has none to
+/// write beside an error.
 pub fn hide_statement() {
     // SAFETY: sets a variable of the one thread there is, which may be null.
     unsafe { pgrx::pg_sys::debug_query_string = std::ptr::null() };
 }
 
-/// Takes the panic hook that would put a backtrace, in the server's environment with RUST_BACKTRACE, into the DETAIL
-/// that clients read.
+/// Takes the panic hook that would put a backtrace, in the server's environment with
+/// RUST_BACKTRACE, into the DETAIL that clients read.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if panic.payload().is::<&str>() || panic.payload().is::<String>() {
@@ -113,8 +115,8 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Runs a function's body so that a bug in it is an error without inner text for the client, and a line with it in the
-/// server's log.
+/// Runs a function's body so that a bug in it is an error without inner text for the client, and a
+/// line with it in the server's log.
 pub fn contain<T>(body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let Some(text) = panic_text(&payload) else { resume_unwind(payload) };

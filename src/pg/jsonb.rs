@@ -1,5 +1,5 @@
-//! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
-//! thirty digits would lose some.
+//! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00`
+//! would become `1.0` and thirty digits would lose some.
 
 use crate::pg::datum::{output, utf8, Datum};
 use crate::pg::memory::{here, Memory};
@@ -95,8 +95,8 @@ impl<'m> Jsonb<'m> {
     /// Walks it, one level deep.
     fn tokens(self, mut each: impl FnMut(pg_sys::JsonbIteratorToken::Type, &'m mut pg_sys::JsonbValue)) {
         let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: the jsonb lives as long as its memory; the value that the iterator fills in refers to it, and is seen one
-        // token at a time.
+        // SAFETY: the jsonb lives as long as its memory; the value that the iterator fills in
+        // refers to it, and is seen one token at a time.
         unsafe {
             let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
             loop {
@@ -147,10 +147,11 @@ fn number(value: &pg_sys::JsonbValue, memory: Memory<'_>) -> String {
     output(pg_sys::numeric_out, unsafe { Datum::new(pg_sys::Datum::from(value.val.numeric), memory) })
 }
 
-/// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row, so it copies nothing
-/// and asks the server for nothing but numbers it cannot print itself. The layout is that of PostgreSQL's
-/// utils/jsonb.h, which is the same on disk since 9.4. What somebody edited in the data file is an error, not a crash: only
-/// bytes that jsonb_in would have written are read, because PostgreSQL may see another value in any others.
+/// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row,
+/// so it copies nothing and asks the server for nothing but numbers it cannot print itself. The
+/// layout is that of PostgreSQL's utils/jsonb.h, which is the same on disk since 9.4. What somebody
+/// edited in the data file is an error, not a crash: only bytes that jsonb_in would have written
+/// are read, because PostgreSQL may see another value in any others.
 #[derive(Clone, Copy)]
 pub struct Reader<'a>(Container<'a>);
 
@@ -179,7 +180,8 @@ impl<'a> Reader<'a> {
         Ok(canonical.object())
     }
 
-    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
+    /// The elements of an array, each within the bounds; nothing in the place of one that is no
+    /// object.
     pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
         let count = self.0.count();
         let mut objects = Vec::with_capacity(count.min(limits::TARGETS));
@@ -196,7 +198,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own functions recurse.
+    /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own
+    /// functions recurse.
     pub fn is_sound(self) -> bool {
         self.read(&mut Sound { depth: 0 }).is_ok()
     }
@@ -207,8 +210,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What the objects in an array have as their member `name`, where that is an object or array: one jsonb for each element of
-/// the array. Nothing where it is no array.
+/// What the objects in an array have as their member `name`, where that is an object or array: one
+/// jsonb for each element of the array. Nothing where it is no array.
 pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>> {
     let Some(reader) = Reader::new(array).filter(|reader| reader.array_len().is_some()) else { return Vec::new() };
     let count = reader.0.count();
@@ -263,8 +266,8 @@ impl<'a> Build<'a> for Sound {
     }
 }
 
-/// An object or array: a header with the number of children, an entry of four bytes for each (all keys of an object
-/// before all its values), then their data.
+/// An object or array: a header with the number of children, an entry of four bytes for each (all
+/// keys of an object before all its values), then their data.
 #[derive(Clone, Copy)]
 struct Container<'a> {
     header: u32,
@@ -326,7 +329,8 @@ impl<'a> Container<'a> {
 
     fn entry(self, index: usize) -> Option<u32> {
         let entry = self.bytes.get(4 + index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
-        // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks for it there.
+        // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks
+        // for it there.
         let has_offset = entry & pg_sys::JENTRY_HAS_OFF != 0;
         (has_offset == index.is_multiple_of(pg_sys::JB_OFFSET_STRIDE as usize)).then_some(entry)
     }
@@ -417,7 +421,8 @@ impl<'a> Children<'a> {
     }
 }
 
-/// Whether an object has its key here behind this one: PostgreSQL looks for a key by halves, shorter ones first.
+/// Whether an object has its key here behind this one: PostgreSQL looks for a key by halves,
+/// shorter ones first.
 fn is_after(key: &str, before: Option<&str>) -> bool {
     before.is_none_or(|before| (before.len(), before) < (key.len(), key))
 }
@@ -485,8 +490,8 @@ fn read<'a, B: Build<'a>>(value: Entry<'a>, build: &mut B) -> Result<(), Error> 
     }
 }
 
-/// The bits of a numeric's first word, as in utils/adt/numeric.c. A short one has its scale and weight there; the word is
-/// all sign and scale in a long one, whose weight is the next.
+/// The bits of a numeric's first word, as in utils/adt/numeric.c. A short one has its scale and
+/// weight there; the word is all sign and scale in a long one, whose weight is the next.
 const NUMERIC_SHORT: u16 = 0x8000;
 
 const NUMERIC_SPECIAL: u16 = 0xC000;
@@ -495,8 +500,9 @@ const NUMERIC_SHORT_SIGN_AND_WEIGHT: u16 = 0x207F;
 
 const NUMERIC_LONG_SIGN: u16 = 0x4000;
 
-/// The first word and the digits, which count to 10,000, of a numeric that is stored as PostgreSQL stores every number: it
-/// is as long as its header says, has no digit too much and is neither NaN nor an infinity.
+/// The first word and the digits, which count to 10,000, of a numeric that is stored as PostgreSQL
+/// stores every number: it is as long as its header says, has no digit too much and is neither NaN
+/// nor an infinity.
 fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
     let size = u32::from_ne_bytes(*numeric.first_chunk()?);
     let is_sized = match cfg!(target_endian = "big") {
@@ -529,7 +535,8 @@ fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
         (NUMERIC_SHORT, [digit]) => return Ok(u16::from_ne_bytes(*digit).to_string()),
         _ => {}
     }
-    // SAFETY: numeric_out wants it aligned, as palloc gives it; the copy is as long as what is copied.
+    // SAFETY: numeric_out wants it aligned, as palloc gives it; the copy is as long as what is
+    // copied.
     Ok(here(|memory| unsafe {
         let copy = pg_sys::palloc(numeric.len()).cast::<u8>();
         std::ptr::copy_nonoverlapping(numeric.as_ptr(), copy, numeric.len());

@@ -2,10 +2,12 @@
 
 use pgrx::pg_sys::{self, Oid};
 
-/// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
-/// go of them when a cursor fails, while rows written under them are still there.
+/// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a
+/// portal's owner would let go of them when a cursor fails, while rows written under them are still
+/// there.
 fn for_transaction<T>(body: impl FnOnce() -> T) -> T {
-    // SAFETY: reads and sets variables of the one thread there is. After an error PostgreSQL sets the owner itself.
+    // SAFETY: reads and sets variables of the one thread there is. After an error PostgreSQL sets
+    // the owner itself.
     unsafe {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
@@ -27,8 +29,8 @@ pub fn try_lock(relation: Oid, mode: u32) -> bool {
     for_transaction(|| unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) })
 }
 
-/// Whether this transaction holds a lock on a relation that a change of its definition takes: one that holds off such
-/// changes by others, and VACUUM.
+/// Whether this transaction holds a lock on a relation that a change of its definition takes: one
+/// that holds off such changes by others, and VACUUM.
 pub fn may_have_changed(relation: Oid) -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: database(),
@@ -58,8 +60,9 @@ fn is_held(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
     }
 }
 
-/// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of
-/// a catalog. No catalog class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
+/// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with
+/// the relation in place of a catalog. No catalog class has the number of a user relation, so it
+/// meets nobody else's, and pg_locks shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ObjectLock {
     pub relation: Oid,
@@ -129,7 +132,8 @@ pub struct Restored(Timeouts);
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        // SAFETY: puts back what was there, in the one thread there is; plain memory writes, also while unwinding.
+        // SAFETY: puts back what was there, in the one thread there is; plain memory writes, also
+        // while unwinding.
         unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.0.lock, self.0.deadlock) };
     }
 }

@@ -48,7 +48,8 @@ pub fn here<T>(body: impl for<'t> FnOnce(Memory<'t>) -> T) -> T {
     body(unsafe { Memory::current() })
 }
 
-/// A context of its own below the current one, emptied as often as its user says. It goes with the one it is in.
+/// A context of its own below the current one, emptied as often as its user says. It goes with the
+/// one it is in.
 pub struct Scratch(pg_sys::MemoryContext);
 
 impl Scratch {

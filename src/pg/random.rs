@@ -12,7 +12,8 @@ thread_local! {
     static POOL: RefCell<([u8; FETCHED], usize)> = const { RefCell::new(([0; FETCHED], FETCHED)) };
 }
 
-/// `N` random bytes, given out once and forgotten here. (A backend never forks, so no other process has them.)
+/// `N` random bytes, given out once and forgotten here. (A backend never forks, so no other process
+/// has them.)
 pub fn bytes<const N: usize>() -> [u8; N] {
     POOL.with(|pool| {
         let (bytes, used) = &mut *pool.borrow_mut();
@@ -36,8 +37,8 @@ pub fn salt() -> Salt {
     bytes()
 }
 
-/// A UUIDv7 (RFC 9562) at `micros` since 1970. The part of the millisecond goes into the bits after it (method 3 of
-/// section 6.2), so ids made one after the other sort that way.
+/// A UUIDv7 (RFC 9562) at `micros` since 1970. The part of the millisecond goes into the bits after
+/// it (method 3 of section 6.2), so ids made one after the other sort that way.
 pub fn id(micros: i64) -> Id {
     let mut random = bytes::<10>();
     let part = (micros.rem_euclid(1000) * 4096 / 1000) as u16;

@@ -10,8 +10,8 @@ use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// Bytes of a row that is stored as it is. Many rows at once go in cheaper, but one that the heap replaces by a toasted one
-/// would lose its place for the indexes.
+/// Bytes of a row that is stored as it is. Many rows at once go in cheaper, but one that the heap
+/// replaces by a toasted one would lose its place for the indexes.
 const NEVER_TOASTED: u32 = 1900;
 
 /// A relation that is open for as long as `'r`.
@@ -75,7 +75,8 @@ impl<'r> Relation<'r> {
 
     /// Its triggers, in the order they fire in.
     pub fn triggers(self) -> &'r [Trigger] {
-        // SAFETY: they live as long as the relation is open, and a Trigger is nothing but PostgreSQL's.
+        // SAFETY: they live as long as the relation is open, and a Trigger is nothing but
+        // PostgreSQL's.
         unsafe {
             let triggers = (*self.0).trigdesc;
             if triggers.is_null() {
@@ -85,7 +86,8 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without reading it.
+    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without
+    /// reading it.
     pub fn is_empty(self) -> bool {
         // SAFETY: it is open.
         unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.0, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
@@ -106,7 +108,8 @@ impl<'r> Relation<'r> {
             .collect()
     }
 
-    /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but one foreign key.
+    /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or
+    /// fired but one foreign key.
     pub fn is_plain(self, columns: usize) -> bool {
         let own = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
         // SAFETY: the descriptor of an open relation.
@@ -137,8 +140,8 @@ impl<'r> Relation<'r> {
         })
     }
 
-    /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes
-    /// alone; 55000 where there is another.
+    /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for
+    /// catalogs keeps plain indexes alone; 55000 where there is another.
     pub fn append(self, row: &[Option<Datum>]) {
         if let Some(index) = self.indexes().into_iter().find(|index| !is_plain(*index)) {
             let (table, index) = (self.name(), with_index(index, |index| index.0.name()));
@@ -160,11 +163,12 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Appends rows to a table of which [`Relation::is_plain`] is true, below SPI. They are seen by later commands.
+    /// Appends rows to a table of which [`Relation::is_plain`] is true, below SPI. They are seen by
+    /// later commands.
     pub fn append_all<'d, const N: usize>(self, rows: impl Iterator<Item = [Option<Datum<'d>>; N]>) {
         assert_eq!(N, self.descriptor().width(), "a row has other columns than its table");
-        // SAFETY: as many values as the table has columns; the rows live until they are in the table, and each slot until it
-        // is dropped.
+        // SAFETY: as many values as the table has columns; the rows live until they are in the
+        // table, and each slot until it is dropped.
         unsafe {
             let descriptor = self.descriptor().raw();
             let form = |row: [Option<Datum>; N]| {
@@ -193,16 +197,17 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Shows `each` the rows that an index finds, for as long as it says true, seen by SnapshotSelf: this transaction's own
-    /// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
+    /// Shows `each` the rows that an index finds, for as long as it says true, seen by
+    /// SnapshotSelf: this transaction's own rows and everything committed by now. The transaction's
+    /// snapshot would not do: it may be older than the lock.
     pub fn scan(self, index: Oid, keys: &[Key], backwards: bool, mut each: impl FnMut(Tuple<'_>) -> bool) {
         let direction = match backwards {
             true => pg_sys::ScanDirection::BackwardScanDirection,
             false => pg_sys::ScanDirection::ForwardScanDirection,
         };
         let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
-        // SAFETY: the index is one of this relation's and open until the end; a row lives until the next is asked for, and
-        // `each` cannot keep it.
+        // SAFETY: the index is one of this relation's and open until the end; a row lives until the
+        // next is asked for, and `each` cannot keep it.
         here(|memory| unsafe {
             for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
                 let function = Oid::from(key.function);
@@ -223,7 +228,8 @@ impl<'r> Relation<'r> {
         });
     }
 
-    /// Looks at the first row that an index finds, backwards from the greatest; see [`Relation::scan`].
+    /// Looks at the first row that an index finds, backwards from the greatest; see
+    /// [`Relation::scan`].
     pub fn last_row<T>(self, index: Oid, keys: &[Key], look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
         let mut seen = None;
         let mut look = Some(look);
@@ -245,8 +251,8 @@ impl<'r> Relation<'r> {
         seen
     }
 
-    /// Gives every row that an index finds, or that is there where the index is none, to `each`, for as long as that says
-    /// true.
+    /// Gives every row that an index finds, or that is there where the index is none, to `each`,
+    /// for as long as that says true.
     pub fn rows(self, index: Option<Oid>, seen: Seen, keys: &[Equal], mut each: impl FnMut(Tuple<'_>) -> bool) {
         let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
         // SAFETY: as in `scan`.
@@ -260,7 +266,8 @@ impl<'r> Relation<'r> {
                 }
             }
             let snapshot = match seen {
-                // No snapshot given: for a table that is no catalog PostgreSQL takes a new one each time.
+                // No snapshot given: for a table that is no catalog PostgreSQL takes a new one each
+                // time.
                 Seen::Now => std::ptr::null_mut(),
                 Seen::Itself => std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
                 Seen::ByStatement => pg_sys::GetActiveSnapshot(),
@@ -286,7 +293,8 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Makes every session forget what it has cached of the relation, when this transaction commits.
+    /// Makes every session forget what it has cached of the relation, when this transaction
+    /// commits.
     pub fn invalidate(self) {
         // SAFETY: it is open.
         unsafe { pg_sys::CacheInvalidateRelcache(self.0) };
@@ -323,7 +331,8 @@ pub enum Seen {
     ByStatement,
 }
 
-/// A relation opened here; it is closed when this goes. Its lock is kept until the transaction ends, unless said otherwise.
+/// A relation opened here; it is closed when this goes. Its lock is kept until the transaction
+/// ends, unless said otherwise.
 pub struct OpenRelation {
     opened: pg_sys::Relation,
     /// The lock that is let go of when it is closed.

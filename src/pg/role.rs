@@ -11,7 +11,8 @@ pub fn current() -> Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
-/// The role that gave the command: the current one, but for functions that lend their owner's rights.
+/// The role that gave the command: the current one, but for functions that lend their owner's
+/// rights.
 pub fn outer() -> Oid {
     // SAFETY: as above.
     unsafe { pg_sys::GetOuterUserId() }
@@ -35,8 +36,9 @@ pub fn name_in<'m>(role: Oid, memory: Memory<'m>) -> Cow<'m, str> {
     unsafe { CStr::from_ptr(memory.within(|| pg_sys::GetUserNameFromId(role, false))) }.to_string_lossy()
 }
 
-/// Whether what runs has its rights from a SECURITY DEFINER function of this role, and not from the session. Nothing that a
-/// session can set makes it so, and being the role, or a superuser, does not either.
+/// Whether what runs has its rights from a SECURITY DEFINER function of this role, and not from the
+/// session. Nothing that a session can set makes it so, and being the role, or a superuser, does
+/// not either.
 pub fn is_lent_by(owner: Oid) -> bool {
     // SAFETY: reads the state of the one thread there is.
     unsafe { pg_sys::InLocalUserIdChange() && pg_sys::GetUserId() == owner }
@@ -102,7 +104,8 @@ pub fn bypasses_row_security(role: Oid) -> bool {
     unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
-/// Whether a role is a member of another, directly or not; that a superuser may be anybody does not count.
+/// Whether a role is a member of another, directly or not; that a superuser may be anybody does not
+/// count.
 pub fn is_member_of(role: Oid, of: Oid) -> bool {
     // SAFETY: takes any oids.
     unsafe { pg_sys::is_member_of_role_nosuper(role, of) }

@@ -36,7 +36,8 @@ pub fn how_to_end(name: &str) -> String {
 
 /// Shows the text of a setting, unless it is empty, to `look`. Nothing is copied, as get() would.
 pub fn bytes_of<T>(setting: &'static GucSetting<Option<CString>>, look: impl FnOnce(Option<&[u8]>) -> T) -> T {
-    // SAFETY: null, or a C string that lives until the setting is set. Nothing that looks at one sets it.
+    // SAFETY: null, or a C string that lives until the setting is set. Nothing that looks at one
+    // sets it.
     let bytes = unsafe {
         let text = *setting.as_ptr();
         (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes())
@@ -44,8 +45,8 @@ pub fn bytes_of<T>(setting: &'static GucSetting<Option<CString>>, look: impl FnO
     look(bytes.filter(|bytes| !bytes.is_empty()))
 }
 
-/// Keeps the prefix of the settings' names to those that are defined, so that a misspelt one is an error. Called once, from
-/// `_PG_init`, when all of them are.
+/// Keeps the prefix of the settings' names to those that are defined, so that a misspelt one is an
+/// error. Called once, from `_PG_init`, when all of them are.
 pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: PostgreSQL copies the name.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
@@ -101,8 +102,9 @@ pub fn define_session_text(
     }
 }
 
-/// Whether a value is everybody's: from a file, the server's command line or its environment. PostgreSQL keeps such a
-/// setting out of its files only where the library is loaded, which ALTER SYSTEM need not have.
+/// Whether a value is everybody's: from a file, the server's command line or its environment.
+/// PostgreSQL keeps such a setting out of its files only where the library is loaded, which ALTER
+/// SYSTEM need not have.
 fn is_of_server(source: pg_sys::GucSource::Type) -> bool {
     source < pg_sys::GucSource::PGC_S_GLOBAL
 }

@@ -45,10 +45,12 @@ impl Drop for Segment {
     }
 }
 
-/// Runs `body` with the counters of a segment, if there is one with this handle and proof. A process that had not attached to
-/// it stays attached to its end, which for a parallel worker comes soon.
+/// Runs `body` with the counters of a segment, if there is one with this handle and proof. A
+/// process that had not attached to it stays attached to its end, which for a parallel worker comes
+/// soon.
 pub fn with<T>(handle: u32, proof: &[u8; 32], body: impl FnOnce(&Counters) -> T) -> Option<T> {
-    // SAFETY: attached while `body` runs, and as large as what is read of it; any bytes are Counters.
+    // SAFETY: attached while `body` runs, and as large as what is read of it; any bytes are
+    // Counters.
     unsafe {
         let known = pg_sys::dsm_find_mapping(handle);
         let segment = if known.is_null() { pg_sys::dsm_attach(handle) } else { known };

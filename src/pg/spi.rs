@@ -1,5 +1,6 @@
-//! SPI the way this extension needs it: kept plans, statements run as the tables' owner, and cursors whose memory is
-//! bounded. (pgrx's own wrapper keeps every batch of a cursor until the session ends.)
+//! SPI the way this extension needs it: kept plans, statements run as the tables' owner, and
+//! cursors whose memory is bounded. (pgrx's own wrapper keeps every batch of a cursor until the
+//! session ends.)
 //!
 //! Rows are shown to a closure one by one, and live no longer than that.
 
@@ -130,8 +131,9 @@ impl Arguments {
     }
 }
 
-/// How a statement is planned: for the arguments of each call while that pays, or once for any. The latter is for
-/// statements whose arguments make no difference to which index is right, where planning would cost more than running.
+/// How a statement is planned: for the arguments of each call while that pays, or once for any. The
+/// latter is for statements whose arguments make no difference to which index is right, where
+/// planning would cost more than running.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Planned {
     Each,
@@ -148,9 +150,9 @@ thread_local! {
     static SHARD: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
-/// Runs `body` on other tables of events and targets than the log's own, in the statements that name those: on the shards
-/// of a node, as a distributed database would. Both names must be quoted already and have no apostrophe, because the
-/// statements also have them in literals.
+/// Runs `body` on other tables of events and targets than the log's own, in the statements that
+/// name those: on the shards of a node, as a distributed database would. Both names must be quoted
+/// already and have no apostrophe, because the statements also have them in literals.
 pub fn on_shard<T>(events: String, targets: String, body: impl FnOnce() -> T) -> T {
     struct Restored;
     impl Drop for Restored {
@@ -195,8 +197,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
-        // After an error the end of the transaction, or of the subtransaction, does it: an error of SPI_finish's own while
-        // unwinding would end the server.
+        // After an error the end of the transaction, or of the subtransaction, does it: an error of
+        // SPI_finish's own while unwinding would end the server.
         if !std::thread::panicking() {
             // SAFETY: connected by connect().
             unsafe { pg_sys::SPI_finish() };
@@ -258,8 +260,8 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     plan
 }
 
-/// Runs a query under the caller's snapshot and gives its rows to `each`. Takes no transaction id, so it works on a hot
-/// standby.
+/// Runs a query under the caller's snapshot and gives its rows to `each`. Takes no transaction id,
+/// so it works on a hot standby.
 pub fn read(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::Each, true, each);
 }
@@ -269,8 +271,8 @@ pub fn read_planned_once(statement: &str, given: &[Arg], each: impl FnMut(&Value
     run(statement, given, Planned::Once, true, each);
 }
 
-/// Runs a statement with a new snapshot, which sees what this transaction has written and what others have committed by
-/// now, and gives its rows, or those of RETURNING, to `each`.
+/// Runs a statement with a new snapshot, which sees what this transaction has written and what
+/// others have committed by now, and gives its rows, or those of RETURNING, to `each`.
 pub fn query_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::Each, false, each);
 }
@@ -324,7 +326,8 @@ pub fn read_if(statement: &str, given: &[Arg], rows: usize, each: &mut impl FnMu
     full
 }
 
-/// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
+/// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is
+/// kept.
 fn explain(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let text = c_string(&named(statement));
@@ -364,7 +367,8 @@ unsafe extern "C-unwind" fn nothing_at_startup(_: *mut pg_sys::DestReceiver, _: 
 unsafe extern "C-unwind" fn nothing(_: *mut pg_sys::DestReceiver) {}
 
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: the receiver is that of `complete`, and the slot has as many values as its descriptor says.
+    // SAFETY: the receiver is that of `complete`, and the slot has as many values as its descriptor
+    // says.
     unsafe {
         pg_sys::panic::pgrx_extern_c_guard(|| {
             contain(|| {
@@ -382,9 +386,10 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver:
     true
 }
 
-/// Runs a query to its end under the caller's snapshot and gives its rows to `each`, one by one and without keeping
-/// them. PostgreSQL lets such a query, and neither a cursor nor one with a limit, run in parallel. It is planned every
-/// time: a kept plan would not see that the settings for parallel plans have changed, or the table.
+/// Runs a query to its end under the caller's snapshot and gives its rows to `each`, one by one and
+/// without keeping them. PostgreSQL lets such a query, and neither a cursor nor one with a limit,
+/// run in parallel. It is planned every time: a kept plan would not see that the settings for
+/// parallel plans have changed, or the table.
 pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let text = c_string(&named(statement));
@@ -435,8 +440,8 @@ pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
 /// Rows fetched at once. A row may be some megabytes, so not many.
 const BATCH: i64 = 64;
 
-/// Runs a query like [`read`] but through a cursor: memory is bounded by a batch, whatever the number of rows. What `each`
-/// allocates in the current memory context is gone after it.
+/// Runs a query like [`read`] but through a cursor: memory is bounded by a batch, whatever the
+/// number of rows. What `each` allocates in the current memory context is gone after it.
 pub fn stream(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, true, each);
 }
@@ -446,8 +451,8 @@ pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tupl
     fetch(statement, given, Planned::Once, true, each);
 }
 
-/// Like [`stream`], with a new snapshot: it sees what this transaction has written, and what others have committed while
-/// it waited for a lock.
+/// Like [`stream`], with a new snapshot: it sees what this transaction has written, and what others
+/// have committed while it waited for a lock.
 pub fn stream_now(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, false, each);
 }
@@ -520,13 +525,15 @@ pub struct Counted {
 /// Rows counted between two looks at what it has cost.
 const STEP: i64 = 100;
 
-/// Counts the rows of a query planned once, until that has touched more than so many pages of the database: an index alone
-/// gives many rows a page, but one that VACUUM has not seen since it was recorded has to be looked up in the table.
+/// Counts the rows of a query planned once, until that has touched more than so many pages of the
+/// database: an index alone gives many rows a page, but one that VACUUM has not seen since it was
+/// recorded has to be looked up in the table.
 pub fn count_within(statement: &str, given: &[Arg], pages: i64) -> Counted {
     within(statement, given, pages, |portal| portal.skip(STEP))
 }
 
-/// Gives the rows of a query planned once to `each`, until that has touched more than so many pages of the database.
+/// Gives the rows of a query planned once to `each`, until that has touched more than so many pages
+/// of the database.
 pub fn read_within(statement: &str, given: &[Arg], pages: i64, mut each: impl FnMut(&Values)) -> Counted {
     let scratch = Scratch::new();
     within(statement, given, pages, |portal| {
@@ -560,9 +567,10 @@ fn pages_touched() -> i64 {
     }
 }
 
-/// A query that is read on from call to call. PostgreSQL ends it with the transaction or the savepoint it was begun in; it
-/// is known here by name, so that one that is gone already is never touched. Whoever reads on all the same, because his own
-/// cursor lives longer, gets the rows that come next: the query is run again, under the same snapshot.
+/// A query that is read on from call to call. PostgreSQL ends it with the transaction or the
+/// savepoint it was begun in; it is known here by name, so that one that is gone already is never
+/// touched. Whoever reads on all the same, because his own cursor lives longer, gets the rows that
+/// come next: the query is run again, under the same snapshot.
 pub struct Cursor {
     statement: String,
     arguments: Vec<Arg<'static>>,
@@ -572,7 +580,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id.
+    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction
+    /// id.
     pub fn open(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
         let _session = Session::connect();
         let portal = Portal::open(statement, &arguments, Planned::Each, true).name();
@@ -586,7 +595,8 @@ impl Cursor {
         (!portal.is_null()).then_some(Portal(portal))
     }
 
-    /// Gives the next rows, at most `most`, to `each`, as [`stream`] does; says how many there were.
+    /// Gives the next rows, at most `most`, to `each`, as [`stream`] does; says how many there
+    /// were.
     pub fn fetch(&mut self, most: i64, mut each: impl FnMut(Tuple<'_>)) -> usize {
         let _session = Session::connect();
         let portal = self.portal().unwrap_or_else(|| {

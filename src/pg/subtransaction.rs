@@ -12,10 +12,12 @@ pub struct Refused {
     pub hint: Option<String>,
 }
 
-/// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
+/// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field,
+/// undoes that alone.
 pub fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
     error::take_field();
-    // SAFETY: begun, and then released or rolled back, in this order; what PostgreSQL changes besides is put back.
+    // SAFETY: begun, and then released or rolled back, in this order; what PostgreSQL changes
+    // besides is put back.
     let (context, owner) = unsafe {
         let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());

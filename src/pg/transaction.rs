@@ -1,7 +1,8 @@
-//! The transaction that runs: its id, its clock, and what is to be done when it ends or a cache of PostgreSQL's goes stale.
+//! The transaction that runs: its id, its clock, and what is to be done when it ends or a cache of
+//! PostgreSQL's goes stale.
 //!
-//! Every callback is a plain function that neither raises an error nor asks PostgreSQL anything: in the places where these
-//! are called an error would end the server. A panic in one is a WARNING.
+//! Every callback is a plain function that neither raises an error nor asks PostgreSQL anything: in
+//! the places where these are called an error would end the server. A panic in one is a WARNING.
 
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
@@ -31,8 +32,8 @@ unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, end
     }
 }
 
-/// Calls `aborted` with the number of each subtransaction that is rolled back. Numbers are given in order: whatever began
-/// since is a child of it.
+/// Calls `aborted` with the number of each subtransaction that is rolled back. Numbers are given in
+/// order: whatever began since is a child of it.
 pub fn on_subtransaction_abort(aborted: fn(u32)) {
     // SAFETY: as in `on_end`.
     unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), aborted as Argument) };
@@ -99,7 +100,8 @@ pub fn now() -> i64 {
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
 
-/// Sleeps for that long; raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or the session ended.
+/// Sleeps for that long; raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or
+/// the session ended.
 pub fn sleep(milliseconds: i64) {
     pgrx::check_for_interrupts!();
     // SAFETY: sleeps.
@@ -118,8 +120,8 @@ pub fn refuse_in_recovery(what: &std::ffi::CStr) {
     unsafe { pg_sys::PreventCommandDuringRecovery(what.as_ptr()) };
 }
 
-/// Raises PostgreSQL's error (25006) where nothing can be written: in a read-only transaction, or on a standby. `command` is
-/// what the message calls it.
+/// Raises PostgreSQL's error (25006) where nothing can be written: in a read-only transaction, or
+/// on a standby. `command` is what the message calls it.
 pub fn require_writable(command: &CStr) {
     // SAFETY: a C string.
     unsafe {

@@ -35,7 +35,8 @@ impl<'c> Call<'c> {
         TriggerCall { call: self, data }
     }
 
-    /// The same, of a trigger for one event: TRIGGER_EVENT_* of the operation, ROW and the timing; 39P01 for any other.
+    /// The same, of a trigger for one event: TRIGGER_EVENT_* of the operation, ROW and the timing;
+    /// 39P01 for any other.
     pub fn trigger(self, event: u32) -> TriggerCall<'c> {
         const ALL: u32 = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
         let trigger = self.any_trigger();
@@ -66,7 +67,8 @@ impl<'c> TriggerCall<'c> {
 
     /// The name of the trigger.
     pub fn name(self) -> &'c CStr {
-        // SAFETY: a trigger has a name, which ends with a NUL and lives as long as the trigger runs.
+        // SAFETY: a trigger has a name, which ends with a NUL and lives as long as the trigger
+        // runs.
         unsafe { CStr::from_ptr((*self.data.tg_trigger).tgname) }
     }
 

@@ -81,7 +81,8 @@ impl<'t> Tuple<'t> {
     /// The row that a value of a composite type is.
     pub fn of_record(record: Datum<'t>) -> Tuple<'t> {
         let memory = record.memory();
-        // SAFETY: a composite value is a varlena that begins with a row's header. What is made of it is made in its memory.
+        // SAFETY: a composite value is a varlena that begins with a row's header. What is made of
+        // it is made in its memory.
         memory.within(|| unsafe {
             let header = pg_sys::pg_detoast_datum(record.raw().cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
             let of = (*header).t_choice.t_datum;
@@ -114,7 +115,8 @@ impl<'t> Tuple<'t> {
         u32::from(unsafe { (*(*self.tuple).t_data).t_infomask }) & pg_sys::HEAP_HASEXTERNAL != 0
     }
 
-    /// Whether this transaction inserted it. One that an update rewrote has this transaction's xmin too, and does not count.
+    /// Whether this transaction inserted it. One that an update rewrote has this transaction's xmin
+    /// too, and does not count.
     pub fn is_inserted_here(self) -> bool {
         // SAFETY: the row is alive, and was read from a table.
         let header = unsafe { &*(*self.tuple).t_data };
@@ -154,7 +156,8 @@ impl CopiedTuple {
     /// The row. The descriptor must be the one that it had, of the same transaction.
     pub fn tuple<'t>(&'t self, descriptor: Descriptor<'t>, memory: Memory<'t>) -> Tuple<'t> {
         assert_eq!(self.shape, descriptor.shape(), "a row was copied from another relation");
-        // SAFETY: a row of these columns, which lives as long as its copy. Nobody writes through the pointer.
+        // SAFETY: a row of these columns, which lives as long as its copy. Nobody writes through
+        // the pointer.
         unsafe { Tuple::of(std::ptr::addr_of!(self.tuple).cast_mut(), descriptor, memory) }
     }
 }
