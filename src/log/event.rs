@@ -1,4 +1,4 @@
-//! An event as the service shows it.
+//! An event as JSON, as get_events() and other functions show it.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{stored_address, stored_text};
@@ -48,9 +48,9 @@ pub fn json(row: &Values, layout: &Layout) -> String {
     shown.finish()
 }
 
-/// Raises XX001, with the column and the event's place, for a row that PostgreSQL's own functions
-/// cannot be given: they would crash the server, or raise an error that does not name the row. They
-/// survive whatever is in the row itself and is no jsonb.
+/// Raises XX001, with the column and the event's place, for a row that must not be passed to
+/// PostgreSQL's own functions, because they would crash the server or raise an error that does not
+/// name the row. Values that are stored in the row itself, and are not jsonb, are safe for them.
 pub fn check(tuple: Tuple<'_>, row: &Values, layout: &Layout) {
     for column in [c::METADATA, c::TARGETS, c::ERASED] {
         if let Some(datum) = row.get(layout, column) {
@@ -143,7 +143,7 @@ fn timestamp(datum: Datum, out: &mut String) -> Option<()> {
 }
 
 fn json_value(datum: Datum, out: &mut String) -> Option<()> {
-    // Targets are an array of objects that are within the bound each.
+    // Targets are an array of objects, and the bound applies to each of them.
     let mut text = Text::new(out, limits::NESTING + 1);
     Reader::new(datum)?.read(&mut text).ok()
 }

@@ -1,5 +1,5 @@
-//! The log's identity: a random UUID made with its first event and written into the first event of
-//! every lane, so that a lane from another log does not pass for one of this.
+//! The log's identity: a random UUID that is made with the log's first event and written into the
+//! first event of every lane, so that a lane of another log is recognised.
 
 use crate::log::columns as c;
 use crate::log::small_table::SmallTable;
@@ -17,9 +17,9 @@ use pgrx::pg_sys;
 /// `immutable.log`; its columns are log_id, created_at, singleton.
 const COLUMNS: usize = 3;
 
-/// The identity that the first event of a lane carries; it is made now if the log has none yet.
-/// Only the log's own table begins a log: a shard would make another identity than the next node's.
-/// Raises 55000 on a node that does not know it.
+/// The identity that the first event of a lane has. If the log has none yet, it is made now. Only
+/// immutable.events can begin a log, because shards on different nodes would make different
+/// identities. Raises 55000 on a node that does not have the identity.
 pub fn of(relation: Relation) -> Id {
     if relation.oid() == events_oid() {
         return get_or_make(None, Some(relation));
@@ -56,14 +56,14 @@ fn share_identity(call: Call<'_>) -> Datum<'_> {
     call.memory().uuid(&id)
 }
 
-/// The identity of this database's log. If it has none yet it is made now, or is the one `given`;
-/// not where there are events already.
+/// The identity of this database's log. If there is none yet, it becomes the one `given`, or a new
+/// one. Raises 55000 if there are events without an identity.
 fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
     if let Some(known) = known() {
         return known;
     }
-    // Until commit nobody else may make one; what another has committed meanwhile is seen after the
-    // wait.
+    // Until this transaction commits, no other can make an identity. One that was committed
+    // meanwhile is seen after the wait.
     let table = open(pg_sys::ShareRowExclusiveLock);
     read(&table).unwrap_or_else(|| {
         if events.is_some_and(has_row) {
@@ -78,18 +78,18 @@ fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
     })
 }
 
-/// The identity of this database's log, if it has begun.
+/// The identity of this database's log, if it has one.
 pub fn known() -> Option<Id> {
     read(&open(pg_sys::AccessShareLock))
 }
 
-/// Whether the log has begun. Raises 55000 where its events came back without its identity: such a
-/// log can neither go on nor begin.
+/// Whether the log has an identity. Raises 55000 if its events were restored without it, because
+/// nothing can be recorded in such a log.
 pub fn has_begun(events: Relation) -> bool {
     if known().is_some() {
         return true;
     }
-    // Locked, so that nobody begins the log in between.
+    // The lock keeps another transaction from making the identity meanwhile.
     let table = open(pg_sys::ShareRowExclusiveLock);
     let begun = read(&table).is_some();
     if !begun && has_row(events) {
@@ -116,7 +116,7 @@ fn refuse_another() -> ! {
     .raise()
 }
 
-/// The identity that the first event of the first lane carries.
+/// The identity that the first event of the first lane has.
 pub fn of_events(relation: Relation) -> Option<Id> {
     let events = Events::of(relation);
     let mut found = None;
