@@ -10,9 +10,9 @@ use crate::pg::memory::here;
 use crate::pg::role;
 use pgrx::pg_sys::{self, Oid};
 
-/// Refuses a tenant that the caller is not bound to (42501). The chain's trigger asks, not a
-/// policy: the owner of the function that inserts may bypass row security, and a bound caller must
-/// neither wait for another tenant's lanes nor meet its keys.
+/// Refuses a tenant that the caller is not bound to (42501). The chain's trigger calls this instead
+/// of a policy, because the owner of the function that inserts may bypass row security, and because
+/// a bound caller must neither wait for another tenant's lanes nor learn about its keys.
 pub fn hold_to_binding(call: Call, tenant_id: &str) {
     let bound = call.once(bound_to);
     if is_common(bound, tenant_id) {
@@ -60,9 +60,8 @@ fn shown<'a>(tenants: impl ExactSizeIterator<Item = &'a str>) -> String {
     format!("{}{more}", first.join(" or "))
 }
 
-/// The tenants that each of the caller's roles is bound to. Not the current role's alone: a member
-/// of a role may set that role, and must not leave the binding behind; nor does a function that
-/// lends its owner's rights lift it.
+/// The tenants that each of the caller's roles is bound to. Not only the current role counts:
+/// neither SET ROLE nor a function that runs with its owner's rights lifts a binding.
 fn bound_to() -> Vec<Vec<String>> {
     let mut roles = vec![role::current()];
     for role in [role::outer(), role::session()] {
@@ -71,13 +70,13 @@ fn bound_to() -> Vec<Vec<String>> {
         }
     }
     let mut bound = Vec::new();
-    // Every statement that inserts asks. Where nobody is bound, it costs no look into an index.
+    // Every statement that inserts calls this. If no role is bound, no index is read.
     let table = grants(pg_sys::AccessShareLock);
     if table.is_empty() {
         return bound;
     }
     for role in roles {
-        // A superuser has every role's rights and was bound by nobody.
+        // A superuser has the rights of every role, but is not bound.
         if !role::is_superuser_role(role) {
             let tenants = bindings(&table, role);
             if !tenants.is_empty() {
@@ -89,8 +88,8 @@ fn bound_to() -> Vec<Vec<String>> {
 }
 
 /// The tenants that a role may record for, if it is bound: its own, or else those of the roles
-/// whose rights it inherits, since with them it has the right to insert. A role that joins a bound
-/// team is bound as the team is.
+/// whose rights it inherits, because it has the right to insert from them. A member of a bound role
+/// is bound like that role.
 fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
     let writers = role::by_name(Mode::Write.group());
     let mut known = vec![role];
@@ -103,7 +102,7 @@ fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
             break;
         }
         for group in role::groups(each) {
-            // Every writer is a member of that one, which therefore binds nobody.
+            // Every writer is a member of immutable_writer, which therefore binds no role.
             if Some(group) != writers && !known.contains(&group) && role::has_rights_of(role, group) {
                 known.push(group);
             }
@@ -112,8 +111,8 @@ fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
     tenants
 }
 
-/// The tenants that a role has been bound to itself. Here number or name will do: what takes a
-/// right away must outlast a new name, and a restore that came before the roles.
+/// The tenants that a role was bound to itself. The row may match by OID or by name, because a
+/// binding must outlast a new name, and a restore that came before the roles.
 fn bound_itself(table: &SmallTable, role: Oid) -> Vec<String> {
     let mut tenants = Vec::new();
     let Some(name) = role::known_name(role) else { return tenants };

@@ -18,7 +18,7 @@ use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
-/// The argument `role`; 22004 where it is NULL.
+/// The argument `role`; raises 22004 if it is NULL.
 fn role_name(call: Call<'_>) -> &CStr {
     name(call.required(0, "role", "Name a role."))
 }
@@ -34,7 +34,7 @@ fn grant_tenant(call: Call) -> Datum {
     let shown = name.to_string_lossy();
     let table = grants(pg_sys::RowExclusiveLock);
     let given = Arg::given(pg_sys::NAMEOID, call.arg(0));
-    // What it was granted under another name is replaced as well.
+    // A grant to the same role under another name is replaced as well.
     table.execute(
         "DELETE FROM immutable.tenant_grants WHERE role_oid OPERATOR(pg_catalog.=) $1 \
          AND mode OPERATOR(pg_catalog.=) $2 AND role OPERATOR(pg_catalog.<>) $3",
@@ -52,7 +52,8 @@ fn grant_tenant(call: Call) -> Datum {
     call.void()
 }
 
-/// The role of that name; 42704 where there is none, 22023 where row security would not hold it.
+/// The role of that name. Raises 42704 if there is none, and 22023 if row security does not apply
+/// to it.
 fn role_to_bind(name: &CStr, mode: Mode) -> Oid {
     let shown = name.to_string_lossy();
     let role = role::by_name(name).unwrap_or_else(|| {
@@ -74,7 +75,7 @@ fn is_extension_role(name: &str) -> bool {
     name.starts_with("immutable_")
 }
 
-/// Why row security would not hold a role to its tenant.
+/// Why a role cannot be bound to a tenant; None if it can.
 fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     if is_extension_role(name) {
         return Some("it is one of the extension's own roles, and the tenant would apply to all its members");
@@ -97,7 +98,7 @@ fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
     });
 }
 
-/// Makes a role a member of the mode's group, or no member any longer.
+/// Makes a role a member of the mode's group, or ends the membership.
 fn membership(table: &SmallTable, verb: &str, preposition: &str, mode: Mode, role: &str) {
     let group = mode.group().to_string_lossy();
     table.execute(&format!("{verb} {group} {preposition} {}", role::quoted(role)), &[]);
@@ -128,9 +129,8 @@ fn revoke_tenant(call: Call) -> Datum {
     call.void()
 }
 
-/// Deletes a role's grants of a mode, which are found under its present name and under the one it
-/// was granted under. Returns the roles that were bound by them, which are to lose the membership,
-/// and the tenants.
+/// Deletes a role's grants of a mode. They are found by the role's current name and by the name at
+/// the time of the grant. Returns the roles that lose the membership, and the tenants.
 fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<String>) {
     let role = role::by_name(role_name(call));
     let mut roles = Vec::from_iter(role);
@@ -154,8 +154,8 @@ fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<S
     (roles, tenants)
 }
 
-/// Takes the membership in the mode's group from a role; 55000 where it would be a member all the
-/// same.
+/// Ends a role's membership in the mode's group. Raises 55000 if the role would still be a member
+/// through another grant.
 fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
     let shown = role::name(role);
     membership(table, "REVOKE", "FROM", mode, &shown);
@@ -173,8 +173,8 @@ fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
 
 sql_function!(immutable_bind_role, pg_finfo_immutable_bind_role, bind_role);
 
-/// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others
-/// here.
+/// The trigger of tenant_grants. It looks up the role's OID, because a dump contains the OIDs of
+/// another cluster.
 fn bind_role(call: Call) -> Datum {
     let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
     let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
@@ -199,8 +199,8 @@ fn bind_role(call: Call) -> Datum {
     trigger.go_on_with(row.form(table.descriptor()))
 }
 
-/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored;
-/// 42501 for any other.
+/// Accepts grants from grant_tenant(), which runs with the owner's rights, and from a dump that is
+/// being restored. Raises 42501 for any other.
 fn allow_insert(table: Relation, role: &CStr) {
     let user = role::current();
     if user == table.owner() || role::is_superuser_role(user) {

@@ -1,5 +1,5 @@
-//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their
-//! format is `immutable_format::token`'s.
+//! Viewer tokens in the server: they are minted, revoked, and opened here.
+//! `immutable_format::token` has their format.
 
 use crate::access::decision::decide;
 use crate::access::keys;
@@ -31,12 +31,12 @@ const GET_ANOTHER: &str = "Get a new token from immutable.create_viewer_token().
 pub enum Source {
     /// Setting immutable.viewer_token: the token.
     Setting,
-    /// Setting request.headers: a JSON object, with the token in it or not.
+    /// Setting request.headers: a JSON object that may contain the token.
     Headers,
 }
 
-/// What was presented and found right, so that a statement need not compute the signature again.
-/// Time, revocations and the key's being accepted are asked every time.
+/// A token whose signature was found valid, so that it need not be computed again in the same
+/// statement. The time, revocations, and whether the key is still accepted are checked every time.
 struct Verified {
     source: Source,
     presented: Vec<u8>,
@@ -48,8 +48,8 @@ thread_local! {
     static VERIFIED: RefCell<Option<Verified>> = const { RefCell::new(None) };
 }
 
-/// What the token presented opens; None if there is no token among the headers. Raises 28000 for
-/// one that is refused.
+/// What the presented token shows; None if the headers contain no token. Raises 28000 for a token
+/// that is refused.
 pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     let known = VERIFIED.with(|verified| {
         let verified = verified.borrow();
@@ -80,7 +80,7 @@ pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     Some(claims)
 }
 
-/// The claims of a token that one of the keys has signed, and the key. Says nothing about now.
+/// The key that signed a token, and the token's claims. The time and revocations are not checked.
 pub fn open(token: &str) -> Result<(Id, Claims), Error> {
     let sealed = token::open(token)?;
     let (key, authentic) = keys::find(|key| sealed.verify(key)).ok_or(Error::Signature)?;
@@ -122,7 +122,7 @@ fn refuse(error: Error) -> ! {
 }
 
 /// The tenant or actor that an argument names, unless it is NULL. `field` is `tenant_id` or
-/// `actor_id`; raises 22023 for a longer one than any event has.
+/// `actor_id`. Raises 22023 for one that is longer than an event can have.
 pub fn parse_identity(field: &str, given: Option<Datum>) -> Option<String> {
     let given = text(given?);
     let most = text_bytes(field);
@@ -182,7 +182,8 @@ sql_function!(immutable_revoke_viewer_token, pg_finfo_immutable_revoke_viewer_to
 /// `immutable.revoke_viewer_token(token)`
 fn revoke_viewer_token(call: Call) -> Datum {
     let given = text(call.required(0, "token", "Give the token, or its jti."));
-    // What has the form of a token is one: revoking its text as a jti would revoke nothing.
+    // A text that has the form of a token is taken as one, because to revoke it as a jti would have
+    // no effect.
     let jti = if token::open(given).is_ok() || given.len() > token::MAX_JTI_BYTES {
         let (_, claims) = open(given).unwrap_or_else(|error| {
             Fault::invalid("token", format!("the token cannot be revoked: {error}"))
@@ -212,7 +213,7 @@ sql_function!(immutable_revoke_viewer_tokens, pg_finfo_immutable_revoke_viewer_t
 fn revoke_viewer_tokens(call: Call) -> Datum {
     let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = parse_identity("actor_id", call.arg(1));
-    // The event does not say which actor: that could not be erased from it.
+    // The event does not name the actor, because the name could not be erased from it.
     let whose = if actor_id.is_some() { "one actor's" } else { "all" };
     revoke(Revoked::TokensOf { tenant_id: &tenant_id, actor_id: actor_id.as_deref() });
     decide(&LogEvent {
