@@ -32,7 +32,7 @@ fn open(lock: u32) -> SmallTable {
     SmallTable::open(c"viewer_keys", COLUMNS, lock)
 }
 
-/// Calls `each` with each key's id, its secret, and the second (since 1970) until which it is
+/// Calls `look` with each key's id, its secret, and the second (since 1970) until which it is
 /// accepted; the key that signs has no such second.
 fn each(table: &SmallTable, mut look: impl FnMut(Id, Datum, Option<i64>)) {
     table.rows(None, &[], |row| {

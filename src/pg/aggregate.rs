@@ -7,20 +7,20 @@ use crate::pg::memory::Memory;
 use pgrx::pg_sys;
 use std::any::TypeId;
 
-/// A state, and what it is: `internal` says nothing of the type.
+/// A state with its type, because `internal` does not say it.
 struct Tagged<T> {
     of: TypeId,
     state: T,
 }
 
 impl<'c> Call<'c> {
-    /// The state that is passed at `index`, unless there is none yet.
+    /// The state that is passed at `index`; None if there is none yet.
     pub fn state<T: Copy + 'static>(self, index: usize) -> Option<T> {
         self.tagged(index).map(|tagged| tagged.state)
     }
 
-    /// The state after one more: what `begin` makes, or the state so far, which `add` changes in
-    /// its place.
+    /// The state after one more row: the one that `begin` makes, or the previous one, which `add`
+    /// changes in place.
     pub fn advance<T: Copy + 'static>(self, begin: impl FnOnce() -> T, add: impl FnOnce(&mut T)) -> Datum<'c> {
         match self.tagged::<T>(0) {
             None => self.keep(begin()),
@@ -31,7 +31,8 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// Puts a state where it lives until the aggregate is done; 0A000 outside of an aggregate.
+    /// Puts a state into memory that lives until the aggregate ends. Raises 0A000 outside of an
+    /// aggregate.
     pub fn keep<T: Copy + 'static>(self, state: T) -> Datum<'c> {
         let mut context = std::ptr::null_mut();
         // SAFETY: asks whether this call is an aggregate's; the state is as large as the place for

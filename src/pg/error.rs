@@ -1,4 +1,4 @@
-//! Errors as the client sees them: an SQLSTATE, a message that names the field, a hint where the
+//! Errors as the client sees them: an SQLSTATE, a message that names the field, and a hint if the
 //! user can act.
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
@@ -30,7 +30,7 @@ impl Fault {
         Fault { code, message: message.into(), field: None, detail: None, hint: None }
     }
 
-    /// A value that a parameter or column does not take (22023).
+    /// A value that a parameter or column does not accept (22023).
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
         Fault::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, message).field(field)
     }
@@ -57,12 +57,12 @@ impl Fault {
         match raised.unwrap_or_report() {}
     }
 
-    /// Tells the client, who may go on.
+    /// Sends a notice or warning to the client. The statement goes on.
     pub fn warn(self) {
         self.report().report(PgLogLevel::WARNING);
     }
 
-    /// Writes it into the server's log alone, as a line of the level LOG.
+    /// Writes it only into the server's log, with the level LOG.
     pub fn log(self) {
         self.report().report(PgLogLevel::LOG_SERVER_ONLY);
     }
@@ -79,12 +79,12 @@ impl Fault {
     }
 }
 
-/// The field of the last fault raised, and forgets it.
+/// Returns the field of the last fault that was raised, and forgets it.
 pub fn take_field() -> Option<String> {
     FIELD.with(|field| field.borrow_mut().take())
 }
 
-/// A message of level DEBUG1, which few ask for; nobody else pays for it.
+/// A message of level DEBUG1. It is only built if a session asks for that level.
 pub fn debug(message: std::fmt::Arguments) {
     // SAFETY: reads settings of the one thread there is.
     if unsafe { pgrx::pg_sys::message_level_is_interesting(PgLogLevel::DEBUG1 as i32) } {
@@ -92,20 +92,20 @@ pub fn debug(message: std::fmt::Arguments) {
     }
 }
 
-/// A state that only a bug or a damaged catalog can bring about (XX000).
+/// Raises XX000 for a state that only a bug or a damaged catalog can cause.
 pub fn internal(message: &str) -> ! {
     Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()
 }
 
-/// Keeps the text of the command that runs out of the server's log: PostgreSQL then has none to
-/// write beside an error.
+/// Keeps the text of the running command out of the server's log, where PostgreSQL would write it
+/// with an error.
 pub fn hide_statement() {
     // SAFETY: sets a variable of the one thread there is, which may be null.
     unsafe { pgrx::pg_sys::debug_query_string = std::ptr::null() };
 }
 
-/// Takes the panic hook that would put a backtrace, in the server's environment with
-/// RUST_BACKTRACE, into the DETAIL that clients read.
+/// Removes the panic hook. If RUST_BACKTRACE is set in the server's environment, the hook would put
+/// a backtrace into the DETAIL that clients read.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if panic.payload().is::<&str>() || panic.payload().is::<String>() {
@@ -115,8 +115,8 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Runs a function's body so that a bug in it is an error without inner text for the client, and a
-/// line with it in the server's log.
+/// Runs the body of a function. A panic becomes an error without internal text for the client, and
+/// a line with that text in the server's log.
 pub fn contain<T>(body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let Some(text) = panic_text(&payload) else { resume_unwind(payload) };

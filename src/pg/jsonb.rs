@@ -1,5 +1,5 @@
-//! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00`
-//! would become `1.0` and thirty digits would lose some.
+//! Converts jsonb to the format's values and back. It reads jsonb directly, because serde_json
+//! would turn `1.00` into `1.0` and lose digits of long numbers.
 
 use crate::pg::datum::{output, utf8, Datum};
 use crate::pg::memory::{here, Memory};
@@ -14,7 +14,7 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub struct Jsonb<'m>(*mut pg_sys::Jsonb, Memory<'m>);
 
-/// What a jsonb is at its top.
+/// The kind of the outermost value of a jsonb.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Object,
@@ -24,7 +24,7 @@ pub enum Kind {
 
 impl<'m> Jsonb<'m> {
     pub fn new(datum: Datum<'m>) -> Jsonb<'m> {
-        // the iterator reads aligned words: no packed header
+        // The iterator reads aligned words, so the header must not be packed.
         let (varlena, memory) = (datum.raw().cast_mut_ptr(), datum.memory());
         // SAFETY: a jsonb is a varlena; it is detoasted in its own memory.
         match unsafe { pgrx::varlena::varatt_is_4b_u(varlena) } {
@@ -64,7 +64,7 @@ impl<'m> Jsonb<'m> {
         self.reader().ok_or(CORRUPT)?.value(depth, bytes)
     }
 
-    /// The object that it is, within the bounds; nothing if it is another value.
+    /// The object, within the bounds; None if it is another value.
     pub fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'m>>, Error> {
         self.reader().ok_or(CORRUPT)?.object(depth, bytes)
     }
@@ -92,7 +92,7 @@ impl<'m> Jsonb<'m> {
         });
     }
 
-    /// Walks it, one level deep.
+    /// Iterates over the outermost level.
     fn tokens(self, mut each: impl FnMut(pg_sys::JsonbIteratorToken::Type, &'m mut pg_sys::JsonbValue)) {
         let mut value = pg_sys::JsonbValue::default();
         // SAFETY: the jsonb lives as long as its memory; the value that the iterator fills in
@@ -138,7 +138,8 @@ fn string<'m>(value: &pg_sys::JsonbValue) -> &'m str {
         let string = value.val.string;
         std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize)
     };
-    // The database is UTF8; what is not all the same cannot be part of a valid event.
+    // The database is UTF8. A text that is not valid UTF-8 nevertheless cannot be part of a valid
+    // event.
     utf8(bytes).unwrap_or("\u{0}")
 }
 
@@ -147,21 +148,21 @@ fn number(value: &pg_sys::JsonbValue, memory: Memory<'_>) -> String {
     output(pg_sys::numeric_out, unsafe { Datum::new(pg_sys::Datum::from(value.val.numeric), memory) })
 }
 
-/// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row,
-/// so it copies nothing and asks the server for nothing but numbers it cannot print itself. The
-/// layout is that of PostgreSQL's utils/jsonb.h, which is the same on disk since 9.4. What somebody
-/// edited in the data file is an error, not a crash: only bytes that jsonb_in would have written
-/// are read, because PostgreSQL may see another value in any others.
+/// Reads a jsonb from its stored bytes. Verification reads two in every row, so nothing is copied,
+/// and the server is only called for numbers that are not printed here. The layout is that of
+/// PostgreSQL's utils/jsonb.h, which has been the same on disk since 9.4. Edited bytes in the data
+/// file are an error, not a crash. Only bytes that jsonb_in would have written are accepted,
+/// because PostgreSQL may see another value in any others.
 #[derive(Clone, Copy)]
 pub struct Reader<'a>(Container<'a>);
 
 impl<'a> Reader<'a> {
-    /// `None` if there is no jsonb in it.
+    /// None if it does not contain a jsonb.
     pub fn new(datum: Datum<'a>) -> Option<Reader<'a>> {
         Container::root(toast::read(datum)?).map(Reader)
     }
 
-    /// Elements, if it is an array.
+    /// The number of elements, if it is an array.
     pub fn array_len(self) -> Option<usize> {
         (self.0.header & (pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR) == pg_sys::JB_FARRAY).then(|| self.0.count())
     }
@@ -173,15 +174,15 @@ impl<'a> Reader<'a> {
         tree.finish().ok_or(CORRUPT)
     }
 
-    /// The object that it is, within the bounds; nothing if it is another value.
+    /// The object, within the bounds; None if it is another value.
     pub fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
         let mut canonical = Canonical::new(depth, bytes);
         self.read(&mut canonical)?;
         Ok(canonical.object())
     }
 
-    /// The elements of an array, each within the bounds; nothing in the place of one that is no
-    /// object.
+    /// The elements of an array, each within the bounds; None in the place of an element that is
+    /// not an object.
     pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
         let count = self.0.count();
         let mut objects = Vec::with_capacity(count.min(limits::TARGETS));
@@ -198,8 +199,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own
-    /// functions recurse.
+    /// Whether all of it can be read, and is not nested more deeply than an event may be, because
+    /// PostgreSQL's own functions recurse.
     pub fn is_sound(self) -> bool {
         self.read(&mut Sound { depth: 0 }).is_ok()
     }
@@ -210,15 +211,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What the objects in an array have as their member `name`, where that is an object or array: one
-/// jsonb for each element of the array. Nothing where it is no array.
+/// The member `name` of each object in an array, if that member is an object or array: one jsonb or
+/// None for each element. Empty if the value is not an array.
 pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>> {
     let Some(reader) = Reader::new(array).filter(|reader| reader.array_len().is_some()) else { return Vec::new() };
     let count = reader.0.count();
     let mut children = reader.0.children(0..count, 0);
     let mut nested = Vec::with_capacity(count.min(limits::TARGETS));
     while let Some(child) = children.next() {
-        // A jsonb is nothing but its outermost container.
+        // A jsonb consists only of its outermost container.
         nested.push(match child {
             Some(Entry::Container(object)) => {
                 object.nested_member(name).map(|member| array.memory().bytes(member.bytes))
@@ -231,7 +232,7 @@ pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>
 
 const CORRUPT: Error = Error::Syntax(0);
 
-/// Keeps nothing of what it is fed: that it comes to its end is all.
+/// Keeps nothing of what it reads. It only checks that everything can be read.
 struct Sound {
     depth: usize,
 }
@@ -244,7 +245,7 @@ impl<'a> Build<'a> for Sound {
     }
 
     fn begin_array(&mut self) -> Result<(), Error> {
-        // An array of targets, which are within the bound each.
+        // An array of targets, each of which is within the bound.
         self.depth += 1;
         match self.depth <= limits::NESTING + 1 {
             true => Ok(()),
@@ -301,12 +302,12 @@ impl<'a> Container<'a> {
         self.header & !pg_sys::JB_CMASK
     }
 
-    /// Whether it is an array or an object: one of both, and nothing else.
+    /// Whether it is either an array or an object.
     fn is_collection(self) -> bool {
         matches!(self.flags(), pg_sys::JB_FARRAY | pg_sys::JB_FOBJECT)
     }
 
-    /// jsonb keeps a bare scalar in an array of one.
+    /// jsonb keeps a bare scalar in an array of one element.
     fn is_bare(self) -> bool {
         self.flags() == pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR
     }
@@ -329,8 +330,8 @@ impl<'a> Container<'a> {
 
     fn entry(self, index: usize) -> Option<u32> {
         let entry = self.bytes.get(4 + index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
-        // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks
-        // for it there.
+        // Every JB_OFFSET_STRIDE-th entry has an offset instead of a length, because PostgreSQL
+        // looks for it there; the others must not.
         let has_offset = entry & pg_sys::JENTRY_HAS_OFF != 0;
         (has_offset == index.is_multiple_of(pg_sys::JB_OFFSET_STRIDE as usize)).then_some(entry)
     }
@@ -384,7 +385,7 @@ struct Children<'a> {
 }
 
 impl<'a> Children<'a> {
-    /// The next child; `Some(None)` where there is none although there should be.
+    /// The next child; `Some(None)` if a child is missing.
     fn next(&mut self) -> Option<Option<Entry<'a>>> {
         let index = self.entries.next()?;
         Some(self.child(index))
@@ -398,7 +399,7 @@ impl<'a> Children<'a> {
         let kind = entry & pg_sys::JENTRY_TYPEMASK;
         let scalar = match kind {
             pg_sys::JENTRY_ISSTRING => return Some(Entry::Scalar(Value::String(Cow::Borrowed(utf8(data)?)))),
-            // Containers and numbers are aligned by bytes that count as theirs.
+            // Containers and numbers are aligned by padding bytes, which count as part of them.
             pg_sys::JENTRY_ISNUMERIC | pg_sys::JENTRY_ISCONTAINER => {
                 let (padding, data) = data.split_at_checked(start.next_multiple_of(4) - start)?;
                 return match (padding.iter().all(|byte| *byte == 0), kind) {
@@ -415,19 +416,19 @@ impl<'a> Children<'a> {
         data.is_empty().then_some(Entry::Scalar(scalar))
     }
 
-    /// Whether what has been read is all that there is.
+    /// Whether all bytes have been read.
     fn are_all(&self) -> bool {
         self.start == self.container.data().len()
     }
 }
 
-/// Whether an object has its key here behind this one: PostgreSQL looks for a key by halves,
-/// shorter ones first.
+/// Whether this key comes after the previous one in the order of jsonb, which has shorter keys
+/// first: PostgreSQL uses binary search.
 fn is_after(key: &str, before: Option<&str>) -> bool {
     before.is_none_or(|before| (before.len(), before) < (key.len(), key))
 }
 
-/// What is open while a value is read: the keys of an object that are left, and the values.
+/// An object or array that is being read: the keys that are left, and the values.
 struct Open<'a> {
     keys: Option<Children<'a>>,
     /// The last key.
@@ -500,9 +501,9 @@ const NUMERIC_SHORT_SIGN_AND_WEIGHT: u16 = 0x207F;
 
 const NUMERIC_LONG_SIGN: u16 = 0x4000;
 
-/// The first word and the digits, which count to 10,000, of a numeric that is stored as PostgreSQL
-/// stores every number: it is as long as its header says, has no digit too much and is neither NaN
-/// nor an infinity.
+/// The first word of a numeric and its digits in base 10,000. The numeric must be stored as
+/// PostgreSQL stores it: as long as its header says, without superfluous digits, and neither NaN
+/// nor infinite.
 fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
     let size = u32::from_ne_bytes(*numeric.first_chunk()?);
     let is_sized = match cfg!(target_endian = "big") {
@@ -528,7 +529,7 @@ fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
     (is_sized && is_number && digits.iter().all(|two| digit(two) < 10_000)).then_some((first, digits))
 }
 
-/// What numeric_out prints. Small whole numbers, which most are, are printed here.
+/// The text that numeric_out prints. Small integers, which are the most frequent, are printed here.
 fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
     match numeric_parts(numeric).ok_or(CORRUPT)? {
         (NUMERIC_SHORT, []) => return Ok("0".to_string()),

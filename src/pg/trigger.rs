@@ -1,4 +1,4 @@
-//! What a trigger is called with, and what it answers.
+//! The call of a trigger function, and its result.
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
@@ -22,7 +22,7 @@ pub struct TriggerCall<'c> {
 }
 
 impl<'c> Call<'c> {
-    /// The call of a trigger; 39P01 where it is none.
+    /// The call as that of a trigger. Raises 39P01 if it is not one.
     pub fn any_trigger(self) -> TriggerCall<'c> {
         // SAFETY: a call has a context, or null; that of a trigger is TriggerData.
         let data = unsafe {
@@ -35,8 +35,8 @@ impl<'c> Call<'c> {
         TriggerCall { call: self, data }
     }
 
-    /// The same, of a trigger for one event: TRIGGER_EVENT_* of the operation, ROW and the timing;
-    /// 39P01 for any other.
+    /// The same for a trigger of one event: TRIGGER_EVENT_* of the operation, ROW and the timing.
+    /// Raises 39P01 for any other event.
     pub fn trigger(self, event: u32) -> TriggerCall<'c> {
         const ALL: u32 = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
         let trigger = self.any_trigger();
@@ -59,7 +59,7 @@ fn protocol_violated(message: &str) -> ! {
 }
 
 impl<'c> TriggerCall<'c> {
-    /// The relation that it fires on, which is open.
+    /// The relation on which it fires, which is open.
     pub fn relation(self) -> Relation<'c> {
         // SAFETY: open as long as the trigger runs.
         unsafe { Relation::of(self.data.tg_relation) }
@@ -82,30 +82,32 @@ impl<'c> TriggerCall<'c> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
-    /// Whether it fires before what it fires for.
+    /// Whether it is a BEFORE trigger.
     pub fn is_before(self) -> bool {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
     }
 
-    /// The row that is inserted or deleted, or the one there was before an update.
+    /// The row that is inserted or deleted, or the old row of an update.
     pub fn row(self) -> Tuple<'c> {
         // SAFETY: a row trigger has one, which lives as long as the call.
         unsafe { Tuple::of(self.data.tg_trigtuple, self.relation().descriptor(), self.call.memory()) }
     }
 
-    /// The row that an update makes.
+    /// The new row of an update.
     pub fn new_row(self) -> Tuple<'c> {
         // SAFETY: a row trigger for an update has one, which lives as long as the call.
         unsafe { Tuple::of(self.data.tg_newtuple, self.relation().descriptor(), self.call.memory()) }
     }
 
-    /// Goes on with a row: one of the two there are, or one that was formed from their values.
+    /// The result that continues with a row: one of the call's rows, or one that was formed from
+    /// their values.
     pub fn go_on_with(self, row: Tuple<'c>) -> Datum<'c> {
         // SAFETY: PostgreSQL takes a pointer to the row as the result.
         unsafe { Datum::new(pg_sys::Datum::from(row.raw()), self.call.memory()) }
     }
 
-    /// Leaves the row out; also what a trigger answers that fires afterwards, or for a statement.
+    /// The result that leaves the row out. It is also the result of an AFTER trigger and of a
+    /// statement trigger.
     #[allow(clippy::unused_self)] // said of a call
     pub fn nothing(self) -> Datum<'c> {
         Datum::from(0_i64)
