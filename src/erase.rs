@@ -40,7 +40,7 @@ const RECORD_TARGETS: usize = 100;
 const TARGET_COMMITMENTS: usize = 900;
 
 /// Where an event is in its tenant's chain. It never moves.
-type Place = (i16, i64);
+type LanePosition = (i16, i64);
 
 sql_function!(immutable_erase, pg_finfo_immutable_erase, erase);
 
@@ -125,7 +125,7 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
 }
 
 /// Collects the place of each event that has something to erase.
-fn note<'p>(places: &'p mut Vec<Place>, subject: &'p Subject<'_>) -> impl FnMut(&Stored<'_>) + 'p {
+fn note<'p>(places: &'p mut Vec<LanePosition>, subject: &'p Subject<'_>) -> impl FnMut(&Stored<'_>) + 'p {
     |event| {
         if !hits_in(subject, event).is_empty() {
             places.push(place_of(event));
@@ -151,7 +151,7 @@ struct Erasing<'a> {
     /// The targets of the next record.
     unrecorded: Vec<String>,
     /// How many of these events are about the eraser.
-    own: u64,
+    by_eraser: u64,
     /// The role that erases, and the login.
     erasers: [String; 2],
 }
@@ -164,7 +164,7 @@ impl<'a> Erasing<'a> {
             reason,
             answer: call.rows(),
             unrecorded: Vec::new(),
-            own: 0,
+            by_eraser: 0,
             erasers: [own_event::caller(), own_event::login()],
         }
     }
@@ -198,14 +198,14 @@ impl<'a> Erasing<'a> {
     }
 
     /// Locks the lanes of the subject's events, and returns the events' places in their order.
-    fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<Place> {
+    fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<LanePosition> {
         // The ends of the lanes before the search. Events that the search cannot have seen come
         // after them.
         let mut heads = Vec::new();
         spi::query_now("SELECT h.lane, h.seq FROM immutable.heads($1) h", &[Arg::text(self.tenant_id)], |row| {
             heads.extend(place_in(row));
         });
-        let mut places: Vec<Place> = Vec::new();
+        let mut places: Vec<LanePosition> = Vec::new();
         let ids = &subject.ids;
         let look = Look { text: &|text| ids.iter().any(|id| text.contains(id)), number: &|_| false, ids };
         self.search(&look, Snapshot::New, None, note(&mut places, subject));
@@ -227,7 +227,13 @@ impl<'a> Erasing<'a> {
 
     /// Calls `found` for every event of the tenant, or of a lane after a seq, in which `look` finds
     /// something.
-    fn search(&self, look: &Look<'_>, snapshot: Snapshot, after: Option<Place>, mut found: impl FnMut(&Stored<'_>)) {
+    fn search(
+        &self,
+        look: &Look<'_>,
+        snapshot: Snapshot,
+        after: Option<LanePosition>,
+        mut found: impl FnMut(&Stored<'_>),
+    ) {
         let range = after.map_or("", |_| " AND e.lane = $2 AND e.seq > $3");
         let statement = format!("SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range}");
         let mut arguments = vec![Arg::text(self.tenant_id)];
@@ -253,7 +259,7 @@ impl<'a> Erasing<'a> {
     }
 
     /// Erases the paths that `choose` finds in the event now. The event's lane is locked.
-    fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
+    fn rewrite(&mut self, place: LanePosition, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
         spi::stream_now(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
             &[Arg::text(self.tenant_id), Arg::Int2(place.0), Arg::Int8(place.1)],
@@ -292,7 +298,7 @@ impl<'a> Erasing<'a> {
             );
         }
         self.answer(&event.envelope.id, hits);
-        self.own += u64::from(self.is_of_eraser(event));
+        self.by_eraser += u64::from(self.is_of_eraser(event));
         for commitments in erasure.beyond(before).chunks(TARGET_COMMITMENTS) {
             if self.unrecorded.len() == RECORD_TARGETS {
                 self.record();
@@ -330,14 +336,14 @@ impl<'a> Erasing<'a> {
         }
         let targets = format!("[{}]", self.unrecorded.join(","));
         self.unrecorded.clear();
-        let own_events = std::mem::take(&mut self.own).to_string();
-        let own: &[(&str, &str)] = if own_events == "0" { &[] } else { &[("own_events", &own_events)] };
+        let by_eraser = std::mem::take(&mut self.by_eraser).to_string();
+        let own_events: &[(&str, &str)] = if by_eraser == "0" { &[] } else { &[("own_events", &by_eraser)] };
         record(&LogEvent {
             tenant_id: self.tenant_id,
             action: "immutable.event_erased",
             targets: &targets,
             metadata: &[("reason", self.reason)],
-            metadata_json: own,
+            metadata_json: own_events,
             ..LogEvent::default()
         });
     }
@@ -353,11 +359,11 @@ enum Snapshot {
 }
 
 /// A row of lane and seq.
-fn place_in(row: &Values) -> Option<Place> {
+fn place_in(row: &Values) -> Option<LanePosition> {
     Some((row.at(0)?.i16(), row.at(1)?.i64()))
 }
 
-fn place_of(event: &Stored<'_>) -> Place {
+fn place_of(event: &Stored<'_>) -> LanePosition {
     (event.envelope.lane, event.envelope.seq)
 }
 
@@ -518,17 +524,17 @@ const PATHS: &str = "The paths are actor_id, actor_name, resource_id, resource_n
 /// Which of the given paths are to be erased from the event: those that have a value that is not
 /// yet erased. Raises 22023 for a path that the event cannot have.
 fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
-    let own = event.envelope.action.starts_with(RESERVED);
+    let by_log = event.envelope.action.starts_with(RESERVED);
     let erasure = event.erasure();
     let there = erasable_paths(&event.content, erasure);
     for path in paths.iter().filter(|path| !there.iter().any(|known| known == *path)) {
         // The keys of erased metadata are not kept, so any key may have been one of them.
         let metadata_erased = erasure.is_some_and(|erasure| !erasure.metadata.is_empty());
         let targets = event.content.targets.len();
-        if path.starts_with(METADATA) && !metadata_erased && !own {
+        if path.starts_with(METADATA) && !metadata_erased && !by_log {
             refuse_path("paths", path, "is not in the event", "Keys are case-sensitive.")
         }
-        if target_position(path).is_some_and(|position| position >= targets) && !own {
+        if target_position(path).is_some_and(|position| position >= targets) && !by_log {
             let hint = match targets {
                 0 => "The event has no targets.".to_string(),
                 _ => format!("The event has targets.0 to targets.{}, in the stored order.", targets - 1),
@@ -536,7 +542,7 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
             refuse_path("paths", path, "is not in the event", &hint)
         }
     }
-    if let (true, Some(path)) = (own, paths.iter().find(|path| **path != REASON)) {
+    if let (true, Some(path)) = (by_log, paths.iter().find(|path| **path != REASON)) {
         let hint = format!("Only {REASON} can be erased from such an event.");
         refuse_path("paths", path, "cannot be erased from one of the log's own events", &hint)
     }

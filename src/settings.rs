@@ -11,25 +11,43 @@ use std::ffi::{CStr, CString};
 
 type Text = GucSetting<Option<CString>>;
 
+/// The setting immutable.lanes. [`SETTINGS`] describes this setting and the following ones.
 pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(1024);
+/// The setting immutable.max_chains_per_transaction.
 pub static MAX_CHAINS_PER_TRANSACTION: GucSetting<i32> = GucSetting::<i32>::new(200);
+/// The setting immutable.max_targets.
 pub static MAX_TARGETS: GucSetting<i32> = GucSetting::<i32>::new(100);
+/// The setting immutable.max_metadata_keys.
 pub static MAX_METADATA_KEYS: GucSetting<i32> = GucSetting::<i32>::new(50);
+/// The setting immutable.max_metadata_bytes.
 pub static MAX_METADATA_BYTES: GucSetting<i32> = GucSetting::<i32>::new(limits::CANONICAL_BYTES as i32);
+/// The setting immutable.max_nesting.
 pub static MAX_NESTING: GucSetting<i32> = GucSetting::<i32>::new(limits::NESTING as i32);
+/// The setting immutable.max_batch.
 pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
+/// The setting immutable.max_exact_total.
 pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
+/// The setting immutable.require_tenant.
 pub static REQUIRE_TENANT: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// The setting immutable.restore.
 pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// The setting immutable.allow_ddl.
 pub static ALLOW_DDL: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// The setting immutable.tenant_id.
 pub static TENANT_ID: Text = Text::new(None);
+/// The setting immutable.actor_id.
 pub static ACTOR_ID: Text = Text::new(None);
+/// The setting immutable.actor_name.
 pub static ACTOR_NAME: Text = Text::new(None);
+/// The setting immutable.actor_type.
 pub static ACTOR_TYPE: Text = Text::new(None);
+/// The setting immutable.session_id.
 pub static SESSION_ID: Text = Text::new(None);
+/// The setting immutable.ip_address.
 pub static IP_ADDRESS: Text = Text::new(None);
+/// The setting immutable.user_agent.
 pub static USER_AGENT: Text = Text::new(None);
 
 /// Its value is a secret while the token is valid, so it is read only through [`viewer_token`].

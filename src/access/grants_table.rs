@@ -53,6 +53,7 @@ pub const COLUMNS: usize = 6;
 /// Attribute numbers, as scan keys count.
 pub const ROLE: i16 = 1;
 const MODE: i16 = 2;
+/// The attribute number of `role_oid`.
 pub const ROLE_OID: i16 = 4;
 
 /// The place of `tenant_id` in a row.

@@ -2,7 +2,7 @@
 //! the policies call use it.
 
 use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
-use crate::access::token::{self, Source};
+use crate::access::token::{self, PresentedIn};
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{sql_function, Call};
@@ -24,11 +24,11 @@ struct Visible {
 /// is refused.
 fn visible() -> Option<Visible> {
     let claims = if let Some(token) = settings::viewer_token() {
-        token::verify(Source::Setting, token.as_bytes())?
+        token::verify(PresentedIn::Setting, token.as_bytes())?
     } else if let Some(tenant_id) = readable(role::current()) {
         return Some(Visible { tenant_id, actor_id: None });
     } else {
-        token::verify(Source::Headers, setting::value(c"request.headers")?.as_bytes())?
+        token::verify(PresentedIn::Headers, setting::value(c"request.headers")?.as_bytes())?
     };
     Some(Visible { tenant_id: claims.tenant_id.clone(), actor_id: claims.actor_id.clone() })
 }

@@ -28,7 +28,7 @@ const GET_ANOTHER: &str = "Get a new token from immutable.create_viewer_token().
 
 /// Where a token was presented.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PresentedIn {
     /// Setting immutable.viewer_token: the token.
     Setting,
     /// Setting request.headers: a JSON object that may contain the token.
@@ -38,7 +38,7 @@ pub enum Source {
 /// A token whose signature was found valid, so that it need not be computed again in the same
 /// statement. The time, revocations, and whether the key is still accepted are checked every time.
 struct Verified {
-    source: Source,
+    source: PresentedIn,
     presented: Vec<u8>,
     key: Id,
     claims: Rc<Claims>,
@@ -50,7 +50,7 @@ thread_local! {
 
 /// What the presented token shows; None if the headers contain no token. Raises 28000 for a token
 /// that is refused.
-pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
+pub fn verify(source: PresentedIn, presented: &[u8]) -> Option<Rc<Claims>> {
     let known = VERIFIED.with(|verified| {
         let verified = verified.borrow();
         let verified = verified.as_ref()?;
@@ -66,8 +66,8 @@ pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     let Ok(as_text) = std::str::from_utf8(presented) else { refuse(Error::Form) };
     let bearer;
     let token = match source {
-        Source::Setting => as_text,
-        Source::Headers => {
+        PresentedIn::Setting => as_text,
+        PresentedIn::Headers => {
             bearer = token::bearer(as_text).unwrap_or_else(|error| refuse(error))?;
             &bearer
         }

@@ -465,12 +465,12 @@ fn can_append(events: Relation) -> bool {
         return false;
     }
     let firing = if others_sleep() { pg_sys::TRIGGER_FIRES_ON_REPLICA } else { pg_sys::TRIGGER_FIRES_ON_ORIGIN };
-    let own = events.triggers().iter().filter(|trigger| {
+    let chaining = events.triggers().iter().filter(|trigger| {
         let (name, enabled) = (trigger.name(), trigger.tgenabled as u8);
         (name == c"~immutable_chain" || name == c"~immutable_targets")
             && (enabled == pg_sys::TRIGGER_FIRES_ALWAYS || enabled == firing)
     });
-    own.count() == 2 && has_keys(events)
+    chaining.count() == 2 && has_keys(events)
 }
 
 fn has_events() -> bool {
@@ -497,8 +497,8 @@ fn inherits() -> Option<(String, String)> {
             &[Arg::Oid(table)],
             |row| {
                 let [child, parent] = [0, 1].map(|place| describe(pg_sys::RelationRelationId, oid(row, place)));
-                let own = describe(pg_sys::RelationRelationId, table);
-                found = Some((own, format!("{child} would inherit from {parent}.")));
+                let parent_or_child = describe(pg_sys::RelationRelationId, table);
+                found = Some((parent_or_child, format!("{child} would inherit from {parent}.")));
             },
         );
         if found.is_some() {

@@ -6,7 +6,9 @@ use std::ffi::CStr;
 
 /// Catalogs that pgrx has no name for.
 pub const POLICIES: Oid = Oid::from_u32(3256);
+/// The catalog pg_rewrite.
 pub const RULES: Oid = Oid::from_u32(2618);
+/// The catalog pg_constraint.
 pub const CONSTRAINTS: Oid = Oid::from_u32(2606);
 
 /// An extension by its name, if there is one.

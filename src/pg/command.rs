@@ -39,6 +39,7 @@ impl<'c> EventTriggerCall<'c> {
         unsafe { CStr::from_ptr(pg_sys::GetCommandTagName(self.0.tag)) }.to_string_lossy().into_owned()
     }
 
+    /// The command's parse tree.
     pub fn command(self) -> Command<'c> {
         Command(self.0.parsetree, PhantomData)
     }

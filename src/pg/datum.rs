@@ -33,22 +33,27 @@ impl<'m> Datum<'m> {
         self.memory
     }
 
+    /// The value as a boolean.
     pub fn bool(self) -> bool {
         self.raw.value() & 0xff != 0
     }
 
+    /// The value as a smallint.
     pub fn i16(self) -> i16 {
         self.raw.value() as i16
     }
 
+    /// The value as an integer.
     pub fn i32(self) -> i32 {
         self.raw.value() as i32
     }
 
+    /// The value as a bigint, or another type of 64 bits that is passed by value.
     pub fn i64(self) -> i64 {
         self.raw.value() as i64
     }
 
+    /// The value as an OID.
     pub fn oid(self) -> Oid {
         Oid::from(self.raw.value() as u32)
     }

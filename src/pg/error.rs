@@ -26,6 +26,7 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A refusal with this SQLSTATE and message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Fault { code, message: message.into(), field: None, detail: None, hint: None }
     }
@@ -35,16 +36,19 @@ impl Fault {
         Fault::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, message).field(field)
     }
 
+    /// Names the field, column or argument that the refusal is about.
     pub fn field(mut self, field: &str) -> Self {
         self.field = Some(field.to_string());
         self
     }
 
+    /// Adds a DETAIL: complete sentences.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
+    /// Adds a HINT: complete sentences that say what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

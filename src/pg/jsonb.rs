@@ -23,6 +23,7 @@ pub enum Kind {
 }
 
 impl<'m> Jsonb<'m> {
+    /// Detoasts a jsonb.
     pub fn new(datum: Datum<'m>) -> Jsonb<'m> {
         // The iterator reads aligned words, so the header must not be packed.
         let (varlena, memory) = (datum.raw().cast_mut_ptr(), datum.memory());
@@ -39,6 +40,7 @@ impl<'m> Jsonb<'m> {
         unsafe { (*self.0).root.header }
     }
 
+    /// The kind of the outermost value.
     pub fn kind(self) -> Kind {
         if self.header() & pg_sys::JB_FSCALAR != 0 {
             Kind::Scalar
@@ -54,6 +56,7 @@ impl<'m> Jsonb<'m> {
         (self.header() & pg_sys::JB_CMASK) as usize
     }
 
+    /// The value for PostgreSQL.
     pub fn datum(self) -> Datum<'m> {
         // SAFETY: a jsonb in its memory.
         unsafe { Datum::new(pg_sys::Datum::from(self.0), self.1) }

@@ -113,6 +113,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
+    /// The timeouts of the session.
     pub fn now() -> Timeouts {
         // SAFETY: reads variables of the one thread there is.
         unsafe { Timeouts { lock: pg_sys::LockTimeout, deadlock: pg_sys::DeadlockTimeout } }

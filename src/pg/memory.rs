@@ -50,12 +50,13 @@ pub fn here<T>(body: impl for<'t> FnOnce(Memory<'t>) -> T) -> T {
 
 /// A new context inside the current one, which its user empties. It is deleted with the context
 /// that contains it.
-pub struct Scratch(pg_sys::MemoryContext);
+pub struct ScratchContext(pg_sys::MemoryContext);
 
-impl Scratch {
-    pub fn new() -> Scratch {
+impl ScratchContext {
+    /// Creates the context inside the current one.
+    pub fn new() -> ScratchContext {
         // SAFETY: the current context is alive.
-        Scratch(unsafe {
+        ScratchContext(unsafe {
             pg_sys::AllocSetContextCreateInternal(
                 pg_sys::CurrentMemoryContext,
                 c"immutable row".as_ptr(),

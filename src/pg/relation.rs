@@ -34,15 +34,18 @@ impl<'r> Relation<'r> {
         unsafe { &*(*self.0).rd_rel }
     }
 
+    /// Its OID.
     pub fn oid(self) -> Oid {
         // SAFETY: it is open.
         unsafe { (*self.0).rd_id }
     }
 
+    /// The OID of its owner.
     pub fn owner(self) -> Oid {
         self.form().relowner
     }
 
+    /// The OID of its schema.
     pub fn namespace(self) -> Oid {
         self.form().relnamespace
     }
@@ -68,6 +71,7 @@ impl<'r> Relation<'r> {
         }
     }
 
+    /// Its columns.
     pub fn descriptor(self) -> Descriptor<'r> {
         // SAFETY: the descriptor lives as long as the relation is open.
         unsafe { Descriptor::of((*self.0).rd_att) }
@@ -111,7 +115,7 @@ impl<'r> Relation<'r> {
     /// Whether rows with this number of columns can be appended without the executor, because
     /// nothing is to be checked or fired except one foreign key.
     pub fn is_plain(self, columns: usize) -> bool {
-        let own = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
+        let is_ours = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
         // SAFETY: the descriptor of an open relation.
         let has_checks = unsafe {
             let constraints = (*self.descriptor().raw()).constr;
@@ -121,7 +125,7 @@ impl<'r> Relation<'r> {
             && self.descriptor().width() == columns
             && !has_checks
             && self.foreign_keys().len() <= 1
-            && self.triggers().iter().all(own)
+            && self.triggers().iter().all(is_ours)
             && self.indexes().into_iter().all(is_plain)
     }
 
@@ -305,6 +309,7 @@ impl<'r> Relation<'r> {
 pub struct Trigger(pg_sys::Trigger);
 
 impl Trigger {
+    /// The trigger's name.
     pub fn name(&self) -> &CStr {
         // SAFETY: a trigger has a name, which lives as long as it.
         unsafe { CStr::from_ptr(self.0.tgname) }
@@ -364,6 +369,7 @@ impl OpenRelation {
         opened
     }
 
+    /// The relation.
     pub fn get(&self) -> Relation<'_> {
         // SAFETY: open for as long as this lives.
         unsafe { Relation::of(self.opened) }

@@ -14,6 +14,7 @@ pub struct Counters {
 pub struct Segment(*mut pg_sys::dsm_segment);
 
 impl Segment {
+    /// Creates a segment that holds these counters.
     pub fn create(counters: Counters) -> Segment {
         // SAFETY: the segment is as large as what is written into it.
         unsafe {
@@ -29,6 +30,7 @@ impl Segment {
         unsafe { pg_sys::dsm_segment_handle(self.0) }
     }
 
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         // SAFETY: written when it was made, and alive as long as this.
         unsafe { &*pg_sys::dsm_segment_address(self.0).cast::<Counters>() }

@@ -6,7 +6,7 @@
 
 use crate::pg::datum::{bytes, text, timestamptz, Datum};
 use crate::pg::error::{contain, internal};
-use crate::pg::memory::{here, Memory, Scratch};
+use crate::pg::memory::{here, Memory, ScratchContext};
 use crate::pg::relation::Relation;
 use crate::pg::tuple::{Descriptor, Tuple, Values};
 use immutable_format::Id;
@@ -37,6 +37,7 @@ pub enum Arg<'a> {
 }
 
 impl<'a> Arg<'a> {
+    /// A text.
     pub fn text(text: impl Into<Cow<'a, str>>) -> Arg<'a> {
         Arg::Text(text.into())
     }
@@ -359,7 +360,7 @@ pub fn planned_rows(query: &str, given: &[Arg]) -> i64 {
 #[repr(C)]
 struct Receiver<'a> {
     receiver: pg_sys::DestReceiver,
-    scratch: Scratch,
+    scratch: ScratchContext,
     each: &'a mut dyn FnMut(&Values),
 }
 
@@ -424,7 +425,7 @@ pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
             rDestroy: Some(nothing),
             mydest: pg_sys::CommandDest::DestTuplestore,
         },
-        scratch: Scratch::new(),
+        scratch: ScratchContext::new(),
         each: &mut each,
     };
     let options = pg_sys::SPIExecuteOptions {
@@ -478,7 +479,7 @@ impl Portal {
     }
 
     /// Calls `each` with the next rows, at most `most` of them, and returns their number.
-    fn next(&self, most: i64, scratch: &Scratch, each: &mut impl FnMut(Tuple<'_>)) -> usize {
+    fn next(&self, most: i64, scratch: &ScratchContext, each: &mut impl FnMut(Tuple<'_>)) -> usize {
         // SAFETY: the portal is open; its rows live until they are freed here.
         unsafe {
             pg_sys::SPI_cursor_fetch(self.0, true, most as _);
@@ -512,7 +513,7 @@ impl Portal {
 fn fetch(statement: &str, given: &[Arg], planned: Planned, read_only: bool, mut each: impl FnMut(Tuple<'_>)) {
     let _session = Session::connect();
     let portal = Portal::open(statement, given, planned, read_only);
-    let scratch = Scratch::new();
+    let scratch = ScratchContext::new();
     while portal.next(BATCH, &scratch, &mut each) > 0 {}
     portal.close();
 }
@@ -538,7 +539,7 @@ pub fn count_within(statement: &str, given: &[Arg], pages: i64) -> Counted {
 /// Calls `each` with the rows of a query that is planned once, until it has read more than the
 /// given number of pages.
 pub fn read_within(statement: &str, given: &[Arg], pages: i64, mut each: impl FnMut(&Values)) -> Counted {
-    let scratch = Scratch::new();
+    let scratch = ScratchContext::new();
     within(statement, given, pages, |portal| {
         portal.next(STEP, &scratch, &mut |tuple: Tuple<'_>| each(&tuple.values())) as i64
     })
@@ -607,7 +608,7 @@ impl Cursor {
             portal.skip(self.given);
             portal
         });
-        let rows = portal.next(most, &Scratch::new(), &mut each); // the session's end frees the scratch
+        let rows = portal.next(most, &ScratchContext::new(), &mut each); // the session's end frees the scratch
         self.given += rows as i64;
         rows
     }

@@ -8,9 +8,11 @@ use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
+/// The event of a BEFORE INSERT trigger for each row.
 pub const BEFORE_INSERT_ROW: u32 =
     pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
 
+/// The event of a BEFORE UPDATE trigger for each row.
 pub const BEFORE_UPDATE_ROW: u32 =
     pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
 

@@ -98,6 +98,7 @@ impl<'t> Tuple<'t> {
         self.tuple
     }
 
+    /// Its columns.
     pub fn descriptor(self) -> Descriptor<'t> {
         self.descriptor
     }

@@ -56,6 +56,8 @@ fn marks<'s>(scope: &'s Scope) -> Marks<'s> {
     marks
 }
 
+/// Verifies the content and the links of the events in scope, and reports every break. Fills in
+/// `counts`. Returns what the processes of the run shared, and the sums.
 pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
     let log_id = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
     spi::read(log_id, &[], |row| counts.log_id = row.at(0).map(uuid));

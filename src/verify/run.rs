@@ -35,6 +35,7 @@ pub struct Run {
 impl Run {
     const BYTES: usize = 16 + 1 + 4;
 
+    /// The run as the bytes that [`Run::of`] reads.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..16].copy_from_slice(&self.key);
@@ -43,6 +44,7 @@ impl Run {
         bytes
     }
 
+    /// The run in the argument at `index`. Raises 22023 for other bytes than those of a run.
     pub fn of(call: Call, index: usize) -> Run {
         let given = call.arg(index).map(bytes).and_then(|run| run.try_into().ok());
         let Some(given): Option<[u8; Self::BYTES]> = given else { refuse("run") };
@@ -53,6 +55,7 @@ impl Run {
     }
 }
 
+/// Raises 22023 for an argument that does not come from verify_chain().
 pub fn refuse(argument: &str) -> ! {
     Fault::invalid(argument, format!("{argument} is not what immutable.verify_chain() passes"))
         .hint("Call immutable.verify_chain() instead.")

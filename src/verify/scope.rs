@@ -15,13 +15,14 @@ pub const MAX_LISTED: usize = 1000;
 
 const MOST_LISTED: i32 = 100_000;
 
+/// What is to be verified.
 #[derive(Default)]
 pub struct Scope<'c> {
     pub tenant_id: Option<Datum<'c>>,
     pub from_date: Option<Datum<'c>>,
     pub to_date: Option<Datum<'c>>,
     pub max_events: Option<i64>,
-    pub heads: Vec<Head>,
+    pub heads: Vec<SavedHead>,
     /// The marks up to which an earlier run has verified.
     pub since: Option<Marks<'c>>,
     pub targets: bool,
@@ -31,7 +32,7 @@ pub struct Scope<'c> {
 }
 
 /// A saved head: the last event of a lane when the heads were saved.
-pub struct Head {
+pub struct SavedHead {
     pub tenant_id: String,
     pub lane: i16,
     pub seq: i64,
@@ -40,7 +41,7 @@ pub struct Head {
 
 /// The heads that an earlier run saw, and the jsonb they came in.
 pub struct Marks<'c> {
-    pub heads: Vec<Head>,
+    pub heads: Vec<SavedHead>,
     jsonb: Datum<'c>,
 }
 
@@ -109,6 +110,7 @@ impl<'c> Scope<'c> {
         }
     }
 
+    /// Whether only a range of times is in scope.
     pub fn is_range(&self) -> bool {
         self.from_date.is_some() || self.to_date.is_some()
     }
@@ -194,7 +196,7 @@ fn refuse(field: &str) -> ! {
         .raise()
 }
 
-fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
+fn read_heads(field: &str, heads: Jsonb) -> Vec<SavedHead> {
     if heads.kind() != Kind::Array {
         refuse(field)
     }
@@ -215,7 +217,7 @@ fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
         });
         match (tenant_id, lane, seq, event_hash) {
             (Some(tenant_id), Some(lane), Some(seq), Some(event_hash)) => {
-                read.push(Head { tenant_id, lane, seq, event_hash });
+                read.push(SavedHead { tenant_id, lane, seq, event_hash });
             }
             _ => refuse(field),
         }
@@ -223,7 +225,7 @@ fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
     read
 }
 
-impl Head {
+impl SavedHead {
     /// Whether the head is in scope.
     pub fn is_in(&self, scope: &Scope) -> bool {
         scope.tenant_id.is_none_or(|tenant| text(tenant) == self.tenant_id)

@@ -122,6 +122,7 @@ impl TargetSum {
         bytes
     }
 
+    /// The sum in bytes that an aggregate returned; None for other bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<TargetSum> {
         let (odd, sum) = bytes.split_first()?;
         Some(TargetSum { odd: *odd != 0, sum: Sum::from_bytes(sum.try_into().ok()?) })

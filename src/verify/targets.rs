@@ -13,6 +13,8 @@ use crate::verify::sums::TargetSum;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
 
+/// Compares event_targets with the targets of the events in scope, and reports every difference.
+/// `cut` says whether max_events left events out.
 pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
     if !scope.targets {
         return;

@@ -50,7 +50,7 @@ fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Res
     }
     // The first event of a lane says to which log it belongs.
     match (stored.envelope.log_id, log_identity::known()) {
-        (Some(own), Some(log)) if own != log => Err("It belongs to another log than the one in \
+        (Some(given), Some(log)) if given != log => Err("It belongs to another log than the one in \
             this database."
             .to_string()),
         _ => Ok(()),
