@@ -11,7 +11,7 @@ The commitments of the values stay, so that the chain still verifies. The record
 immutable.event_erased of the same tenant. Its metadata has reason, and own_events, the number of
 erased events that the caller or the login recorded or was the actor of. The event''s lane stays
 locked until the transaction ends.
-- event_id, tenant_id: the event; a tenant_id that is NULL or empty is for an event without a tenant.
+- event_id, tenant_id: the event; NULL or an empty text stands for an event without a tenant.
 - paths: columns such as actor_name, metadata.<key> with the key as it is, and targets.<n> from 0.
   Of the log''s own events only metadata.reason can be erased.
 - reason: why, in 1 to 4,096 bytes. The record keeps it, so it must name nobody.

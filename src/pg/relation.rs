@@ -154,7 +154,7 @@ impl<'r> Relation<'r> {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("index {index} of table immutable.{table} has an expression or a condition"),
             )
-            .hint("Drop the index. It cannot be maintained on this table, and the table is too small to need it.")
+            .hint("Use DROP INDEX. Such an index cannot be maintained on this table, and the table is too small to need it.")
             .raise()
         }
         assert_eq!(row.len(), self.descriptor().width(), "a row has other columns than its table");

@@ -119,7 +119,8 @@ fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
     }
     // Only an error of decompressing bytes in memory is caught here. Such an error leaves nothing
     // behind but memory: no lock, no pin, nothing that only the end of a transaction or
-    // subtransaction would release. SAFETY: a compressed varlena, whose sizes are possible.
+    // subtransaction would release.
+    // SAFETY: a compressed varlena, whose sizes are possible.
     let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(varlena) }));
     match memory.within(decompressed) {
         // SAFETY: just made in this memory.
@@ -305,7 +306,8 @@ fn snapshot() -> pg_sys::SnapshotData {
     let mut snapshot =
         pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST, ..Default::default() };
     // If old_snapshot_threshold may have let VACUUM remove a chunk, the error is another one than
-    // damage. SAFETY: the active snapshot is there until it is popped.
+    // damage.
+    // SAFETY: the active snapshot is there until it is popped.
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     unsafe {
         if pg_sys::ActiveSnapshotSet() {
