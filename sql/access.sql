@@ -76,7 +76,7 @@ COMMENT ON COLUMN immutable.tenant_grants.role IS
 COMMENT ON COLUMN immutable.tenant_grants.mode IS
   '''read'': the role sees this tenant''s events without a token. ''write'': the role records events for '
   'this tenant and no other';
-COMMENT ON COLUMN immutable.tenant_grants.tenant_id IS 'The tenant; empty for the events without tenant';
+COMMENT ON COLUMN immutable.tenant_grants.tenant_id IS 'The tenant; empty for the events without a tenant';
 COMMENT ON COLUMN immutable.tenant_grants.role_oid IS
   'The role''s OID, which a trigger sets. A grant to read does not apply to a new role of the same name';
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
@@ -143,7 +143,7 @@ COMMENT ON FUNCTION immutable.create_viewer_token(text, text, integer) IS
 'Returns a signed token that shows one tenant''s events to a viewer.
 The token is a JWT (RFC 7519) signed with HS256 (RFC 7518). Setting immutable.viewer_token presents
 it. The first call makes the key.
-- tenant_id: the tenant; NULL for the events without tenant.
+- tenant_id: the tenant; NULL for the events without a tenant.
 - actor_id: the token shows the events of this actor alone; NULL shows those of all actors.
 - ttl: for how many seconds the token is valid, from 60 to 86,400.
 Returns {"token", "viewer_token", "expires_at"}: the token twice, and when it expires in seconds
@@ -177,7 +177,7 @@ COMMENT ON FUNCTION immutable.revoke_viewer_tokens(text, text) IS
 'Refuses all viewer tokens that were issued for a tenant, or for one actor of it, until the end of this second.
 It takes effect with the next statement of every session. It is recorded as
 immutable.viewer_tokens_revoked.
-- tenant_id: the tenant; NULL for the events without tenant.
+- tenant_id: the tenant; NULL for the events without a tenant.
 - actor_id: the actor; NULL for all tokens of the tenant.
 Raises 22023 for an id that is too long.';
 
@@ -188,7 +188,7 @@ COMMENT ON FUNCTION immutable.grant_tenant(name, text, text) IS
 'Binds a role to a tenant, in place of the tenant that it was bound to in this mode.
 It is recorded as immutable.tenant_granted.
 - role: a role that row security applies to.
-- tenant_id: the tenant; NULL for the events without tenant.
+- tenant_id: the tenant; NULL for the events without a tenant.
 - mode: ''read'', the role becomes a member of immutable_viewer and sees the tenant''s events without a
   token; or ''write'', the role becomes a member of immutable_writer, and it and every role that
   inherits its rights record for this tenant and no other.

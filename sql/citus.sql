@@ -28,13 +28,13 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus') THEN
     RAISE EXCEPTION 'distribute() needs the extension citus in this database'
       USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Without Citus there is nothing to distribute. With it, as superuser: CREATE EXTENSION citus, then citus_add_node().';
+            HINT = 'Without Citus there is nothing to distribute. To use Citus, run CREATE EXTENSION citus as a superuser, then citus_add_node().';
   END IF;
   EXECUTE $q$SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition
     WHERE logicalrelid = 'immutable.events'::pg_catalog.regclass)$q$ INTO done;
   IF NOT done THEN
     IF EXISTS (SELECT FROM immutable.events) THEN
-      RAISE EXCEPTION 'a log with events in it cannot be distributed'
+      RAISE EXCEPTION 'a log that has events cannot be distributed'
         USING ERRCODE = 'object_not_in_prerequisite_state',
               HINT = 'Distribute a new database, and restore the dump of this one into it.';
     END IF;
@@ -55,9 +55,9 @@ BEGIN
     USING pg_catalog.format('SELECT immutable.share_identity(%L)', log)
   LOOP
     IF NOT node.success THEN
-      RAISE EXCEPTION 'node %:% did not take the log''s identity: %', node.nodename, node.nodeport, node.result
+      RAISE EXCEPTION 'node %:% cannot take the log''s identity: %', node.nodename, node.nodeport, node.result
         USING ERRCODE = 'object_not_in_prerequisite_state',
-              HINT = 'The extension must be new there, in the version of the coordinator. Then call distribute() again.';
+              HINT = 'Create the extension anew on that node, in the coordinator''s version. Then call distribute() again.';
     END IF;
   END LOOP;
 END

@@ -11,7 +11,7 @@ The commitments of the values stay, so that the chain still verifies. The record
 immutable.event_erased of the same tenant. Its metadata has reason, and own_events, the number of
 erased events that the caller or the login recorded or was the actor of. The event''s lane stays
 locked until the transaction ends.
-- event_id, tenant_id: the event; a tenant_id that is NULL or empty is for an event without tenant.
+- event_id, tenant_id: the event; NULL or an empty text stands for an event without a tenant.
 - paths: columns such as actor_name, metadata.<key> with the key as it is, and targets.<n> from 0.
   Of the log''s own events only metadata.reason can be erased.
 - reason: why, in 1 to 4,096 bytes. The record keeps it, so it must name nobody.
@@ -35,7 +35,7 @@ is erased (or actor_paths); where the person is the resource, resource_id and re
 target with that id; and each other column, target and top-level metadata key that contains the id
 as a whole word. Of every event that is found, the metadata_keys are erased as well. It covers every
 event that was committed when it began.
-- tenant_id: the tenant; NULL or empty is for the events without tenant.
+- tenant_id: the tenant; NULL or empty is for the events without a tenant.
 - subject_id: the person''s id.
 - reason: why, in 1 to 4,096 bytes. The record keeps it, so it must not contain the id.
 - metadata_keys: top-level keys of metadata to erase from every event that is found.

@@ -278,7 +278,7 @@ CREATE FUNCTION immutable.record_restore(reason text)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_record_restore';
 COMMENT ON FUNCTION immutable.record_restore(text) IS
-'Records by hand that the log went on somewhere else, as an event immutable.restored without tenant.
+'Records that the log continues somewhere else, as an event immutable.restored without a tenant.
 It is for what the log cannot notice itself, such as a volume that was put back from a snapshot. The
 actor is the role that calls it.
 - reason: why, in 1 to 4,096 bytes. The event keeps it in metadata.reason, which can be erased.

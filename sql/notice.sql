@@ -6,9 +6,9 @@ DECLARE
   logins pg_catalog.text[] := immutable.logins_that_cannot_dump();
 BEGIN
   IF pg_catalog.cardinality(logins) > 0 THEN
-    RAISE WARNING 'pg_dump of this database fails from now on for logins with pg_read_all_data and without BYPASSRLS: %',
+    RAISE WARNING 'pg_dump of this database will fail for logins that have pg_read_all_data but not BYPASSRLS: %',
         pg_catalog.array_to_string(logins, ', ')
-      USING HINT = pg_catalog.format('ALTER ROLE %s BYPASSRLS, or dump as a superuser. With --enable-row-security the dump would lack the events.', logins[1]);
+      USING HINT = pg_catalog.format('Run ALTER ROLE %s BYPASSRLS, or dump as a superuser.', logins[1]);
   END IF;
 END
 $$;

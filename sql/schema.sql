@@ -5,9 +5,9 @@
 DO $$
 BEGIN
   IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
-    RAISE EXCEPTION 'immutable needs a database in encoding UTF8, not %', pg_catalog.current_setting('server_encoding')
+    RAISE EXCEPTION 'immutable needs a database with encoding UTF8, not %', pg_catalog.current_setting('server_encoding')
       USING ERRCODE = 'feature_not_supported',
-            HINT = 'CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0';
+            HINT = 'Create one with CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0.';
   END IF;
 END
 $$;

@@ -48,7 +48,7 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
-    SELECT format('trigger %I of immutable.%I is %s: events can be recorded or changed without the chain. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then verify_chain()',
+    SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
       x.name, x.tab, CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
     FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname = x.name
       AND t.tgqual IS NULL AND t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
@@ -56,19 +56,19 @@ BEGIN ATOMIC
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
     WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END)
     UNION ALL
-    SELECT format('trigger %I of immutable.%I is not the extension''s and runs after its triggers: drop it', t.tgname, r.tab)
+    SELECT format('trigger %I of immutable.%I does not belong to the extension and runs after its triggers: drop it', t.tgname, r.tab)
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgname COLLATE "C" > '~immutable_' AND t.tgenabled <> 'D'
       AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
   -- These run before the extension's triggers, in the order of their names: what they change is
   -- hashed as they leave it, and what they leave out is not recorded at all.
   other_triggers AS (
-    SELECT format('trigger %I of immutable.%I is not the extension''s and runs before its triggers: it can change or leave out what is to be recorded. Look at function %s, or drop the trigger',
+    SELECT format('trigger %I of immutable.%I does not belong to the extension and runs before its triggers: it can change an event before it is recorded, or leave it out. Check function %s, or drop the trigger',
       t.tgname, r.tab, t.tgfoid::regprocedure) AS problem
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 2 <> 0 AND t.tgname COLLATE "C" < '~immutable_'),
   open_tables AS (
-    SELECT format('row security of immutable.%I is off: whoever may read it sees every tenant. ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', tab) AS problem
+    SELECT format('row security of immutable.%I is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', tab) AS problem
     FROM tables WHERE NOT relrowsecurity AND tab <> 'cluster'
     UNION ALL
     SELECT format('policy %s of immutable.%s is missing: %s', x.policy, x.tab, CASE x.policy WHEN 'all_or_none'
@@ -78,11 +78,11 @@ BEGIN ATOMIC
       ('revocations', 'all_or_none'), ('tenant_grants', 'all_or_none'), ('log', 'all_or_none'), ('log', 'auditor_select')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
-    SELECT format('policy %I of immutable.%I is not the extension''s: look at what it lets through', p.polname, r.tab)
+    SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.tab)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
     WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'all_or_none')),
   bad_guard AS (
-    SELECT format('the guard''s event trigger %s is %s: DDL can change the tables unrecorded. ALTER EVENT TRIGGER %s ENABLE ALWAYS, then look at this again',
+    SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
     FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
       LEFT JOIN pg_event_trigger e ON e.evtname = x.name
@@ -90,13 +90,13 @@ BEGIN ATOMIC
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
     WHERE e.oid IS NULL OR e.evtenabled NOT IN ('O', 'A')
     UNION ALL
-    SELECT 'event_triggers is off, and with it the guard: DDL can change the tables unrecorded. Set it on'
+    SELECT 'event_triggers is off, which disables the guard: DDL can change the tables without a record. Set it to on'
     WHERE current_setting('event_triggers', true) = 'off'),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
     -- A number below 0 is no lane, but the lock of the writer that gets the next lane.
     WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid = (SELECT oid FROM events)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-  -- The locks of a prepared transaction have no process, and the virtual transaction number of the
+  -- The locks of a prepared transaction have no process, and the virtual transaction ID of the
   -- lock that it holds on itself.
   prepared AS (SELECT p.gid, p.prepared, count(*) AS lanes
     FROM holds h JOIN pg_locks i ON i.virtualtransaction = h.virtualtransaction AND i.locktype = 'transactionid' AND i.granted
@@ -121,10 +121,10 @@ BEGIN ATOMIC
   -- runs.
   writing AS (
     SELECT format('backend %s (%s) in database %I', a.pid, a.state, a.datname) AS who,
-      format('end it, or pg_terminate_backend(%s)', a.pid) AS what, a.xact_start AS since
+      format('end that transaction, or call pg_terminate_backend(%s)', a.pid) AS what, a.xact_start AS since
     FROM pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
     UNION ALL
-    SELECT format('prepared transaction %L in database %I', p.gid, p.database), 'COMMIT PREPARED or ROLLBACK PREPARED it', p.prepared
+    SELECT format('prepared transaction %L in database %I', p.gid, p.database), 'run COMMIT PREPARED or ROLLBACK PREPARED', p.prepared
     FROM pg_prepared_xacts p),
   longest_writing AS (SELECT w.* FROM writing w WHERE w.since IS NOT NULL ORDER BY w.since LIMIT 1),
   -- Transaction numbers of another server, which this one has not reached yet.
@@ -135,9 +135,9 @@ BEGIN ATOMIC
   -- An erasure is an UPDATE, which PostgreSQL refuses if the publication needs more columns of the
   -- row than its key.
   bad_publications AS (
-    SELECT format('publication %I publishes updates of immutable.%I, and its %s: erasures fail. Publish the whole table, or inserts alone (ALTER PUBLICATION %I SET (publish = ''insert''))',
-      b.pubname, r.tab, CASE WHEN x.filters THEN 'WHERE asks for a column that is not of the primary key'
-        ELSE 'list of columns lacks one of the primary key' END, b.pubname) AS problem
+    SELECT format('publication %I publishes updates of immutable.%I, but its %s: erasures fail. Publish the whole table, or only inserts (ALTER PUBLICATION %I SET (publish = ''insert''))',
+      b.pubname, r.tab, CASE WHEN x.filters THEN 'WHERE clause uses a column that is not in the primary key'
+        ELSE 'column list lacks a column of the primary key' END, b.pubname) AS problem
     FROM pg_publication_rel p JOIN pg_publication b ON b.oid = p.prpubid JOIN tables r ON r.oid = p.prrelid
       JOIN pg_index i ON i.indrelid = r.oid AND i.indisprimary
       CROSS JOIN LATERAL (SELECT
@@ -147,10 +147,10 @@ BEGIN ATOMIC
           WHERE k <> ALL (string_to_array(p.prattrs::text, ' ')::integer[])) AS lacks) x
     WHERE b.pubupdate AND (x.filters OR x.lacks)),
   bad_indexes AS (
-    SELECT format('index immutable.%I is not valid: DROP INDEX immutable.%I and make it again', c.relname, c.relname) AS problem
+    SELECT format('index immutable.%I is invalid: run DROP INDEX immutable.%I and create it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
   bad_keys AS (
-    SELECT format('constraint %s of immutable.%s is missing: events can be recorded that are in no chain, or no event at all. Make it again (ALTER TABLE ... ADD), with immutable.allow_ddl = on, then verify_chain()', x.name, x.tab) AS problem
+    SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, x.tab) AS problem
     FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
       ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
@@ -161,56 +161,56 @@ BEGIN ATOMIC
   problem (place, problem) AS (
     SELECT 1, problem FROM bad_triggers
     UNION ALL SELECT 2, problem FROM bad_guard
-    UNION ALL SELECT 3, 'immutable.allow_ddl is on in this session: commands that change the log''s objects go through and are recorded. RESET immutable.allow_ddl'
+    UNION ALL SELECT 3, 'immutable.allow_ddl is on in this session: commands that change the log''s objects are allowed, and are recorded. RESET immutable.allow_ddl'
       WHERE current_setting('immutable.allow_ddl', true) = 'on'
-    UNION ALL SELECT 3, format('%s is set for a database or role: ALTER DATABASE or ALTER ROLE ... RESET %s', x.setting, x.setting)
+    UNION ALL SELECT 3, format('%s is set for a database or role: run ALTER DATABASE or ALTER ROLE ... RESET %s', x.setting, x.setting)
       FROM (SELECT DISTINCT split_part(c, '=', 1) AS setting FROM pg_db_role_setting s, unnest(s.setconfig) c
         WHERE c IN ('immutable.allow_ddl=on', 'immutable.restore=on', 'session_replication_role=replica',
           'event_triggers=off')) x
-    UNION ALL SELECT 3, 'session_replication_role is replica in this session: its inserts are not chained. RESET it'
+    UNION ALL SELECT 3, 'session_replication_role is replica in this session: events that it inserts are not chained. RESET it'
       WHERE current_setting('session_replication_role') = 'replica'
-    UNION ALL SELECT 3, 'immutable.restore is on in this session: RESET it when the restore has ended'
+    UNION ALL SELECT 3, 'immutable.restore is on in this session: RESET it after the restore'
       WHERE current_setting('immutable.restore', true) = 'on'
-    UNION ALL SELECT 3, format('%s is set in %s, %s: take it out there, or LOAD ''immutable'' and ALTER SYSTEM RESET %s', s.name,
-        coalesce(s.sourcefile, s.source), CASE s.setting WHEN 'on' THEN 'for everybody' ELSE 'where it counts for nothing' END, s.name)
+    UNION ALL SELECT 3, format('%s is set in %s, %s: remove it there, or run LOAD ''immutable'' and ALTER SYSTEM RESET %s', s.name,
+        coalesce(s.sourcefile, s.source), CASE s.setting WHEN 'on' THEN 'for all sessions' ELSE 'where it has no effect' END, s.name)
       FROM pg_settings s WHERE s.name IN ('immutable.allow_ddl', 'immutable.restore') AND s.source IN ('configuration file', 'command line')
     UNION ALL SELECT 4, problem FROM open_tables
-    UNION ALL SELECT 5, format('immutable.%I inherits or is inherited from: rows in %s are not in the chain. ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
+    UNION ALL SELECT 5, format('immutable.%I has a parent or child table: rows in %s are not in the chain. Run ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
         r.tab, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
-    UNION ALL SELECT 5, format('rule %I of immutable.%I is not the extension''s: drop it', w.rulename, r.tab)
+    UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.tab)
       FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
-    UNION ALL SELECT 5, format('trigger %I of immutable.%I is not the extension''s and fires always, in replicas too: drop it, unless a pg_repack is running', t.tgname, r.tab)
+    UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.tab)
       FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
       WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND t.tgname COLLATE "C" < '~immutable_'
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes
     UNION ALL SELECT 6, problem FROM bad_keys
-    UNION ALL SELECT 7, format('prepared transaction %L holds %s lanes since %s: COMMIT PREPARED or ROLLBACK PREPARED it', gid, lanes, prepared)
+    UNION ALL SELECT 7, format('prepared transaction %L has held %s lanes since %s: run COMMIT PREPARED or ROLLBACK PREPARED', gid, lanes, prepared)
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
-    UNION ALL SELECT 8, format('backend %s (%s) holds %s lanes since %s: end its transaction, or pg_terminate_backend(%s)', pid, state, lanes, xact_start, pid)
+    UNION ALL SELECT 8, format('backend %s (%s) has held %s lanes since %s: end its transaction, or call pg_terminate_backend(%s)', pid, state, lanes, xact_start, pid)
       FROM holders WHERE xact_start < clock_timestamp() - interval '10 minutes'
-    UNION ALL SELECT 9, format('event %s in lane %s was recorded %s seconds in the future: the server''s clock was ahead, or is behind now. Set the clock; the lane goes on from that time',
+    UNION ALL SELECT 9, format('event %s in lane %s was recorded %s seconds in the future: the server''s clock was ahead, or is behind now. Correct the clock. The lane continues from that time',
         id, lane, round(extract(epoch FROM created_at - clock_timestamp())))
       FROM newest WHERE created_at > clock_timestamp() + interval '1 second'
     UNION ALL SELECT 2, problem FROM other_triggers
-    UNION ALL SELECT 6, 'the log has its identity and no event: it was restored or copied without its events, and is not the log that it says it is. Restore the events too, or begin another log in a new database'
+    UNION ALL SELECT 6, 'the log has an identity but no events: it was restored or copied without them. Restore the events too, or begin another log in a new database'
       FROM begun WHERE has_identity AND NOT has_events AND NOT is_distributed
-    UNION ALL SELECT 6, 'the log has events and no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command'
+    UNION ALL SELECT 6, 'the log has events but no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command in its hint'
       FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
     UNION ALL SELECT 6, problem FROM bad_publications
-    UNION ALL SELECT 8, format('%s has had a transaction number since %s: changes() over all tenants gives nothing that was recorded later. For it to go on, %s', who, since, what)
+    UNION ALL SELECT 8, format('%s has had a transaction ID since %s: changes() over all tenants returns no event that was recorded later. To resume changes(), %s', who, since, what)
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
-    UNION ALL SELECT 9, format('events have a transaction number of another server (%s): changes() over all tenants does not give them. They were loaded with the triggers off', xact)
+    UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
       FROM foreign_xact
-    UNION ALL SELECT 13, format('pg_read_all_data without BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and with it the backup of the whole database. Let another login dump, as docs/backup-and-restore.md says; if none of these dumps, nothing is wrong', names)
+    UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
-    UNION ALL SELECT 10, format('extension immutable is at version %s, its files at %s: ALTER EXTENSION immutable UPDATE', extversion, there)
+    UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
       FROM known WHERE extversion <> there
-    UNION ALL SELECT 11, format('%s is off: a crash can lose acknowledged events. Set it on', name)
+    UNION ALL SELECT 11, format('%s is off: a crash can lose committed events. Set it to on', name)
       FROM (VALUES ('fsync'), ('full_page_writes')) x (name) WHERE current_setting(name) = 'off'
-    UNION ALL SELECT 12, format('immutable.events was last frozen %s transactions ago: VACUUM (FREEZE) immutable.events', age(relfrozenxid))
+    UNION ALL SELECT 12, format('immutable.events was last frozen %s transactions ago: run VACUUM (FREEZE) immutable.events', age(relfrozenxid))
       FROM events WHERE age(relfrozenxid) > 1000000000)
   SELECT
     (SELECT extversion FROM known),

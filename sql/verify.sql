@@ -115,7 +115,7 @@ COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigin
 'Verifies the log: computes every event''s hash again, and checks links, targets and erasures.
 It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
 max_events or since is given.
-- tenant_id: one tenant alone; an empty text is for the events without tenant.
+- tenant_id: one tenant alone; an empty text is for the events without a tenant.
 - from_date, to_date: inclusive bounds of created_at. Each lane must follow the stored event before
   the range.
 - max_events: only the first so many events, in the order of tenant, lane and seq.

@@ -8,10 +8,10 @@ use pgrx::pg_sys;
 
 sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepare_tables);
 
-/// `immutable.prepare_tables()`: the viewers' policies without a subquery, because Citus takes
-/// none. They show the same rows; the tenant is resolved for each scan, not for each statement. And
-/// defaults from the session's settings, which are read where the client is: the trigger on another
-/// node has another session.
+/// `immutable.prepare_tables()`: makes the viewers' policies without a subquery, because Citus does
+/// not accept one. They show the same rows, but the tenant is resolved for each scan, not for each
+/// statement. It also makes column defaults from the session's settings, which are read on the
+/// client's node, because the trigger on another node runs in another session.
 fn prepare_tables(call: Call<'_>) -> Datum<'_> {
     extension::as_own_script(|| {
         for statement in [

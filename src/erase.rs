@@ -1,8 +1,9 @@
-//! erase() and erase_subject(): values and salts are destroyed, commitments stay, and a record says who did it and why.
-//! They run with the owner's rights; only immutable_eraser may call them.
+//! erase() and erase_subject(). They destroy values and salts, keep the commitments, and record who
+//! erased what, and why. They run with the owner's rights, and only immutable_eraser may call them.
 //!
-//! Always in this order: find the events, take the locks of their lanes, read each row again (an erasure may have come
-//! first), rewrite it and its rows of event_targets, record what is gone.
+//! The order is always the same: find the events, lock their lanes, read each row again (because
+//! another erasure may have come first), rewrite the row and its rows of event_targets, and record
+//! what was erased.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{self, reason, record, LogEvent};
@@ -30,14 +31,16 @@ use immutable_format::{document, Hash, Id};
 use pgrx::pg_sys::Oid;
 use std::borrow::Cow;
 
-/// Targets of one record: one for each event, or several where an event has lost more than a target can list.
+/// How many targets one record may have. It has one for each event, or several if more was erased
+/// from the event than one target can list.
 const RECORD_TARGETS: usize = 100;
 
-/// Commitments that one target lists: 67 bytes each, within the 65,536 of a target.
+/// How many commitments one target may list. Each takes 67 bytes of the 65,536 that a target may
+/// have.
 const TARGET_COMMITMENTS: usize = 900;
 
 /// Where an event is in its tenant's chain. It never moves.
-type Place = (i16, i64);
+type LanePosition = (i16, i64);
 
 sql_function!(immutable_erase, pg_finfo_immutable_erase, erase);
 
@@ -47,7 +50,7 @@ fn erase(call: Call) -> Datum {
     let tenant_id = call.arg(1).map_or("", text);
     let paths = texts(call.required(2, "paths", PATHS), "paths");
     if paths.is_empty() {
-        Fault::invalid("paths", "paths must name something to erase").hint(PATHS).raise()
+        Fault::invalid("paths", "paths must name at least one value to erase").hint(PATHS).raise()
     }
     for path in &paths {
         check_path("paths", path);
@@ -77,16 +80,17 @@ fn erase_subject(call: Call) -> Datum {
 
 sql_function!(immutable_erase_subjects, pg_finfo_immutable_erase_subjects, erase_subjects);
 
-/// The same of a person who has several ids: `immutable.erase_subject(tenant_id, subject, …)`
+/// The same for a person who has several ids: `immutable.erase_subject(tenant_id, subject, …)`
 fn erase_subjects(call: Call) -> Datum {
     let ids = texts(call.required(1, "subject", SUBJECT), "subject");
     if ids.is_empty() {
-        Fault::invalid("subject", "subject must name somebody").hint(SUBJECT).raise()
+        Fault::invalid("subject", "subject must have at least one id").hint(SUBJECT).raise()
     }
     erase_ids(call, "subject", ids)
 }
 
-const SUBJECT: &str = "Name the person by the id that events have as actor_id, resource_id or a target's id.";
+const SUBJECT: &str = "Give the person's id as events hold it in actor_id, resource_id or the id \
+    of a target.";
 
 fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     let tenant_id = call.arg(0).map_or("", text);
@@ -96,8 +100,8 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     let reason = reason(call, 2);
     let variants = Variants::new(&ids, decomposed);
     if ids.iter().any(|id| mentions(reason, id)) || variants.are_in(reason) {
-        Fault::invalid("reason", "reason has the subject's id in it, and is kept when the subject is erased")
-            .hint("Name the request or ticket instead. Other spellings of the id count as well.")
+        Fault::invalid("reason", "reason must not contain the subject's id, because the reason is kept")
+            .hint("Name the request or ticket instead. Other spellings of the id are recognized as well.")
             .raise()
     }
     let metadata_keys = call.arg(3).map_or(Vec::new(), |keys| texts(keys, "metadata_keys"));
@@ -120,8 +124,8 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     call.null()
 }
 
-/// Notes the place of each event that has something to erase.
-fn note<'p>(places: &'p mut Vec<Place>, subject: &'p Subject<'_>) -> impl FnMut(&Stored<'_>) + 'p {
+/// Collects the place of each event that has something to erase.
+fn note<'p>(places: &'p mut Vec<LanePosition>, subject: &'p Subject<'_>) -> impl FnMut(&Stored<'_>) + 'p {
     |event| {
         if !hits_in(subject, event).is_empty() {
             places.push(place_of(event));
@@ -138,7 +142,7 @@ fn decomposed(given: &str) -> String {
     normalized(given, "NFKD")
 }
 
-/// One call's work: what of the tenant's events it has erased so far, and what of that is not recorded yet.
+/// The work of one call: what it has erased so far, and what of that is not recorded yet.
 struct Erasing<'a> {
     events: Oid,
     tenant_id: &'a str,
@@ -146,8 +150,8 @@ struct Erasing<'a> {
     answer: Rows<'a>,
     /// The targets of the next record.
     unrecorded: Vec<String>,
-    /// How many of its events are the eraser's own.
-    own: u64,
+    /// How many of these events are about the eraser.
+    by_eraser: u64,
     /// The role that erases, and the login.
     erasers: [String; 2],
 }
@@ -160,7 +164,7 @@ impl<'a> Erasing<'a> {
             reason,
             answer: call.rows(),
             unrecorded: Vec::new(),
-            own: 0,
+            by_eraser: 0,
             erasers: [own_event::caller(), own_event::login()],
         }
     }
@@ -170,8 +174,8 @@ impl<'a> Erasing<'a> {
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 
-    /// What would be erased, in the order in which it would be; then what looks like the person and would not. Takes no
-    /// lock and no transaction id.
+    /// Shows what would be erased, in the order in which it would be erased, and then what looks
+    /// like the person but would stay. Takes no lock and no transaction ID.
     fn preview(&mut self, subject: &Subject<'_>, variants: &Variants<'_>) {
         let mut previewed = Vec::new();
         let (text, number) = (|text: &str| variants.are_in(text), |number: &str| variants.are_number(number));
@@ -193,14 +197,15 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    /// The places of the subject's events, in their order, with the locks of their lanes held.
-    fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<Place> {
-        // Where the lanes end, before the search: what it cannot have seen comes after.
+    /// Locks the lanes of the subject's events, and returns the events' places in their order.
+    fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<LanePosition> {
+        // The ends of the lanes before the search. Events that the search cannot have seen come
+        // after them.
         let mut heads = Vec::new();
         spi::query_now("SELECT h.lane, h.seq FROM immutable.heads($1) h", &[Arg::text(self.tenant_id)], |row| {
             heads.extend(place_in(row));
         });
-        let mut places: Vec<Place> = Vec::new();
+        let mut places: Vec<LanePosition> = Vec::new();
         let ids = &subject.ids;
         let look = Look { text: &|text| ids.iter().any(|id| text.contains(id)), number: &|_| false, ids };
         self.search(&look, Snapshot::New, None, note(&mut places, subject));
@@ -210,7 +215,7 @@ impl<'a> Erasing<'a> {
         for lane in &lanes {
             self.lock(*lane);
         }
-        // Whoever held one of them meanwhile may have recorded more.
+        // A transaction that held one of the lanes meanwhile may have recorded more events.
         for lane in lanes {
             let head = heads.iter().find(|(of, _)| *of == lane).map_or(0, |(_, seq)| *seq);
             self.search(&look, Snapshot::New, Some((lane, head)), note(&mut places, subject));
@@ -220,8 +225,15 @@ impl<'a> Erasing<'a> {
         places
     }
 
-    /// Calls `found` for every event of the tenant, or of a lane after a seq, that `look` finds something in.
-    fn search(&self, look: &Look<'_>, snapshot: Snapshot, after: Option<Place>, mut found: impl FnMut(&Stored<'_>)) {
+    /// Calls `found` for every event of the tenant, or of a lane after a seq, in which `look` finds
+    /// something.
+    fn search(
+        &self,
+        look: &Look<'_>,
+        snapshot: Snapshot,
+        after: Option<LanePosition>,
+        mut found: impl FnMut(&Stored<'_>),
+    ) {
         let range = after.map_or("", |_| " AND e.lane = $2 AND e.seq > $3");
         let statement = format!("SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range}");
         let mut arguments = vec![Arg::text(self.tenant_id)];
@@ -235,7 +247,7 @@ impl<'a> Erasing<'a> {
             if !look.finds(&row, layout) {
                 return;
             }
-            // One damaged event keeps nobody from being erased from the others.
+            // A damaged event must not keep the others from being erased.
             if let Err(fault) = with_event(&row, layout, &mut found) {
                 fault.warn();
             }
@@ -246,8 +258,8 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    /// Erases from the event, whose lane is locked, the paths that `choose` finds in it now.
-    fn rewrite(&mut self, place: Place, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
+    /// Erases the paths that `choose` finds in the event now. The event's lane is locked.
+    fn rewrite(&mut self, place: LanePosition, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
         spi::stream_now(
             "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
             &[Arg::text(self.tenant_id), Arg::Int2(place.0), Arg::Int8(place.1)],
@@ -286,7 +298,7 @@ impl<'a> Erasing<'a> {
             );
         }
         self.answer(&event.envelope.id, hits);
-        self.own += u64::from(self.is_of_eraser(event));
+        self.by_eraser += u64::from(self.is_of_eraser(event));
         for commitments in erasure.beyond(before).chunks(TARGET_COMMITMENTS) {
             if self.unrecorded.len() == RECORD_TARGETS {
                 self.record();
@@ -295,7 +307,8 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    /// Whether the event is about what the eraser did: who may erase can also hide behind it.
+    /// Whether the event says what the eraser did. The record counts such events, because an eraser
+    /// could use an erasure to hide what they did.
     fn is_of_eraser(&self, event: &Stored<'_>) -> bool {
         let actor = event.content.columns[ACTOR_ID].as_deref();
         let is_eraser = |name: &str| self.erasers.iter().any(|eraser| eraser == name);
@@ -303,7 +316,8 @@ impl<'a> Erasing<'a> {
             && (is_eraser(event.envelope.recorded_by) || actor.is_some_and(is_eraser))
     }
 
-    /// One row of the answer for every path: the event's id, the path and, of a person, how it was found.
+    /// Adds one row to the answer for every path: the event's id, the path and, for a person, how
+    /// it was found.
     fn answer(&mut self, id: &Id, hits: &[Hit]) {
         here(|memory| {
             let id = memory.uuid(id);
@@ -315,46 +329,46 @@ impl<'a> Erasing<'a> {
         });
     }
 
-    /// Records what is erased and not recorded yet.
+    /// Records what was erased and is not recorded yet.
     fn record(&mut self) {
         if self.unrecorded.is_empty() {
             return;
         }
         let targets = format!("[{}]", self.unrecorded.join(","));
         self.unrecorded.clear();
-        let own_events = std::mem::take(&mut self.own).to_string();
-        let own: &[(&str, &str)] = if own_events == "0" { &[] } else { &[("own_events", &own_events)] };
+        let by_eraser = std::mem::take(&mut self.by_eraser).to_string();
+        let own_events: &[(&str, &str)] = if by_eraser == "0" { &[] } else { &[("own_events", &by_eraser)] };
         record(&LogEvent {
             tenant_id: self.tenant_id,
             action: "immutable.event_erased",
             targets: &targets,
             metadata: &[("reason", self.reason)],
-            metadata_json: own,
+            metadata_json: own_events,
             ..LogEvent::default()
         });
     }
 }
 
-/// What a search sees.
+/// Which events a search sees.
 #[derive(Clone, Copy)]
 enum Snapshot {
-    /// What the calling statement does.
+    /// Those that the calling statement sees.
     Caller,
-    /// What is committed now, where the isolation level allows.
+    /// Those that are committed now, if the isolation level allows it.
     New,
 }
 
 /// A row of lane and seq.
-fn place_in(row: &Values) -> Option<Place> {
+fn place_in(row: &Values) -> Option<LanePosition> {
     Some((row.at(0)?.i16(), row.at(1)?.i64()))
 }
 
-fn place_of(event: &Stored<'_>) -> Place {
+fn place_of(event: &Stored<'_>) -> LanePosition {
     (event.envelope.lane, event.envelope.seq)
 }
 
-/// Has the table's own trigger erase the paths: a statement's parameters can get into the server's log, and with what is
-/// left in the row, and the salts of it, they would be copies of both.
+/// Lets the table's own trigger erase the paths. A statement's parameters can get into the server's
+/// log, where the remaining values and salts would be copies.
 fn update_event(tenant_id: &str, id: Arg, paths: &[&str]) {
     let mut requested = String::new();
     Value::Array(paths.iter().map(|path| Value::String((*path).into())).collect()).write(&mut requested);
@@ -365,10 +379,10 @@ fn update_event(tenant_id: &str, id: Arg, paths: &[&str]) {
         |_| updated += 1,
     );
     if updated != 1 {
-        // A record of what is still there would be worse than none.
+        // A record of an erasure that did not happen would be worse than none.
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "the erasure of an event was suppressed, by a trigger or rule that somebody added to immutable.events",
+            "a trigger or rule on immutable.events suppressed the erasure of an event",
         )
         .hint("Drop the trigger or rule, and erase again.")
         .raise()
@@ -382,7 +396,8 @@ fn record_target(event: &Stored<'_>, commitments: &[Hash]) -> String {
     format!("{{\"type\":\"immutable.event\",\"id\":\"{id}\",\"metadata\":{{\"commitments\":[{}]}}}}", hashes.join(","))
 }
 
-/// What a search looks for: whatever `text` or `number` is true of. It may find too much.
+/// What a search looks for: every text or number for which `text` or `number` is true. It may find
+/// too much.
 struct Look<'a> {
     text: &'a dyn Fn(&str) -> bool,
     number: &'a dyn Fn(&str) -> bool,
@@ -390,7 +405,8 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Whether it is anywhere in the row. Of the log's own events, whose targets can be long, only the metadata matters.
+    /// Whether it is anywhere in the row. In the log's own events, whose targets can be long, only
+    /// the metadata is searched.
     fn finds(&self, row: &Values, layout: &Layout) -> bool {
         let in_text = |column| {
             let datum = row.get(layout, column);
@@ -407,7 +423,8 @@ impl Look<'_> {
             || in_jsonb(c::TARGETS)
     }
 
-    /// Printing an address takes longer than reading a text, so only where an id could be one.
+    /// Printing an address takes longer than reading a text, so it is done only if an id could be
+    /// an address.
     fn finds_address(&self, address: Option<Datum>) -> bool {
         let is_address = |id: &&str| {
             id.contains(['.', ':']) && id.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:/".contains(&byte))
@@ -416,7 +433,8 @@ impl Look<'_> {
         address.is_some_and(|address| stored_address(address).is_none_or(|printed| (self.text)(&printed)))
     }
 
-    /// What cannot be read counts as found: it is looked at as an event, which says what is wrong with it.
+    /// A value that cannot be read counts as found. The event is then read as a whole, which shows
+    /// what is wrong with it.
     fn finds_in(&self, datum: Datum) -> bool {
         let mut texts = Texts { look: self, found: false };
         let read = Reader::new(datum).map(|jsonb| jsonb.read(&mut texts));
@@ -424,7 +442,8 @@ impl Look<'_> {
     }
 }
 
-/// Goes through the strings, names of members and numbers of a jsonb, up to the first that the look finds.
+/// Goes through the strings, names of members and numbers of a jsonb, up to the first that the look
+/// finds.
 struct Texts<'a> {
     look: &'a Look<'a>,
     found: bool,
@@ -468,8 +487,8 @@ impl<'a> Build<'a> for Texts<'_> {
     }
 }
 
-/// Reads a row of events and calls `look` with it, if it matches its hash: an erasure would hide what was done to it. What
-/// is wrong with it otherwise.
+/// Reads a row of events and calls `look` with it. If the row does not match its hash, it returns
+/// the error (55000) instead, because an erasure would hide that the row was altered.
 fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) -> Result<(), Fault> {
     let stored_hash = values.get(layout, c::EVENT_HASH).and_then(row::hash);
     let event = row::read(|column| values.get(layout, column)).and_then(|event| {
@@ -486,44 +505,46 @@ fn with_event(values: &Values, layout: &Layout, look: impl FnOnce(&Stored<'_>)) 
             let place = event::place(values, layout);
             let detail = match event {
                 Ok(_) => place,
-                Err(violation) => format!("{place} {violation}."),
+                Err(violation) => format!("{place} It has no valid document: {violation}."),
             };
             Err(Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("event {id} does not match its hash, so nothing can be erased from it"),
             )
             .detail(detail)
-            .hint("It was tampered with or is damaged: immutable.verify_breaks() tells how."))
+            .hint("The event was altered or is damaged. immutable.verify_breaks() says how."))
         }
     }
 }
 
-const PATHS: &str = "Paths are actor_id, actor_name, resource_id, resource_name, session_id, idempotency_key, \
-    ip_address, ip_country, ip_city, user_agent, metadata.<key> and targets.<n>, from 0.";
+const PATHS: &str = "The paths are actor_id, actor_name, resource_id, resource_name, session_id, \
+    idempotency_key, ip_address, ip_country, ip_city, user_agent, metadata.<key>, and targets.<n> \
+    with n from 0.";
 
-/// Which of the paths that are asked for are to be erased from the event: not those without a value or erased before.
+/// Which of the given paths are to be erased from the event: those that have a value that is not
+/// yet erased. Raises 22023 for a path that the event cannot have.
 fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
-    let own = event.envelope.action.starts_with(RESERVED);
+    let by_log = event.envelope.action.starts_with(RESERVED);
     let erasure = event.erasure();
     let there = erasable_paths(&event.content, erasure);
     for path in paths.iter().filter(|path| !there.iter().any(|known| known == *path)) {
-        // The keys of erased metadata are not kept: any key may have been one of them.
+        // The keys of erased metadata are not kept, so any key may have been one of them.
         let metadata_erased = erasure.is_some_and(|erasure| !erasure.metadata.is_empty());
         let targets = event.content.targets.len();
-        if path.starts_with(METADATA) && !metadata_erased && !own {
-            refuse_path("paths", path, "is not in the event", "Keys are taken as they are, in upper and lower case.")
+        if path.starts_with(METADATA) && !metadata_erased && !by_log {
+            refuse_path("paths", path, "is not in the event", "Keys are case-sensitive.")
         }
-        if target_position(path).is_some_and(|position| position >= targets) && !own {
+        if target_position(path).is_some_and(|position| position >= targets) && !by_log {
             let hint = match targets {
-                0 => "It has no targets.".to_string(),
-                _ => format!("It has targets.0 to targets.{}, in the stored order.", targets - 1),
+                0 => "The event has no targets.".to_string(),
+                _ => format!("The event has targets.0 to targets.{}, in the stored order.", targets - 1),
             };
             refuse_path("paths", path, "is not in the event", &hint)
         }
     }
-    if let (true, Some(path)) = (own, paths.iter().find(|path| **path != REASON)) {
-        let hint = format!("Of it {REASON} alone can be erased.");
-        refuse_path("paths", path, "cannot be erased from an event of the log's own", &hint)
+    if let (true, Some(path)) = (by_log, paths.iter().find(|path| **path != REASON)) {
+        let hint = format!("Only {REASON} can be erased from such an event.");
+        refuse_path("paths", path, "cannot be erased from one of the log's own events", &hint)
     }
     let asked = there.into_iter().filter(|path| paths.contains(&path.as_str()));
     asked.map(|path| Hit { path, found: Found::Exact }).collect()
@@ -531,7 +552,7 @@ fn asked(event: &Stored<'_>, paths: &[&str]) -> Vec<Hit> {
 
 fn check_path(field: &str, path: &str) {
     if !is_path(path) {
-        refuse_path(field, path, "is nothing that can be erased", PATHS)
+        refuse_path(field, path, "is not a path of a value that can be erased", PATHS)
     }
 }
 
@@ -543,11 +564,11 @@ fn refuse_path(field: &str, path: &str, why: &str, hint: &str) -> ! {
 fn not_found(id: Datum, tenant_id: &str) -> ! {
     let id = uuid_text(&uuid(id));
     let message = match tenant_id {
-        "" => format!("there is no event {id} without tenant"),
+        "" => format!("there is no event {id} without a tenant"),
         _ => format!("tenant \"{tenant_id}\" has no event {id}"),
     };
     Fault::new(Code::ERRCODE_NO_DATA_FOUND, message)
         .field("event_id")
-        .hint("Name the event's own tenant_id; NULL is for events without tenant.")
+        .hint("Give the event's tenant_id, or NULL for an event without a tenant.")
         .raise()
 }

@@ -1,14 +1,15 @@
 //! `immutable`: a tamper-evident audit log in PostgreSQL.
 //!
-//! The rooms, from the ground up; each imports only from those below it, and a test holds that.
+//! The modules from the ground up. Each imports only from those below it, and a test checks that.
 //!
-//! [`settings`] has the limits; [`pg`] is PostgreSQL, made safe. [`log`] is what the log is made of. [`guard`] keeps its
-//! tables and what protects them from being changed; [`access`] says who may see or record what. [`write`](mod@write) is an
-//! event's way in, [`read`] the answers; [`verify`] reports every break. [`erase`] destroys what may no longer be kept, and
-//! [`citus`] makes the log ready for many machines.
+//! [`settings`] has the limits, and [`pg`] the safe interface to PostgreSQL. [`log`] has the parts
+//! of the log: its tables, rows, lanes and seams. [`guard`] refuses changes of its tables and of
+//! what protects them. [`access`] decides who may see or record what. [`write`](mod@write) records
+//! events, [`read`] answers queries, and [`verify`] reports every break. [`erase`] destroys values
+//! that may no longer be kept, and [`citus`] prepares the log for several machines.
 //!
-//! Every SQL object is declared in `sql/`, by hand and in one place: signatures, privileges and comments are the
-//! product, so none of them is generated. `sql/install.list` has the order in which they are run.
+//! Every SQL object is declared by hand in `sql/`, because signatures, privileges and comments are
+//! part of the product. `sql/install.list` has the order in which the files run.
 
 mod access;
 mod citus;

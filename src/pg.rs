@@ -1,5 +1,5 @@
-//! PostgreSQL, made safe. Nothing here knows what an event is, and nothing outside is unsafe, but for guard/ddl's casts of
-//! parse trees.
+//! The safe interface to PostgreSQL. Nothing here knows what an event is, and no code outside is
+//! unsafe.
 
 #![allow(unsafe_code)]
 

@@ -1,9 +1,9 @@
-//! The settings `immutable.*`, as one table. Limits and lanes are the superuser's; what describes a session's context is
-//! its own.
+//! The settings `immutable.*`, as one table. Only a superuser sets limits and lanes; every session
+//! sets what describes its own context.
 //!
-//! A setting may be given before the library is loaded, in the first statement of a session or in a file, and PostgreSQL
-//! then keeps the text unchecked. So nothing relies on a check when a setting is set: what has to be right is looked at
-//! where it is used.
+//! A setting may be given before the library is loaded, in the first statement of a session or in a
+//! file, and PostgreSQL then keeps the text unchecked. So no code relies on a check when a setting
+//! is set; every value is checked where it is used.
 
 use immutable_format::limits;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
@@ -11,44 +11,63 @@ use std::ffi::{CStr, CString};
 
 type Text = GucSetting<Option<CString>>;
 
+/// The setting immutable.lanes. [`SETTINGS`] describes this setting and the following ones.
 pub static LANES: GucSetting<i32> = GucSetting::<i32>::new(1024);
+/// The setting immutable.max_chains_per_transaction.
 pub static MAX_CHAINS_PER_TRANSACTION: GucSetting<i32> = GucSetting::<i32>::new(200);
+/// The setting immutable.max_targets.
 pub static MAX_TARGETS: GucSetting<i32> = GucSetting::<i32>::new(100);
+/// The setting immutable.max_metadata_keys.
 pub static MAX_METADATA_KEYS: GucSetting<i32> = GucSetting::<i32>::new(50);
+/// The setting immutable.max_metadata_bytes.
 pub static MAX_METADATA_BYTES: GucSetting<i32> = GucSetting::<i32>::new(limits::CANONICAL_BYTES as i32);
+/// The setting immutable.max_nesting.
 pub static MAX_NESTING: GucSetting<i32> = GucSetting::<i32>::new(limits::NESTING as i32);
+/// The setting immutable.max_batch.
 pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(100);
+/// The setting immutable.max_exact_total.
 pub static MAX_EXACT_TOTAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
+/// The setting immutable.require_tenant.
 pub static REQUIRE_TENANT: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// The setting immutable.restore.
 pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// The setting immutable.allow_ddl.
 pub static ALLOW_DDL: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// The setting immutable.tenant_id.
 pub static TENANT_ID: Text = Text::new(None);
+/// The setting immutable.actor_id.
 pub static ACTOR_ID: Text = Text::new(None);
+/// The setting immutable.actor_name.
 pub static ACTOR_NAME: Text = Text::new(None);
+/// The setting immutable.actor_type.
 pub static ACTOR_TYPE: Text = Text::new(None);
+/// The setting immutable.session_id.
 pub static SESSION_ID: Text = Text::new(None);
+/// The setting immutable.ip_address.
 pub static IP_ADDRESS: Text = Text::new(None);
+/// The setting immutable.user_agent.
 pub static USER_AGENT: Text = Text::new(None);
 
-/// Its value is a secret for as long as the token is valid, so it is read through [`viewer_token`] alone.
+/// Its value is a secret while the token is valid, so it is read only through [`viewer_token`].
 static VIEWER_TOKEN: Text = Text::new(None);
 
 /// What a setting holds, who may set it, and where.
 enum Kind {
     /// A number from the first bound to the second, set by a superuser.
     Limit(&'static GucSetting<i32>, i32, usize),
-    /// The same, set by anybody.
+    /// The same, set by every role.
     OwnLimit(&'static GucSetting<i32>, i32, usize),
     /// On or off, set by a superuser.
     Switch(&'static GucSetting<bool>),
-    /// The same, of sessions alone: a server that had it on for everybody would record nothing.
+    /// The same, but only for sessions: if it were on for a whole server, the server would record
+    /// nothing.
     SessionSwitch(&'static GucSetting<bool>),
-    /// What a session says of all its events: the default of a column.
+    /// The default of a column for the events of a session.
     Default(&'static Text),
-    /// Never shown, and of sessions alone. It takes whatever it is set to: a check would put a refused token into the error
-    /// and the log.
+    /// Never shown, and only for sessions. It accepts every value, because a check would put a
+    /// refused token into the error message and the log.
     Secret(&'static Text),
 }
 
@@ -80,7 +99,7 @@ const SETTINGS: [Setting; 19] = [
     (c"immutable.viewer_token", c"The signed token that says which tenant's events a viewer sees.", c"immutable.create_viewer_token() makes it. Behind a connection pooler, use SET LOCAL. An empty text means none.", Kind::Secret(&VIEWER_TOKEN)),
 ];
 
-/// How a setting is defined that is of sessions alone, in no file and not for a whole server.
+/// How a setting is defined that only a session can have, not a file or a whole server.
 pub struct OfSessions {
     pub switch: fn(&'static CStr, &'static CStr, &'static CStr, &'static GucSetting<bool>, GucContext, GucFlags),
     pub text: fn(&'static CStr, &'static CStr, &'static CStr, &'static Text, GucContext, GucFlags),
@@ -108,7 +127,8 @@ pub fn define(of_sessions: &OfSessions) {
     }
 }
 
-/// The setting `immutable.viewer_token`, unless it is empty: SET LOCAL leaves an empty one behind.
+/// The setting `immutable.viewer_token`, unless it is empty, as it is after a transaction with SET
+/// LOCAL.
 pub fn viewer_token() -> Option<CString> {
     VIEWER_TOKEN.get().filter(|token| !token.is_empty())
 }

@@ -6,7 +6,7 @@ SET jit = off SET enable_sort = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_changes';
 COMMENT ON FUNCTION immutable.changes(text, jsonb, integer) IS
 'Returns the events after a position, for consumers that must see each event once.
-- tenant_id: the tenant; an empty text is for the events without tenant, NULL for all events.
+- tenant_id: the tenant; an empty text is for the events without a tenant, NULL for all events.
 - after: position of the answer before; NULL begins at the first event.
 - limit: the most events, from 1 to 10,000. An answer ends earlier with the event that passes 16 MB.
 Returns {"data": [...], "position", "has_more"}. For one tenant, position is {lane: "seq:hash"}, and

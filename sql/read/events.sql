@@ -29,7 +29,7 @@ COMMENT ON FUNCTION immutable.get_events(text, text, text, text, text, text, tex
 - actor_id, resource, resource_id, session_id, target_type, target_id: the event''s value, or that of
   one of its targets, is this.
 - action: the event''s action is this one; * in it stands for any text.
-- tenant_id: the event belongs to this tenant; an empty text finds the events without tenant.
+- tenant_id: the event belongs to this tenant; an empty text finds the events without a tenant.
 - search: a part of actor_name, action, resource_name or metadata, compared as immutable.fold()
   returns it. Ids are not searched.
 - from_date, to_date: inclusive bounds of created_at. to_date => now() includes what this

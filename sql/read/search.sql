@@ -18,11 +18,11 @@ DECLARE
 BEGIN
   IF trgm IS NULL THEN
     RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
-      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'As superuser: CREATE EXTENSION pg_trgm';
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'A superuser can install it with CREATE EXTENSION pg_trgm.';
   END IF;
   IF EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = pg_catalog.to_regclass('immutable.events_search') AND NOT i.indisvalid) THEN
-    RAISE EXCEPTION 'the index immutable.events_search is there and not valid: its building was interrupted, or goes on'
-      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If nobody builds it now: SELECT immutable.disable_search(), then enable_search() again.';
+    RAISE EXCEPTION 'index immutable.events_search is invalid: its creation was interrupted, or is still running'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If no session is creating it now, call immutable.disable_search(), then enable_search() again.';
   END IF;
   EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
     immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||

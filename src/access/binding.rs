@@ -10,9 +10,9 @@ use crate::pg::memory::here;
 use crate::pg::role;
 use pgrx::pg_sys::{self, Oid};
 
-/// Refuses a tenant that the caller is not bound to (42501). The chain's trigger asks, not a
-/// policy: the owner of the function that inserts may bypass row security, and a bound caller must
-/// neither wait for another tenant's lanes nor meet its keys.
+/// Refuses a tenant that the caller is not bound to (42501). The chain's trigger calls this instead
+/// of a policy, because the owner of the function that inserts may bypass row security, and because
+/// a bound caller must neither wait for another tenant's lanes nor learn about its keys.
 pub fn hold_to_binding(call: Call, tenant_id: &str) {
     let bound = call.once(bound_to);
     if is_common(bound, tenant_id) {
@@ -21,21 +21,22 @@ pub fn hold_to_binding(call: Call, tenant_id: &str) {
     let common: Vec<&str> = bound[0].iter().map(String::as_str).filter(|tenant| is_common(bound, tenant)).collect();
     let Some(first) = common.first() else {
         let each: Vec<String> = bound.iter().map(|allowed| shown(allowed.iter().map(String::as_str))).collect();
-        let each = each.join(", and for ");
+        let each = each.join(", another to ");
         refuse(
-            format!("no tenant_id can be recorded: the roles of this session record for {each} alone"),
-            "Connect as one of these roles, without SET ROLE and without a function that lends another role's rights."
+            format!("the roles of this session are bound to different tenants: one to {each}"),
+            "Connect as one of these roles, and use neither SET ROLE nor a function that runs \
+             with another role's rights."
                 .to_string(),
         )
     };
     let setting = match session_context::source_of(c::TENANT_ID, tenant_id) {
-        Some(setting) => format!("{setting} has another value: set it to {}.", quoted(first)),
-        None if tenant_id.is_empty() => format!("Give it, or set immutable.tenant_id to {}.", quoted(first)),
-        None => format!("Leave tenant_id out, with immutable.tenant_id set to {}.", quoted(first)),
+        Some(setting) => format!("The tenant comes from {setting}. Set it to {}.", quoted(first)),
+        None if tenant_id.is_empty() => format!("Give tenant_id, or set immutable.tenant_id to {}.", quoted(first)),
+        None => format!("Leave tenant_id out, and set immutable.tenant_id to {}.", quoted(first)),
     };
     refuse(
-        format!("tenant_id must be {}: the role records for that tenant alone", shown(common.iter().copied())),
-        format!("{setting} Only immutable.grant_tenant() changes the tenant that a role records for."),
+        format!("tenant_id must be {}: the role cannot record for another tenant", shown(common.iter().copied())),
+        format!("{setting} An administrator can bind the role to another tenant with immutable.grant_tenant()."),
     )
 }
 
@@ -59,9 +60,8 @@ fn shown<'a>(tenants: impl ExactSizeIterator<Item = &'a str>) -> String {
     format!("{}{more}", first.join(" or "))
 }
 
-/// The tenants that each of the caller's roles is bound to. Not the current role's alone: a member
-/// of a role may set that role, and must not leave the binding behind; nor does a function that
-/// lends its owner's rights lift it.
+/// The tenants that each of the caller's roles is bound to. Not only the current role counts:
+/// neither SET ROLE nor a function that runs with its owner's rights lifts a binding.
 fn bound_to() -> Vec<Vec<String>> {
     let mut roles = vec![role::current()];
     for role in [role::outer(), role::session()] {
@@ -70,13 +70,13 @@ fn bound_to() -> Vec<Vec<String>> {
         }
     }
     let mut bound = Vec::new();
-    // Every statement that inserts asks. Where nobody is bound, it costs no look into an index.
+    // Every statement that inserts calls this. If no role is bound, no index is read.
     let table = grants(pg_sys::AccessShareLock);
     if table.is_empty() {
         return bound;
     }
     for role in roles {
-        // A superuser has every role's rights and was bound by nobody.
+        // A superuser has the rights of every role, but is not bound.
         if !role::is_superuser_role(role) {
             let tenants = bindings(&table, role);
             if !tenants.is_empty() {
@@ -88,8 +88,8 @@ fn bound_to() -> Vec<Vec<String>> {
 }
 
 /// The tenants that a role may record for, if it is bound: its own, or else those of the roles
-/// whose rights it inherits, since with them it has the right to insert. A role that joins a bound
-/// team is bound as the team is.
+/// whose rights it inherits, because it has the right to insert from them. A member of a bound role
+/// is bound like that role.
 fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
     let writers = role::by_name(Mode::Write.group());
     let mut known = vec![role];
@@ -102,7 +102,7 @@ fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
             break;
         }
         for group in role::groups(each) {
-            // Every writer is a member of that one, which therefore binds nobody.
+            // Every writer is a member of immutable_writer, which therefore binds no role.
             if Some(group) != writers && !known.contains(&group) && role::has_rights_of(role, group) {
                 known.push(group);
             }
@@ -111,8 +111,8 @@ fn bindings(table: &SmallTable, role: Oid) -> Vec<String> {
     tenants
 }
 
-/// The tenants that a role has been bound to itself. Here number or name will do: what takes a
-/// right away must outlast a new name, and a restore that came before the roles.
+/// The tenants that a role was bound to itself. The row may match by OID or by name, because a
+/// binding must outlast a new name, and a restore that came before the roles.
 fn bound_itself(table: &SmallTable, role: Oid) -> Vec<String> {
     let mut tenants = Vec::new();
     let Some(name) = role::known_name(role) else { return tenants };

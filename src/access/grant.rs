@@ -18,7 +18,7 @@ use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
-/// The argument `role`; 22004 where it is NULL.
+/// The argument `role`; raises 22004 if it is NULL.
 fn role_name(call: Call<'_>) -> &CStr {
     name(call.required(0, "role", "Name a role."))
 }
@@ -34,7 +34,7 @@ fn grant_tenant(call: Call) -> Datum {
     let shown = name.to_string_lossy();
     let table = grants(pg_sys::RowExclusiveLock);
     let given = Arg::given(pg_sys::NAMEOID, call.arg(0));
-    // What it was granted under another name is replaced as well.
+    // A grant to the same role under another name is replaced as well.
     table.execute(
         "DELETE FROM immutable.tenant_grants WHERE role_oid OPERATOR(pg_catalog.=) $1 \
          AND mode OPERATOR(pg_catalog.=) $2 AND role OPERATOR(pg_catalog.<>) $3",
@@ -52,18 +52,19 @@ fn grant_tenant(call: Call) -> Datum {
     call.void()
 }
 
-/// The role of that name; 42704 where there is none, 22023 where row security would not hold it.
+/// The role of that name. Raises 42704 if there is none, and 22023 if row security does not apply
+/// to it.
 fn role_to_bind(name: &CStr, mode: Mode) -> Oid {
     let shown = name.to_string_lossy();
     let role = role::by_name(name).unwrap_or_else(|| {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" does not exist"))
             .field("role")
-            .hint("CREATE ROLE it first.")
+            .hint("Create the role first.")
             .raise()
     });
     if let Some(why) = not_held(role, &shown, mode) {
         Fault::invalid("role", format!("role \"{shown}\" cannot be bound to a tenant: {why}"))
-            .hint("Bind a login role of its own.")
+            .hint("Create a login role for the tenant, and bind that role.")
             .raise()
     }
     role
@@ -74,13 +75,13 @@ fn is_extension_role(name: &str) -> bool {
     name.starts_with("immutable_")
 }
 
-/// Why row security would not hold a role to its tenant.
+/// Why a role cannot be bound to a tenant; None if it can.
 fn not_held(role: Oid, name: &str, mode: Mode) -> Option<&'static str> {
     if is_extension_role(name) {
-        return Some("it is one of the extension's own, whose members would all have the tenant");
+        return Some("it is one of the extension's own roles, and the tenant would apply to all its members");
     }
     if role::is_superuser_role(role) || role::bypasses_row_security(role) {
-        return Some("row security does not hold superusers, nor roles with BYPASSRLS");
+        return Some("row security does not apply to superusers or to roles with BYPASSRLS");
     }
     let auditor = role::by_name(c"immutable_auditor");
     let reads_all = auditor.is_some_and(|auditor| role::has_rights_of(role, auditor));
@@ -97,7 +98,7 @@ fn record_decision(action: &str, role: &str, mode: Mode, tenant_id: &str) {
     });
 }
 
-/// Makes a role a member of the mode's group, or no member any longer.
+/// Makes a role a member of the mode's group, or ends the membership.
 fn membership(table: &SmallTable, verb: &str, preposition: &str, mode: Mode, role: &str) {
     let group = mode.group().to_string_lossy();
     table.execute(&format!("{verb} {group} {preposition} {}", role::quoted(role)), &[]);
@@ -114,7 +115,7 @@ fn revoke_tenant(call: Call) -> Datum {
     if tenants.is_empty() {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("role \"{shown}\" has no grant of mode {}", mode.text()))
             .field("role")
-            .hint("immutable.tenant_grants lists them.")
+            .hint("The table immutable.tenant_grants lists all grants.")
             .raise()
     }
     for tenant_id in &tenants {
@@ -128,9 +129,8 @@ fn revoke_tenant(call: Call) -> Datum {
     call.void()
 }
 
-/// Deletes a role's grants of a mode, which are found under its present name and under the one it
-/// was granted under. Returns the roles that were bound by them, which are to lose the membership,
-/// and the tenants.
+/// Deletes a role's grants of a mode. They are found by the role's current name and by the name at
+/// the time of the grant. Returns the roles that lose the membership, and the tenants.
 fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<String>) {
     let role = role::by_name(role_name(call));
     let mut roles = Vec::from_iter(role);
@@ -154,8 +154,8 @@ fn delete_grants(table: &SmallTable, call: Call, mode: Mode) -> (Vec<Oid>, Vec<S
     (roles, tenants)
 }
 
-/// Takes the membership in the mode's group from a role; 55000 where it would be a member all the
-/// same.
+/// Ends a role's membership in the mode's group. Raises 55000 if the role would still be a member
+/// through another grant.
 fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
     let shown = role::name(role);
     membership(table, "REVOKE", "FROM", mode, &shown);
@@ -163,18 +163,18 @@ fn end_membership(table: &SmallTable, role: Oid, mode: Mode, group: Oid) {
         let group = mode.group().to_string_lossy();
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("role \"{shown}\" would still be a member of {group}, and no longer bound to a tenant"),
+            format!("role \"{shown}\" would still be a member of {group}, but no longer bound to a tenant"),
         )
         .field("role")
-        .hint(format!("Revoke what makes it a member of {group} first, whoever granted it."))
+        .hint(format!("First revoke every other grant that makes it a member of {group}."))
         .raise()
     }
 }
 
 sql_function!(immutable_bind_role, pg_finfo_immutable_bind_role, bind_role);
 
-/// The trigger of tenant_grants. A restored dump brings names; the numbers of its roles are others
-/// here.
+/// The trigger of tenant_grants. It looks up the role's OID, because a dump contains the OIDs of
+/// another cluster.
 fn bind_role(call: Call) -> Datum {
     let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
     let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
@@ -182,7 +182,7 @@ fn bind_role(call: Call) -> Datum {
     if table.name() != "tenant_grants" || table.descriptor().width() != COLUMNS {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table {} is not immutable.tenant_grants", table.name()),
+            format!("table {} is not a table of tenant grants", table.name()),
         )
         .raise()
     }
@@ -199,8 +199,8 @@ fn bind_role(call: Call) -> Datum {
     trigger.go_on_with(row.form(table.descriptor()))
 }
 
-/// Grants come from grant_tenant(), with the owner's rights, and from a dump that is restored;
-/// 42501 for any other.
+/// Accepts grants from grant_tenant(), which runs with the owner's rights, and from a dump that is
+/// being restored. Raises 42501 for any other.
 fn allow_insert(table: Relation, role: &CStr) {
     let user = role::current();
     if user == table.owner() || role::is_superuser_role(user) {
@@ -209,19 +209,22 @@ fn allow_insert(table: Relation, role: &CStr) {
     let role = role.to_string_lossy();
     let why = match settings::RESTORE.get() {
         true if is_extension_role(&role) => {
-            "It is one of the extension's own roles, whose members would all have the tenant."
+            "It is one of the extension's own roles, and the tenant would apply to all its members."
         }
         true => {
             let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
             return seam::forget(events.get());
         }
-        false => "It is not in a dump that is restored.",
+        false => "No dump is being restored.",
     };
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("tenant_grants takes no grant of a tenant to role \"{role}\" from elsewhere"),
+        format!("a grant to role \"{role}\" cannot be inserted into tenant_grants"),
     )
     .detail(why)
-    .hint("immutable.grant_tenant() grants, and records it. A dump is restored with immutable.restore = on.")
+    .hint(
+        "Use immutable.grant_tenant(), which records the grant in the log. To restore a dump, \
+         SET immutable.restore = on.",
+    )
     .raise()
 }

@@ -40,9 +40,9 @@ impl Mode {
         match given.map(|given| text(given)) {
             Some("read") | None => Mode::Read,
             Some("write") => Mode::Write,
-            Some(_) => {
-                Fault::invalid("mode", "mode must be read or write").hint("A role may have a grant of each.").raise()
-            }
+            Some(_) => Fault::invalid("mode", "mode must be read or write")
+                .hint("A role may have one grant of each mode.")
+                .raise(),
         }
     }
 }
@@ -53,19 +53,20 @@ pub const COLUMNS: usize = 6;
 /// Attribute numbers, as scan keys count.
 pub const ROLE: i16 = 1;
 const MODE: i16 = 2;
+/// The attribute number of `role_oid`.
 pub const ROLE_OID: i16 = 4;
 
 /// The place of `tenant_id` in a row.
 pub const TENANT_ID: usize = 2;
 
-/// Opens `immutable.tenant_grants` with a lock of this mode; raises 55000 where it is missing or
+/// Opens `immutable.tenant_grants` with a lock of this mode. Raises 55000 if it is missing or was
 /// altered.
 pub fn grants(lock: u32) -> SmallTable {
     SmallTable::open(c"tenant_grants", COLUMNS, lock)
 }
 
-/// Gives `each` the grants of a mode that a role has, by its number (`by` is `ROLE_OID`) or its
-/// name (`ROLE`).
+/// Calls `each` with a role's grants of a mode. The role is given by its OID (`by` is `ROLE_OID`)
+/// or its name (`ROLE`).
 pub fn rows_of(table: &SmallTable, role: Datum, by: i16, mode: Mode, each: impl FnMut(&Values)) {
     let (index, function) = match by {
         ROLE => (c"tenant_grants_pkey", pg_sys::F_NAMEEQ),

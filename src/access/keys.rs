@@ -1,6 +1,6 @@
-//! The keys that viewer tokens are signed with: made at first use, rotated, imported. A key goes
-//! from the table into a computation and nowhere else: no statement, no error and no log has it,
-//! and copies are wiped.
+//! The keys that viewer tokens are signed with: made at first use, rotated or imported. A key
+//! leaves the table only for a computation. No statement, error or log contains it, and copies in
+//! memory are wiped.
 
 use crate::access::decision::decide;
 use crate::log::own_event::LogEvent;
@@ -22,21 +22,21 @@ use zeroize::Zeroizing;
 /// `immutable.viewer_keys`; its columns are key_id, secret, made_at, accept_until, imported.
 const COLUMNS: usize = 5;
 
-/// After this many seconds no token is left that a key has signed before.
+/// After this many seconds, all tokens that a key has signed before have expired.
 pub const RUN_OUT: i64 = token::MAX_LIFETIME + token::LEEWAY;
 
-/// The secret bytes of a key, wiped when they go.
+/// The secret bytes of a key. They are wiped when this is dropped.
 pub type SigningKey = Zeroizing<Vec<u8>>;
 
 fn open(lock: u32) -> SmallTable {
     SmallTable::open(c"viewer_keys", COLUMNS, lock)
 }
 
-/// Shows the id of each key, its secret, and the second (since 1970) until which it is accepted:
-/// the one that signs has none.
+/// Calls `look` with each key's id, its secret, and the second (since 1970) until which it is
+/// accepted; the key that signs has no such second.
 fn each(table: &SmallTable, mut look: impl FnMut(Id, Datum, Option<i64>)) {
     table.rows(None, &[], |row| {
-        let (Some(id), Some(secret)) = (row.at(0), row.at(1)) else { internal("a viewer key has a NULL in it") };
+        let (Some(id), Some(secret)) = (row.at(0), row.at(1)) else { internal("a column of a viewer key is NULL") };
         look(uuid(id), secret, row.at(3).map(seconds));
     });
 }
@@ -52,7 +52,7 @@ pub fn is_accepted(key: Id) -> bool {
     found
 }
 
-/// The key, among those accepted now, for which `opens` gives something.
+/// The key, among those accepted now, for which `opens` returns something.
 pub fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
     let mut found = None;
     each(&open(pg_sys::AccessShareLock), |id, secret, until| {
@@ -64,13 +64,13 @@ pub fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
     found
 }
 
-/// The key to sign with; made now if there is none.
+/// The key that signs. It is made now if there is none.
 pub fn signing() -> SigningKey {
     if let Some(key) = current(&open(pg_sys::AccessShareLock)) {
         return key;
     }
-    // Nobody else may make one until commit; what another has committed meanwhile is seen after the
-    // wait.
+    // Until this transaction commits, no other can make a key. A key that was committed meanwhile
+    // is seen after the wait.
     let table = open(pg_sys::ShareRowExclusiveLock);
     current(&table).unwrap_or_else(|| {
         let key = new_key();
@@ -93,7 +93,7 @@ fn current(table: &SmallTable) -> Option<SigningKey> {
     found
 }
 
-/// Below SPI, because a log of statements may hold their parameters.
+/// It does not use SPI, because a log of statements may contain their parameters.
 fn store(table: &SmallTable, key: &[u8], imported: bool) {
     here(|memory| {
         let row: [Option<Datum>; COLUMNS] = [
@@ -107,7 +107,7 @@ fn store(table: &SmallTable, key: &[u8], imported: bool) {
     });
 }
 
-/// Puts a key in the place of the one that signs.
+/// Makes a key the one that signs.
 fn replace(key: &[u8], imported: bool, revoke_old: bool) {
     let table = open(pg_sys::ShareRowExclusiveLock);
     if revoke_old {
@@ -137,7 +137,7 @@ fn rotate_viewer_key(call: Call) -> Datum {
 }
 
 thread_local! {
-    /// What the COPY that is running has brought: the last line, and how many.
+    /// What the running COPY has sent: the last line, and the number of lines.
     static BROUGHT: RefCell<(Option<SigningKey>, usize)> = const { RefCell::new((None, 0)) };
 }
 
@@ -158,7 +158,7 @@ fn take_viewer_key(call: Call) -> Datum {
         call.trigger(AFTER_STATEMENT);
         end_import();
     }
-    // For a row: none, so that it is not stored.
+    // A row trigger returns no row, so that the line is not stored.
     trigger.nothing()
 }
 
@@ -173,7 +173,7 @@ fn begin_import(trigger: TriggerCall) {
     BROUGHT.with_borrow_mut(|brought| *brought = (None, 0));
 }
 
-/// Nothing may be raised here, because COPY adds the line to whatever is.
+/// No error may be raised here, because COPY would add the line to it.
 fn take_line(trigger: TriggerCall) {
     let line = match is_import(trigger.relation()) {
         true => trigger.row().values().at(0).map(|line| SigningKey::new(bytes(line).to_vec())),
@@ -187,22 +187,22 @@ fn take_line(trigger: TriggerCall) {
 
 fn end_import() {
     let (key, lines) = BROUGHT.take();
-    // A subscription to all tables copies this one, which is empty at its publisher. No key comes
-    // that way: a copy is opened by its own.
+    // A subscription to all tables copies this table too, which is empty on the publisher. So no
+    // key comes this way: a copy makes keys of its own.
     if subscription::is_worker() {
         return;
     }
     let (min, max) = (token::MIN_SECRET_BYTES, token::MAX_SECRET_BYTES);
     let Some(key) = key.filter(|key| lines == 1 && (min..=max).contains(&key.len())) else {
-        Fault::invalid("secret", format!("a viewer key is one line of {min} to {max} bytes"))
-            .hint("COPY immutable.viewer_key_import FROM STDIN: the secret, a line end, and \\.")
+        Fault::invalid("secret", format!("a viewer key must be one line of {min} to {max} bytes"))
+            .hint("Use COPY immutable.viewer_key_import FROM STDIN, and send the secret, a line end, and \\.")
             .raise()
     };
     replace(&key, true, false);
     decide(&LogEvent { action: "immutable.viewer_key_imported", ..LogEvent::default() });
 }
 
-/// Whether it is the table that the trigger is made for.
+/// Raises 55000 for any other table.
 fn is_import(table: Relation) -> bool {
     let columns = table.descriptor();
     table.oid() == named(c"viewer_key_import")
@@ -214,15 +214,18 @@ sql_function!(immutable_refuse_viewer_key, pg_finfo_immutable_refuse_viewer_key,
 
 /// The rule of viewer_key_import.
 fn refuse_viewer_key(_: Call) -> Datum {
-    // The log would show the statement beside the error, and the secret in it.
+    // The server's log would show the statement with the error, and in it the secret.
     hide_statement();
     Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "a viewer key cannot be inserted")
-        .hint("COPY immutable.viewer_key_import FROM STDIN or from a server file: logs keep the literals of an INSERT.")
+        .hint(
+            "Use COPY immutable.viewer_key_import FROM STDIN or from a file on the server, \
+             because server logs keep the literals of an INSERT.",
+        )
         .raise()
 }
 
-/// Waits for the rest of this second: a token issued within the second of a revocation is revoked
-/// by it.
+/// Waits until this second is over, because a revocation also applies to tokens that are issued in
+/// the same second.
 pub fn wait_for_next_second() {
     let second = now();
     while now() == second {

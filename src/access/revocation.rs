@@ -10,8 +10,8 @@ use crate::pg::transaction;
 use immutable_format::token::Claims;
 use pgrx::pg_sys;
 
-/// How long a revocation is kept, in seconds: until its tokens have run out, and as long again,
-/// should the clock be set back.
+/// How many seconds a revocation is kept: until its tokens have expired, and for the same time
+/// again, in case the clock is set back.
 const KEPT: i64 = 2 * RUN_OUT;
 
 /// Columns of the table: jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
@@ -25,13 +25,14 @@ const ACTOR_ID: i16 = 3;
 /// The place of `revoked_at` in a row.
 const REVOKED_AT: usize = 3;
 
-/// Opens `immutable.revocations` with a lock of this mode; raises 55000 where it is missing or
+/// Opens `immutable.revocations` with a lock of this mode. Raises 55000 if it is missing or was
 /// altered.
 pub fn revocations(lock: u32) -> SmallTable {
     SmallTable::open(c"revocations", COLUMNS, lock)
 }
 
-/// Whether the token with these claims was revoked: itself, or with all of its tenant or actor.
+/// Whether the token with these claims was revoked, by itself or with all tokens of its tenant or
+/// actor.
 pub fn is_revoked(claims: &Claims) -> bool {
     let table = revocations(pg_sys::AccessShareLock);
     let mut revoked = false;
@@ -45,7 +46,8 @@ fn equal<'m>(memory: Memory<'m>, attribute: i16, value: Option<&str>) -> Equal<'
     Equal { attribute, function: pg_sys::F_TEXTEQ, value: value.map(|value| memory.text(value)) }
 }
 
-/// The second (since 1970) until whose end tokens of this tenant and actor are revoked, if any are.
+/// The second (since 1970) until the end of which tokens of this tenant and actor are revoked; None
+/// if they are not.
 pub fn revoked_at(table: &SmallTable, tenant_id: &str, actor_id: Option<&str>) -> Option<i64> {
     let mut last = None;
     let mut look = |actor_id| {
@@ -68,7 +70,8 @@ pub enum Revoked<'a> {
     TokensOf { tenant_id: &'a str, actor_id: Option<&'a str> },
 }
 
-/// Revokes what has been issued until now, and forgets revocations whose tokens have long run out.
+/// Revokes the tokens that have been issued until now, and deletes revocations whose tokens expired
+/// long ago.
 pub fn revoke(revoked: Revoked<'_>) {
     let table = revocations(pg_sys::RowExclusiveLock);
     let now = transaction::now();

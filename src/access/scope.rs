@@ -1,8 +1,8 @@
-//! Whose events somebody sees. [`visible`] is the one place that decides it; the functions that the
-//! policies call only ask.
+//! Which events a viewer sees. [`visible`] is the only place that decides it; the functions that
+//! the policies call use it.
 
 use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
-use crate::access::token::{self, Source};
+use crate::access::token::{self, PresentedIn};
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, Events};
 use crate::pg::call::{sql_function, Call};
@@ -18,29 +18,30 @@ struct Visible {
     actor_id: Option<String>,
 }
 
-/// What the caller sees as a viewer, now; None is nothing. The order is the contract: a token that
-/// was set is the only one that counts. A role that has a tenant does not have its requests' tokens
-/// read, because those are the gateway's. Raises 28000 for a token that is refused.
+/// What the caller sees as a viewer now; None means nothing. The order matters: if
+/// immutable.viewer_token is set, only that token counts. For a role that is bound to a tenant, the
+/// tokens of requests are not read, because they are the gateway's. Raises 28000 for a token that
+/// is refused.
 fn visible() -> Option<Visible> {
     let claims = if let Some(token) = settings::viewer_token() {
-        token::verify(Source::Setting, token.as_bytes())?
+        token::verify(PresentedIn::Setting, token.as_bytes())?
     } else if let Some(tenant_id) = readable(role::current()) {
         return Some(Visible { tenant_id, actor_id: None });
     } else {
-        token::verify(Source::Headers, setting::value(c"request.headers")?.as_bytes())?
+        token::verify(PresentedIn::Headers, setting::value(c"request.headers")?.as_bytes())?
     };
     Some(Visible { tenant_id: claims.tenant_id.clone(), actor_id: claims.actor_id.clone() })
 }
 
-/// The actor whose events alone the caller sees as a viewer, if it is bound to one. For finding
-/// them through an index: the policies decide all the same. Raises 28000 for a token that is
+/// The actor whose events alone the caller sees as a viewer, if the token names one. It serves to
+/// find the events through an index; the policies still decide. Raises 28000 for a token that is
 /// refused.
 pub fn visible_actor() -> Option<String> {
     visible()?.actor_id
 }
 
-/// The tenant whose events, of any actor, the caller sees as a viewer, if no token narrows it to
-/// one. Raises 28000 for a token that is refused.
+/// The tenant of which the caller sees the events of every actor as a viewer, if the token names no
+/// actor. Raises 28000 for a token that is refused.
 pub fn visible_whole_tenant() -> Option<String> {
     let Visible { tenant_id, actor_id } = visible()?;
     actor_id.is_none().then_some(tenant_id)
@@ -76,8 +77,8 @@ fn is_target_visible(call: Call) -> Datum {
         return Datum::from(false);
     }
     let Some(actor_id) = &visible.actor_id else { return Datum::from(true) };
-    // By the key of the event, in the statement's own snapshot: what is seen here is what is seen
-    // there.
+    // The event is looked up by its key and in the statement's snapshot, so that the statement and
+    // this function see the same events.
     let relation = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     let events = Events::of(relation.get());
     let equal =
@@ -92,9 +93,9 @@ fn is_target_visible(call: Call) -> Datum {
     Datum::from(is_visible)
 }
 
-/// The tenant that a role may read. Number and name must be the grant's: a role dropped and made
-/// again is another, and a dump keeps names, so that a renamed role's grant would come back as
-/// another's.
+/// The tenant that a role may read. Both OID and name must match the grant. A role that was dropped
+/// and created again is another role, and because a dump keeps names, a renamed role's grant could
+/// come back as another role's.
 fn readable(role: Oid) -> Option<String> {
     let mut tenant = None;
     rows_of(&grants(pg_sys::AccessShareLock), Datum::from(role), ROLE_OID, Mode::Read, |row| {

@@ -1,5 +1,5 @@
-//! Viewer tokens inside the server: minting and revoking them, and saying what one opens. Their
-//! format is `immutable_format::token`'s.
+//! Viewer tokens in the server: they are minted, revoked, and opened here.
+//! `immutable_format::token` has their format.
 
 use crate::access::decision::decide;
 use crate::access::keys;
@@ -24,21 +24,21 @@ const MIN_TTL: i32 = 60;
 
 const DEFAULT_TTL: i32 = 3600;
 
-const GET_ANOTHER: &str = "Get another from immutable.create_viewer_token().";
+const GET_ANOTHER: &str = "Get a new token from immutable.create_viewer_token().";
 
 /// Where a token was presented.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PresentedIn {
     /// Setting immutable.viewer_token: the token.
     Setting,
-    /// Setting request.headers: a JSON object, with the token in it or not.
+    /// Setting request.headers: a JSON object that may contain the token.
     Headers,
 }
 
-/// What was presented and found right, so that a statement need not compute the signature again.
-/// Time, revocations and the key's being accepted are asked every time.
+/// A token whose signature was found valid, so that it need not be computed again in the same
+/// statement. The time, revocations, and whether the key is still accepted are checked every time.
 struct Verified {
-    source: Source,
+    source: PresentedIn,
     presented: Vec<u8>,
     key: Id,
     claims: Rc<Claims>,
@@ -48,9 +48,9 @@ thread_local! {
     static VERIFIED: RefCell<Option<Verified>> = const { RefCell::new(None) };
 }
 
-/// What the token presented opens; None if there is no token among the headers. Raises 28000 for
-/// one that is refused.
-pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
+/// What the presented token shows; None if the headers contain no token. Raises 28000 for a token
+/// that is refused.
+pub fn verify(source: PresentedIn, presented: &[u8]) -> Option<Rc<Claims>> {
     let known = VERIFIED.with(|verified| {
         let verified = verified.borrow();
         let verified = verified.as_ref()?;
@@ -66,8 +66,8 @@ pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     let Ok(as_text) = std::str::from_utf8(presented) else { refuse(Error::Form) };
     let bearer;
     let token = match source {
-        Source::Setting => as_text,
-        Source::Headers => {
+        PresentedIn::Setting => as_text,
+        PresentedIn::Headers => {
             bearer = token::bearer(as_text).unwrap_or_else(|error| refuse(error))?;
             &bearer
         }
@@ -80,7 +80,7 @@ pub fn verify(source: Source, presented: &[u8]) -> Option<Rc<Claims>> {
     Some(claims)
 }
 
-/// The claims of a token that one of the keys has signed, and the key. Says nothing about now.
+/// The key that signed a token, and the token's claims. The time and revocations are not checked.
 pub fn open(token: &str) -> Result<(Id, Claims), Error> {
     let sealed = token::open(token)?;
     let (key, authentic) = keys::find(|key| sealed.verify(key)).ok_or(Error::Signature)?;
@@ -105,10 +105,15 @@ fn hold_to_now(claims: &Claims) {
 fn refuse(error: Error) -> ! {
     let hint = match error {
         Error::Expired => GET_ANOTHER,
-        Error::NotYetValid => "Wait, or correct the clock of the server that issues the tokens.",
-        Error::Headers => "Let the gateway set request.headers to the request's headers, or to nothing.",
-        Error::Claim(_) => "docs/security-model.md lists the claims a token must have.",
-        _ => "Set immutable.viewer_token to a token of immutable.create_viewer_token() as it is, or to nothing.",
+        Error::NotYetValid => "Wait, or correct the clock of the machine that issues tokens.",
+        Error::Headers => {
+            "The gateway must set request.headers to the request's headers as a JSON object, or leave it empty."
+        }
+        Error::Claim(_) => "docs/security-model.md lists the claims that a token must have.",
+        _ => {
+            "Set immutable.viewer_token to the text that immutable.create_viewer_token() \
+             returned, or to an empty text."
+        }
     };
     Fault::new(Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, format!("the viewer token is refused: {error}"))
         .field("viewer_token")
@@ -117,13 +122,13 @@ fn refuse(error: Error) -> ! {
 }
 
 /// The tenant or actor that an argument names, unless it is NULL. `field` is `tenant_id` or
-/// `actor_id`; raises 22023 for a longer one than any event has.
+/// `actor_id`. Raises 22023 for one that is longer than an event can have.
 pub fn parse_identity(field: &str, given: Option<Datum>) -> Option<String> {
     let given = text(given?);
     let most = text_bytes(field);
     if given.len() > most {
-        Fault::invalid(field, format!("{field} is {} bytes long, at most {most}", given.len()))
-            .hint("No event has a longer one.")
+        Fault::invalid(field, format!("{field} is too long: {} bytes, at most {most}", given.len()))
+            .hint(format!("No event has a longer {field}."))
             .raise()
     }
     Some(given.to_string())
@@ -136,12 +141,14 @@ fn create_viewer_token(call: Call) -> Datum {
     let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = parse_identity("actor_id", call.arg(1));
     if actor_id.as_deref() == Some("") {
-        Fault::invalid("actor_id", "actor_id must not be empty").hint("NULL is for all of the tenant's events.").raise()
+        Fault::invalid("actor_id", "actor_id must not be empty")
+            .hint("Give NULL for all of the tenant's events.")
+            .raise()
     }
     let ttl = call.arg(2).map_or(DEFAULT_TTL, Datum::i32);
     if !(MIN_TTL..=token::MAX_LIFETIME as i32).contains(&ttl) {
         Fault::invalid("ttl", format!("ttl must be from {MIN_TTL} to {} seconds, not {ttl}", token::MAX_LIFETIME))
-            .hint("Issue tokens often, each for as short a time as the viewer needs.")
+            .hint("Issue a token for no longer than the viewer needs it, and a new one when it expires.")
             .raise()
     }
     let revoked = revoked_at(&revocations(pg_sys::AccessShareLock), &tenant_id, actor_id.as_deref());
@@ -158,8 +165,8 @@ fn create_viewer_token(call: Call) -> Datum {
         exp: iat + i64::from(ttl),
     };
     let Some(token) = token::mint(&keys::signing(), &claims) else {
-        Fault::invalid("tenant_id", "tenant_id and actor_id are too long for a token together")
-            .hint("Control characters take six bytes each.")
+        Fault::invalid("tenant_id", "tenant_id and actor_id together are too long for a token")
+            .hint("A control character takes six bytes in a token.")
             .raise()
     };
     let mut json = String::from("{\"token\":");
@@ -175,11 +182,12 @@ sql_function!(immutable_revoke_viewer_token, pg_finfo_immutable_revoke_viewer_to
 /// `immutable.revoke_viewer_token(token)`
 fn revoke_viewer_token(call: Call) -> Datum {
     let given = text(call.required(0, "token", "Give the token, or its jti."));
-    // What has the form of a token is one: revoking its text as a jti would revoke nothing.
+    // A text that has the form of a token is taken as one, because to revoke it as a jti would have
+    // no effect.
     let jti = if token::open(given).is_ok() || given.len() > token::MAX_JTI_BYTES {
         let (_, claims) = open(given).unwrap_or_else(|error| {
             Fault::invalid("token", format!("the token cannot be revoked: {error}"))
-                .hint("A token that no key in use has signed is refused anyway. A jti has at most 255 bytes.")
+                .hint("A token that was not signed by a key in use is refused anyway. A jti has at most 255 bytes.")
                 .raise()
         });
         claims.jti
@@ -205,7 +213,7 @@ sql_function!(immutable_revoke_viewer_tokens, pg_finfo_immutable_revoke_viewer_t
 fn revoke_viewer_tokens(call: Call) -> Datum {
     let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
     let actor_id = parse_identity("actor_id", call.arg(1));
-    // The event does not say which actor: that could not be erased from it.
+    // The event does not name the actor, because the name could not be erased from it.
     let whose = if actor_id.is_some() { "one actor's" } else { "all" };
     revoke(Revoked::TokensOf { tenant_id: &tenant_id, actor_id: actor_id.as_deref() });
     decide(&LogEvent {

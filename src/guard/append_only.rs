@@ -1,5 +1,5 @@
-//! Both tables are append-only, for everyone. The one exception is an erasure that leaves the
-//! event's hash as it is.
+//! The triggers that make the log's tables append-only for every role. The only exception is an
+//! erasure, which leaves the event's hash as it is.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
@@ -22,7 +22,7 @@ use pgrx::pg_sys;
 
 sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
 
-/// DELETE, TRUNCATE and whatever else has no exception.
+/// Refuses DELETE, TRUNCATE and every other command that has no exception (42501).
 fn refuse(call: Call) -> Datum {
     let trigger = call.any_trigger();
     let command = match trigger.operation() {
@@ -31,11 +31,7 @@ fn refuse(call: Call) -> Datum {
         pg_sys::TRIGGER_EVENT_DELETE => "DELETE",
         _ => "TRUNCATE",
     };
-    append_only(
-        trigger.relation(),
-        command,
-        "The log refuses this to everybody, the table's owner and superusers included.",
-    )
+    append_only(trigger.relation(), command, "This applies to every role, including the table's owner and superusers.")
 }
 
 /// Refuses a command on one of the log's tables (42501).
@@ -50,7 +46,7 @@ fn refusal(relation: Relation, command: &str) -> Fault {
 
 sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event);
 
-/// UPDATE of an event.
+/// Refuses an UPDATE of an event that is not an erasure (42501).
 fn guard_event(call: Call) -> Datum {
     let trigger = call.trigger(BEFORE_UPDATE_ROW);
     let relation = trigger.relation();
@@ -65,8 +61,9 @@ fn guard_event(call: Call) -> Datum {
     })
 }
 
-/// Erases from the new row the paths that its `erased` is an array of: what immutable.erase() asks
-/// for. Whatever else the statement changed is there for [`check_update`] to see.
+/// If `erased` of the new row is an array of paths, as immutable.erase() sets it, erases these
+/// paths from the new row. Everything else that the statement changed stays for [`check_update`] to
+/// see.
 fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     let memory = new.memory();
     let requested = new.get(layout, c::ERASED).map(Jsonb::new);
@@ -99,13 +96,16 @@ fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     true
 }
 
-/// Refuses a change of an event that is no erasure (42501), and takes the lane of the event.
+/// Refuses a change of an event that is not an erasure (42501), and takes the lane of the event.
 pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Values) {
     let layout = &events.layout;
     let refuse = |why: &str| -> ! {
         refusal(relation, "UPDATE")
             .detail(why)
-            .hint("Events cannot be updated. A member of immutable_eraser can destroy values for good, with immutable.erase().")
+            .hint(
+                "Events cannot be updated. A member of immutable_eraser can erase values for \
+                 good with immutable.erase().",
+            )
             .raise()
     };
     let (before, after) = match (read(|column| old.get(layout, column)), read(|column| new.get(layout, column))) {
@@ -131,33 +131,33 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
     if let Err(Violation(why)) = erases(&before, &after) {
         refuse(why)
     }
-    // An update in flight can hide the lane's tail from a writer who holds the lock.
+    // An uncommitted update can hide the lane's tail from a writer that holds the lock.
     let tenant = lane::tenant_number(before.envelope.tenant_id);
     lane::acquire_existing(relation.oid(), tenant, before.envelope.lane);
 }
 
-/// Both hash to the same, so they differ in what is erased alone; more must be erased after than
-/// before.
+/// Both rows have the same hash, so they differ only in what is erased. More must be erased after
+/// than before.
 fn erases(before: &Stored, after: &Stored) -> Result<(), Violation> {
     let nothing = Erasure::default();
     let (old, new) = (before.erasure().unwrap_or(&nothing), after.erasure());
     let new = new.ok_or(Violation("Nothing would be erased."))?;
     if !new.includes(old) {
-        return Err(Violation("What is erased cannot come back."));
+        return Err(Violation("An erased value cannot come back."));
     }
     if new.len() == old.len() {
         return Err(Violation("Nothing more would be erased."));
     }
     let by_log = before.envelope.action.starts_with(RESERVED);
     if by_log && !before.content.metadata.members().iter().any(|member| member.key == "reason") {
-        return Err(Violation("Of an event that the log records about itself only metadata.reason can be erased."));
+        return Err(Violation("Only metadata.reason can be erased from one of the log's own events."));
     }
     Ok(())
 }
 
 sql_function!(immutable_guard_target, pg_finfo_immutable_guard_target, guard_target);
 
-/// INSERT into and UPDATE of event_targets: only what the event itself says at that position.
+/// Refuses a row of event_targets that differs from what the event has at that position (42501).
 fn guard_target(call: Call) -> Datum {
     let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
     let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
@@ -165,15 +165,15 @@ fn guard_target(call: Call) -> Datum {
     let new = if is_update { trigger.new_row() } else { trigger.row() };
     if !is_of_event(&Targets::of(relation), &new.values()) {
         let (command, hint) = match is_update {
-            true => ("UPDATE", "Its rows follow from events.targets and change with an erasure alone."),
-            false => ("INSERT", "Its rows follow from events.targets; insert the event."),
+            true => ("UPDATE", "Its rows are derived from events.targets and change only when a value is erased."),
+            false => ("INSERT", "Its rows are derived from events.targets. Insert the event instead."),
         };
         append_only(relation, command, hint)
     }
     trigger.go_on_with(new)
 }
 
-/// Whether a row of event_targets is what the event says at that position.
+/// Whether a row of event_targets equals what the event has at that position.
 fn is_of_event(table: &Targets, row: &Values) -> bool {
     let get = |column: usize| row.at(table.places[column]);
     let (Some(tenant_id), Some(event_id), Some(position), Some(events)) = (get(0), get(1), get(2), table.events) else {
@@ -206,8 +206,8 @@ fn is_of_event(table: &Targets, row: &Values) -> bool {
 
 sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
 
-/// The CHECK of the events table, for rows that come with the triggers off: every place in a chain
-/// is filled in. What the hash says of the rest is for verification.
+/// The CHECK of the events table, for rows that are inserted with the triggers off: all columns of
+/// the chain must be filled in. Whether the hash matches is left to verification.
 fn is_chained(call: Call) -> Datum {
     let length = |index| call.arg(index).map(|datum| bytes(datum).len());
     let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());

@@ -1,9 +1,8 @@
-//! Event triggers that keep DDL away from the extension's tables, functions and policies, whoever
-//! gives the command.
+//! Event triggers that refuse DDL on the extension's tables, functions and policies to every role.
 //!
-//! After a command PostgreSQL says which objects it has changed, by their oids and not by the names
-//! that the command gave; an error then undoes the command. Only what would take the triggers
-//! themselves away is looked for before the command, in its parse tree.
+//! After a command, PostgreSQL reports the OIDs of the objects that it has changed, so names in the
+//! command do not matter; an error then rolls the command back. Only commands that would remove the
+//! event triggers themselves are recognised before they run, by their parse tree.
 
 use crate::log::own_event::{caller, record, LogEvent};
 use crate::log::seam;
@@ -24,8 +23,8 @@ use pgrx::pg_sys::{self, AlterTableType as Alter, NodeTag, Oid};
 use std::cell::Cell;
 use std::ffi::CStr;
 
-/// The tables that nothing may inherit from, or be inherited by, and whose triggers, rules and
-/// policies stay.
+/// The tables that must have no parent and no child tables, and that must keep their triggers,
+/// rules and policies.
 const TABLES: [&CStr; 8] = [
     c"events",
     c"event_targets",
@@ -37,11 +36,10 @@ const TABLES: [&CStr; 8] = [
     c"tenant_grants",
 ];
 
-/// Where the names of the extension's own triggers begin. Others may only run before them.
+/// The prefix of the names of the extension's triggers. Other triggers may only run before them.
 const OWN_TRIGGERS: &str = "~immutable_";
 
-/// What ALTER TABLE may change without immutable.allow_ddl: where and how rows are stored, never
-/// which.
+/// What ALTER TABLE may change without immutable.allow_ddl: where and how rows are stored.
 const STORAGE: [Alter::Type; 8] = [
     Alter::AT_SetTableSpace,
     Alter::AT_SetRelOptions,
@@ -53,12 +51,13 @@ const STORAGE: [Alter::Type; 8] = [
     Alter::AT_SetCompression,
 ];
 
-/// ALTER TABLE … ENABLE, ENABLE ALWAYS, ENABLE REPLICA and DISABLE TRIGGER of one that is named.
+/// ALTER TABLE … ENABLE, ENABLE ALWAYS, ENABLE REPLICA and DISABLE TRIGGER with the name of a
+/// trigger.
 const SWITCHES: [Alter::Type; 4] =
     [Alter::AT_EnableTrig, Alter::AT_EnableAlwaysTrig, Alter::AT_EnableReplicaTrig, Alter::AT_DisableTrig];
 
 thread_local! {
-    /// Whether the command that runs was recorded before it began.
+    /// Whether the running command was recorded before it began.
     static RECORDED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -125,8 +124,8 @@ impl Guard<'_> {
             }
             _ => {}
         }
-        // Recorded before it takes effect: afterwards the triggers that chain the record may be
-        // off.
+        // The command is recorded before it takes effect, because afterwards the triggers that
+        // record an event may be off.
         if settings::ALLOW_DDL.get() && !RECORDED.get() {
             let relation = self.command.relation();
             if self.is_member(pg_sys::RelationRelationId, relation) {
@@ -135,8 +134,8 @@ impl Guard<'_> {
         }
     }
 
-    /// Before a CREATE INDEX: one that is built CONCURRENTLY would be there before the command's
-    /// end is looked at.
+    /// Before a CREATE INDEX. With CONCURRENTLY, the index would already exist when the command's
+    /// end is checked.
     fn create_index_begins(&self) {
         let Some(command) = self.command.create_index() else { return };
         let table = command.table();
@@ -164,9 +163,9 @@ impl Guard<'_> {
         if command.is_concurrent() && settings::ALLOW_DDL.get() {
             Fault::new(
                 Code::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("{what} belongs to the audit log: DROP INDEX CONCURRENTLY of it cannot be recorded"),
+                format!("{what} belongs to the audit log: DROP INDEX CONCURRENTLY cannot be recorded"),
             )
-            .hint("DROP INDEX without CONCURRENTLY.")
+            .hint("Use DROP INDEX without CONCURRENTLY.")
             .raise()
         }
         self.refuse(&what);
@@ -179,20 +178,21 @@ impl Guard<'_> {
         if !settings::ALLOW_DDL.get() {
             Fault::new(
                 Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "extension immutable has recorded events: it is not dropped",
+                "extension immutable cannot be dropped: it has recorded events",
             )
-            .detail("They would all be lost, and with them the proof of what happened.")
+            .detail("All events would be lost, and with them the evidence of what happened.")
             .hint(
-                "Keep a dump or an export; then, as superuser: SET immutable.allow_ddl = on. pg_restore --clean takes it as \
-                 PGOPTIONS='-c immutable.allow_ddl=on -c immutable.restore=on', with --single-transaction.",
+                "Keep a dump or an export. Then, as a superuser, SET immutable.allow_ddl = on. \
+                 For pg_restore --clean, set PGOPTIONS='-c immutable.allow_ddl=on -c \
+                 immutable.restore=on' and use --single-transaction.",
             )
             .raise()
         }
         log_line(&self.tag, "extension immutable");
     }
 
-    /// Whether an index is a unique one of ours; the others only make reading faster, and an
-    /// invalid one is a remnant.
+    /// Whether an index is a valid unique index of the extension. The others only make reading
+    /// faster, and an invalid one is left over from a command that failed.
     fn is_needed(&self, index: Oid) -> bool {
         let mut unique = false;
         spi::query_now(
@@ -203,8 +203,8 @@ impl Guard<'_> {
         unique
     }
 
-    /// Whether PostgreSQL would let the caller drop the extension. Nobody else may lock the log by
-    /// trying.
+    /// Whether PostgreSQL would let the caller drop the extension. No other role may lock the log
+    /// by an attempt.
     fn may_drop(&self) -> bool {
         let mut owner = pg_sys::InvalidOid;
         spi::query_now(
@@ -215,8 +215,8 @@ impl Guard<'_> {
         role::has_rights_of(role::current(), owner)
     }
 
-    /// Whether a member of the extension needs a member of the extension of that name, as a
-    /// function needs its language's.
+    /// Whether an object of the extension depends on an object of the extension of that name, as a
+    /// function depends on its language.
     fn depends_on(&self, name: &str) -> bool {
         let mut found = false;
         spi::query_now(
@@ -261,8 +261,8 @@ impl Guard<'_> {
 
     /// After the command.
     fn ended(&self) {
-        // Most new tables are somebody's temporary ones. They are not ours, and the locks alone
-        // show what they inherit from.
+        // Most new tables are temporary tables of an application. They are not the extension's, and
+        // the locks show whether they inherit from the extension's tables.
         if !matches!(self.command.kind(), NodeTag::T_CreateStmt | NodeTag::T_CreateForeignTableStmt) {
             let mut found = None;
             spi::query_now(
@@ -283,10 +283,10 @@ impl Guard<'_> {
         }
     }
 
-    /// What a command has changed and may not change, described. The row has class, object, schema
-    /// and command.
+    /// A description of the object that a command has changed and must not change. The row has
+    /// class, object, schema and command.
     fn forbidden(&self, row: &Values) -> Option<String> {
-        // GRANT and the like are about no single object, and stay possible.
+        // GRANT and similar commands name no single object, and stay possible.
         let (class, object) = (row.at(0)?.oid(), row.at(1)?.oid());
         let in_schema = row.at(2).map(text) == Some("immutable");
         let is_forbidden = if self.is_member(class, object) {
@@ -295,15 +295,15 @@ impl Guard<'_> {
             !(is_table && row.at(3).is_some_and(|command| is_harmless(Collected::new(command), object)))
         } else {
             match class {
-                // Another function of a name that callers use could be taken for ours.
+                // Another function of the same name could be called in place of the extension's.
                 pg_sys::ProcedureRelationId => in_schema,
                 pg_sys::TriggerRelationId => self.is_of_member(class, object).is_some_and(|trigger| {
                     trigger.as_str() > OWN_TRIGGERS
                         || self.command.renamed_part().is_some_and(|old| is_own_trigger(old.to_bytes()))
                 }),
                 POLICIES | RULES | CONSTRAINTS => self.is_of_member(class, object).is_some(),
-                // A unique index would refuse events; another one costs, and refuses only what is
-                // too long for it.
+                // A unique index would refuse events. Another index only costs time, and refuses
+                // only values that are too long for it.
                 pg_sys::RelationRelationId => {
                     self.command.create_index().is_some_and(CreateIndex::is_unique)
                         && self.is_member(class, catalog::table_of_index(object))
@@ -314,10 +314,11 @@ impl Guard<'_> {
         is_forbidden.then(|| describe(class, object))
     }
 
-    /// After something was dropped, which is known by its name: its oid is gone.
+    /// After a command dropped something. The objects are recognised by their names, because they
+    /// are already gone from the catalogs.
     fn dropped(&self) {
         let mut found = None;
-        // The constraint of a constraint trigger goes with the trigger, which has its name.
+        // The constraint of a constraint trigger has the trigger's name, and is dropped with it.
         spi::query_now(
             "SELECT o.classid, o.object_type, o.object_identity, o.address_names[1], o.address_names[2], o.address_names[3]
              FROM pg_catalog.pg_event_trigger_dropped_objects() o
@@ -375,14 +376,14 @@ impl Guard<'_> {
         if !settings::ALLOW_DDL.get() {
             not_allowed(refused, why)
         }
-        // It would go unrecorded: with that setting, an event of the log's own is taken as one of a
-        // dump.
+        // With that setting, every inserted event is taken as one of a dump, so the command could
+        // not be recorded.
         if settings::RESTORE.get() {
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("{refused} while immutable.restore is on"),
             )
-            .detail("Such a command is recorded in the log, and nothing is recorded while a dump is restored.")
+            .detail("Such a command must be recorded in the log, and nothing can be recorded while a dump is restored.")
             .hint("RESET immutable.restore first.")
             .raise()
         }
@@ -399,20 +400,23 @@ impl Guard<'_> {
         }
         drop(events);
         if !is_able {
-            // The command may be the one that switches the triggers on again: then there is a
-            // record afterwards.
+            // The command may be the one that enables the triggers again. Then it is recorded
+            // afterwards.
             if self.begins {
                 return;
             }
-            Fault::new(Code::ERRCODE_WARNING, "immutable: this command is in the server's log alone")
-                .detail("No event can be appended while triggers or keys of immutable.events are off, or while a subscription feeds the log.")
+            Fault::new(Code::ERRCODE_WARNING, format!("immutable: {} was recorded only in the server's log", self.tag))
+                .detail(
+                    "No event can be recorded while a trigger or key of immutable.events is \
+                     disabled or missing, or while a subscription feeds the log.",
+                )
                 .warn();
         }
         log_line(&self.tag, what);
         RECORDED.set(true);
     }
 
-    /// Appends an event that says so. It does not have the statement, which may hold secrets.
+    /// Records the command. The event does not contain the statement, which may contain secrets.
     fn record(&self, what: &str, why: Option<&str>) {
         let detail = why.map(|why| ("detail", why));
         let metadata: Vec<(&str, &str)> =
@@ -421,11 +425,11 @@ impl Guard<'_> {
     }
 }
 
-/// Refuses a command (42501) that would pass, and be recorded, with immutable.allow_ddl.
+/// Refuses a command (42501) that would be allowed, and recorded, with immutable.allow_ddl.
 fn not_allowed(refused: String, why: Option<&str>) -> ! {
     let hint = match settings::RESTORE.get() {
-        true => "A dump is restored without it: leave out --disable-triggers.",
-        false => "A superuser can SET immutable.allow_ddl = on; what is done then is recorded in the log itself.",
+        true => "Restoring a dump does not need this command. Leave out --disable-triggers.",
+        false => "A superuser can SET immutable.allow_ddl = on. The command is then recorded in the log.",
     };
     let fault = Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, refused).hint(hint);
     match why {
@@ -439,8 +443,8 @@ fn log_line(tag: &str, what: &str) {
     Fault::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, line).log();
 }
 
-/// What was dropped, if it is ours. The row has class, type, identity, and the three parts of the
-/// name.
+/// A description of what was dropped, if it is the extension's. The row has class, type, identity,
+/// and the three parts of the name.
 fn dropped_part(row: &Values) -> Option<String> {
     let (class, kind, identity) = (row.at(0)?.oid(), text(row.at(1)?), text(row.at(2)?));
     let (schema, table, name) = (text(row.at(3)?), text(row.at(4)?), text(row.at(5)?));
@@ -454,31 +458,32 @@ fn is_own_trigger(name: &[u8]) -> bool {
     name.starts_with(OWN_TRIGGERS.as_bytes())
 }
 
-/// Whether the events table's own triggers run for a row that is inserted now, and find what they
-/// look for.
+/// Whether the events table's own triggers would fire for an INSERT now, and find the keys that
+/// they need.
 fn can_append(events: Relation) -> bool {
     if seam::is_copy(events) {
         return false;
     }
     let firing = if others_sleep() { pg_sys::TRIGGER_FIRES_ON_REPLICA } else { pg_sys::TRIGGER_FIRES_ON_ORIGIN };
-    let own = events.triggers().iter().filter(|trigger| {
+    let chaining = events.triggers().iter().filter(|trigger| {
         let (name, enabled) = (trigger.name(), trigger.tgenabled as u8);
         (name == c"~immutable_chain" || name == c"~immutable_targets")
             && (enabled == pg_sys::TRIGGER_FIRES_ALWAYS || enabled == firing)
     });
-    own.count() == 2 && has_keys(events)
+    chaining.count() == 2 && has_keys(events)
 }
 
 fn has_events() -> bool {
-    // Locked as the drop will lock it: nobody may append between this look and the drop.
+    // The table is locked as the DROP locks it, so that no event can be appended between this check
+    // and the DROP.
     let Some(events) = OpenRelation::open(events_oid(), pg_sys::AccessExclusiveLock) else { return false };
     let mut any = false;
     spi::as_owner(events.get(), || spi::query_now("SELECT 1 FROM immutable.events LIMIT 1", &[], |_| any = true));
     any
 }
 
-/// A table of ours that has become a parent or a child by a command of this transaction, which then
-/// holds a lock on it; and who would inherit from whom.
+/// A table of the extension that this transaction has made a parent or a child, with a sentence
+/// that names both. The transaction then holds a lock on the table.
 fn inherits() -> Option<(String, String)> {
     for table in TABLES {
         let table = named(table);
@@ -492,8 +497,8 @@ fn inherits() -> Option<(String, String)> {
             &[Arg::Oid(table)],
             |row| {
                 let [child, parent] = [0, 1].map(|place| describe(pg_sys::RelationRelationId, oid(row, place)));
-                let own = describe(pg_sys::RelationRelationId, table);
-                found = Some((own, format!("{child} would inherit from {parent}.")));
+                let parent_or_child = describe(pg_sys::RelationRelationId, table);
+                found = Some((parent_or_child, format!("{child} would inherit from {parent}.")));
             },
         );
         if found.is_some() {
@@ -513,8 +518,9 @@ fn is_harmless(command: Collected, table: Oid) -> bool {
     })
 }
 
-/// Whether the table has a trigger of that name that is neither ours nor a foreign key's. Such a
-/// trigger may be made and dropped, so it may be switched on and off as well, as pg_repack does.
+/// Whether the table has a trigger of that name that is neither the extension's nor a foreign
+/// key's. Such a trigger may be created and dropped, so it may also be enabled and disabled, as
+/// pg_repack does.
 fn is_others_trigger(table: Oid, name: &CStr) -> bool {
     OpenRelation::briefly(table)
         .get()
@@ -523,8 +529,8 @@ fn is_others_trigger(table: Oid, name: &CStr) -> bool {
         .any(|trigger| !trigger.tgisinternal && trigger.name() == name && name.to_bytes() < OWN_TRIGGERS.as_bytes())
 }
 
-/// Whether indexes of others may be on the table: on events and their targets, which reports read.
-/// The others are small, and written below SPI.
+/// Whether the table may have indexes that are not the extension's. Events and their targets may,
+/// because reports read them. The other tables are small, and are written without SPI.
 fn may_have_indexes(table: Oid) -> bool {
     [c"events", c"event_targets"].into_iter().any(|name| named(name) == table)
 }

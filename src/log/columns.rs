@@ -1,6 +1,6 @@
-//! The columns of an event, and where a relation or record keeps them. Looked up by name and type,
-//! never by number: a Citus shard, an upgraded table and a subquery's record all have the same
-//! columns in places of their own.
+//! The columns of an event, and where a relation or record keeps them. They are looked up by name
+//! and type, never by number, because a Citus shard, an upgraded table and a subquery's record have
+//! the same columns in other places.
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -15,7 +15,7 @@ macro_rules! columns {
     ($($name:ident $text:literal $type:ident $kind:ident),+ $(,)?) => {
         /// Name, type and who sets it.
         pub const ALL: &[(&str, Oid, SetBy)] = &[$(($text, pg_sys::$type, SetBy::$kind)),+];
-        /// Why a row has no document, where a column's value cannot be read.
+        /// Why a row has no document if a column's value cannot be read.
         pub const UNREADABLE: &[Violation] = &[$(Violation(concat!($text, " cannot be read: it is damaged, or a part of it is lost"))),+];
         columns!(@number 0usize; $($name)+);
     };
@@ -26,7 +26,7 @@ macro_rules! columns {
     (@number $n:expr;) => {};
 }
 
-/// Who sets a column: the caller of an INSERT, or the chain alone.
+/// Who sets a column: the caller of an INSERT, or only the chain trigger.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SetBy {
     Caller,
@@ -85,12 +85,12 @@ pub const COMMITTED: [Column; 10] = [
 pub struct Layout {
     /// Attribute numbers minus one, by [`Column`].
     places: Vec<usize>,
-    /// Number of attributes, dropped ones and strangers included.
+    /// The number of attributes, including dropped ones and columns that are not the extension's.
     pub width: usize,
 }
 
 impl Layout {
-    /// Finds the columns. An error is the name of the first column that is missing, or of another
+    /// Finds the columns. The error is the name of the first column that is missing or has another
     /// type.
     pub fn of(descriptor: Descriptor) -> Result<Layout, &'static str> {
         let width = descriptor.width();
@@ -111,7 +111,7 @@ impl Layout {
     /// The layout of `e.*`; raises 55000 for a table that has lost a column.
     pub fn of_events(descriptor: Descriptor) -> Layout {
         Layout::of(descriptor).unwrap_or_else(|column| {
-            let message = format!("immutable.events has no column {column} of its type");
+            let message = format!("immutable.events has no column {column} of the expected type");
             Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).raise()
         })
     }

@@ -1,4 +1,4 @@
-//! An event as the service shows it.
+//! An event as JSON, as get_events() and other functions show it.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{stored_address, stored_text};
@@ -48,9 +48,9 @@ pub fn json(row: &Values, layout: &Layout) -> String {
     shown.finish()
 }
 
-/// Raises XX001, with the column and the event's place, for a row that PostgreSQL's own functions
-/// cannot be given: they would crash the server, or raise an error that does not name the row. They
-/// survive whatever is in the row itself and is no jsonb.
+/// Raises XX001, with the column and the event's place, for a row that must not be passed to
+/// PostgreSQL's own functions, because they would crash the server or raise an error that does not
+/// name the row. Values that are stored in the row itself, and are not jsonb, are safe for them.
 pub fn check(tuple: Tuple<'_>, row: &Values, layout: &Layout) {
     for column in [c::METADATA, c::TARGETS, c::ERASED] {
         if let Some(datum) = row.get(layout, column) {
@@ -74,7 +74,10 @@ fn unreadable(row: &Values, layout: &Layout, column: c::Column) -> ! {
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("{column} of event {id} cannot be read"))
         .field(column)
         .detail(place(row, layout))
-        .hint("It is damaged, or a part of it is lost: immutable.verify_breaks() names every such event, and immutable.get_events() shows the rest of it.")
+        .hint(
+            "The value is damaged, or a part of it is lost. immutable.verify_breaks() lists \
+             every such event, and immutable.get_events() shows the event's other values.",
+        )
         .raise()
 }
 
@@ -84,7 +87,7 @@ pub fn place(row: &Values, layout: &Layout) -> String {
     let tenant_id = get(c::TENANT_ID).map_or("", readable_text);
     let lane = get(c::LANE).map_or(-1, Datum::i16);
     let seq = get(c::SEQ).map_or(0, Datum::i64);
-    format!("It is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
+    format!("The event is in tenant \"{tenant_id}\", lane {lane}, seq {seq}.")
 }
 
 struct Shown<'a> {
@@ -140,7 +143,7 @@ fn timestamp(datum: Datum, out: &mut String) -> Option<()> {
 }
 
 fn json_value(datum: Datum, out: &mut String) -> Option<()> {
-    // Targets are an array of objects that are within the bound each.
+    // Targets are an array of objects, and the bound applies to each of them.
     let mut text = Text::new(out, limits::NESTING + 1);
     Reader::new(datum)?.read(&mut text).ok()
 }

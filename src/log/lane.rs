@@ -1,6 +1,6 @@
-//! Lanes: a tenant's chain is a family of lanes, so that writers who commit at the same time need
-//! not wait for each other. The lane's lock is a heavyweight lock, held until the transaction ends,
-//! or until the savepoint it was taken in is rolled back.
+//! Lanes. A tenant's chain is a family of lanes, so that writers that commit at the same time need
+//! not wait for each other. The lock of a lane is a heavyweight lock. It is held until the
+//! transaction ends, or until the savepoint in which it was taken is rolled back.
 //!
 //! The lock is on an object of the events relation: the object is a hash of the tenant, and its
 //! part is the lane.
@@ -16,8 +16,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// Lanes that serve one purpose, so that any of them that is free will do: those of a tenant, or
-/// those of imports, which are every tenant's.
+/// Lanes of which a writer can take any that is free: those of a tenant, or those of imports, which
+/// all tenants share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Family {
     relation: Oid,
@@ -32,22 +32,24 @@ struct Lane {
     number: i16,
 }
 
-/// The lanes of imports: a transaction of very many tenants appends to one of them in each tenant,
-/// under one lock. Above the greatest `immutable.lanes`; as many transactions import side by side.
+/// The lanes of imports. A transaction of very many tenants appends to one of them in each tenant,
+/// under one lock. Their numbers are above the maximum of `immutable.lanes`. As many transactions
+/// as there are such lanes can import at the same time.
 const IMPORTS: std::ops::RangeInclusive<i16> = 32704..=i16::MAX;
 
-/// In place of a lane's number: whoever holds it is the next to get a lane where all are taken.
+/// Stands in for a lane's number in a lock: its holder is the next to get a lane when all are
+/// taken.
 const TURN: i16 = -1;
 
-/// The longest that the next one waits for one lane before it looks at all of them again, in
-/// milliseconds.
+/// How many milliseconds the holder of the turn waits for one lane, at most, before it looks at all
+/// lanes again.
 const LONGEST_PAUSE: i32 = 32;
 
 /// A lane taken, and the subtransaction that took it.
 type Taken = (i16, u32);
 
-/// What this transaction took. Only a memory of the lock manager's state, which is always asked
-/// too.
+/// The lanes that this transaction took. This only remembers the lock manager's state, which is
+/// always asked as well.
 #[derive(Default)]
 struct Held {
     lanes: HashMap<Family, Vec<Taken>>,
@@ -56,15 +58,16 @@ struct Held {
 
 thread_local! {
     static HELD: RefCell<Held> = RefCell::default();
-    /// The lane but the first that this backend appended to last: it knows the tail of that one.
+    /// The lane, other than the first, that this backend appended to last, because it knows the
+    /// tail of that lane.
     static LAST: RefCell<HashMap<Family, i16>> = RefCell::default();
 }
 
 /// Tenants whose last lane is remembered; a backend that writes for more starts over.
 const REMEMBERED: usize = 4096;
 
-/// The number that stands for a tenant in lock tags. Two tenants with the same number share their
-/// locks and no more.
+/// The number that stands for a tenant in lock tags. Two tenants with the same number share locks,
+/// but nothing else.
 pub fn tenant_number(tenant_id: &str) -> u32 {
     let hash = immutable_format::sha256(&[tenant_id.as_bytes()]);
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
@@ -97,8 +100,8 @@ impl Lane {
         taken
     }
 
-    /// Waits for it as long as `timeouts` say. In a subtransaction, which alone is undone when the
-    /// time is over.
+    /// Waits for the lane as long as `timeouts` says. It does so in a subtransaction, because only
+    /// that is rolled back when the time is over.
     fn acquire_within(&self, timeouts: Timeouts) -> bool {
         let _restored = timeouts.set();
         attempt(|| self.acquire(true), |code, _| code == Code::ERRCODE_LOCK_NOT_AVAILABLE).is_ok()
@@ -126,9 +129,10 @@ impl Family {
         })
     }
 
-    /// Takes the first lane, else the one this backend had last, else any that is free, else it
-    /// waits for one. Without concurrency everything is in the first; with it, a backend keeps to a
-    /// lane whose tail it knows, and does not try every lane that is taken.
+    /// Takes the first lane; if it is taken, the lane that this backend had last; if that is taken
+    /// too, any that is free. If none is free, it waits for one. Without concurrency all events are
+    /// in the first lane. With concurrency, a backend keeps to a lane whose tail it knows, and does
+    /// not try every lane that is taken.
     fn take(self) -> i16 {
         let (first, count) = self.lanes();
         let range = first + 1..=first + (count - 1);
@@ -151,11 +155,11 @@ impl Family {
         (0..count).map(|lane| first + lane).find(|lane| self.lane(*lane).acquire(false))
     }
 
-    /// Waits for a lane: one queue for all of them, so that nobody waits for a lane while another
-    /// is free, and the lanes are given in the order in which their writers came. The first in the
-    /// queue waits for each lane in turn, for a moment. It waits in the lock manager like everybody
-    /// else, so that deadlocks are found: the others by PostgreSQL, when they wait for the queue,
-    /// and its own by looking for one as often as `deadlock_timeout` says.
+    /// Waits for a lane. There is one queue for all lanes, so that no writer waits for a lane while
+    /// another is free, and writers get lanes in the order in which they came. The first in the
+    /// queue waits for each lane in turn, for a short time. All wait in the lock manager, so that
+    /// deadlocks are found. For those that wait for the queue, PostgreSQL finds them; the first in
+    /// the queue looks for one itself, as often as `deadlock_timeout` says.
     fn wait(self) -> i16 {
         let (first, count) = self.lanes();
         if count == 1 {
@@ -201,21 +205,21 @@ impl Family {
     }
 }
 
-/// Which lanes but the first a writer tries: all of the lowest, and the higher the fewer, since
-/// where many are taken nearly as many are free. `spread` keeps writers from all trying the same
-/// ones.
+/// Which lanes other than the first a writer tries: all of the lowest ones, and fewer of the higher
+/// ones, because if many lanes are taken, many others are free. `spread` keeps writers from all
+/// trying the same lanes.
 fn knocks(count: i16, spread: i16) -> impl Iterator<Item = i16> {
     std::iter::successors(Some(1_i16), |lane| lane.checked_add(1 + lane / 32))
         .map(move |lane| lane + spread % (1 + lane / 32))
         .take_while(move |lane| *lane < count)
 }
 
-/// Raises what PostgreSQL raises when `lock_timeout` is over.
+/// Raises PostgreSQL's error for `lock_timeout` (55P03).
 fn timed_out(family: Family) -> ! {
-    let whose = if family.tenant.is_some() { "the tenant's chain" } else { "imports" };
+    let whose = if family.tenant.is_some() { "of the tenant's chain" } else { "for imports" };
     Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
-        .detail(format!("Every lane of {whose} is held by a transaction that has not ended."))
-        .hint("End the transactions that hold them; pg_locks has them with classid 'immutable.events'::regclass.")
+        .detail(format!("Every lane {whose} is held by a transaction that has not ended."))
+        .hint("End those transactions. pg_locks shows their locks with classid 'immutable.events'::regclass.")
         .raise()
 }
 
@@ -228,9 +232,9 @@ fn remember(family: Family, lane: i16) {
     });
 }
 
-/// Takes a lane of the tenant to append to: the lowest that this transaction holds, else one that
-/// is free. What the log itself records is not held to the setting that limits the locks of a
-/// transaction. Raises 55P03 when `lock_timeout` is over.
+/// Takes a lane of the tenant to append to: the lowest that this transaction holds, or else one
+/// that is free. The setting that limits the locks of a transaction does not apply to the log's own
+/// events. Raises 55P03 when `lock_timeout` is over.
 pub fn acquire(relation: Oid, tenant: u32, by_log: bool) -> i16 {
     let family = Family { relation, tenant: Some(tenant) };
     if let Some(lane) = family.held() {
@@ -240,7 +244,7 @@ pub fn acquire(relation: Oid, tenant: u32, by_log: bool) -> i16 {
     if by_log || !is_full() {
         return family.take();
     }
-    // Strict chains have one lane each and nothing beside it.
+    // With immutable.lanes = 1, each chain is one lane, and there are no lanes of imports.
     if settings::LANES.get() == 1 {
         acquire_all(relation);
         return 0;
@@ -264,25 +268,26 @@ pub fn acquire_existing(relation: Oid, tenant: u32, lane: i16) {
     }
 }
 
-/// Taken before a lane, so that whoever has locked the log has locked its lanes. The statement has
-/// this lock as well; but where it is a cursor's, it goes when the cursor fails, and the rows stay.
+/// This lock is taken before a lane, so that a transaction that has locked the table has locked its
+/// lanes too. The statement holds this lock as well. But if the statement is a cursor's, it loses
+/// the lock when the cursor fails, while the rows stay.
 fn share(relation: Oid) {
     lock(relation, pg_sys::RowExclusiveLock);
 }
 
-/// One lock for all chains, kept until the transaction ends: nobody else writes, and a transaction
-/// of any number of tenants takes one place in the lock table.
+/// Takes one lock for all chains, which is kept until the transaction ends. No other transaction
+/// can write, and a transaction of any number of tenants takes one entry in the lock table.
 pub fn acquire_all(relation: Oid) {
     lock(relation, pg_sys::ShareRowExclusiveLock);
 }
 
-/// Whether the transaction has as many lanes as it may lock one by one: a full shared lock table
-/// fails other sessions too.
+/// Whether the transaction has as many lanes as it may lock one by one. There is a limit because a
+/// full lock table makes other sessions fail too.
 fn is_full() -> bool {
     HELD.with_borrow(|held| held.count) >= settings::MAX_CHAINS_PER_TRANSACTION.get() as usize
 }
 
-/// Called once, when the library is loaded. The memory of a lock goes with the lock: when the
+/// Called once, when the library is loaded. A lock is forgotten when it is released: when the
 /// transaction ends, or a subtransaction is rolled back.
 pub fn register_callbacks() {
     on_end(|| drop(HELD.take()));

@@ -1,5 +1,5 @@
-//! The log's identity: a random UUID made with its first event and written into the first event of
-//! every lane, so that a lane from another log does not pass for one of this.
+//! The log's identity: a random UUID that is made with the log's first event and written into the
+//! first event of every lane, so that a lane of another log is recognised.
 
 use crate::log::columns as c;
 use crate::log::small_table::SmallTable;
@@ -17,9 +17,9 @@ use pgrx::pg_sys;
 /// `immutable.log`; its columns are log_id, created_at, singleton.
 const COLUMNS: usize = 3;
 
-/// The identity that the first event of a lane carries; it is made now if the log has none yet.
-/// Only the log's own table begins a log: a shard would make another identity than the next node's.
-/// Raises 55000 on a node that does not know it.
+/// The identity that the first event of a lane has. If the log has none yet, it is made now. Only
+/// immutable.events can begin a log, because shards on different nodes would make different
+/// identities. Raises 55000 on a node that does not have the identity.
 pub fn of(relation: Relation) -> Id {
     if relation.oid() == events_oid() {
         return get_or_make(None, Some(relation));
@@ -28,9 +28,9 @@ pub fn of(relation: Relation) -> Id {
         let table = relation.name();
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("{table} cannot begin a log: this node does not know the log's identity"),
+            format!("{table} cannot begin a log: this node does not have the log's identity"),
         )
-        .hint("On the coordinator: SELECT immutable.distribute(). Call it again after adding a node.")
+        .hint("Call immutable.distribute() on the coordinator, and call it again after adding a node.")
         .raise()
     })
 }
@@ -44,27 +44,26 @@ fn share_identity(call: Call<'_>) -> Datum<'_> {
     if let Some(given) = given.filter(|given| *given != id) {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!(
-                "this node has a log of its own, {}, and cannot hold events of {}",
-                uuid_text(&id),
-                uuid_text(&given)
-            ),
+            format!("this node belongs to log {} and cannot hold events of log {}", uuid_text(&id), uuid_text(&given)),
         )
         .field("log_id")
-        .hint("A node must not have recorded events before it joins; use a database in which the extension is new.")
+        .hint(
+            "A node must not have recorded events before it joins. Use a database in which the \
+             extension was just created.",
+        )
         .raise()
     }
     call.memory().uuid(&id)
 }
 
-/// The identity of this database's log. If it has none yet it is made now, or is the one `given`;
-/// not where there are events already.
+/// The identity of this database's log. If there is none yet, it becomes the one `given`, or a new
+/// one. Raises 55000 if there are events without an identity.
 fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
     if let Some(known) = known() {
         return known;
     }
-    // Until commit nobody else may make one; what another has committed meanwhile is seen after the
-    // wait.
+    // Until this transaction commits, no other can make an identity. One that was committed
+    // meanwhile is seen after the wait.
     let table = open(pg_sys::ShareRowExclusiveLock);
     read(&table).unwrap_or_else(|| {
         if events.is_some_and(has_row) {
@@ -79,18 +78,18 @@ fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
     })
 }
 
-/// The identity of this database's log, if it has begun.
+/// The identity of this database's log, if it has one.
 pub fn known() -> Option<Id> {
     read(&open(pg_sys::AccessShareLock))
 }
 
-/// Whether the log has begun. Raises 55000 where its events came back without its identity: such a
-/// log can neither go on nor begin.
+/// Whether the log has an identity. Raises 55000 if its events were restored without it, because
+/// nothing can be recorded in such a log.
 pub fn has_begun(events: Relation) -> bool {
     if known().is_some() {
         return true;
     }
-    // Locked, so that nobody begins the log in between.
+    // The lock keeps another transaction from making the identity meanwhile.
     let table = open(pg_sys::ShareRowExclusiveLock);
     let begun = read(&table).is_some();
     if !begun && has_row(events) {
@@ -106,17 +105,18 @@ fn has_row(events: Relation) -> bool {
 fn refuse_another() -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "the log has events and no identity: table immutable.log is empty",
+        "the log has events but no identity: table immutable.log is empty",
     )
-    .detail("Another identity would make another log of what is recorded from now on. The dump was restored without it.")
+    .detail("The dump was restored without the row of that table. With a new identity, new events \
+        would belong to another log.")
     .hint(
-        "As superuser: SET immutable.restore = on; INSERT INTO immutable.log (log_id, created_at) \
+        "As a superuser, run: SET immutable.restore = on; INSERT INTO immutable.log (log_id, created_at) \
          SELECT log_id, created_at FROM immutable.events WHERE seq = 1 ORDER BY created_at LIMIT 1; RESET immutable.restore.",
     )
     .raise()
 }
 
-/// The identity that the first event of the first lane carries.
+/// The identity that the first event of the first lane has.
 pub fn of_events(relation: Relation) -> Option<Id> {
     let events = Events::of(relation);
     let mut found = None;

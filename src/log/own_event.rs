@@ -1,6 +1,6 @@
-//! What the log records about itself: erasures, decisions about who sees which events, seams, DDL.
-//! Such an action begins with `immutable.`, which nobody else may write; of its values nothing but
-//! `metadata.reason` can be erased.
+//! Events that the log records about itself: erasures, decisions about who sees which events,
+//! seams, and DDL. Their actions begin with `immutable.`, which is reserved for them. Only
+//! `metadata.reason` can be erased from them.
 
 use crate::log::tables::events_oid;
 use crate::pg::call::Call;
@@ -18,12 +18,12 @@ thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the log records something just now, in this process.
+/// Whether this process is recording an event of the log's own.
 pub fn is_recording() -> bool {
     RECORDING.get()
 }
 
-/// For as long as this lives, the log records something.
+/// While this lives, [`is_recording`] is true.
 struct Recording(bool);
 
 impl Recording {
@@ -38,15 +38,17 @@ impl Drop for Recording {
     }
 }
 
-/// An event that the log records about itself. What it does not have is NULL, not the session's.
+/// An event that the log records about itself. Values that it does not give are NULL; the session's
+/// settings are not used.
 pub struct LogEvent<'a> {
-    /// Decisions about tenants have none: they are the operator's, and no tenant's feed shows them.
+    /// Decisions about tenants have no tenant, because they are the operator's, and no tenant's
+    /// feed may show them.
     pub tenant_id: &'a str,
     /// It begins with `immutable.`.
     pub action: &'a str,
-    /// What it was done to: the type,
+    /// The type of the resource,
     pub resource_type: Option<&'a str>,
-    /// and the name or number.
+    /// and its name or id.
     pub resource_id: Option<&'a str>,
     /// A JSON array.
     pub targets: &'a str,
@@ -54,7 +56,7 @@ pub struct LogEvent<'a> {
     pub metadata: &'a [(&'a str, &'a str)],
     /// Further metadata, as names and JSON.
     pub metadata_json: &'a [(&'a str, &'a str)],
-    /// Whether nobody did it but the log itself.
+    /// Whether the actor is the log itself.
     pub unasked: bool,
 }
 
@@ -73,19 +75,19 @@ impl Default for LogEvent<'_> {
     }
 }
 
-/// The role that gave the command: the outer user, since the current one may be the owner, and the
-/// session's a gateway's login.
+/// The role that gave the command. This is the outer user, because the current user may be the
+/// owner, and the session's user may be a gateway's login.
 pub fn caller() -> String {
     role::name(role::outer())
 }
 
-/// The login, which may be a gateway's.
+/// The role that logged in, which may be a gateway's.
 pub fn login() -> String {
     role::name(role::session())
 }
 
-/// Records it, with the owner's rights, as done by the caller; returns the event's id. Every column
-/// that a session has a default for is given, so that nothing of the session gets in.
+/// Records the event with the owner's rights, with the caller as the actor, and returns its id. It
+/// gives every column that has a setting, so that no setting of the session is used.
 pub fn record(event: &LogEvent<'_>) -> Id {
     let (actor, actor_type) = match event.unasked {
         true => ("immutable".to_string(), "extension"),
@@ -114,7 +116,7 @@ pub fn record(event: &LogEvent<'_>) -> Id {
             |row| id = row.at(0).map(uuid),
         );
     });
-    id.unwrap_or_else(|| internal("an event of the log's own was not recorded"))
+    id.unwrap_or_else(|| internal("one of the log's own events was not recorded"))
 }
 
 /// The event's metadata, as JSON.
@@ -137,13 +139,14 @@ pub fn metadata(event: &LogEvent<'_>) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Bytes of a reason.
+/// How many bytes a reason may have.
 const REASON_BYTES: usize = 4096;
 
-/// The argument at `index`, which says why something is done, and is kept in a record. Raises 22004
-/// where it is NULL, 22023 where it is empty, and 22001 where it is too long.
+/// The argument at `index`, which says why something is done and is recorded. Raises 22004 if it is
+/// NULL, 22023 if it is empty, and 22001 if it is too long.
 pub fn reason(call: Call<'_>, index: usize) -> &str {
-    let hint = "Say why, without naming the person: the record is kept. For example a ticket's number.";
+    let hint = "Say why, for example with the number of a ticket. Do not name the person, because \
+        the record is kept.";
     let reason = text(call.required(index, "reason", hint));
     if reason.trim().is_empty() {
         Fault::invalid("reason", "reason must not be empty").hint(hint).raise()
@@ -154,7 +157,7 @@ pub fn reason(call: Call<'_>, index: usize) -> &str {
             format!("reason is too long: {} bytes, at most {REASON_BYTES}", reason.len()),
         )
         .field("reason")
-        .hint("Bytes of UTF-8 are counted. Refer to what explains it at length.")
+        .hint("Bytes of UTF-8 are counted. Refer to a ticket that explains it at length.")
         .raise()
     }
     reason

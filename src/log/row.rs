@@ -1,4 +1,5 @@
-//! A stored row read back: what insert, erasure and verification all compute the document from.
+//! Reads a stored row. Inserts, erasures and verification all compute the document from what is
+//! read here.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::targets::{self, Malformed};
@@ -38,16 +39,16 @@ pub fn with_scratch<T>(body: impl FnOnce(&mut Scratch) -> T) -> T {
 
 /// The event that a row holds; borrowed from the memory context the row was read in.
 pub struct Stored<'a> {
-    /// What the document has as it is.
+    /// The values that the document has as they are.
     pub envelope: Envelope<'a>,
     /// The values that the document has commitments to.
     pub content: Content<'a>,
-    /// What the commitments are made with: the salt, or what an erasure left of it.
+    /// The salt that the commitments are made with, or what an erasure left of it.
     pub secret: EventSecret,
 }
 
 impl Stored<'_> {
-    /// The document that the event's hash is of; a violation where the row has none.
+    /// The document whose hash the event's hash is; a violation if the row has none.
     pub fn document(&self) -> Result<String, Violation> {
         of_stored(&self.envelope, &self.content, &self.secret)
     }
@@ -57,7 +58,7 @@ impl Stored<'_> {
         hash_of_stored(&self.envelope, &self.content, &self.secret, scratch)
     }
 
-    /// What was erased of it, if anything was.
+    /// What was erased from the event, if anything was.
     pub fn erasure(&self) -> Option<&Erasure> {
         match &self.secret {
             EventSecret::Erased(erasure) => Some(erasure),
@@ -68,8 +69,8 @@ impl Stored<'_> {
 
 const MISSING: Violation = Violation("a mandatory column is NULL");
 
-/// Reads the row whose columns `get` gives. Whatever is in it, this raises nothing: what no writer
-/// can have left, and what cannot be read, is a violation.
+/// Reads the row whose columns `get` returns. It never raises an error: a value that no writer can
+/// have stored, or that cannot be read, is a violation.
 pub fn read<'a>(get: impl Fn(c::Column) -> Option<Datum<'a>>) -> Result<Stored<'a>, Violation> {
     let envelope = envelope(&get)?;
     let metadata = metadata(&get)?;
@@ -105,8 +106,8 @@ fn reader(column: c::Column, datum: Datum<'_>) -> Result<Reader<'_>, Violation> 
     Reader::new(datum).ok_or(c::UNREADABLE[column])
 }
 
-/// What an error in the jsonb of a column means; `bounds` says it of one that goes beyond an
-/// event's bounds.
+/// The violation for an error in the jsonb of a column; `bounds` is the one for a value that
+/// exceeds the bounds of an event.
 fn refused(column: c::Column, error: Error, bounds: &'static str) -> Violation {
     match error {
         Error::TooDeep | Error::TooLarge => Violation(bounds),
@@ -155,8 +156,8 @@ pub fn stored_text(datum: Datum<'_>) -> Option<&str> {
     utf8(toast::read(datum)?)
 }
 
-/// The text of a stored address, if it is one. It is looked at first, because inet_out raises an
-/// error for another family, and reads bytes of the next column where there are too few.
+/// The text of a stored address, if it is valid. It is checked first, because inet_out raises an
+/// error for an unknown family, and reads beyond the value if it is too short.
 pub fn stored_address(datum: Datum) -> Option<String> {
     match is_address(datum) {
         true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
@@ -164,7 +165,7 @@ pub fn stored_address(datum: Datum) -> Option<String> {
     }
 }
 
-/// Whether a stored inet is one: it has a family, and the bytes and bits of that family's
+/// Whether a stored inet is valid: it has a known family, and the bytes and bits of that family's
 /// addresses.
 pub fn is_address(datum: Datum) -> bool {
     const V4: u8 = 2;
@@ -201,9 +202,9 @@ sql_function!(immutable_canonical, pg_finfo_immutable_canonical, canonical);
 fn canonical(call: Call<'_>) -> Datum<'_> {
     let Some(record) = call.arg(0).map(Tuple::of_record) else { return call.null() };
     let layout = Layout::of(record.descriptor()).unwrap_or_else(|column| {
-        Fault::new(Code::ERRCODE_DATATYPE_MISMATCH, format!("the record has no column {column} of its type"))
+        Fault::new(Code::ERRCODE_DATATYPE_MISMATCH, format!("the record has no column {column} of the expected type"))
             .field(column)
-            .hint("Pass a whole row: SELECT immutable.canonical(e) FROM immutable.events e")
+            .hint("Pass a whole row, as in SELECT immutable.canonical(e) FROM immutable.events e.")
             .raise()
     });
     let row = record.values();

@@ -1,11 +1,12 @@
-//! Seams: where the log went on in another cluster, timeline or database than before.
-//! `immutable.cluster` says where the log is written; the first transaction that records an event
-//! anywhere else records `immutable.restored` before it. No dump has that row, and restoring
+//! Seams: places where the log continues in another cluster, timeline or database than before.
+//! `immutable.cluster` says where the log is written. The first transaction that records an event
+//! somewhere else records `immutable.restored` before it. No dump contains that row, and a restore
 //! removes it, so a promotion, a point-in-time recovery, a restored dump and a promoted subscriber
-//! all leave a seam. Once a backend has seen that the log is written here, an insert costs nothing.
+//! all leave a seam. After a backend has seen that the log is written here, the check costs an
+//! insert nothing.
 //!
-//! The same row notes that a replication that is not PostgreSQL's own feeds the log, which no
-//! catalog of PostgreSQL says.
+//! The same row notes if a replication that is not PostgreSQL's own feeds the log, because no
+//! catalog of PostgreSQL shows that.
 
 use crate::log::log_identity;
 use crate::log::own_event::{reason, record, LogEvent};
@@ -28,7 +29,7 @@ use std::cell::{Cell, RefCell};
 /// fed_by.
 const COLUMNS: usize = 6;
 
-/// Where a log is written: another cluster, another timeline of it, another database.
+/// Where a log is written: in which cluster, timeline and database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct ClusterId {
     system_identifier: u64,
@@ -37,7 +38,7 @@ struct ClusterId {
 }
 
 impl ClusterId {
-    /// That of this backend, which must not be a standby's.
+    /// The place of this backend. It must not be on a standby.
     fn current() -> ClusterId {
         ClusterId {
             system_identifier: server::system_identifier(),
@@ -48,7 +49,7 @@ impl ClusterId {
 
     fn json(self) -> String {
         let ClusterId { system_identifier, timeline, database } = self;
-        // The identifier is larger than what some readers of JSON take for an integer.
+        // The identifier is a string, because some JSON parsers cannot hold so large an integer.
         let database = database.to_u32();
         format!("{{\"system_identifier\":\"{system_identifier}\",\"timeline\":{timeline},\"database\":{database}}}")
     }
@@ -57,9 +58,9 @@ impl ClusterId {
 /// The row of immutable.cluster.
 struct Noted {
     cluster: ClusterId,
-    /// The replication origin that feeds the log: then nothing is written here.
+    /// The replication origin that feeds the log; while there is one, nothing is written here.
     fed_by: Option<String>,
-    /// Whether this transaction wrote it, and so may yet take it back.
+    /// Whether this transaction wrote the row, which may still be rolled back.
     is_tentative: bool,
 }
 
@@ -83,9 +84,9 @@ impl Noted {
 thread_local! {
     /// Whether this backend has seen that the log is written here.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
-    /// The origin that this backend has noted as what feeds the log.
+    /// The replication origin that this backend has noted as the feeder of the log.
     static NOTED_FEEDER: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// immutable.cluster, whose change makes every backend look again.
+    /// The oid of immutable.cluster. A change of the table makes every backend look again.
     static TABLE: Cell<Oid> = const { Cell::new(pg_sys::InvalidOid) };
 }
 
@@ -101,8 +102,8 @@ fn relation_changed(relation: Oid) {
     }
 }
 
-/// immutable.cluster, unless the relation is another table than immutable.events (on a shard there
-/// is neither), or the extension's objects are older than this library.
+/// The oid of immutable.cluster. None if the relation is not immutable.events (a shard has no such
+/// row), or if the extension's objects are older than this library.
 fn table_for(relation: Relation) -> Option<Oid> {
     if relation.oid() != events_oid() {
         return None;
@@ -122,13 +123,12 @@ impl ClusterTable {
         ClusterTable(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
     }
 
-    /// The row as it is now: this transaction's own, or committed.
+    /// The row as it is now, whether this transaction wrote it or another one committed it.
     fn read(&self) -> Option<Noted> {
         self.0.get().any_row(Noted::of)
     }
 
-    /// Puts a row in the place of the one there is. Below SPI: the table's trigger refuses
-    /// everybody.
+    /// Replaces the row. It does not use SPI, because the table's trigger refuses every change.
     fn write(&self, cluster: ClusterId, fed_by: Option<&str>) {
         self.delete();
         here(|memory| {
@@ -156,7 +156,7 @@ impl ClusterTable {
     }
 }
 
-/// Called before an event is appended: records a seam if there is one that nobody has recorded yet.
+/// Called before an event is appended. Records the seam if there is one that is not recorded yet.
 pub fn notice(relation: Relation) {
     if IS_HERE.get() {
         return;
@@ -170,22 +170,21 @@ pub fn notice(relation: Relation) {
         IS_HERE.set(noted.is_some_and(|noted| !noted.is_tentative));
         return;
     }
-    // Where the table is locked, another writer is recording the seam. This one goes on: it shall
-    // not wait for that.
+    // If the table is locked, another writer is recording the seam. This one goes on without
+    // waiting for it.
     if !try_lock(table, pg_sys::ShareRowExclusiveLock) {
-        // But where that writer also begins the log, this one waits here: with a lane taken already,
-        // it could be waited for in turn.
+        // But if that writer also begins the log, this one waits here. If it waited later, with a
+        // lane taken, there could be a deadlock.
         log_identity::of(relation);
         return;
     }
     let writer = ClusterTable::open(table, pg_sys::NoLock);
     let noted = writer.read();
     if !is_here(&noted) {
-        // First the row: recording the event comes here again.
+        // The row is written first, because recording the event calls this function again.
         writer.write(cluster, None);
-        // A log that has not begun was never written anywhere, and a database made from a template
-        // begins its own. A log of which somebody has restored a part goes on, whatever part that
-        // was.
+        // A log without an identity was never written anywhere, and a database that is made from a
+        // template begins its own log. A log of which any part was restored continues.
         let is_forgotten = noted.as_ref().is_none_or(|noted| noted.fed_by.is_some());
         if log_identity::has_begun(relation) || is_forgotten {
             record_seam(noted.filter(|_| !is_forgotten).map(|noted| noted.cluster), cluster, None);
@@ -193,8 +192,8 @@ pub fn notice(relation: Relation) {
     }
 }
 
-/// Refuses to write where the row says that a replication feeds the log, as long as its origin is
-/// there.
+/// Refuses to write (25006) if the row says that a replication feeds the log, as long as its origin
+/// exists.
 fn refuse_while_fed(relation: Relation, noted: Option<&Noted>) {
     if let Some(origin) = noted.and_then(|noted| noted.fed_by.as_deref()) {
         subscription::refuse_while_fed_by(relation, origin);
@@ -205,7 +204,7 @@ fn read(table: Oid) -> Option<Noted> {
     ClusterTable::open(table, pg_sys::AccessShareLock).read()
 }
 
-/// The replication origin that was noted as what feeds the log.
+/// The replication origin that was noted as the feeder of the log.
 pub fn fed_by(relation: Relation) -> Option<String> {
     read(table_for(relation)?)?.fed_by
 }
@@ -231,7 +230,8 @@ pub fn note_feeder(relation: Relation, origin: &str) {
     }
 }
 
-/// Forgets where the log is written: what is restored, or replicated, was written somewhere else.
+/// Forgets where the log is written, because restored or replicated events were written somewhere
+/// else.
 pub fn forget(relation: Relation) {
     let Some(table) = table_for(relation) else { return };
     let Some(noted) = read(table) else { return };
@@ -258,8 +258,8 @@ fn record_restore(call: Call<'_>) -> Datum<'_> {
     call.memory().uuid(&id)
 }
 
-/// Appends `immutable.restored` to the events without tenant. With a reason somebody did it,
-/// without one the log itself.
+/// Appends an event `immutable.restored` without a tenant. With a reason, the actor is the caller;
+/// without one, it is the log itself.
 fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> Id {
     let mut last = None;
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
@@ -282,7 +282,7 @@ fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> 
     })
 }
 
-/// Whether the log is a copy that something feeds.
+/// Whether the log is a copy that a subscription or another replication feeds.
 pub fn is_copy(events: Relation) -> bool {
     is_fed(events.oid()) || fed_by(events).is_some_and(|origin| is_there(&origin))
 }

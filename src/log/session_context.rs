@@ -1,4 +1,4 @@
-//! What a session says of all its events: the settings that columns take their defaults from.
+//! The settings of a session from which columns of its events take their defaults.
 
 use crate::log::columns::{self as c, Column};
 use crate::pg::datum::{utf8, Datum};
@@ -19,7 +19,7 @@ pub struct Context {
     setting: &'static GucSetting<Option<CString>>,
 }
 
-/// What a session says of all its events: see [`Context::datum`].
+/// The columns that have a setting.
 pub static CONTEXT: [Context; 7] = [
     Context { column: c::TENANT_ID, name: "immutable.tenant_id", setting: &settings::TENANT_ID },
     Context { column: c::ACTOR_ID, name: "immutable.actor_id", setting: &settings::ACTOR_ID },
@@ -31,8 +31,8 @@ pub static CONTEXT: [Context; 7] = [
 ];
 
 impl Context {
-    /// What the session says for the column, made in `memory`, unless the setting is empty. Raises
-    /// 22021 for a value that is not UTF-8, and 22023 for one that the column cannot hold.
+    /// The value of the setting, made in `memory`; None if the setting is empty. Raises 22021 for a
+    /// value that is not UTF-8, and 22023 for one that the column cannot hold.
     pub fn datum<'m>(&self, memory: Memory<'m>) -> Option<Datum<'m>> {
         bytes_of(self.setting, |bytes| {
             let value = utf8(bytes?).unwrap_or_else(|| refuse_encoding(self.column));
@@ -48,34 +48,37 @@ fn context_of(column: Column) -> Option<&'static Context> {
     CONTEXT.iter().find(|context| context.column == column)
 }
 
-/// Whether the session says something for the column.
+/// Whether the session has set a value for the column.
 pub fn is_set(column: Column) -> bool {
     context_of(column).is_some_and(|context| bytes_of(context.setting, |bytes| bytes.is_some()))
 }
 
-/// The setting that a column's value is from, if it is what the session says.
+/// The setting that a column's value comes from; None if the session has set another value or none.
 pub fn source_of(column: Column, value: &str) -> Option<&'static str> {
     let context = context_of(column)?;
     bytes_of(context.setting, |bytes| bytes == Some(value.as_bytes())).then_some(context.name)
 }
 
-/// Raises 22021 for a value that is not UTF-8. Only a setting's can be so, from a connection's
-/// options or a file: PostgreSQL converts every other text.
+/// Raises 22021 for a value that is not UTF-8. Only a setting from a connection's options or a file
+/// can have one, because PostgreSQL converts every other text.
 pub fn refuse_encoding(column: Column) -> ! {
     let name = c::ALL[column].0;
     Fault::new(Code::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, format!("{name} is not valid UTF-8"))
         .field(name)
-        .hint(format!("SET immutable.{name}, or use set_config(): a value in the connection's options or in a file is not converted."))
+        .hint(format!(
+            "Use SET immutable.{name} or set_config(). PostgreSQL does not convert a \
+             value in the connection's options or in a file."
+        ))
         .raise()
 }
 
-/// An address by PostgreSQL's own rule, the same that a column is read by.
+/// Reads an address as PostgreSQL reads a value of type inet.
 fn address<'m>(value: &str, memory: Memory<'m>) -> Datum<'m> {
-    // Caught to be raised again with the setting's name, never swallowed.
+    // The error is caught and always raised again, with the setting's name.
     PgTryBuilder::new(AssertUnwindSafe(|| memory.input(pg_sys::F_INET_IN, value)))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::invalid("ip_address", "immutable.ip_address must be an IP address")
-                .detail(format!("It is \"{value}\"."))
+                .detail(format!("Its value is \"{value}\"."))
                 .hint("Set it to one address without port, zone or blanks, for example 203.0.113.7 or 2001:db8::1, or to '' for none.")
                 .raise()
         })

@@ -1,6 +1,6 @@
-//! The extension's small tables of keys, revocations and grants, read from below: without the
-//! caller's rights, without SPI, and with a snapshot of now. The transaction's snapshot would not
-//! do: what was revoked since must count.
+//! The extension's small tables of keys, revocations and grants. They are read without SPI, without
+//! regard to the caller's rights, and with a new snapshot, because a revocation counts even if it
+//! is newer than the transaction's snapshot.
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -15,7 +15,7 @@ use std::ffi::CStr;
 pub struct SmallTable(OpenRelation);
 
 impl SmallTable {
-    /// Opens a table; raises 55000 where it is not there, or has not as many columns as `width`.
+    /// Opens a table. Raises 55000 if it is missing or does not have `width` columns.
     pub fn open(name: &CStr, width: usize, lock: u32) -> SmallTable {
         let relation = OpenRelation::open(named(name), lock);
         let relation = relation.filter(|relation| relation.get().descriptor().width() == width);
@@ -34,14 +34,14 @@ impl SmallTable {
         self.0.get()
     }
 
-    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without
-    /// reading it.
+    /// Whether the table has no blocks, because it never had a row or VACUUM truncated it. Nothing
+    /// is read for that.
     pub fn is_empty(&self) -> bool {
         self.relation().is_empty()
     }
 
-    /// Gives every row that passes the keys, which are columns of the index, to `each`. Where there
-    /// is no such index, all rows are looked at.
+    /// Calls `each` with every row that matches the keys, which are columns of the index. Without
+    /// such an index, all rows are read.
     pub fn rows(&self, index: Option<&CStr>, keys: &[Equal], mut each: impl FnMut(&Values)) {
         let index = index.map(named).filter(|index| *index != pg_sys::InvalidOid);
         self.relation().rows(index, Seen::Now, keys, |tuple| {
@@ -55,14 +55,14 @@ impl SmallTable {
         self.relation().append(row);
     }
 
-    /// Runs a statement with the rights of the table's owner, and counts the rows that it returns.
+    /// Runs a statement with the rights of the table's owner, and returns the number of rows.
     pub fn execute(&self, statement: &str, given: &[Arg]) -> usize {
         let mut rows = 0;
         self.returning(statement, given, |_| rows += 1);
         rows
     }
 
-    /// The same, and gives the rows that it returns to `each`.
+    /// The same for a statement that returns rows; calls `each` with every row.
     pub fn returning(&self, statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
         spi::as_owner(self.relation(), || spi::query_now(statement, given, each));
     }

@@ -1,5 +1,5 @@
-//! What feeds this log from another server: subscriptions, and replication origins that are not
-//! PostgreSQL's own.
+//! Replication from another server into this log: subscriptions, and replication origins that are
+//! not PostgreSQL's own.
 
 use crate::pg::datum::quote;
 use crate::pg::error::{Code, Fault};
@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 thread_local! {
-    /// Whether a relation is fed by a subscription; forgotten when subscriptions change.
+    /// Whether a subscription feeds a relation. This is forgotten when subscriptions change.
     static IS_FED: RefCell<HashMap<Oid, bool>> = RefCell::new(HashMap::new());
 }
 
@@ -30,22 +30,21 @@ pub fn is_fed(relation: Oid) -> bool {
     found
 }
 
-/// Refuses to write into a copy (25006): what is recorded here would take the place of what is on
-/// its way.
+/// Refuses to write into a copy (25006), because an event recorded here would take the place of one
+/// that has yet to arrive.
 pub fn refuse_local_write(relation: Relation) {
     if is_fed(relation.oid()) {
-        refuse(relation, "a subscription", "DROP SUBSCRIPTION")
+        refuse(relation, "a subscription", "use DROP SUBSCRIPTION")
     }
 }
 
-/// The same where a replication that is not PostgreSQL's own was noted, as long as its origin is
-/// there.
+/// The same if a replication that is not PostgreSQL's own was noted, as long as its origin exists.
 pub fn refuse_while_fed_by(relation: Relation, origin: &str) {
     if is_there(origin) {
         refuse(
             relation,
             &format!("replication origin \"{origin}\""),
-            &format!("drop its subscription, or as superuser SELECT pg_replication_origin_drop({})", quote(origin)),
+            &format!("drop its subscription, or SELECT pg_replication_origin_drop({}) as a superuser", quote(origin)),
         )
     }
 }
@@ -54,9 +53,9 @@ fn refuse(relation: Relation, feeder: &str, ends: &str) -> ! {
     let table = relation.name();
     Fault::new(
         Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-        format!("{table} is a copy that {feeder} feeds: nothing is recorded or erased here"),
+        format!("{table} is a copy that {feeder} feeds: nothing can be recorded or erased here"),
     )
-    .hint(format!("Write to the publisher; to go on here instead, {ends}."))
+    .hint(format!("Write to the publisher. To end the replication and record here, {ends}."))
     .raise()
 }
 
@@ -65,7 +64,7 @@ pub fn is_there(origin: &str) -> bool {
     replication::has_origin(origin)
 }
 
-/// The replication origin that the session replays, as pglogical's and others' workers do.
+/// The replication origin that the session replays, as the workers of pglogical and others do.
 pub fn session_origin() -> Option<String> {
     replication::session_origin()
 }
@@ -75,7 +74,7 @@ pub fn others_sleep() -> bool {
     replication::is_replica_session()
 }
 
-/// Whether this process brings in what another server has recorded.
+/// Whether this process applies what another server has recorded.
 pub fn is_worker() -> bool {
     replication::is_subscription_worker() || others_sleep() && session_origin().is_some()
 }

@@ -1,6 +1,6 @@
-//! What the triggers have to know of their relations, looked up once and forgotten when the
-//! relation changes. Everything is found through the relation a trigger fires on, never by name: on
-//! Citus it is a shard.
+//! What the triggers must know about their relations. It is looked up once, and forgotten when the
+//! relation changes. Everything is found through the relation on which a trigger fires, never by
+//! name, because with Citus that relation is a shard.
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::error::{Code, Fault};
@@ -32,8 +32,8 @@ pub struct Targets {
     pub places: [usize; 8],
     /// The events relation that its foreign key points to.
     pub events: Option<Oid>,
-    /// Whether rows can be put in without the executor: nothing but plain indexes and the
-    /// extension's triggers.
+    /// Whether rows can be inserted without the executor, because the table has only plain indexes
+    /// and the extension's triggers.
     pub plain: bool,
 }
 
@@ -73,8 +73,8 @@ fn unfit(what: String) -> ! {
     Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, what).raise()
 }
 
-/// `immutable.events` by its name, for functions, which have no trigger's relation; InvalidOid
-/// where there is none.
+/// The oid of `immutable.events`, for functions, which have no trigger's relation; InvalidOid if
+/// there is no such table.
 pub fn events_oid() -> Oid {
     named(c"events")
 }
@@ -86,15 +86,16 @@ const CHAIN_KEY: [c::Column; 3] = [c::TENANT_ID, c::LANE, c::SEQ];
 const ID_KEY: [c::Column; 2] = [c::ID, c::TENANT_ID];
 
 impl Events {
-    /// What is known of an events relation; raises 55000 for one that has not the columns and keys
-    /// of events.
+    /// What is known about an events relation. Raises 55000 if it does not have the columns and
+    /// keys of events.
     pub fn of(relation: Relation) -> Rc<Events> {
         let oid = relation.oid();
         if let Some(known) = EVENTS.with(|known| known.borrow().get(&oid).cloned()) {
             return known;
         }
-        let layout = Layout::of(relation.descriptor())
-            .unwrap_or_else(|column| unfit(format!("table {} has no column {column} of its type", relation.name())));
+        let layout = Layout::of(relation.descriptor()).unwrap_or_else(|column| {
+            unfit(format!("table {} has no column {column} of the expected type", relation.name()))
+        });
         let index = |columns: &[c::Column]| {
             key_index(relation, &layout, columns).unwrap_or_else(|| {
                 let names: Vec<&str> = columns.iter().map(|column| c::ALL[*column].0).collect();
@@ -117,8 +118,8 @@ impl Events {
     }
 }
 
-/// The BEFORE INSERT row triggers that run with the chain's, which are not those for replicas
-/// alone. They are in the order of their names, which is the order they run in.
+/// The BEFORE INSERT row triggers that fire when the chain's trigger fires, without those that fire
+/// only in replicas. They are in the order of their names, in which they run.
 fn before_insert(relation: Relation) -> Vec<CString> {
     let before_insert_row =
         (pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSERT) as i16;
@@ -152,14 +153,14 @@ fn target_places(relation: Relation) -> Option<[usize; 8]> {
 }
 
 impl Targets {
-    /// What is known of an event_targets relation; raises 55000 for one that has not its columns.
+    /// What is known about an event_targets relation. Raises 55000 if it does not have the columns.
     pub fn of(relation: Relation) -> Rc<Targets> {
         let oid = relation.oid();
         if let Some(known) = TARGETS.with(|known| known.borrow().get(&oid).cloned()) {
             return known;
         }
         let places = target_places(relation)
-            .unwrap_or_else(|| unfit(format!("table {} is no table of event targets", relation.name())));
+            .unwrap_or_else(|| unfit(format!("table {} is not a table of event targets", relation.name())));
         let events = relation.foreign_keys().first().copied();
         let found = Rc::new(Targets { places, events, plain: relation.is_plain(TARGET_COLUMNS.len()) });
         TARGETS.with(|known| known.borrow_mut().insert(oid, found.clone()));

@@ -1,4 +1,4 @@
-//! The tail of a lane, read from the events themselves: there is no head table that could disagree
+//! The tail of a lane. It is read from the events themselves, so that no other table can disagree
 //! with them.
 
 use crate::log::columns as c;
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 thread_local! {
-    /// The seq this backend wrote last in a lane: where to look first, never what to believe.
+    /// The seq that this backend wrote last in a lane. It only says where to look first.
     static LAST: RefCell<HashMap<(Oid, String, i16), i64>> = RefCell::new(HashMap::new());
 }
 
@@ -46,9 +46,9 @@ pub fn read(relation: Relation, events: &Events, tenant: Datum, tenant_id: &str,
         relation.scan(events.chain_index, &keys, false, |tuple| {
             let tail = tail_of(&tuple.values(), events);
             match found {
-                // A row of this transaction was written under the lock that is held still. Any
-                // other may have been followed since, by a writer elsewhere: the scan goes on and
-                // must find nothing.
+                // A row of this transaction was written under the lock that it still holds. After
+                // any other row, another writer may have appended one: the scan goes on and must
+                // find nothing.
                 None if tail.seq == known => found = Some(tail),
                 _ => {
                     found = None;
@@ -69,7 +69,8 @@ fn tail_of(row: &Values, events: &Events) -> Tail {
     let layout = &events.layout;
     Tail {
         seq: row.get(layout, c::SEQ).map_or(0, Datum::i64),
-        // A row without a hash is a break that verify_chain() reports; the chain goes on after it.
+        // A row without a hash is a break that verify_chain() reports; the chain continues after
+        // it.
         event_hash: row.get(layout, c::EVENT_HASH).and_then(hash).unwrap_or_default(),
         created_at: row.get(layout, c::CREATED_AT).map_or(0, micros),
     }

@@ -15,7 +15,7 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// The bounds of the format, which no setting exceeds.
+/// The bounds of the format, which no setting can exceed.
 pub const LARGEST: Bounds = Bounds { count: limits::TARGETS, nesting: limits::NESTING, bytes: limits::CANONICAL_BYTES };
 
 /// Why a jsonb holds no targets.
@@ -31,9 +31,9 @@ pub enum Malformed {
     Target(usize, target::Error),
 }
 
-/// The targets that a jsonb holds, in the order they have there. Each target is shown to `each` as
-/// soon as it is read, with its position, counted from 0, and whether it is as it was given:
-/// normalising leaves out members that are null.
+/// The targets in a jsonb, in their order. `each` is called with each target as soon as it is read,
+/// with its position, counted from 0, and whether it was kept unchanged: normalising leaves out
+/// members that are null.
 pub fn parse<'m>(
     targets: Datum<'m>,
     form: Form,
@@ -64,8 +64,8 @@ pub struct Derived<'m> {
     pub metadata: Option<Datum<'m>>,
 }
 
-/// The targets of a stored event, for event_targets. None if they are malformed, which only a
-/// superuser can have made them.
+/// The targets of a stored event, for event_targets; empty if they are malformed, which only a
+/// superuser can cause.
 pub fn derived(targets: Datum<'_>) -> Vec<Derived<'_>> {
     let parsed = parse(targets, Form::Stored, LARGEST, |_, _, _| {}).unwrap_or_default();
     let metadata = nested_members(targets, "metadata");

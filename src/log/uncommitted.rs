@@ -1,6 +1,6 @@
-//! Which events the running transaction recorded, for the policy that lets a writer see them. Their
-//! column xact alone does not say it: a row that came from another server may have, or get, the
-//! number of a transaction here.
+//! Which events the current transaction recorded, for the policy that lets a writer see them. The
+//! column xact alone does not say it, because a row from another server may have the ID of a
+//! transaction here.
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::call::{sql_function, Call};
@@ -11,13 +11,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What a transaction has recorded: the first seq of every lane, by a hash of the tenant. Two
-/// tenants with one hash are taken for one, which shows nobody anything: xact is asked too.
+/// What a transaction has recorded: the first seq in every lane, by a hash of the tenant. Two
+/// tenants with the same hash count as one, which shows no event to anybody else, because xact is
+/// compared too.
 #[derive(Default)]
 struct Recorded {
     xact: u64,
     lanes: HashMap<(u64, i16), i64>,
-    /// Whether there were too many lanes to remember: then all are taken for its own.
+    /// Whether there were too many lanes to remember. Then all lanes count, and only xact is
+    /// compared.
     is_full: bool,
 }
 
@@ -25,7 +27,7 @@ thread_local! {
     static RECORDED: RefCell<Recorded> = RefCell::default();
 }
 
-/// Lanes remembered of a transaction.
+/// How many lanes of a transaction are remembered.
 const REMEMBERED: usize = 4096;
 
 fn key(tenant_id: &str, lane: i16) -> (u64, i16) {
@@ -34,7 +36,7 @@ fn key(tenant_id: &str, lane: i16) -> (u64, i16) {
     (hasher.finish(), lane)
 }
 
-/// Notes that this transaction records the row; gives the transaction's number.
+/// Notes that this transaction records the row, and returns the transaction's ID.
 pub fn recorded(row: &Values, layout: &Layout) -> u64 {
     let xact = transaction::full_id();
     let tenant_id = row.get(layout, c::TENANT_ID).map_or("", text);

@@ -1,4 +1,5 @@
-//! SQL-callable functions: how PostgreSQL finds one, how one reads its arguments, and what it keeps from call to call.
+//! Functions that SQL can call: how PostgreSQL finds them, how they read their arguments, and what
+//! they keep from call to call.
 
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{contain, internal, Code, Fault};
@@ -7,7 +8,8 @@ use pgrx::pg_sys;
 use std::any::Any;
 use std::marker::PhantomData;
 
-/// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo record.
+/// Exports `$body` (a `fn(Call) -> Datum`) as the V1 function `$name`, with `$info` as its finfo
+/// record.
 macro_rules! sql_function {
     ($name:ident, $info:ident, $body:expr) => {
         // Exported under names that PostgreSQL looks for, which counts as unsafe.
@@ -31,10 +33,10 @@ macro_rules! sql_function {
 }
 pub(crate) use sql_function;
 
-/// Runs the body of a function that PostgreSQL calls. Whatever it ends with reaches the client as an error without inner text.
+/// Runs the body of a function that PostgreSQL calls. A panic reaches the client as an error
+/// without internal text.
 ///
-/// # Safety
-/// For [`sql_function`] alone: `fcinfo` is the call that PostgreSQL makes.
+/// # Safety For [`sql_function`] alone: `fcinfo` is the call that PostgreSQL makes.
 #[inline]
 pub unsafe fn enter(
     fcinfo: pg_sys::FunctionCallInfo,
@@ -61,7 +63,7 @@ impl<'c> Call<'c> {
         self.info
     }
 
-    /// The memory that arguments and results live in, as long as the call.
+    /// The memory of arguments and results, which lives as long as the call.
     pub fn memory(self) -> Memory<'c> {
         self.memory
     }
@@ -79,7 +81,7 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// An argument that must not be NULL; 22004 otherwise.
+    /// An argument that must not be NULL. Raises 22004 if it is.
     pub fn required(self, index: usize, name: &str, hint: &str) -> Datum<'c> {
         self.arg(index).unwrap_or_else(|| {
             Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be NULL"))
@@ -107,13 +109,14 @@ impl<'c> Call<'c> {
         self.memory.text(text)
     }
 
-    /// What `resolve` gives, once for each expression of each execution of a statement.
+    /// The value that `resolve` returns. It is called once for each expression in each execution of
+    /// a statement.
     pub fn once<T: 'static>(self, resolve: impl FnOnce() -> T) -> &'c T {
-        // SAFETY: what is kept beside the function is only ever written here. It goes with the function's own memory, which
-        // outlives the call.
+        // SAFETY: what is kept beside the function is only ever written here. It goes with the
+        // function's own memory, which outlives the call.
         let kept = unsafe {
             let info = (*self.info).flinfo;
-            // Of one that returns a set PostgreSQL keeps its own there.
+            // For a function that returns a set, PostgreSQL keeps its own data there.
             if (*info).fn_retset {
                 internal("a function that returns a set keeps nothing")
             }
@@ -128,7 +131,7 @@ impl<'c> Call<'c> {
     }
 }
 
-/// The elements of a text array; 22004 where one is NULL.
+/// The elements of a text array. Raises 22004 if one is NULL.
 pub fn texts<'c>(array: Datum<'c>, name: &str) -> Vec<&'c str> {
     let memory = array.memory();
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
@@ -143,9 +146,9 @@ pub fn texts<'c>(array: Datum<'c>, name: &str) -> Vec<&'c str> {
             // SAFETY: there are `count` of each.
             let (element, is_null) = unsafe { (Datum::new(*elements.add(n), memory), *nulls.add(n)) };
             if is_null {
-                Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not have a NULL in it"))
+                Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not contain NULL"))
                     .field(name)
-                    .hint("Leave it out.")
+                    .hint("Leave the NULL out.")
                     .raise()
             }
             text(element)

@@ -1,12 +1,14 @@
-//! What the catalogs say of objects, which PostgreSQL names by the oid of a catalog (the class) and
-//! one of a row in it.
+//! What the catalogs say about objects. PostgreSQL identifies an object by the OID of its catalog
+//! (the class) and the OID of its row there.
 
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
 /// Catalogs that pgrx has no name for.
 pub const POLICIES: Oid = Oid::from_u32(3256);
+/// The catalog pg_rewrite.
 pub const RULES: Oid = Oid::from_u32(2618);
+/// The catalog pg_constraint.
 pub const CONSTRAINTS: Oid = Oid::from_u32(2606);
 
 /// An extension by its name, if there is one.
@@ -16,8 +18,8 @@ pub fn extension(name: &CStr) -> Option<Oid> {
     (extension != pg_sys::InvalidOid).then_some(extension)
 }
 
-/// Whether the command that runs is one of the extension's own script, or pg_upgrade's, which makes
-/// the extension's objects one by one.
+/// Whether the running command belongs to the extension's own script, or to pg_upgrade, which
+/// creates the extension's objects one by one.
 pub fn is_scripted(extension: Oid) -> bool {
     // SAFETY: reads variables of the one thread there is.
     unsafe { pg_sys::creating_extension && pg_sys::CurrentExtensionObject == extension || pg_sys::IsBinaryUpgrade }
@@ -29,7 +31,7 @@ pub fn is_member(extension: Oid, class: Oid, object: Oid) -> bool {
     object != pg_sys::InvalidOid && unsafe { pg_sys::getExtensionOfObject(class, object) } == extension
 }
 
-/// An object, in the words of PostgreSQL's messages, such as `table immutable.events`.
+/// The description of an object in PostgreSQL's messages, such as `table immutable.events`.
 pub fn describe(class: Oid, object: Oid) -> String {
     let address = pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
     // SAFETY: gives a C string, or null where there is no such object.

@@ -1,7 +1,7 @@
 //! Commands as an event trigger sees them: what their parse trees say.
 //!
-//! PostgreSQL tells the nodes of a tree apart by their tags; each is cast here by its own, and
-//! nowhere else.
+//! PostgreSQL distinguishes the nodes of a tree by their tags. Only this file casts a node to the
+//! type of its tag.
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
@@ -39,6 +39,7 @@ impl<'c> EventTriggerCall<'c> {
         unsafe { CStr::from_ptr(pg_sys::GetCommandTagName(self.0.tag)) }.to_string_lossy().into_owned()
     }
 
+    /// The command's parse tree.
     pub fn command(self) -> Command<'c> {
         Command(self.0.parsetree, PhantomData)
     }
@@ -64,7 +65,7 @@ impl<'c> Command<'c> {
         (self.kind() == tag).then(|| unsafe { &*self.0.cast() })
     }
 
-    /// A DROP of what has a name in a schema, of a part of a table, or of an extension.
+    /// A DROP of an object in a schema, of a part of a table, or of an extension.
     pub fn drop(self) -> Option<DropCommand<'c>> {
         // SAFETY: the node of this tag.
         unsafe { self.cast(NodeTag::T_DropStmt) }.map(DropCommand)
@@ -76,7 +77,8 @@ impl<'c> Command<'c> {
         unsafe { self.cast(NodeTag::T_IndexStmt) }.map(CreateIndex)
     }
 
-    /// The roles of a DROP OWNED; InvalidOid for one that there is not. None for another command.
+    /// The roles of a DROP OWNED, with InvalidOid for a role that does not exist; empty for another
+    /// command.
     pub fn drop_owned(self) -> Vec<Oid> {
         // SAFETY: the node of this tag, which has a list of roles.
         unsafe {
@@ -96,14 +98,14 @@ impl<'c> Command<'c> {
         }
     }
 
-    /// The name that a part of a table had, where the command gave it another.
+    /// The old name of a part of a table that the command renames.
     pub fn renamed_part(self) -> Option<&'c CStr> {
         // SAFETY: the node of this tag, whose name is a C string or null.
         unsafe { name(self.cast::<pg_sys::RenameStmt>(NodeTag::T_RenameStmt)?.subname) }
     }
 
-    /// The relation that a command says it is about, by the name it gives; InvalidOid where it
-    /// names none, or none that is there.
+    /// The relation that a command names; InvalidOid if it names none, or if there is none of that
+    /// name.
     pub fn relation(self) -> Oid {
         let tree = self.0;
         // SAFETY: each tag is that of the node it is cast to, and a named relation a RangeVar or
@@ -145,7 +147,7 @@ impl DropCommand<'_> {
         self.0.concurrent
     }
 
-    /// The indexes that it names and that are there; nothing for another kind of object.
+    /// The indexes that it names, if they exist; empty for another kind of object.
     pub fn indexes(self) -> Vec<Oid> {
         if self.of() != ObjectType::OBJECT_INDEX {
             return Vec::new();
@@ -159,7 +161,7 @@ impl DropCommand<'_> {
         indexes.filter(|index| *index != pg_sys::InvalidOid).collect()
     }
 
-    /// The extensions that it names; nothing for another kind of object.
+    /// The extensions that it names; empty for another kind of object.
     pub fn extensions(self) -> Vec<String> {
         if self.of() != ObjectType::OBJECT_EXTENSION {
             return Vec::new();
@@ -198,14 +200,14 @@ impl CreateIndex<'_> {
         self.0.unique
     }
 
-    /// The table that it is made on; InvalidOid where there is none of that name.
+    /// The table of the index; InvalidOid if there is none of that name.
     pub fn table(self) -> Oid {
         // SAFETY: the statement's own RangeVar.
         unsafe { relation_named(self.0.relation) }
     }
 }
 
-/// What a command has done, of the type pg_ddl_command.
+/// What a command has done: a value of the type pg_ddl_command.
 #[derive(Clone, Copy)]
 pub struct Collected<'c>(&'c pg_sys::CollectedCommand);
 
@@ -225,8 +227,8 @@ impl<'c> Collected<'c> {
         Collected(unsafe { &*command.raw().cast_mut_ptr() })
     }
 
-    /// What an ALTER TABLE has changed; nothing else has this. To move all tables to another
-    /// tablespace changes none.
+    /// What an ALTER TABLE has changed; empty for other commands, and for the command that moves
+    /// all tables to another tablespace.
     pub fn table_changes(self) -> Option<Vec<TableChange<'c>>> {
         if self.0.type_ != pg_sys::CollectedCommandType::SCT_AlterTable {
             return None;
@@ -263,10 +265,9 @@ unsafe fn string(node: *const c_void) -> String {
     unsafe { CStr::from_ptr((*node.cast::<pg_sys::String>()).sval) }.to_string_lossy().into_owned()
 }
 
-/// The relation of that name, which is not locked; InvalidOid where there is none.
+/// The relation of that name, without a lock; InvalidOid if there is none.
 ///
-/// # Safety
-/// It must be a RangeVar or null.
+/// # Safety It must be a RangeVar or null.
 unsafe fn relation_named(named: *const pg_sys::RangeVar) -> Oid {
     if named.is_null() {
         return pg_sys::InvalidOid;

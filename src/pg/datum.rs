@@ -1,7 +1,8 @@
-//! Values as PostgreSQL passes them, and what they are in Rust: texts, bytes, ids, times.
+//! Values as PostgreSQL passes them, and their counterparts in Rust: texts, bytes, ids and times.
 //!
-//! Which type a value has is not known here: the declarations of `sql/` are trusted for arguments, and statements for what
-//! they select. One list of the argument types of every function is held by the tests.
+//! The type of a value is not checked here. The declarations in `sql/` say what an argument is, and
+//! a statement says what it selects. A test compares the argument types of every function with a
+//! list.
 
 use crate::pg::memory::Memory;
 use immutable_format::Id;
@@ -9,7 +10,7 @@ use pgrx::pg_sys::{self, Oid};
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u};
 use std::ffi::{CStr, CString};
 
-/// A value, and the memory it lives in, which is also where it is detoasted.
+/// A value, and the memory in which it lives and is detoasted.
 #[derive(Clone, Copy)]
 pub struct Datum<'m> {
     raw: pg_sys::Datum,
@@ -32,22 +33,27 @@ impl<'m> Datum<'m> {
         self.memory
     }
 
+    /// The value as a boolean.
     pub fn bool(self) -> bool {
         self.raw.value() & 0xff != 0
     }
 
+    /// The value as a smallint.
     pub fn i16(self) -> i16 {
         self.raw.value() as i16
     }
 
+    /// The value as an integer.
     pub fn i32(self) -> i32 {
         self.raw.value() as i32
     }
 
+    /// The value as a bigint, or another type of 64 bits that is passed by value.
     pub fn i64(self) -> i64 {
         self.raw.value() as i64
     }
 
+    /// The value as an OID.
     pub fn oid(self) -> Oid {
         Oid::from(self.raw.value() as u32)
     }
@@ -82,7 +88,7 @@ impl<'m> Memory<'m> {
         unsafe { Datum::new(pg_sys::Datum::from(raw), self) }
     }
 
-    /// A name; what is longer than names are is cut off.
+    /// A name; a text that is too long is cut off.
     pub fn name(self, name: &CStr) -> Datum<'m> {
         // SAFETY: the place has as many bytes as are written.
         let place = self.within(|| unsafe {
@@ -99,7 +105,7 @@ impl<'m> Memory<'m> {
         self.fixed(id)
     }
 
-    /// A value of a type that is so many bytes long and passed by reference.
+    /// A value of a type of fixed length that is passed by reference.
     pub fn fixed<const BYTES: usize>(self, bytes: &[u8; BYTES]) -> Datum<'m> {
         // SAFETY: the place has as many bytes as are copied.
         let place = self.within(|| unsafe {
@@ -123,8 +129,8 @@ impl<'m> Memory<'m> {
         unsafe { Datum::new(pg_sys::Datum::from(place), self) }
     }
 
-    /// An array of elements of one type, none of them NULL. `width` is the type's length, -1 if it varies, and `align` its
-    /// alignment, as in pg_type.
+    /// An array of elements of one type, none of them NULL. `width` is the type's length, -1 if it
+    /// varies, and `align` its alignment, as in pg_type.
     pub fn array(self, elements: &[Datum], of: pg_sys::Oid, width: i32, by_value: bool, align: u8) -> Datum<'m> {
         let mut raw: Vec<pg_sys::Datum> = elements.iter().map(|element| element.raw()).collect();
         // SAFETY: the elements are of that type; PostgreSQL copies them into this context.
@@ -142,7 +148,8 @@ impl<'m> Memory<'m> {
         self.array(&elements, pg_sys::TEXTOID, -1, false, pg_sys::TYPALIGN_INT)
     }
 
-    /// What the input function of a type makes of a text; raises its error (mostly 22P02) where it makes nothing.
+    /// The value that the input function of a type makes of a text. Raises the function's error
+    /// (mostly 22P02) for a malformed text.
     pub fn input(self, function: u32, text: &str) -> Datum<'m> {
         let text = std::ffi::CString::new(text).unwrap_or_default();
         // SAFETY: an input function of a type that has no type modifier, given a C string.
@@ -154,26 +161,27 @@ impl<'m> Memory<'m> {
         unsafe { Datum::new(raw, self) }
     }
 
-    /// A jsonb of a JSON text; raises 22P02 where it is none.
+    /// A jsonb from a JSON text. Raises 22P02 if it is not JSON.
     pub fn jsonb(self, json: &str) -> Datum<'m> {
         self.input(pg_sys::F_JSONB_IN, json)
     }
 }
 
-/// Whether a varlena is in the row, as it is.
+/// Whether a varlena is stored in the row, uncompressed.
 pub(in crate::pg) fn is_plain(datum: Datum) -> bool {
     let varlena: *const pg_sys::varlena = datum.raw.cast_mut_ptr();
     // SAFETY: a varlena begins with its header.
     unsafe { varatt_is_4b_u(varlena) || varatt_is_1b(varlena) && !varatt_is_1b_e(varlena) }
 }
 
-/// The payload, detoasted where it has to be. What is stored in the row as it is costs no call: verification reads a dozen
-/// in every row.
+/// The payload, detoasted if necessary. A value that is stored in the row, uncompressed, costs no
+/// call, because verification reads a dozen values in every row.
 pub fn bytes(datum: Datum<'_>) -> &[u8] {
     let mut varlena = datum.raw.cast_mut_ptr();
     // SAFETY: the value is a varlena, and what it is detoasted to is made in its own memory.
     unsafe {
-        // Most are as they are, and every call into PostgreSQL sets up a jump buffer for its errors.
+        // Most values need no detoasting, and every call into PostgreSQL sets up a jump buffer for
+        // errors.
         if !is_plain(datum) {
             varlena = datum.memory.within(|| pg_sys::pg_detoast_datum_packed(varlena));
         }
@@ -184,13 +192,14 @@ pub fn bytes(datum: Datum<'_>) -> &[u8] {
     }
 }
 
-/// A text in a UTF8 database. What is not UTF-8 all the same reads as nothing a valid event can hold.
+/// A text in a UTF8 database. If it is not valid UTF-8 nevertheless, the result is a text that no
+/// valid event can contain.
 pub fn text(datum: Datum<'_>) -> &str {
     utf8(bytes(datum)).unwrap_or("\u{0}")
 }
 
-/// The text that bytes are, if they are what PostgreSQL takes for one: UTF-8 without a NUL, at which its printing ends.
-/// Most are ASCII.
+/// The text in bytes, if it is one for PostgreSQL: UTF-8 without a NUL, which would end the text
+/// when it is printed. Most texts are ASCII.
 pub fn utf8(bytes: &[u8]) -> Option<&str> {
     match is_ascii_text(bytes) {
         // SAFETY: ASCII is UTF-8.
@@ -212,7 +221,7 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     }
 }
 
-/// A name. That of a role or database may be in another encoding than this database's.
+/// A name. The name of a role or database may be in another encoding than this database.
 pub fn name(datum: Datum<'_>) -> &CStr {
     // SAFETY: a name is passed by reference to a C string.
     unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }
@@ -236,16 +245,16 @@ pub fn fixed<const BYTES: usize>(datum: Datum<'_>) -> [u8; BYTES] {
     unsafe { *datum.raw.cast_mut_ptr::<[u8; BYTES]>() }
 }
 
-/// The text of a cstring, with replacement characters where it is none.
+/// The text of a cstring, with replacement characters for what is not UTF-8.
 pub fn c_string(datum: Datum<'_>) -> std::borrow::Cow<'_, str> {
     // SAFETY: a cstring is passed by reference to its bytes, which end with a NUL.
     unsafe { CStr::from_ptr(datum.raw.cast_mut_ptr()) }.to_string_lossy()
 }
 
-/// A function of PostgreSQL's that can be called from here, as what it is in the server.
+/// One of PostgreSQL's functions, by its address in the server.
 pub type Function = unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
 
-/// What a type's output function, given as what it is in the server, prints.
+/// The text that the output function of a type prints.
 pub fn output(function: Function, datum: Datum<'_>) -> String {
     // SAFETY: an output function takes a value of its type and returns a C string of its own.
     unsafe {
@@ -259,7 +268,7 @@ pub fn output(function: Function, datum: Datum<'_>) -> String {
     }
 }
 
-/// Microseconds from 1970, where this format counts from, to 2000, where PostgreSQL does.
+/// Microseconds from 1970, the epoch of the format, to 2000, the epoch of PostgreSQL.
 const EPOCH: i64 = 946_684_800_000_000;
 
 /// A timestamptz as microseconds since 1970; the infinities are outside every year.
@@ -267,7 +276,8 @@ pub fn micros(datum: Datum) -> i64 {
     datum.i64().saturating_add(EPOCH)
 }
 
-/// The same for any timestamptz, so that [`timestamptz`] gives it back: what is too late wraps around to before every year.
+/// The same for any timestamptz, so that [`timestamptz`] is its inverse: a time that is too late
+/// wraps around to a time before all years.
 pub fn any_micros(datum: Datum) -> i64 {
     datum.i64().wrapping_add(EPOCH)
 }

@@ -1,4 +1,5 @@
-//! Errors as the client sees them: an SQLSTATE, a message that names the field, a hint where the user can act.
+//! Errors as the client sees them: an SQLSTATE, a message that names the field, and a hint if the
+//! user can act.
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
@@ -8,8 +9,8 @@ use std::cell::RefCell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 thread_local! {
-    /// The field of the last fault. PostgreSQL's own error record has a place for it, but it does not survive the way
-    /// through pgrx, and track_batch() reports it.
+    /// The field of the last fault. PostgreSQL's own error record has a place for it, but it does
+    /// not survive the way through pgrx, and track_batch() reports it.
     static FIELD: RefCell<Option<String>> = const { RefCell::new(None) };
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -25,25 +26,29 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A refusal with this SQLSTATE and message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Fault { code, message: message.into(), field: None, detail: None, hint: None }
     }
 
-    /// A value that a parameter or column does not take (22023).
+    /// A value that a parameter or column does not accept (22023).
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
         Fault::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, message).field(field)
     }
 
+    /// Names the field, column or argument that the refusal is about.
     pub fn field(mut self, field: &str) -> Self {
         self.field = Some(field.to_string());
         self
     }
 
+    /// Adds a DETAIL: complete sentences.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
+    /// Adds a HINT: complete sentences that say what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -56,12 +61,12 @@ impl Fault {
         match raised.unwrap_or_report() {}
     }
 
-    /// Tells the client, who may go on.
+    /// Sends a notice or warning to the client. The statement goes on.
     pub fn warn(self) {
         self.report().report(PgLogLevel::WARNING);
     }
 
-    /// Writes it into the server's log alone, as a line of the level LOG.
+    /// Writes it only into the server's log, with the level LOG.
     pub fn log(self) {
         self.report().report(PgLogLevel::LOG_SERVER_ONLY);
     }
@@ -78,12 +83,12 @@ impl Fault {
     }
 }
 
-/// The field of the last fault raised, and forgets it.
+/// Returns the field of the last fault that was raised, and forgets it.
 pub fn take_field() -> Option<String> {
     FIELD.with(|field| field.borrow_mut().take())
 }
 
-/// A message of level DEBUG1, which few ask for; nobody else pays for it.
+/// A message of level DEBUG1. It is only built if a session asks for that level.
 pub fn debug(message: std::fmt::Arguments) {
     // SAFETY: reads settings of the one thread there is.
     if unsafe { pgrx::pg_sys::message_level_is_interesting(PgLogLevel::DEBUG1 as i32) } {
@@ -91,19 +96,20 @@ pub fn debug(message: std::fmt::Arguments) {
     }
 }
 
-/// A state that only a bug or a damaged catalog can bring about (XX000).
+/// Raises XX000 for a state that only a bug or a damaged catalog can cause.
 pub fn internal(message: &str) -> ! {
     Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()
 }
 
-/// Keeps the text of the command that runs out of the server's log: PostgreSQL then has none to write beside an error.
+/// Keeps the text of the running command out of the server's log, where PostgreSQL would write it
+/// with an error.
 pub fn hide_statement() {
     // SAFETY: sets a variable of the one thread there is, which may be null.
     unsafe { pgrx::pg_sys::debug_query_string = std::ptr::null() };
 }
 
-/// Takes the panic hook that would put a backtrace, in the server's environment with RUST_BACKTRACE, into the DETAIL
-/// that clients read.
+/// Removes the panic hook. If RUST_BACKTRACE is set in the server's environment, the hook would put
+/// a backtrace into the DETAIL that clients read.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if panic.payload().is::<&str>() || panic.payload().is::<String>() {
@@ -113,8 +119,8 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Runs a function's body so that a bug in it is an error without inner text for the client, and a line with it in the
-/// server's log.
+/// Runs the body of a function. A panic becomes an error without internal text for the client, and
+/// a line with that text in the server's log.
 pub fn contain<T>(body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let Some(text) = panic_text(&payload) else { resume_unwind(payload) };
@@ -125,7 +131,7 @@ pub fn contain<T>(body: impl FnOnce() -> T) -> T {
             format!("immutable: panic at {place}: {text}")
         );
         Fault::new(Code::ERRCODE_INTERNAL_ERROR, "immutable: internal error")
-            .hint("The server's log has the details; please report them.")
+            .hint("The server's log has the details. Please report them.")
             .raise()
     })
 }

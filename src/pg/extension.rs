@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, Oid};
 
-/// Puts back what was there before when it goes.
+/// Restores the previous state when it is dropped.
 struct Restored(bool, Oid);
 
 impl Drop for Restored {
@@ -12,8 +12,8 @@ impl Drop for Restored {
     }
 }
 
-/// Runs `body` as the extension's own script: what it changes of the extension's objects is then
-/// the extension's own doing. PostgreSQL's error (42704) where there is no extension `immutable`.
+/// Runs `body` as the extension's own script, which may change the extension's objects. Raises
+/// 42704 if there is no extension `immutable`.
 pub fn as_own_script<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: reads variables of the one thread there is, and looks a name up.
     let (before, extension) = unsafe {

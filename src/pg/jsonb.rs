@@ -1,5 +1,5 @@
-//! From jsonb to the format's values and back. jsonb is walked itself: through serde_json `1.00` would become `1.0` and
-//! thirty digits would lose some.
+//! Converts jsonb to the format's values and back. It reads jsonb directly, because serde_json
+//! would turn `1.00` into `1.0` and lose digits of long numbers.
 
 use crate::pg::datum::{output, utf8, Datum};
 use crate::pg::memory::{here, Memory};
@@ -14,7 +14,7 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub struct Jsonb<'m>(*mut pg_sys::Jsonb, Memory<'m>);
 
-/// What a jsonb is at its top.
+/// The kind of the outermost value of a jsonb.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Object,
@@ -23,8 +23,9 @@ pub enum Kind {
 }
 
 impl<'m> Jsonb<'m> {
+    /// Detoasts a jsonb.
     pub fn new(datum: Datum<'m>) -> Jsonb<'m> {
-        // the iterator reads aligned words: no packed header
+        // The iterator reads aligned words, so the header must not be packed.
         let (varlena, memory) = (datum.raw().cast_mut_ptr(), datum.memory());
         // SAFETY: a jsonb is a varlena; it is detoasted in its own memory.
         match unsafe { pgrx::varlena::varatt_is_4b_u(varlena) } {
@@ -39,6 +40,7 @@ impl<'m> Jsonb<'m> {
         unsafe { (*self.0).root.header }
     }
 
+    /// The kind of the outermost value.
     pub fn kind(self) -> Kind {
         if self.header() & pg_sys::JB_FSCALAR != 0 {
             Kind::Scalar
@@ -54,6 +56,7 @@ impl<'m> Jsonb<'m> {
         (self.header() & pg_sys::JB_CMASK) as usize
     }
 
+    /// The value for PostgreSQL.
     pub fn datum(self) -> Datum<'m> {
         // SAFETY: a jsonb in its memory.
         unsafe { Datum::new(pg_sys::Datum::from(self.0), self.1) }
@@ -64,7 +67,7 @@ impl<'m> Jsonb<'m> {
         self.reader().ok_or(CORRUPT)?.value(depth, bytes)
     }
 
-    /// The object that it is, within the bounds; nothing if it is another value.
+    /// The object, within the bounds; None if it is another value.
     pub fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'m>>, Error> {
         self.reader().ok_or(CORRUPT)?.object(depth, bytes)
     }
@@ -92,11 +95,11 @@ impl<'m> Jsonb<'m> {
         });
     }
 
-    /// Walks it, one level deep.
+    /// Iterates over the outermost level.
     fn tokens(self, mut each: impl FnMut(pg_sys::JsonbIteratorToken::Type, &'m mut pg_sys::JsonbValue)) {
         let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: the jsonb lives as long as its memory; the value that the iterator fills in refers to it, and is seen one
-        // token at a time.
+        // SAFETY: the jsonb lives as long as its memory; the value that the iterator fills in
+        // refers to it, and is seen one token at a time.
         unsafe {
             let mut iterator = pg_sys::JsonbIteratorInit(std::ptr::addr_of_mut!((*self.0).root));
             loop {
@@ -138,7 +141,8 @@ fn string<'m>(value: &pg_sys::JsonbValue) -> &'m str {
         let string = value.val.string;
         std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize)
     };
-    // The database is UTF8; what is not all the same cannot be part of a valid event.
+    // The database is UTF8. A text that is not valid UTF-8 nevertheless cannot be part of a valid
+    // event.
     utf8(bytes).unwrap_or("\u{0}")
 }
 
@@ -147,20 +151,21 @@ fn number(value: &pg_sys::JsonbValue, memory: Memory<'_>) -> String {
     output(pg_sys::numeric_out, unsafe { Datum::new(pg_sys::Datum::from(value.val.numeric), memory) })
 }
 
-/// A jsonb that is only read: its bytes, as they are stored. Verification reads two in every row, so it copies nothing
-/// and asks the server for nothing but numbers it cannot print itself. The layout is that of PostgreSQL's
-/// utils/jsonb.h, which is the same on disk since 9.4. What somebody edited in the data file is an error, not a crash: only
-/// bytes that jsonb_in would have written are read, because PostgreSQL may see another value in any others.
+/// Reads a jsonb from its stored bytes. Verification reads two in every row, so nothing is copied,
+/// and the server is only called for numbers that are not printed here. The layout is that of
+/// PostgreSQL's utils/jsonb.h, which has been the same on disk since 9.4. Edited bytes in the data
+/// file are an error, not a crash. Only bytes that jsonb_in would have written are accepted,
+/// because PostgreSQL may see another value in any others.
 #[derive(Clone, Copy)]
 pub struct Reader<'a>(Container<'a>);
 
 impl<'a> Reader<'a> {
-    /// `None` if there is no jsonb in it.
+    /// None if it does not contain a jsonb.
     pub fn new(datum: Datum<'a>) -> Option<Reader<'a>> {
         Container::root(toast::read(datum)?).map(Reader)
     }
 
-    /// Elements, if it is an array.
+    /// The number of elements, if it is an array.
     pub fn array_len(self) -> Option<usize> {
         (self.0.header & (pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR) == pg_sys::JB_FARRAY).then(|| self.0.count())
     }
@@ -172,14 +177,15 @@ impl<'a> Reader<'a> {
         tree.finish().ok_or(CORRUPT)
     }
 
-    /// The object that it is, within the bounds; nothing if it is another value.
+    /// The object, within the bounds; None if it is another value.
     pub fn object(self, depth: usize, bytes: usize) -> Result<Option<Object<'a>>, Error> {
         let mut canonical = Canonical::new(depth, bytes);
         self.read(&mut canonical)?;
         Ok(canonical.object())
     }
 
-    /// The elements of an array, each within the bounds; nothing in the place of one that is no object.
+    /// The elements of an array, each within the bounds; None in the place of an element that is
+    /// not an object.
     pub fn objects(self, depth: usize, bytes: usize) -> Result<Vec<Option<Object<'a>>>, (usize, Error)> {
         let count = self.0.count();
         let mut objects = Vec::with_capacity(count.min(limits::TARGETS));
@@ -196,7 +202,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether all of it can be read, and is no deeper than an event has it: PostgreSQL's own functions recurse.
+    /// Whether all of it can be read, and is not nested more deeply than an event may be, because
+    /// PostgreSQL's own functions recurse.
     pub fn is_sound(self) -> bool {
         self.read(&mut Sound { depth: 0 }).is_ok()
     }
@@ -207,15 +214,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What the objects in an array have as their member `name`, where that is an object or array: one jsonb for each element of
-/// the array. Nothing where it is no array.
+/// The member `name` of each object in an array, if that member is an object or array: one jsonb or
+/// None for each element. Empty if the value is not an array.
 pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>> {
     let Some(reader) = Reader::new(array).filter(|reader| reader.array_len().is_some()) else { return Vec::new() };
     let count = reader.0.count();
     let mut children = reader.0.children(0..count, 0);
     let mut nested = Vec::with_capacity(count.min(limits::TARGETS));
     while let Some(child) = children.next() {
-        // A jsonb is nothing but its outermost container.
+        // A jsonb consists only of its outermost container.
         nested.push(match child {
             Some(Entry::Container(object)) => {
                 object.nested_member(name).map(|member| array.memory().bytes(member.bytes))
@@ -228,7 +235,7 @@ pub fn nested_members<'m>(array: Datum<'m>, name: &str) -> Vec<Option<Datum<'m>>
 
 const CORRUPT: Error = Error::Syntax(0);
 
-/// Keeps nothing of what it is fed: that it comes to its end is all.
+/// Keeps nothing of what it reads. It only checks that everything can be read.
 struct Sound {
     depth: usize,
 }
@@ -241,7 +248,7 @@ impl<'a> Build<'a> for Sound {
     }
 
     fn begin_array(&mut self) -> Result<(), Error> {
-        // An array of targets, which are within the bound each.
+        // An array of targets, each of which is within the bound.
         self.depth += 1;
         match self.depth <= limits::NESTING + 1 {
             true => Ok(()),
@@ -263,8 +270,8 @@ impl<'a> Build<'a> for Sound {
     }
 }
 
-/// An object or array: a header with the number of children, an entry of four bytes for each (all keys of an object
-/// before all its values), then their data.
+/// An object or array: a header with the number of children, an entry of four bytes for each (all
+/// keys of an object before all its values), then their data.
 #[derive(Clone, Copy)]
 struct Container<'a> {
     header: u32,
@@ -298,12 +305,12 @@ impl<'a> Container<'a> {
         self.header & !pg_sys::JB_CMASK
     }
 
-    /// Whether it is an array or an object: one of both, and nothing else.
+    /// Whether it is either an array or an object.
     fn is_collection(self) -> bool {
         matches!(self.flags(), pg_sys::JB_FARRAY | pg_sys::JB_FOBJECT)
     }
 
-    /// jsonb keeps a bare scalar in an array of one.
+    /// jsonb keeps a bare scalar in an array of one element.
     fn is_bare(self) -> bool {
         self.flags() == pg_sys::JB_FARRAY | pg_sys::JB_FSCALAR
     }
@@ -326,7 +333,8 @@ impl<'a> Container<'a> {
 
     fn entry(self, index: usize) -> Option<u32> {
         let entry = self.bytes.get(4 + index * 4..)?.first_chunk().map(|entry| u32::from_ne_bytes(*entry))?;
-        // Every so many entries have an offset instead of a length, and no others: PostgreSQL looks for it there.
+        // Every JB_OFFSET_STRIDE-th entry has an offset instead of a length, because PostgreSQL
+        // looks for it there; the others must not.
         let has_offset = entry & pg_sys::JENTRY_HAS_OFF != 0;
         (has_offset == index.is_multiple_of(pg_sys::JB_OFFSET_STRIDE as usize)).then_some(entry)
     }
@@ -380,7 +388,7 @@ struct Children<'a> {
 }
 
 impl<'a> Children<'a> {
-    /// The next child; `Some(None)` where there is none although there should be.
+    /// The next child; `Some(None)` if a child is missing.
     fn next(&mut self) -> Option<Option<Entry<'a>>> {
         let index = self.entries.next()?;
         Some(self.child(index))
@@ -394,7 +402,7 @@ impl<'a> Children<'a> {
         let kind = entry & pg_sys::JENTRY_TYPEMASK;
         let scalar = match kind {
             pg_sys::JENTRY_ISSTRING => return Some(Entry::Scalar(Value::String(Cow::Borrowed(utf8(data)?)))),
-            // Containers and numbers are aligned by bytes that count as theirs.
+            // Containers and numbers are aligned by padding bytes, which count as part of them.
             pg_sys::JENTRY_ISNUMERIC | pg_sys::JENTRY_ISCONTAINER => {
                 let (padding, data) = data.split_at_checked(start.next_multiple_of(4) - start)?;
                 return match (padding.iter().all(|byte| *byte == 0), kind) {
@@ -411,18 +419,19 @@ impl<'a> Children<'a> {
         data.is_empty().then_some(Entry::Scalar(scalar))
     }
 
-    /// Whether what has been read is all that there is.
+    /// Whether all bytes have been read.
     fn are_all(&self) -> bool {
         self.start == self.container.data().len()
     }
 }
 
-/// Whether an object has its key here behind this one: PostgreSQL looks for a key by halves, shorter ones first.
+/// Whether this key comes after the previous one in the order of jsonb, which has shorter keys
+/// first: PostgreSQL uses binary search.
 fn is_after(key: &str, before: Option<&str>) -> bool {
     before.is_none_or(|before| (before.len(), before) < (key.len(), key))
 }
 
-/// What is open while a value is read: the keys of an object that are left, and the values.
+/// An object or array that is being read: the keys that are left, and the values.
 struct Open<'a> {
     keys: Option<Children<'a>>,
     /// The last key.
@@ -485,8 +494,8 @@ fn read<'a, B: Build<'a>>(value: Entry<'a>, build: &mut B) -> Result<(), Error> 
     }
 }
 
-/// The bits of a numeric's first word, as in utils/adt/numeric.c. A short one has its scale and weight there; the word is
-/// all sign and scale in a long one, whose weight is the next.
+/// The bits of a numeric's first word, as in utils/adt/numeric.c. A short one has its scale and
+/// weight there; the word is all sign and scale in a long one, whose weight is the next.
 const NUMERIC_SHORT: u16 = 0x8000;
 
 const NUMERIC_SPECIAL: u16 = 0xC000;
@@ -495,8 +504,9 @@ const NUMERIC_SHORT_SIGN_AND_WEIGHT: u16 = 0x207F;
 
 const NUMERIC_LONG_SIGN: u16 = 0x4000;
 
-/// The first word and the digits, which count to 10,000, of a numeric that is stored as PostgreSQL stores every number: it
-/// is as long as its header says, has no digit too much and is neither NaN nor an infinity.
+/// The first word of a numeric and its digits in base 10,000. The numeric must be stored as
+/// PostgreSQL stores it: as long as its header says, without superfluous digits, and neither NaN
+/// nor infinite.
 fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
     let size = u32::from_ne_bytes(*numeric.first_chunk()?);
     let is_sized = match cfg!(target_endian = "big") {
@@ -522,14 +532,15 @@ fn numeric_parts(numeric: &[u8]) -> Option<(u16, &[[u8; 2]])> {
     (is_sized && is_number && digits.iter().all(|two| digit(two) < 10_000)).then_some((first, digits))
 }
 
-/// What numeric_out prints. Small whole numbers, which most are, are printed here.
+/// The text that numeric_out prints. Small integers, which are the most frequent, are printed here.
 fn numeric_text(numeric: &[u8]) -> Result<String, Error> {
     match numeric_parts(numeric).ok_or(CORRUPT)? {
         (NUMERIC_SHORT, []) => return Ok("0".to_string()),
         (NUMERIC_SHORT, [digit]) => return Ok(u16::from_ne_bytes(*digit).to_string()),
         _ => {}
     }
-    // SAFETY: numeric_out wants it aligned, as palloc gives it; the copy is as long as what is copied.
+    // SAFETY: numeric_out wants it aligned, as palloc gives it; the copy is as long as what is
+    // copied.
     Ok(here(|memory| unsafe {
         let copy = pg_sys::palloc(numeric.len()).cast::<u8>();
         std::ptr::copy_nonoverlapping(numeric.as_ptr(), copy, numeric.len());

@@ -1,11 +1,13 @@
-//! Locks that are kept until the transaction ends, and the timeouts of waiting for one.
+//! Locks that are kept until the transaction ends, and the timeouts for waiting.
 
 use pgrx::pg_sys::{self, Oid};
 
-/// Runs `body` so that the locks it takes are the transaction's own, as the one on its xid is: a portal's owner would let
-/// go of them when a cursor fails, while rows written under them are still there.
+/// Runs `body` so that the transaction owns the locks it takes, as it owns the one on its XID. If a
+/// portal owned them, they would be released when a cursor fails, while rows written under them are
+/// still there.
 fn for_transaction<T>(body: impl FnOnce() -> T) -> T {
-    // SAFETY: reads and sets variables of the one thread there is. After an error PostgreSQL sets the owner itself.
+    // SAFETY: reads and sets variables of the one thread there is. After an error PostgreSQL sets
+    // the owner itself.
     unsafe {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
@@ -21,14 +23,14 @@ pub fn lock(relation: Oid, mode: u32) {
     for_transaction(|| unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) });
 }
 
-/// The same without waiting; false where another transaction has a lock that is in the way.
+/// The same without waiting; false if another transaction holds a conflicting lock.
 pub fn try_lock(relation: Oid, mode: u32) -> bool {
     // SAFETY: takes any oid.
     for_transaction(|| unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) })
 }
 
-/// Whether this transaction holds a lock on a relation that a change of its definition takes: one that holds off such
-/// changes by others, and VACUUM.
+/// Whether this transaction holds a lock on the relation that is as strong as a change of its
+/// definition takes. Such a lock conflicts with other such changes and with VACUUM.
 pub fn may_have_changed(relation: Oid) -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: database(),
@@ -41,13 +43,13 @@ pub fn may_have_changed(relation: Oid) -> bool {
     (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock).any(|mode| is_held(&tag, mode as pg_sys::LOCKMODE))
 }
 
-/// The database of this backend, as lock tags have it.
+/// The database of this backend, for lock tags.
 fn database() -> u32 {
     // SAFETY: reads a variable that is set once.
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
-/// Whether this transaction has a lock of exactly this mode.
+/// Whether this transaction holds a lock of exactly this mode.
 fn is_held(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
     // SAFETY: asks about a lock.
     unsafe {
@@ -58,8 +60,9 @@ fn is_held(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
     }
 }
 
-/// A lock on something of a relation that has no lock of its own: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of
-/// a catalog. No catalog class has the number of a user relation, so it meets nobody else's, and pg_locks shows it.
+/// A lock on a part of a relation: PostgreSQL's LOCKTAG_OBJECT, with the relation in place of a
+/// catalog. No catalog has the OID of a user relation, so it cannot conflict with other locks, and
+/// pg_locks shows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ObjectLock {
     pub relation: Oid,
@@ -81,12 +84,12 @@ impl ObjectLock {
         }
     }
 
-    /// Whether this transaction has it.
+    /// Whether this transaction holds it.
     pub fn is_held(self) -> bool {
         is_held(&self.tag(), Self::MODE)
     }
 
-    /// Takes it for the transaction; false where it is taken and `wait` is.
+    /// Takes it for the transaction; false if `wait` is false and another transaction holds it.
     pub fn acquire(self, wait: bool) -> bool {
         let tag = self.tag();
         let refused = pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL;
@@ -94,7 +97,7 @@ impl ObjectLock {
         for_transaction(|| unsafe { pg_sys::LockAcquire(&tag, Self::MODE, false, !wait) != refused })
     }
 
-    /// Lets go of it before the transaction ends.
+    /// Releases it before the transaction ends.
     pub fn release(self) {
         let tag = self.tag();
         // SAFETY: a lock that this transaction has; PostgreSQL only warns where it has it not.
@@ -110,12 +113,13 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
+    /// The timeouts of the session.
     pub fn now() -> Timeouts {
         // SAFETY: reads variables of the one thread there is.
         unsafe { Timeouts { lock: pg_sys::LockTimeout, deadlock: pg_sys::DeadlockTimeout } }
     }
 
-    /// In force for as long as what it returns lives.
+    /// Sets the timeouts for as long as the returned value lives.
     pub fn set(self) -> Restored {
         let restored = Restored(Timeouts::now());
         // SAFETY: sets variables of the one thread there is.
@@ -124,12 +128,13 @@ impl Timeouts {
     }
 }
 
-/// Puts the timeouts back when it goes.
+/// Restores the timeouts when it is dropped.
 pub struct Restored(Timeouts);
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        // SAFETY: puts back what was there, in the one thread there is; plain memory writes, also while unwinding.
+        // SAFETY: puts back what was there, in the one thread there is; plain memory writes, also
+        // while unwinding.
         unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) = (self.0.lock, self.0.deadlock) };
     }
 }

@@ -1,4 +1,4 @@
-//! Memory contexts: what is allocated lives as long as its context, which a lifetime stands for.
+//! Memory contexts. An allocation lives as long as its context, which a lifetime stands for.
 
 use pgrx::pg_sys;
 use std::marker::PhantomData;
@@ -23,7 +23,7 @@ impl<'m> Memory<'m> {
         Memory(context, PhantomData)
     }
 
-    /// Where what is passed by value lives: nowhere.
+    /// The memory for values that are passed by value, which need none.
     pub(in crate::pg) const fn none() -> Memory<'static> {
         Memory(std::ptr::null_mut(), PhantomData)
     }
@@ -42,19 +42,21 @@ impl<'m> Memory<'m> {
     }
 }
 
-/// Runs `body` with the current context, which lives as long as that takes.
+/// Runs `body` with the current context, which lives while `body` runs.
 pub fn here<T>(body: impl for<'t> FnOnce(Memory<'t>) -> T) -> T {
     // SAFETY: nothing deletes the current context while code runs in it.
     body(unsafe { Memory::current() })
 }
 
-/// A context of its own below the current one, emptied as often as its user says. It goes with the one it is in.
-pub struct Scratch(pg_sys::MemoryContext);
+/// A new context inside the current one, which its user empties. It is deleted with the context
+/// that contains it.
+pub struct ScratchContext(pg_sys::MemoryContext);
 
-impl Scratch {
-    pub fn new() -> Scratch {
+impl ScratchContext {
+    /// Creates the context inside the current one.
+    pub fn new() -> ScratchContext {
         // SAFETY: the current context is alive.
-        Scratch(unsafe {
+        ScratchContext(unsafe {
             pg_sys::AllocSetContextCreateInternal(
                 pg_sys::CurrentMemoryContext,
                 c"immutable row".as_ptr(),

@@ -1,4 +1,4 @@
-//! Relations: opened, described, scanned through an index, appended to.
+//! Relations: opening, describing, scanning and appending.
 
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -10,8 +10,8 @@ use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// Bytes of a row that is stored as it is. Many rows at once go in cheaper, but one that the heap replaces by a toasted one
-/// would lose its place for the indexes.
+/// The size in bytes up to which a row is never toasted. To insert many rows at once is cheaper,
+/// but if the heap replaced a row by a toasted one, its place would be lost for the indexes.
 const NEVER_TOASTED: u32 = 1900;
 
 /// A relation that is open for as long as `'r`.
@@ -34,15 +34,18 @@ impl<'r> Relation<'r> {
         unsafe { &*(*self.0).rd_rel }
     }
 
+    /// Its OID.
     pub fn oid(self) -> Oid {
         // SAFETY: it is open.
         unsafe { (*self.0).rd_id }
     }
 
+    /// The OID of its owner.
     pub fn owner(self) -> Oid {
         self.form().relowner
     }
 
+    /// The OID of its schema.
     pub fn namespace(self) -> Oid {
         self.form().relnamespace
     }
@@ -52,7 +55,7 @@ impl<'r> Relation<'r> {
         self.form().relkind as u8
     }
 
-    /// Its name, without its schema and as it is.
+    /// Its name, without the schema and without quotes.
     pub fn name(self) -> String {
         // SAFETY: a name ends with a NUL.
         unsafe { CStr::from_ptr(self.form().relname.data.as_ptr()) }.to_string_lossy().into_owned()
@@ -68,14 +71,16 @@ impl<'r> Relation<'r> {
         }
     }
 
+    /// Its columns.
     pub fn descriptor(self) -> Descriptor<'r> {
         // SAFETY: the descriptor lives as long as the relation is open.
         unsafe { Descriptor::of((*self.0).rd_att) }
     }
 
-    /// Its triggers, in the order they fire in.
+    /// Its triggers, in the order in which they fire.
     pub fn triggers(self) -> &'r [Trigger] {
-        // SAFETY: they live as long as the relation is open, and a Trigger is nothing but PostgreSQL's.
+        // SAFETY: they live as long as the relation is open, and a Trigger is nothing but
+        // PostgreSQL's.
         unsafe {
             let triggers = (*self.0).trigdesc;
             if triggers.is_null() {
@@ -85,7 +90,8 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Whether it has never had a row since it was made, or emptied by VACUUM: known without reading it.
+    /// Whether it has no blocks, because it never had a row or VACUUM truncated it. Nothing is read
+    /// for that.
     pub fn is_empty(self) -> bool {
         // SAFETY: it is open.
         unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.0, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
@@ -106,9 +112,10 @@ impl<'r> Relation<'r> {
             .collect()
     }
 
-    /// Whether rows of so many columns can be appended below SPI: nothing has to be checked or fired but one foreign key.
+    /// Whether rows with this number of columns can be appended without the executor, because
+    /// nothing is to be checked or fired except one foreign key.
     pub fn is_plain(self, columns: usize) -> bool {
-        let own = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
+        let is_ours = |trigger: &Trigger| trigger.tgisinternal || trigger.name().to_bytes().starts_with(b"~immutable_");
         // SAFETY: the descriptor of an open relation.
         let has_checks = unsafe {
             let constraints = (*self.descriptor().raw()).constr;
@@ -118,7 +125,7 @@ impl<'r> Relation<'r> {
             && self.descriptor().width() == columns
             && !has_checks
             && self.foreign_keys().len() <= 1
-            && self.triggers().iter().all(own)
+            && self.triggers().iter().all(is_ours)
             && self.indexes().into_iter().all(is_plain)
     }
 
@@ -127,7 +134,8 @@ impl<'r> Relation<'r> {
         self.indexes().into_iter().find(|index| with_index(*index, |index| index.is_unique_on(numbers)))
     }
 
-    /// Whether it has a unique index that is not valid: one that is being made, or was left behind.
+    /// Whether it has an invalid unique index: one that is being built, or that a failed command
+    /// left behind.
     pub fn has_invalid_unique_index(self) -> bool {
         self.indexes().into_iter().any(|index| {
             with_index(index, |index| {
@@ -137,8 +145,8 @@ impl<'r> Relation<'r> {
         })
     }
 
-    /// Appends a row to one of the extension's small tables, below SPI. PostgreSQL's way for catalogs keeps plain indexes
-    /// alone; 55000 where there is another.
+    /// Appends a row to one of the extension's small tables, without SPI. PostgreSQL's functions
+    /// for catalogs maintain only plain indexes, so it raises 55000 if there is another.
     pub fn append(self, row: &[Option<Datum>]) {
         if let Some(index) = self.indexes().into_iter().find(|index| !is_plain(*index)) {
             let (table, index) = (self.name(), with_index(index, |index| index.0.name()));
@@ -146,7 +154,7 @@ impl<'r> Relation<'r> {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("index {index} of table immutable.{table} has an expression or a condition"),
             )
-            .hint("DROP INDEX it: such an index cannot be kept there, and the table is too small to need it.")
+            .hint("Use DROP INDEX. Such an index cannot be maintained on this table, and the table is too small to need it.")
             .raise()
         }
         assert_eq!(row.len(), self.descriptor().width(), "a row has other columns than its table");
@@ -160,11 +168,12 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Appends rows to a table of which [`Relation::is_plain`] is true, below SPI. They are seen by later commands.
+    /// Appends rows, without SPI, to a table for which [`Relation::is_plain`] is true. Later
+    /// commands see them.
     pub fn append_all<'d, const N: usize>(self, rows: impl Iterator<Item = [Option<Datum<'d>>; N]>) {
         assert_eq!(N, self.descriptor().width(), "a row has other columns than its table");
-        // SAFETY: as many values as the table has columns; the rows live until they are in the table, and each slot until it
-        // is dropped.
+        // SAFETY: as many values as the table has columns; the rows live until they are in the
+        // table, and each slot until it is dropped.
         unsafe {
             let descriptor = self.descriptor().raw();
             let form = |row: [Option<Datum>; N]| {
@@ -193,16 +202,17 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Shows `each` the rows that an index finds, for as long as it says true, seen by SnapshotSelf: this transaction's own
-    /// rows and everything committed by now. The transaction's snapshot would not do: it may be older than the lock.
+    /// Calls `each` with the rows that an index finds, until it returns false. It uses
+    /// SnapshotSelf, which sees this transaction's rows and everything committed by now, because
+    /// the transaction's snapshot may be older than the lock.
     pub fn scan(self, index: Oid, keys: &[Key], backwards: bool, mut each: impl FnMut(Tuple<'_>) -> bool) {
         let direction = match backwards {
             true => pg_sys::ScanDirection::BackwardScanDirection,
             false => pg_sys::ScanDirection::ForwardScanDirection,
         };
         let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
-        // SAFETY: the index is one of this relation's and open until the end; a row lives until the next is asked for, and
-        // `each` cannot keep it.
+        // SAFETY: the index is one of this relation's and open until the end; a row lives until the
+        // next is asked for, and `each` cannot keep it.
         here(|memory| unsafe {
             for (scan_key, key) in scan_keys.iter_mut().zip(keys) {
                 let function = Oid::from(key.function);
@@ -223,7 +233,7 @@ impl<'r> Relation<'r> {
         });
     }
 
-    /// Looks at the first row that an index finds, backwards from the greatest; see [`Relation::scan`].
+    /// Reads the row with the greatest key that an index finds; see [`Relation::scan`].
     pub fn last_row<T>(self, index: Oid, keys: &[Key], look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
         let mut seen = None;
         let mut look = Some(look);
@@ -234,7 +244,7 @@ impl<'r> Relation<'r> {
         seen
     }
 
-    /// Looks at a row, if there is any by now, also one of this transaction's own.
+    /// Reads any row, if there is one by now. Rows of this transaction count.
     pub fn any_row<T>(self, look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
         let mut seen = None;
         let mut look = Some(look);
@@ -245,8 +255,8 @@ impl<'r> Relation<'r> {
         seen
     }
 
-    /// Gives every row that an index finds, or that is there where the index is none, to `each`, for as long as that says
-    /// true.
+    /// Calls `each` with the rows that an index finds, or with all rows if there is no index, until
+    /// it returns false.
     pub fn rows(self, index: Option<Oid>, seen: Seen, keys: &[Equal], mut each: impl FnMut(Tuple<'_>) -> bool) {
         let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys.iter().map(|_| pg_sys::ScanKeyData::default()).collect();
         // SAFETY: as in `scan`.
@@ -260,7 +270,7 @@ impl<'r> Relation<'r> {
                 }
             }
             let snapshot = match seen {
-                // No snapshot given: for a table that is no catalog PostgreSQL takes a new one each time.
+                // Without a snapshot, PostgreSQL takes a new one for a table that is not a catalog.
                 Seen::Now => std::ptr::null_mut(),
                 Seen::Itself => std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
                 Seen::ByStatement => pg_sys::GetActiveSnapshot(),
@@ -277,7 +287,7 @@ impl<'r> Relation<'r> {
         });
     }
 
-    /// Deletes a row that was read from it; this command sees that it is gone.
+    /// Deletes a row that was read from it. The same command sees the deletion.
     pub fn delete(self, tuple: Tuple<'_>) {
         // SAFETY: the row is alive, and a table's own.
         unsafe {
@@ -286,7 +296,8 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Makes every session forget what it has cached of the relation, when this transaction commits.
+    /// Makes every session forget what it has cached about the relation, when this transaction
+    /// commits.
     pub fn invalidate(self) {
         // SAFETY: it is open.
         unsafe { pg_sys::CacheInvalidateRelcache(self.0) };
@@ -298,6 +309,7 @@ impl<'r> Relation<'r> {
 pub struct Trigger(pg_sys::Trigger);
 
 impl Trigger {
+    /// The trigger's name.
     pub fn name(&self) -> &CStr {
         // SAFETY: a trigger has a name, which lives as long as it.
         unsafe { CStr::from_ptr(self.0.tgname) }
@@ -315,47 +327,49 @@ impl Deref for Trigger {
 /// Which rows a scan sees.
 #[derive(Clone, Copy)]
 pub enum Seen {
-    /// What is committed by now, and this transaction's own.
+    /// Rows that are committed by now, and rows of this transaction.
     Now,
-    /// The same, with this command's own.
+    /// The same, and rows of this command.
     Itself,
-    /// What the statement sees that runs.
+    /// The rows that the running statement sees.
     ByStatement,
 }
 
-/// A relation opened here; it is closed when this goes. Its lock is kept until the transaction ends, unless said otherwise.
+/// An open relation. It is closed when this is dropped. Its lock is kept until the transaction
+/// ends, unless a constructor says otherwise.
 pub struct OpenRelation {
     opened: pg_sys::Relation,
-    /// The lock that is let go of when it is closed.
+    /// The lock that is released when the relation is closed.
     unlock: u32,
 }
 
 impl OpenRelation {
-    /// Opens a relation, unless it is not there. A lock to write under is the transaction's.
+    /// Opens a relation; None if it does not exist. A lock for writing is owned by the transaction.
     pub fn open(relation: Oid, mode: u32) -> Option<OpenRelation> {
         if mode > pg_sys::AccessShareLock {
             lock(relation, mode);
         }
         // SAFETY: gives null where there is none.
         let opened = unsafe { pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE) };
-        // Not then_some(), which would make one of a null pointer, and close that.
+        // then_some() would make an OpenRelation of a null pointer, and close it.
         (!opened.is_null()).then(|| OpenRelation { opened, unlock: pg_sys::NoLock })
     }
 
-    /// Opens a table; PostgreSQL's error (42P01, 42809) where there is none.
+    /// Opens a table. Raises PostgreSQL's error (42P01, 42809) if there is none.
     pub fn table(relation: Oid, mode: u32) -> OpenRelation {
         // SAFETY: raises an error where there is none.
         let opened = unsafe { pg_sys::table_open(relation, mode as pg_sys::LOCKMODE) };
         OpenRelation { opened, unlock: pg_sys::NoLock }
     }
 
-    /// The same, locked against changes of its definition for no longer than it is open.
+    /// The same, with a lock against changes of its definition that is released when it is closed.
     pub fn briefly(relation: Oid) -> OpenRelation {
         let mut opened = OpenRelation::table(relation, pg_sys::AccessShareLock);
         opened.unlock = pg_sys::AccessShareLock;
         opened
     }
 
+    /// The relation.
     pub fn get(&self) -> Relation<'_> {
         // SAFETY: open for as long as this lives.
         unsafe { Relation::of(self.opened) }
@@ -364,7 +378,7 @@ impl OpenRelation {
 
 impl Drop for OpenRelation {
     fn drop(&mut self) {
-        // After an error the transaction's end has closed it, and unwinding comes here too.
+        // After an error, the end of the transaction closes it, and unwinding also drops this.
         if !std::thread::panicking() {
             // SAFETY: opened by this.
             unsafe { pg_sys::relation_close(self.opened, self.unlock as pg_sys::LOCKMODE) };
@@ -423,7 +437,7 @@ impl Index<'_> {
     }
 }
 
-/// Whether an index is kept by an append below SPI.
+/// Whether [`Relation::append`] maintains the index.
 fn is_plain(index: Oid) -> bool {
     #[allow(clippy::redundant_closure_for_method_calls)] // the method is not general enough
     with_index(index, |index| index.is_plain())

@@ -4,13 +4,13 @@
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::{CStr, CString};
 
-/// The cache of PostgreSQL's that goes stale when a subscription's tables change.
+/// PostgreSQL's cache that is invalidated when the tables of a subscription change.
 pub const SUBSCRIBED: i32 = pg_sys::SysCacheIdentifier::SUBSCRIPTIONRELMAP as i32;
 
 /// InvalidRepOriginId.
 const NO_ORIGIN: pg_sys::RepOriginId = 0;
 
-/// DoNotReplicateId: the origin of a session whose changes are to be replicated no further.
+/// DoNotReplicateId: the origin of a session whose changes are not to be replicated.
 const NOT_REPLICATED: pg_sys::RepOriginId = pg_sys::RepOriginId::MAX;
 
 /// Whether a subscription of this database writes to the relation.
@@ -53,7 +53,7 @@ pub fn is_replica_session() -> bool {
     unsafe { pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 }
 }
 
-/// Whether this process applies what a subscription of PostgreSQL's brings.
+/// Whether this process is a worker of a PostgreSQL subscription.
 pub fn is_subscription_worker() -> bool {
     // SAFETY: reads variables of the one thread there is.
     unsafe { pg_sys::IsLogicalWorker() }

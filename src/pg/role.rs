@@ -1,17 +1,18 @@
-//! Roles: who runs this, who gave the command, and what they may do.
+//! Roles: the current role, the role that gave the command, and their rights.
 
 use crate::pg::memory::Memory;
 use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 
-/// The role whose rights count now: a function's owner where that lends them.
+/// The role whose rights apply now. In a SECURITY DEFINER function, this is the owner of the
+/// function.
 pub fn current() -> Oid {
     // SAFETY: reads the state of the one thread there is.
     unsafe { pg_sys::GetUserId() }
 }
 
-/// The role that gave the command: the current one, but for functions that lend their owner's rights.
+/// The role that gave the command. In a SECURITY DEFINER function, this is the role outside of it.
 pub fn outer() -> Oid {
     // SAFETY: as above.
     unsafe { pg_sys::GetOuterUserId() }
@@ -23,7 +24,7 @@ pub fn session() -> Oid {
     unsafe { pg_sys::GetSessionUserId() }
 }
 
-/// The name of a role, as it is; PostgreSQL's error where there is none.
+/// The name of a role, without quotes. Raises PostgreSQL's error if there is no such role.
 pub fn name(role: Oid) -> String {
     // SAFETY: a C string, or an error.
     unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)) }.to_string_lossy().into_owned()
@@ -35,14 +36,14 @@ pub fn name_in<'m>(role: Oid, memory: Memory<'m>) -> Cow<'m, str> {
     unsafe { CStr::from_ptr(memory.within(|| pg_sys::GetUserNameFromId(role, false))) }.to_string_lossy()
 }
 
-/// Whether what runs has its rights from a SECURITY DEFINER function of this role, and not from the session. Nothing that a
-/// session can set makes it so, and being the role, or a superuser, does not either.
+/// Whether the running code has its rights from a SECURITY DEFINER function of this role. No
+/// setting of a session can cause this, and it is not enough to be this role or a superuser.
 pub fn is_lent_by(owner: Oid) -> bool {
     // SAFETY: reads the state of the one thread there is.
     unsafe { pg_sys::InLocalUserIdChange() && pg_sys::GetUserId() == owner }
 }
 
-/// The name of a role in its bytes, if there is such a role.
+/// The name of a role, in its bytes; None if there is no such role.
 pub fn known_name(role: Oid) -> Option<CString> {
     // SAFETY: a C string, or null.
     unsafe {
@@ -96,13 +97,14 @@ pub fn is_superuser_role(role: Oid) -> bool {
     unsafe { pg_sys::superuser_arg(role) }
 }
 
-/// Whether row security does not hold a role because of its BYPASSRLS.
+/// Whether a role has BYPASSRLS.
 pub fn bypasses_row_security(role: Oid) -> bool {
     // SAFETY: takes any oid.
     unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
-/// Whether a role is a member of another, directly or not; that a superuser may be anybody does not count.
+/// Whether a role is a member of another, directly or indirectly. A superuser does not count as a
+/// member of every role.
 pub fn is_member_of(role: Oid, of: Oid) -> bool {
     // SAFETY: takes any oids.
     unsafe { pg_sys::is_member_of_role_nosuper(role, of) }
@@ -113,7 +115,7 @@ pub fn groups(role: Oid) -> Vec<Oid> {
     let (none, cache) = (pg_sys::Datum::from(0usize), pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32);
     // SAFETY: a list of rows of pg_auth_members, which is let go of after it was read.
     unsafe {
-        // The column's place differs from one PostgreSQL to the next.
+        // The column's place differs between versions of PostgreSQL.
         let catalog = pg_sys::get_namespace_oid(c"pg_catalog".as_ptr(), false);
         let table = pg_sys::get_relname_relid(c"pg_auth_members".as_ptr(), catalog);
         let roleid = pg_sys::get_attnum(table, c"roleid".as_ptr());

@@ -1,14 +1,15 @@
-//! The server: which cluster it runs, and which database and process of it this is.
+//! The server: its cluster, and this process with its database.
 
 use pgrx::pg_sys::{self, Oid};
 
-/// The number of the cluster, as pg_control_system() has it; the same in a copy of its files.
+/// The system identifier of the cluster, as pg_control_system() shows it. A copy of the files has
+/// the same one.
 pub fn system_identifier() -> u64 {
     // SAFETY: reads what was read at the server's start.
     unsafe { pg_sys::GetSystemIdentifier() }
 }
 
-/// The timeline that is written to. Not to be asked on a standby, which writes to none.
+/// The current timeline. It must not be called on a standby, which does not write.
 pub fn timeline() -> u32 {
     // SAFETY: reads shared memory.
     unsafe { pg_sys::GetWALInsertionTimeLine() }

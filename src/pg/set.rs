@@ -1,5 +1,5 @@
-//! Functions that return a set of rows: all at once into a tuplestore, which goes to disk where
-//! work_mem does not hold it, or one by one.
+//! Functions that return a set of rows: all at once in a tuplestore, which goes to disk if it
+//! exceeds work_mem, or one by one.
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
@@ -56,23 +56,23 @@ impl Rows<'_> {
     }
 }
 
-/// The state of a set that is returned one value a call. It is kept from call to call, and dropped
-/// with the query that asks for the set, whether or not that ends with an error.
+/// The state of a set that is returned one value at a time. It is kept from call to call, and is
+/// dropped with the query that asks for the set, even after an error.
 pub trait Series: 'static {
-    /// The next value; nothing after the last.
+    /// The next value; None after the last.
     fn next<'c>(&mut self, memory: Memory<'c>) -> Option<Datum<'c>>;
 
-    /// Called when nothing more is asked for: after the last value, or when the query ends before
-    /// it. After an error it is not called.
+    /// Called after the last value, or when the query ends before it. It is not called after an
+    /// error.
     fn close(&mut self);
 }
 
-/// What is kept of a set from call to call: the box lets PostgreSQL have a plain pointer.
+/// What is kept of a set from call to call. The box makes it a thin pointer for PostgreSQL.
 type Kept = Box<dyn Series>;
 
 impl<'c> Call<'c> {
-    /// Answers a call of a function that returns a set one value a call: `begin` makes the state at
-    /// the first call. Raises 0A000 where the caller takes no set.
+    /// Answers a call of a function that returns a set one value at a time. `begin` makes the state
+    /// at the first call. Raises 0A000 if the caller does not accept a set.
     pub fn series<S: Series>(self, begin: impl FnOnce() -> S) -> Datum<'c> {
         let fcinfo = self.raw();
         // SAFETY: PostgreSQL's own way of such functions. What `fn_extra` has is made here, because
@@ -106,8 +106,8 @@ impl<'c> Call<'c> {
     }
 }
 
-/// Called when the query that asks for a set ends before its last value. PostgreSQL calls the
-/// callbacks backwards, so the state is still there.
+/// Called when the query that asks for a set ends before the last value. PostgreSQL calls the
+/// callbacks in reverse order, so the state still exists.
 unsafe extern "C-unwind" fn query_ends(kept: pg_sys::Datum) {
     // SAFETY: registered with such a state by `Call::series` alone.
     guarded(|| unsafe { (*kept.cast_mut_ptr::<Kept>()).close() });

@@ -1,4 +1,4 @@
-//! Settings that PostgreSQL has to ask about before it takes a value, and where a setting was set.
+//! Settings with a check hook, and the source of a setting's value.
 
 use crate::pg::datum::text;
 use crate::pg::role;
@@ -6,7 +6,7 @@ use crate::pg::spi::{self, Arg};
 use pgrx::{pg_sys, GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString};
 
-/// The value of a setting, if there is one of that name and it is not empty.
+/// The value of a setting; None if there is no such setting or it is empty.
 pub fn value(name: &CStr) -> Option<CString> {
     // SAFETY: a C string, or null; copied before anything can change the setting.
     unsafe {
@@ -15,7 +15,8 @@ pub fn value(name: &CStr) -> Option<CString> {
     }
 }
 
-/// What ends a setting of the superuser's that is on, by where it was set.
+/// How to turn off a superuser's setting that is on, as sentences for a hint. It depends on where
+/// the setting was set.
 pub fn how_to_end(name: &str) -> String {
     let mut source = String::new();
     let statement = "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1";
@@ -31,12 +32,13 @@ pub fn how_to_end(name: &str) -> String {
         "client" => return format!("Connect without -c {name} (PGOPTIONS), or SET {name} = off."),
         _ => return format!("SET {name} = off."),
     };
-    format!("It is set by ALTER {owner}: a superuser ends it with ALTER {owner} RESET {name}, for new connections.")
+    format!("It is set by ALTER {owner}. A superuser can end this for new connections with ALTER {owner} RESET {name}.")
 }
 
-/// Shows the text of a setting, unless it is empty, to `look`. Nothing is copied, as get() would.
+/// Calls `look` with the text of a setting, unless it is empty. It copies nothing, unlike get().
 pub fn bytes_of<T>(setting: &'static GucSetting<Option<CString>>, look: impl FnOnce(Option<&[u8]>) -> T) -> T {
-    // SAFETY: null, or a C string that lives until the setting is set. Nothing that looks at one sets it.
+    // SAFETY: null, or a C string that lives until the setting is set. Nothing that looks at one
+    // sets it.
     let bytes = unsafe {
         let text = *setting.as_ptr();
         (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes())
@@ -44,14 +46,14 @@ pub fn bytes_of<T>(setting: &'static GucSetting<Option<CString>>, look: impl FnO
     look(bytes.filter(|bytes| !bytes.is_empty()))
 }
 
-/// Keeps the prefix of the settings' names to those that are defined, so that a misspelt one is an error. Called once, from
-/// `_PG_init`, when all of them are.
+/// Reserves the prefix of the settings' names, so that a misspelt name is an error. Called once,
+/// from `_PG_init`, after all settings are defined.
 pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: PostgreSQL copies the name.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
 }
 
-/// Defines a switch that counts for nothing where it is set for the whole server.
+/// Defines a switch that has no effect if it is set for the whole server.
 pub fn define_session_switch(
     name: &'static CStr,
     short: &'static CStr,
@@ -76,7 +78,7 @@ pub fn define_session_switch(
     }
 }
 
-/// Defines a text that is empty where it is set for the whole server.
+/// Defines a text that is empty if it is set for the whole server.
 pub fn define_session_text(
     name: &'static CStr,
     short: &'static CStr,
@@ -101,8 +103,9 @@ pub fn define_session_text(
     }
 }
 
-/// Whether a value is everybody's: from a file, the server's command line or its environment. PostgreSQL keeps such a
-/// setting out of its files only where the library is loaded, which ALTER SYSTEM need not have.
+/// Whether a value applies to the whole server: it comes from a file, the server's command line or
+/// its environment. PostgreSQL keeps such a setting out of its files only if the library is loaded,
+/// and ALTER SYSTEM can run without it.
 fn is_of_server(source: pg_sys::GucSource::Type) -> bool {
     source < pg_sys::GucSource::PGC_S_GLOBAL
 }

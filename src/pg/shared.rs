@@ -1,19 +1,20 @@
-//! Shared memory of one run: a few numbers that all processes of a parallel plan count in.
+//! Shared memory of one run: a few numbers in which all processes of a parallel plan count.
 
 use pgrx::pg_sys;
 use std::sync::atomic::AtomicI64;
 
-/// What is in such a segment. Any bytes are one.
+/// The contents of such a segment. Any bytes are valid.
 pub struct Counters {
-    /// Tells the run's own segment from any other of the server.
+    /// Distinguishes the run's segment from any other segment of the server.
     pub proof: [u8; 32],
     pub numbers: [AtomicI64; 4],
 }
 
-/// A segment made here, given back when this goes.
+/// A segment that was created here. It is released when this is dropped.
 pub struct Segment(*mut pg_sys::dsm_segment);
 
 impl Segment {
+    /// Creates a segment that holds these counters.
     pub fn create(counters: Counters) -> Segment {
         // SAFETY: the segment is as large as what is written into it.
         unsafe {
@@ -23,12 +24,13 @@ impl Segment {
         }
     }
 
-    /// What other processes find it by.
+    /// The handle by which other processes find it.
     pub fn handle(&self) -> u32 {
         // SAFETY: the segment is alive.
         unsafe { pg_sys::dsm_segment_handle(self.0) }
     }
 
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         // SAFETY: written when it was made, and alive as long as this.
         unsafe { &*pg_sys::dsm_segment_address(self.0).cast::<Counters>() }
@@ -37,7 +39,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // After an error the end of the query gives it back.
+        // After an error, the end of the query releases it.
         if !std::thread::panicking() {
             // SAFETY: made by this.
             unsafe { pg_sys::dsm_detach(self.0) };
@@ -45,10 +47,11 @@ impl Drop for Segment {
     }
 }
 
-/// Runs `body` with the counters of a segment, if there is one with this handle and proof. A process that had not attached to
-/// it stays attached to its end, which for a parallel worker comes soon.
+/// Runs `body` with the counters of a segment, if there is one with this handle and proof. The
+/// process stays attached to the segment until it ends, which a parallel worker soon does.
 pub fn with<T>(handle: u32, proof: &[u8; 32], body: impl FnOnce(&Counters) -> T) -> Option<T> {
-    // SAFETY: attached while `body` runs, and as large as what is read of it; any bytes are Counters.
+    // SAFETY: attached while `body` runs, and as large as what is read of it; any bytes are
+    // Counters.
     unsafe {
         let known = pg_sys::dsm_find_mapping(handle);
         let segment = if known.is_null() { pg_sys::dsm_attach(handle) } else { known };

@@ -1,11 +1,12 @@
-//! SPI the way this extension needs it: kept plans, statements run as the tables' owner, and cursors whose memory is
-//! bounded. (pgrx's own wrapper keeps every batch of a cursor until the session ends.)
+//! SPI the way this extension needs it: kept plans, statements run as the tables' owner, and
+//! cursors whose memory is bounded. (pgrx's own wrapper keeps every batch of a cursor until the
+//! session ends.)
 //!
 //! Rows are shown to a closure one by one, and live no longer than that.
 
 use crate::pg::datum::{bytes, text, timestamptz, Datum};
 use crate::pg::error::{contain, internal};
-use crate::pg::memory::{here, Memory, Scratch};
+use crate::pg::memory::{here, Memory, ScratchContext};
 use crate::pg::relation::Relation;
 use crate::pg::tuple::{Descriptor, Tuple, Values};
 use immutable_format::Id;
@@ -19,7 +20,7 @@ use std::ffi::{CStr, CString};
 #[derive(Clone)]
 pub enum Arg<'a> {
     Text(Cow<'a, str>),
-    /// A text of whatever bytes are stored, UTF-8 or not.
+    /// A text of any bytes, valid UTF-8 or not.
     RawText(Cow<'a, [u8]>),
     Texts(Vec<String>),
     Json(Cow<'a, str>),
@@ -31,11 +32,12 @@ pub enum Arg<'a> {
     /// Microseconds since 1970.
     Time(i64),
     Null(Oid),
-    /// What the caller has as PostgreSQL has it, and its type.
+    /// A value as PostgreSQL passed it to the caller, and its type.
     Given(Oid, Datum<'a>),
 }
 
 impl<'a> Arg<'a> {
+    /// A text.
     pub fn text(text: impl Into<Cow<'a, str>>) -> Arg<'a> {
         Arg::Text(text.into())
     }
@@ -50,7 +52,7 @@ impl<'a> Arg<'a> {
         Arg::Time(seconds.saturating_mul(1_000_000))
     }
 
-    /// What the caller has, or NULL.
+    /// A value as PostgreSQL passed it to the caller, or NULL.
     pub fn given(oid: Oid, value: Option<Datum<'a>>) -> Arg<'a> {
         value.map_or(Arg::Null(oid), |value| Arg::Given(oid, value))
     }
@@ -70,7 +72,7 @@ impl<'a> Arg<'a> {
         }
     }
 
-    /// The same, kept here. A value that the caller has must be a text or a timestamptz.
+    /// A copy that owns its value. A value that PostgreSQL passed must be a text or a timestamptz.
     pub fn into_owned(self) -> Arg<'static> {
         match self {
             Arg::Text(text) => Arg::Text(Cow::Owned(text.into_owned())),
@@ -130,8 +132,9 @@ impl Arguments {
     }
 }
 
-/// How a statement is planned: for the arguments of each call while that pays, or once for any. The latter is for
-/// statements whose arguments make no difference to which index is right, where planning would cost more than running.
+/// How a statement is planned: for the arguments of each call, as long as PostgreSQL finds that
+/// worthwhile, or once for all arguments. The latter is for statements whose arguments do not
+/// affect the choice of an index, because planning would cost more than running them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Planned {
     Each,
@@ -141,16 +144,16 @@ pub enum Planned {
 type Statement = (String, Vec<Oid>, Planned);
 
 thread_local! {
-    /// Sessions open now, one inside the other: a plan of an outer one is in use.
+    /// How many sessions are open, one inside the other. Plans of the outer ones are in use.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static PLANS: RefCell<HashMap<Statement, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
     /// The tables that stand in for immutable.events and immutable.event_targets; see [`on_shard`].
     static SHARD: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
-/// Runs `body` on other tables of events and targets than the log's own, in the statements that name those: on the shards
-/// of a node, as a distributed database would. Both names must be quoted already and have no apostrophe, because the
-/// statements also have them in literals.
+/// Runs `body` with other tables in place of immutable.events and immutable.event_targets in all
+/// statements, such as the shards on a node of a distributed database. Both names must be quoted
+/// and must not contain an apostrophe, because statements also have them in literals.
 pub fn on_shard<T>(events: String, targets: String, body: impl FnOnce() -> T) -> T {
     struct Restored;
     impl Drop for Restored {
@@ -163,22 +166,24 @@ pub fn on_shard<T>(events: String, targets: String, body: impl FnOnce() -> T) ->
     body()
 }
 
-/// The statement with the names of the tables it is to run on.
+/// The statement with the names of the tables on which it is to run.
 fn named(statement: &str) -> Cow<'_, str> {
     SHARD.with_borrow(|shard| match shard {
         None => Cow::Borrowed(statement),
         Some((events, targets)) => {
-            // The marker keeps one table's name from being looked for in the other's.
+            // The marker keeps the second replacement from changing the name that the first one put
+            // in.
             let marked = statement.replace("immutable.event_targets", "\u{1}");
             Cow::Owned(marked.replace("immutable.events", events).replace('\u{1}', targets))
         }
     })
 }
 
-/// Plans kept; the filters of find_events() make thousands of different statements possible.
+/// How many plans are kept. The filters of find_events() can make thousands of different
+/// statements.
 const KEPT: usize = 256;
 
-/// A connection to SPI. What is allocated meanwhile goes when it ends.
+/// A connection to SPI. Memory that is allocated in it is freed when it ends.
 struct Session;
 
 impl Session {
@@ -195,8 +200,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
-        // After an error the end of the transaction, or of the subtransaction, does it: an error of SPI_finish's own while
-        // unwinding would end the server.
+        // After an error, the end of the transaction or subtransaction closes it. An error in
+        // SPI_finish during unwinding would end the server.
         if !std::thread::panicking() {
             // SAFETY: connected by connect().
             unsafe { pg_sys::SPI_finish() };
@@ -204,7 +209,7 @@ impl Drop for Session {
     }
 }
 
-/// Owner's rights for the time it lives.
+/// Gives the owner's rights while it lives.
 struct Owner(Oid, i32);
 
 impl Drop for Owner {
@@ -258,8 +263,8 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     plan
 }
 
-/// Runs a query under the caller's snapshot and gives its rows to `each`. Takes no transaction id, so it works on a hot
-/// standby.
+/// Runs a query with the caller's snapshot and calls `each` with its rows. It takes no transaction
+/// ID, so it works on a hot standby.
 pub fn read(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::Each, true, each);
 }
@@ -269,8 +274,8 @@ pub fn read_planned_once(statement: &str, given: &[Arg], each: impl FnMut(&Value
     run(statement, given, Planned::Once, true, each);
 }
 
-/// Runs a statement with a new snapshot, which sees what this transaction has written and what others have committed by
-/// now, and gives its rows, or those of RETURNING, to `each`.
+/// Runs a statement with a new snapshot, which sees what this transaction has written and what
+/// others have committed by now. Calls `each` with its rows, or those of RETURNING.
 pub fn query_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::Each, false, each);
 }
@@ -286,7 +291,7 @@ fn run(statement: &str, given: &[Arg], planned: Planned, read_only: bool, mut ea
     each_result(usize::MAX, |tuple| each(&tuple.values()));
 }
 
-/// Runs a statement to its end; its rows are then what SPI calls the result.
+/// Runs a statement to its end. SPI then keeps its rows as the result.
 fn execute_kept(statement: &str, given: &[Arg], planned: Planned, read_only: bool) {
     let mut arguments = Arguments::of(given);
     let plan = plan(statement, &arguments.types, planned);
@@ -297,7 +302,7 @@ fn execute_kept(statement: &str, given: &[Arg], planned: Planned, read_only: boo
     }
 }
 
-/// Shows the rows of the result, at most `most`.
+/// Calls `each` with the rows of the result, at most `most` of them.
 fn each_result(most: usize, mut each: impl FnMut(Tuple<'_>)) {
     // SAFETY: the result of the session that is open, which lives until it ends.
     here(|memory| unsafe {
@@ -312,7 +317,7 @@ fn each_result(most: usize, mut each: impl FnMut(Tuple<'_>)) {
     });
 }
 
-/// Runs a query planned once; its rows go to `each` only if there are `rows` of them.
+/// Runs a query that is planned once. Calls `each` with its rows only if there are `rows` of them.
 pub fn read_if(statement: &str, given: &[Arg], rows: usize, each: &mut impl FnMut(Tuple<'_>)) -> bool {
     let _session = Session::connect();
     execute_kept(statement, given, Planned::Once, true);
@@ -324,7 +329,7 @@ pub fn read_if(statement: &str, given: &[Arg], rows: usize, each: &mut impl FnMu
     full
 }
 
-/// Runs an EXPLAIN, which PostgreSQL does not take for a query that only reads; nothing of it is kept.
+/// Runs an EXPLAIN, which PostgreSQL does not count as a read-only query. No plan is kept.
 fn explain(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let text = c_string(&named(statement));
@@ -350,11 +355,12 @@ pub fn planned_rows(query: &str, given: &[Arg]) -> i64 {
     rows
 }
 
-/// What a query run by [`complete`] sends its rows to. PostgreSQL knows the first member alone.
+/// The receiver of the rows of a query that [`complete`] runs. PostgreSQL knows only its first
+/// member.
 #[repr(C)]
 struct Receiver<'a> {
     receiver: pg_sys::DestReceiver,
-    scratch: Scratch,
+    scratch: ScratchContext,
     each: &'a mut dyn FnMut(&Values),
 }
 
@@ -364,7 +370,8 @@ unsafe extern "C-unwind" fn nothing_at_startup(_: *mut pg_sys::DestReceiver, _: 
 unsafe extern "C-unwind" fn nothing(_: *mut pg_sys::DestReceiver) {}
 
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: the receiver is that of `complete`, and the slot has as many values as its descriptor says.
+    // SAFETY: the receiver is that of `complete`, and the slot has as many values as its descriptor
+    // says.
     unsafe {
         pg_sys::panic::pgrx_extern_c_guard(|| {
             contain(|| {
@@ -382,9 +389,10 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver:
     true
 }
 
-/// Runs a query to its end under the caller's snapshot and gives its rows to `each`, one by one and without keeping
-/// them. PostgreSQL lets such a query, and neither a cursor nor one with a limit, run in parallel. It is planned every
-/// time: a kept plan would not see that the settings for parallel plans have changed, or the table.
+/// Runs a query to its end with the caller's snapshot and calls `each` with its rows, one by one
+/// and without keeping them. PostgreSQL can run such a query in parallel, but neither a cursor nor
+/// a query with a limit. It is planned every time, because a kept plan would not notice that the
+/// table or the settings for parallel plans have changed.
 pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     let _session = Session::connect();
     let text = c_string(&named(statement));
@@ -417,7 +425,7 @@ pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
             rDestroy: Some(nothing),
             mydest: pg_sys::CommandDest::DestTuplestore,
         },
-        scratch: Scratch::new(),
+        scratch: ScratchContext::new(),
         each: &mut each,
     };
     let options = pg_sys::SPIExecuteOptions {
@@ -432,11 +440,12 @@ pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     }
 }
 
-/// Rows fetched at once. A row may be some megabytes, so not many.
+/// How many rows are fetched at once. They are few, because a row may have some megabytes.
 const BATCH: i64 = 64;
 
-/// Runs a query like [`read`] but through a cursor: memory is bounded by a batch, whatever the number of rows. What `each`
-/// allocates in the current memory context is gone after it.
+/// Runs a query like [`read`], but through a cursor, so that the memory for one batch suffices for
+/// any number of rows. Memory that `each` allocates in the current context is freed after each
+/// call.
 pub fn stream(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, true, each);
 }
@@ -446,13 +455,13 @@ pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tupl
     fetch(statement, given, Planned::Once, true, each);
 }
 
-/// Like [`stream`], with a new snapshot: it sees what this transaction has written, and what others have committed while
-/// it waited for a lock.
+/// Like [`stream`], but with a new snapshot, which sees what this transaction has written and what
+/// others have committed while it waited for a lock.
 pub fn stream_now(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, false, each);
 }
 
-/// A query whose rows are asked for step by step; PostgreSQL ends it with the session.
+/// A query whose rows are fetched step by step. PostgreSQL ends it with the SPI session.
 struct Portal(pg_sys::Portal);
 
 impl Portal {
@@ -469,8 +478,8 @@ impl Portal {
         unsafe { CStr::from_ptr((*self.0).name) }.to_owned()
     }
 
-    /// Gives the next rows, at most `most`, to `each`; says how many there were.
-    fn next(&self, most: i64, scratch: &Scratch, each: &mut impl FnMut(Tuple<'_>)) -> usize {
+    /// Calls `each` with the next rows, at most `most` of them, and returns their number.
+    fn next(&self, most: i64, scratch: &ScratchContext, each: &mut impl FnMut(Tuple<'_>)) -> usize {
         // SAFETY: the portal is open; its rows live until they are freed here.
         unsafe {
             pg_sys::SPI_cursor_fetch(self.0, true, most as _);
@@ -486,7 +495,7 @@ impl Portal {
         }
     }
 
-    /// Passes over the next rows, at most `most`; says how many there were.
+    /// Skips the next rows, at most `most` of them, and returns their number.
     fn skip(&self, most: i64) -> i64 {
         // SAFETY: the portal is open.
         unsafe {
@@ -504,12 +513,12 @@ impl Portal {
 fn fetch(statement: &str, given: &[Arg], planned: Planned, read_only: bool, mut each: impl FnMut(Tuple<'_>)) {
     let _session = Session::connect();
     let portal = Portal::open(statement, given, planned, read_only);
-    let scratch = Scratch::new();
+    let scratch = ScratchContext::new();
     while portal.next(BATCH, &scratch, &mut each) > 0 {}
     portal.close();
 }
 
-/// How many rows there are, as far as they were counted.
+/// How many rows were counted.
 #[derive(Clone, Copy)]
 pub struct Counted {
     pub rows: i64,
@@ -517,18 +526,20 @@ pub struct Counted {
     pub whole: bool,
 }
 
-/// Rows counted between two looks at what it has cost.
+/// How many rows are counted between two checks of the cost.
 const STEP: i64 = 100;
 
-/// Counts the rows of a query planned once, until that has touched more than so many pages of the database: an index alone
-/// gives many rows a page, but one that VACUUM has not seen since it was recorded has to be looked up in the table.
+/// Counts the rows of a query that is planned once, until it has read more than the given number of
+/// pages. An index-only scan finds many rows on a page, but a row that VACUUM has not processed
+/// must be looked up in the table.
 pub fn count_within(statement: &str, given: &[Arg], pages: i64) -> Counted {
     within(statement, given, pages, |portal| portal.skip(STEP))
 }
 
-/// Gives the rows of a query planned once to `each`, until that has touched more than so many pages of the database.
+/// Calls `each` with the rows of a query that is planned once, until it has read more than the
+/// given number of pages.
 pub fn read_within(statement: &str, given: &[Arg], pages: i64, mut each: impl FnMut(&Values)) -> Counted {
-    let scratch = Scratch::new();
+    let scratch = ScratchContext::new();
     within(statement, given, pages, |portal| {
         portal.next(STEP, &scratch, &mut |tuple: Tuple<'_>| each(&tuple.values())) as i64
     })
@@ -551,7 +562,7 @@ fn within(statement: &str, given: &[Arg], pages: i64, mut step: impl FnMut(&Port
     counted
 }
 
-/// Pages of the database that this backend has touched.
+/// How many pages this backend has read, from shared buffers or from disk.
 fn pages_touched() -> i64 {
     // SAFETY: reads counters of the one thread there is.
     unsafe {
@@ -560,33 +571,35 @@ fn pages_touched() -> i64 {
     }
 }
 
-/// A query that is read on from call to call. PostgreSQL ends it with the transaction or the savepoint it was begun in; it
-/// is known here by name, so that one that is gone already is never touched. Whoever reads on all the same, because his own
-/// cursor lives longer, gets the rows that come next: the query is run again, under the same snapshot.
+/// A query that is read further from call to call. PostgreSQL ends it with the transaction or
+/// savepoint in which it began. It is kept by name, so that a portal that no longer exists is never
+/// used. If the caller's cursor lives longer and reads on, the query is run again with the same
+/// snapshot, and continues with the next rows.
 pub struct Cursor {
     statement: String,
     arguments: Vec<Arg<'static>>,
     portal: CString,
-    /// Rows given so far.
+    /// How many rows were read so far.
     given: i64,
 }
 
 impl Cursor {
-    /// Opens a query under the caller's snapshot, with the caller's rights; it takes no transaction id.
+    /// Opens a query with the caller's snapshot and rights. It takes no transaction ID.
     pub fn open(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
         let _session = Session::connect();
         let portal = Portal::open(statement, &arguments, Planned::Each, true).name();
         Cursor { statement: statement.to_string(), arguments, portal, given: 0 }
     }
 
-    /// The portal, if there still is one.
+    /// The portal, if it still exists.
     fn portal(&self) -> Option<Portal> {
         // SAFETY: looks a name up.
         let portal = unsafe { pg_sys::SPI_cursor_find(self.portal.as_ptr()) };
         (!portal.is_null()).then_some(Portal(portal))
     }
 
-    /// Gives the next rows, at most `most`, to `each`, as [`stream`] does; says how many there were.
+    /// Calls `each` with the next rows, at most `most` of them, as [`stream`] does, and returns
+    /// their number.
     pub fn fetch(&mut self, most: i64, mut each: impl FnMut(Tuple<'_>)) -> usize {
         let _session = Session::connect();
         let portal = self.portal().unwrap_or_else(|| {
@@ -595,12 +608,12 @@ impl Cursor {
             portal.skip(self.given);
             portal
         });
-        let rows = portal.next(most, &Scratch::new(), &mut each); // the session's end frees the scratch
+        let rows = portal.next(most, &ScratchContext::new(), &mut each); // the session's end frees the scratch
         self.given += rows as i64;
         rows
     }
 
-    /// Ends the query, if the transaction has not.
+    /// Ends the query, unless the transaction has ended it.
     pub fn close(&self) {
         if let Some(portal) = self.portal() {
             portal.close();

@@ -1,4 +1,4 @@
-//! Something that may be refused without ending the transaction.
+//! Subtransactions, for code whose errors are not to abort the transaction.
 
 use crate::pg::error::{self, Code};
 use pgrx::pg_sys::panic::CaughtError;
@@ -12,10 +12,12 @@ pub struct Refused {
     pub hint: Option<String>,
 }
 
-/// Runs it in a subtransaction. An error that is caught, by its code and whether it names a field, undoes that alone.
+/// Runs `body` in a subtransaction. `is_caught` says, from the code of an error and whether it
+/// names a field, whether the error is caught; a caught error rolls back only the subtransaction.
 pub fn attempt<T>(body: impl FnOnce() -> T, is_caught: fn(Code, bool) -> bool) -> Result<T, Refused> {
     error::take_field();
-    // SAFETY: begun, and then released or rolled back, in this order; what PostgreSQL changes besides is put back.
+    // SAFETY: begun, and then released or rolled back, in this order; what PostgreSQL changes
+    // besides is put back.
     let (context, owner) = unsafe {
         let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());

@@ -1,7 +1,7 @@
-//! What is stored in a column, read without raising an error. PostgreSQL's own reading ends the
-//! statement where a value is damaged, and names no row: one value would keep all others from being
-//! verified, exported or erased. Such an error cannot be caught from outside either: that takes a
-//! subtransaction, and a parallel worker can have none. So the chunks of a value are fetched and
+//! Reads a stored value without raising an error. PostgreSQL's own functions end the statement if a
+//! value is damaged, and do not name the row, so that one value would keep all others from being
+//! verified, exported or erased. Their errors cannot be caught either, because that takes a
+//! subtransaction, which a parallel worker cannot have. So the chunks of a value are fetched and
 //! checked here.
 
 use crate::pg::datum::{is_plain, text, utf8, Datum};
@@ -19,8 +19,8 @@ const HEADER: usize = pg_sys::VARHDRSZ;
 
 const LOCK: i32 = pg_sys::AccessShareLock as i32;
 
-/// Bytes of a chunk, but for the last one of a value: TOAST_MAX_CHUNK_SIZE, four of which fit on a
-/// page.
+/// The size in bytes of every chunk of a value except the last: TOAST_MAX_CHUNK_SIZE, four of which
+/// fit on a page.
 const CHUNK: usize = {
     let fourth = (pg_sys::BLCKSZ as usize - aligned(24 + 4 * 4)) / 4 / 8 * 8;
     fourth - aligned(23) - 4 - 4 - HEADER
@@ -33,8 +33,8 @@ const fn aligned(bytes: usize) -> usize {
     bytes.next_multiple_of(8)
 }
 
-/// The payload of a stored value, detoasted where it has to be; nothing where PostgreSQL would
-/// raise an error. It lives as long as the value's memory. What is stored in the row as it is costs
+/// The payload of a stored value, detoasted if necessary; None if PostgreSQL would raise an error.
+/// It lives as long as the value's memory. A value that is stored in the row, uncompressed, costs
 /// no call.
 pub fn read(datum: Datum<'_>) -> Option<&[u8]> {
     payload(datum).or_else(|| payload(whole(datum)?))
@@ -52,8 +52,8 @@ fn varlena(datum: Datum) -> *mut pg_sys::varlena {
     datum.raw().cast_mut_ptr()
 }
 
-/// The bytes of the header, and of the header and the payload, of a value that is in the row as it
-/// is.
+/// The size of the header, and of the header and the payload, of a value that is stored in the row,
+/// uncompressed.
 fn sizes(datum: Datum) -> Option<(usize, usize)> {
     let varlena = varlena(datum);
     // SAFETY: a varlena begins with its header.
@@ -75,7 +75,7 @@ fn payload(datum: Datum<'_>) -> Option<&[u8]> {
     Some(unsafe { std::slice::from_raw_parts(varlena(datum).cast::<u8>().add(header), size - header) })
 }
 
-/// A value that is compressed, or whose chunks are elsewhere, in its memory.
+/// Detoasts a value that is compressed or stored in chunks, in its memory.
 fn whole(datum: Datum<'_>) -> Option<Datum<'_>> {
     let mut whole = datum;
     let mut raw = None;
@@ -113,13 +113,13 @@ fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
     // SAFETY: as above.
     let info = unsafe { varlena.cast::<u32>().add(1).read_unaligned() };
     let (size, method) = ((info & pg_sys::VARLENA_EXTSIZE_MASK) as usize, info >> pg_sys::VARLENA_EXTSIZE_BITS);
-    // Neither method makes one byte of more than 255.
+    // Neither method compresses more than 255 bytes into one.
     if method >= METHODS || raw.is_some_and(|raw| raw != size) || size > MOST_BYTES.min((compressed + 1) * 255) {
         return None;
     }
-    // What is caught is the error of decompressing what is in memory, which runs nothing else. It
-    // leaves nothing behind but memory: no lock, no pin, nothing that only the end of a
-    // (sub)transaction would give back.
+    // Only an error of decompressing bytes in memory is caught here. Such an error leaves nothing
+    // behind but memory: no lock, no pin, nothing that only the end of a transaction or
+    // subtransaction would release.
     // SAFETY: a compressed varlena, whose sizes are possible.
     let decompressed = || catch_unwind(AssertUnwindSafe(|| unsafe { pg_sys::detoast_attr(varlena) }));
     match memory.within(decompressed) {
@@ -139,7 +139,7 @@ fn decompress(datum: Datum<'_>, raw: Option<usize>) -> Option<Datum<'_>> {
     }
 }
 
-/// A value whose chunks are elsewhere, as it was when it was stored: compressed or not.
+/// Fetches a value that is stored in chunks, which may be compressed.
 fn fetch<'m>(place: &pg_sys::varatt_external, memory: Memory<'m>) -> Option<Datum<'m>> {
     // SAFETY: gives null where there is none.
     let opened = unsafe { pg_sys::try_relation_open(place.va_toastrelid, LOCK) };
@@ -160,8 +160,8 @@ fn fetch<'m>(place: &pg_sys::varatt_external, memory: Memory<'m>) -> Option<Datu
     whole
 }
 
-/// Whether it is a TOAST table, and not one of another session's temporary tables, which no other
-/// can read.
+/// Whether it is a TOAST table, but not that of another session's temporary table, which cannot be
+/// read.
 fn is_toast(relation: Relation) -> bool {
     let schema = relation.namespace();
     relation.kind() == pg_sys::RELKIND_TOASTVALUE
@@ -170,7 +170,7 @@ fn is_toast(relation: Relation) -> bool {
             || unsafe { pg_sys::isTempToastNamespace(schema) })
 }
 
-/// The index of a TOAST table, open. One that is being built anew is not valid yet.
+/// Opens the valid index of a TOAST table. One that is being rebuilt is not valid yet.
 fn valid_index(toast: Relation) -> Option<pg_sys::Relation> {
     toast.indexes().into_iter().find_map(|oid| {
         // SAFETY: an index of an open table, which is closed here or by the caller.
@@ -185,7 +185,7 @@ fn valid_index(toast: Relation) -> Option<pg_sys::Relation> {
     })
 }
 
-/// A value that is being put together.
+/// A value that is being assembled.
 struct Assembled {
     varlena: *mut pg_sys::varlena,
     size: usize,
@@ -193,8 +193,8 @@ struct Assembled {
 }
 
 impl Assembled {
-    /// For a payload of so many bytes. A size that is not true takes address space, and no memory
-    /// before it is filled.
+    /// Begins a payload of this size. A false size takes address space, but no memory until it is
+    /// filled.
     fn new(size: usize, memory: Memory) -> Option<Assembled> {
         let flags = pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_HUGE;
         // SAFETY: gives null where there is no memory.
@@ -202,7 +202,7 @@ impl Assembled {
         (!varlena.is_null()).then_some(Assembled { varlena: varlena.cast(), size, filled: 0 })
     }
 
-    /// Adds a chunk; false where it has not the length that the next one has, or none is left.
+    /// Adds a chunk; false if it does not have the expected length, or if no chunk is expected.
     fn add(&mut self, chunk: &[u8]) -> bool {
         let expected = (self.size - self.filled).min(CHUNK);
         if expected == 0 || chunk.len() != expected {
@@ -217,7 +217,7 @@ impl Assembled {
         true
     }
 
-    /// The value, if all of it is there.
+    /// The value, if it is complete.
     fn finish(self, is_sound: bool, is_compressed: bool) -> Option<*mut pg_sys::varlena> {
         if !is_sound || self.filled < self.size {
             // SAFETY: allocated by new().
@@ -236,7 +236,7 @@ impl Assembled {
     }
 }
 
-/// Puts the chunks of a value together.
+/// Assembles the chunks of a value.
 fn chunks<'m>(
     toast: Relation,
     index: pg_sys::Relation,
@@ -299,13 +299,13 @@ fn chunk(row: Tuple<'_>, number: i32) -> Option<&[u8]> {
     data.get(header..size)
 }
 
-/// What chunks are looked at with: every value that is there, even if its row has been deleted
+/// The snapshot for chunks: it sees every chunk that is stored, even if its row has been deleted
 /// since.
 fn snapshot() -> pg_sys::SnapshotData {
     #[cfg_attr(any(feature = "pg17", feature = "pg18"), allow(unused_mut))]
     let mut snapshot =
         pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST, ..Default::default() };
-    // Where old_snapshot_threshold may have let VACUUM take a chunk, that is another error than
+    // If old_snapshot_threshold may have let VACUUM remove a chunk, the error is another one than
     // damage.
     // SAFETY: the active snapshot is there until it is popped.
     #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -318,7 +318,7 @@ fn snapshot() -> pg_sys::SnapshotData {
     snapshot
 }
 
-/// The text for a reader's eyes, with replacement characters where it is none.
+/// The text for display, with replacement characters for what is not UTF-8.
 pub fn readable_text(datum: Datum<'_>) -> &str {
     let bytes = read(datum).unwrap_or_default();
     utf8(bytes).unwrap_or_else(|| {

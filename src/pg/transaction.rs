@@ -1,16 +1,17 @@
-//! The transaction that runs: its id, its clock, and what is to be done when it ends or a cache of PostgreSQL's goes stale.
+//! The current transaction: its ID, its clock, and callbacks for its end and for invalidated
+//! caches.
 //!
-//! Every callback is a plain function that neither raises an error nor asks PostgreSQL anything: in the places where these
-//! are called an error would end the server. A panic in one is a WARNING.
+//! A callback is a plain function that neither raises an error nor calls PostgreSQL, because an
+//! error where callbacks are called would end the server. A panic in a callback becomes a WARNING.
 
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// What a callback of PostgreSQL's is given besides: the function to call.
+/// The argument of PostgreSQL's callbacks: the function to call.
 type Argument = *mut std::ffi::c_void;
 
-/// Ends a panic, and an error of PostgreSQL's, as a WARNING.
+/// Runs a callback, and turns a panic or a PostgreSQL error into a WARNING.
 pub(in crate::pg) fn guarded(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         pgrx::warning!("immutable: a callback failed; please report this");
@@ -31,8 +32,8 @@ unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, end
     }
 }
 
-/// Calls `aborted` with the number of each subtransaction that is rolled back. Numbers are given in order: whatever began
-/// since is a child of it.
+/// Calls `aborted` with the number of each subtransaction that is rolled back. Numbers ascend, so
+/// those that began later are its children.
 pub fn on_subtransaction_abort(aborted: fn(u32)) {
     // SAFETY: as in `on_end`.
     unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), aborted as Argument) };
@@ -51,7 +52,8 @@ unsafe extern "C-unwind" fn subtransaction_ends(
     }
 }
 
-/// Calls `changed` with a relation whose catalog rows have changed; with InvalidOid, with any.
+/// Calls `changed` with a relation whose catalog rows have changed; InvalidOid stands for all
+/// relations.
 pub fn on_relation_change(changed: fn(Oid)) {
     // SAFETY: as in `on_end`.
     unsafe {
@@ -66,7 +68,7 @@ unsafe extern "C-unwind" fn relation_changes(changed: pg_sys::Datum, relation: O
     guarded(|| changed(relation));
 }
 
-/// Calls `changed` when rows of a catalog have changed that this cache of PostgreSQL's has.
+/// Calls `changed` when an entry of this PostgreSQL cache is invalidated.
 pub fn on_catalog_change(cache: i32, changed: fn()) {
     // SAFETY: as in `on_end`.
     unsafe {
@@ -81,13 +83,13 @@ unsafe extern "C-unwind" fn catalog_changes(changed: pg_sys::Datum, _: std::ffi:
     guarded(unsafe { std::mem::transmute::<Argument, fn()>(changed.cast_mut_ptr()) });
 }
 
-/// The number of the subtransaction that runs.
+/// The number of the current subtransaction.
 pub fn subtransaction() -> u32 {
     // SAFETY: reads the state of the one thread there is.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
-/// The transaction's id, with its epoch; given now if it had none.
+/// The transaction's ID, with its epoch. It is assigned now if there is none yet.
 pub fn full_id() -> u64 {
     // SAFETY: raises an error where none can be given.
     unsafe { pg_sys::GetTopFullTransactionId().value }
@@ -99,7 +101,8 @@ pub fn now() -> i64 {
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
 
-/// Sleeps for that long; raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or the session ended.
+/// Sleeps for that time. Raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or
+/// the session is ended.
 pub fn sleep(milliseconds: i64) {
     pgrx::check_for_interrupts!();
     // SAFETY: sleeps.
@@ -118,8 +121,8 @@ pub fn refuse_in_recovery(what: &std::ffi::CStr) {
     unsafe { pg_sys::PreventCommandDuringRecovery(what.as_ptr()) };
 }
 
-/// Raises PostgreSQL's error (25006) where nothing can be written: in a read-only transaction, or on a standby. `command` is
-/// what the message calls it.
+/// Raises PostgreSQL's error (25006) in a read-only transaction and on a standby. The message names
+/// `command`.
 pub fn require_writable(command: &CStr) {
     // SAFETY: a C string.
     unsafe {

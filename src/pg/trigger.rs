@@ -1,4 +1,4 @@
-//! What a trigger is called with, and what it answers.
+//! The call of a trigger function, and its result.
 
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
@@ -8,9 +8,11 @@ use crate::pg::tuple::Tuple;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
+/// The event of a BEFORE INSERT trigger for each row.
 pub const BEFORE_INSERT_ROW: u32 =
     pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
 
+/// The event of a BEFORE UPDATE trigger for each row.
 pub const BEFORE_UPDATE_ROW: u32 =
     pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
 
@@ -22,7 +24,7 @@ pub struct TriggerCall<'c> {
 }
 
 impl<'c> Call<'c> {
-    /// The call of a trigger; 39P01 where it is none.
+    /// The call as that of a trigger. Raises 39P01 if it is not one.
     pub fn any_trigger(self) -> TriggerCall<'c> {
         // SAFETY: a call has a context, or null; that of a trigger is TriggerData.
         let data = unsafe {
@@ -35,12 +37,13 @@ impl<'c> Call<'c> {
         TriggerCall { call: self, data }
     }
 
-    /// The same, of a trigger for one event: TRIGGER_EVENT_* of the operation, ROW and the timing; 39P01 for any other.
+    /// The same for a trigger of one event: TRIGGER_EVENT_* of the operation, ROW and the timing.
+    /// Raises 39P01 for any other event.
     pub fn trigger(self, event: u32) -> TriggerCall<'c> {
         const ALL: u32 = pg_sys::TRIGGER_EVENT_OPMASK | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
         let trigger = self.any_trigger();
         if trigger.data.tg_event & ALL != event {
-            protocol_violated("this trigger function is not made for this event")
+            protocol_violated("this trigger function cannot be used for this event")
         }
         trigger
     }
@@ -58,7 +61,7 @@ fn protocol_violated(message: &str) -> ! {
 }
 
 impl<'c> TriggerCall<'c> {
-    /// The relation that it fires on, which is open.
+    /// The relation on which it fires, which is open.
     pub fn relation(self) -> Relation<'c> {
         // SAFETY: open as long as the trigger runs.
         unsafe { Relation::of(self.data.tg_relation) }
@@ -66,7 +69,8 @@ impl<'c> TriggerCall<'c> {
 
     /// The name of the trigger.
     pub fn name(self) -> &'c CStr {
-        // SAFETY: a trigger has a name, which ends with a NUL and lives as long as the trigger runs.
+        // SAFETY: a trigger has a name, which ends with a NUL and lives as long as the trigger
+        // runs.
         unsafe { CStr::from_ptr((*self.data.tg_trigger).tgname) }
     }
 
@@ -80,30 +84,32 @@ impl<'c> TriggerCall<'c> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
-    /// Whether it fires before what it fires for.
+    /// Whether it is a BEFORE trigger.
     pub fn is_before(self) -> bool {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
     }
 
-    /// The row that is inserted or deleted, or the one there was before an update.
+    /// The row that is inserted or deleted, or the old row of an update.
     pub fn row(self) -> Tuple<'c> {
         // SAFETY: a row trigger has one, which lives as long as the call.
         unsafe { Tuple::of(self.data.tg_trigtuple, self.relation().descriptor(), self.call.memory()) }
     }
 
-    /// The row that an update makes.
+    /// The new row of an update.
     pub fn new_row(self) -> Tuple<'c> {
         // SAFETY: a row trigger for an update has one, which lives as long as the call.
         unsafe { Tuple::of(self.data.tg_newtuple, self.relation().descriptor(), self.call.memory()) }
     }
 
-    /// Goes on with a row: one of the two there are, or one that was formed from their values.
+    /// The result that continues with a row: one of the call's rows, or one that was formed from
+    /// their values.
     pub fn go_on_with(self, row: Tuple<'c>) -> Datum<'c> {
         // SAFETY: PostgreSQL takes a pointer to the row as the result.
         unsafe { Datum::new(pg_sys::Datum::from(row.raw()), self.call.memory()) }
     }
 
-    /// Leaves the row out; also what a trigger answers that fires afterwards, or for a statement.
+    /// The result that leaves the row out. It is also the result of an AFTER trigger and of a
+    /// statement trigger.
     #[allow(clippy::unused_self)] // said of a call
     pub fn nothing(self) -> Datum<'c> {
         Datum::from(0_i64)

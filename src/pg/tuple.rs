@@ -1,4 +1,4 @@
-//! Rows: as PostgreSQL has them, and taken apart into their values.
+//! Rows, as PostgreSQL has them and as their values.
 
 use crate::pg::datum::Datum;
 use crate::pg::memory::Memory;
@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
-/// What the columns of a row are.
+/// The columns of a row: a tuple descriptor.
 #[derive(Clone, Copy)]
 pub struct Descriptor<'r>(pg_sys::TupleDesc, PhantomData<&'r ()>);
 
@@ -27,7 +27,7 @@ impl<'r> Descriptor<'r> {
         self.0
     }
 
-    /// Number of columns, dropped ones included.
+    /// The number of columns, including dropped ones.
     pub fn width(self) -> usize {
         // SAFETY: the descriptor is alive.
         unsafe { (*self.0).natts as usize }
@@ -39,7 +39,7 @@ impl<'r> Descriptor<'r> {
         (unsafe { (*self.0).tdtypeid }, self.width())
     }
 
-    /// The column at a place, counted from 0; nothing if it was dropped.
+    /// The column at a place, counted from 0; None if it was dropped.
     pub fn attribute(self, place: usize) -> Option<Attribute<'r>> {
         assert!(place < self.width(), "a row has no column {place}");
         // SAFETY: the place is one of the descriptor's.
@@ -78,10 +78,11 @@ impl<'t> Tuple<'t> {
         Tuple { tuple, descriptor, memory }
     }
 
-    /// The row that a value of a composite type is.
+    /// The row in a value of a composite type.
     pub fn of_record(record: Datum<'t>) -> Tuple<'t> {
         let memory = record.memory();
-        // SAFETY: a composite value is a varlena that begins with a row's header. What is made of it is made in its memory.
+        // SAFETY: a composite value is a varlena that begins with a row's header. What is made of
+        // it is made in its memory.
         memory.within(|| unsafe {
             let header = pg_sys::pg_detoast_datum(record.raw().cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
             let of = (*header).t_choice.t_datum;
@@ -97,6 +98,7 @@ impl<'t> Tuple<'t> {
         self.tuple
     }
 
+    /// Its columns.
     pub fn descriptor(self) -> Descriptor<'t> {
         self.descriptor
     }
@@ -108,13 +110,14 @@ impl<'t> Tuple<'t> {
         values
     }
 
-    /// Whether any value of it is kept elsewhere.
+    /// Whether a value of it is stored out of line.
     pub fn has_external(self) -> bool {
         // SAFETY: the row is alive.
         u32::from(unsafe { (*(*self.tuple).t_data).t_infomask }) & pg_sys::HEAP_HASEXTERNAL != 0
     }
 
-    /// Whether this transaction inserted it. One that an update rewrote has this transaction's xmin too, and does not count.
+    /// Whether this transaction inserted it. A row that this transaction updated has its xmin too,
+    /// but does not count.
     pub fn is_inserted_here(self) -> bool {
         // SAFETY: the row is alive, and was read from a table.
         let header = unsafe { &*(*self.tuple).t_data };
@@ -139,7 +142,7 @@ pub struct CopiedTuple {
 }
 
 impl CopiedTuple {
-    /// Copies a row. Values that are kept elsewhere stay there.
+    /// Copies a row. Values that are stored out of line stay there.
     pub fn of(row: Tuple<'_>) -> CopiedTuple {
         // SAFETY: the row is alive, and has as many bytes as it says.
         let mut tuple = unsafe { *row.tuple };
@@ -151,22 +154,23 @@ impl CopiedTuple {
         CopiedTuple { tuple, _data: data, shape: row.descriptor.shape() }
     }
 
-    /// The row. The descriptor must be the one that it had, of the same transaction.
+    /// The row. The descriptor must be that of the copied row, in the same transaction.
     pub fn tuple<'t>(&'t self, descriptor: Descriptor<'t>, memory: Memory<'t>) -> Tuple<'t> {
         assert_eq!(self.shape, descriptor.shape(), "a row was copied from another relation");
-        // SAFETY: a row of these columns, which lives as long as its copy. Nobody writes through the pointer.
+        // SAFETY: a row of these columns, which lives as long as its copy. Nobody writes through
+        // the pointer.
         unsafe { Tuple::of(std::ptr::addr_of!(self.tuple).cast_mut(), descriptor, memory) }
     }
 }
 
-/// A row taken apart.
+/// The values of a row.
 pub struct Values<'m> {
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
     memory: Memory<'m>,
 }
 
-/// What the values of one row after another are put in, so that not each needs room of its own.
+/// Memory for the values of one row after another.
 #[derive(Default)]
 pub struct RowBuffer {
     values: Vec<pg_sys::Datum>,
@@ -174,7 +178,7 @@ pub struct RowBuffer {
 }
 
 impl RowBuffer {
-    /// Shows the values of a row.
+    /// Calls `look` with the values of a row.
     pub fn take_apart<T>(&mut self, tuple: Tuple<'_>, look: impl FnOnce(&Values<'_>) -> T) -> T {
         let (values, nulls) = (std::mem::take(&mut self.values), std::mem::take(&mut self.nulls));
         let mut row = Values { values, nulls, memory: tuple.memory };
@@ -197,7 +201,7 @@ impl<'m> Values<'m> {
         }
     }
 
-    /// Values that a query has sent, which are as many as there are nulls.
+    /// The values that a query has sent; there are as many nulls.
     pub(in crate::pg) fn copied(values: &[pg_sys::Datum], nulls: &[bool], memory: Memory<'m>) -> Values<'m> {
         Values { values: values.to_vec(), nulls: nulls.to_vec(), memory }
     }
@@ -214,7 +218,7 @@ impl<'m> Values<'m> {
         self.nulls[place] = value.is_none();
     }
 
-    /// Where new values for the row are to be made.
+    /// The memory in which new values for the row are made.
     pub fn memory(&self) -> Memory<'m> {
         self.memory
     }

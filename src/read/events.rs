@@ -127,7 +127,7 @@ impl<'c> Answer<'c> {
             let message = format!("{} events are too large for one page", events.len());
             Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
                 .field("limit")
-                .hint("Ask for fewer events a page.")
+                .hint("Ask for fewer events per page.")
                 .raise()
         }
         format!("[{}]", events.join(","))

@@ -1,6 +1,6 @@
 //! immutable.export_events(): events as lines that verify outside the database. Each call gives one
-//! line, from a cursor that stays open between the calls, so that neither the server nor a COPY ever
-//! holds more than a few of them.
+//! line, from a cursor that stays open between the calls, so that neither the server nor a COPY
+//! ever holds more than a few of them.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
@@ -161,8 +161,8 @@ impl Series for Export {
 
 sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_events);
 
-/// `immutable.export_events(…)`: the lines of an export, one a call. Raises 22023 for arguments that
-/// mean nothing, and 0A000 where no set of rows is expected.
+/// `immutable.export_events(…)`: the lines of an export, one a call. Raises 22023 for arguments
+/// that mean nothing, and 0A000 where no set of rows is expected.
 fn export_events(call: Call<'_>) -> Datum<'_> {
     call.series(|| Export::begin(call))
 }

@@ -30,8 +30,11 @@ pub trait Position {
 }
 
 fn refuse(example: &str) -> ! {
-    Fault::invalid("after", "after is no position of this feed")
-        .hint(format!("Pass the member position of the answer before as it is, for example {example}; NULL begins."))
+    Fault::invalid("after", "after is not a position of this feed")
+        .hint(format!(
+            "Pass the member position of the previous answer unchanged, for example \
+            {example}. NULL starts at the beginning."
+        ))
         .raise()
 }
 
@@ -69,13 +72,14 @@ fn may_arrive() -> bool {
 fn set_back(named: &str) -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "after is no position of the log as it is: the log was set back, or the position is another log's or reader's",
+        "after is not a position of this log: the log was set back, or the position comes from \
+         another log or reader",
     )
     .field("after")
-    .detail(format!("There is no {named} as the position has it."))
+    .detail(format!("The log has no {named} that matches the position."))
     .hint(
-        "After a recovery, a restore, or a failover that lost events: call with after => NULL, take the events that are \
-         new by their id, and mark those that the log no longer has.",
+        "If a recovery, a restore, or a failover lost events, call with after => NULL, add the \
+         events whose id is new, and mark those that the log no longer has.",
     )
     .raise()
 }

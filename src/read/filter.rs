@@ -209,8 +209,8 @@ impl<'c> Filters<'c> {
         }
     }
 
-    /// Narrows to the actor that the caller is bound to. Cursors are not bound to it, since the caller
-    /// did not ask for it.
+    /// Narrows to the actor that the caller is bound to. Cursors are not bound to it, since the
+    /// caller did not ask for it.
     pub fn bind_actor(&mut self, actor_id: &str) {
         let n = self.text(actor_id);
         self.narrow(LeadFilter::Actor, "actor_id", n);
@@ -233,12 +233,12 @@ impl<'c> Filters<'c> {
         self.conditions.is_empty() && self.target.is_empty() && self.from.is_none() && self.to.is_none()
     }
 
-    /// Adds the filter of actions: an action, or a pattern such as `document.*`. A `*` stands for any
-    /// text, in any place and number; everything else stands for itself.
+    /// Adds the filter of actions: an action, or a pattern such as `document.*`. A `*` stands for
+    /// any text, in any place and number; everything else stands for itself.
     fn action(&mut self, pattern: &str) {
         if pattern.contains(',') {
             Fault::invalid("action", "action must be one action or pattern, not a list")
-                .hint("Ask once for each action. In place of a comma that is part of a name, * stands for any text.")
+                .hint("Call once for each action. If a comma is part of a name, write * in its place.")
                 .raise()
         }
         let Some((prefix, rest)) = pattern.split_once('*') else {
@@ -259,8 +259,8 @@ impl<'c> Filters<'c> {
         self.pattern = Some(pattern);
     }
 
-    /// Adds the filter of texts, which ignores case. In metadata it looks for the text as it is, and
-    /// as a value is written there: JSON escapes `"` and `\`.
+    /// Adds the filter of texts, which ignores case. In metadata it looks for the text as it is,
+    /// and as a value is written there: JSON escapes `"` and `\`.
     fn search(&mut self, needle: &str) {
         let needle = folded(needle);
         let mut json = String::new();
@@ -334,8 +334,8 @@ impl<'c> Filters<'c> {
         self.target.iter().map(|(_, column, n)| format!("{alias}.{column} = ${n}")).collect()
     }
 
-    /// The same for targets that are looked up by their event, written so that no index on the target
-    /// itself can be used.
+    /// The same for targets that are looked up by their event, written so that no index on the
+    /// target itself can be used.
     pub fn looked_up_target(&self, alias: &str) -> String {
         let each = self.target.iter().map(|(_, column, n)| format!("{alias}.{column} IS NOT DISTINCT FROM ${n}"));
         each.collect::<Vec<_>>().join(" AND ")

@@ -150,10 +150,10 @@ impl<'a> Page<'a> {
         self.shown(&self.next_rows(self.scope(Source::of(self.plan.lead)), "e.*", self.rows))
     }
 
-    /// In the order of the lead filter's index for each of `keys`, merged. Only the keys whose first
-    /// rows come first of all can have a row in the page. There are no more of them than the page
-    /// has rows; if there are as many, a row that comes after all of their first ones cannot be in
-    /// the page either.
+    /// In the order of the lead filter's index for each of `keys`, merged. Only the keys whose
+    /// first rows come first of all can have a row in the page. There are no more of them than the
+    /// page has rows; if there are as many, a row that comes after all of their first ones cannot
+    /// be in the page either.
     fn merged(&self, keys: &str, columns: &str, mut clauses: Vec<String>) -> String {
         let source = Source::of(self.plan.lead);
         clauses.extend(self.filters.time(source.created_at));
@@ -225,8 +225,8 @@ impl<'a> Page<'a> {
             (source.entries, "")
         };
         let rest = self.other_conditions();
-        // If there is no other condition, the first entries are the page. OFFSET 0 keeps the planner
-        // from reading all of another index that gives the order.
+        // If there is no other condition, the first entries are the page. OFFSET 0 keeps the
+        // planner from reading all of another index that gives the order.
         let first = match rest.is_empty() {
             true => format!("{} LIMIT {}", self.order_by(&EVENTS, self.order), self.rows),
             false => String::new(),

@@ -10,8 +10,8 @@ use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
 use pgrx::pg_sys;
 
-/// How many rows a query gives, which must give no more than `most`. The answer is `most`, too, where
-/// counting would touch too many pages of the database.
+/// How many rows a query gives, which must give no more than `most`. The answer is `most`, too,
+/// where counting would touch too many pages of the database.
 pub fn count(rows: &str, filters: &Filters, most: i64) -> i64 {
     let counted = spi::count_within(rows, &filters.arguments, pages(most));
     if counted.whole {

@@ -25,7 +25,7 @@ pub fn page_size(call: Call, most: i32) -> usize {
     let limit = call.arg(LIMIT).map_or(25, Datum::i32);
     if !(1..=most).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {most}, not {limit}"))
-            .hint("Read further pages with the cursor of the page before.")
+            .hint("Read further pages with the cursor of the previous page.")
             .raise()
     }
     limit as usize
@@ -102,6 +102,6 @@ fn refuse(error: cursor::Error) -> ! {
         cursor::Error::OtherFilters => "cursor belongs to a query with other filters or another order",
     };
     Fault::invalid("cursor", message)
-        .hint("Pass pagination.next_cursor as it is, with the filters and the order of the page it came with.")
+        .hint("Pass pagination.next_cursor unchanged, with the filters and the order of the page that it came with.")
         .raise()
 }

@@ -1,4 +1,4 @@
-//! What is erased against what the records of erasures list.
+//! Compares what is erased with what the erasure records list.
 
 use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::spi;
@@ -13,7 +13,8 @@ use pgrx::pg_sys;
 /// An id as uuid prints it.
 const UUID: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
-/// What is erased against what the event_erased records list. A record may be later than the range, so all are read.
+/// Reports what is erased but in no erasure record, and what a record lists but is not erased. A
+/// record may be later than the range, so all records are read.
 pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
     // A record may be later than a range, but not outside its tenant.
     if scope.is_whole() && !sums.erasures {
@@ -42,8 +43,9 @@ pub fn check(scope: &Scope, sums: &Sums, report: &mut impl FnMut(Break)) {
     });
 }
 
-/// The statement that gives what is erased and in no record, and what is in a record and not erased: tenant, lane, seq and id of
-/// the event, then the commitment as a record lists it and as the event has it.
+/// The statement that selects what is erased and in no record, and what is in a record and not
+/// erased. A row has the event's tenant, lane, seq and id, then the commitment in the record and
+/// the one in the event; one of the two is NULL.
 fn comparison<'c>(scope: &Scope<'c>, sql: &mut Sql<'c>) -> String {
     let erased = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", sql);
     let events = scope.events("e.tenant_id, e.lane, e.seq, e.id, e.erased", sql);
@@ -51,11 +53,12 @@ fn comparison<'c>(scope: &Scope<'c>, sql: &mut Sql<'c>) -> String {
         Some(tenant) => format!("AND r.tenant_id = {}", sql.given(pg_sys::TEXTOID, tenant)),
         None => String::new(),
     };
-    // An id is a text of 36 bytes and a commitment one of 64: anything longer, each repeated once a commitment, would
-    // fill a disk, and an object can be small as jsonb and huge as text. Only events that are erased, or are said to
-    // be, are looked up: in most logs they are few. What cannot be read is a break already, and not given to PostgreSQL's
-    // functions; behind OFFSET, where a plan that remembers results does not see it either. num_nulls(), because the planner has
-    // no statistics of the column and expects that a function is seldom 0.
+    // An id is a text of 36 bytes, and a commitment is one of 64. Longer texts are left out: they
+    // are repeated for each commitment and could fill a disk, and an object can be small as jsonb
+    // but huge as text. Only events that are erased, or that a record lists, are looked up; in most
+    // logs they are few. A value that cannot be read is already a break. It is not passed to
+    // PostgreSQL's functions, and OFFSET also keeps it from a Memoize node. num_nulls() is used
+    // because the planner has no statistics of the column and expects that a function is seldom 0.
     format!(
         "WITH erased AS ( \
            SELECT DISTINCT e.tenant_id, e.lane, e.seq, e.id, x.c #>> '{{}}' AS commitment FROM ( \

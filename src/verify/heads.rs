@@ -1,4 +1,4 @@
-//! Saved heads, and the marks of an incremental run, against the rows in their places.
+//! Compares saved heads, and the marks of an incremental run, with the rows in their places.
 
 use crate::pg::datum::uuid;
 use crate::pg::spi::{self, Arg};
@@ -7,7 +7,7 @@ use crate::verify::scope::Scope;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::Id;
 
-/// Saved heads against the rows in their places.
+/// Reports each saved head whose place holds another event or none.
 pub fn check(scope: &Scope, report: &mut impl FnMut(Break)) {
     let marks = scope.since.iter().flat_map(|since| &since.heads);
     for head in scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)) {

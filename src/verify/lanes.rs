@@ -1,6 +1,6 @@
-//! Content and links. All events are checked in a plan that PostgreSQL may run in parallel, in whatever order they are
-//! stored, and every lane is added up; the lanes that do not add up are then walked in order, which says what is wrong
-//! with them. Both see the same snapshot.
+//! Checks content and links. One statement, which PostgreSQL may run in parallel, checks all events
+//! in the order in which they are stored, and adds up every lane. The lanes that do not add up are
+//! then walked in order of seq, which shows what is wrong with them. Both see the same snapshot.
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{self, hash, stored_text};
@@ -19,18 +19,19 @@ use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
 use std::collections::{HashMap, HashSet};
 
-/// What the events of a run add up to besides their lanes.
+/// The sums over all events of a run.
 #[derive(Default)]
 pub struct Sums {
-    /// Their targets; nothing where they could not be added up, or were not.
+    /// The sum of their targets; None if they were not added up or could not be.
     pub targets: Option<Sum>,
-    /// Whether there may be something erased, or the record of an erasure.
+    /// Whether there may be an erased event or an erasure record.
     pub erasures: bool,
 }
 
 const STRAY: &str = "e.tableoid <> 'immutable.events'::pg_catalog.regclass";
 
-/// Bytes of the names of lanes that are kept to be walked one by one. Beyond, everything is walked.
+/// How many bytes the lanes to be walked may take in memory. If they take more, every lane is
+/// walked.
 const MOST_ODD: usize = 4 << 20;
 
 /// A lane to be walked.
@@ -55,6 +56,8 @@ fn marks<'s>(scope: &'s Scope) -> Marks<'s> {
     marks
 }
 
+/// Verifies the content and the links of the events in scope, and reports every break. Fills in
+/// `counts`. Returns what the processes of the run shared, and the sums.
 pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
     let log_id = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
     spi::read(log_id, &[], |row| counts.log_id = row.at(0).map(uuid));
@@ -63,7 +66,8 @@ pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break))
     let progress = scope.progress.then(|| Progress::begin(&mut run, estimate(scope)));
     let mut sums = Sums { targets: None, erasures: true };
     let found = match counts.log_id {
-        // The walk takes the identity of the first lane there is. The first so many events have an order of their own.
+        // Without an identity, the walk takes that of the first lane. With max_events, the first
+        // events in order of tenant, lane and seq are meant.
         Some(log_id) if scope.max_events.is_none() => add_up(scope, &marks, &run, log_id, counts, &mut sums),
         _ => None,
     };
@@ -103,7 +107,8 @@ fn estimate(scope: &Scope) -> u64 {
     scope.max_events.map_or(rows, |most| rows.min(most as u64))
 }
 
-/// Checks every event and adds up every lane; gives those to be walked, or nothing if that is all of them.
+/// Checks every event and adds up every lane. Returns the lanes to be walked; None if every lane is
+/// to be walked.
 fn add_up(
     scope: &Scope,
     marks: &Marks<'_>,
@@ -156,7 +161,8 @@ fn add_up(
     Some(odd)
 }
 
-/// Whether a lane begins where it has to: at its mark, with the log's identity, or behind the event before the range.
+/// Whether a lane begins where it must: at its mark, with the log's identity, or after the event
+/// before the range.
 fn begins_rightly(lane: &LaneSum, mark: Option<&i64>, log_id: Id, before: Option<Hash>) -> bool {
     match (mark, lane.before.seq) {
         (Some(mark), before) if *mark > 1 => before == mark - 1,
@@ -165,8 +171,8 @@ fn begins_rightly(lane: &LaneSum, mark: Option<&i64>, log_id: Id, before: Option
     }
 }
 
-/// The statement that checks every event and adds up every lane: tenant, lane, sum, and the hash of the event that the first one
-/// of a range must follow.
+/// The statement that checks every event and adds up every lane. A row has tenant, lane, sum, and
+/// the hash of the event that the first one of a range must follow.
 fn sums_of_lanes<'c>(scope: &Scope<'c>, run: &Run, sql: &mut Sql<'c>) -> String {
     let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
     let from = scope.from(sql);
@@ -178,8 +184,9 @@ fn sums_of_lanes<'c>(scope: &Scope<'c>, run: &Run, sql: &mut Sql<'c>) -> String 
              WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 LIMIT 1) END"
         }
     };
-    // Behind OFFSET an event is no more than some bytes: what does not fit into memory is spilled without the rest.
-    // Written as 0 it would still be an expression when PostgreSQL looks whether the subquery can run in parallel.
+    // OFFSET keeps PostgreSQL from merging the subquery, so that only the few bytes of its result
+    // are spilled to disk, not the events. If it were written as 0, it would still be an expression
+    // when PostgreSQL decides whether the subquery can run in parallel.
     format!(
         "SELECT g.tenant_id, g.lane, g.sum, {before} FROM ( \
            SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, \
@@ -191,7 +198,7 @@ fn sums_of_lanes<'c>(scope: &Scope<'c>, run: &Run, sql: &mut Sql<'c>) -> String 
     )
 }
 
-/// Enough of a tenant's name to tell it from all others, in few bytes.
+/// A short hash of a tenant's name, to count tenants in little memory.
 fn short_hash(tenant_id: &str) -> [u8; 16] {
     let hash: Hash = sha256(&[tenant_id.as_bytes()]);
     let mut short = [0; 16];
@@ -212,7 +219,7 @@ fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, repor
     if let Some(mark) = marks.get(&(odd.tenant_id.as_str(), odd.lane)) {
         condition(format!("e.seq >= {}", sql.argument(Arg::Int8(*mark))));
     }
-    // Where the links add up, only what lies between the first and the last invalid row is looked at again.
+    // If the links add up, only the rows from the first to the last invalid one are read again.
     if let (false, Some((first, last))) = (odd.links, odd.invalid) {
         let first = sql.argument(Arg::Int8(first));
         let last = sql.argument(Arg::Int8(last));
@@ -237,7 +244,7 @@ fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, repor
     });
 }
 
-/// What a walk reads: a column that names the child table a row is in comes last.
+/// The columns that a walk reads. The last one names the child table that holds the row.
 const WALKED: &str = "e.*, CASE WHEN e.tableoid <> 'immutable.events'::pg_catalog.regclass \
      THEN e.tableoid::pg_catalog.regclass::text END";
 
@@ -246,7 +253,7 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
     let mut walk = Walk::new(counts.log_id);
     let mut sql = Sql::default();
     let from = scope.from(&mut sql);
-    // One more than is checked tells whether something was left out.
+    // One more event than is checked shows whether events were left out.
     let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
     let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}, e.id{limit}");
     let mut layout = None;
@@ -273,7 +280,7 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
     counts.tenants = walk.tenants;
 }
 
-/// A row as the walk takes it. The content is checked where `doubtful` says so for its seq.
+/// A row for the walk. Its content is checked if `doubtful` is true for its seq.
 fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
@@ -300,10 +307,10 @@ fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool
     }
 }
 
-/// What the first row of a lane has to follow, where not all of the lane is in scope.
+/// The event that the first row of a lane must follow, if not all of the lane is in scope.
 fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
     match marks.get(&(row.tenant_id, row.lane)) {
-        // The marked event itself is in scope; what is before it is not looked at.
+        // The marked event itself is in scope; those before it are not read.
         Some(mark) if *mark > 1 => {
             let hash = row.previous_event_hash.filter(|_| row.seq == *mark);
             Some((mark - 1, hash.map_or(Vec::new(), <[u8]>::to_vec)))
@@ -313,7 +320,8 @@ fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u
     }
 }
 
-/// The stored event that the first of a range must follow. One that is missing leaves the place empty.
+/// The stored event that the first one of a range must follow. If it is missing, there is no hash
+/// to compare.
 fn predecessor(row: &Row<'_>) -> (i64, Vec<u8>) {
     let mut found = None;
     spi::read(

@@ -1,5 +1,5 @@
-//! How far a verification is: counted by all its processes in shared memory, told as a NOTICE by whichever of them is
-//! the next to count when one is due.
+//! The progress of a verification. All its processes count in shared memory. When a NOTICE is due,
+//! the next process that counts raises it.
 
 use crate::pg::shared::{self, Counters, Segment};
 use crate::pg::transaction::now;
@@ -15,29 +15,29 @@ const INTERVAL: i64 = 3_000_000;
 /// Events between two looks at the clock and at the shared memory.
 const STEP: u64 = 128;
 
-/// The numbers in shared memory: when the run began, how many events there may be (as the planner estimates), how many are
-/// done, and when the next notice is due.
+/// The numbers in shared memory: when the run began, how many events the planner expects, how many
+/// have been verified, and when the next notice is due.
 const STARTED: usize = 0;
 const TOTAL: usize = 1;
 const DONE: usize = 2;
 const NEXT: usize = 3;
 
 thread_local! {
-    /// The run that this process counts for, and what it has counted.
+    /// The key of the run that this process counts for, and how many events it has counted.
     static COUNTED: Cell<([u8; 16], u64)> = const { Cell::new(([0; 16], 0)) };
 }
 
-/// Of the run's key. Whoever calls verify_event() by hand can name any segment of shared memory, but no key that hashes to
-/// what is in it.
+/// A hash of the run's key. A user who calls verify_event() directly can name any segment of shared
+/// memory, but cannot give a key that hashes to what is in it.
 fn proof(run: &Run) -> Hash {
     sha256(&[b"immutable progress", &run.key])
 }
 
-/// The shared memory of one run, given back at its end.
+/// The shared memory of one run. It is released when this is dropped.
 pub struct Progress(Segment);
 
 impl Progress {
-    /// Begins to count, and puts into `run` where.
+    /// Creates the shared memory, and puts its handle into `run`.
     pub fn begin(run: &mut Run, total: u64) -> Progress {
         let started = now();
         let numbers = [started, total as i64, 0, started + INTERVAL].map(AtomicI64::new);
@@ -46,7 +46,7 @@ impl Progress {
         Progress(segment)
     }
 
-    /// The last notice.
+    /// Raises the last notice.
     pub fn end(&self, events: u64) {
         let started = self.0.counters().numbers[STARTED].load(Ordering::Relaxed);
         let seconds = (now() - started) as f64 / 1e6;
@@ -68,7 +68,7 @@ pub fn count(run: &Run) {
     }
 }
 
-/// Adds what was counted since the last time, and says so if that is due.
+/// Adds what was counted since the last call, and raises a notice if one is due.
 fn add(numbers: &[AtomicI64; 4]) {
     let done = numbers[DONE].fetch_add(STEP as i64, Ordering::Relaxed) as u64 + STEP;
     let (now, next) = (now(), numbers[NEXT].load(Ordering::Relaxed));

@@ -1,4 +1,5 @@
-//! What to verify: the arguments of verify_chain() and verify_breaks(), and the same as SQL.
+//! What is to be verified: the arguments of verify_chain() and verify_breaks(), and the SQL for
+//! them.
 
 use crate::pg::call::Call;
 use crate::pg::datum::{text, Datum};
@@ -8,29 +9,30 @@ use crate::pg::spi::Arg;
 use immutable_format::{parse_hex, Hash};
 use pgrx::pg_sys::{self, Oid};
 
-/// Most breaks that one jsonb lists unless the caller says otherwise, and the most a caller may ask for: a jsonb has a
-/// greatest size, and verify_breaks() has none.
+/// How many breaks one jsonb lists by default, and at most. A jsonb is limited in size;
+/// verify_breaks() is not.
 pub const MAX_LISTED: usize = 1000;
 
 const MOST_LISTED: i32 = 100_000;
 
+/// What is to be verified.
 #[derive(Default)]
 pub struct Scope<'c> {
     pub tenant_id: Option<Datum<'c>>,
     pub from_date: Option<Datum<'c>>,
     pub to_date: Option<Datum<'c>>,
     pub max_events: Option<i64>,
-    pub heads: Vec<Head>,
-    /// Marks: what an earlier run has verified.
+    pub heads: Vec<SavedHead>,
+    /// The marks up to which an earlier run has verified.
     pub since: Option<Marks<'c>>,
     pub targets: bool,
     pub progress: bool,
-    /// Whether it is a shard's events, of which there may be none.
+    /// Whether these are the events of a shard, which may have none.
     pub of_shard: bool,
 }
 
-/// A saved head: the last event of a lane as it was once.
-pub struct Head {
+/// A saved head: the last event of a lane when the heads were saved.
+pub struct SavedHead {
     pub tenant_id: String,
     pub lane: i16,
     pub seq: i64,
@@ -39,7 +41,7 @@ pub struct Head {
 
 /// The heads that an earlier run saw, and the jsonb they came in.
 pub struct Marks<'c> {
-    pub heads: Vec<Head>,
+    pub heads: Vec<SavedHead>,
     jsonb: Datum<'c>,
 }
 
@@ -50,13 +52,13 @@ pub struct Sql<'a> {
 }
 
 impl<'a> Sql<'a> {
-    /// Adds an argument; its placeholder.
+    /// Adds an argument, and returns its placeholder.
     pub fn argument(&mut self, argument: Arg<'a>) -> String {
         self.arguments.push(argument);
         format!("${}", self.arguments.len())
     }
 
-    /// The same of what the caller has, and its type.
+    /// The same for a value of the caller's, with its type.
     pub fn given(&mut self, oid: Oid, value: Datum<'a>) -> String {
         self.argument(Arg::Given(oid, value))
     }
@@ -82,7 +84,7 @@ impl<'c> Scope<'c> {
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
             Fault::invalid("since", "since cannot be combined with from_date, to_date or max_events")
-                .hint("since verifies everything after the marks; leave the others out")
+                .hint("With since, all events after the given heads are verified. Leave the other arguments out.")
                 .raise()
         }
         scope
@@ -94,12 +96,12 @@ impl<'c> Scope<'c> {
             None => MAX_LISTED,
             Some(most @ 0..=MOST_LISTED) => most as usize,
             Some(_) => Fault::invalid("max_breaks", format!("max_breaks must be from 0 to {MOST_LISTED}"))
-                .hint("immutable.verify_breaks() gives any number of breaks as rows")
+                .hint("Use immutable.verify_breaks(), which returns any number of breaks as rows.")
                 .raise(),
         }
     }
 
-    /// How many breaks verify_breaks() gives.
+    /// How many breaks verify_breaks() returns.
     pub fn most_rows(call: Call) -> u64 {
         match call.arg(7).map(Datum::i64) {
             None => u64::MAX,
@@ -108,6 +110,7 @@ impl<'c> Scope<'c> {
         }
     }
 
+    /// Whether only a range of times is in scope.
     pub fn is_range(&self) -> bool {
         self.from_date.is_some() || self.to_date.is_some()
     }
@@ -117,13 +120,13 @@ impl<'c> Scope<'c> {
         !self.is_range() && self.max_events.is_none() && self.since.is_none()
     }
 
-    /// Why nothing could be looked at, where that is no answer to what was asked: only a log that has not begun is whole
+    /// Why no event was verified. None if that is right, because a log that has not begun is valid
     /// without events.
     pub fn why_nothing(&self, events_total: i64, has_begun: bool) -> Option<String> {
         match self.tenant_id {
             Some(tenant) if events_total == 0 => Some(format!("there are no events of tenant \"{}\"", text(tenant))),
-            _ if events_total > 0 => Some("no event is in the range".to_string()),
-            None if has_begun && !self.of_shard => Some("the log has begun, but no event is there".to_string()),
+            _ if events_total > 0 => Some("the range has no events".to_string()),
+            None if has_begun && !self.of_shard => Some("the log has an identity but no events".to_string()),
             _ => None,
         }
     }
@@ -147,8 +150,8 @@ impl<'c> Scope<'c> {
         }
     }
 
-    /// What stands behind FROM to give the events in scope as `e`, followed by their conditions; max_events is left to
-    /// the caller.
+    /// The FROM item, and the conditions, that select the events in scope as `e`. The caller
+    /// applies max_events.
     pub fn from(&self, sql: &mut Sql<'c>) -> String {
         let Some(since) = &self.since else {
             return format!("immutable.events e{}", self.conditions("e", sql));
@@ -157,7 +160,8 @@ impl<'c> Scope<'c> {
         let tenant = self.tenant_id.map(|tenant| sql.given(pg_sys::TEXTOID, tenant));
         let first = tenant.as_ref().map_or(String::new(), |tenant| format!("WHERE f.tenant_id = {tenant}"));
         let next = tenant.as_ref().map_or(String::new(), |tenant| format!("AND f.tenant_id = {tenant}"));
-        // One step of the index a lane finds all lanes, one more the events of each from its mark on.
+        // One index scan for each lane finds the next lane, and another one the events of the lane
+        // from its mark on.
         format!(
             "(WITH RECURSIVE lanes AS ( \
                 (SELECT f.tenant_id, f.lane FROM immutable.events f {first} ORDER BY f.tenant_id, f.lane LIMIT 1) \
@@ -177,7 +181,7 @@ impl<'c> Scope<'c> {
         )
     }
 
-    /// The events in scope as a subquery, for the queries beside the walk.
+    /// The events in scope as a subquery, for the statements other than the walk.
     pub fn events(&self, columns: &str, sql: &mut Sql<'c>) -> String {
         let from = self.from(sql);
         let limit =
@@ -188,11 +192,11 @@ impl<'c> Scope<'c> {
 
 fn refuse(field: &str) -> ! {
     Fault::invalid(field, format!("{field} must be a JSON array of {{tenant_id, lane, seq, event_hash}}"))
-        .hint("Save them, with bytea_output = hex, by: SELECT jsonb_agg(h) FROM immutable.heads() h")
+        .hint("Save them with bytea_output = hex and SELECT jsonb_agg(h) FROM immutable.heads() h.")
         .raise()
 }
 
-fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
+fn read_heads(field: &str, heads: Jsonb) -> Vec<SavedHead> {
     if heads.kind() != Kind::Array {
         refuse(field)
     }
@@ -207,13 +211,13 @@ fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
             ("tenant_id", Member::Text(text)) => tenant_id = Some(text),
             ("lane", Member::Number(number)) => lane = number.parse().ok(),
             ("seq", Member::Number(number)) => seq = number.parse().ok(),
-            // as jsonb shows a bytea, or plain
+            // In hex, with or without the \x that jsonb shows for a bytea.
             ("event_hash", Member::Text(text)) => event_hash = parse_hex(text.strip_prefix("\\x").unwrap_or(&text)),
             _ => {}
         });
         match (tenant_id, lane, seq, event_hash) {
             (Some(tenant_id), Some(lane), Some(seq), Some(event_hash)) => {
-                read.push(Head { tenant_id, lane, seq, event_hash });
+                read.push(SavedHead { tenant_id, lane, seq, event_hash });
             }
             _ => refuse(field),
         }
@@ -221,18 +225,18 @@ fn read_heads(field: &str, heads: Jsonb) -> Vec<Head> {
     read
 }
 
-impl Head {
-    /// Whether the head belongs to what is verified.
+impl SavedHead {
+    /// Whether the head is in scope.
     pub fn is_in(&self, scope: &Scope) -> bool {
         scope.tenant_id.is_none_or(|tenant| text(tenant) == self.tenant_id)
     }
 }
 
-/// The table has not the columns that the extension made.
+/// Raises 55000 for a table that has lost a column.
 pub fn unfit(column: &str) -> ! {
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("immutable.events has no column {column} of its type"),
+        format!("immutable.events has no column {column} of the expected type"),
     )
     .raise()
 }

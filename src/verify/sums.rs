@@ -1,6 +1,6 @@
-//! The parts of verification that run in every process of a parallel plan: what is done with one event, and the
-//! aggregates that add up lanes and targets. verify_chain() alone has a use for them; who calls them by hand gets
-//! nothing out of them but bytes.
+//! The functions of verification that run in every process of a parallel plan: the check of one
+//! event, and the aggregates that add up lanes and targets. Only verify_chain() has a use for them.
+//! A user who calls them directly gets nothing but bytes.
 
 use crate::log::columns as c;
 use crate::log::row::{self, stored_text, with_scratch};
@@ -19,7 +19,8 @@ use immutable_format::target::{Form, Target};
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
 
-/// The columns of an event as verify_event() takes them, for the alias `e`, after its own arguments.
+/// The columns of an event as verify_event() takes them, for the alias `e`, after its own
+/// arguments.
 pub fn columns_of_event() -> String {
     let names: Vec<String> = c::ALL[..c::XACT].iter().map(|(name, _, _)| format!("e.{name}")).collect();
     names.join(", ")
@@ -106,11 +107,11 @@ fn lane_in(call: Call) -> Datum {
     }
 }
 
-/// What the rows of event_targets add up to.
+/// The sum of rows of event_targets.
 #[derive(Clone, Copy, Default)]
 pub struct TargetSum {
     pub sum: Sum,
-    /// A row that cannot be added up, or is in a child table.
+    /// Whether a row could not be added up, or is in a child table.
     pub odd: bool,
 }
 
@@ -121,6 +122,7 @@ impl TargetSum {
         bytes
     }
 
+    /// The sum in bytes that an aggregate returned; None for other bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<TargetSum> {
         let (odd, sum) = bytes.split_first()?;
         Some(TargetSum { odd: *odd != 0, sum: Sum::from_bytes(sum.try_into().ok()?) })
@@ -129,8 +131,8 @@ impl TargetSum {
 
 sql_function!(immutable_targets_add, pg_finfo_immutable_targets_add, targets_add);
 
-/// `(state, run, stray, tenant_id, event_id, position, target_type, target_id, target_name, target_metadata,
-/// created_at)`
+/// `(state, run, stray, tenant_id, event_id, position, target_type, target_id, target_name,
+/// target_metadata, created_at)`
 fn targets_add(call: Call) -> Datum {
     pgrx::check_for_interrupts!();
     let term = term_of_row(call);

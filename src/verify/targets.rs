@@ -1,6 +1,7 @@
-//! event_targets against the targets of the events themselves. Where all of both are in scope, sums tell whether they
-//! agree: those of the events come with the events, those of the rows take one scan. Only where the sums differ are the
-//! two joined, which costs a sort or hash table of both.
+//! Compares event_targets with the targets of the events. If all of both are in scope, sums show
+//! whether they agree: the sum of the events' targets is computed while the events are read, and
+//! that of the rows takes one scan. Only if the sums differ are the two joined, which costs a sort
+//! or a hash table of both.
 
 use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::spi::{self, Arg};
@@ -12,6 +13,8 @@ use crate::verify::sums::TargetSum;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
 
+/// Compares event_targets with the targets of the events in scope, and reports every difference.
+/// `cut` says whether max_events left events out.
 pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
     if !scope.targets {
         return;
@@ -22,7 +25,7 @@ pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl
     }
 }
 
-/// What the rows in scope add up to, unless one of them cannot be what an event has.
+/// The sum of the rows in scope; None if a row cannot belong to an event.
 fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
     let mut sql = Sql::default();
     let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
@@ -41,8 +44,10 @@ fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
     (!found.odd).then_some(found.sum)
 }
 
-/// Joins the two, which says what differs. What cannot be read is not given to PostgreSQL's functions, which would raise an
-/// error, or read what is not there; behind OFFSET, where a plan that remembers results does not see it either. An event whose targets are not readable is a break already, and its rows are not.
+/// Joins the two and reports each difference. A value that cannot be read is not passed to
+/// PostgreSQL's functions, which would raise an error or read beyond it; OFFSET also keeps it from
+/// a Memoize node. An event whose targets cannot be read is already a break, so its rows are not
+/// reported.
 fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
     let statement = differences(scope, cut, &mut sql);
@@ -61,10 +66,11 @@ fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
     });
 }
 
-/// The statement that joins the two: tenant, lane, seq and id of an event, the position of a target, and how it differs.
+/// The statement that joins the two. A row has the event's tenant, lane, seq and id, the position
+/// of the target, and how it differs.
 fn differences<'c>(scope: &Scope<'c>, cut: bool, sql: &mut Sql<'c>) -> String {
     let events = scope.events("e.*", sql);
-    // Where only some events are looked at, the rows of all others would look like strays.
+    // If only some events are in scope, the rows of all others would look like strays.
     let derived = match cut || scope.since.is_some() {
         true => format!(
             "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \

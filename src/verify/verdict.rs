@@ -1,9 +1,9 @@
-//! Verification: reads the rows back and reports every break. It trusts rows and nothing that was computed before; it
-//! reads child tables too, which inheritance could smuggle rows in through.
+//! Verification: reads the rows and reports every break. It relies on nothing that was computed
+//! before. It reads child tables too, because inheritance could add rows to the log.
 //!
-//! [`scope`](super::scope) reads the arguments; [`lanes`] checks content and links,
-//! with the help of [`sums`](super::sums) in every process of a parallel plan; [`targets`],
-//! [`erasures`] and [`heads`] check the rest.
+//! [`scope`](super::scope) reads the arguments; [`lanes`] checks content and links, with the help
+//! of [`sums`](super::sums) in every process of a parallel plan; [`targets`], [`erasures`] and
+//! [`heads`] check the rest.
 
 use crate::log::tables::Events;
 use crate::pg::call::{sql_function, Call};
@@ -36,14 +36,15 @@ fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
     Verdict::of(scope, counts)
 }
 
-/// What a run says, and of how much of the log it says it.
+/// The result of a run, and how much of the log it covers.
 struct Verdict {
     counts: Counts,
-    /// Nothing where nothing was looked at.
+    /// Whether there is no break; None if nothing was checked.
     valid: Option<bool>,
-    /// Whether everything in the log, or of the tenant, was looked at.
+    /// Whether everything in the log, or of the tenant, was checked.
     complete: bool,
-    /// The events of the log, or of the tenant: as many as were looked at, or else as their numbers say.
+    /// How many events the log or the tenant has: those that were checked, if that was all of them,
+    /// or else the sum of the last seq of each lane.
     events_total: i64,
     /// The saved heads and marks that were compared.
     heads_checked: i64,
@@ -54,7 +55,7 @@ impl Verdict {
         let every_event = !counts.cut && !scope.is_range() && scope.since.is_none();
         let events_total = match scope.since {
             _ if every_event => counts.events as i64,
-            // To the end of every lane: what it costs is to be what is new.
+            // The last seqs are known from the run, so that its cost depends only on what is new.
             Some(_) if counts.last_seqs > 0 => counts.last_seqs,
             _ => numbered(scope),
         };
@@ -75,7 +76,7 @@ impl Verdict {
     }
 }
 
-/// How many events there are, as the last number of each lane says.
+/// How many events there are, by the last seq of each lane.
 fn numbered(scope: &Scope) -> i64 {
     let mut total = 0;
     spi::read(
@@ -87,7 +88,7 @@ fn numbered(scope: &Scope) -> i64 {
     total
 }
 
-/// One break as JSON: in full, or as the service shows it.
+/// One break as JSON: with all members, or only with those of immutable.verify().
 fn break_json(found: &Break, in_full: bool) -> String {
     let mut json = String::from("{");
     let mut member = |name: &str, value: Option<String>, quoted: bool| {
@@ -127,7 +128,8 @@ fn verify_chain(call: Call) -> Datum {
 
 sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_shard);
 
-/// `immutable.verify_shard(events, targets)`: what verify_chain() says, of a shard of events and its shard of targets.
+/// `immutable.verify_shard(events, targets)`: the result of verify_chain() for a shard of events
+/// and its shard of targets. Raises 42P01 or 55000 if they are not such tables.
 fn verify_shard(call: Call) -> Datum {
     let oid = call.arg(0).map_or(pg_sys::InvalidOid, Datum::oid);
     let (events, targets) = shard_names(oid);
@@ -136,7 +138,8 @@ fn verify_shard(call: Call) -> Datum {
     spi::on_shard(events, targets, || summary(call, &scope, MAX_LISTED))
 }
 
-/// The names of a table of events and of the table of targets that refers to it.
+/// The quoted names of a table of events and of the table of targets that refers to it. Raises
+/// 42P01 and 55000 if there are no such tables, and 22023 for a name with an apostrophe.
 fn shard_names(oid: pg_sys::Oid) -> (String, String) {
     let open = |oid| {
         OpenRelation::open(oid, pg_sys::AccessShareLock).unwrap_or_else(|| {
@@ -151,7 +154,7 @@ fn shard_names(oid: pg_sys::Oid) -> (String, String) {
     let [events, targets] = [relation, open(targets)].map(|relation| {
         let name = relation.get().qualified_name();
         if name.contains('\'') {
-            Fault::invalid("events", format!("the name {name} has an apostrophe")).raise()
+            Fault::invalid("events", format!("the name {name} contains an apostrophe")).raise()
         }
         name
     });
@@ -186,7 +189,7 @@ fn summary<'c>(call: Call<'c>, scope: &Scope, most: usize) -> Datum<'c> {
 
 sql_function!(immutable_verify_breaks, pg_finfo_immutable_verify_breaks, verify_breaks);
 
-/// `immutable.verify_breaks(…)`: one row a break.
+/// `immutable.verify_breaks(…)`: one row for each break.
 fn verify_breaks(call: Call) -> Datum {
     let (scope, mut most) = (Scope::of(call), Scope::most_rows(call));
     let mut rows = call.rows();
@@ -213,11 +216,12 @@ fn verify_breaks(call: Call) -> Datum {
 
 sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
 
-/// `immutable.verify(from_date, to_date, limit)`: the service's answer, and of how much of the log it is.
+/// `immutable.verify(from_date, to_date, limit)`: the answer for an API, with how much of the log
+/// it covers. Raises 22023 for a limit below 1.
 fn verify_as_service(call: Call) -> Datum {
     let limit = call.arg(2).map(|limit| i64::from(limit.i32()));
     if limit.is_some_and(|limit| limit < 1) {
-        Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event").raise()
+        Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event.").raise()
     }
     let scope =
         Scope { from_date: call.arg(0), to_date: call.arg(1), max_events: limit, targets: true, ..Scope::default() };

@@ -100,10 +100,13 @@ fn unwrap_text(batch: &str) -> Vec<&str> {
 fn check_length(elements: usize) {
     let most = settings::MAX_BATCH.get();
     if elements > most as usize {
-        Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("events has {elements} elements, at most {most}"))
-            .field("events")
-            .hint("Send several batches, or raise immutable.max_batch.")
-            .raise()
+        Fault::new(
+            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("events has {elements} elements, but at most {most} are allowed"),
+        )
+        .field("events")
+        .hint("Send several batches, or raise immutable.max_batch.")
+        .raise()
     }
 }
 

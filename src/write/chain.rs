@@ -46,14 +46,14 @@ fn chain(call: Call) -> Datum {
 }
 
 /// Refuses to hash a row that another trigger would see afterwards, and could change (55000).
-fn refuse_later_trigger(events: &Events, own: &CStr) {
-    let Some(later) = events.before_insert.iter().skip_while(|name| name.as_c_str() != own).nth(1) else { return };
-    let (own, later) = (own.to_string_lossy(), later.to_string_lossy());
+fn refuse_later_trigger(events: &Events, chain: &CStr) {
+    let Some(later) = events.before_insert.iter().skip_while(|name| name.as_c_str() != chain).nth(1) else { return };
+    let (chain, later) = (chain.to_string_lossy(), later.to_string_lossy());
     Fault::new(
         Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("trigger \"{later}\" would run after the chain and could change a row that is hashed already"),
+        format!("trigger \"{later}\" would run after \"{chain}\" and could change a row that is already hashed"),
     )
-    .hint(format!("Rename the trigger so that it sorts before \"{own}\", or drop it."))
+    .hint(format!("Rename the trigger so that it sorts before \"{chain}\", or drop it."))
     .raise()
 }
 
@@ -191,7 +191,8 @@ fn refuse_last(lane: i16, tenant_id: &str) -> ! {
         format!("nothing can follow the last event of lane {lane} of tenant \"{tenant_id}\""),
     )
     .hint(
-        "Its seq or created_at is the greatest there is: immutable.verify_chain() tells whether it was tampered with.",
+        "Its seq or created_at is the greatest possible value. immutable.verify_chain() says \
+         whether the event was altered.",
     )
     .raise()
 }

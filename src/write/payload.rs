@@ -134,12 +134,12 @@ fn unknown(name: &str) -> ! {
     let fault = Fault::invalid(&shown, format!("an event has no field \"{shown}\""));
     let chain = c::ALL.iter().any(|(column, _, set_by)| *column == name && *set_by == SetBy::Chain);
     match meant(name) {
-        Some(field) => fault.hint(format!("Did you mean {field}? What has no field of its own goes into metadata.")),
-        None if chain => fault.hint("The chain sets it: leave it out."),
+        Some(field) => fault.hint(format!("Did you mean {field}? Put other values into metadata.")),
+        None if chain => fault.hint("The log sets this field. Leave it out."),
         None if name == "id" => {
-            fault.hint("The log makes the id: leave it out, or INSERT INTO immutable.events with one.")
+            fault.hint("The log makes the id. Leave it out, or give one in INSERT INTO immutable.events.")
         }
-        None => fault.hint("Put what has no field of its own into metadata."),
+        None => fault.hint("Put values that have no field of their own into metadata."),
     }
     .raise()
 }
@@ -195,7 +195,7 @@ fn member<'m>(field: &str, json: &str, memory: Memory<'m>) -> Member<'m> {
     // jsonb would keep only the last one.
     if let Err(Error::DuplicateKey) = Value::parse(json, limits::NESTING, usize::MAX) {
         Fault::invalid(field, format!("{field} has an object with two members of the same name"))
-            .hint("Only one of them could be kept: leave the other out, or rename it.")
+            .hint("Only one of them could be kept. Leave the other out, or rename it.")
             .raise()
     }
     Member::Nested(value)
@@ -222,8 +222,13 @@ fn converted<'m>(field: &str, json: &str, memory: Memory<'m>) -> Jsonb<'m> {
             Fault::new(code, format!("{field} cannot be stored as jsonb: {}{why}", report.message()))
                 .field(field)
                 .hint(match code {
-                    Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED => "It is nested too deeply, or too large: leave some of it out.",
-                    _ => "It has to be JSON (RFC 8259), without \\u0000, halves of surrogate pairs, and numbers that numeric cannot hold.",
+                    Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED => {
+                        "It is nested too deeply, or too large. Leave some of it out."
+                    }
+                    _ => {
+                        "It must be JSON (RFC 8259) without \\u0000, halves of surrogate pairs, \
+                         or numbers that numeric cannot hold."
+                    }
                 })
                 .raise()
         })
@@ -260,7 +265,7 @@ fn value_of<'m>(index: usize, value: Member<'m>, memory: Memory<'m>) -> Option<D
             Err(time::Error::Form) => {
                 Fault::new(Code::ERRCODE_INVALID_DATETIME_FORMAT, format!("{field} must be an RFC 3339 timestamp"))
                     .field(field)
-                    .hint("For example 2026-03-15T14:32:18.847312Z; without an offset it is UTC.")
+                    .hint("For example 2026-03-15T14:32:18.847312Z. Without an offset, the time is UTC.")
                     .raise()
             }
             Err(time::Error::Range) => Fault::new(

@@ -1,6 +1,6 @@
-//! A database that another one feeds by logical replication: it keeps what it gets as it gets it,
-//! and records nothing of its own until its subscription is dropped. Extensions such as pglogical
-//! work in sessions that replay a replication origin.
+//! A database that receives the log by logical replication. It keeps events as it receives them,
+//! and records none of its own until the subscription is dropped. Extensions such as pglogical work
+//! in sessions that replay a replication origin.
 
 use crate::guard::append_only::{append_only, check_update};
 use crate::log::columns::{self as c, Layout};
@@ -17,9 +17,9 @@ use crate::pg::tuple::Tuple;
 use crate::pg::{role, transaction};
 use pgrx::pg_sys;
 
-/// Writers hold INSERT on all columns, and what keeps them from the chain's is a trigger that
-/// sleeps here. So a role that may set session_replication_role, and is neither superuser nor the
-/// owner, gets no row past this.
+/// Writers have INSERT on all columns, and only the chain's trigger, which does not fire here,
+/// keeps them from setting its columns. So a row is refused (42501) if the role may set
+/// session_replication_role but is neither a superuser nor the owner.
 fn refuse_unchained(relation: Relation) {
     if role::is_superuser() || role::current() == relation.owner() {
         return;
@@ -27,7 +27,7 @@ fn refuse_unchained(relation: Relation) {
     let table = relation.name();
     Fault::new(
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("{table} takes no change with session_replication_role = replica: no trigger would check it"),
+        format!("{table} cannot be changed with session_replication_role = replica: no trigger would check the change"),
     )
     .hint("SET session_replication_role = origin.")
     .raise()
@@ -35,16 +35,16 @@ fn refuse_unchained(relation: Relation) {
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
-/// The trigger that fires where others sleep: for the workers of a replication, PostgreSQL's own or
-/// another. A row comes in as the publisher has it, but for xact: the publisher's transactions mean
-/// nothing here. A session that has session_replication_role set to replica and replays no origin
-/// wants no trigger at all, and a superuser or the owner is refused nothing: verification finds
-/// what they do.
+/// The trigger that fires where the others do not: in the workers of a replication, PostgreSQL's
+/// own or another. A row is stored as the publisher has it, except for xact, because the
+/// publisher's transactions mean nothing here. If a session sets session_replication_role to
+/// replica without replaying an origin, no trigger is wanted: nothing is refused to a superuser or
+/// the owner, and verification finds what they do.
 fn replicate(call: Call) -> Datum {
     let trigger = call.any_trigger();
     let relation = trigger.relation();
     if !others_sleep() {
-        // ENABLE TRIGGER ALL has made it fire beside the others, which do everything.
+        // ENABLE TRIGGER ALL has made this trigger fire beside the others, which do everything.
         return as_given(trigger);
     }
     if !is_subscription_worker() {
@@ -53,7 +53,7 @@ fn replicate(call: Call) -> Datum {
     let table = relation.name();
     if is_worker() {
         if table == "cluster" {
-            // The publisher's place is not where this log is written, so the row is left out.
+            // The row says where the publisher's log is written, not this one, so it is left out.
             return trigger.nothing();
         }
         refuse_other_commands(trigger, &table);
@@ -72,7 +72,7 @@ fn replicate(call: Call) -> Datum {
     }
 }
 
-/// Goes on with what is given: a statement has no row.
+/// Goes on with the row unchanged; a statement has no row.
 fn as_given(trigger: TriggerCall<'_>) -> Datum<'_> {
     match trigger.is_for_row() {
         true => trigger.go_on_with(given(trigger)),
@@ -92,11 +92,12 @@ fn is_update(trigger: TriggerCall) -> bool {
     trigger.operation() == pg_sys::TRIGGER_EVENT_UPDATE
 }
 
-/// A copy keeps what it got: of what a publisher sends, rows may be inserted, and updated where an
-/// erasure does that.
+/// A copy keeps the events that it received. A publisher may only insert rows, and update those
+/// that it erases from.
 fn refuse_other_commands(trigger: TriggerCall, table: &str) {
     let relation = trigger.relation();
-    let hint = "A copy keeps what it got. Publish insert and update only: WITH (publish = 'insert, update').";
+    let hint = "A copy keeps every event that it received. Publish inserts and updates only: WITH \
+        (publish = 'insert, update').";
     match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT => {}
         pg_sys::TRIGGER_EVENT_UPDATE if table != "log" => {}
@@ -109,8 +110,8 @@ fn refuse_other_commands(trigger: TriggerCall, table: &str) {
 /// The row of an event as it is kept here; a row of another table as it is given.
 fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
     let relation = trigger.relation();
-    // A table of events may have lost a column, too: a superuser may be mending it, with no trigger
-    // in the way.
+    // If the table has lost a column, a superuser may be repairing it, and the trigger must not
+    // hinder that.
     let Ok(layout) = Layout::of(relation.descriptor()) else { return given(trigger) };
     let mut row = given(trigger).values();
     if is_update(trigger) {
@@ -130,8 +131,8 @@ fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
     row.form(relation.descriptor())
 }
 
-/// Notes that what arrives was written somewhere else. Once the copy is promoted, the first event
-/// records that. Until an origin is dropped, it may still bring what is on its way.
+/// Notes that the events that arrive were written somewhere else. After the copy is promoted, its
+/// first event records that. Until an origin is dropped, it may still bring events.
 fn note_arrival(events: Relation) {
     match session_origin() {
         Some(origin) if !is_subscription_worker() => seam::note_feeder(events, &origin),

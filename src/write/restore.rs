@@ -25,10 +25,10 @@ pub fn keep<'c>(relation: Relation<'c>, layout: &Layout, mut row: Values<'c>) ->
     let Some(event_hash) = row.get(layout, c::EVENT_HASH) else {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "with immutable.restore on, only events of a dump are taken, with all of their columns",
+            "only events of a dump, with all their columns, can be inserted while immutable.restore is on",
         )
         .field("event_hash")
-        .hint(format!("To record new events: {}", setting::how_to_end("immutable.restore")))
+        .hint(format!("{} Then new events can be recorded.", setting::how_to_end("immutable.restore")))
         .raise()
     };
     lane::acquire_all(relation.oid());
@@ -45,12 +45,14 @@ pub fn keep<'c>(relation: Relation<'c>, layout: &Layout, mut row: Values<'c>) ->
 fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Result<(), String> {
     match stored.document().map(|document| document::hash(&document)) {
         Ok(hash) if Some(hash) == event_hash => {}
-        Ok(_) => return Err("Its content does not hash to its event_hash.".to_string()),
+        Ok(_) => return Err("Its content does not match its event_hash.".to_string()),
         Err(violation) => return Err(format!("It has no valid document: {violation}.")),
     }
     // The first event of a lane says to which log it belongs.
     match (stored.envelope.log_id, log_identity::known()) {
-        (Some(own), Some(log)) if own != log => Err("It belongs to another log than this database's.".to_string()),
+        (Some(given), Some(log)) if given != log => Err("It belongs to another log than the one in \
+            this database."
+            .to_string()),
         _ => Ok(()),
     }
 }
@@ -62,7 +64,10 @@ fn refuse(row: &Values, layout: &Layout, why: &str) -> ! {
     let seq = get(c::SEQ).map_or("?".to_string(), |seq| seq.i64().to_string());
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} (lane {lane}, seq {seq}) cannot be restored"))
         .detail(why.to_string())
-        .hint("The dump was altered, or the log it is of: compare with immutable.verify_breaks() there.")
+        .hint(
+            "The dump was altered, or the log was altered before the dump. Call \
+             immutable.verify_breaks() in the database that was dumped.",
+        )
         .raise()
 }
 
@@ -77,7 +82,8 @@ fn guard_log(call: Call) -> Datum {
         append_only(
             trigger.relation(),
             "INSERT",
-            "The first event makes the log's identity; a dump brings its own with immutable.restore = on.",
+            "The first event makes the log's identity. To restore the identity of a dump, SET \
+             immutable.restore = on.",
         )
     }
     let given = trigger.row().values().at(0).map(uuid);
@@ -87,10 +93,10 @@ fn guard_log(call: Call) -> Datum {
             let (given, log) = (id::uuid_text(&given), id::uuid_text(&log));
             Fault::new(
                 Code::ERRCODE_DATA_CORRUPTED,
-                format!("log_id {given} is not the identity of the events that are here, which are of log {log}"),
+                format!("log_id {given} is not the identity of the events in this database, which belong to log {log}"),
             )
             .field("log_id")
-            .hint("Restore the identity and the events of one dump, into a database whose log has not begun.")
+            .hint("Restore the identity and the events of the same dump, into a database without events.")
             .raise()
         }
     }
@@ -108,10 +114,13 @@ fn refuse_part_of(call: Call) -> Datum {
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("row security would leave out the rows of immutable.{table}"),
     )
-    .detail("A dump without them, or without the events that its role may not see, would restore as if it were whole.")
+    .detail(
+        "A dump without these rows, or without the events that its role may not see, could be \
+         restored as if it were complete.",
+    )
     .hint(
-        "Dump without --enable-row-security, as a superuser or a role with BYPASSRLS: docs/backup-and-restore.md. \
-         Auditors read immutable.log and the events.",
+        "Dump without --enable-row-security, as a superuser or a role with BYPASSRLS. See \
+         docs/backup-and-restore.md. An auditor can read immutable.log and the events.",
     )
     .raise()
 }

@@ -55,12 +55,12 @@ impl Outcome {
 }
 
 /// The hint of the message that [`conflict`] makes.
-pub const CONFLICT_HINT: &str = "Give a new event a key of its own, and repeat an event as it was.";
+pub const CONFLICT_HINT: &str = "Give each new event a key of its own, and repeat an event unchanged.";
 
 /// The message about an event that differs from the one that has its key. It names fields, and no
 /// values.
 pub fn conflict(id: &Id, differing: &[&str]) -> String {
-    format!("idempotency_key is that of event {}, which differs in {}", uuid_text(id), differing.join(", "))
+    format!("idempotency_key was already used for event {}, which differs in {}", uuid_text(id), differing.join(", "))
 }
 
 sql_function!(immutable_track, pg_finfo_immutable_track, track);
@@ -114,7 +114,10 @@ fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c>
         None | Some("error") => false,
         Some("answer") => true,
         Some(_) => Fault::invalid("on_conflict", "on_conflict must be error or answer")
-            .hint("error raises 23505 where the idempotency_key is that of another event; answer gives {\"status\": \"conflict\"}.")
+            .hint(
+                "If another event has the idempotency_key, error raises 23505, and answer \
+                 returns {\"status\": \"conflict\"}.",
+            )
             .raise(),
     };
     let outcome = record_once(&given);
@@ -122,7 +125,8 @@ fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c>
         Fault::new(Code::ERRCODE_UNIQUE_VIOLATION, conflict(id, differing))
             .field("idempotency_key")
             .hint(format!(
-                "{CONFLICT_HINT} With on_conflict => 'answer' this is an answer with status conflict, and no error."
+                "{CONFLICT_HINT} With on_conflict => 'answer', the call returns the status \
+                 conflict instead of an error."
             ))
             .raise()
     }
@@ -182,7 +186,7 @@ fn insert(given: &Given) -> Option<Id> {
 fn refuse_concurrent() -> ! {
     Fault::new(
         Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
-        "an event with this idempotency_key was recorded by a concurrent transaction",
+        "a concurrent transaction recorded an event with this idempotency_key",
     )
     .field("idempotency_key")
     .hint("Retry the transaction.")
@@ -191,7 +195,10 @@ fn refuse_concurrent() -> ! {
 
 fn refuse_left_out() -> ! {
     Fault::new(Code::ERRCODE_TRIGGERED_ACTION_EXCEPTION, "a trigger on immutable.events left the event out")
-        .hint("Nothing is recorded. SELECT tgname FROM pg_trigger WHERE tgrelid = 'immutable.events'::regclass shows the triggers.")
+        .hint(
+            "Nothing was recorded. SELECT tgname FROM pg_trigger WHERE tgrelid = \
+             'immutable.events'::regclass shows the triggers.",
+        )
         .raise()
 }
 

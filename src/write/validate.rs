@@ -109,14 +109,14 @@ fn leave_to_chain(row: &mut Values, layout: &Layout) {
 
 fn refuse_chain_column(column: c::Column, name: &str) -> ! {
     let instead = match column {
-        c::CREATED_AT => " When it happened is occurred_at.",
+        c::CREATED_AT => " The time when it happened is occurred_at.",
         _ => "",
     };
-    Fault::new(Code::ERRCODE_GENERATED_ALWAYS, format!("column {name} is set by the chain, not by the caller"))
+    Fault::new(Code::ERRCODE_GENERATED_ALWAYS, format!("column {name} is set by the log, not by the caller"))
         .field(name)
         .hint(format!(
-            "Leave {name} out of the INSERT, or give NULL or DEFAULT.{instead} A dump is restored with \
-             immutable.restore = on, by a superuser or by a role with the right to SET it."
+            "Leave {name} out of the INSERT, or give NULL or DEFAULT.{instead} To restore a dump, \
+             SET immutable.restore = on, as a superuser or as a role with the right to SET it."
         ))
         .raise()
 }
@@ -186,7 +186,7 @@ fn check_required(column: c::Column, value: Option<&str>) {
     let hint = match column {
         // If it had been left out, the session's would have been taken.
         c::ACTOR_ID if value.is_some() && session_context::is_set(column) => {
-            "Say who did it, or leave actor_id out for what immutable.actor_id says."
+            "Say who did it, or leave actor_id out to use the value of immutable.actor_id."
         }
         c::ACTOR_ID => "Say who did it, or set immutable.actor_id for the session.",
         _ => "Say what was done, for example document.created.",
@@ -224,9 +224,11 @@ fn check_length(shown: &str, field: &str, value: &str, source: impl FnOnce() -> 
         .field(shown)
         .hint(match source() {
             Some(setting) => {
-                format!("It is what the setting {setting} says. Shorten it there; bytes of UTF-8 are counted.")
+                format!("The value comes from the setting {setting}. Shorten it there. Bytes of UTF-8 are counted.")
             }
-            None => "Bytes of UTF-8 are counted. Shorten it; the whole can go into metadata.".to_string(),
+            None => "Bytes of UTF-8 are counted. Shorten the value; the full text can go into \
+                metadata."
+                .to_string(),
         })
         .raise()
     }
@@ -284,12 +286,12 @@ fn refuse_size(field: &str, error: Error, bounds: &Bounds) -> ! {
     let (message, hint) = match error {
         Error::TooDeep => (
             format!("{field} is nested more than {nesting} levels deep"),
-            limit_hint("Put what is deeper into a string.", "immutable.max_nesting", nesting, limits::NESTING),
+            limit_hint("Put the deeper levels into a string.", "immutable.max_nesting", nesting, limits::NESTING),
         ),
         _ => (
             format!("{field} is larger than {bytes} bytes of canonical JSON"),
             limit_hint(
-                "Keep the rest elsewhere, and here where it is and its SHA-256.",
+                "Store the data elsewhere, and record its location and its SHA-256.",
                 "immutable.max_metadata_bytes",
                 bytes,
                 limits::CANONICAL_BYTES,
@@ -302,15 +304,18 @@ fn refuse_size(field: &str, error: Error, bounds: &Bounds) -> ! {
 fn check_keys(field: &str, keys: usize, bounds: &Bounds) {
     let most = bounds.keys;
     if keys > most {
-        Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("{field} has {keys} keys, at most {most}"))
-            .field(field)
-            .hint(limit_hint(
-                "Keys of objects inside are not counted: put some into one.",
-                "immutable.max_metadata_keys",
-                most,
-                limits::METADATA_KEYS,
-            ))
-            .raise()
+        Fault::new(
+            Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("{field} has {keys} keys, but at most {most} are allowed"),
+        )
+        .field(field)
+        .hint(limit_hint(
+            "Keys of nested objects are not counted. Put some keys into one.",
+            "immutable.max_metadata_keys",
+            most,
+            limits::METADATA_KEYS,
+        ))
+        .raise()
     }
 }
 
@@ -361,10 +366,13 @@ fn refuse_targets(malformed: Malformed, bounds: &Bounds) -> ! {
             .raise(),
         Malformed::TooMany(count) => {
             let most = bounds.targets;
-            Fault::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("targets has {count} elements, at most {most}"))
-                .field("targets")
-                .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
-                .raise()
+            Fault::new(
+                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("targets has {count} elements, but at most {most} are allowed"),
+            )
+            .field("targets")
+            .hint(limit_hint("Record several events.", "immutable.max_targets", most, limits::TARGETS))
+            .raise()
         }
         Malformed::Element(n, error) => refuse_size(&format!("targets[{n}]"), error, bounds),
         Malformed::Target(n, error) => refuse_target(n, error),
@@ -397,7 +405,7 @@ fn refuse_target(n: usize, error: target::Error) -> ! {
         target::Error::UnknownMember(member) => {
             let shown: String = member.chars().take(64).collect();
             Fault::invalid(&at(""), format!("targets[{n}] has an unknown member \"{shown}\""))
-                .hint("A target has type, id, name and metadata; put anything else into its metadata.")
+                .hint("A target has type, id, name and metadata. Put anything else into its metadata.")
                 .raise()
         }
     }

@@ -148,7 +148,7 @@ def test_a_naive_consumer_misses_events(db):
     '[]', '1', '"x"', '{"0": "1"}', '{"0": -1}', '{"0": 1.5}', '{"0": 1e30}', '{"x": 1}', '{"40000": 1}', '{"0": null}',
     '{"0": [1]}', '{"00": 1}', '{"+0": 1}', '{" 0": 1}', '{"xact": "1"}'])
 def test_invalid_positions_of_a_tenant(db, after):
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position") as refused:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is not a position") as refused:
         db.conn.execute("SELECT immutable.changes('t', %s::text::jsonb)", [after])
     assert '{"0": "12:9f86d081884c7d65"}' in refused.value.diag.message_hint
 
@@ -158,7 +158,7 @@ def test_invalid_positions_of_a_tenant(db, after):
     '{"xact": "x", "id": "00000000-0000-4000-8000-000000000f01", "tenant_id": ""}', '{"xact": "1", "id": "x", "tenant_id": ""}',
     '{"xact": "1", "id": "00000000-0000-4000-8000-000000000f01", "tenant_id": "", "more": 1}'])
 def test_invalid_positions_of_all_tenants(db, after):
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position"):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is not a position"):
         db.conn.execute("SELECT immutable.changes(after => %s::text::jsonb)", [after])
 
 

@@ -33,7 +33,7 @@ def old_form(position):
 
 
 def settle(conn):
-    """Waits until the feed of all tenants gives what has committed: autovacuum may have a transaction number."""
+    """Waits until the feed of all tenants gives what has committed: autovacuum may have a transaction ID."""
     wait_for(conn, "SELECT pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot())")
 
 
@@ -65,7 +65,7 @@ def test_a_position_names_events_by_hash_and_stays_small(db):
                                    '{"0": "01:0123456789abcdef"}', '{"0": "1:0123456789abcdef0"}', '{"0": "1:0123456789abcdeg"}',
                                    '{"0": "-1:0123456789abcdef"}', '{"0": "1:2:0123456789abcde"}', '{"0": ["1", "2"]}'])
 def test_a_malformed_mark_is_not_a_position(db, after):
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is no position"):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="after is not a position"):
         db.conn.execute("SELECT immutable.changes('t', %s::text::jsonb)", [after])
 
 

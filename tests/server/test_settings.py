@@ -160,12 +160,12 @@ def test_restore_and_a_token_in_a_file_have_no_effect(cluster, preload):
         assert settings["immutable.lanes"] == "3" and settings["immutable.restore"] == "off"
         if preload != "shared_preload_libraries":
             problem, = [problem for problem in problems if "immutable.restore" in problem]
-            assert "postgresql.auto.conf" in problem and "counts for nothing" in problem
+            assert "postgresql.auto.conf" in problem and "has no effect" in problem
         # A session's own setting still counts.
         conn.execute("SET immutable.restore = on")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             conn.execute(ENTRIES["insert"])
-        assert refused.value.diag.message_hint == "To record new events: SET immutable.restore = off."
+        assert refused.value.diag.message_hint == "SET immutable.restore = off. Then new events can be recorded."
         conn.execute("SET immutable.restore = off")
         conn.execute(ENTRIES["insert"])
         conn.execute("LOAD 'immutable'")
@@ -181,7 +181,7 @@ def test_following_the_hint_ends_a_restore(db):
         db.conn.execute(f"ALTER {owner} SET immutable.restore = on")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             db.connect(role).execute(ENTRIES["insert"])
-        command = re.search(r"a superuser ends it with (ALTER .* RESET immutable.restore), for new connections\.", refused.value.diag.message_hint)[1]
+        command = re.search(r"A superuser can end this for new connections with (ALTER .* RESET immutable.restore)\.", refused.value.diag.message_hint)[1]
         assert owner in command
         db.conn.execute(command)
         db.connect(role).execute(ENTRIES["insert"])

@@ -145,7 +145,7 @@ def test_a_log_that_is_empty_again(db, log):
     messages = notices(db.conn)
     assert h.verify_chain(db.conn)["valid"] is None
     assert h.verify(db.conn)["valid"] is None
-    assert messages == ["nothing was verified: the log has begun, but no event is there"] * 2
+    assert messages == ["nothing was verified: the log has an identity but no events"] * 2
     result = h.verify_chain(db.conn, heads=saved)
     assert (result["valid"], result["heads_checked"], result["breaks_found"]) == (False, 4, 4)
 

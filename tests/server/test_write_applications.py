@@ -93,7 +93,7 @@ def test_a_reflected_model_records_once_and_returns_the_key(db, engine):
         result = conn.execute(metadata.tables["immutable.events"].insert(), {"action": "core", "actor_id": "u", "tenant_id": "core"})
         assert (result.inserted_primary_key.tenant_id, result.inserted_primary_key.id) == ("core", recorded_in(conn, "core"))
     # The error names the column that it may not set.
-    with Session(engine) as session, pytest.raises(sqlalchemy.exc.DBAPIError, match="column seq is set by the chain") as refused:
+    with Session(engine) as session, pytest.raises(sqlalchemy.exc.DBAPIError, match="column seq is set by the log") as refused:
         session.add(event(action="mapped", actor_id="u", seq=1))
         session.flush()
     assert refused.value.orig.sqlstate == "428C9"
@@ -135,7 +135,7 @@ def test_the_model_that_inspectdb_writes_can_record(db, django):
     assert [event[:2] for event in recorded(db, "django")] == [
         ("session", "alice"), ("given", "bob"), ("session", "alice"), ("given", "alice"), ("", "alice")]
     assert own in [event[2] for event in recorded(db, "django")]
-    with pytest.raises(ProgrammingError, match="column created_at is set by the chain"), transaction.atomic():
+    with pytest.raises(ProgrammingError, match="column created_at is set by the log"), transaction.atomic():
         model(action="django", tenant_id="t", actor_id="u", created_at="2020-01-01T00:00:00Z").save(force_insert=True)
     # With the field whose type it guessed, nothing is recorded: xid8 takes no empty text, or takes it for 0.
     with pytest.raises((ProgrammingError, DataError), match="xact|xid8"), transaction.atomic():

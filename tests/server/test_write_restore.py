@@ -163,7 +163,7 @@ def test_a_role_that_is_not_a_superuser_restores_with_the_role_for_it(db, server
         restored.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA immutable TO {outsider}")
         failed = restore(server, "pg_restore", "-e", "--data-only", "-d", target, path, user=outsider, check=False)
         assert failed.returncode != 0
-        assert "is set by the chain" in failed.stderr and "with the right to SET it" in failed.stderr
+        assert "is set by the log" in failed.stderr and "with the right to SET it" in failed.stderr
         assert rows(restored, "SELECT count(*) FROM immutable.events") == [(0,)]
         restored.execute(f"DROP OWNED BY {outsider}")
         restore(server, "pg_restore", "-e", "--data-only", "-d", target, path, user=member)
@@ -182,7 +182,7 @@ def test_without_the_setting_a_dump_is_refused_with_the_reason(db, server, targe
     fill(db.conn)
     path = dump(db, tmp_path / "dump", "-F", "c")
     failed = restore(server, "pg_restore", "-d", target, path, options={}, check=False)
-    assert "column created_at is set by the chain" in failed.stderr
+    assert "column created_at is set by the log" in failed.stderr
     assert "immutable.restore = on" in failed.stderr
     with server.connect(target) as restored:
         assert rows(restored, "SELECT count(*) FROM immutable.events") == [(0,)]

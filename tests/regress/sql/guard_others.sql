@@ -24,7 +24,7 @@ CREATE ROLE regress_dumper LOGIN IN ROLE pg_read_all_data;
 CREATE ROLE "regress Dumper" LOGIN NOINHERIT IN ROLE regress_dumper_group;
 CREATE EXTENSION immutable;
 -- So does status(), of the same logins.
-SELECT split_part(problem, '.', 1) AS problem FROM immutable.status(), unnest(problems) problem WHERE problem LIKE 'pg\_read\_all\_data%';
+SELECT split_part(problem, '.', 1) AS problem FROM immutable.status(), unnest(problems) problem WHERE problem LIKE 'logins have pg\_read\_all\_data%';
 -- As it says.
 SET SESSION AUTHORIZATION regress_dumper;
 SET row_security = off;
@@ -53,7 +53,7 @@ RESET client_min_messages;
 CREATE SCHEMA regress_others;
 CREATE FUNCTION regress_others.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('others', 'a', 'before');
-SELECT array_remove(problems, 'fsync is off: a crash can lose acknowledged events. Set it on') AS problems FROM immutable.status();
+SELECT array_remove(problems, 'fsync is off: a crash can lose committed events. Set it to on') AS problems FROM immutable.status();
 
 -- Somebody else's trigger may be made and dropped, so it may be switched on and off. One that fires always is told: pg_repack
 -- leaves one behind when it is killed.
@@ -70,14 +70,14 @@ SET client_min_messages = warning;
 DROP SCHEMA regress_others_2 CASCADE;
 RESET client_min_messages;
 SELECT count(*) FROM pg_constraint WHERE conname = 'deferred';
-SELECT triggers_enabled, array_remove(problems, 'fsync is off: a crash can lose acknowledged events. Set it on') AS problems FROM immutable.status();
+SELECT triggers_enabled, array_remove(problems, 'fsync is off: a crash can lose committed events. Set it to on') AS problems FROM immutable.status();
 ALTER TABLE immutable.events ENABLE REPLICA TRIGGER repack_trigger;
 ALTER TABLE immutable.events DISABLE TRIGGER repack_trigger;
 ALTER TABLE immutable.events ENABLE TRIGGER repack_trigger, SET (fillfactor = 90);
 ALTER TABLE immutable.events RESET (fillfactor);
 ALTER TABLE ONLY immutable.event_targets DISABLE TRIGGER other;
 DO 'BEGIN ALTER TABLE immutable.event_targets ENABLE TRIGGER other; END';
-SELECT triggers_enabled, array_remove(problems, 'fsync is off: a crash can lose acknowledged events. Set it on') AS problems FROM immutable.status();
+SELECT triggers_enabled, array_remove(problems, 'fsync is off: a crash can lose committed events. Set it to on') AS problems FROM immutable.status();
 -- Beside one of the log's, of a foreign key, of whatever name, or with another part, it may not.
 SELECT s AS statement, pg_temp.refused(s) AS refused FROM unnest(ARRAY[
   'ALTER TABLE immutable.events DISABLE TRIGGER repack_trigger, DISABLE TRIGGER "~immutable_chain"',

@@ -127,7 +127,7 @@ SELECT actor_type, metadata -> 'from' AS "from" FROM immutable.events WHERE acti
 SELECT fed_by FROM immutable.cluster;
 SELECT valid, breaks FROM immutable.verify_chain();
 
--- A loader without an origin: no transaction number of another server, and the log says that it went on from elsewhere.
+-- A loader without an origin: no transaction ID of another server, and the log says that it went on from elsewhere.
 SET session_replication_role = replica;
 DELETE FROM immutable.event_targets;
 DELETE FROM immutable.events;
