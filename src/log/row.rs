@@ -24,8 +24,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
-/// Gives `body` the scratch memory, or new memory where it is in use already. After an error of the server it
-/// is free again.
+/// Calls `body` with the scratch memory, or with new memory if that is in use. After an error of
+/// the server, the scratch memory is free again.
 pub fn with_scratch<T>(body: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
         Ok(mut scratch) => {

@@ -67,8 +67,8 @@ fn beginning_of(date: i32) -> Option<i64> {
 }
 
 /// Whether a text that PostgreSQL takes for a time names a day and nothing smaller. A time of day
-/// or an offset from UTC has a colon, stands behind a T, or makes more digits than a date has. Words
-/// such as `now` name a moment.
+/// or an offset from UTC has a colon, stands behind a T, or makes more digits than a date has.
+/// Words such as `now` name a moment.
 fn names_a_day(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let is_digit = |byte: &u8| byte.is_ascii_digit();
@@ -111,7 +111,8 @@ fn write(call: Call) -> Datum {
 
 sql_function!(immutable_day_or_time_date, pg_finfo_immutable_day_or_time_date, of_date);
 
-/// `immutable.day_or_time(date)`: the whole day. Raises 22008 for one that timestamptz does not have.
+/// `immutable.day_or_time(date)`: the whole day. Raises 22008 for one that timestamptz does not
+/// have.
 fn of_date(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     TimeBound::day(time_of_date(given.i32())).datum(call.memory())

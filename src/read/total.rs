@@ -78,8 +78,8 @@ impl Count<'_> {
         }
     }
 
-    /// Counts what the index for searches finds. It found the page too, so the text is rare, and this
-    /// reads less than the next rows of all.
+    /// Counts what the index for searches finds. It found the page too, so the text is rare, and
+    /// this reads less than the next rows of all.
     fn by_search(&self, condition: &str) -> Counted {
         let (conditions, limit) = (self.filters.where_clause(), self.most + 1);
         let statement = format!("SELECT pg_catalog.count(*) FROM (SELECT FROM found e{conditions} LIMIT {limit}) e");
