@@ -1,7 +1,5 @@
-//! The safe interface to PostgreSQL. Nothing here knows what an event is, and no code outside is
-//! unsafe.
-
-#![allow(unsafe_code)]
+//! The safe interface to PostgreSQL. Nothing here knows what an event is. A file that calls PostgreSQL
+//! itself says so at its head; outside of this room none may.
 
 pub mod aggregate;
 pub mod call;

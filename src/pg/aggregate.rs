@@ -1,5 +1,7 @@
 //! The state of an aggregate, which PostgreSQL hands from row to row as `internal`.
 
+#![allow(unsafe_code)]
+
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
 use crate::pg::error::{internal, Code, Fault};

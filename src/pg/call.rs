@@ -1,6 +1,8 @@
 //! Functions that SQL can call: how PostgreSQL finds them, how they read their arguments, and what
 //! they keep from call to call.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{contain, internal, Code, Fault};
 use crate::pg::memory::Memory;

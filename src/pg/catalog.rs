@@ -1,6 +1,8 @@
 //! What the catalogs say about objects. PostgreSQL identifies an object by the OID of its catalog
 //! (the class) and the OID of its row there.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 

@@ -3,6 +3,8 @@
 //! PostgreSQL distinguishes the nodes of a tree by their tags. Only this file casts a node to the
 //! type of its tag.
 
+#![allow(unsafe_code)]
+
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
 use crate::pg::relation::cells;

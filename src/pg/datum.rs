@@ -4,6 +4,8 @@
 //! a statement says what it selects. A test compares the argument types of every function with a
 //! list.
 
+#![allow(unsafe_code)]
+
 use crate::pg::memory::Memory;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};

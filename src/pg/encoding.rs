@@ -1,5 +1,7 @@
 //! Encodings and Unicode, as the server has them.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::{text, Datum};
 use crate::pg::memory::here;
 use pgrx::pg_sys;

@@ -1,6 +1,8 @@
 //! Errors as the client sees them: an SQLSTATE, a message that names the field, and a hint if the
 //! user can act.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 pub use pgrx::PgSqlErrorCode as Code;

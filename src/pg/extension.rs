@@ -1,5 +1,7 @@
 //! The extension, as PostgreSQL knows it.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::{self, Oid};
 
 /// Restores the previous state when it is dropped.

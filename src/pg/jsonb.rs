@@ -1,6 +1,8 @@
 //! Converts jsonb to the format's values and back. It reads jsonb directly, because serde_json
 //! would turn `1.00` into `1.0` and lose digits of long numbers.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::{output, utf8, Datum};
 use crate::pg::memory::{here, Memory};
 use crate::pg::toast;

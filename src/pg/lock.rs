@@ -1,5 +1,7 @@
 //! Locks that are kept until the transaction ends, and the timeouts for waiting.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::{self, Oid};
 
 /// Runs `body` so that the transaction owns the locks it takes, as it owns the one on its XID. If a

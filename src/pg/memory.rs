@@ -1,5 +1,7 @@
 //! Memory contexts. An allocation lives as long as its context, which a lifetime stands for.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys;
 use std::marker::PhantomData;
 

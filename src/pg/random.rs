@@ -1,5 +1,7 @@
 //! Random bytes for salts and ids, from PostgreSQL's strong source.
 
+#![allow(unsafe_code)]
+
 use crate::pg::error::{Code, Fault};
 use immutable_format::{Id, Salt};
 use pgrx::pg_sys;

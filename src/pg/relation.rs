@@ -1,5 +1,7 @@
 //! Relations: opening, describing, scanning and appending.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::lock::lock;

@@ -1,6 +1,8 @@
 //! Replication into this database: PostgreSQL's subscriptions, and the replication origins of
 //! others.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::{CStr, CString};
 

@@ -1,5 +1,7 @@
 //! Roles: the current role, the role that gave the command, and their rights.
 
+#![allow(unsafe_code)]
+
 use crate::pg::memory::Memory;
 use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;

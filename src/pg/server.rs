@@ -1,5 +1,7 @@
 //! The server: its cluster, and this process with its database.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::{self, Oid};
 
 /// The system identifier of the cluster, as pg_control_system() shows it. A copy of the files has

@@ -1,6 +1,8 @@
 //! Functions that return a set of rows: all at once in a tuplestore, which goes to disk if it
 //! exceeds work_mem, or one by one.
 
+#![allow(unsafe_code)]
+
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
 use crate::pg::error::internal;

@@ -1,5 +1,7 @@
 //! Settings with a check hook, and the source of a setting's value.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::text;
 use crate::pg::role;
 use crate::pg::spi::{self, Arg};

@@ -1,5 +1,7 @@
 //! Shared memory of one run: a few numbers in which all processes of a parallel plan count.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys;
 use std::sync::atomic::AtomicI64;
 

@@ -4,6 +4,8 @@
 //!
 //! Rows are shown to a closure one by one, and live no longer than that.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::{bytes, text, timestamptz, Datum};
 use crate::pg::error::{contain, internal};
 use crate::pg::memory::{here, Memory, ScratchContext};

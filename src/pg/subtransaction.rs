@@ -1,5 +1,7 @@
 //! Subtransactions, for code whose errors are not to abort the transaction.
 
+#![allow(unsafe_code)]
+
 use crate::pg::error::{self, Code};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{pg_sys, PgTryBuilder};

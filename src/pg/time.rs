@@ -3,6 +3,8 @@
 //! Times are timestamptz as PostgreSQL has them: microseconds since 2000, or an infinity. Dates are
 //! days since 2000.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::{micros, output, Datum, Function};
 use crate::pg::error::internal;
 use pgrx::pg_sys;

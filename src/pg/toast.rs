@@ -4,6 +4,8 @@
 //! subtransaction, which a parallel worker cannot have. So the chunks of a value are fetched and
 //! checked here.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::{is_plain, text, utf8, Datum};
 use crate::pg::error::Code;
 use crate::pg::memory::Memory;

@@ -4,6 +4,8 @@
 //! A callback is a plain function that neither raises an error nor calls PostgreSQL, because an
 //! error where callbacks are called would end the server. A panic in a callback becomes a WARNING.
 
+#![allow(unsafe_code)]
+
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};

@@ -1,5 +1,7 @@
 //! The call of a trigger function, and its result.
 
+#![allow(unsafe_code)]
+
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};

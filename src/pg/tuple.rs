@@ -1,5 +1,7 @@
 //! Rows, as PostgreSQL has them and as their values.
 
+#![allow(unsafe_code)]
+
 use crate::pg::datum::Datum;
 use crate::pg::memory::Memory;
 use pgrx::pg_sys::{self, Oid};
