@@ -4,7 +4,7 @@
 use crate::log::columns::{self as c, Layout};
 use crate::log::targets::{self, Malformed};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, output, utf8, uuid, Datum};
+use crate::pg::datum::{inet_text, micros, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
@@ -15,7 +15,6 @@ use immutable_format::hash::Scratch;
 use immutable_format::json::{Error, Object};
 use immutable_format::target::{Form, Target};
 use immutable_format::{limits, Hash};
-use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
@@ -160,7 +159,7 @@ pub fn stored_text(datum: Datum<'_>) -> Option<&str> {
 /// error for an unknown family, and reads beyond the value if it is too short.
 pub fn stored_address(datum: Datum) -> Option<String> {
     match is_address(datum) {
-        true => Some(output(pg_sys::inet_out, toast::detoast(datum)?)),
+        true => Some(inet_text(toast::detoast(datum)?)),
         false => None,
     }
 }

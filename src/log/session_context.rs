@@ -6,7 +6,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::memory::Memory;
 use crate::pg::setting::bytes_of;
 use crate::settings;
-use pgrx::{pg_sys, GucSetting, PgTryBuilder};
+use pgrx::{GucSetting, PgTryBuilder};
 use std::ffi::CString;
 use std::panic::AssertUnwindSafe;
 
@@ -75,7 +75,7 @@ pub fn refuse_encoding(column: Column) -> ! {
 /// Reads an address as PostgreSQL reads a value of type inet.
 fn address<'m>(value: &str, memory: Memory<'m>) -> Datum<'m> {
     // The error is caught and always raised again, with the setting's name.
-    PgTryBuilder::new(AssertUnwindSafe(|| memory.input(pg_sys::F_INET_IN, value)))
+    PgTryBuilder::new(AssertUnwindSafe(|| memory.inet(value)))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::invalid("ip_address", "immutable.ip_address must be an IP address")
                 .detail(format!("Its value is \"{value}\"."))

@@ -152,7 +152,7 @@ impl<'m> Memory<'m> {
 
     /// The value that the input function of a type makes of a text. Raises the function's error
     /// (mostly 22P02) for a malformed text.
-    pub fn input(self, function: u32, text: &str) -> Datum<'m> {
+    pub(in crate::pg) fn input(self, function: u32, text: &str) -> Datum<'m> {
         let text = std::ffi::CString::new(text).unwrap_or_default();
         // SAFETY: an input function of a type that has no type modifier, given a C string.
         let raw = self.within(|| unsafe {
@@ -161,6 +161,11 @@ impl<'m> Memory<'m> {
         });
         // SAFETY: just made in this context, or passed by value.
         unsafe { Datum::new(raw, self) }
+    }
+
+    /// An inet. Raises 22P02 if the text is no address.
+    pub fn inet(self, text: &str) -> Datum<'m> {
+        self.input(pg_sys::F_INET_IN, text)
     }
 
     /// A jsonb from a JSON text. Raises 22P02 if it is not JSON.
@@ -254,10 +259,10 @@ pub fn c_string(datum: Datum<'_>) -> std::borrow::Cow<'_, str> {
 }
 
 /// One of PostgreSQL's functions, by its address in the server.
-pub type Function = unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+pub(in crate::pg) type Function = unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
 
 /// The text that the output function of a type prints.
-pub fn output(function: Function, datum: Datum<'_>) -> String {
+pub(in crate::pg) fn output(function: Function, datum: Datum<'_>) -> String {
     // SAFETY: an output function takes a value of its type and returns a C string of its own.
     unsafe {
         let Some(printed) = pgrx::fcinfo::direct_function_call_as_datum(function, &[Some(datum.raw)]) else {
@@ -268,6 +273,11 @@ pub fn output(function: Function, datum: Datum<'_>) -> String {
         pg_sys::pfree(printed.cast());
         text
     }
+}
+
+/// An inet as PostgreSQL prints it.
+pub fn inet_text(address: Datum<'_>) -> String {
+    output(pg_sys::inet_out, address)
 }
 
 /// Microseconds from 1970, the epoch of the format, to 2000, the epoch of PostgreSQL.

@@ -7,6 +7,7 @@
 
 use crate::pg::datum::{micros, output, Datum, Function};
 use crate::pg::error::internal;
+use crate::pg::memory::here;
 use pgrx::pg_sys;
 
 /// Microseconds since 1970 when the statement began that runs.
@@ -66,6 +67,11 @@ pub fn a_day_after(time: i64) -> i64 {
     // SAFETY: takes a timestamptz and an interval, which lives until it has returned, and returns a
     // timestamptz.
     unsafe { called(pg_sys::timestamptz_pl_interval, &[pg_sys::Datum::from(time), a_day]).value() as i64 }
+}
+
+/// A time that is given as a text, in microseconds since 2000. Raises 22007 or 22008 if it is none.
+pub fn time_of_text(text: &str) -> i64 {
+    here(|memory| memory.input(pg_sys::F_TIMESTAMPTZ_IN, text).i64())
 }
 
 /// A time as the session's settings print it.

@@ -5,8 +5,9 @@
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{c_string, fixed, Datum};
 use crate::pg::memory::Memory;
-use crate::pg::time::{a_day_after, date_of, midnight_of, printed, printed_date, time_of_date, time_of_timestamp};
-use pgrx::pg_sys;
+use crate::pg::time::{
+    a_day_after, date_of, midnight_of, printed, printed_date, time_of_date, time_of_text, time_of_timestamp,
+};
 
 /// The first and the last microsecond, as timestamptz has them. Of a time both are the same.
 #[derive(Clone, Copy)]
@@ -92,7 +93,7 @@ sql_function!(immutable_day_or_time_in, pg_finfo_immutable_day_or_time_in, read)
 fn read(call: Call) -> Datum {
     let Some(given) = call.arg(0) else { return call.null() };
     let text = c_string(given);
-    let at = call.memory().input(pg_sys::F_TIMESTAMPTZ_IN, &text).i64();
+    let at = time_of_text(&text);
     if names_a_day(&text) { TimeBound::day(at) } else { TimeBound::time(at) }.datum(call.memory())
 }
 

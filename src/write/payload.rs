@@ -283,7 +283,7 @@ fn value_of<'m>(index: usize, value: Member<'m>, memory: Memory<'m>) -> Option<D
 
 fn inet<'m>(field: &str, text: &str, memory: Memory<'m>) -> Datum<'m> {
     // Caught to be raised again with the field's name, never swallowed.
-    PgTryBuilder::new(|| memory.input(pg_sys::F_INET_IN, text))
+    PgTryBuilder::new(|| memory.inet(text))
         .catch_when(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| {
             Fault::new(Code::ERRCODE_INVALID_TEXT_REPRESENTATION, format!("{field} must be an IP address"))
                 .field(field)

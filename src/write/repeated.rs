@@ -2,7 +2,7 @@
 //! key, or would have recorded another event.
 
 use crate::log::targets;
-use crate::pg::datum::{micros, output, text, Datum};
+use crate::pg::datum::{inet_text, micros, text, Datum};
 use crate::pg::jsonb::Reader;
 use crate::pg::tuple::Values;
 use crate::write::payload::{Given, FIELDS};
@@ -76,7 +76,7 @@ impl<'a> Original<'a> {
             (_, Some(given), Some(stored)) => match FIELDS[field].2 {
                 pg_sys::INT4OID => given.i32() == stored.i32(),
                 pg_sys::TIMESTAMPTZOID => micros(given) == micros(stored),
-                pg_sys::INETOID => output(pg_sys::inet_out, given) == output(pg_sys::inet_out, stored),
+                pg_sys::INETOID => inet_text(given) == inet_text(stored),
                 _ => text(given) == text(stored),
             },
             (column, _, None) => self.is_erased(column),

@@ -3,7 +3,7 @@
 use crate::log::columns::{self as c, Layout, SetBy};
 use crate::log::targets::{self, Malformed};
 use crate::log::{own_event, session_context};
-use crate::pg::datum::{bytes, micros, output, text, Datum};
+use crate::pg::datum::{bytes, inet_text, micros, text, Datum};
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::tuple::Values;
@@ -145,7 +145,7 @@ pub fn admit<'e>(row: &Values<'e>, layout: &Layout, by_log: bool) -> Admitted<'e
         Some(datum) => entering_metadata(Jsonb::new(datum), &bounds),
     };
     let columns = c::COMMITTED.map(|column| match column {
-        c::IP_ADDRESS => row.get(layout, column).map(|address| Cow::Owned(output(pg_sys::inet_out, address))),
+        c::IP_ADDRESS => row.get(layout, column).map(|address| Cow::Owned(inet_text(address))),
         _ => texts[column].map(Cow::Borrowed),
     });
     let tenant = row.get(layout, c::TENANT_ID).unwrap_or_else(|| row.memory().text(""));
