@@ -9,7 +9,7 @@ use crate::json::write_string;
 /// The commitments of an event, as its document holds them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commitments {
-    /// The commitments of the columns, in the order of [`COLUMNS`].
+    /// The commitments of the columns, in the order of [`crate::event::COLUMNS`].
     pub columns: [Option<Hash>; 10],
     /// The commitments of the metadata values, strictly ascending, so that they do not tell which
     /// key each belongs to.
