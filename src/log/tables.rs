@@ -4,7 +4,7 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{named, OpenRelation, Relation};
+use crate::pg::relation::{named_in_schema, OpenRelation, Relation};
 use crate::pg::transaction::on_relation_change;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
@@ -74,9 +74,9 @@ fn unfit(what: String) -> ! {
 }
 
 /// The oid of `immutable.events`, for functions, which have no trigger's relation; InvalidOid if
-/// there is no such table.
+/// there is no such table. Raises 3F000 if there is no schema of that name either.
 pub fn events_oid() -> Oid {
-    named(c"events")
+    named_in_schema(c"events")
 }
 
 /// An insert finds the tail of a lane by this key of events.

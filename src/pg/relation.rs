@@ -400,6 +400,12 @@ pub fn named(name: &CStr) -> Oid {
     unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema()) }
 }
 
+/// The same; PostgreSQL's error (3F000) where there is no schema `immutable`.
+pub fn named_in_schema(name: &CStr) -> Oid {
+    // SAFETY: looks names up, or raises an error.
+    unsafe { pg_sys::get_relname_relid(name.as_ptr(), pg_sys::get_namespace_oid(c"immutable".as_ptr(), false)) }
+}
+
 fn raw_or_zero(value: Option<&Datum>) -> pg_sys::Datum {
     value.map_or(pg_sys::Datum::from(0usize), |value| value.raw())
 }
