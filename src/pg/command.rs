@@ -54,6 +54,10 @@ pub struct Command<'c>(*mut pg_sys::Node, PhantomData<&'c ()>);
 impl<'c> Command<'c> {
     /// What kind of command it is.
     pub fn kind(self) -> NodeTag {
+        // A login is an event, too, and comes without a tree.
+        if self.0.is_null() {
+            return NodeTag::T_Invalid;
+        }
         // SAFETY: a tree has a node at its root.
         unsafe { (*self.0).type_ }
     }
