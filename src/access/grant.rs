@@ -179,7 +179,7 @@ fn bind_role(call: Call) -> Datum {
     let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
     let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
     let table = trigger.relation();
-    if table.name() != "tenant_grants" || table.descriptor().width() != COLUMNS {
+    if table.name() != "tenant_grants" || !table.descriptor().is_of(&COLUMNS) {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("table {} is not a table of tenant grants", table.name()),

@@ -6,7 +6,7 @@ use crate::pg::error::Fault;
 use crate::pg::memory::here;
 use crate::pg::relation::Equal;
 use crate::pg::tuple::Values;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
 /// What a grant is for.
@@ -48,7 +48,8 @@ impl Mode {
 }
 
 /// Columns of the table: role, mode, tenant_id, role_oid, granted_at, granted_by.
-pub const COLUMNS: usize = 6;
+pub const COLUMNS: [Oid; 6] =
+    [pg_sys::NAMEOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::OIDOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
 
 /// Attribute numbers, as scan keys count.
 pub const ROLE: i16 = 1;
@@ -62,7 +63,7 @@ pub const TENANT_ID: usize = 2;
 /// Opens `immutable.tenant_grants` with a lock of this mode. Raises 55000 if it is missing or was
 /// altered.
 pub fn grants(lock: u32) -> SmallTable {
-    SmallTable::open(c"tenant_grants", COLUMNS, lock)
+    SmallTable::open(c"tenant_grants", &COLUMNS, lock)
 }
 
 /// Calls `each` with a role's grants of a mode. The role is given by its OID (`by` is `ROLE_OID`)

@@ -15,12 +15,13 @@ use crate::pg::spi::Arg;
 use crate::pg::trigger::{TriggerCall, BEFORE_INSERT_ROW};
 use crate::pg::{random, transaction};
 use immutable_format::{token, Id};
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use zeroize::Zeroizing;
 
 /// `immutable.viewer_keys`; its columns are key_id, secret, made_at, accept_until, imported.
-const COLUMNS: usize = 5;
+const COLUMNS: [Oid; 5] =
+    [pg_sys::UUIDOID, pg_sys::BYTEAOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID, pg_sys::BOOLOID];
 
 /// After this many seconds, all tokens that a key has signed before have expired.
 pub const RUN_OUT: i64 = token::MAX_LIFETIME + token::LEEWAY;
@@ -29,7 +30,7 @@ pub const RUN_OUT: i64 = token::MAX_LIFETIME + token::LEEWAY;
 pub type SigningKey = Zeroizing<Vec<u8>>;
 
 fn open(lock: u32) -> SmallTable {
-    SmallTable::open(c"viewer_keys", COLUMNS, lock)
+    SmallTable::open(c"viewer_keys", &COLUMNS, lock)
 }
 
 /// Calls `look` with each key's id, its secret, and the second (since 1970) until which it is
@@ -96,7 +97,7 @@ fn current(table: &SmallTable) -> Option<SigningKey> {
 /// It does not use SPI, because a log of statements may contain their parameters.
 fn store(table: &SmallTable, key: &[u8], imported: bool) {
     here(|memory| {
-        let row: [Option<Datum>; COLUMNS] = [
+        let row: [Option<Datum>; COLUMNS.len()] = [
             Some(memory.uuid(&random::bytes())),
             Some(memory.bytes(key)),
             Some(timestamptz_of_seconds(now())),
@@ -204,10 +205,7 @@ fn end_import() {
 
 /// Raises 55000 for any other table.
 fn is_import(table: Relation) -> bool {
-    let columns = table.descriptor();
-    table.oid() == named(c"viewer_key_import")
-        && columns.width() == 1
-        && columns.attribute(0).is_some_and(|column| column.oid == pg_sys::TEXTOID)
+    table.oid() == named(c"viewer_key_import") && table.descriptor().is_of(&[pg_sys::TEXTOID])
 }
 
 sql_function!(immutable_refuse_viewer_key, pg_finfo_immutable_refuse_viewer_key, refuse_viewer_key);

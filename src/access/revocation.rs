@@ -8,14 +8,22 @@ use crate::pg::relation::Equal;
 use crate::pg::spi::Arg;
 use crate::pg::transaction;
 use immutable_format::token::Claims;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 
 /// How many seconds a revocation is kept: until its tokens have expired, and for the same time
 /// again, in case the clock is set back.
 const KEPT: i64 = 2 * RUN_OUT;
 
 /// Columns of the table: jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by, id.
-const COLUMNS: usize = 7;
+const COLUMNS: [Oid; 7] = [
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+    pg_sys::UUIDOID,
+];
 
 /// Attribute numbers, as scan keys count.
 const JTI: i16 = 1;
@@ -28,7 +36,7 @@ const REVOKED_AT: usize = 3;
 /// Opens `immutable.revocations` with a lock of this mode. Raises 55000 if it is missing or was
 /// altered.
 pub fn revocations(lock: u32) -> SmallTable {
-    SmallTable::open(c"revocations", COLUMNS, lock)
+    SmallTable::open(c"revocations", &COLUMNS, lock)
 }
 
 /// Whether the token with these claims was revoked, by itself or with all tokens of its tenant or

@@ -9,13 +9,14 @@ use crate::pg::datum::{timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::Relation;
+use crate::pg::tuple::Descriptor;
 use crate::pg::{random, transaction};
 use immutable_format::id::uuid_text;
 use immutable_format::Id;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 
 /// `immutable.log`; its columns are log_id, created_at, singleton.
-const COLUMNS: usize = 3;
+const COLUMNS: [Oid; 3] = [pg_sys::UUIDOID, pg_sys::TIMESTAMPTZOID, pg_sys::BOOLOID];
 
 /// The identity that the first event of a lane has. If the log has none yet, it is made now. Only
 /// immutable.events can begin a log, because shards on different nodes would make different
@@ -71,7 +72,7 @@ fn get_or_make(given: Option<Id>, events: Option<Relation>) -> Id {
         }
         let id = given.unwrap_or_else(|| *uuid::Builder::from_random_bytes(random::bytes()).as_uuid().as_bytes());
         here(|memory| {
-            let row: [Datum; COLUMNS] = [memory.uuid(&id), timestamptz(transaction::now()), Datum::from(true)];
+            let row: [Datum; COLUMNS.len()] = [memory.uuid(&id), timestamptz(transaction::now()), Datum::from(true)];
             table.insert(&row.map(Some));
         });
         id
@@ -127,8 +128,13 @@ pub fn of_events(relation: Relation) -> Option<Id> {
     found
 }
 
+/// Whether the first column is what the identity is read from.
+pub fn is_first_column(columns: Descriptor) -> bool {
+    columns.width() > 0 && columns.attribute(0).is_some_and(|column| column.oid == pg_sys::UUIDOID)
+}
+
 fn open(lock: u32) -> SmallTable {
-    SmallTable::open(c"log", COLUMNS, lock)
+    SmallTable::open(c"log", &COLUMNS, lock)
 }
 
 fn read(table: &SmallTable) -> Option<Id> {

@@ -27,7 +27,8 @@ use std::cell::{Cell, RefCell};
 
 /// `immutable.cluster`; its columns are system_identifier, timeline, database, noted_at, singleton,
 /// fed_by.
-const COLUMNS: usize = 6;
+const COLUMNS: [Oid; 6] =
+    [pg_sys::INT8OID, pg_sys::INT4OID, pg_sys::OIDOID, pg_sys::TIMESTAMPTZOID, pg_sys::BOOLOID, pg_sys::TEXTOID];
 
 /// Where a log is written: in which cluster, timeline and database.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,7 +120,7 @@ struct ClusterTable(OpenRelation);
 impl ClusterTable {
     fn open(oid: Oid, lock: u32) -> ClusterTable {
         let relation = OpenRelation::open(oid, lock);
-        let relation = relation.filter(|relation| relation.get().descriptor().width() == COLUMNS);
+        let relation = relation.filter(|relation| relation.get().descriptor().is_of(&COLUMNS));
         ClusterTable(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
     }
 
@@ -132,7 +133,7 @@ impl ClusterTable {
     fn write(&self, cluster: ClusterId, fed_by: Option<&str>) {
         self.delete();
         here(|memory| {
-            let row: [Option<Datum>; COLUMNS] = [
+            let row: [Option<Datum>; COLUMNS.len()] = [
                 Some(Datum::from(cluster.system_identifier)),
                 Some(Datum::from(cluster.timeline as i32)),
                 Some(Datum::from(cluster.database)),

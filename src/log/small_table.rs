@@ -7,7 +7,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{named, Equal, OpenRelation, Relation, Seen};
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
 /// A table of the schema `immutable`, open for as long as this lives; the lock is kept until the
@@ -15,10 +15,10 @@ use std::ffi::CStr;
 pub struct SmallTable(OpenRelation);
 
 impl SmallTable {
-    /// Opens a table. Raises 55000 if it is missing or does not have `width` columns.
-    pub fn open(name: &CStr, width: usize, lock: u32) -> SmallTable {
+    /// Opens a table. Raises 55000 if it is missing or does not have columns of these types.
+    pub fn open(name: &CStr, types: &[Oid], lock: u32) -> SmallTable {
         let relation = OpenRelation::open(named(name), lock);
-        let relation = relation.filter(|relation| relation.get().descriptor().width() == width);
+        let relation = relation.filter(|relation| relation.get().descriptor().is_of(types));
         SmallTable(relation.unwrap_or_else(|| {
             let name = name.to_string_lossy();
             Fault::new(

@@ -91,16 +91,24 @@ impl<'c> TriggerCall<'c> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
     }
 
-    /// The row that is inserted or deleted, or the old row of an update.
+    /// The row that is inserted or deleted, or the old row of an update. Raises 39P01 if the call
+    /// has none.
     pub fn row(self) -> Tuple<'c> {
-        // SAFETY: a row trigger has one, which lives as long as the call.
-        unsafe { Tuple::of(self.data.tg_trigtuple, self.relation().descriptor(), self.call.memory()) }
+        self.tuple(self.data.tg_trigtuple)
     }
 
-    /// The new row of an update.
+    /// The new row of an update. Raises 39P01 if the call has none.
     pub fn new_row(self) -> Tuple<'c> {
-        // SAFETY: a row trigger for an update has one, which lives as long as the call.
-        unsafe { Tuple::of(self.data.tg_newtuple, self.relation().descriptor(), self.call.memory()) }
+        self.tuple(self.data.tg_newtuple)
+    }
+
+    /// A row of this call. A trigger for a statement has none, and only one for an update has two.
+    fn tuple(self, tuple: pg_sys::HeapTuple) -> Tuple<'c> {
+        if tuple.is_null() {
+            protocol_violated("this trigger function is not made for this event")
+        }
+        // SAFETY: a row of the relation, which lives as long as the call.
+        unsafe { Tuple::of(tuple, self.relation().descriptor(), self.call.memory()) }
     }
 
     /// The result that continues with a row: one of the call's rows, or one that was formed from

@@ -41,6 +41,12 @@ impl<'r> Descriptor<'r> {
         (unsafe { (*self.0).tdtypeid }, self.width())
     }
 
+    /// Whether it has columns of exactly these types, none of them dropped.
+    pub fn is_of(self, types: &[Oid]) -> bool {
+        let is_one = |(place, oid): (usize, &Oid)| self.attribute(place).is_some_and(|attribute| attribute.oid == *oid);
+        self.width() == types.len() && types.iter().enumerate().all(is_one)
+    }
+
     /// The column at a place, counted from 0; None if it was dropped.
     pub fn attribute(self, place: usize) -> Option<Attribute<'r>> {
         assert!(place < self.width(), "a row has no column {place}");

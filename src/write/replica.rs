@@ -64,7 +64,7 @@ fn replicate(call: Call) -> Datum {
             as_given(trigger)
         }
         pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE
-            if !["log", "cluster"].contains(&table.as_str()) =>
+            if trigger.is_for_row() && !["log", "cluster"].contains(&table.as_str()) =>
         {
             trigger.go_on_with(event(trigger))
         }

@@ -86,6 +86,14 @@ fn guard_log(call: Call) -> Datum {
              immutable.restore = on.",
         )
     }
+    let table = trigger.relation();
+    if !log_identity::is_first_column(table.descriptor()) {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("table {} is not immutable.log", table.name()),
+        )
+        .raise()
+    }
     let given = trigger.row().values().at(0).map(uuid);
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     if let (Some(given), Some(log)) = (given, log_identity::of_events(events.get())) {
