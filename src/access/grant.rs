@@ -8,11 +8,12 @@ use crate::log::seam;
 use crate::log::small_table::SmallTable;
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{name, now, text, Datum};
+use crate::pg::datum::{name, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{OpenRelation, Relation};
 use crate::pg::role;
 use crate::pg::spi::Arg;
+use crate::pg::transaction::now_in_seconds;
 use crate::pg::trigger::{BEFORE_INSERT_ROW, BEFORE_UPDATE_ROW};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
@@ -45,7 +46,7 @@ fn grant_tenant(call: Call) -> Datum {
          VALUES ($1, $2, $3, 0, $4, session_user) \
          ON CONFLICT (role, mode) DO UPDATE SET tenant_id = excluded.tenant_id, granted_at = excluded.granted_at, \
              granted_by = excluded.granted_by",
-        &[given, Arg::text(mode.text()), Arg::text(&*tenant_id), Arg::seconds(now())],
+        &[given, Arg::text(mode.text()), Arg::text(&*tenant_id), Arg::seconds(now_in_seconds())],
     );
     membership(&table, "GRANT", "TO", mode, &shown);
     record_decision("immutable.tenant_granted", &shown, mode, &tenant_id);

@@ -7,11 +7,12 @@ use crate::log::own_event::LogEvent;
 use crate::log::small_table::SmallTable;
 use crate::log::subscription;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, now, seconds, timestamptz_of_seconds, uuid, Datum};
+use crate::pg::datum::{bytes, seconds, timestamptz_of_seconds, uuid, Datum};
 use crate::pg::error::{hide_statement, internal, Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::{named, Relation};
 use crate::pg::spi::Arg;
+use crate::pg::transaction::now_in_seconds;
 use crate::pg::trigger::{TriggerCall, BEFORE_INSERT_ROW};
 use crate::pg::{random, transaction};
 use immutable_format::{token, Id};
@@ -43,7 +44,7 @@ fn each(table: &SmallTable, mut look: impl FnMut(Id, Datum, Option<i64>)) {
 }
 
 fn accepted(until: Option<i64>) -> bool {
-    until.is_none_or(|until| now() < until)
+    until.is_none_or(|until| now_in_seconds() < until)
 }
 
 /// Whether tokens of this key are accepted now.
@@ -100,7 +101,7 @@ fn store(table: &SmallTable, key: &[u8], imported: bool) {
         let row: [Option<Datum>; COLUMNS.len()] = [
             Some(memory.uuid(&random::bytes())),
             Some(memory.bytes(key)),
-            Some(timestamptz_of_seconds(now())),
+            Some(timestamptz_of_seconds(now_in_seconds())),
             None,
             Some(Datum::from(imported)),
         ];
@@ -116,11 +117,11 @@ fn replace(key: &[u8], imported: bool, revoke_old: bool) {
     } else {
         table.execute(
             "DELETE FROM immutable.viewer_keys WHERE accept_until OPERATOR(pg_catalog.<) $1",
-            &[Arg::seconds(now())],
+            &[Arg::seconds(now_in_seconds())],
         );
         table.execute(
             "UPDATE immutable.viewer_keys SET accept_until = $1 WHERE accept_until IS NULL",
-            &[Arg::seconds(now() + RUN_OUT)],
+            &[Arg::seconds(now_in_seconds() + RUN_OUT)],
         );
     }
     store(&table, key, imported);
@@ -225,8 +226,8 @@ fn refuse_viewer_key(_: Call) -> Datum {
 /// Waits until this second is over, because a revocation also applies to tokens that are issued in
 /// the same second.
 pub fn wait_for_next_second() {
-    let second = now();
-    while now() == second {
+    let second = now_in_seconds();
+    while now_in_seconds() == second {
         transaction::sleep(10);
     }
 }

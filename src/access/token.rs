@@ -6,9 +6,10 @@ use crate::access::keys;
 use crate::access::revocation::{is_revoked, revocations, revoke, revoked_at, Revoked};
 use crate::log::own_event::LogEvent;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{now, text, Datum};
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::random;
+use crate::pg::transaction::now_in_seconds;
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::limits::text_bytes;
@@ -88,7 +89,7 @@ pub fn open(token: &str) -> Result<(Id, Claims), Error> {
 }
 
 fn hold_to_now(claims: &Claims) {
-    if let Err(error) = claims.check_time(now()) {
+    if let Err(error) = claims.check_time(now_in_seconds()) {
         refuse(error)
     }
     if is_revoked(claims) {
@@ -152,10 +153,10 @@ fn create_viewer_token(call: Call) -> Datum {
             .raise()
     }
     let revoked = revoked_at(&revocations(pg_sys::AccessShareLock), &tenant_id, actor_id.as_deref());
-    if revoked == Some(now()) {
+    if revoked == Some(now_in_seconds()) {
         keys::wait_for_next_second();
     }
-    let iat = now();
+    let iat = now_in_seconds();
     let claims = Claims {
         tenant_id,
         actor_id,

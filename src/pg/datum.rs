@@ -299,12 +299,6 @@ pub fn timestamptz(micros: i64) -> Datum<'static> {
     Datum::from(micros.wrapping_sub(EPOCH))
 }
 
-/// Seconds since 1970, by the wall clock.
-pub fn now() -> i64 {
-    // SAFETY: reads the clock.
-    micros(Datum::from(unsafe { pg_sys::GetCurrentTimestamp() })).div_euclid(1_000_000)
-}
-
 /// A timestamptz datum of seconds since 1970.
 pub fn timestamptz_of_seconds(seconds: i64) -> Datum<'static> {
     timestamptz(seconds.saturating_mul(1_000_000))

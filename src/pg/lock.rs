@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::pg::server::database;
 use pgrx::pg_sys::{self, Oid};
 
 /// Runs `body` so that the transaction owns the locks it takes, as it owns the one on its XID. If a
@@ -35,7 +36,7 @@ pub fn try_lock(relation: Oid, mode: u32) -> bool {
 /// definition takes. Such a lock conflicts with other such changes and with VACUUM.
 pub fn may_have_changed(relation: Oid) -> bool {
     let tag = pg_sys::LOCKTAG {
-        locktag_field1: database(),
+        locktag_field1: database().to_u32(),
         locktag_field2: relation.to_u32(),
         locktag_field3: 0,
         locktag_field4: 0,
@@ -43,12 +44,6 @@ pub fn may_have_changed(relation: Oid) -> bool {
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     };
     (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock).any(|mode| is_held(&tag, mode as pg_sys::LOCKMODE))
-}
-
-/// The database of this backend, for lock tags.
-fn database() -> u32 {
-    // SAFETY: reads a variable that is set once.
-    unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
 /// Whether this transaction holds a lock of exactly this mode.
@@ -77,7 +72,7 @@ impl ObjectLock {
 
     fn tag(self) -> pg_sys::LOCKTAG {
         pg_sys::LOCKTAG {
-            locktag_field1: database(),
+            locktag_field1: database().to_u32(),
             locktag_field2: self.relation.to_u32(),
             locktag_field3: self.object,
             locktag_field4: self.part,

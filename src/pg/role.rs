@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::pg::memory::Memory;
+use crate::pg::server;
 use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
@@ -77,7 +78,7 @@ pub fn quoted(name: &str) -> String {
 /// The name of this database, as an SQL identifier.
 pub fn database() -> String {
     // SAFETY: the backend is in a database, whose name is a C string.
-    let name = unsafe { CStr::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId)) };
+    let name = unsafe { CStr::from_ptr(pg_sys::get_database_name(server::database())) };
     quoted(&name.to_string_lossy())
 }
 

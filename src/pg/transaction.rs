@@ -103,6 +103,11 @@ pub fn now() -> i64 {
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
 
+/// Whole seconds since 1970, by the wall clock.
+pub fn now_in_seconds() -> i64 {
+    now().div_euclid(1_000_000)
+}
+
 /// Sleeps for that time. Raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or
 /// the session is ended.
 pub fn sleep(milliseconds: i64) {
