@@ -1,0 +1,1 @@
+\echo Use "ALTER EXTENSION immutable UPDATE" to load this file. \quit
