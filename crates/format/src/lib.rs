@@ -9,6 +9,7 @@
 //! whole lane in any order. Events leave page by page with a [`cursor`] or as an [`export`].
 //! [`subject`] finds what of an event is erased when a person asks for it, and [`erasure`] erases
 //! it. [`token`] says who may look, and [`fold`] how a search compares.
+//! [`tlog`] makes evidence of it all that others can verify.
 
 pub mod commitment;
 pub mod cursor;
@@ -27,6 +28,7 @@ pub mod subject;
 pub mod sum;
 pub mod target;
 pub mod time;
+pub mod tlog;
 pub mod token;
 pub mod word;
 
