@@ -14,6 +14,7 @@
 mod access;
 mod citus;
 mod erase;
+mod evidence;
 mod guard;
 mod log;
 mod pg;

@@ -14,4 +14,5 @@ pub mod subscription;
 pub mod tables;
 pub mod tail;
 pub mod targets;
+pub mod tree;
 pub mod uncommitted;
