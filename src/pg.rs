@@ -12,6 +12,7 @@ pub mod extension;
 pub mod jsonb;
 pub mod lock;
 pub mod memory;
+pub mod procedure;
 pub mod random;
 pub mod relation;
 pub mod replication;

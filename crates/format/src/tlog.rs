@@ -2,12 +2,13 @@
 //! proofs. All formats are those that transparency logs share (RFC 6962, C2SP), so that software of
 //! others reads them.
 //!
-//! [`tree`] hashes, proves and verifies; [`tile`] finds hashes in tiles. [`note`] is a text with
+//! [`tree`] hashes, proves and verifies; [`tile`] finds hashes in tiles, and [`growing`] fills them. [`note`] is a text with
 //! signatures, [`checkpoint`] the text that a log signs, [`cosignature`] what a witness adds to it.
 //! [`proof`] is a file that shows that an event is in the tree.
 
 pub mod checkpoint;
 pub mod cosignature;
+pub mod growing;
 pub mod note;
 pub mod proof;
 pub mod tile;

@@ -1,0 +1,114 @@
+//! Procedures that end transactions, and the current transaction's ways.
+
+#![allow(unsafe_code)]
+
+use crate::pg::call::Call;
+use crate::pg::datum::Datum;
+use crate::pg::error::{internal, Code, Fault};
+use crate::pg::tuple::Descriptor;
+use pgrx::pg_sys;
+
+impl<'c> Call<'c> {
+    /// Refuses a procedure that ends transactions (25001) where it cannot: inside a transaction
+    /// block or a function, and above READ COMMITTED, where a transaction has one snapshot.
+    pub fn require_own_transactions(self, procedure: &str) {
+        // SAFETY: for a procedure, PostgreSQL gives a CallContext; anything else has another tag.
+        let is_atomic = unsafe {
+            let context = (*self.raw()).context;
+            context.is_null()
+                || (*context).type_ != pg_sys::NodeTag::T_CallContext
+                || (*context.cast::<pg_sys::CallContext>()).atomic
+        };
+        if is_atomic {
+            Fault::new(
+                Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+                format!("{procedure} cannot run inside a transaction block"),
+            )
+            .hint("Call it by itself, outside BEGIN and COMMIT, and not from a function.")
+            .raise()
+        }
+        // SAFETY: reads a variable of the one thread there is.
+        if unsafe { pg_sys::XactIsoLevel } > pg_sys::XACT_READ_COMMITTED as i32 {
+            Fault::new(
+                Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+                format!("{procedure} needs the isolation level READ COMMITTED"),
+            )
+            .hint("SET default_transaction_isolation = 'read committed'.")
+            .raise()
+        }
+    }
+
+    /// The result of a procedure: the values of its INOUT and OUT arguments.
+    pub fn out(self, values: &[Option<Datum>]) -> Datum<'c> {
+        let mut descriptor = std::ptr::null_mut();
+        let memory = self.memory();
+        // SAFETY: PostgreSQL describes the result that the procedure is declared with; the row is
+        // formed with as many values as that has columns, in the memory of the call.
+        memory.within(|| unsafe {
+            let kind = pg_sys::get_call_result_type(self.raw(), std::ptr::null_mut(), &mut descriptor);
+            if kind != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE || Descriptor::of(descriptor).width() != values.len() {
+                internal("the SQL declaration of a procedure has other results")
+            }
+            let mut raw: Vec<pg_sys::Datum> =
+                values.iter().map(|value| value.map_or(pg_sys::Datum::from(0usize), Datum::raw)).collect();
+            let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
+            let tuple = pg_sys::heap_form_tuple(descriptor, raw.as_mut_ptr(), nulls.as_mut_ptr());
+            Datum::new(pg_sys::heap_copy_tuple_as_datum(tuple, descriptor), memory)
+        })
+    }
+}
+
+/// The transactions of a procedure.
+pub struct Transactions(());
+
+impl Transactions {
+    /// Commits the transaction, and begins another one. Nothing that was opened may be kept.
+    #[allow(clippy::unused_self)] // only inside of `in_transactions`
+    pub fn commit(&self) {
+        // SAFETY: the session of SPI that is open is the one of `in_transactions`, which allows it.
+        // Afterwards PostgreSQL needs a snapshot to read stored values.
+        unsafe {
+            pg_sys::SPI_commit();
+            pg_sys::EnsurePortalSnapshotExists();
+        }
+    }
+}
+
+/// Runs the body of a procedure that passed [`Call::require_own_transactions`].
+pub fn in_transactions<T>(body: impl FnOnce(&Transactions) -> T) -> T {
+    // SAFETY: ended below, or by PostgreSQL after an error.
+    unsafe {
+        if pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) != pg_sys::SPI_OK_CONNECT as i32 {
+            internal("SPI_connect_ext failed")
+        }
+        let done = body(&Transactions(()));
+        pg_sys::SPI_finish();
+        done
+    }
+}
+
+/// Makes this transaction's commit wait until it is on disk, whatever synchronous_commit says.
+pub fn commit_durably() {
+    // SAFETY: sets a variable of the one thread there is, until the transaction ends; the value is
+    // one of the setting.
+    unsafe {
+        if pg_sys::synchronous_commit < pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_FLUSH as i32 {
+            pg_sys::set_config_option(
+                c"synchronous_commit".as_ptr(),
+                c"on".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+}
+
+/// Waits until everything that was written to WAL by now is on disk.
+pub fn flush() {
+    // SAFETY: asks for the end of WAL, and waits for it.
+    unsafe { pg_sys::XLogFlush(pg_sys::GetXLogInsertRecPtr()) };
+}
