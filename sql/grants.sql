@@ -1,7 +1,7 @@
 -- The privileges. PUBLIC has none, except for the functions below.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA immutable FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA immutable FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA immutable FROM PUBLIC;
 
 -- A CHECK, a default and an index's expression run with the rights of the role that inserts. These
 -- functions reveal nothing but their arguments.
@@ -110,3 +110,10 @@ COMMENT ON POLICY auditor_select ON immutable.event_targets IS 'An auditor sees 
 COMMENT ON POLICY viewer_select ON immutable.events IS
   'A viewer sees the events that its token shows, or those of the tenant granted to its role';
 COMMENT ON POLICY viewer_select ON immutable.event_targets IS 'A viewer sees the targets of the events that it sees';
+
+-- Checkpoints. A view runs with its owner's rights, so whoever may select from it sees its rows.
+GRANT USAGE ON SCHEMA immutable TO immutable_maintainer;
+GRANT EXECUTE ON PROCEDURE immutable.checkpoint(text) TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.tree_head(), immutable.verifier_key() TO immutable_maintainer, immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.add_checkpoint(text), immutable.report_checkpoint(text) TO immutable_maintainer;
+GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor;

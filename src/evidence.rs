@@ -1,2 +1,13 @@
 //! Evidence for those who do not trust the database: a Merkle tree over all events, checkpoints that
 //! others cosign, and proofs.
+//!
+//! [`sequence`] appends events to the tree, and [`checkpoint`] signs its head with the keys of
+//! [`signing_key`]. [`position`] says where the log may sign, and [`incarnation`] how it goes on
+//! elsewhere.
+
+pub mod checkpoint;
+pub mod incarnation;
+pub mod position;
+pub mod sequence;
+pub mod signing_key;
+pub mod tables;

@@ -9,6 +9,7 @@ pub mod datum;
 pub mod encoding;
 pub mod error;
 pub mod extension;
+pub mod file;
 pub mod jsonb;
 pub mod lock;
 pub mod memory;

@@ -35,6 +35,13 @@ pub static RESTORE: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// The setting immutable.allow_ddl.
 pub static ALLOW_DDL: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// The setting immutable.sign_checkpoints.
+pub static SIGN_CHECKPOINTS: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// The setting immutable.origin_prefix.
+pub static ORIGIN_PREFIX: Text = Text::new(Some(c"immutable"));
+/// The setting immutable.log_key_file.
+pub static LOG_KEY_FILE: Text = Text::new(None);
+
 /// The setting immutable.tenant_id.
 pub static TENANT_ID: Text = Text::new(None);
 /// The setting immutable.actor_id.
@@ -66,6 +73,10 @@ enum Kind {
     SessionSwitch(&'static GucSetting<bool>),
     /// The default of a column for the events of a session.
     Default(&'static Text),
+    /// A text that a superuser sets.
+    Text(&'static Text),
+    /// The name of a file, for the whole server. Only superusers see it.
+    File(&'static Text),
     /// Never shown, and only for sessions. It accepts every value, because a check would put a
     /// refused token into the error message and the log.
     Secret(&'static Text),
@@ -77,7 +88,7 @@ type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 const OF_SESSION: &CStr =
     c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
-const SETTINGS: [Setting; 19] = [
+const SETTINGS: [Setting; 22] = [
     (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
     (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
     (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
@@ -89,6 +100,9 @@ const SETTINGS: [Setting; 19] = [
     (c"immutable.require_tenant", c"Refuses events without a tenant, except the log's own.", c"Set it for the server, a database or a role. An event that was recorded without its tenant cannot be moved to it later.", Kind::Switch(&REQUIRE_TENANT)),
     (c"immutable.restore", c"Accepts events of a dump as they are, and no others.", c"Each event must match its hash. The next event comes after immutable.restored, which records the restore.", Kind::SessionSwitch(&RESTORE)),
     (c"immutable.allow_ddl", c"Allows commands that change the audit log's tables, functions and policies.", c"Each is recorded in the log as immutable.ddl, with the role that gave it.", Kind::Switch(&ALLOW_DDL)),
+    (c"immutable.sign_checkpoints", c"Signs checkpoints with a key of the log's own.", c"Set it to off where a program outside of the database signs what immutable.tree_head() returns.", Kind::Switch(&SIGN_CHECKPOINTS)),
+    (c"immutable.origin_prefix", c"What the log's name in its checkpoints begins with, before the first checkpoint is made.", c"The name is this text, a slash and the log's identity. It should be a URL without scheme, such as audit.example.com.", Kind::Text(&ORIGIN_PREFIX)),
+    (c"immutable.log_key_file", c"File with the private keys that sign checkpoints.", c"One line each: PRIVATE+KEY+..., or 64 hex digits. It must be outside of the data directory, so that copies of the server cannot sign.", Kind::File(&LOG_KEY_FILE)),
     (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", OF_SESSION, Kind::Default(&TENANT_ID)),
     (c"immutable.actor_id", c"Default of events.actor_id in this session.", OF_SESSION, Kind::Default(&ACTOR_ID)),
     (c"immutable.actor_name", c"Default of events.actor_name in this session.", OF_SESSION, Kind::Default(&ACTOR_NAME)),
@@ -107,7 +121,7 @@ pub struct OfSessions {
 
 /// Defines every setting.
 pub fn define(of_sessions: &OfSessions) {
-    use GucContext::{Suset, Userset};
+    use GucContext::{Sighup, Suset, Userset};
     let (plain, not_in_files) = (GucFlags::default(), GucFlags::DISALLOW_IN_FILE | GucFlags::DISALLOW_IN_AUTO_FILE);
     for (name, short, long, kind) in SETTINGS {
         match kind {
@@ -119,6 +133,10 @@ pub fn define(of_sessions: &OfSessions) {
             }
             Kind::Switch(setting) => GucRegistry::define_bool_guc(name, short, long, setting, Suset, plain),
             Kind::SessionSwitch(setting) => (of_sessions.switch)(name, short, long, setting, Suset, not_in_files),
+            Kind::Text(setting) => GucRegistry::define_string_guc(name, short, long, setting, Suset, plain),
+            Kind::File(setting) => {
+                GucRegistry::define_string_guc(name, short, long, setting, Sighup, GucFlags::SUPERUSER_ONLY);
+            }
             Kind::Default(setting) => GucRegistry::define_string_guc(name, short, long, setting, Userset, plain),
             Kind::Secret(setting) => {
                 (of_sessions.text)(name, short, long, setting, Userset, GucFlags::NO_SHOW_ALL | not_in_files);

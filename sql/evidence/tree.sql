@@ -116,7 +116,8 @@ CREATE TABLE immutable.log_keys (
   created_at timestamptz NOT NULL,
   announced_by uuid,
   signs_since timestamptz,
-  signs_until timestamptz
+  signs_until timestamptz,
+  overlap_days integer NOT NULL
 );
 COMMENT ON TABLE immutable.log_keys IS
   'The public keys of the log. A key that follows another one is first recorded as an event, and signs '
@@ -128,6 +129,7 @@ COMMENT ON COLUMN immutable.log_keys.announced_by IS
   'begins the origin names';
 COMMENT ON COLUMN immutable.log_keys.signs_since IS 'Since when the key signs; NULL while the announcing event is not covered';
 COMMENT ON COLUMN immutable.log_keys.signs_until IS 'Until when the key signs beside the one that replaced it; NULL for no end';
+COMMENT ON COLUMN immutable.log_keys.overlap_days IS 'For how many days the key before it signs too, once this one signs';
 
 -- What follows is this server's own, and in no dump.
 

@@ -201,6 +201,12 @@ fn refuse_while_fed(relation: Relation, noted: Option<&Noted>) {
     }
 }
 
+/// Refuses to write (25006) into a copy that a replication feeds which is not PostgreSQL's own.
+pub fn refuse_copy(events: Relation) {
+    let Some(table) = table_for(events) else { return };
+    refuse_while_fed(events, read(table).as_ref());
+}
+
 fn read(table: Oid) -> Option<Noted> {
     ClusterTable::open(table, pg_sys::AccessShareLock).read()
 }

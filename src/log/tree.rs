@@ -55,7 +55,7 @@ impl View {
 
     /// The nodes of the tree of `size` leaves.
     pub fn nodes(self, size: u64) -> TiledNodes<StoredTiles> {
-        TiledNodes::new(size, StoredTiles { view: self })
+        TiledNodes::new(size, StoredTiles::new(self))
     }
 
     /// The root of the tree of `size` leaves, from the right edge of its tiles.
@@ -107,6 +107,11 @@ impl Tiles for StoredTiles {
 }
 
 impl StoredTiles {
+    /// The tiles as this view sees them.
+    pub fn new(view: View) -> StoredTiles {
+        StoredTiles { view }
+    }
+
     fn full(&self, tile: Tile) -> Option<Vec<Hash>> {
         let mut found = None;
         self.view.read(

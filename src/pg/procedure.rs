@@ -5,6 +5,7 @@
 use crate::pg::call::Call;
 use crate::pg::datum::Datum;
 use crate::pg::error::{internal, Code, Fault};
+use crate::pg::setting;
 use crate::pg::tuple::Descriptor;
 use pgrx::pg_sys;
 
@@ -89,21 +90,10 @@ pub fn in_transactions<T>(body: impl FnOnce(&Transactions) -> T) -> T {
 
 /// Makes this transaction's commit wait until it is on disk, whatever synchronous_commit says.
 pub fn commit_durably() {
-    // SAFETY: sets a variable of the one thread there is, until the transaction ends; the value is
-    // one of the setting.
-    unsafe {
-        if pg_sys::synchronous_commit < pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_FLUSH as i32 {
-            pg_sys::set_config_option(
-                c"synchronous_commit".as_ptr(),
-                c"on".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_LOCAL,
-                true,
-                0,
-                false,
-            );
-        }
+    // SAFETY: reads a variable of the one thread there is.
+    let level = unsafe { pg_sys::synchronous_commit };
+    if level < pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_FLUSH as i32 {
+        setting::for_transaction(c"synchronous_commit", c"on");
     }
 }
 

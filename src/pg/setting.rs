@@ -135,3 +135,20 @@ unsafe extern "C-unwind" fn empty_in_files(
     }
     true
 }
+
+/// Sets one of PostgreSQL's settings until the transaction ends.
+pub fn for_transaction(name: &CStr, value: &CStr) {
+    // SAFETY: both are C strings; a value that the setting does not accept raises an error.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+}

@@ -141,6 +141,8 @@ impl Arguments {
 pub enum Planned {
     Each,
     Once,
+    /// For the arguments of each call, always.
+    EachTime,
 }
 
 type Statement = (String, Vec<Oid>, Planned);
@@ -245,7 +247,11 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
         return plan;
     }
     let text = c_string(statement);
-    let options = if planned == Planned::Once { pg_sys::CURSOR_OPT_GENERIC_PLAN } else { 0 };
+    let options = match planned {
+        Planned::Each => 0,
+        Planned::Once => pg_sys::CURSOR_OPT_GENERIC_PLAN,
+        Planned::EachTime => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
+    };
     let (count, types) = (types.len() as i32, types.as_ptr().cast_mut());
     // SAFETY: as many types as said; a plan that is kept lives until it is freed.
     let plan = unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types, options as i32) };
@@ -280,6 +286,11 @@ pub fn read_planned_once(statement: &str, given: &[Arg], each: impl FnMut(&Value
 /// others have committed by now. Calls `each` with its rows, or those of RETURNING.
 pub fn query_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::Each, false, each);
+}
+
+/// The same, planned anew for the arguments of each call.
+pub fn query_now_planned_each_time(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+    run(statement, given, Planned::EachTime, false, each);
 }
 
 /// Runs a statement that returns nothing, with a new snapshot.

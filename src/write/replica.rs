@@ -33,6 +33,9 @@ fn refuse_unchained(relation: Relation) {
     .raise()
 }
 
+/// The tables whose rows belong to one server.
+const OWN: [&str; 4] = ["cluster", "log_secrets", "tree_position", "tree_pending"];
+
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
 /// The trigger that fires where the others do not: in the workers of a replication, PostgreSQL's
@@ -52,8 +55,9 @@ fn replicate(call: Call) -> Datum {
     }
     let table = relation.name();
     if is_worker() {
-        if table == "cluster" {
-            // The row says where the publisher's log is written, not this one, so it is left out.
+        if OWN.contains(&table.as_str()) {
+            // The rows say where the publisher's log is written and signs, not this one, so they are left
+            // out.
             return trigger.nothing();
         }
         refuse_other_commands(trigger, &table);
@@ -64,7 +68,7 @@ fn replicate(call: Call) -> Datum {
             as_given(trigger)
         }
         pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE
-            if trigger.is_for_row() && !["log", "cluster"].contains(&table.as_str()) =>
+            if trigger.is_for_row() && table != "log" && !OWN.contains(&table.as_str()) =>
         {
             trigger.go_on_with(event(trigger))
         }

@@ -203,6 +203,11 @@ impl SignerKey {
         format!("{PRIVATE}{}", key_text(&self.name, self.id, self.kind, self.key.as_bytes()))
     }
 
+    /// Returns the seed's 32 bytes, which are wiped when they are dropped. It is a secret.
+    pub fn seed(&self) -> zeroize::Zeroizing<Vec<u8>> {
+        zeroize::Zeroizing::new(self.key.as_bytes().to_vec())
+    }
+
     /// Returns the public key.
     pub fn verifier(&self) -> VerifierKey {
         let public = self.key.verifying_key().to_bytes();

@@ -1,0 +1,457 @@
+//! checkpoint(): brings the tree up to date and signs its head. The log must never sign two heads
+//! that do not extend each other, so only a head that is committed and on disk is signed, and only on
+//! the server that signed the one before.
+
+use crate::evidence::position::{self, Position};
+use crate::evidence::tables::{lock_tree, read_now, NOTES, TREE};
+use crate::evidence::{sequence, signing_key};
+use crate::log::own_event::{record, LogEvent};
+use crate::log::row::{hash, stored_text};
+use crate::log::tables::events_oid;
+use crate::log::tree::View;
+use crate::log::{log_identity, seam, subscription};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{text, timestamptz, Datum};
+use crate::pg::error::{Code, Fault};
+use crate::pg::memory::here;
+use crate::pg::procedure::{self, in_transactions};
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
+use crate::pg::tuple::Values;
+use crate::pg::{random, transaction};
+use crate::settings;
+use immutable_format::id::uuid_text;
+use immutable_format::json::write_string;
+use immutable_format::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
+use immutable_format::tlog::note::{check_name, KeyType, SignerKey, VerifierKey};
+use immutable_format::tlog::tree::EMPTY_ROOT;
+use immutable_format::tlog::Malformed;
+use immutable_format::{Hash, Id};
+use pgrx::pg_sys;
+
+/// How long a note is kept that nobody cosigned, in microseconds. A witness may still be at it.
+const KEEP_FOR: i64 = 3_600_000_000;
+
+sql_function!(immutable_checkpoint, pg_finfo_immutable_checkpoint, checkpoint);
+
+/// `CALL immutable.checkpoint(note)`
+fn checkpoint(call: Call) -> Datum {
+    call.require_own_transactions("immutable.checkpoint()");
+    transaction::require_writable(c"immutable.checkpoint()");
+    let note = in_transactions(|transactions| {
+        begin();
+        transactions.commit();
+        lock_tree();
+        let mut pass = sequence::begin();
+        let has_appended = !pass.is_done();
+        while !pass.is_done() {
+            lock_tree();
+            pass.step();
+            transactions.commit();
+        }
+        lock_tree();
+        pass.end(has_appended);
+        transactions.commit();
+        lock_tree();
+        let note = sign();
+        transactions.commit();
+        note
+    });
+    let note = note.unwrap_or_else(|held| held.raise());
+    call.out(&[note.map(|note| call.memory().text(&note))])
+}
+
+/// Why the log does not sign.
+enum Held {
+    /// It has not signed on this server.
+    Elsewhere,
+    /// A private key is not here.
+    WithoutKey,
+    /// It has signed more than it has.
+    Behind(u64),
+    /// It has signed another root of this size.
+    Forked(u64),
+}
+
+impl Held {
+    fn raise(self) -> ! {
+        let why = match self {
+            Held::Elsewhere => {
+                "the log has not signed on this server, timeline and database: events may be lost".to_string()
+            }
+            Held::WithoutKey => "a private key that has to sign is not here".to_string(),
+            Held::Behind(size) => format!("the log has signed a checkpoint of {size} events and has fewer"),
+            Held::Forked(size) => format!("the log has signed another checkpoint of {size} events"),
+        };
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, format!("checkpoint was not signed: {why}"))
+            .detail("The events are in the tree.")
+            .hint(
+                "If the newest checkpoint known outside of this server is known, call immutable.resume() with it. If \
+             events were lost, or the key is gone, call immutable.begin_incarnation(). docs/evidence.md says which.",
+            )
+            .raise()
+    }
+}
+
+/// Begins the tree, if there is none. Raises 55000 for a log without events, 25006 for a copy, and
+/// 0A000 for a distributed log.
+fn begin() {
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    subscription::refuse_local_write(events.get());
+    seam::refuse_copy(events.get());
+    refuse_distributed();
+    if View::Now.head().is_some() {
+        return;
+    }
+    lock_tree();
+    if View::Now.head().is_some() {
+        return;
+    }
+    let Some(log_id) = log_identity::known() else {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the log has no events yet: there is nothing to sign",
+        )
+        .hint("The log gets its identity with its first event. Record one first.")
+        .raise()
+    };
+    procedure::commit_durably();
+    let origin = new_origin(&log_id, has_had_tree());
+    let verified = verify_what_is_there();
+    let key = signing_key::begin(&origin);
+    insert_head(&Checkpoint { origin: origin.clone(), size: 0, root: EMPTY_ROOT }, &log_id);
+    position::settle();
+    record(&LogEvent {
+        action: "immutable.tree_begun",
+        metadata: &[("origin", &origin), ("vkey", &key.text())],
+        metadata_json: &[("verified", &verified)],
+        ..LogEvent::default()
+    });
+}
+
+/// A name for the log in its checkpoints. A suffix that nobody can guess keeps two logs of one identity
+/// apart. Raises 22023 for a prefix that makes no name.
+pub fn new_origin(log_id: &Id, with_suffix: bool) -> String {
+    let prefix = settings::ORIGIN_PREFIX.get().map(|prefix| prefix.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut origin = format!("{prefix}/{}", uuid_text(log_id));
+    if with_suffix {
+        origin = format!("{origin}/{}", hex::encode(random::bytes::<8>()));
+    }
+    let refuse = |why: String| -> ! {
+        Fault::invalid("immutable.origin_prefix", format!("immutable.origin_prefix makes no name for the log: {why}"))
+            .hint("Set it to a URL without scheme, such as audit.example.com.")
+            .raise()
+    };
+    match check_name(&origin) {
+        Ok(()) if !prefix.is_empty() && !prefix.ends_with('/') => origin,
+        Ok(()) => refuse("the prefix is empty or ends with a slash".to_string()),
+        Err(Malformed(why)) => refuse(why),
+    }
+}
+
+/// Whether an event says that this log has had a tree, which is then lost.
+fn has_had_tree() -> bool {
+    let mut found = false;
+    read_now(
+        "SELECT FROM immutable.events e WHERE e.action = 'immutable.tree_begun' AND e.tenant_id = '' LIMIT 1",
+        &[],
+        |_| found = true,
+    );
+    found
+}
+
+/// Verifies the events that no checkpoint can vouch for, and returns the result as JSON.
+fn verify_what_is_there() -> String {
+    let mut json = "null".to_string();
+    read_now(
+        "SELECT v.valid::pg_catalog.text, v.events_checked, v.breaks_found FROM immutable.verify_chain(max_breaks => 0) v",
+        &[],
+        |row| {
+            let valid = row.at(0).map_or("null", text);
+            let (events, breaks) = (row.at(1).map_or(0, Datum::i64), row.at(2).map_or(0, Datum::i64));
+            json = format!("{{\"valid\":{valid},\"events_checked\":{events},\"breaks_found\":{breaks}}}");
+        },
+    );
+    json
+}
+
+/// Refuses a log that Citus has distributed (0A000), because its lanes are on other nodes.
+fn refuse_distributed() {
+    let mut is_distributed = false;
+    spi::query_now("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[], |row| {
+        is_distributed = row.at(0).is_some_and(Datum::bool);
+    });
+    if is_distributed {
+        is_distributed = false;
+        spi::query_now(
+            "SELECT FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = $1",
+            &[Arg::Oid(events_oid())],
+            |_| is_distributed = true,
+        );
+    }
+    if is_distributed {
+        Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "checkpoints of a distributed log are not supported").raise()
+    }
+}
+
+fn insert_head(head: &Checkpoint, log_id: &Id) {
+    here(|memory| {
+        TREE.insert(&[
+            Some(memory.text(&head.origin)),
+            Some(Datum::from(head.size as i64)),
+            Some(memory.bytes(&head.root)),
+            Some(memory.uuid(log_id)),
+            Some(timestamptz(transaction::now())),
+            Some(Datum::from(true)),
+        ]);
+    });
+}
+
+/// Signs the head of the tree, which is committed, and keeps the note. Returns the note; if the log
+/// does not sign itself, the newest one that was stored.
+fn sign() -> Result<Option<String>, Held> {
+    let Some(Ok(head)) = View::Now.head() else { return Ok(None) };
+    if !settings::SIGN_CHECKPOINTS.get() {
+        return Ok(newest_note(&head.origin));
+    }
+    if !position::read().as_ref().is_some_and(Position::is_here) {
+        return Err(Held::Elsewhere);
+    }
+    announce_keys_of_file(&head.origin);
+    if let Some(note) = check_signed(&head)? {
+        return Ok(Some(note));
+    }
+    let Some(keys) = signing_key::signing(&head.origin) else { return Err(Held::WithoutKey) };
+    procedure::commit_durably();
+    procedure::flush();
+    let body = head.text();
+    let lines: String = keys.iter().map(|key| key.sign_text(&body)).collect();
+    let note = format!("{body}\n{lines}");
+    store_note(&head, &note);
+    signing_key::promote(&head.origin);
+    Ok(Some(note))
+}
+
+/// The note of this head, if it is signed already.
+fn check_signed(head: &Checkpoint) -> Result<Option<String>, Held> {
+    let mut newest: Option<(u64, Option<Hash>, String)> = None;
+    read_now(
+        "SELECT n.size, n.root, n.note FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
+        &[Arg::text(&*head.origin)],
+        |row| {
+            let note = row.at(2).and_then(stored_text).unwrap_or_default().to_string();
+            newest = Some((row.at(0).map_or(0, Datum::i64) as u64, row.at(1).and_then(hash), note));
+        },
+    );
+    match newest {
+        Some((size, _, _)) if size > head.size => Err(Held::Behind(size)),
+        Some((size, root, note)) if size == head.size => match root == Some(head.root) {
+            true => Ok(Some(note)),
+            false => Err(Held::Forked(size)),
+        },
+        Some((size, root, _)) => match View::Now.root(size).ok() == root {
+            true => Ok(None),
+            false => Err(Held::Forked(size)),
+        },
+        None => Ok(None),
+    }
+}
+
+fn newest_note(origin: &str) -> Option<String> {
+    let mut note = None;
+    read_now(
+        "SELECT n.note FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
+        &[Arg::text(origin)],
+        |row| note = row.at(0).and_then(stored_text).map(str::to_string),
+    );
+    note
+}
+
+/// Keeps a signed note, and drops those that nobody has cosigned in an hour.
+pub fn store_note(head: &Checkpoint, note: &str) {
+    let now = transaction::now();
+    let mut old = Vec::new();
+    read_now(
+        "SELECT n.size FROM immutable.tree_notes n WHERE n.origin = $1 AND n.size < $2 AND n.signed_at < $3 \
+         AND NOT EXISTS (SELECT FROM immutable.tree_cosignatures c WHERE c.origin = n.origin AND c.size = n.size)",
+        &[Arg::text(&*head.origin), Arg::Int8(head.size as i64), Arg::Time(now - KEEP_FOR)],
+        |row| old.extend(row.at(0).map(Datum::i64)),
+    );
+    let is_of = |row: &Values| row.at(0).and_then(stored_text) == Some(&*head.origin);
+    NOTES.delete(|row| {
+        let size = row.at(1).map_or(-1, Datum::i64);
+        is_of(row) && (old.contains(&size) || size == head.size as i64)
+    });
+    here(|memory| {
+        NOTES.insert(&[
+            Some(memory.text(&head.origin)),
+            Some(Datum::from(head.size as i64)),
+            Some(memory.bytes(&head.root)),
+            Some(timestamptz(now)),
+            Some(memory.text(note)),
+        ]);
+    });
+}
+
+/// Announces keys of the file that the log has not had.
+fn announce_keys_of_file(origin: &str) {
+    if !signing_key::is_in_file() {
+        return;
+    }
+    let known: Vec<String> = signing_key::of_origin(origin).into_iter().map(|key| key.vkey).collect();
+    let in_file = signing_key::private_keys(origin);
+    // If none of its keys is known, it is another log's file, and not a rotation.
+    if !in_file.iter().any(|key| known.contains(&key.verifier().text())) {
+        return;
+    }
+    for key in in_file.iter().map(SignerKey::verifier) {
+        if !known.contains(&key.text()) {
+            signing_key::announce(origin, Some(&key), |key| record_new_key(&key.text(), true), OVERLAP_DAYS);
+        }
+    }
+}
+
+/// For how many days the old key signs beside the new one, unless the caller says otherwise.
+const OVERLAP_DAYS: i32 = 30;
+
+fn record_new_key(vkey: &str, unasked: bool) -> Id {
+    record(&LogEvent {
+        action: "immutable.log_key_announced",
+        metadata: &[("vkey", vkey)],
+        unasked,
+        ..LogEvent::default()
+    })
+}
+
+sql_function!(immutable_rotate_log_key, pg_finfo_immutable_rotate_log_key, rotate_log_key);
+
+/// `immutable.rotate_log_key(overlap_days)`
+fn rotate_log_key(call: Call) -> Datum {
+    let days = call.arg(0).map_or(OVERLAP_DAYS, Datum::i32);
+    if !(0..=3650).contains(&days) {
+        Fault::invalid("overlap_days", format!("overlap_days must be from 0 to 3650, not {days}")).raise()
+    }
+    transaction::require_writable(c"immutable.rotate_log_key()");
+    lock_tree();
+    let head = head_or_refuse(View::Now);
+    if signing_key::is_in_file() {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the keys of the log are in the file of immutable.log_key_file",
+        )
+        .hint("Add a line with the new key to that file. The next checkpoint announces it.")
+        .raise()
+    }
+    if signing_key::of_origin(&head.origin).iter().any(signing_key::LogKey::is_waiting) {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a new key is announced already")
+            .hint("Call immutable.checkpoint() twice: the first one covers the announcement.")
+            .raise()
+    }
+    let key = signing_key::announce(&head.origin, None, |key| record_new_key(&key.text(), false), days);
+    call.text(&key.text())
+}
+
+/// The head of the tree. Raises 55000 before the first checkpoint, and XX001 if it is damaged.
+pub fn head_or_refuse(view: View) -> Checkpoint {
+    match view.head() {
+        Some(Ok(head)) => head,
+        Some(Err(why)) => Fault::new(Code::ERRCODE_DATA_CORRUPTED, why.0).raise(),
+        None => Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log has no checkpoint yet")
+            .hint("Run CALL immutable.checkpoint().")
+            .raise(),
+    }
+}
+
+sql_function!(immutable_tree_head, pg_finfo_immutable_tree_head, tree_head);
+
+/// `immutable.tree_head()`
+fn tree_head(call: Call) -> Datum {
+    call.text(&head_or_refuse(View::Statement).text())
+}
+
+sql_function!(immutable_verifier_key, pg_finfo_immutable_verifier_key, verifier_key);
+
+/// `immutable.verifier_key()`
+fn verifier_key(call: Call) -> Datum {
+    let origin = head_or_refuse(View::Statement).origin;
+    let now = transaction::now();
+    let newest = signing_key::of_origin(&origin).into_iter().rev().find(|key| key.signs_at(now));
+    newest.map_or_else(|| call.null(), |key| call.text(&key.vkey))
+}
+
+sql_function!(immutable_add_checkpoint, pg_finfo_immutable_add_checkpoint, add_checkpoint);
+
+/// `immutable.add_checkpoint(note)`
+fn add_checkpoint(call: Call) -> Datum {
+    let given = text(call.required(0, "note", "Give the checkpoint as a signed note."));
+    transaction::require_writable(c"immutable.add_checkpoint()");
+    lock_tree();
+    let head = head_or_refuse(View::Now);
+    let signed = read_note(given, &head.origin);
+    if !signed.is_signed_by_log(&signing_key::verifier_keys(&head.origin)) {
+        Fault::invalid("note", "note is not signed by a key of the log")
+            .hint("Register the signer's verifier key with immutable.add_log_key(), and make two checkpoints.")
+            .raise()
+    }
+    require_extended(&signed.checkpoint, &head);
+    store_note(&signed.checkpoint, &signed.note.to_text());
+    signing_key::promote(&head.origin);
+    call.void()
+}
+
+sql_function!(immutable_add_log_key, pg_finfo_immutable_add_log_key, add_log_key);
+
+/// `immutable.add_log_key(vkey)`
+fn add_log_key(call: Call) -> Datum {
+    let given = text(call.required(0, "vkey", "Give the verifier key of the program that signs."));
+    transaction::require_writable(c"immutable.add_log_key()");
+    lock_tree();
+    let head = head_or_refuse(View::Now);
+    let key = VerifierKey::parse(given)
+        .unwrap_or_else(|Malformed(why)| Fault::invalid("vkey", format!("vkey is not a verifier key: {why}")).raise());
+    if key.name() != head.origin {
+        Fault::invalid("vkey", format!("vkey must have the name {}", head.origin)).raise()
+    }
+    if key.kind() != KeyType::Ed25519 {
+        Fault::invalid("vkey", "vkey must be a key of type 0x01 (Ed25519)").raise()
+    }
+    if signing_key::of_origin(&head.origin).iter().any(|known| known.vkey == given) {
+        Fault::new(Code::ERRCODE_DUPLICATE_OBJECT, "the log has this key already").field("vkey").raise()
+    }
+    signing_key::announce(&head.origin, Some(&key), |key| record_new_key(&key.text(), false), OVERLAP_DAYS);
+    call.void()
+}
+
+/// Reads a checkpoint of this origin. Raises 22023 for anything else.
+pub fn read_note(note: &str, origin: &str) -> SignedCheckpoint {
+    let signed = SignedCheckpoint::parse(note.as_bytes()).unwrap_or_else(|Malformed(why)| {
+        Fault::invalid("note", format!("note is not a signed checkpoint: {why}"))
+            .hint("Pass the whole note unchanged, with its last line feed.")
+            .raise()
+    });
+    if signed.checkpoint.origin != origin {
+        let mut other = String::new();
+        write_string(&signed.checkpoint.origin, &mut other);
+        Fault::invalid("note", format!("note is a checkpoint of {other}, and this log is {origin}")).raise()
+    }
+    signed
+}
+
+/// Whether the tree begins with the tree of a checkpoint.
+pub fn extends(checkpoint: &Checkpoint, head: &Checkpoint) -> bool {
+    checkpoint.size <= head.size && View::Now.root(checkpoint.size) == Ok(checkpoint.root)
+}
+
+/// Refuses a checkpoint that the tree does not extend (55000).
+pub fn require_extended(checkpoint: &Checkpoint, head: &Checkpoint) {
+    if !extends(checkpoint, head) {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("the tree of the log does not extend the checkpoint of {} events", checkpoint.size),
+        )
+        .field("note")
+        .detail(format!("The tree has {} events.", head.size))
+        .hint("Events were lost or rewritten since. Call immutable.verify_chain() with the checkpoint.")
+        .raise()
+    }
+}

@@ -1,0 +1,433 @@
+//! Appends events to the tree, outside of the way of an insert. What a snapshot sees of a lane is a
+//! prefix of it, because a lane's commits are in the order of its seq. So each pass appends to the
+//! tree what a snapshot sees of each lane that has moved.
+
+use crate::evidence::position;
+use crate::evidence::tables::{read_now, CHUNKS, PENDING, RUNS, TILES, TREE};
+use crate::log::row::{hash, stored_text};
+use crate::log::tables::events_oid;
+use crate::log::tree::{Damaged, StoredTiles, View};
+use crate::pg::datum::{timestamptz, uuid, Datum};
+use crate::pg::error::{Code, Fault};
+use crate::pg::memory::here;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
+use crate::pg::tuple::Values;
+use crate::pg::{procedure, setting, transaction};
+use immutable_format::tlog::checkpoint::Checkpoint;
+use immutable_format::tlog::growing::GrowingTree;
+use immutable_format::tlog::tile::{Tile, TiledNodes, WIDTH};
+use immutable_format::tlog::tree::{leaf_hash, Nodes};
+use immutable_format::Hash;
+use pgrx::pg_sys;
+
+/// The most events that one transaction appends, and how long it should take, in microseconds. An
+/// open transaction holds back changes() over all tenants, and VACUUM.
+const MOST_EVENTS: i64 = 100_000;
+const FIRST_EVENTS: i64 = 20_000;
+const MOST_MICROS: i64 = 500_000;
+
+/// After how many microseconds all lanes are compared again.
+const COMPARE_AFTER: i64 = 86_400_000_000;
+
+/// A lane whose events from `after` (exclusive) to `upto` are to be appended.
+struct Moved {
+    tenant_id: String,
+    lane: i16,
+    after: i64,
+    upto: i64,
+}
+
+/// An event that cannot be appended.
+#[derive(PartialEq, Eq)]
+struct Pending {
+    tenant_id: String,
+    lane: i16,
+    seq: i64,
+    why: String,
+}
+
+/// A pass over the lanes that had moved when its snapshot was taken.
+pub struct Pass {
+    snapshot: String,
+    compared_all: bool,
+    /// The lanes that are still to do, the next one last.
+    lanes: Vec<Moved>,
+    pending: Vec<Pending>,
+    /// How many events the next transaction appends.
+    events: i64,
+}
+
+/// Begins a pass: finds the lanes that have moved. The tree is locked.
+pub fn begin() -> Pass {
+    let now = transaction::now();
+    let position = position::read();
+    let since = position.as_ref().and_then(|position| position.compared_since(now - COMPARE_AFTER));
+    let mut pass = Pass {
+        snapshot: String::new(),
+        compared_all: since.is_none(),
+        lanes: Vec::new(),
+        pending: Vec::new(),
+        events: FIRST_EVENTS,
+    };
+    // Bitmaps and sorts would be chosen for ranges that the planner takes for large.
+    setting::for_transaction(c"enable_bitmapscan", c"off");
+    setting::for_transaction(c"enable_seqscan", c"off");
+    setting::for_transaction(c"jit", c"off");
+    let mut each = |row: &Values| pass.note(row);
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    spi::as_owner(events.get(), || match since {
+        None => spi::query_now(&moved_of("SELECT h.tenant_id, h.lane FROM immutable.heads() h"), &[], &mut each),
+        Some(since) => spi::query_now_planned_each_time(
+            &moved_of(
+                // A transaction that ran when the last snapshot was taken is among xip or began later.
+                "SELECT e.tenant_id, e.lane FROM ONLY immutable.events e \
+                   WHERE e.xact >= pg_catalog.pg_snapshot_xmax($1::text::pg_catalog.pg_snapshot) \
+                     AND e.xact < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
+                 UNION SELECT e.tenant_id, e.lane \
+                   FROM pg_catalog.pg_snapshot_xip($1::text::pg_catalog.pg_snapshot) x \
+                   JOIN ONLY immutable.events e ON e.xact = x \
+                 UNION SELECT p.tenant_id, p.lane FROM immutable.tree_pending p",
+            ),
+            &[Arg::text(since)],
+            &mut each,
+        ),
+    });
+    pass.lanes.reverse();
+    pass
+}
+
+/// The statement that returns the snapshot, and for each lane that `lanes` selects the seq of its last
+/// event in the tree and of its last event that the snapshot sees.
+fn moved_of(lanes: &str) -> String {
+    format!(
+        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, m.tenant_id, m.lane, \
+           coalesce(r.last_seq, 0), h.seq \
+         FROM (SELECT) s LEFT JOIN (SELECT DISTINCT l.tenant_id, l.lane FROM ({lanes}) l) m ON true \
+         LEFT JOIN LATERAL (SELECT r.first_seq + r.count - 1 AS last_seq FROM immutable.tree_runs r \
+           WHERE r.tenant_id = m.tenant_id AND r.lane = m.lane ORDER BY r.first_seq DESC LIMIT 1) r ON true \
+         LEFT JOIN LATERAL (SELECT e.seq FROM ONLY immutable.events e \
+           WHERE e.tenant_id = m.tenant_id AND e.lane = m.lane ORDER BY e.seq DESC LIMIT 1) h ON true \
+         ORDER BY m.tenant_id, m.lane"
+    )
+}
+
+impl Pass {
+    /// Takes a row of [`moved_of`].
+    fn note(&mut self, row: &Values) {
+        if self.snapshot.is_empty() {
+            self.snapshot = row.at(0).and_then(stored_text).unwrap_or_default().to_string();
+        }
+        let (Some(tenant_id), Some(lane)) = (row.at(1), row.at(2)) else { return };
+        let (after, upto) = (row.at(3).map_or(0, Datum::i64), row.at(4).map_or(0, Datum::i64));
+        let lane = lane.i16();
+        match stored_text(tenant_id) {
+            Some(tenant_id) if upto > after => {
+                self.lanes.push(Moved { tenant_id: tenant_id.to_string(), lane, after, upto });
+            }
+            Some(tenant_id) if upto < after => {
+                self.pend(tenant_id, lane, upto + 1, "the events that the tree has are no longer there");
+            }
+            Some(_) => {}
+            None => self.pend("", lane, after + 1, "the tenant cannot be read"),
+        }
+    }
+
+    fn pend(&mut self, tenant_id: &str, lane: i16, seq: i64, why: &str) {
+        let is_same = |pending: &Pending| pending.tenant_id == tenant_id && pending.lane == lane;
+        if !self.pending.iter().any(is_same) {
+            self.pending.push(Pending { tenant_id: tenant_id.to_string(), lane, seq, why: why.to_string() });
+        }
+    }
+
+    /// Whether nothing is left to append.
+    pub fn is_done(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Appends the next events. The tree is locked. Raises XX001 if the stored tree does not have the
+    /// root of its head.
+    pub fn step(&mut self) {
+        procedure::commit_durably();
+        let begun = transaction::now();
+        let mut part = Vec::new();
+        let mut left = self.events;
+        while left > 0 {
+            let Some(mut moved) = self.lanes.pop() else { break };
+            let count = (moved.upto - moved.after).min(left);
+            left -= count;
+            let upto = moved.after + count;
+            part.push(Moved { tenant_id: moved.tenant_id.clone(), lane: moved.lane, after: moved.after, upto });
+            if upto < moved.upto {
+                moved.after = upto;
+                self.lanes.push(moved);
+            }
+        }
+        let mut appending = Appending::begin();
+        appending.append(&part, self);
+        appending.store();
+        let micros = (transaction::now() - begun).max(1);
+        let appended = self.events - left;
+        self.events = (appended.saturating_mul(MOST_MICROS) / micros).clamp(1_000, MOST_EVENTS);
+    }
+
+    /// Ends the pass when everything is appended: notes what is pending, and how far the tree has got.
+    /// Writes nothing where nothing has changed.
+    pub fn end(&self, has_appended: bool) {
+        let mut before = Vec::new();
+        read_now(
+            "SELECT p.tenant_id, p.lane, p.seq, p.why FROM immutable.tree_pending p ORDER BY p.tenant_id, p.lane",
+            &[],
+            |row| {
+                before.push(Pending {
+                    tenant_id: row.at(0).and_then(stored_text).unwrap_or_default().to_string(),
+                    lane: row.at(1).map_or(0, Datum::i16),
+                    seq: row.at(2).map_or(0, Datum::i64),
+                    why: row.at(3).and_then(stored_text).unwrap_or_default().to_string(),
+                });
+            },
+        );
+        if before != self.pending {
+            PENDING.delete(|_| true);
+            for pending in &self.pending {
+                here(|memory| {
+                    PENDING.insert(&[
+                        Some(memory.text(&pending.tenant_id)),
+                        Some(Datum::from(pending.lane)),
+                        Some(Datum::from(pending.seq)),
+                        Some(memory.text(&pending.why)),
+                        Some(timestamptz(transaction::now())),
+                    ]);
+                });
+            }
+        }
+        if has_appended || self.compared_all {
+            position::advance(&self.snapshot, self.compared_all);
+        }
+    }
+}
+
+/// Raises XX001: the stored tree is not the one whose head was committed.
+fn damaged(what: &Damaged) -> ! {
+    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("the stored tree of the log is damaged: {}", what.0))
+        .hint(
+            "Call immutable.verify_chain(). If only tiles are damaged, immutable.rebuild_tiles() makes them again \
+             from the events.",
+        )
+        .raise()
+}
+
+/// The tree while events are appended in one transaction.
+struct Appending {
+    head: Checkpoint,
+    tree: GrowingTree,
+    nodes: TiledNodes<StoredTiles>,
+    full: Vec<(Tile, Vec<u8>, Hash)>,
+}
+
+/// What the next event of a lane must follow.
+enum Before {
+    /// Nothing: the event is the first of its lane.
+    Nothing,
+    /// The event whose leaf in the tree has this hash.
+    Leaf(Hash),
+    /// The event with this hash, which was appended just now.
+    Event(Hash),
+}
+
+impl Before {
+    fn is(&self, previous: Option<Hash>) -> bool {
+        match (self, previous) {
+            (Before::Nothing, None) => true,
+            (Before::Leaf(leaf), Some(previous)) => leaf_hash(&previous) == *leaf,
+            (Before::Event(event), Some(previous)) => *event == previous,
+            _ => false,
+        }
+    }
+}
+
+/// A lane to which events are appended.
+struct Growth {
+    next_seq: i64,
+    before: Option<Before>,
+    first_index: u64,
+    count: u64,
+    why: Option<String>,
+}
+
+impl Appending {
+    fn begin() -> Appending {
+        let head = match View::Now.head() {
+            Some(Ok(head)) => head,
+            Some(Err(why)) => damaged(&why),
+            None => damaged(&Damaged("the table immutable.tree is empty".to_string())),
+        };
+        let tree = GrowingTree::resume(head.size, StoredTiles::new(View::Now)).unwrap_or_else(|why| damaged(&why));
+        if tree.root() != head.root {
+            damaged(&Damaged("its right edge does not have the root of its head".to_string()))
+        }
+        let nodes = View::Now.nodes(head.size);
+        Appending { head, tree, nodes, full: Vec::new() }
+    }
+
+    /// Appends the events of these lanes, as far as each follows the one before it.
+    fn append(&mut self, part: &[Moved], pass: &mut Pass) {
+        let mut lanes: Vec<Growth> = part.iter().map(|moved| self.growth(moved)).collect();
+        let (mut tenants, mut numbers) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
+        for moved in part {
+            tenants.push(moved.tenant_id.clone());
+            numbers[0].push(Datum::from(moved.lane));
+            numbers[1].push(Datum::from(moved.after));
+            numbers[2].push(Datum::from(moved.upto));
+        }
+        let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+        here(|memory| {
+            let [lane, after, upto] = &numbers;
+            let lane = memory.array(lane, pg_sys::INT2OID, 2, true, pg_sys::TYPALIGN_SHORT);
+            let seqs = [after, upto].map(|seqs| memory.array(seqs, pg_sys::INT8OID, 8, true, pg_sys::TYPALIGN_DOUBLE));
+            let arguments = [
+                Arg::Texts(tenants),
+                Arg::Given(pg_sys::INT2ARRAYOID, lane),
+                Arg::Given(pg_sys::INT8ARRAYOID, seqs[0]),
+                Arg::Given(pg_sys::INT8ARRAYOID, seqs[1]),
+            ];
+            spi::as_owner(events.get(), || {
+                spi::stream_now(EVENTS_OF_LANES, &arguments, |tuple| {
+                    let row = tuple.values();
+                    let lane = row.at(0).map_or(0, Datum::i64) as usize;
+                    if let Some(growth) = lanes.get_mut(lane.wrapping_sub(1)) {
+                        self.event(growth, &row);
+                    }
+                });
+            });
+        });
+        for (moved, growth) in part.iter().zip(lanes) {
+            growth.end(moved, pass);
+        }
+    }
+
+    fn growth(&mut self, moved: &Moved) -> Growth {
+        let mut growth =
+            Growth { next_seq: moved.after + 1, before: Some(Before::Nothing), first_index: 0, count: 0, why: None };
+        if moved.after > 0 {
+            let index = View::Now.index_of(&moved.tenant_id, moved.lane, moved.after);
+            let index = index.filter(|index| *index < self.head.size);
+            growth.before =
+                index.map(|index| Before::Leaf(self.nodes.node(0, index).unwrap_or_else(|why| damaged(&why))));
+        }
+        growth
+    }
+
+    /// Appends an event if it follows the one before it in its lane.
+    fn event(&mut self, growth: &mut Growth, row: &Values) {
+        if growth.why.is_some() {
+            return;
+        }
+        let seq = row.at(1).map_or(0, Datum::i64);
+        let (event_hash, previous) = (row.at(2).and_then(hash), row.at(3).map(hash));
+        growth.why = match (event_hash, previous, &growth.before) {
+            _ if seq != growth.next_seq => Some(format!("the event with seq {} is missing", growth.next_seq)),
+            (None, _, _) => Some("its event_hash is not 32 bytes".to_string()),
+            (_, Some(None), _) => Some("its previous_event_hash is not 32 bytes".to_string()),
+            (_, _, None) => Some("the event before it has no place in the tree".to_string()),
+            (Some(event_hash), previous, Some(before)) if before.is(previous.flatten()) => {
+                if growth.count == 0 {
+                    growth.first_index = self.tree.size();
+                }
+                growth.count += 1;
+                growth.next_seq += 1;
+                growth.before = Some(Before::Event(event_hash));
+                let full = &mut self.full;
+                self.tree.push(leaf_hash(&event_hash), &mut |tile, hashes, root| {
+                    full.push((tile, hashes.as_flattened().to_vec(), *root));
+                });
+                None
+            }
+            _ => Some("its previous_event_hash is not the hash of the event before it in the tree".to_string()),
+        };
+    }
+
+    /// Stores what has become of the tree.
+    fn store(self) {
+        for (tile, hashes, root) in &self.full {
+            here(|memory| {
+                TILES.insert(&[
+                    Some(Datum::from(tile.level as i16)),
+                    Some(Datum::from(tile.number as i64)),
+                    Some(memory.bytes(root)),
+                    Some(memory.bytes(hashes)),
+                ]);
+            });
+        }
+        let (before, after) = (self.head.size, self.tree.size());
+        if after == before {
+            return;
+        }
+        let mut new = self.tree.unfinished();
+        let mut first = after - new.len() as u64;
+        if after / WIDTH == before / WIDTH {
+            new = &new[(before % WIDTH) as usize..];
+            first = before;
+        } else {
+            CHUNKS.delete(|_| true);
+        }
+        if !new.is_empty() {
+            here(|memory| {
+                CHUNKS.insert(&[Some(Datum::from(first as i64)), Some(memory.bytes(new.as_flattened()))]);
+            });
+        }
+        replace_head(&Checkpoint { origin: self.head.origin.clone(), size: after, root: self.tree.root() });
+    }
+}
+
+/// The events of the lanes given, in the order of lanes and seq. A subquery that is sorted cannot
+/// become part of another kind of join, so the lanes come in their order.
+const EVENTS_OF_LANES: &str = "SELECT l.n, e.seq, e.event_hash, e.previous_event_hash \
+     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]), \
+       pg_catalog.unnest($4::int8[])) WITH ORDINALITY l(tenant_id, lane, after, upto, n) \
+     CROSS JOIN LATERAL (SELECT e.seq, e.event_hash, e.previous_event_hash FROM ONLY immutable.events e \
+       WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane AND e.seq > l.after AND e.seq <= l.upto \
+       ORDER BY e.seq) e";
+
+impl Growth {
+    /// Stores the run of the events that were appended to the lane, and notes why there are no more.
+    fn end(self, moved: &Moved, pass: &mut Pass) {
+        let last = self.next_seq - 1;
+        if self.count > 0 {
+            here(|memory| {
+                RUNS.insert(&[
+                    Some(Datum::from(self.first_index as i64)),
+                    Some(memory.text(&moved.tenant_id)),
+                    Some(Datum::from(moved.lane)),
+                    Some(Datum::from(moved.after + 1)),
+                    Some(Datum::from(self.count as i64)),
+                ]);
+            });
+        }
+        if last < moved.upto {
+            let why = self.why.unwrap_or_else(|| format!("the event with seq {} is missing", self.next_seq));
+            pass.pend(&moved.tenant_id, moved.lane, self.next_seq, &why);
+            pass.lanes.retain(|other| other.lane != moved.lane || other.tenant_id != moved.tenant_id);
+        }
+    }
+}
+
+/// Replaces the head of the tree. Raises 55000 if there is none.
+pub fn replace_head(head: &Checkpoint) {
+    here(|memory| {
+        let mut kept = None;
+        read_now("SELECT t.log_id, t.begun_at FROM immutable.tree t", &[], |row| {
+            kept = Some((row.at(0).map(uuid).unwrap_or_default(), row.at(1).map_or(0, Datum::i64)));
+        });
+        let Some((log_id, begun_at)) = kept else { damaged(&Damaged("the table immutable.tree is empty".to_string())) };
+        TREE.delete(|_| true);
+        TREE.insert(&[
+            Some(memory.text(&head.origin)),
+            Some(Datum::from(head.size as i64)),
+            Some(memory.bytes(&head.root)),
+            Some(memory.uuid(&log_id)),
+            Some(Datum::from(begun_at)),
+            Some(Datum::from(true)),
+        ]);
+    });
+}

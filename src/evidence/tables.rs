@@ -1,0 +1,94 @@
+//! Writing the tables of the tree. They are written without SPI, because their triggers refuse every
+//! change that somebody else makes.
+
+use crate::log::small_table::SmallTable;
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::Datum;
+use crate::pg::error::{Code, Fault};
+use crate::pg::lock::ObjectLock;
+use crate::pg::relation::named;
+use crate::pg::spi::Arg;
+use crate::pg::tuple::Values;
+use crate::settings;
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
+
+const TEXT: Oid = pg_sys::TEXTOID;
+const INT8: Oid = pg_sys::INT8OID;
+const BYTES: Oid = pg_sys::BYTEAOID;
+const TIME: Oid = pg_sys::TIMESTAMPTZOID;
+
+/// A table of the tree, and the types of its columns.
+pub struct Table(&'static CStr, &'static [Oid]);
+
+/// immutable.tree
+pub const TREE: Table = Table(c"tree", &[TEXT, INT8, BYTES, pg_sys::UUIDOID, TIME, pg_sys::BOOLOID]);
+/// immutable.tree_runs
+pub const RUNS: Table = Table(c"tree_runs", &[INT8, TEXT, pg_sys::INT2OID, INT8, INT8]);
+/// immutable.tree_tiles
+pub const TILES: Table = Table(c"tree_tiles", &[pg_sys::INT2OID, INT8, BYTES, BYTES]);
+/// immutable.tree_chunks
+pub const CHUNKS: Table = Table(c"tree_chunks", &[INT8, BYTES]);
+/// immutable.tree_notes
+pub const NOTES: Table = Table(c"tree_notes", &[TEXT, INT8, BYTES, TIME, TEXT]);
+/// immutable.tree_position
+pub const POSITION: Table =
+    Table(c"tree_position", &[TEXT, TIME, INT8, pg_sys::INT4OID, pg_sys::OIDOID, pg_sys::BOOLOID]);
+/// immutable.tree_pending
+pub const PENDING: Table = Table(c"tree_pending", &[TEXT, pg_sys::INT2OID, INT8, TEXT, TIME]);
+/// immutable.log_keys
+pub const KEYS: Table = Table(c"log_keys", &[TEXT, TIME, pg_sys::UUIDOID, TIME, TIME, pg_sys::INT4OID]);
+/// immutable.log_secrets
+pub const SECRETS: Table = Table(c"log_secrets", &[TEXT, TEXT]);
+
+impl Table {
+    fn open(&self) -> SmallTable {
+        SmallTable::open(self.0, self.1, pg_sys::RowExclusiveLock)
+    }
+
+    /// Appends a row. Raises 55000 if the table was altered.
+    pub fn insert(&self, row: &[Option<Datum>]) {
+        self.open().insert(row);
+    }
+
+    /// Deletes the rows that `matches`, and returns how many there were.
+    pub fn delete(&self, matches: impl Fn(&Values) -> bool) -> usize {
+        let table = self.open();
+        let mut deleted = 0;
+        table.relation().rows(None, crate::pg::relation::Seen::Now, &[], |tuple| {
+            if matches(&tuple.values()) {
+                table.relation().delete(tuple);
+                deleted += 1;
+            }
+            true
+        });
+        deleted
+    }
+}
+
+/// The owner's reading of these tables: every committed row, and those of this transaction.
+pub fn read_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+    crate::log::tree::View::Now.read(statement, given, each);
+}
+
+/// Waits until no other transaction changes the tree, and keeps others from it until this one ends.
+pub fn lock_tree() {
+    ObjectLock { relation: named(c"tree"), object: 0, part: 0 }.acquire(true);
+}
+
+sql_function!(immutable_guard_tree, pg_finfo_immutable_guard_tree, guard_tree);
+
+/// The trigger of the tables that a dump restores. Raises 42501 for anything else.
+fn guard_tree(call: Call) -> Datum {
+    let trigger = call.any_trigger();
+    if settings::RESTORE.get() && trigger.operation() == pg_sys::TRIGGER_EVENT_INSERT {
+        return trigger.go_on_with(trigger.row());
+    }
+    let table = trigger.relation().name();
+    Fault::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("table {table} is written by immutable.checkpoint() alone"),
+    )
+    .hint("This applies to every role. To restore a dump, SET immutable.restore = on.")
+    .raise()
+}
