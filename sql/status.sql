@@ -22,7 +22,9 @@ CREATE FUNCTION immutable.status(
   OUT chains_relation text, OUT last_event_id uuid, OUT last_event_at timestamptz, OUT lanes_in_use bigint,
   OUT longest_lane_hold interval, OUT prepared_transactions bigint, OUT triggers_enabled boolean,
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
-  OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT problems text[])
+  OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT checkpoint_size bigint,
+  OUT checkpoint_at timestamptz, OUT cosigned_size bigint, OUT cosigned_at timestamptz, OUT uncovered_since timestamptz,
+  OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- Settings of a session, such as enable_indexscan = off, must not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
@@ -41,11 +43,25 @@ BEGIN ATOMIC
     ('event_targets', '~immutable_apply_truncate', 'replicate'),
     ('tenant_grants', '~immutable_bind', 'bind_role'), ('viewer_key_import', '~immutable_begin', 'take_viewer_key'),
     ('viewer_key_import', '~immutable_take', 'take_viewer_key'),
-    ('viewer_key_import', '~immutable_store', 'take_viewer_key')),
+    ('viewer_key_import', '~immutable_store', 'take_viewer_key'),
+    ('tree', '~immutable_write', 'guard_tree'), ('tree_runs', '~immutable_write', 'guard_tree'),
+    ('tree_tiles', '~immutable_write', 'guard_tree'), ('tree_chunks', '~immutable_write', 'guard_tree'),
+    ('tree_notes', '~immutable_write', 'guard_tree'), ('tree_cosignatures', '~immutable_write', 'guard_tree'),
+    ('witnesses', '~immutable_write', 'guard_tree'), ('log_keys', '~immutable_write', 'guard_tree'),
+    ('log_secrets', '~immutable_write', 'refuse'), ('tree_position', '~immutable_write', 'refuse'),
+    ('tree_pending', '~immutable_write', 'refuse'), ('tree', '~immutable_truncate', 'refuse'),
+    ('tree_runs', '~immutable_truncate', 'refuse'), ('tree_tiles', '~immutable_truncate', 'refuse'),
+    ('tree_chunks', '~immutable_truncate', 'refuse'), ('tree_notes', '~immutable_truncate', 'refuse'),
+    ('tree_cosignatures', '~immutable_truncate', 'refuse'), ('witnesses', '~immutable_truncate', 'refuse'),
+    ('log_keys', '~immutable_truncate', 'refuse'), ('log_secrets', '~immutable_truncate', 'refuse'),
+    ('tree_position', '~immutable_truncate', 'refuse'), ('tree_pending', '~immutable_truncate', 'refuse'),
+    ('log_secrets', '~immutable_apply', 'replicate'), ('tree_position', '~immutable_apply', 'replicate'),
+    ('tree_pending', '~immutable_apply', 'replicate')),
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
-      'viewer_key_import', 'revocations', 'tenant_grants')),
+      'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
+      'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
@@ -75,7 +91,10 @@ BEGIN ATOMIC
       THEN 'pg_dump --enable-row-security leaves its rows out' ELSE 'its role sees or records nothing' END)
     FROM (VALUES ('events', 'writer_insert'), ('events', 'writer_returning'), ('events', 'auditor_select'),
       ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select'),
-      ('revocations', 'all_or_none'), ('tenant_grants', 'all_or_none'), ('log', 'all_or_none'), ('log', 'auditor_select')) x (tab, policy)
+      ('revocations', 'all_or_none'), ('tenant_grants', 'all_or_none'), ('log', 'all_or_none'), ('log', 'auditor_select'),
+      ('tree', 'all_or_none'), ('tree_runs', 'all_or_none'), ('tree_tiles', 'all_or_none'), ('tree_chunks', 'all_or_none'),
+      ('tree_notes', 'all_or_none'), ('tree_cosignatures', 'all_or_none'), ('witnesses', 'all_or_none'),
+      ('log_keys', 'all_or_none')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
     SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.tab)
@@ -156,6 +175,50 @@ BEGIN ATOMIC
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
     WHERE NOT EXISTS (SELECT FROM pg_constraint k JOIN tables r ON r.oid = k.conrelid
       WHERE k.conname = x.name AND r.tab = x.tab AND k.convalidated)),
+  -- The evidence. Without a checkpoint all of it is empty.
+  note AS (SELECT n.size, n.signed_at FROM immutable.tree_notes n JOIN immutable.tree t ON t.origin = n.origin
+    ORDER BY n.size DESC LIMIT 1),
+  cosigned AS (SELECT c.size, max(c.cosigned_at) AS at FROM immutable.tree_cosignatures c JOIN immutable.tree t ON t.origin = c.origin
+    GROUP BY c.size ORDER BY c.size DESC LIMIT 1),
+  covered AS MATERIALIZED (SELECT split_part(p.snapshot, ':', 2) AS xmax, split_part(p.snapshot, ':', 3) AS xip
+    FROM immutable.tree_position p WHERE p.snapshot ~ '^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$'),
+  -- Events of transactions that the last pass did not see. The first hundred are enough for the
+  -- oldest one's time.
+  uncovered AS (SELECT min(u.created_at) AS since FROM (
+    (SELECT e.created_at FROM covered c JOIN immutable.events e ON e.xact >= c.xmax::xid8 ORDER BY e.xact LIMIT 100)
+    UNION ALL
+    (SELECT e.created_at FROM covered c CROSS JOIN LATERAL string_to_array(c.xip, ',') a CROSS JOIN LATERAL unnest(a) x
+       JOIN immutable.events e ON e.xact = x::xid8 LIMIT 100)) u),
+  signs_elsewhere AS (SELECT FROM immutable.tree WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
+    SELECT FROM immutable.tree_position p
+    WHERE p.system_identifier = (SELECT c.system_identifier FROM pg_control_system() c)
+      AND p.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND p.timeline = CASE WHEN NOT pg_is_in_recovery()
+        THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END)),
+  -- The last event that the cosigned checkpoint covers.
+  cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
+      SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
+    JOIN immutable.events e ON e.tenant_id = r.tenant_id AND e.lane = r.lane AND e.seq = r.first_seq + (c.size - 1 - r.first_index)),
+  bad_evidence AS (
+    SELECT 7 AS place, format('lane %s of tenant %L is not in the tree from event %s on: %s. It has waited since %s. Call verify_chain()',
+      p.lane, p.tenant_id, p.seq, p.why, p.noted_at) AS problem
+    FROM (SELECT p.* FROM immutable.tree_pending p ORDER BY p.tenant_id, p.lane LIMIT 10) p
+    UNION ALL SELECT 7, format('%s lanes are not in the tree', n.n) FROM (SELECT count(*) AS n FROM immutable.tree_pending) n WHERE n.n > 10
+    UNION ALL SELECT 7, 'the log does not sign checkpoints on this server, because it was restored, promoted or copied, or because a fork was reported. Call resume() with the newest checkpoint known outside, or begin_incarnation()'
+      FROM signs_elsewhere
+    UNION ALL SELECT 7, format('a checkpoint of %s events is signed, but the tree has %s: events were lost. Call begin_incarnation()', n.size, t.size)
+      FROM note n, immutable.tree t WHERE n.size > t.size
+    UNION ALL SELECT 8, format('no checkpoint covers the events since %s: call checkpoint() every minute', u.since)
+      FROM uncovered u WHERE u.since < clock_timestamp() - interval '1 day'
+    UNION ALL SELECT 8, format('no witness has cosigned a checkpoint since %s: docs/evidence.md shows how to ask them every night',
+        coalesce(c.at::text, 'the first one'))
+      FROM (SELECT FROM immutable.witnesses LIMIT 1) w LEFT JOIN cosigned c ON true
+      WHERE c.at IS NULL OR c.at < clock_timestamp() - interval '2 days'
+    UNION ALL SELECT 9, format('the newest cosignature is of %s, which is in the future: the clock of the witness or of this server is wrong', c.at)
+      FROM cosigned c WHERE c.at > clock_timestamp() + interval '1 minute'
+    UNION ALL SELECT 9, format('event %s was recorded at %s and cosigned at %s, which is earlier: the clock of the witness or of this server is wrong',
+        l.id, l.created_at, l.at)
+      FROM cosigned_last l WHERE l.created_at > l.at + interval '1 minute'),
   known AS (SELECT e.extversion, (SELECT a.default_version FROM pg_available_extensions a WHERE a.name = 'immutable') AS there
     FROM pg_extension e WHERE e.extname = 'immutable'),
   problem (place, problem) AS (
@@ -204,6 +267,7 @@ BEGIN ATOMIC
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
       FROM foreign_xact
+    UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -236,6 +300,8 @@ BEGIN ATOMIC
       WHERE i.indrelid = (SELECT oid FROM events) AND c.relname = 'events_search'), 'missing'),
     pg_is_in_recovery(),
     (SELECT clock_timestamp() - since FROM longest_writing),
+    (SELECT size FROM note), (SELECT signed_at FROM note), (SELECT size FROM cosigned), (SELECT at FROM cosigned),
+    (SELECT since FROM uncovered),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
@@ -257,5 +323,11 @@ It does not verify the log: immutable.verify_chain() does.
 - is_standby: whether this server is a standby.
 - changes_held_for: for how long the oldest writing transaction of the cluster has held back
   changes() over all tenants; NULL if there is none, and on a standby.
+- checkpoint_size, checkpoint_at: how many events the newest checkpoint covers, and when it was
+  signed; NULL if there is none.
+- cosigned_size, cosigned_at: the same of the newest checkpoint that a witness cosigned; the time is
+  the witness''s.
+- uncovered_since: when the oldest event was recorded that no checkpoint covers; NULL if there is
+  none, or if there is no checkpoint. Nothing shows that such an event was deleted.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';

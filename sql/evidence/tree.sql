@@ -208,8 +208,9 @@ ALTER TABLE immutable.log_secrets ENABLE ROW LEVEL SECURITY;
 -- them, and so does what somebody else tries.
 CREATE FUNCTION immutable.guard_tree() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_tree';
 COMMENT ON FUNCTION immutable.guard_tree() IS
-'Trigger that lets a dump restore the tables of the tree, with immutable.restore = on, and refuses every other change.
-It runs BEFORE INSERT OR UPDATE OR DELETE on these tables.
+'Trigger that lets a dump restore the tables of the tree, and refuses every other change.
+A dump is restored with immutable.restore = on. It runs BEFORE INSERT OR UPDATE OR DELETE on these
+tables.
 Raises 42501 for a change that does not come from a dump.';
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree_runs FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();

@@ -82,14 +82,13 @@ pub fn begin() -> Pass {
             &moved_of(
                 // A transaction that ran when the last snapshot was taken is among xip or began later.
                 "SELECT e.tenant_id, e.lane FROM ONLY immutable.events e \
-                   WHERE e.xact >= pg_catalog.pg_snapshot_xmax($1::text::pg_catalog.pg_snapshot) \
+                   WHERE e.xact >= $1::text::pg_catalog.xid8 \
                      AND e.xact < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
                  UNION SELECT e.tenant_id, e.lane \
-                   FROM pg_catalog.pg_snapshot_xip($1::text::pg_catalog.pg_snapshot) x \
-                   JOIN ONLY immutable.events e ON e.xact = x \
+                   FROM pg_catalog.unnest($2::text[]) x JOIN ONLY immutable.events e ON e.xact = x::pg_catalog.xid8 \
                  UNION SELECT p.tenant_id, p.lane FROM immutable.tree_pending p",
             ),
-            &[Arg::text(since)],
+            &[Arg::text(since.xmax), Arg::Texts(since.xip)],
             &mut each,
         ),
     });

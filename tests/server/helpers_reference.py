@@ -18,6 +18,7 @@ PARTS = {
     "Recording events": ["write/track", "write/batch", "write/chain", "write/targets", "write/restore", "write/replica"],
     "Reading events": ["read/events", "read/time_bound", "read/changes", "read/search", "read/views"],
     "Verifying and exporting": ["verify", "read/export"],
+    "Evidence for others": ["evidence/checkpoint", "evidence/tree"],
     "Erasing": ["erase"],
     "Tenants and viewers": ["access"],
     "Operating": ["status", "citus"],
@@ -32,9 +33,9 @@ CONDITIONS = {
     "22001": "string_data_right_truncation", "22003": "numeric_value_out_of_range", "22004": "null_value_not_allowed",
     "22007": "invalid_datetime_format", "22008": "datetime_field_overflow", "22021": "character_not_in_repertoire",
     "22023": "invalid_parameter_value", "22P02": "invalid_text_representation", "22P05": "untranslatable_character",
-    "23502": "not_null_violation", "23505": "unique_violation", "25006": "read_only_sql_transaction",
+    "23502": "not_null_violation", "23505": "unique_violation", "25001": "active_sql_transaction", "25006": "read_only_sql_transaction",
     "28000": "invalid_authorization_specification", "40001": "serialization_failure", "428C9": "generated_always",
-    "42501": "insufficient_privilege", "42704": "undefined_object", "42804": "datatype_mismatch",
+    "42501": "insufficient_privilege", "42710": "duplicate_object", "42704": "undefined_object", "42804": "datatype_mismatch",
     "42P01": "undefined_table", "54000": "program_limit_exceeded", "55000": "object_not_in_prerequisite_state",
     "55P03": "lock_not_available", "P0002": "no_data_found", "XX001": "data_corrupted",
 }
@@ -132,7 +133,7 @@ class Function:
          self.comment, self.is_cast) = row
         modes = modes or ["i"] * len(types)
         names = names or [""] * len(types)
-        inputs = [(name, kind) for name, mode, kind in zip(names, modes, types) if mode == "i"]
+        inputs = [(name, kind) for name, mode, kind in zip(names, modes, types) if mode in "ib"]
         self.arguments = []
         for (name, kind), default in zip(inputs, defaults):
             argument = f"{self.quoted(name)} {short(kind)}".strip()
@@ -158,6 +159,8 @@ class Function:
         line = f"{begin}{', '.join(self.arguments)})"
         if len(line) > WIDTH:
             line = begin + "\n  " + ",\n  ".join(self.arguments) + ")"
+        if self.kind == "p":
+            return f"CALL {line}"
         if self.columns:
             columns = f"({', '.join(self.columns)})"
             if len(columns) > WIDTH - 20:
@@ -203,7 +206,7 @@ def rooms():
     """What each file of sql/ makes, in order: {file: [names]}."""
     files = (ROOT / "sql/install.list").read_text().split()
     assert sorted(files) == sorted(file for part in PARTS.values() for file in part), "PARTS names every file of sql/install.list"
-    pattern = re.compile(r"^CREATE (?:FUNCTION|AGGREGATE|TABLE|VIEW|TYPE) immutable\.(\w+)", re.M)
+    pattern = re.compile(r"^CREATE (?:FUNCTION|PROCEDURE|AGGREGATE|TABLE|VIEW|TYPE) immutable\.(\w+)", re.M)
     return {file: list(dict.fromkeys(pattern.findall((ROOT / f"sql/{file}.sql").read_text()))) for file in files}
 
 
@@ -262,7 +265,7 @@ def settings(conn):
     rows.append(("immutable.viewer_token", "string", None, None, None, "user", *hidden_setting("immutable.viewer_token")))
     for name, kind, default, least, most, context, short_description, long_description in sorted(rows):
         values = {"integer": f"{least} to {most}", "bool": "on, off"}.get(kind, "text")
-        by = {"user": "every role", "superuser": "superusers"}[context]
+        by = {"user": "every role", "superuser": "superusers", "sighup": "the configuration file alone"}[context]
         yield [code(name), default or "empty", values, by, prose(" ".join(filter(None, (short_description, long_description))))]
 
 
