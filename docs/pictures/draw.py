@@ -17,6 +17,7 @@ ROOMS = {
     "guard": (0, 2, "what is refused"),
     "access": (1, 2, "who may see or write what"),
     "verify": (2, 2, "breaks"),
+    "evidence": (3, 3, "tree, checkpoints, proofs"),
     "citus": (3, 2, "many machines"),
     "log": (1, 1, "what the log is made of"),
     "pg": (0, 0, "PostgreSQL made safe"),
