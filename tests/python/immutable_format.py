@@ -9,7 +9,9 @@ library alone.
     immutable_format.py export FILE...            what immutable.export_events() wrote, plain or gzip; - is stdin
 
 All print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input cannot be
-read). What is checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
+read). An export that holds exits with 0 only if saved heads confirm it (VALID), else with 3 (consistent, not anchored):
+whoever can write the log can write such a file. immutable_evidence.py verifies an export against a checkpoint. What is
+checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
 text where a line carries it in a member "canonical", and the chain of each lane.
 
 In Python, a row is the dict that read_row() makes of one such line: numbers are `Number`, bytea is "\\x..." text.
@@ -42,6 +44,11 @@ ERASABLE = (
     "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
     "ip_address", "ip_country", "ip_city", "user_agent",
 )
+
+
+# The verdict on an export, a receipt or a checkpoint, and the exit status of each.
+VALID, NOT_VALID, NOT_ANCHORED = "VALID", "NOT VALID", "consistent, not anchored"
+STATUS = {VALID: 0, NOT_VALID: 1, NOT_ANCHORED: 3}
 
 
 class FormatError(ValueError):
@@ -672,6 +679,7 @@ class Event(NamedTuple):
     recomputed: Optional[str]  # None: there is no valid document, or a disclosure does not belong to it
     erased: list  # commitments
     recorded: list  # (event id, commitment)
+    disclosed: list  # paths
 
     def broken(self, type_, **members):
         return {"type": type_, "tenant_id": self.tenant_id, "lane": self.lane, "seq": self.seq, "event_id": self.id,
@@ -707,8 +715,8 @@ def _hashes(value):
     return value
 
 
-def read_event(line):
-    """A line that begins with the document -> Event"""
+def read_event(line, selected=False):
+    """A line that begins with the document -> Event. `selected`: what is not disclosed needs not be erased."""
     end = line.find(_AFTER_DOCUMENT)
     _need(end >= 0, "no event_hash")
     text = line[len(_BEFORE_DOCUMENT):end]
@@ -741,7 +749,8 @@ def read_event(line):
     _hashes(list(committed.values()))
 
     recomputed, stored = _sha256(text), found[2]
-    if recomputed == stored and not _discloses(document, committed, metadata, targets, types, disclosures):
+    if recomputed == stored and not _discloses(document, committed, metadata, targets, types, disclosures,
+                                                       selected):
         recomputed = None
     erased, recorded = [], []
     if recomputed == stored:  # an event that is not valid says nothing about erasures
@@ -749,10 +758,10 @@ def read_event(line):
         erased = [hash_ for hash_ in [*committed.values(), *metadata, *targets] if hash_ not in known]
         recorded = list(_recorded(document, disclosures))
     return Event(document["tenant_id"], lane, seq, document["id"], document.get("log_id"), previous, stored, recomputed,
-                 erased, recorded)
+                 erased, recorded, [path for _, path, _ in disclosures])
 
 
-def _discloses(document, columns, metadata, targets, types, disclosures):
+def _discloses(document, columns, metadata, targets, types, disclosures, selected):
     """Whether the document is one that a row can have, and the disclosures are of it, in order, each once."""
     seq = document["seq"]
     if document["lane"].startswith("-") or seq.startswith("-") or seq == "0":
@@ -783,7 +792,7 @@ def _discloses(document, columns, metadata, targets, types, disclosures):
             return False
         before = place
         shown.add(path)
-    if document.get("action", "").startswith("immutable."):
+    if document.get("action", "").startswith("immutable.") and not selected:
         erased = len(columns) + len(metadata) + len(targets) - len(shown)
         erased_keys = len(metadata) - sum(path.startswith("metadata.") for path in shown)
         return erased == 0 or (erased == erased_keys == 1 and "metadata.reason" not in shown)
@@ -818,7 +827,7 @@ def read_no_document(line):
         _need(member in row and (row[member] is None or _is_hex(row[member], pattern)), f"no {member}")
     return Event(row["tenant_id"], _int(row.get("lane"), -2 ** 15, 2 ** 15 - 1),
                  _int(row.get("seq"), -2 ** 63, 2 ** 63 - 1), row["id"], row["log_id"], row["previous_event_hash"],
-                 row["event_hash"], None, [], [])
+                 row["event_hash"], None, [], [], [])
 
 
 def read_header(line):
@@ -847,6 +856,14 @@ def read_end(line):
     return int(end["events"]), int(end["lanes"])
 
 
+def judge(summary, confirmed):
+    """The verdict on an export: without breaks it is valid only if something from outside confirms events of it."""
+    verdict = NOT_VALID if summary["breaks"] else VALID if confirmed else NOT_ANCHORED
+    summary.update(verdict=verdict, valid={VALID: True, NOT_VALID: False}.get(verdict))
+    if verdict != VALID:
+        summary["events_confirmed"] = 0  # what leads to a head confirms nothing of a file with breaks
+
+
 class Export:
     """Verifies an export, or several, line by line. `summary` has what is known so far."""
 
@@ -857,9 +874,11 @@ class Export:
             self.heads.setdefault(place, {})[int(head["seq"])] = head["event_hash"].replace("\\x", "")
         self.heads_checked = set()
         self.header = self.log_id = None
-        self.summary = {"valid": True, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
+        self.summary = {"verdict": None, "valid": None, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
                         "chains_checked": 0, "links_checked": 0, "gaps": 0, "values_erased": 0,
-                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "breaks": []}
+                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "events_confirmed": 0,
+                        "breaks": []}
+        self.unconfirmed = 0  # events of the lane since the last gap or head
 
     def line(self, line):
         """A line of bytes without its line feed. Raises ExportError."""
@@ -894,7 +913,7 @@ class Export:
         _need(self.summary["exports"], "no export")
         everything = {(*place, seq) for place, heads in self.heads.items() for seq in heads}
         self.summary["heads_not_covered"] = len(everything - self.heads_checked)
-        self.summary["valid"] = not self.summary["breaks"]
+        judge(self.summary, self.summary["events_confirmed"])
         return self.summary
 
     def _report(self, found):
@@ -924,7 +943,7 @@ class Export:
         if lane != self.lane:
             if self.lane is not None and lane < self.lane:
                 self._report(event.broken("chain_break", actual=event.previous))
-            self.lane, self.seq, self.last = lane, 0, None
+            self.lane, self.seq, self.last, self.unconfirmed = lane, 0, None, 0
             self.lanes += 1
             self._count("chains_checked")
             if not whole and event.seq > 1:
@@ -936,14 +955,19 @@ class Export:
                 else:
                     self._count("gaps")
         elif self.header["lanes"] == "gaps" and event.seq > self.seq + 1:
-            self.seq, self.last = event.seq - 1, event.previous or ""
+            self.seq, self.last, self.unconfirmed = event.seq - 1, event.previous or "", 0
             self._count("gaps")
         else:
             self._count("links_checked")
         self._walk(event)
+        self.unconfirmed += 1
         if event.seq in saved:
             self._head_checked(event, event.seq)
-            if event.stored != saved[event.seq]:
+            if event.stored == saved[event.seq]:
+                # It is the hash of all that lead to it. Whoever knows it can make up what follows.
+                self._count("events_confirmed", self.unconfirmed)
+                self.unconfirmed = 0
+            else:
                 self._report(event.broken("missing_event", expected=saved[event.seq], actual=event.stored))
         if whole:
             for hash_ in event.erased:
@@ -1015,9 +1039,9 @@ def read_heads(text):
     return heads or []
 
 
-def check_export(files, heads=()):
+def check_export(files, heads=(), export=None):
     """`files`: (name, lines of bytes). Gives the summary; raises InputError with file and line."""
-    export = Export(heads)
+    export = export or Export(heads)
     for name, lines in files:
         number = 0
         try:
@@ -1037,7 +1061,11 @@ def check_export(files, heads=()):
 def _open(name):
     file = sys.stdin.buffer if name == "-" else open(name, "rb")
     file = file if hasattr(file, "peek") else io.BufferedReader(file)
-    return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+    if file.peek(2)[:2] != b"\x1f\x8b":
+        return file
+    unpacked = gzip.GzipFile(fileobj=file)
+    unpacked.myfileobj = file  # is closed with it
+    return unpacked
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1183,6 +1211,8 @@ def main(arguments=None):
         print(f"immutable_format.py: {error}", file=sys.stderr)
         return 2
     print(json.dumps(summary))
+    if "verdict" in summary:
+        return STATUS[summary["verdict"]]
     return 1 if summary["breaks"] or summary.get("canonical_mismatch") else 0
 
 
