@@ -2,13 +2,17 @@
 //! characters for the terminal.
 
 use crate::advice;
-use crate::options::Options;
+use crate::input::Progress;
+use crate::options::ExportOptions;
+use crate::tree::{self, Comparison};
+use immutable_format::export::read::Event;
 use immutable_format::export::verify::{Head, Sink, Summary};
 use immutable_format::id::uuid_text;
 use immutable_format::link::Break;
 use serde_json::{json, Value};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::iter::repeat;
 use std::path::{Path, PathBuf};
 
 /// Why the program could not read the files to their end.
@@ -27,6 +31,12 @@ impl Failure {
 
     pub fn line(file: &Path, line: u64, message: String) -> Failure {
         Failure { line: Some(line), ..Failure::file(file, message) }
+    }
+
+    /// The failure for a JSON object.
+    pub fn as_json(&self) -> Value {
+        let file = self.file.to_string_lossy();
+        json!({"file": file, "line": self.line, "message": self.message, "hint": self.todo})
     }
 
     /// A line that is not one of an export. Its bytes may tell more than the message does.
@@ -49,6 +59,49 @@ impl std::fmt::Display for Failure {
             None => write!(f, ": {}", self.message)?,
         }
         write!(f, "\n    {}", self.todo)
+    }
+}
+
+/// The exit status where the command line is wrong, or where something cannot be read.
+pub const UNREADABLE: u8 = 2;
+
+/// What the program says of files that it has read to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something from outside confirms what was read, or a part of it.
+    Valid,
+    /// Everything fits together, and nothing from outside confirms it.
+    NotAnchored,
+    /// Breaks were found.
+    NotValid,
+}
+
+impl Verdict {
+    /// Its words, in text and in JSON.
+    pub fn words(self) -> &'static str {
+        match self {
+            Verdict::Valid => "VALID",
+            Verdict::NotAnchored => "consistent, not anchored",
+            Verdict::NotValid => "NOT VALID",
+        }
+    }
+
+    /// The exit status.
+    pub fn status(self) -> u8 {
+        match self {
+            Verdict::Valid => 0,
+            Verdict::NotValid => 1,
+            Verdict::NotAnchored => 3,
+        }
+    }
+
+    /// The member `valid` of the JSON object: null where nobody can know it.
+    pub fn valid(self) -> Option<bool> {
+        match self {
+            Verdict::Valid => Some(true),
+            Verdict::NotValid => Some(false),
+            Verdict::NotAnchored => None,
+        }
     }
 }
 
@@ -81,11 +134,12 @@ pub struct Report {
     heads: Option<HeadsFile>,
     pub heads_error: Option<Failure>,
     pub heads_not_covered: u64,
+    pub tree: Option<Comparison>,
     pub summary: Summary,
 }
 
 impl Report {
-    pub fn new(options: &Options) -> Result<Report, Failure> {
+    pub fn new(options: &ExportOptions) -> Result<Report, Failure> {
         let mut report = Report::plain(options);
         if let Some(path) = &options.save_heads {
             let mut unfinished = path.clone().into_os_string();
@@ -99,7 +153,7 @@ impl Report {
     }
 
     /// A report that writes no file of heads.
-    pub fn plain(options: &Options) -> Report {
+    pub fn plain(options: &ExportOptions) -> Report {
         Report {
             json: options.json,
             quiet: options.quiet,
@@ -110,21 +164,56 @@ impl Report {
             heads: None,
             heads_error: None,
             heads_not_covered: 0,
+            tree: None,
             summary: Summary::default(),
         }
+    }
+
+    /// Reports what is wrong with the tree and its checkpoint, before any event is read.
+    pub fn begin_tree(&mut self) {
+        for found in self.tree.as_mut().map(Comparison::wrong).unwrap_or_default() {
+            self.broken(found);
+        }
+    }
+
+    /// Why the export that is being read cannot be compared with the tree; `None` if it can, or if
+    /// there is no tree.
+    pub fn unfit(&self, summary: &Summary) -> Option<String> {
+        self.tree.as_ref().and_then(|tree| tree.unfit(summary))
+    }
+
+    /// Reports in what the events are not those of the tree, after all were read.
+    pub fn end_tree(&mut self, files: &[PathBuf], progress: &Progress) -> Result<(), Failure> {
+        let Some(mut tree) = self.tree.take() else { return Ok(()) };
+        for found in tree.lanes_left() {
+            self.broken(found);
+        }
+        let outcome = if tree.is_equal() { Ok(()) } else { self.look_up(&tree, files, progress) };
+        self.tree = Some(tree);
+        outcome
+    }
+
+    fn look_up(&mut self, tree: &Comparison, files: &[PathBuf], progress: &Progress) -> Result<(), Failure> {
+        let before = self.breaks;
+        let left_out = tree.look_up(files, progress, &mut |found| self.broken(found))?;
+        // Events that are gone have been reported already.
+        let why = match left_out {
+            Some(why) => why,
+            None if before == self.breaks && before == 0 => "leaves of it belong to no event".to_string(),
+            None => return Ok(()),
+        };
+        self.broken(tree::mismatch(format!("the events are not those of the tree of the checkpoint; {why}")));
+        Ok(())
     }
 
     /// Prints the rest of the report. Returns the exit status.
     pub fn finish(&mut self, failure: Option<Failure>) -> io::Result<u8> {
         let failure = self.end_heads(failure);
-        let status = match (&failure, self.breaks) {
-            (Some(_), _) => 2,
-            (None, 0) => 0,
-            (None, _) => 1,
-        };
+        let verdict = if failure.is_none() { Some(self.verdict()) } else { None };
+        let status = verdict.map_or(UNREADABLE, Verdict::status);
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", self.as_json(failure.as_ref()))?;
+            writeln!(out, "{}", self.as_json(verdict, failure.as_ref()))?;
         } else {
             if self.breaks > self.listed() {
                 writeln!(out, "... and {} more", self.breaks - self.listed())?;
@@ -132,28 +221,37 @@ impl Report {
             if self.breaks > 0 {
                 writeln!(out, "{EVIDENCE}")?;
             }
-            if !(self.quiet && status == 0) && self.summary.exports > 0 {
+            let well = verdict.is_some_and(|verdict| verdict != Verdict::NotValid);
+            if !(self.quiet && well) && self.summary.exports > 0 {
                 self.write_summary(&mut out)?;
             }
             if let Some(failure) = &failure {
                 out.flush()?;
                 writeln!(io::stderr(), "immutable-verify: {failure}")?;
-            } else if !self.quiet || status != 0 {
-                writeln!(out, "{}", self.verdict(status))?;
+            }
+            if let Some(verdict) = verdict.filter(|_| !(self.quiet && well)) {
+                writeln!(out, "{}{}", verdict.words(), self.reach(verdict))?;
             }
         }
         out.flush()?;
         Ok(status)
     }
 
-    /// The last line. It says what a valid file does not prove.
-    fn verdict(&self, status: u8) -> &'static str {
-        match (status, self.summary.heads_checked, self.summary.gaps) {
-            (0, 0, 0) => "VALID (unanchored)",
-            (0, 0, _) => "VALID (unanchored, with gaps)",
-            (0, _, 0) => "VALID",
-            (0, _, _) => "VALID (with gaps)",
-            _ => "NOT VALID",
+    fn verdict(&self) -> Verdict {
+        match (self.breaks, self.summary.events_confirmed) {
+            (0, 0) => Verdict::NotAnchored,
+            (0, _) => Verdict::Valid,
+            _ => Verdict::NotValid,
+        }
+    }
+
+    /// How far the verdict reaches, where that is not all that the files hold.
+    fn reach(&self, verdict: Verdict) -> String {
+        let Summary { events, events_confirmed, gaps, .. } = &self.summary;
+        match (verdict, *events_confirmed < *events, *gaps > 0) {
+            (Verdict::Valid, true, _) => format!(" for {events_confirmed} of {events} events"),
+            (Verdict::Valid, false, true) => ", with gaps".to_string(),
+            _ => String::new(),
         }
     }
 
@@ -174,8 +272,9 @@ impl Report {
     }
 
     fn write_summary(&self, out: &mut impl Write) -> io::Result<()> {
-        let Summary { exports, events, lanes, links, gaps, erased, erasures_checked, heads_checked, whole, log_id } =
+        let Summary { exports, events, lanes, links, gaps, erased, erasures_checked, heads_checked, .. } =
             &self.summary;
+        let (whole, log_id) = (&self.summary.whole, &self.summary.log_id);
         writeln!(out, "log      {}", log_id.as_ref().map_or("none".to_string(), uuid_text))?;
         writeln!(out, "exports  {exports}{}", if *whole { ", with all events of their lanes" } else { "" })?;
         writeln!(out, "events   {events} in {lanes} lanes")?;
@@ -193,31 +292,49 @@ impl Report {
             if *erasures_checked { "each compared with its record" } else { "not compared with their records" };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         writeln!(out, "heads    {heads_checked} checked")?;
+        for (line, name) in self.tree.iter().flat_map(Comparison::lines).zip(["tree"].into_iter().chain(repeat(""))) {
+            writeln!(out, "{name:8} {line}")?;
+        }
         if self.heads_not_covered > 0 {
             writeln!(out, "         {} saved heads lie outside of what was exported", self.heads_not_covered)?;
         }
-        if *heads_checked == 0 {
-            writeln!(
-                out,
-                "         Without saved heads the file is only consistent in itself, and anybody can make such a file."
-            )?;
-            writeln!(
-                out,
-                "         Nothing shows whether events were rewritten, or whether the end of a lane or a whole lane was cut off."
-            )?;
-        } else {
-            writeln!(
-                out,
-                "         Events after the saved heads, and lanes without a saved head, are only consistent in themselves."
-            )?;
-        }
+        self.write_confirmed(out)?;
         writeln!(out, "breaks   {}", self.breaks)
     }
 
-    fn as_json(&self, failure: Option<&Failure>) -> Value {
+    /// How many events something from outside confirms, and what the others are worth.
+    fn write_confirmed(&self, out: &mut impl Write) -> io::Result<()> {
+        let Summary { events, events_confirmed, .. } = &self.summary;
+        if self.breaks > 0 {
+            return Ok(());
+        }
+        writeln!(out, "outside  {events_confirmed} of {events} events confirmed")?;
+        if *events_confirmed == 0 {
+            writeln!(
+                out,
+                "         Without saved heads or a cosigned checkpoint the file is only consistent in itself, and anybody can make such a file."
+            )?;
+            return writeln!(
+                out,
+                "         Nothing shows whether events were rewritten, or whether the end of a lane or a whole lane was cut off."
+            );
+        }
+        if events_confirmed < events {
+            writeln!(
+                out,
+                "         Events after the saved heads and the checkpoint, before a gap, and in lanes without either are only consistent in themselves."
+            )?;
+        }
+        Ok(())
+    }
+
+    fn as_json(&self, verdict: Option<Verdict>, failure: Option<&Failure>) -> Value {
         let summary = &self.summary;
+        let anchored = verdict == Some(Verdict::Valid);
         json!({
-            "valid": failure.is_none() && self.breaks == 0,
+            "verdict": verdict.map(Verdict::words),
+            "valid": verdict.map_or(Some(false), Verdict::valid),
+            "complete": anchored && summary.whole && summary.events_confirmed == summary.events,
             "log_id": summary.log_id.as_ref().map(uuid_text),
             "exports": summary.exports,
             "whole": summary.whole,
@@ -229,13 +346,12 @@ impl Report {
             "erasures_checked": summary.erasures_checked,
             "heads_checked": summary.heads_checked,
             "heads_not_covered": self.heads_not_covered,
-            "anchored": summary.heads_checked > 0,
+            "events_confirmed": if anchored { summary.events_confirmed } else { 0 },
+            "anchored": anchored,
+            "checkpoint": self.tree.as_ref().map(Comparison::as_json),
             "breaks_found": self.breaks,
             "breaks": self.listed,
-            "error": failure.map(|failure| json!({
-                "file": failure.file.to_string_lossy(), "line": failure.line, "message": failure.message,
-                "hint": failure.todo,
-            })),
+            "error": failure.map(Failure::as_json),
         })
     }
 }
@@ -267,6 +383,10 @@ fn text_of(found: &Break) -> String {
 }
 
 impl Sink for Report {
+    fn event(&mut self, event: &Event<'_>) -> bool {
+        self.tree.as_mut().is_some_and(|tree| tree.event(event))
+    }
+
     fn broken(&mut self, found: Break) {
         self.breaks += 1;
         if self.breaks > self.max_breaks {
@@ -290,6 +410,9 @@ impl Sink for Report {
     }
 
     fn head(&mut self, head: &Head) {
+        if let Some(found) = self.tree.as_mut().and_then(|tree| tree.head(head)) {
+            self.broken(found);
+        }
         let Some(heads) = &mut self.heads else { return };
         let separator = if heads.empty { "[\n" } else { ",\n" };
         heads.empty = false;
