@@ -4,20 +4,53 @@
 use crate::access::decision::decide;
 use crate::evidence::kept_note::KeptNote;
 use crate::evidence::proof::{head, near, prove_consistency, VIEW};
-use crate::log::own_event::LogEvent;
+use crate::log::own_event::{login, LogEvent};
 use crate::log::row::stored_text;
+use crate::log::small_table::SmallTable;
 use crate::log::tree::View;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, Datum};
+use crate::pg::datum::{seconds, text, timestamptz, timestamptz_of_seconds, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{named, OpenRelation};
-use crate::pg::spi::Arg;
-use crate::pg::time::statement_start;
-use crate::pg::transaction::require_writable;
+use crate::pg::memory::{here, Memory};
+use crate::pg::relation::{named, Equal, Seen};
+use crate::pg::transaction::{now, require_writable};
+use crate::pg::tuple::Tuple;
 use immutable_format::tlog::cosignature::{self, Cosignature};
 use immutable_format::tlog::note::{parse_lines, KeyType, SignatureLine, VerifierKey};
 use immutable_format::tlog::request::AddCheckpoint;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
+
+/// Columns of immutable.witnesses: vkey, name, added_at, added_by.
+const WITNESSES: [Oid; 4] = [pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
+
+/// Columns of immutable.tree_notes: origin, size, root, signed_at, note.
+const NOTES: [Oid; 5] = [pg_sys::TEXTOID, pg_sys::INT8OID, pg_sys::BYTEAOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
+
+/// Columns of immutable.tree_cosignatures: origin, size, vkey, witness, cosigned_at, line.
+const COSIGNATURES: [Oid; 6] =
+    [pg_sys::TEXTOID, pg_sys::INT8OID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
+
+/// The place of `cosigned_at` in a row.
+const COSIGNED_AT: usize = 4;
+
+/// Opens a table with a lock that lets others read it, and nobody write to it.
+fn open(name: &CStr, columns: &[Oid]) -> SmallTable {
+    SmallTable::open(name, columns, pg_sys::ShareRowExclusiveLock)
+}
+
+fn is_text<'m>(memory: Memory<'m>, attribute: i16, value: &str) -> Equal<'m> {
+    Equal { attribute, function: pg_sys::F_TEXTEQ, value: Some(memory.text(value)) }
+}
+
+/// Calls `found` with the row that has this key now, if there is one.
+fn row(table: &SmallTable, key: &CStr, values: &[Equal], mut found: impl FnMut(Tuple<'_>)) {
+    let key = Some(named(key)).filter(|key| *key != pg_sys::InvalidOid);
+    table.relation().rows(key, Seen::Now, values, |tuple| {
+        found(tuple);
+        false
+    });
+}
 
 /// The argument `vkey`: a key of type 0x04. Raises 22023 with the reason for any other text.
 fn vkey(call: Call<'_>) -> VerifierKey {
@@ -49,14 +82,16 @@ sql_function!(immutable_add_witness, pg_finfo_immutable_add_witness, add_witness
 fn add_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"add_witness()");
-    let mut added = false;
-    View::Now.read(
-        "INSERT INTO immutable.witnesses (vkey, name, added_at, added_by) VALUES ($1, $2, $3, session_user) \
-         ON CONFLICT (vkey) DO NOTHING RETURNING vkey",
-        &[Arg::text(key.text()), Arg::text(key.name()), Arg::Time(statement_start())],
-        |_| added = true,
-    );
-    if !added {
+    let (witnesses, vkey) = (open(c"witnesses", &WITNESSES), key.text());
+    let mut known = false;
+    here(|memory| {
+        row(&witnesses, c"witnesses_pkey", &[is_text(memory, 1, &vkey)], |_| known = true);
+        if !known {
+            let values = [memory.text(&vkey), memory.text(key.name()), timestamptz(now()), memory.text(&login())];
+            witnesses.insert(&values.map(Some));
+        }
+    });
+    if known {
         Fault::new(Code::ERRCODE_DUPLICATE_OBJECT, format!("witness \"{}\" with this key is known already", key.name()))
             .field("vkey")
             .hint("The table immutable.witnesses lists all.")
@@ -72,9 +107,14 @@ sql_function!(immutable_remove_witness, pg_finfo_immutable_remove_witness, remov
 fn remove_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"remove_witness()");
+    let witnesses = open(c"witnesses", &WITNESSES);
     let mut removed = false;
-    let statement = "DELETE FROM immutable.witnesses w WHERE w.vkey = $1 RETURNING w.vkey";
-    View::Now.read(statement, &[Arg::text(key.text())], |_| removed = true);
+    here(|memory| {
+        row(&witnesses, c"witnesses_pkey", &[is_text(memory, 1, &key.text())], |tuple| {
+            witnesses.relation().delete(tuple);
+            removed = true;
+        });
+    });
     if !removed {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("witness \"{}\" with this key is not known", key.name()))
             .field("vkey")
@@ -122,12 +162,12 @@ fn add_cosignature(call: Call<'_>) -> Datum<'_> {
     let given = text(call.required(1, "lines", LINES));
     let lines = parse_lines(given.strip_suffix('\n').unwrap_or(given)).unwrap_or_else(|error| refuse(&error.0));
     require_writable(c"add_cosignature()");
-    // checkpoint() removes checkpoints that nobody has cosigned: none may go between here and the
-    // end of the transaction.
-    let notes = OpenRelation::table(named(c"tree_notes"), pg_sys::ShareRowExclusiveLock);
-    let kept = of_size(View::Now, &head().origin, size);
+    let origin = head().origin;
+    hold(&origin, size);
+    let kept = of_size(View::Now, &origin, size);
+    let cosignatures = open(c"tree_cosignatures", &COSIGNATURES);
     let witnesses = witnesses();
-    let mut stored = 0;
+    let mut stored = 0_i64;
     for line in &lines {
         let keys: Vec<&VerifierKey> = witnesses.iter().filter(|key| key.made(line)).collect();
         if keys.is_empty() {
@@ -138,10 +178,22 @@ fn add_cosignature(call: Call<'_>) -> Datum<'_> {
         let Some((key, cosignature)) = keys.into_iter().find_map(checked) else {
             refuse(&format!("the line of \"{}\" is no valid cosignature of the checkpoint of size {size}", line.name))
         };
-        stored += i32::from(store(&kept, key, line, cosignature));
+        stored += i64::from(store(&cosignatures, &kept, key, line, cosignature));
     }
-    drop(notes);
     Datum::from(stored)
+}
+
+/// Keeps checkpoint() from removing the checkpoint of this size, as it does with those that nobody
+/// has cosigned, until the transaction ends. Raises 22023 if it is gone.
+fn hold(origin: &str, size: i64) {
+    let (notes, mut is_there) = (open(c"tree_notes", &NOTES), false);
+    here(|memory| {
+        let size = Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(Datum::from(size)) };
+        row(&notes, c"tree_notes_pkey", &[is_text(memory, 1, origin), size], |_| is_there = true);
+    });
+    if !is_there {
+        not_kept(origin, size)
+    }
 }
 
 const LINES: &str = "Give the signature lines as the witness answered them.";
@@ -170,25 +222,38 @@ fn witnesses() -> Vec<VerifierKey> {
 const LAST_SECOND: u64 = 9_224_318_015_999;
 
 /// Stores a cosignature. Returns false if one of this time or later is there.
-fn store(kept: &KeptNote, key: &VerifierKey, line: &SignatureLine, cosignature: Cosignature) -> bool {
+fn store(
+    cosignatures: &SmallTable,
+    kept: &KeptNote,
+    key: &VerifierKey,
+    line: &SignatureLine,
+    cosignature: Cosignature,
+) -> bool {
     if cosignature.time > LAST_SECOND {
         refuse(&format!("the line of \"{}\" has a time after the year 294276", line.name))
     }
-    let mut stored = false;
-    View::Now.read(
-        "INSERT INTO immutable.tree_cosignatures AS c (origin, size, vkey, witness, cosigned_at, line) \
-         VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (origin, size, vkey) DO UPDATE SET cosigned_at = excluded.cosigned_at, line = excluded.line \
-         WHERE c.cosigned_at < excluded.cosigned_at RETURNING c.size",
-        &[
-            Arg::text(&*kept.checkpoint.origin),
-            Arg::Int8(kept.checkpoint.size as i64),
-            Arg::text(key.text()),
-            Arg::text(key.name()),
-            Arg::seconds(cosignature.time as i64),
-            Arg::text(line.text()),
-        ],
-        |_| stored = true,
-    );
-    stored
+    let (vkey, size, time) = (key.text(), Datum::from(kept.checkpoint.size as i64), cosignature.time as i64);
+    let mut is_newer = true;
+    here(|memory| {
+        let same_size = Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(size) };
+        let at = [is_text(memory, 1, &kept.checkpoint.origin), same_size, is_text(memory, 3, &vkey)];
+        row(cosignatures, c"tree_cosignatures_pkey", &at, |tuple| {
+            is_newer = tuple.values().at(COSIGNED_AT).map(seconds).is_none_or(|known| known < time);
+            if is_newer {
+                cosignatures.relation().delete(tuple);
+            }
+        });
+        if is_newer {
+            let values = [
+                memory.text(&kept.checkpoint.origin),
+                size,
+                memory.text(&vkey),
+                memory.text(key.name()),
+                timestamptz_of_seconds(time),
+                memory.text(&line.text()),
+            ];
+            cosignatures.insert(&values.map(Some));
+        }
+    });
+    is_newer
 }
