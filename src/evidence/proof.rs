@@ -2,6 +2,7 @@
 //! statement and take no transaction ID, so they work on a standby. No proof is given out that was
 //! not verified.
 
+use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{sizes_near, Cosigned, KeptNote};
 use crate::log::tree::{Damaged, View};
@@ -21,19 +22,6 @@ pub const VIEW: View = View::Statement;
 const CHECKPOINT: &str = "CALL immutable.checkpoint(), as a member of immutable_maintainer, makes a checkpoint that \
     covers all events that are committed by then.";
 
-/// The last committed head of the tree. Raises 55000 before the first checkpoint.
-pub fn head() -> Checkpoint {
-    match VIEW.head() {
-        Some(Ok(head)) => head,
-        Some(Err(damaged)) => damaged.raise(),
-        None => not_begun(),
-    }
-}
-
-fn not_begun() -> ! {
-    Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log has no checkpoint yet").hint(CHECKPOINT).raise()
-}
-
 /// The argument at `index`, a size of the tree. Raises 22023 if it is below zero, and for a size
 /// that the tree does not have yet.
 pub fn size(call: Call<'_>, index: usize, name: &str, head: &Checkpoint) -> Option<u64> {
@@ -51,7 +39,7 @@ sql_function!(immutable_inclusion_proof, pg_finfo_immutable_inclusion_proof, inc
 /// `immutable.inclusion_proof(id, tenant_id, size)`
 fn inclusion_proof(call: Call<'_>) -> Datum<'_> {
     let (entry, ()) = entry::find(call, |_, _| ());
-    let head = head();
+    let head = head_or_refuse(VIEW);
     let index = entry.index(VIEW).unwrap_or_else(|damaged| damaged.raise());
     let kept = match (index, call.arg(2).map(Datum::i64)) {
         (None, _) => uncovered(&entry, &head.origin),
@@ -161,7 +149,7 @@ sql_function!(immutable_consistency_proof, pg_finfo_immutable_consistency_proof,
 /// `immutable.consistency_proof(old_size, new_size)`
 fn consistency_proof(call: Call<'_>) -> Datum<'_> {
     call.required(0, "old_size", "Give the size of the smaller tree.");
-    let head = head();
+    let head = head_or_refuse(VIEW);
     let old = size(call, 0, "old_size", &head).unwrap_or_default();
     let new = size(call, 1, "new_size", &head).unwrap_or(head.size);
     if old > new {

@@ -2,54 +2,27 @@
 //! opens no connection; it gives and takes text.
 
 use crate::access::decision::decide;
+use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::kept_note::KeptNote;
-use crate::evidence::proof::{head, near, prove_consistency, VIEW};
+use crate::evidence::proof::{near, prove_consistency, VIEW};
+use crate::evidence::tables::{lock_tree, read_now, COSIGNATURES, WITNESSES};
 use crate::log::own_event::{login, LogEvent};
 use crate::log::row::stored_text;
-use crate::log::small_table::SmallTable;
 use crate::log::tree::View;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{seconds, text, timestamptz, timestamptz_of_seconds, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::{here, Memory};
-use crate::pg::relation::{named, Equal, Seen};
+use crate::pg::relation::Equal;
 use crate::pg::transaction::{now, require_writable};
-use crate::pg::tuple::Tuple;
+use crate::pg::tuple::Values;
 use immutable_format::tlog::cosignature::{self, Cosignature};
 use immutable_format::tlog::note::{parse_lines, KeyType, SignatureLine, VerifierKey};
 use immutable_format::tlog::request::AddCheckpoint;
-use pgrx::pg_sys::{self, Oid};
-use std::ffi::CStr;
-
-/// Columns of immutable.witnesses: vkey, name, added_at, added_by.
-const WITNESSES: [Oid; 4] = [pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
-
-/// Columns of immutable.tree_notes: origin, size, root, signed_at, note.
-const NOTES: [Oid; 5] = [pg_sys::TEXTOID, pg_sys::INT8OID, pg_sys::BYTEAOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
-
-/// Columns of immutable.tree_cosignatures: origin, size, vkey, witness, cosigned_at, line.
-const COSIGNATURES: [Oid; 6] =
-    [pg_sys::TEXTOID, pg_sys::INT8OID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
-
-/// The place of `cosigned_at` in a row.
-const COSIGNED_AT: usize = 4;
-
-/// Opens a table with a lock that lets others read it, and nobody write to it.
-fn open(name: &CStr, columns: &[Oid]) -> SmallTable {
-    SmallTable::open(name, columns, pg_sys::ShareRowExclusiveLock)
-}
+use pgrx::pg_sys;
 
 fn is_text<'m>(memory: Memory<'m>, attribute: i16, value: &str) -> Equal<'m> {
     Equal { attribute, function: pg_sys::F_TEXTEQ, value: Some(memory.text(value)) }
-}
-
-/// Calls `found` with the row that has this key now, if there is one.
-fn row(table: &SmallTable, key: &CStr, values: &[Equal], mut found: impl FnMut(Tuple<'_>)) {
-    let key = Some(named(key)).filter(|key| *key != pg_sys::InvalidOid);
-    table.relation().rows(key, Seen::Now, values, |tuple| {
-        found(tuple);
-        false
-    });
 }
 
 /// The argument `vkey`: a key of type 0x04. Raises 22023 with the reason for any other text.
@@ -82,16 +55,13 @@ sql_function!(immutable_add_witness, pg_finfo_immutable_add_witness, add_witness
 fn add_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"add_witness()");
-    let (witnesses, vkey) = (open(c"witnesses", &WITNESSES), key.text());
-    let mut known = false;
-    here(|memory| {
-        row(&witnesses, c"witnesses_pkey", &[is_text(memory, 1, &vkey)], |_| known = true);
-        if !known {
-            let values = [memory.text(&vkey), memory.text(key.name()), timestamptz(now()), memory.text(&login())];
-            witnesses.insert(&values.map(Some));
-        }
+    lock_tree();
+    let vkey = key.text();
+    let added = here(|memory| {
+        let row = [memory.text(&vkey), memory.text(key.name()), timestamptz(now()), memory.text(&login())];
+        WITNESSES.replace((c"witnesses_pkey", &[is_text(memory, 1, &vkey)]), &row.map(Some), |_| true)
     });
-    if known {
+    if !added {
         Fault::new(Code::ERRCODE_DUPLICATE_OBJECT, format!("witness \"{}\" with this key is known already", key.name()))
             .field("vkey")
             .hint("The table immutable.witnesses lists all.")
@@ -107,15 +77,9 @@ sql_function!(immutable_remove_witness, pg_finfo_immutable_remove_witness, remov
 fn remove_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"remove_witness()");
-    let witnesses = open(c"witnesses", &WITNESSES);
-    let mut removed = false;
-    here(|memory| {
-        row(&witnesses, c"witnesses_pkey", &[is_text(memory, 1, &key.text())], |tuple| {
-            witnesses.relation().delete(tuple);
-            removed = true;
-        });
-    });
-    if !removed {
+    lock_tree();
+    let vkey = key.text();
+    if WITNESSES.delete(|row| row.at(0).and_then(stored_text) == Some(&vkey)) == 0 {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("witness \"{}\" with this key is not known", key.name()))
             .field("vkey")
             .hint("The table immutable.witnesses lists all.")
@@ -130,7 +94,7 @@ sql_function!(immutable_witness_request, pg_finfo_immutable_witness_request, wit
 /// `immutable.witness_request(old_size, size)`
 fn witness_request(call: Call<'_>) -> Datum<'_> {
     let old = call.required(0, "old_size", "Give the size that the witness has cosigned last, or 0.").i64();
-    let head = head();
+    let head = head_or_refuse(VIEW);
     let kept = match call.arg(1).map(Datum::i64) {
         None => KeptNote::newest(VIEW, &head.origin).unwrap_or_else(|| not_kept(&head.origin, head.size as i64)),
         Some(size) => of_size(VIEW, &head.origin, size),
@@ -162,10 +126,9 @@ fn add_cosignature(call: Call<'_>) -> Datum<'_> {
     let given = text(call.required(1, "lines", LINES));
     let lines = parse_lines(given.strip_suffix('\n').unwrap_or(given)).unwrap_or_else(|error| refuse(&error.0));
     require_writable(c"add_cosignature()");
-    let origin = head().origin;
-    hold(&origin, size);
-    let kept = of_size(View::Now, &origin, size);
-    let cosignatures = open(c"tree_cosignatures", &COSIGNATURES);
+    // checkpoint() drops checkpoints that nobody has cosigned: none may go until this transaction ends.
+    lock_tree();
+    let kept = of_size(View::Now, &head_or_refuse(View::Now).origin, size);
     let witnesses = witnesses();
     let mut stored = 0_i64;
     for line in &lines {
@@ -178,22 +141,9 @@ fn add_cosignature(call: Call<'_>) -> Datum<'_> {
         let Some((key, cosignature)) = keys.into_iter().find_map(checked) else {
             refuse(&format!("the line of \"{}\" is no valid cosignature of the checkpoint of size {size}", line.name))
         };
-        stored += i64::from(store(&cosignatures, &kept, key, line, cosignature));
+        stored += i64::from(store(&kept, key, line, cosignature));
     }
     Datum::from(stored)
-}
-
-/// Keeps checkpoint() from removing the checkpoint of this size, as it does with those that nobody
-/// has cosigned, until the transaction ends. Raises 22023 if it is gone.
-fn hold(origin: &str, size: i64) {
-    let (notes, mut is_there) = (open(c"tree_notes", &NOTES), false);
-    here(|memory| {
-        let size = Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(Datum::from(size)) };
-        row(&notes, c"tree_notes_pkey", &[is_text(memory, 1, origin), size], |_| is_there = true);
-    });
-    if !is_there {
-        not_kept(origin, size)
-    }
 }
 
 const LINES: &str = "Give the signature lines as the witness answered them.";
@@ -212,48 +162,36 @@ fn ignore(line: &SignatureLine) {
 /// The keys of the witnesses that are known now.
 fn witnesses() -> Vec<VerifierKey> {
     let mut keys = Vec::new();
-    View::Now.read("SELECT w.vkey FROM immutable.witnesses w", &[], |row| {
+    read_now("SELECT w.vkey FROM immutable.witnesses w", &[], |row| {
         keys.extend(row.at(0).and_then(stored_text).and_then(|vkey| VerifierKey::parse(vkey).ok()));
     });
     keys
 }
 
+/// The place of `cosigned_at` in a row of tree_cosignatures.
+const COSIGNED_AT: usize = 4;
+
 /// The last second that a timestamptz can have, since 1970.
 const LAST_SECOND: u64 = 9_224_318_015_999;
 
 /// Stores a cosignature. Returns false if one of this time or later is there.
-fn store(
-    cosignatures: &SmallTable,
-    kept: &KeptNote,
-    key: &VerifierKey,
-    line: &SignatureLine,
-    cosignature: Cosignature,
-) -> bool {
+fn store(kept: &KeptNote, key: &VerifierKey, line: &SignatureLine, cosignature: Cosignature) -> bool {
     if cosignature.time > LAST_SECOND {
         refuse(&format!("the line of \"{}\" has a time after the year 294276", line.name))
     }
     let (vkey, size, time) = (key.text(), Datum::from(kept.checkpoint.size as i64), cosignature.time as i64);
-    let mut is_newer = true;
+    let is_as_new = |row: &Values| row.at(COSIGNED_AT).map(seconds).is_some_and(|known| known >= time);
     here(|memory| {
         let same_size = Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(size) };
         let at = [is_text(memory, 1, &kept.checkpoint.origin), same_size, is_text(memory, 3, &vkey)];
-        row(cosignatures, c"tree_cosignatures_pkey", &at, |tuple| {
-            is_newer = tuple.values().at(COSIGNED_AT).map(seconds).is_none_or(|known| known < time);
-            if is_newer {
-                cosignatures.relation().delete(tuple);
-            }
-        });
-        if is_newer {
-            let values = [
-                memory.text(&kept.checkpoint.origin),
-                size,
-                memory.text(&vkey),
-                memory.text(key.name()),
-                timestamptz_of_seconds(time),
-                memory.text(&line.text()),
-            ];
-            cosignatures.insert(&values.map(Some));
-        }
-    });
-    is_newer
+        let row = [
+            memory.text(&kept.checkpoint.origin),
+            size,
+            memory.text(&vkey),
+            memory.text(key.name()),
+            timestamptz_of_seconds(time),
+            memory.text(&line.text()),
+        ];
+        COSIGNATURES.replace((c"tree_cosignatures_pkey", &at), &row.map(Some), is_as_new)
+    })
 }

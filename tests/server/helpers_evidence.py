@@ -40,7 +40,7 @@ class Model:
         self.runs = []
         self.covered = {}
         with h.behind_triggers(conn):
-            conn.execute("INSERT INTO immutable.log_keys (vkey, created_at, signs_since) VALUES (%s, now(), now())",
+            conn.execute("INSERT INTO immutable.log_keys (vkey, created_at, signs_since, overlap_days) VALUES (%s, now(), now(), 0)",
                          [str(key.verifier)])
 
     @property

@@ -272,6 +272,8 @@ DAMAGE = {
     "UPDATE immutable.tree SET size = -1": "the row of immutable.tree is damaged",
     "UPDATE immutable.tree SET root = ''": "the row of immutable.tree is damaged",
     "DELETE FROM immutable.tree_notes": "no checkpoint covers",
+    "DELETE FROM immutable.log_keys": "is not signed by a key of the log",
+    "UPDATE immutable.log_keys SET signs_since = NULL": "is not signed by a key of the log",
     "UPDATE immutable.tree_notes SET note = ''": "is malformed",
     "UPDATE immutable.tree_notes SET note = replace(note, '=', '')": "is malformed",
     "UPDATE immutable.tree_notes SET note = replace(note, 'example/7', 'example/8')": "another origin",
@@ -279,7 +281,7 @@ DAMAGE = {
     "UPDATE immutable.tree_notes SET size = size + 1": "another origin, size or root",
     "UPDATE immutable.tree_notes SET size = 9223372036854775807 WHERE size = 16": "another origin, size or root",
     "UPDATE immutable.tree_notes n SET note = split_part(n.note, E'\\n\\n', 1) || E'\\n\\n' || split_part(o.note, E'\\n\\n', 2) "
-    "FROM immutable.tree_notes o WHERE o.size = 4 AND n.size <> 4": "has a signature that is not valid",
+    "FROM immutable.tree_notes o WHERE o.size = 4 AND n.size <> 4": "is not signed by a key of the log",
 }
 
 

@@ -244,7 +244,7 @@ class Sparse:
         self.point = tlog.Checkpoint(e.ORIGIN, size, root)
         text = self.point.text()
         with h.behind_triggers(conn), conn.cursor() as cursor:
-            cursor.execute("INSERT INTO immutable.log_keys (vkey, created_at) VALUES (%s, now())", [str(LOG.verifier)])
+            cursor.execute("INSERT INTO immutable.log_keys (vkey, created_at, signs_since, overlap_days) VALUES (%s, now(), now(), 0)", [str(LOG.verifier)])
             cursor.execute("INSERT INTO immutable.tree (origin, size, root, log_id, begun_at) "
                            "SELECT %s, %s, %s, log_id, now() FROM immutable.log", [e.ORIGIN, size, root])
             cursor.execute("INSERT INTO immutable.tree_runs VALUES (%s, %s, %s, %s, 1)", [index, tenant, lane, seq])
