@@ -10,7 +10,7 @@ import pytest
 import helpers_evidence as e
 import helpers_log as h
 from helpers_access import import_key, token
-from helpers_evidence import LOG, W1, Model, policy, tlog, value
+from helpers_evidence import W1, Model, policy, tlog, value
 from helpers_servers import Copy, wait_for
 
 DATA_CORRUPTED = psycopg.errors.DataCorrupted
@@ -108,6 +108,30 @@ def test_a_cosigned_checkpoint_is_preferred(db, log):
     late = next(row for row in events(db.conn) if row[1] == "acme" and log.index(*row[1:4]) >= 11)
     _, confirmed = check_inclusion(value(db.conn, "inclusion_proof", late[0], late[1]), late[4], policy())
     assert confirmed.checkpoint.size == 16
+
+
+def test_with_the_logs_own_checkpoints(db):
+    """Sequenced and signed by the log itself, between inserts into several lanes."""
+    sizes = []
+    for turn in range(4):
+        db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
+                        "SELECT 't' || i % 5, 'u', 'x' FROM generate_series(1, 170) i")
+        note, = db.conn.execute("CALL immutable.checkpoint()").fetchone()
+        sizes.append(tlog.read_checkpoint(note.split("\n\n")[0] + "\n"))
+    key = value(db.conn, "verifier_key")
+    trusted = tlog.read_policy(f"log {key}\nquorum none\n".encode())
+    rows = events(db.conn)
+    assert len(rows) == 4 * 170 + 1
+    indexes = set()
+    for id_, tenant, _, _, hash_ in rows:
+        proof, confirmed = check_inclusion(value(db.conn, "inclusion_proof", id_, tenant), hash_, trusted)
+        assert confirmed.checkpoint == sizes[-1]
+        indexes.add(proof.index)
+    assert indexes == set(range(len(rows)))
+    for old in sizes:
+        for new in sizes[sizes.index(old):]:
+            proof = hashes(value(db.conn, "consistency_proof", old.size, new.size))
+            tlog.check_consistency(old.size, new.size, proof, old.root, new.root)
 
 
 # What is refused, and in which words.
@@ -228,8 +252,6 @@ def test_a_viewer_to_whom_it_is_granted(db, log):
         value(viewer, "inclusion_proof", hidden, "acme")
 
 
-# Damage: an error that says so, or a proof that verifies, and nothing else.
-
 def test_no_transaction_id_is_taken(db, log):
     id_, tenant, *_ = events(db.conn)[0]
     db.conn.execute("BEGIN READ ONLY")
@@ -239,6 +261,8 @@ def test_no_transaction_id_is_taken(db, log):
     assert db.conn.execute("SELECT pg_current_xact_id_if_assigned()").fetchone() == (None,)
     db.conn.execute("COMMIT")
 
+
+# Damage: an error that says so, or a proof that verifies, and nothing else.
 
 def test_an_event_that_was_changed(db, log):
     id_, tenant, *_ = events(db.conn)[0]

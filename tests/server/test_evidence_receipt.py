@@ -1,8 +1,6 @@
 """receipt(): verified by the second implementation and by immutable-verify's format, under a policy from outside."""
 
 import json
-import os
-import subprocess
 import uuid
 
 import psycopg
@@ -228,44 +226,41 @@ def test_a_viewer_to_whom_it_is_granted(db, log):
 
 # Size
 
-class Sparse:
-    """A tree of as many leaves as one likes, all of which are the same event's. Only the tiles are stored that a proof
-    of the event reads."""
-
-    def __init__(self, conn, size, index, event):
-        tenant, lane, seq, hash_ = event
-        self.key, full = LOG, [tlog.leaf_hash(hash_)]
-        for _ in range(64):
-            full.append(tlog.node_hash(full[-1], full[-1]))
-        root = None
-        for level in range(64):
-            if size >> level & 1:
-                root = full[level] if root is None else tlog.node_hash(full[level], root)
-        self.point = tlog.Checkpoint(e.ORIGIN, size, root)
-        text = self.point.text()
-        with h.behind_triggers(conn), conn.cursor() as cursor:
-            cursor.execute("INSERT INTO immutable.log_keys (vkey, created_at, signs_since, overlap_days) VALUES (%s, now(), now(), 0)", [str(LOG.verifier)])
-            cursor.execute("INSERT INTO immutable.tree (origin, size, root, log_id, begun_at) "
-                           "SELECT %s, %s, %s, log_id, now() FROM immutable.log", [e.ORIGIN, size, root])
-            cursor.execute("INSERT INTO immutable.tree_runs VALUES (%s, %s, %s, %s, 1)", [index, tenant, lane, seq])
-            cursor.execute("INSERT INTO immutable.tree_notes VALUES (%s, %s, %s, now(), %s)",
-                           [e.ORIGIN, size, root, text + "\n" + LOG.sign(text)])
-            for level, tiles, width in tlog.tile_widths(size):
-                if level == 0 and width:
-                    cursor.execute("INSERT INTO immutable.tree_chunks VALUES (%s, %s)", [tiles * 256, full[0] * width])
-                # The path of the event, and what the unfinished tile above consists of.
-                numbers = {index >> 8 * level + 8} | set(range(tiles // 256 * 256, tiles))
-                cursor.executemany("INSERT INTO immutable.tree_tiles (level, number, root, hashes) VALUES (%s, %s, %s, %s)",
-                                   [(level, n, full[8 * level + 8], full[8 * level] * 256) for n in numbers if n < tiles])
-        conn.execute("SELECT immutable.add_witness(%s)", [str(W1.verifier)])
-        conn.execute("SELECT immutable.add_cosignature(%s, %s)", [size, W1.sign(text, 1_800_000_000)])
+def sparse_tree(conn, size, index, event):
+    """A tree of that many leaves, all of which are the same event's. Only the tiles are stored that a proof of the event
+    reads. It is cosigned."""
+    tenant, lane, seq, hash_ = event
+    full = [tlog.leaf_hash(hash_)]
+    for _ in range(64):
+        full.append(tlog.node_hash(full[-1], full[-1]))
+    root = None
+    for level in range(64):
+        if size >> level & 1:
+            root = full[level] if root is None else tlog.node_hash(full[level], root)
+    text = tlog.Checkpoint(e.ORIGIN, size, root).text()
+    with h.behind_triggers(conn), conn.cursor() as cursor:
+        cursor.execute("INSERT INTO immutable.log_keys (vkey, created_at, signs_since, overlap_days) VALUES (%s, now(), now(), 0)", [str(LOG.verifier)])
+        cursor.execute("INSERT INTO immutable.tree (origin, size, root, log_id, begun_at) "
+                       "SELECT %s, %s, %s, log_id, now() FROM immutable.log", [e.ORIGIN, size, root])
+        cursor.execute("INSERT INTO immutable.tree_runs VALUES (%s, %s, %s, %s, 1)", [index, tenant, lane, seq])
+        cursor.execute("INSERT INTO immutable.tree_notes VALUES (%s, %s, %s, now(), %s)",
+                       [e.ORIGIN, size, root, text + "\n" + LOG.sign(text)])
+        for level, tiles, width in tlog.tile_widths(size):
+            if level == 0 and width:
+                cursor.execute("INSERT INTO immutable.tree_chunks VALUES (%s, %s)", [tiles * 256, full[0] * width])
+            # The path of the event, and what the unfinished tile above consists of.
+            numbers = {index >> 8 * level + 8} | set(range(tiles // 256 * 256, tiles))
+            cursor.executemany("INSERT INTO immutable.tree_tiles (level, number, root, hashes) VALUES (%s, %s, %s, %s)",
+                               [(level, n, full[8 * level + 8], full[8 * level] * 256) for n in numbers if n < tiles])
+    conn.execute("SELECT immutable.add_witness(%s)", [str(W1.verifier)])
+    conn.execute("SELECT immutable.add_cosignature(%s, %s)", [size, W1.sign(text, 1_800_000_000)])
 
 
 @pytest.mark.parametrize("size, index, hashes, most", [(10_000_000, 5_000_000, 24, 4096), (80_000_000, 50_000_000, 27, None)])
-def test_size(db, size, index, hashes, most, record_property):
+def test_size(db, size, index, hashes, most):
     h.add_event(db.conn, "acme", "1", metadata={"reason": "ticket 4711"})
     (id_, *event), = events(db.conn)
-    Sparse(db.conn, size, index, event)
+    sparse_tree(db.conn, size, index, event)
     text = value(db.conn, "receipt", id_)
     assert check(text)["verdict"] == VALID and check(text)["index"] == index
     assert (len(tlog.read_proof(text.split("\n", 2)[2].encode()).hashes), len(paths(text))) == (hashes, 11)
