@@ -277,4 +277,4 @@ def test_saved_heads_work_with_the_other_tools(db, nightly, tmp_path):
             file.write(block)
     done = subprocess.run([os.environ["IMMUTABLE_VERIFY"], "--heads", nightly.heads, export], text=True,
                           stdout=subprocess.PIPE)
-    assert done.returncode == 0 and "heads    4 checked" in done.stdout
+    assert done.returncode == 0 and "heads    4 checked" in done.stdout and "VALID" in done.stdout

@@ -18,6 +18,8 @@ from test_format_agreement import insert
 from test_verify_tamper import erase
 
 PROGRAM = os.environ["IMMUTABLE_VERIFY"]
+# The exit status for a file without breaks that nothing from outside confirms.
+NOT_ANCHORED = 3
 EVENTS, ERASURES = 400, 80
 PLAIN = "COPY (SELECT immutable.export_events()) TO STDOUT"
 
@@ -44,7 +46,8 @@ def program(path, *arguments):
 
 
 def verify(lines, path, heads=()):
-    """The verdict of both, which must agree: (exit status, summary), breaks as in helpers_log."""
+    """The verdict of both, which must agree: (exit status, summary), breaks as in helpers_log. `valid` of the other
+    implementation says that there is no break; the program knows besides whether heads confirm an event."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     arguments = []
     if heads:
@@ -63,9 +66,12 @@ def verify(lines, path, heads=()):
         assert found.pop("detail")
         del found["expected_hash"], found["actual_hash"]
     assert breaks == ours["breaks"]
+    assert (theirs["valid"] is not False) == ours["valid"]
     for name, value in ours.items():
-        assert name == "breaks" or theirs[name] == value, name
-    assert status == (1 if breaks else 0) and theirs["breaks_found"] == len(breaks)
+        assert name in ("breaks", "valid") or theirs[name] == value, name
+    expected = 1 if breaks else 0 if theirs["events_confirmed"] else NOT_ANCHORED
+    words = {0: "VALID", 1: "NOT VALID", NOT_ANCHORED: "consistent, not anchored"}
+    assert (status, theirs["verdict"]) == (expected, words[expected]) and theirs["breaks_found"] == len(breaks)
     return status, {**theirs, "breaks": [h.Break(found["type"], found["tenant_id"], found["lane"], found["seq"],
                                                  found["event_id"], found["expected"], found["actual"])
                                          for found in breaks]}
@@ -112,7 +118,7 @@ def test_random_events_some_of_them_erased(filled, path):
         assert line.decode() == python_format.export_line(row)
     status, summary = verify(lines, path)
     whole = h.verify_chain(filled.conn)
-    assert status == 0 and summary["whole"] and summary["erasures_checked"]
+    assert status == NOT_ANCHORED and summary["whole"] and summary["erasures_checked"]
     assert summary["events_checked"] == whole["events_checked"] == len(rows)
     assert summary["chains_checked"] == whole["chains_checked"]
     assert summary["links_checked"] == len(rows) - whole["chains_checked"]
@@ -156,7 +162,7 @@ def test_every_character(db, path):
     assert set("".join(text for row in rows for pair in row["metadata"].items() for text in pair)) == set(letters)
     for line, row in zip(lines[1:], rows):
         assert line.decode() == python_format.export_line(row)
-    assert verify(lines, path)[0] == 0
+    assert verify(lines, path)[0] == NOT_ANCHORED
 
 
 FILTERS = {
@@ -181,7 +187,7 @@ def test_filters(filled, path, filters):
     assert header["lanes"] == lanes
     assert set(header["filters"]) == set(re.findall(r"(\w+) =>", filters))
     status, summary = verify(lines, path)
-    assert status == 0
+    assert status == NOT_ANCHORED
     assert summary["links_checked"] + summary["gaps"] >= len(rows) - summary["chains_checked"]
 
 
@@ -190,7 +196,7 @@ def test_a_range_of_every_lane(db, log, path):
     times = sorted(row["created_at"] for row in log.rows)
     lines = export(db, path, f"from_date => '{times[4]}', to_date => '{times[-4]}'")
     status, summary = verify(lines, path)
-    assert status == 0 and summary["events_checked"] == len(times) - 7
+    assert status == NOT_ANCHORED and summary["events_checked"] == len(times) - 7
     assert summary["gaps"] and summary["links_checked"]
     for n in range(2, len(lines) - 2):
         place, after = (json.loads(line)["document"] for line in lines[n:n + 2])
@@ -215,16 +221,17 @@ def test_all_values_but_those_of_one_event_can_be_hidden(db, path):
     whole = [number for number, (left, was) in enumerate(zip(shown, lines), start=1) if left == was]
     assert whole == [1, 12, 16, 17, 18]
     status, summary = verify(shown, path, h.heads(db.conn))
-    assert status == 0 and summary["heads_checked"] == 1 and not summary["whole"]
+    assert status == 0 and summary["heads_checked"] == 1 and not summary["whole"] and summary["events_confirmed"] == 16
 
 
 def test_a_range_is_held_to_the_heads_saved_before_it(db, log, path):
+    """It carries the hash of the head, which anybody can know, so that the head does not confirm it."""
     heads = h.heads(db.conn)
     after, = db.conn.execute("SELECT clock_timestamp()::text").fetchone()
     h.add_event(db.conn, "acme", "new")
     lines = export(db, path, f"from_date => '{after}'")
     status, summary = verify(lines, path, heads)
-    assert status == 0 and summary["heads_checked"] == 1 and summary["links_checked"] == 1
+    assert status == NOT_ANCHORED and summary["heads_checked"] == 1 and summary["links_checked"] == 1
     for head in heads:
         head["event_hash"] = "\\x" + "00" * 32
     status, summary = verify(lines, path, heads)
@@ -259,7 +266,7 @@ def test_every_client_encoding(written, path, encoding):
                            *([] if statement.startswith("\\") else ["-o", str(path)]), "-c", statement)
         lines = path.read_bytes().splitlines()
         status, summary = verify(lines, path)
-        assert (status, summary["events_checked"]) == (0, len(TEXTS)), statement
+        assert (status, summary["events_checked"]) == (NOT_ANCHORED, len(TEXTS)), statement
         header = json.loads(lines[0])
         if encoding in ("UTF8", "SQL_ASCII"):
             assert lines[1:] == expected and "escaped" not in header
@@ -274,16 +281,16 @@ def test_every_client_encoding(written, path, encoding):
 def test_a_login_whose_encoding_is_set(written, path):
     auditor = written.create_role()
     written.conn.execute(f"GRANT immutable_auditor TO {auditor}; ALTER ROLE {auditor} SET client_encoding = 'WIN1252'")
-    assert verify(export(written, path, user=auditor), path)[0] == 0
+    assert verify(export(written, path, user=auditor), path)[0] == NOT_ANCHORED
     lines = export(written, path, "tenant_id => U&'Zo\\00eb M\\00fcl'", user=auditor)
     status, summary = verify(lines, path)
-    assert (status, summary["whole"]) == (0, True)
+    assert (status, summary["whole"]) == (NOT_ANCHORED, True)
     conn = written.connect(auditor, autocommit=False)
     with conn, conn.cursor("held", withhold=True) as held:
         held.execute("SELECT immutable.export_events()")
         first = held.fetchmany(3)
         conn.commit()
-        assert verify([line.encode() for line, in [*first, *held.fetchall()]], path)[0] == 0
+        assert verify([line.encode() for line, in [*first, *held.fetchall()]], path)[0] == NOT_ANCHORED
 
 
 def test_a_recoded_file_is_refused(written, path):
@@ -304,7 +311,7 @@ def test_a_recoded_file_is_refused(written, path):
 def test_an_empty_log(db, path):
     lines = export(db, path)
     assert json.loads(lines[0])["log_id"] is None and len(lines) == 2
-    assert verify(lines, path)[0] == 0
+    assert verify(lines, path)[0] == NOT_ANCHORED
 
 
 def test_memory_does_not_grow_with_the_export(db):
@@ -354,7 +361,7 @@ def test_row_security_of_the_caller_applies(db, log, path):
                     f"CREATE POLICY reader ON immutable.log FOR SELECT TO {reader} USING (true)")
     lines = export(db, path, user=reader)
     assert {json.loads(line)["document"]["tenant_id"] for line in lines[1:-1]} == {"globex"}
-    assert verify(lines, path)[0] == 0
+    assert verify(lines, path)[0] == NOT_ANCHORED
     db.conn.execute("DROP POLICY reader ON immutable.events; DROP POLICY reader ON immutable.log")
     db.conn.execute(f"DROP OWNED BY {reader}")
 
@@ -402,7 +409,7 @@ def test_the_end_of_a_lane_removed(db, log, path):
     heads = h.heads(db.conn)
     h.delete(db.conn, ("acme", 0, 6), ("acme", 0, 5))
     lines = export(db, path)
-    assert verify(lines, path)[0] == 0
+    assert verify(lines, path)[0] == NOT_ANCHORED
     status, summary = verify(lines, path, heads)
     assert summary["breaks"] == [h.head_gone(log["acme", 0, 6])]
 
@@ -421,7 +428,7 @@ def test_erasures(db, log, path):
     place = ("acme", 0, 3)
     erase(db, place, "actor_id", "actor_name", "metadata.reason", "targets.0")
     status, summary = verify(export(db, path), path)
-    assert (status, summary["values_erased"]) == (0, 4)
+    assert (status, summary["values_erased"]) == (NOT_ANCHORED, 4)
     _, _, commitments = erase(db, ("acme", 1, 2), "ip_address", recorded=False)
     status, summary = verify(export(db, path), path)
     assert summary["breaks"] == [h.erased_unrecorded(log["acme", 1, 2], commitments["ip_address"])] == server_finds(db.conn)
@@ -453,7 +460,7 @@ def lines(db, path):
 
 
 def test_lines_removed_duplicated_and_swapped(lines, path):
-    assert verify(lines, path)[0] == 0
+    assert verify(lines, path)[0] == NOT_ANCHORED
     for n in range(len(lines)):
         assert verify(lines[:n] + lines[n + 1:], path)[0] > 0, f"line {n} removed"
         assert verify(lines[:n] + lines[n:n + 1] + lines[n:], path)[0] > 0, f"line {n} twice"
@@ -471,7 +478,7 @@ def test_lines_from_another_export(db, lines, path, server):
     for n in range(1, len(others) - 1):
         assert verify(lines[:n] + [others[n]] + lines[n + 1:], path)[0] > 0, f"line {n} replaced"
     # Valid by itself, but not of the log that the heads belong to.
-    assert verify(others, path)[0] == 0
+    assert verify(others, path)[0] == NOT_ANCHORED
     assert verify(others, path, h.heads(db.conn))[0] == 1
     assert verify(lines + others, path)[0] == 2
 

@@ -47,9 +47,10 @@ fn write_exit_status(out: &mut dyn Write) -> io::Result<()> {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in [
-        ("0", "No break was found. What that proves depends on --heads: see DESCRIPTION."),
-        ("1", "Breaks were found. The files and the database are evidence: keep them as they are."),
+        ("0", "VALID: no break was found, and something from outside confirms what was read. The last line says how much of it."),
+        ("1", "NOT VALID: breaks were found. The files and the database are evidence: keep them as they are."),
         ("2", "The command line is wrong, or a file could not be read to its end. The message says what to do."),
+        ("3", "Consistent, not anchored: no break was found, and nothing from outside confirms anything. Anybody can make such a file."),
     ] {
         roff.control("TP", []).text([bold(status)]).text([roman(meaning)]);
     }

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 /// erasures, and that the files are complete. It reads all FILEs as one stream, so the parts of a
 /// split export must be given in their order. Each file can be plain, gzip or zstd.
 ///
-/// Without saved heads (--heads) a valid export proves only that it is consistent in itself.
-/// Anybody can make such a file.
+/// The verdict is VALID only if something from outside confirms events, such as saved heads
+/// (--heads). Without that, a file without breaks is "consistent, not anchored": anybody can make
+/// such a file. The last line says how many events are confirmed if it is not all of them.
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment, after_help = EXIT_STATUS)]
 pub(crate) struct Options {
@@ -49,9 +50,10 @@ pub(crate) struct Options {
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  no break was found
-  1  breaks were found
-  2  the command line is wrong, or a file could not be read to its end";
+  0  VALID: no break was found, and something from outside confirms what was read
+  1  NOT VALID: breaks were found
+  2  the command line is wrong, or a file could not be read to its end
+  3  consistent, not anchored: no break was found, and nothing from outside confirms anything";
 
 fn log_id(text: &str) -> Result<Id, String> {
     immutable_format::id::parse_uuid(text).ok_or_else(|| "not a UUID in lower case with hyphens".to_string())

@@ -52,6 +52,49 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// The exit status where the command line is wrong, or where something cannot be read.
+pub const UNREADABLE: u8 = 2;
+
+/// What the program says of files that it has read to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something from outside confirms what was read, or a part of it.
+    Valid,
+    /// Everything fits together, and nothing from outside confirms it.
+    NotAnchored,
+    /// Breaks were found.
+    NotValid,
+}
+
+impl Verdict {
+    /// Its words, in text and in JSON.
+    pub fn words(self) -> &'static str {
+        match self {
+            Verdict::Valid => "VALID",
+            Verdict::NotAnchored => "consistent, not anchored",
+            Verdict::NotValid => "NOT VALID",
+        }
+    }
+
+    /// The exit status.
+    pub fn status(self) -> u8 {
+        match self {
+            Verdict::Valid => 0,
+            Verdict::NotValid => 1,
+            Verdict::NotAnchored => 3,
+        }
+    }
+
+    /// The member `valid` of the JSON object: null where nobody can know it.
+    pub fn valid(self) -> Option<bool> {
+        match self {
+            Verdict::Valid => Some(true),
+            Verdict::NotValid => Some(false),
+            Verdict::NotAnchored => None,
+        }
+    }
+}
+
 /// A JSON array of heads, written as the lanes end. The file gets its name only if everything was
 /// valid, so that heads of anything else are never taken for good ones.
 struct HeadsFile {
@@ -117,14 +160,11 @@ impl Report {
     /// Prints the rest of the report. Returns the exit status.
     pub fn finish(&mut self, failure: Option<Failure>) -> io::Result<u8> {
         let failure = self.end_heads(failure);
-        let status = match (&failure, self.breaks) {
-            (Some(_), _) => 2,
-            (None, 0) => 0,
-            (None, _) => 1,
-        };
+        let verdict = if failure.is_none() { Some(self.verdict()) } else { None };
+        let status = verdict.map_or(UNREADABLE, Verdict::status);
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", self.as_json(failure.as_ref()))?;
+            writeln!(out, "{}", self.as_json(verdict, failure.as_ref()))?;
         } else {
             if self.breaks > self.listed() {
                 writeln!(out, "... and {} more", self.breaks - self.listed())?;
@@ -132,28 +172,37 @@ impl Report {
             if self.breaks > 0 {
                 writeln!(out, "{EVIDENCE}")?;
             }
-            if !(self.quiet && status == 0) && self.summary.exports > 0 {
+            let well = verdict.is_some_and(|verdict| verdict != Verdict::NotValid);
+            if !(self.quiet && well) && self.summary.exports > 0 {
                 self.write_summary(&mut out)?;
             }
             if let Some(failure) = &failure {
                 out.flush()?;
                 writeln!(io::stderr(), "immutable-verify: {failure}")?;
-            } else if !self.quiet || status != 0 {
-                writeln!(out, "{}", self.verdict(status))?;
+            }
+            if let Some(verdict) = verdict.filter(|_| !(self.quiet && well)) {
+                writeln!(out, "{}{}", verdict.words(), self.reach(verdict))?;
             }
         }
         out.flush()?;
         Ok(status)
     }
 
-    /// The last line. It says what a valid file does not prove.
-    fn verdict(&self, status: u8) -> &'static str {
-        match (status, self.summary.heads_checked, self.summary.gaps) {
-            (0, 0, 0) => "VALID (unanchored)",
-            (0, 0, _) => "VALID (unanchored, with gaps)",
-            (0, _, 0) => "VALID",
-            (0, _, _) => "VALID (with gaps)",
-            _ => "NOT VALID",
+    fn verdict(&self) -> Verdict {
+        match (self.breaks, self.summary.events_confirmed) {
+            (0, 0) => Verdict::NotAnchored,
+            (0, _) => Verdict::Valid,
+            _ => Verdict::NotValid,
+        }
+    }
+
+    /// How far the verdict reaches, where that is not all that the files hold.
+    fn reach(&self, verdict: Verdict) -> String {
+        let Summary { events, events_confirmed, gaps, .. } = &self.summary;
+        match (verdict, *events_confirmed < *events, *gaps > 0) {
+            (Verdict::Valid, true, _) => format!(" for {events_confirmed} of {events} events"),
+            (Verdict::Valid, false, true) => ", with gaps".to_string(),
+            _ => String::new(),
         }
     }
 
@@ -174,8 +223,9 @@ impl Report {
     }
 
     fn write_summary(&self, out: &mut impl Write) -> io::Result<()> {
-        let Summary { exports, events, lanes, links, gaps, erased, erasures_checked, heads_checked, whole, log_id } =
+        let Summary { exports, events, lanes, links, gaps, erased, erasures_checked, heads_checked, .. } =
             &self.summary;
+        let (whole, log_id) = (&self.summary.whole, &self.summary.log_id);
         writeln!(out, "log      {}", log_id.as_ref().map_or("none".to_string(), uuid_text))?;
         writeln!(out, "exports  {exports}{}", if *whole { ", with all events of their lanes" } else { "" })?;
         writeln!(out, "events   {events} in {lanes} lanes")?;
@@ -196,28 +246,43 @@ impl Report {
         if self.heads_not_covered > 0 {
             writeln!(out, "         {} saved heads lie outside of what was exported", self.heads_not_covered)?;
         }
-        if *heads_checked == 0 {
+        self.write_confirmed(out)?;
+        writeln!(out, "breaks   {}", self.breaks)
+    }
+
+    /// How many events something from outside confirms, and what the others are worth.
+    fn write_confirmed(&self, out: &mut impl Write) -> io::Result<()> {
+        let Summary { events, events_confirmed, .. } = &self.summary;
+        if self.breaks > 0 {
+            return Ok(());
+        }
+        writeln!(out, "outside  {events_confirmed} of {events} events confirmed")?;
+        if *events_confirmed == 0 {
             writeln!(
                 out,
                 "         Without saved heads the file is only consistent in itself, and anybody can make such a file."
             )?;
-            writeln!(
+            return writeln!(
                 out,
                 "         Nothing shows whether events were rewritten, or whether the end of a lane or a whole lane was cut off."
-            )?;
-        } else {
+            );
+        }
+        if events_confirmed < events {
             writeln!(
                 out,
-                "         Events after the saved heads, and lanes without a saved head, are only consistent in themselves."
+                "         Events after the saved heads, before a gap, and in lanes without a saved head are only consistent in themselves."
             )?;
         }
-        writeln!(out, "breaks   {}", self.breaks)
+        Ok(())
     }
 
-    fn as_json(&self, failure: Option<&Failure>) -> Value {
+    fn as_json(&self, verdict: Option<Verdict>, failure: Option<&Failure>) -> Value {
         let summary = &self.summary;
+        let anchored = verdict == Some(Verdict::Valid);
         json!({
-            "valid": failure.is_none() && self.breaks == 0,
+            "verdict": verdict.map(Verdict::words),
+            "valid": verdict.map_or(Some(false), Verdict::valid),
+            "complete": anchored && summary.whole && summary.events_confirmed == summary.events,
             "log_id": summary.log_id.as_ref().map(uuid_text),
             "exports": summary.exports,
             "whole": summary.whole,
@@ -229,7 +294,8 @@ impl Report {
             "erasures_checked": summary.erasures_checked,
             "heads_checked": summary.heads_checked,
             "heads_not_covered": self.heads_not_covered,
-            "anchored": summary.heads_checked > 0,
+            "events_confirmed": if anchored { summary.events_confirmed } else { 0 },
+            "anchored": anchored,
             "breaks_found": self.breaks,
             "breaks": self.listed,
             "error": failure.map(|failure| json!({

@@ -85,12 +85,12 @@ fn a_valid_export_in_every_packing() {
     let two_zst = dir.file("two.zst", &frames.concat());
     for file in [&plain, &gz, &zst, &two_gz, &two_zst] {
         let (status, out, error) = verify(&[file]);
-        assert_eq!((status, error.as_str()), (0, ""), "{file}: {out}");
-        assert!(out.ends_with("breaks   0\nVALID (unanchored)\n"), "{out}");
+        assert_eq!((status, error.as_str()), (3, ""), "{file}: {out}");
+        assert!(out.ends_with("breaks   0\nconsistent, not anchored\n"), "{out}");
         assert!(out.contains("events   8 in 3 lanes") && out.contains("links    5 checked"), "{out}");
         assert!(out.contains("Without saved heads"), "{out}");
     }
-    assert_eq!(verify(&["--quiet", &plain]), (0, String::new(), String::new()));
+    assert_eq!(verify(&["--quiet", &plain]), (3, String::new(), String::new()));
 }
 
 #[test]
@@ -100,16 +100,16 @@ fn standard_input_and_parts() {
     let mut child =
         command(&["-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&gzip(&good())).unwrap();
-    assert_eq!(outcome(child.wait_with_output().unwrap()).0, 0);
+    assert_eq!(outcome(child.wait_with_output().unwrap()).0, 3);
 
     let (a, b) = (dir.file("a", &bytes(&lines[..4])), dir.file("b", &gzip(&bytes(&lines[4..]))));
-    assert_eq!(verify(&[&a, &b]).0, 0);
+    assert_eq!(verify(&[&a, &b]).0, 3);
     let (status, _, error) = verify(&[&a]);
     assert!(status == 2 && error.contains("cut off"), "{error}");
     let (status, _, error) = verify(&[&b]);
     assert!(status == 2 && error.contains("b, line 1: an export begins with its header"), "{error}");
     let whole = dir.file("whole", &good());
-    assert_eq!(verify(&[&whole, &whole]).0, 0); // two exports, each by itself
+    assert_eq!(verify(&[&whole, &whole]).0, 3); // two exports, each by itself
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_example_of_the_docs() {
     let example = docs.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert!(example.contains("465a20543cfc984506cd1188ad29263482f6b2db175750dc77c2d37ccd6df17c"));
     let dir = Dir::new("docs");
-    assert_eq!(verify(&["--whole", &dir.file("example", example.as_bytes())]).0, 0);
+    assert_eq!(verify(&["--whole", &dir.file("example", example.as_bytes())]).0, 3);
     let erased = with_actor_id_erased(example);
     let (status, out, _) = verify(&[&dir.file("erased", erased.as_bytes())]);
     assert!(status == 1 && out.starts_with("erasure_mismatch") && out.contains("erased   1 values"), "{out}");
@@ -143,6 +143,7 @@ fn breaks_as_text_and_as_json() {
     let (status, out, _) = verify(&["--json", &file]);
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((status, &json["valid"], &json["breaks_found"]), (1, &Value::Bool(false), &Value::from(1)));
+    assert_eq!((&json["verdict"], &json["events_confirmed"]), (&Value::from("NOT VALID"), &Value::from(0)));
     assert_eq!(json["breaks"][0]["type"], "chain_break");
     assert_eq!(json["error"], Value::Null);
 
@@ -156,12 +157,12 @@ fn heads_saved_by_one_run_and_asked_for_by_the_next() {
     let dir = Dir::new("heads");
     let whole = dir.file("whole", &good());
     let heads = dir.path("heads.json");
-    assert_eq!(verify(&["--save-heads", &heads, &whole]).0, 0);
+    assert_eq!(verify(&["--save-heads", &heads, &whole]).0, 3);
     let (status, out, _) = verify(&["--heads", &heads, &whole]);
-    assert!(status == 0 && out.contains("heads    3 checked"), "{out}");
+    assert!(status == 0 && out.contains("heads    3 checked\noutside  8 of 8 events confirmed\n"), "{out}");
 
     let cut = dir.file("cut", &bytes(&vector("the end of a lane removed: nobody can see it")));
-    assert_eq!(verify(&[&cut]).0, 0);
+    assert_eq!(verify(&[&cut]).0, 3);
     let (status, out, _) = verify(&["--heads", &heads, &cut]);
     assert!(
         status == 1 && out.starts_with("missing_event tenant \"acme\" lane 0 seq 4: the event of a saved head"),
@@ -180,7 +181,7 @@ fn heads_saved_by_one_run_and_asked_for_by_the_next() {
     assert!(!Path::new(&format!("{heads}.unfinished")).exists());
 
     let none = dir.file("none", b"\n");
-    assert_eq!(verify(&["--heads", &none, &whole]).0, 0); // the aggregate of no rows
+    assert_eq!(verify(&["--heads", &none, &whole]).0, 3); // the aggregate of no rows
     let (status, _, error) = verify(&["--heads", &whole, &whole]);
     assert!(status == 2 && error.contains("not a JSON array of {tenant_id"), "{error}");
 }
@@ -189,12 +190,12 @@ fn heads_saved_by_one_run_and_asked_for_by_the_next() {
 fn what_was_asked_for_is_checked() {
     let dir = Dir::new("asked");
     let (whole, gaps) = (dir.file("whole", &good()), dir.file("gaps", &bytes(&vector("a filter that leaves holes"))));
-    assert_eq!(verify(&["--whole", &whole]).0, 0);
+    assert_eq!(verify(&["--whole", &whole]).0, 3);
     let (status, _, error) = verify(&["--whole", &gaps]);
     assert!(status == 2 && error.contains("--whole refuses"), "{error}");
     let (status, out, _) = verify(&[&gaps]);
-    assert!(status == 0 && out.contains("1 places where filters may have left out events"), "{out}");
-    assert_eq!(verify(&["--log-id", "7f3e1c52-9d0b-4a86-b6f4-2f8f5d1c0e9a", &whole]).0, 0);
+    assert!(status == 3 && out.contains("1 places where filters may have left out events"), "{out}");
+    assert_eq!(verify(&["--log-id", "7f3e1c52-9d0b-4a86-b6f4-2f8f5d1c0e9a", &whole]).0, 3);
     let (status, _, error) = verify(&["--log-id", "00000000-9d0b-4a86-b6f4-2f8f5d1c0e9a", &whole]);
     assert!(status == 2 && error.contains("an export of log 7f3e1c52"), "{error}");
     assert_eq!(verify(&["--log-id", "x", &whole]).0, 2);
@@ -329,7 +330,7 @@ fn an_escaped_export() {
     let lines = vector("keys, escapes and numbers, escaped");
     assert!(lines.iter().all(|line| line.is_ascii()) && lines[0].contains("\"escaped\":true"));
     let (status, out, error) = verify(&[&dir.file("whole", &bytes(&lines))]);
-    assert_eq!((status, error.as_str()), (0, ""), "{out}");
+    assert_eq!((status, error.as_str()), (3, ""), "{out}");
     let heads = [dir.path("a"), dir.path("b")];
     verify(&["--save-heads", &heads[0], &dir.path("whole")]);
     verify(&["--save-heads", &heads[1], &dir.file("raw", &bytes(&vector("keys, escapes and numbers")))]);
@@ -341,7 +342,7 @@ fn an_escaped_export() {
         for (from, _) in line.match_indices("\\u").filter(|(from, _)| line.len() > from + 6) {
             let mut changed = lines.clone();
             changed[at].replace_range(from + 5..from + 6, if &line[from + 5..from + 6] == "1" { "2" } else { "1" });
-            assert_ne!(verify(&["--quiet", &dir.file("changed", &bytes(&changed))]).0, 0, "line {at}, byte {from}");
+            assert_ne!(verify(&["--quiet", &dir.file("changed", &bytes(&changed))]).0, 3, "line {at}, byte {from}");
         }
     }
 }
@@ -362,12 +363,13 @@ fn flipped_bits_and_cuts_in_every_packing() {
     for (packing, whole) in packings {
         let judge = |name: &str, spoilt: &[u8]| -> i32 {
             let (status, out, error) = verify(&["--json", &dir.file(&format!("{packing}.ndjson"), spoilt)]);
-            assert!((0..=2).contains(&status) && error.is_empty(), "{packing}, {name}: {status} {error}");
+            assert!((1..=3).contains(&status) && error.is_empty(), "{packing}, {name}: {status} {error}");
             let json: Value = serde_json::from_str(&out).unwrap();
-            assert_eq!(json["valid"], Value::Bool(status == 0), "{packing}, {name}: {out}");
+            let expected = if status == 3 { Value::Null } else { Value::Bool(false) };
+            assert_eq!(json["valid"], expected, "{packing}, {name}: {out}");
             status
         };
-        assert_eq!(judge("as it was", &whole), 0);
+        assert_eq!(judge("as it was", &whole), 3);
         for step in 0..100 {
             let at = whole.len() * step / 100;
             // What ends early is no export, wherever it ends.
@@ -378,7 +380,7 @@ fn flipped_bits_and_cuts_in_every_packing() {
             // When it was made and by what is nobody's to check, nor are the fields of a packing
             // that say as much.
             let checked = packing == "plain" && (events..end).contains(&at);
-            assert!(status != 0 || !checked, "{packing}, bit {} of byte {at}", step % 8);
+            assert!(status != 3 || !checked, "{packing}, bit {} of byte {at}", step % 8);
         }
     }
 }

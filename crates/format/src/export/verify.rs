@@ -17,6 +17,11 @@ pub trait Sink {
     fn broken(&mut self, found: Break);
     /// A lane has ended with this event.
     fn head(&mut self, _head: &Head) {}
+    /// An event was read. Returns whether something from outside other than a saved head confirms
+    /// it, such as a checkpoint whose tree has to hold it.
+    fn event(&mut self, _event: &Event<'_>) -> bool {
+        false
+    }
 }
 
 /// The last event of a lane, now or when it was saved.
@@ -51,6 +56,9 @@ pub struct Summary {
     pub erasures_checked: bool,
     /// Saved heads that were compared with an event.
     pub heads_checked: u64,
+    /// Events that something from outside confirms if no break is found: those from which links
+    /// lead to a saved head of their own lane without a gap, and those of which the sink says so.
+    pub events_confirmed: u64,
     /// Whether all lanes were whole.
     pub whole: bool,
     /// The identity of the log, once an export has stated it.
@@ -99,6 +107,8 @@ pub struct Verifier {
     log_id: Option<Id>,
     heads: HashMap<String, HashMap<i16, Vec<Saved>>>,
     open: Option<OpenExport>,
+    /// Events since the last one that is confirmed, or since the last gap, in this lane.
+    unconfirmed: u64,
     summary: Summary,
 }
 
@@ -116,7 +126,7 @@ impl Verifier {
             heads.sort_by_key(|head| head.seq);
         }
         let summary = Summary { erasures_checked: true, whole: true, ..Summary::default() };
-        Verifier { log_id, heads: saved, open: None, summary }
+        Verifier { log_id, heads: saved, open: None, unconfirmed: 0, summary }
     }
 
     /// Reads the next line, which is given without its line feed. Breaks go to `sink`.
@@ -207,12 +217,14 @@ impl Verifier {
         self.summary.events += 1;
         self.summary.erased += event.erased.len() as u64;
         if open.walk.begins_lane(tenant_id, *lane) {
+            self.unconfirmed = 0;
             open.end_lane(sink);
             self.begin_lane(&mut open, event, sink);
         } else {
             let (last, _) = open.walk.last();
             if open.lanes == Lanes::Gaps && *seq > last.saturating_add(1) {
                 self.summary.gaps += 1;
+                self.unconfirmed = 0;
                 open.walk.skip_to((seq - 1, event.previous_event_hash.clone().unwrap_or_default()));
             } else {
                 self.summary.links += 1;
@@ -233,6 +245,10 @@ impl Verifier {
             stray: None,
         };
         open.walk.push(&row, |found| sink.broken(found));
+        match sink.event(event) {
+            true => self.summary.events_confirmed += 1,
+            false => self.unconfirmed += 1,
+        }
         self.check_head(event, sink);
         if open.lanes == Lanes::Whole {
             open.note_erasures(event);
@@ -281,7 +297,8 @@ impl Verifier {
         open.walk.begin_lane(tenant_id, *lane, before);
     }
 
-    /// Compares the event with the saved heads at its position.
+    /// Compares the event with the saved heads at its position. A head that agrees confirms the
+    /// events that lead to it.
     fn check_head(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         if self.heads.is_empty() {
             return;
@@ -292,16 +309,13 @@ impl Verifier {
         for head in heads.iter_mut().filter(|head| head.seq == *seq) {
             head.checked = true;
             self.summary.heads_checked += 1;
-            if event.event_hash.as_deref() != Some(&head.event_hash) {
-                let actual = (Some(*id), event.event_hash.clone());
-                sink.broken(head_break(
-                    tenant_id,
-                    *lane,
-                    head,
-                    actual,
-                    "another event is in the place of a saved head",
-                ));
+            if event.event_hash.as_deref() == Some(&head.event_hash) {
+                self.summary.events_confirmed += std::mem::take(&mut self.unconfirmed);
+                continue;
             }
+            let actual = (Some(*id), event.event_hash.clone());
+            let why = "another event is in the place of a saved head";
+            sink.broken(head_break(tenant_id, *lane, head, actual, why));
         }
     }
 
