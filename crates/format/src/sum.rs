@@ -8,7 +8,7 @@
 //! modulo 2^256. The key is random and made for one run, so nobody can choose rows that cancel out.
 //! [`Walk`](crate::link::Walk) says what is wrong with a lane that does not add up.
 
-use crate::hash::{sha256, sha256_of_each, Hash, Scratch, TOGETHER};
+use crate::hash::{sha256, sha256_of_each, sha256_of_two, Hash, Scratch, TOGETHER};
 use crate::id::Id;
 
 /// The key of one run: random, made anew for every run, and shared by its processes.
@@ -112,6 +112,12 @@ impl<'r> TargetTerms<'r> {
         self.hash();
         self.sum
     }
+}
+
+/// Returns the term of a leaf of the tree over all events. The sum over the leaves of a lane is that
+/// of its rows if the tree has a leaf for each row, and no other.
+pub fn leaf_term(key: &SumKey, leaf: &Hash) -> Sum {
+    Sum::of(&sha256_of_two(key, leaf))
 }
 
 /// The part of a row that the sum of its lane needs.

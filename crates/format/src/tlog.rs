@@ -4,15 +4,21 @@
 //!
 //! [`tree`] hashes, proves and verifies; [`tile`] finds hashes in tiles, and [`growing`] fills them. [`note`] is a text with
 //! signatures, [`checkpoint`] the text that a log signs, [`cosignature`] what a witness adds to it.
-//! [`proof`] is a file that shows that an event is in the tree.
+//! [`proof`] is a file that shows that an event is in the tree. [`request`] is what a witness is
+//! asked, [`policy`] says whose signatures are enough. [`receipt`] is an event with its proof, and
+//! [`tree_export`] the whole tree as a file.
 
 pub mod checkpoint;
 pub mod cosignature;
 pub mod growing;
 pub mod note;
+pub mod policy;
 pub mod proof;
+pub mod receipt;
+pub mod request;
 pub mod tile;
 pub mod tree;
+pub mod tree_export;
 
 pub use crate::export::read::Malformed;
 

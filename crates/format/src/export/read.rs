@@ -109,6 +109,8 @@ const AFTER_DOCUMENT: &str = ",\"event_hash\":";
 /// The members of the document that are used here. All others are only hashed.
 #[derive(Default)]
 struct Document<'a> {
+    /// All of it.
+    text: &'a str,
     version: Option<&'a str>,
     id: Option<&'a str>,
     tenant_id: Option<&'a str>,
@@ -126,7 +128,7 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn read(text: &'a str) -> Result<Self, Error> {
-        let mut document = Document::default();
+        let mut document = Document { text, ..Document::default() };
         let mut scanner = Scanner::new(text, 0, limits::NESTING);
         scanner.object(|scanner, name| {
             match name {
@@ -380,7 +382,60 @@ impl<'a> Disclosed<'a> {
     }
 }
 
+/// A line that discloses values of an event that its writer has chosen.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    /// The event. What the line does not disclose is [`erased`](Event::erased) or was left out.
+    pub event: Event<'a>,
+    /// The document, as it was hashed.
+    pub document: &'a str,
+    /// The paths and the canonical texts of the values that are disclosed.
+    pub disclosed: Vec<(Cow<'a, str>, &'a str)>,
+    /// The columns that have a value that is not disclosed.
+    pub hidden_columns: Vec<Cow<'a, str>>,
+    /// How many metadata values are not disclosed. Their keys are not known.
+    pub hidden_metadata: usize,
+    /// The positions of the targets that are not disclosed.
+    pub hidden_targets: Vec<usize>,
+}
+
+/// Reads the line of an event as [`line`] does. Values may be left out of it, of the log's own
+/// events too.
+///
+/// # Errors
+///
+/// [`Malformed`] if it is not the line of an event that has a document. An event whose content is
+/// wrong is not an error: [`Event::content`] says so.
+pub fn shown(bytes: &[u8]) -> Result<Shown<'_>, Malformed> {
+    let text = text_of(bytes)?;
+    if !text.starts_with(DOCUMENT) {
+        return malformed("not the line of an event");
+    }
+    let mut values = Vec::new();
+    let (event, document, disclosed) = event_with(text, true, |path, value| values.push((decode(path), value)))?;
+    let hidden = |seen: &[bool]| -> Vec<usize> { (0..seen.len()).filter(|at| !seen[*at]).collect() };
+    let columns = hidden(&disclosed.columns_seen);
+    Ok(Shown {
+        event,
+        document: document.text,
+        disclosed: values,
+        hidden_columns: columns.into_iter().map(|at| decode(document.columns[at].0)).collect(),
+        hidden_metadata: hidden(&disclosed.metadata_seen).len(),
+        hidden_targets: hidden(&disclosed.targets_seen),
+    })
+}
+
 fn event(text: &str) -> Result<Event<'_>, Malformed> {
+    event_with(text, false, |_, _| {}).map(|(event, ..)| event)
+}
+
+/// Reads the line of an event. `each` gets the path and the value of each disclosure. If `chosen`,
+/// what is not disclosed need not be erased.
+fn event_with<'a>(
+    text: &'a str,
+    chosen: bool,
+    mut each: impl FnMut(&'a str, &'a str),
+) -> Result<(Event<'a>, Document<'a>, Disclosed<'a>), Malformed> {
     let Some(end) = memchr::memmem::find(text.as_bytes(), AFTER_DOCUMENT.as_bytes()) else {
         return malformed("the line ends early: it has no event_hash");
     };
@@ -401,6 +456,7 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     scanner.array(|scanner| {
         let disclosure = disclosure(text, scanner)?;
         disclosed.take(&document, &disclosure);
+        each(disclosure.path, disclosure.value);
         if lists_erasures && disclosure.path.starts_with("targets.") {
             erasures(disclosure.value, &mut recorded);
         }
@@ -413,9 +469,10 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
 
     let erased = disclosed.left(&document);
     let own = document.action.starts_with(RESERVED);
-    let too_much = own && !erased.is_empty() && (erased.len() > 1 || disclosed.reason || disclosed.all_metadata());
+    let too_much =
+        own && !chosen && !erased.is_empty() && (erased.len() > 1 || disclosed.reason || disclosed.all_metadata());
     let hash = sha256(&[document_text.as_bytes()]);
-    let mut wrong = document.violation().map(str::to_string).or(disclosed.wrong);
+    let mut wrong = document.violation().map(str::to_string).or_else(|| disclosed.wrong.take());
     if too_much && wrong.is_none() {
         wrong = Some("more than the reason is erased from an event of the log's own".to_string());
     }
@@ -423,12 +480,10 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     if !valid {
         recorded.clear(); // an event that is not valid says nothing about erasures
     }
-    Ok(Event {
+    let log_id = document.log_id.map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())));
+    let event = Event {
         position,
-        log_id: document
-            .log_id
-            .map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())))
-            .transpose()?,
+        log_id: log_id.transpose()?,
         previous_event_hash: document.previous_event_hash.and_then(bytes),
         content: match wrong {
             Some(wrong) if event_hash.as_deref() == Some(&hash) => Err(wrong),
@@ -437,7 +492,8 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
         event_hash,
         erased: if valid { erased.into_iter().filter_map(parse_hex).collect() } else { Vec::new() },
         recorded,
-    })
+    };
+    Ok((event, document, disclosed))
 }
 
 impl Disclosed<'_> {
