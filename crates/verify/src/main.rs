@@ -1,17 +1,24 @@
-//! `immutable-verify` checks exports of the audit log. It needs no database, and trusts none.
+//! `immutable-verify` checks what leaves the audit log. It needs no database, and trusts none.
 //!
 //! [`options`] is the command line. [`input`] reads lines, however a file is compressed; the crate
 //! `immutable-format` checks them; [`report`] prints what was found, and [`advice`] says what to do
-//! about a file that is not an export.
+//! about a file that is not an export. [`tree`] compares an export with the tree of a checkpoint,
+//! [`receipt`] verifies receipts, and [`trust`] knows whose signatures count. [`witness`] is a
+//! service of its own: it cosigns the checkpoints of logs.
 
 mod advice;
 mod input;
 mod options;
+mod receipt;
 mod report;
+mod tree;
+mod trust;
+mod witness;
 
 use crate::input::{Input, Progress};
-use crate::options::Options;
-use crate::report::{Failure, Report};
+use crate::options::{Command, ExportOptions, Options};
+use crate::report::{Failure, Report, UNREADABLE};
+use crate::tree::Comparison;
 use clap::Parser;
 use immutable_format::export::verify::{heads, Head, Verifier};
 use std::fs::File;
@@ -20,41 +27,56 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let (mut report, failure) = match Report::new(&options) {
-        Ok(mut report) => {
-            let failure = run(&options, &mut report).err();
-            (report, failure)
-        }
-        Err(failure) => (Report::plain(&options), Some(failure)),
+    let Options { command, export } = Options::parse();
+    let failed = |failure: Failure| {
+        eprintln!("immutable-verify: {failure}");
+        UNREADABLE
     };
-    match report.finish(failure) {
-        Ok(status) => ExitCode::from(status),
-        Err(_) => ExitCode::from(2), // nobody reads the output
-    }
+    let status = match command {
+        None => verify(&export),
+        Some(Command::Receipt(options)) => receipt::run(&options).unwrap_or_else(failed),
+        Some(Command::Witness(options)) => witness::run(&options).map_or_else(failed, |()| 0),
+        Some(Command::WitnessKey(options)) => witness::make_key(&options).map_or_else(failed, |()| 0),
+    };
+    ExitCode::from(status)
 }
 
-fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
+/// Verifies exports. Returns the exit status.
+fn verify(options: &ExportOptions) -> u8 {
+    let (mut report, failure) = match Report::new(options) {
+        Ok(mut report) => {
+            let failure = run(options, &mut report).err();
+            (report, failure)
+        }
+        Err(failure) => (Report::plain(options), Some(failure)),
+    };
+    report.finish(failure).unwrap_or(UNREADABLE) // nobody reads the output
+}
+
+fn run(options: &ExportOptions, report: &mut Report) -> Result<(), Failure> {
     let saved = match &options.heads {
         Some(path) => read_heads(path)?,
         None => Vec::new(),
     };
-    let mut verifier = Verifier::new(options.log_id, saved);
     let mut progress = Progress::new(options.files.as_slice(), options.quiet || options.json);
-    let outcome = read_files(options, &mut verifier, &mut progress, report);
-    progress.finish();
+    report.tree = Comparison::read(options, &progress)?;
+    report.begin_tree();
+    let mut verifier = Verifier::new(options.log_id, saved);
+    let outcome = read_files(options, &mut verifier, &progress, report);
     report.heads_not_covered = verifier.heads_not_covered();
     let (summary, whole) = verifier.finish();
     report.summary = summary;
-    outcome?;
     let last = options.files.last().map_or(Path::new("-"), PathBuf::as_path);
-    whole.map_err(|malformed| Failure::file(last, malformed.0))
+    let outcome = outcome.and_then(|()| whole.map_err(|malformed| Failure::file(last, malformed.0)));
+    let outcome = outcome.and_then(|()| report.end_tree(&options.files, &progress));
+    progress.finish();
+    outcome
 }
 
 fn read_files(
-    options: &Options,
+    options: &ExportOptions,
     verifier: &mut Verifier,
-    progress: &mut Progress,
+    progress: &Progress,
     report: &mut Report,
 ) -> Result<(), Failure> {
     for path in &options.files {
@@ -70,6 +92,9 @@ fn read_files(
             if options.whole && !verifier.summary().whole {
                 let what = "the export leaves out events, because it has filters; --whole refuses that";
                 return Err(Failure::line(path, number, what.to_string()));
+            }
+            if let Some(why) = report.unfit(verifier.summary()) {
+                return Err(Failure::line(path, number, why));
             }
             if let Some(error) = report.heads_error.take() {
                 return Err(error);

@@ -2,13 +2,17 @@
 //! characters for the terminal.
 
 use crate::advice;
-use crate::options::Options;
+use crate::input::Progress;
+use crate::options::ExportOptions;
+use crate::tree::{self, Comparison};
+use immutable_format::export::read::Event;
 use immutable_format::export::verify::{Head, Sink, Summary};
 use immutable_format::id::uuid_text;
 use immutable_format::link::Break;
 use serde_json::{json, Value};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::iter::repeat;
 use std::path::{Path, PathBuf};
 
 /// Why the program could not read the files to their end.
@@ -27,6 +31,12 @@ impl Failure {
 
     pub fn line(file: &Path, line: u64, message: String) -> Failure {
         Failure { line: Some(line), ..Failure::file(file, message) }
+    }
+
+    /// The failure for a JSON object.
+    pub fn as_json(&self) -> Value {
+        let file = self.file.to_string_lossy();
+        json!({"file": file, "line": self.line, "message": self.message, "hint": self.todo})
     }
 
     /// A line that is not one of an export. Its bytes may tell more than the message does.
@@ -124,11 +134,12 @@ pub struct Report {
     heads: Option<HeadsFile>,
     pub heads_error: Option<Failure>,
     pub heads_not_covered: u64,
+    pub tree: Option<Comparison>,
     pub summary: Summary,
 }
 
 impl Report {
-    pub fn new(options: &Options) -> Result<Report, Failure> {
+    pub fn new(options: &ExportOptions) -> Result<Report, Failure> {
         let mut report = Report::plain(options);
         if let Some(path) = &options.save_heads {
             let mut unfinished = path.clone().into_os_string();
@@ -142,7 +153,7 @@ impl Report {
     }
 
     /// A report that writes no file of heads.
-    pub fn plain(options: &Options) -> Report {
+    pub fn plain(options: &ExportOptions) -> Report {
         Report {
             json: options.json,
             quiet: options.quiet,
@@ -153,8 +164,46 @@ impl Report {
             heads: None,
             heads_error: None,
             heads_not_covered: 0,
+            tree: None,
             summary: Summary::default(),
         }
+    }
+
+    /// Reports what is wrong with the tree and its checkpoint, before any event is read.
+    pub fn begin_tree(&mut self) {
+        for found in self.tree.as_mut().map(Comparison::wrong).unwrap_or_default() {
+            self.broken(found);
+        }
+    }
+
+    /// Why the export that is being read cannot be compared with the tree; `None` if it can, or if
+    /// there is no tree.
+    pub fn unfit(&self, summary: &Summary) -> Option<String> {
+        self.tree.as_ref().and_then(|tree| tree.unfit(summary))
+    }
+
+    /// Reports in what the events are not those of the tree, after all were read.
+    pub fn end_tree(&mut self, files: &[PathBuf], progress: &Progress) -> Result<(), Failure> {
+        let Some(mut tree) = self.tree.take() else { return Ok(()) };
+        for found in tree.lanes_left() {
+            self.broken(found);
+        }
+        let outcome = if tree.is_equal() { Ok(()) } else { self.look_up(&tree, files, progress) };
+        self.tree = Some(tree);
+        outcome
+    }
+
+    fn look_up(&mut self, tree: &Comparison, files: &[PathBuf], progress: &Progress) -> Result<(), Failure> {
+        let before = self.breaks;
+        let left_out = tree.look_up(files, progress, &mut |found| self.broken(found))?;
+        // Events that are gone have been reported already.
+        let why = match left_out {
+            Some(why) => why,
+            None if before == self.breaks && before == 0 => "leaves of it belong to no event".to_string(),
+            None => return Ok(()),
+        };
+        self.broken(tree::mismatch(format!("the events are not those of the tree of the checkpoint; {why}")));
+        Ok(())
     }
 
     /// Prints the rest of the report. Returns the exit status.
@@ -243,6 +292,9 @@ impl Report {
             if *erasures_checked { "each compared with its record" } else { "not compared with their records" };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         writeln!(out, "heads    {heads_checked} checked")?;
+        for (line, name) in self.tree.iter().flat_map(Comparison::lines).zip(["tree"].into_iter().chain(repeat(""))) {
+            writeln!(out, "{name:8} {line}")?;
+        }
         if self.heads_not_covered > 0 {
             writeln!(out, "         {} saved heads lie outside of what was exported", self.heads_not_covered)?;
         }
@@ -260,7 +312,7 @@ impl Report {
         if *events_confirmed == 0 {
             writeln!(
                 out,
-                "         Without saved heads the file is only consistent in itself, and anybody can make such a file."
+                "         Without saved heads or a cosigned checkpoint the file is only consistent in itself, and anybody can make such a file."
             )?;
             return writeln!(
                 out,
@@ -270,7 +322,7 @@ impl Report {
         if events_confirmed < events {
             writeln!(
                 out,
-                "         Events after the saved heads, before a gap, and in lanes without a saved head are only consistent in themselves."
+                "         Events after the saved heads and the checkpoint, before a gap, and in lanes without either are only consistent in themselves."
             )?;
         }
         Ok(())
@@ -296,12 +348,10 @@ impl Report {
             "heads_not_covered": self.heads_not_covered,
             "events_confirmed": if anchored { summary.events_confirmed } else { 0 },
             "anchored": anchored,
+            "checkpoint": self.tree.as_ref().map(Comparison::as_json),
             "breaks_found": self.breaks,
             "breaks": self.listed,
-            "error": failure.map(|failure| json!({
-                "file": failure.file.to_string_lossy(), "line": failure.line, "message": failure.message,
-                "hint": failure.todo,
-            })),
+            "error": failure.map(Failure::as_json),
         })
     }
 }
@@ -333,6 +383,10 @@ fn text_of(found: &Break) -> String {
 }
 
 impl Sink for Report {
+    fn event(&mut self, event: &Event<'_>) -> bool {
+        self.tree.as_mut().is_some_and(|tree| tree.event(event))
+    }
+
     fn broken(&mut self, found: Break) {
         self.breaks += 1;
         if self.breaks > self.max_breaks {
@@ -356,6 +410,9 @@ impl Sink for Report {
     }
 
     fn head(&mut self, head: &Head) {
+        if let Some(found) = self.tree.as_mut().and_then(|tree| tree.head(head)) {
+            self.broken(found);
+        }
         let Some(heads) = &mut self.heads else { return };
         let separator = if heads.empty { "[\n" } else { ",\n" };
         heads.empty = false;

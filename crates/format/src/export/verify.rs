@@ -61,6 +61,8 @@ pub struct Summary {
     pub events_confirmed: u64,
     /// Whether all lanes were whole.
     pub whole: bool,
+    /// Whether any filter was given, even one that leaves lanes whole.
+    pub filtered: bool,
     /// The identity of the log, once an export has stated it.
     pub log_id: Option<Id>,
 }
@@ -195,6 +197,7 @@ impl Verifier {
         self.summary.exports += 1;
         self.summary.log_id = self.log_id;
         self.summary.whole &= header.lanes == Lanes::Whole;
+        self.summary.filtered |= !header.filters.is_empty();
         self.summary.erasures_checked &= header.lanes == Lanes::Whole;
         let tenant_id = header.filters.into_iter().find(|(name, _)| name == "tenant_id");
         self.open = Some(OpenExport {

@@ -1,0 +1,203 @@
+//! A witness (C2SP tlog-witness v1.0.0): it cosigns a checkpoint of a log only if that extends the
+//! one that it cosigned last.
+//!
+//! [`state`] keeps the last checkpoints on disk, [`http`] is the service. What is decided is here.
+
+mod http;
+mod state;
+
+use crate::options::{WitnessKeyOptions, WitnessOptions};
+use crate::report::Failure;
+use immutable_format::sha256;
+use immutable_format::tlog::checkpoint::SignedCheckpoint;
+use immutable_format::tlog::cosignature::cosign;
+use immutable_format::tlog::note::{KeyType, SignatureLine, SignerKey, VerifierKey};
+use immutable_format::tlog::request::AddCheckpoint;
+use immutable_format::tlog::tree::{is_consistent, EMPTY_ROOT};
+use immutable_format::Hash;
+use state::{Saved, State};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bytes that the file of a private key may have.
+const KEY_BYTES: u64 = 1024;
+
+/// What a witness answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    /// 200: its signature line.
+    Cosigned(String),
+    /// 400.
+    Malformed(String),
+    /// 403.
+    NotSigned(&'static str),
+    /// 404.
+    UnknownLog,
+    /// 409, with the size of the checkpoint that it cosigned last.
+    OtherSize(u64),
+    /// 422.
+    Inconsistent(&'static str),
+    /// 500: the state could not be kept.
+    NotKept(String),
+}
+
+/// A witness with its state.
+struct Witness {
+    key: SignerKey,
+    /// The keys of each log, by origin.
+    logs: HashMap<String, Vec<VerifierKey>>,
+    state: Mutex<State>,
+}
+
+impl Witness {
+    /// Answers a call of add-checkpoint. What is compared and what is stored is one step: the state is
+    /// locked from the comparison until it is on disk.
+    fn add_checkpoint(&self, body: &[u8], now: u64) -> Answer {
+        let read = AddCheckpoint::parse(body)
+            .and_then(|request| Ok((SignedCheckpoint::parse(request.note.as_bytes())?, request)));
+        let (signed, request) = match read {
+            Ok(read) => read,
+            Err(error) => return Answer::Malformed(error.0),
+        };
+        let lines = match self.log_lines(&signed) {
+            Ok(lines) => lines,
+            Err(answer) => return answer,
+        };
+        let new = &signed.checkpoint;
+        if request.old > new.size {
+            return Answer::Malformed("the old size is above that of the checkpoint".to_string());
+        }
+        // A cosignature without a time says less than it must.
+        let Some(mut state) = self.state.lock().ok().filter(|_| now > 0) else {
+            return Answer::NotKept("the clock is not set, or an earlier call has failed".to_string());
+        };
+        let (held, root) = match state.get(&new.origin) {
+            Some(held) => (held.checkpoint.size, held.checkpoint.root),
+            None => (0, EMPTY_ROOT),
+        };
+        if request.old != held {
+            return Answer::OtherSize(held);
+        }
+        if !is_consistent((held, &root), (new.size, &new.root), &request.proof) {
+            return inconsistent(&signed, held, &root);
+        }
+        let line = cosign(&self.key, &signed.note.text, now);
+        let note = [signed.note.text.as_str(), "\n", &lines, &line].concat();
+        match SignedCheckpoint::parse(note.as_bytes()).map(|checkpoint| state.put(checkpoint)) {
+            Ok(Saved::OnDisk) => Answer::Cosigned(line),
+            Ok(Saved::Not(why)) => Answer::NotKept(why),
+            Err(error) => Answer::NotKept(error.0),
+        }
+    }
+
+    /// The lines of a checkpoint that known keys of its log have signed.
+    fn log_lines(&self, signed: &SignedCheckpoint) -> Result<String, Answer> {
+        let keys = self.logs.get(&signed.checkpoint.origin).ok_or(Answer::UnknownLog)?;
+        let mut lines = String::new();
+        for key in keys {
+            match signed.note.is_signed_by(key) {
+                Some(true) => lines.extend(signed.note.lines_of(key).take(1).map(SignatureLine::text)),
+                Some(false) => return Err(Answer::NotSigned("a signature of a known key is not valid")),
+                None => {}
+            }
+        }
+        match lines.is_empty() {
+            true => Err(Answer::NotSigned("no known key of the log has signed the checkpoint")),
+            false => Ok(lines),
+        }
+    }
+
+    /// Returns the last checkpoint of the log with this SHA-256 of its origin in lower-case hex digits.
+    fn last(&self, origin_hash: &str) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = state.all();
+        let found = held.find(|held| hex::encode(sha256(&[held.checkpoint.origin.as_bytes()])) == origin_hash);
+        found.map(|held| held.note.to_text())
+    }
+
+    /// Whether the state on disk may be another than the one in memory, so that the witness must stop.
+    fn is_unsure(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_unsure()
+    }
+}
+
+/// The log has signed what does not follow. That can be a mistake in the proof; the note goes to the
+/// program's log, because it can also be what shows that the log has forked.
+fn inconsistent(signed: &SignedCheckpoint, held: u64, root: &Hash) -> Answer {
+    let new = &signed.checkpoint;
+    let why = match new.size {
+        0 if new.root != EMPTY_ROOT => "the root is not that of an empty tree",
+        size if size == held && new.root != *root => "another root of the size that was cosigned last",
+        _ => "the proof does not lead from what was cosigned last to this checkpoint",
+    };
+    say(&format!("refused: {why}: held size {held}, note {:?}", signed.note.to_text()));
+    Answer::Inconsistent(why)
+}
+
+/// The time in seconds since 1970, by this machine's clock.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
+}
+
+/// Writes a line of the program's log.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "immutable-verify witness: {line}");
+}
+
+/// Reads the private key. Nobody but the owner of its file may be able to read it.
+fn read_key(path: &Path) -> Result<SignerKey, Failure> {
+    let failure = |error: io::Error| Failure::file(path, error.to_string());
+    let file = File::open(path).map_err(failure)?;
+    let mode = file.metadata().map_err(failure)?.mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::file(
+            path,
+            format!("others than the owner may use the private key (mode {:o})", mode & 0o777),
+        ));
+    }
+    let mut text = String::new();
+    file.take(KEY_BYTES).read_to_string(&mut text).map_err(failure)?;
+    let key = SignerKey::parse(text.trim_end_matches('\n')).map_err(|error| error.0);
+    match key.map(|key| (key.verifier().kind(), key)) {
+        Ok((KeyType::Cosignature, key)) => Ok(key),
+        Ok(_) => Err(Failure::file(path, "not the private key of a witness: its type is not 0x04".to_string())),
+        Err(why) => Err(Failure::file(path, format!("not the private key of a witness: {why}"))),
+    }
+}
+
+/// Makes a private key, writes it, and prints its verifier key.
+pub fn make_key(options: &WitnessKeyOptions) -> Result<(), Failure> {
+    let path = &options.key;
+    let failure = |error: io::Error| Failure::file(path, error.to_string());
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::file(path, format!("no random numbers: {error}")))?;
+    let key = SignerKey::new(&options.name, KeyType::Cosignature, &seed);
+    seed.fill(0);
+    let key =
+        key.map_err(|error| Failure::file(Path::new(&options.name), format!("not a name of a key: {}", error.0)))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failure)?;
+    writeln!(file, "{}", key.secret_text()).and_then(|()| file.sync_all()).map_err(failure)?;
+    state::sync_directory(path).map_err(failure)?;
+    writeln!(io::stdout(), "{}", key.verifier().text())
+        .map_err(|error| Failure::file(Path::new("-"), error.to_string()))
+}
+
+/// Runs the witness until it is told to stop.
+pub fn run(options: &WitnessOptions) -> Result<(), Failure> {
+    let key = read_key(&options.key)?;
+    let mut logs: HashMap<String, Vec<VerifierKey>> = HashMap::new();
+    for log in &options.logs {
+        let keys = logs.entry(log.name().to_string()).or_default();
+        if !keys.contains(log) {
+            keys.push(log.clone());
+        }
+    }
+    let state = State::open(&options.state, options.init, &key.verifier())?;
+    say(&format!("cosigns as {}", key.verifier().text()));
+    http::serve(options.listen, Witness { key, logs, state: Mutex::new(state) })
+}
