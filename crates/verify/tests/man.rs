@@ -13,7 +13,18 @@ fn the_page_is_what_the_example_prints() {
         String::from_utf8(page).unwrap() == kept,
         "run: cargo run -p immutable-verify --example man > crates/verify/man/immutable-verify.1"
     );
-    for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+    for section in [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "IMMUTABLE-VERIFY RECEIPT",
+        "IMMUTABLE-VERIFY WITNESS",
+        "IMMUTABLE-VERIFY WITNESS-KEY",
+        "EXIT STATUS",
+        "EXAMPLES",
+        "SEE ALSO",
+    ] {
         let heading = kept.lines().filter_map(|line| line.strip_prefix(".SH "));
         assert!(heading.map(|name| name.trim_matches('"')).any(|name| name == section), "{section}");
     }
