@@ -9,7 +9,9 @@ library alone.
     immutable_format.py export FILE...            what immutable.export_events() wrote, plain or gzip; - is stdin
 
 All print a summary as JSON and exit with 0 (all is well), 1 (something does not match) or 2 (the input cannot be
-read). What is checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
+read). An export that holds exits with 0 only if saved heads confirm it (VALID), else with 3 (consistent, not anchored):
+whoever can write the log can write such a file. immutable_evidence.py verifies an export against a checkpoint. What is
+checked: every stored event_hash against the hash recomputed from the row, the server's own canonical
 text where a line carries it in a member "canonical", and the chain of each lane.
 
 In Python, a row is the dict that read_row() makes of one such line: numbers are `Number`, bytea is "\\x..." text.
@@ -42,6 +44,11 @@ ERASABLE = (
     "actor_id", "actor_name", "resource_id", "resource_name", "session_id", "idempotency_key",
     "ip_address", "ip_country", "ip_city", "user_agent",
 )
+
+
+# The verdict on an export, a receipt or a checkpoint, and the exit status of each.
+VALID, NOT_VALID, NOT_ANCHORED = "VALID", "NOT VALID", "consistent, not anchored"
+STATUS = {VALID: 0, NOT_VALID: 1, NOT_ANCHORED: 3}
 
 
 class FormatError(ValueError):
@@ -672,6 +679,7 @@ class Event(NamedTuple):
     recomputed: Optional[str]  # None: there is no valid document, or a disclosure does not belong to it
     erased: list  # commitments
     recorded: list  # (event id, commitment)
+    disclosed: list  # paths
 
     def broken(self, type_, **members):
         return {"type": type_, "tenant_id": self.tenant_id, "lane": self.lane, "seq": self.seq, "event_id": self.id,
@@ -707,8 +715,8 @@ def _hashes(value):
     return value
 
 
-def read_event(line):
-    """A line that begins with the document -> Event"""
+def read_event(line, selected=False):
+    """A line that begins with the document -> Event. `selected`: what is not disclosed needs not be erased."""
     end = line.find(_AFTER_DOCUMENT)
     _need(end >= 0, "no event_hash")
     text = line[len(_BEFORE_DOCUMENT):end]
@@ -741,7 +749,8 @@ def read_event(line):
     _hashes(list(committed.values()))
 
     recomputed, stored = _sha256(text), found[2]
-    if recomputed == stored and not _discloses(document, committed, metadata, targets, types, disclosures):
+    if recomputed == stored and not _discloses(document, committed, metadata, targets, types, disclosures,
+                                                       selected):
         recomputed = None
     erased, recorded = [], []
     if recomputed == stored:  # an event that is not valid says nothing about erasures
@@ -749,10 +758,10 @@ def read_event(line):
         erased = [hash_ for hash_ in [*committed.values(), *metadata, *targets] if hash_ not in known]
         recorded = list(_recorded(document, disclosures))
     return Event(document["tenant_id"], lane, seq, document["id"], document.get("log_id"), previous, stored, recomputed,
-                 erased, recorded)
+                 erased, recorded, [path for _, path, _ in disclosures])
 
 
-def _discloses(document, columns, metadata, targets, types, disclosures):
+def _discloses(document, columns, metadata, targets, types, disclosures, selected):
     """Whether the document is one that a row can have, and the disclosures are of it, in order, each once."""
     seq = document["seq"]
     if document["lane"].startswith("-") or seq.startswith("-") or seq == "0":
@@ -783,7 +792,7 @@ def _discloses(document, columns, metadata, targets, types, disclosures):
             return False
         before = place
         shown.add(path)
-    if document.get("action", "").startswith("immutable."):
+    if document.get("action", "").startswith("immutable.") and not selected:
         erased = len(columns) + len(metadata) + len(targets) - len(shown)
         erased_keys = len(metadata) - sum(path.startswith("metadata.") for path in shown)
         return erased == 0 or (erased == erased_keys == 1 and "metadata.reason" not in shown)
@@ -818,7 +827,7 @@ def read_no_document(line):
         _need(member in row and (row[member] is None or _is_hex(row[member], pattern)), f"no {member}")
     return Event(row["tenant_id"], _int(row.get("lane"), -2 ** 15, 2 ** 15 - 1),
                  _int(row.get("seq"), -2 ** 63, 2 ** 63 - 1), row["id"], row["log_id"], row["previous_event_hash"],
-                 row["event_hash"], None, [], [])
+                 row["event_hash"], None, [], [], [])
 
 
 def read_header(line):
@@ -895,6 +904,8 @@ class Export:
         everything = {(*place, seq) for place, heads in self.heads.items() for seq in heads}
         self.summary["heads_not_covered"] = len(everything - self.heads_checked)
         self.summary["valid"] = not self.summary["breaks"]
+        self.summary["verdict"] = (NOT_VALID if self.summary["breaks"] else
+                                   VALID if self.summary["heads_checked"] else NOT_ANCHORED)
         return self.summary
 
     def _report(self, found):
@@ -1015,9 +1026,9 @@ def read_heads(text):
     return heads or []
 
 
-def check_export(files, heads=()):
+def check_export(files, heads=(), export=None):
     """`files`: (name, lines of bytes). Gives the summary; raises InputError with file and line."""
-    export = Export(heads)
+    export = export or Export(heads)
     for name, lines in files:
         number = 0
         try:
@@ -1183,6 +1194,8 @@ def main(arguments=None):
         print(f"immutable_format.py: {error}", file=sys.stderr)
         return 2
     print(json.dumps(summary))
+    if "verdict" in summary:
+        return STATUS[summary["verdict"]]
     return 1 if summary["breaks"] or summary.get("canonical_mismatch") else 0
 
 

@@ -965,8 +965,10 @@ def export_vectors():
 
 def build():
     """{file name: content}"""
+    import make_tlog_vectors  # it imports this module
     files = {"canonical.json": canonical_vectors(), "events.json": event_vectors(), "chains.json": chain_vectors(),
-             "erasure.json": erasure_vectors(), "exports.json": export_vectors()}
+             "erasure.json": erasure_vectors(), "exports.json": export_vectors(),
+             "tlog.json": make_tlog_vectors.tlog_vectors()}
     for name, vectors in files.items():
         names = [vector["name"] for vector in vectors]
         assert len(set(names)) == len(names), (name, [twice for twice in names if names.count(twice) > 1])

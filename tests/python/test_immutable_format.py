@@ -134,6 +134,8 @@ class Exports(unittest.TestCase):
     def test_command_line(self):
         good = "\n".join(make.export_of(make.lane(3))).encode() + b"\n"
         heads = json.dumps([{"tenant_id": "acme", "lane": 0, "seq": 9, "event_hash": "\\x" + "00" * 32}])
+        saved = json.dumps([{"tenant_id": "acme", "lane": 0, "seq": 3,
+                             "event_hash": make.lane(3)[2]["event_hash"]}])
         with tempfile.TemporaryDirectory() as folder:
             def write(name, content):
                 path = pathlib.Path(folder, name)
@@ -142,9 +144,10 @@ class Exports(unittest.TestCase):
 
             whole, packed = write("whole", good), write("packed.gz", gzip.compress(good))
             for arguments, status in [
-                    (["export", whole], 0), (["export", packed], 0), (["export", whole, packed], 0),
+                    (["export", whole], 3), (["export", packed], 3), (["export", whole, packed], 3),
                     (["export", "--heads", write("heads", heads.encode()), whole], 1),
-                    (["export", "--heads", write("none", b"\n"), whole], 0),
+                    (["export", "--heads", write("saved", saved.encode()), whole], 0),
+                    (["export", "--heads", write("none", b"\n"), whole], 3),
                     (["export", "--heads", whole, whole], 2),
                     (["export", write("edited", good.replace(b"document.viewed", b"document.deleted", 1))], 1),
                     (["export", write("cut", good[:-60])], 2), (["export", write("empty", b"")], 2),
@@ -153,7 +156,8 @@ class Exports(unittest.TestCase):
                 with self.subTest(arguments), contextlib.redirect_stdout(io.StringIO()) as out, \
                         contextlib.redirect_stderr(io.StringIO()):
                     self.assertEqual(fmt.main(arguments), status)
-                    self.assertEqual(status != 2, bool(out.getvalue()))
+                    verdict = json.loads(out.getvalue())["verdict"] if out.getvalue() else None
+                    self.assertEqual(verdict, {0: "VALID", 1: "NOT VALID", 3: "consistent, not anchored"}.get(status))
 
 
 class Canonical(unittest.TestCase):
