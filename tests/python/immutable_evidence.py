@@ -19,6 +19,7 @@ line for each receipt or note, and exits with
 
 import argparse
 import collections
+import contextlib
 import datetime
 import json
 import sys
@@ -305,6 +306,17 @@ def _each(names, check, policy):
             raise InputError(f"{name}: {error}") from None
 
 
+def _export(options, policy):
+    heads = fmt.read_heads(_bytes(options.heads).decode("utf-8")) if options.heads else ()
+    with contextlib.ExitStack() as files:
+        tree = read_tree(options.tree, files.enter_context(fmt._open(options.tree)))
+        try:
+            return check_export([(name, files.enter_context(fmt._open(name))) for name in options.files], tree,
+                                _bytes(options.checkpoint), policy, heads)
+        except tlog.FormatError as error:
+            raise InputError(f"{options.checkpoint}: {error}") from None
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -324,13 +336,7 @@ def main(arguments=None):
         except tlog.FormatError as error:
             raise InputError(f"{options.policy}: {error}") from None
         if options.command == "export":
-            heads = fmt.read_heads(_bytes(options.heads).decode("utf-8")) if options.heads else ()
-            tree = read_tree(options.tree, fmt._open(options.tree))
-            try:
-                summaries = [check_export([(name, fmt._open(name)) for name in options.files], tree,
-                                          _bytes(options.checkpoint), policy, heads)]
-            except tlog.FormatError as error:
-                raise InputError(f"{options.checkpoint}: {error}") from None
+            summaries = [_export(options, policy)]
         else:
             summaries = list(_each(options.files, check_receipt if options.command == "receipt" else check_checkpoint,
                                    policy))

@@ -1048,7 +1048,11 @@ def check_export(files, heads=(), export=None):
 def _open(name):
     file = sys.stdin.buffer if name == "-" else open(name, "rb")
     file = file if hasattr(file, "peek") else io.BufferedReader(file)
-    return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+    if file.peek(2)[:2] != b"\x1f\x8b":
+        return file
+    unpacked = gzip.GzipFile(fileobj=file)
+    unpacked.myfileobj = file  # is closed with it
+    return unpacked
 
 
 # ---------------------------------------------------------------------------------------------------------------------

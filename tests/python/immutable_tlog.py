@@ -290,6 +290,7 @@ def check_name(name):
     _need(name, "an empty key name")
     _need(not _SPACE.search(name) and not _CONTROL.search(name), "a space or control character in a key name")
     _need("+" not in name, "a plus in a key name")
+    _need(not re.search("[\ud800-\udfff]", name), "a key name that is not UTF-8")
     return name
 
 

@@ -745,6 +745,11 @@ def policy_vectors():
             ("a form feed", POLICY + "\f", "a control character"),
             ("a no-break space between", POLICY.replace("quorum ", "quorum\u00a0"), "an unknown line")]:
         yield f"bad policy: {name}", dict(kind="policy", input=text), dict(error=error)
+    yield "bad policy: a key name that is not UTF-8", dict(
+        kind="policy", input_hex=POLICY.encode().replace(b"witness.example", b"witness\xff").hex()), \
+        dict(error="a key name that is not UTF-8")
+    yield "policy: octets that are not UTF-8 in a comment", dict(
+        kind="policy", input_hex=(POLICY.encode() + b"# \xff\n").hex()), dict(quorum="w1")
 
 
 def confirm_vectors():
