@@ -7,9 +7,9 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 from conftest import ROOT
+from helpers_witness import Witness
 
 GO = ROOT / "tests/foreign/evidence.go"
 MODULES = "/usr/share/gocode"  # Debian's packages of Go modules
@@ -67,45 +67,10 @@ def aics_tlog(*arguments):
     return done.returncode, done.stdout
 
 
-class Witness:
-    """A witness as a process on 127.0.0.1. `url` is its submission prefix, `monitor` its monitoring prefix."""
-
-    ready = None  # what it prints when it listens, with its address
-    vkey = None
-
-    def __init__(self, folder):
-        self.folder, self.log = folder, folder / "witness.log"
-        self.process = None
-
-    def command(self):
-        raise NotImplementedError
-
-    def start(self):
-        with open(self.log, "w") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        for _ in range(600):
-            found = re.search(self.ready, self.log.read_text())
-            if found:
-                self.url = self.monitor = found[1]
-                return
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.05)
-        raise AssertionError(f"it does not listen: {self.log.read_text()}")
-
-    def stop(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(timeout=30)
-
-    def restart(self):
-        self.stop()
-        self.start()
-
-
 class AicsWitness(Witness):
     """aics-witness, with a key that it made itself."""
 
-    ready = r"listening on (http://127\.0\.0\.1:[0-9]+)"
+    ready = r"listening on http://(127\.0\.0\.1:[0-9]+)"
 
     def __init__(self, folder, origin, vkeys):
         super().__init__(folder)

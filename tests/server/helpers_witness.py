@@ -4,6 +4,8 @@ held to. The requests are made by the second implementation, and it reads the an
 import concurrent.futures
 import hashlib
 import http.client
+import re
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -46,6 +48,41 @@ def ask(url, path, body=None):
         return answer.status, answer.headers, answer.read()
     finally:
         connection.close()
+
+
+class Witness:
+    """A witness as a process on 127.0.0.1. `url` is its submission prefix, `monitor` its monitoring prefix."""
+
+    ready = None  # what it prints when it listens, with its address and port
+    vkey = None
+
+    def __init__(self, folder):
+        self.folder, self.log = folder, folder / "witness.log"
+        self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self):
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        for _ in range(600):
+            found = re.search(self.ready, self.log.read_text())
+            if found:
+                self.url = self.monitor = "http://" + found[1]
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"it does not listen: {self.log.read_text()}")
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+
+    def restart(self):
+        self.stop()
+        self.start()
 
 
 class Client:
