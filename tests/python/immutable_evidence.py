@@ -13,8 +13,9 @@ line for each receipt or note, and exits with
 
     0   VALID: it holds, and a witness of the policy, from outside, confirms it
     1   NOT VALID: something does not hold
-    2   the input cannot be read
-    3   consistent, not anchored: it holds, but nothing from outside confirms it (a policy with `quorum none`)
+    2   the input cannot be read, or is not what belongs together
+    3   consistent, not anchored: it holds, and the log has signed it, but too few witnesses confirm it, or the policy
+        asks for none
 """
 
 import argparse
@@ -39,15 +40,15 @@ def _time(seconds):
         return str(seconds)
 
 
-def _evidence(confirmed, policy):
-    """What a summary says of a checkpoint that was confirmed."""
-    checkpoint, at = confirmed.checkpoint, tlog.confirmed_at(confirmed, policy)
+def _evidence(confirmed):
+    """What a summary says of a checkpoint that its log signed."""
+    checkpoint, at = confirmed.checkpoint, confirmed.at
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex(),
             "cosigned_by": [name for name, _ in confirmed.cosigned], "cosigned_at": None if at is None else _time(at)}
 
 
-def _anchored(confirmed):
-    return VALID if confirmed.anchored else NOT_ANCHORED
+def _verdict(confirmed):
+    return {"verdict": NOT_ANCHORED, "reason": confirmed.doubt} if confirmed.doubt else {"verdict": VALID}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ def check_checkpoint(data, policy):
         confirmed = tlog.confirm(data, policy)
     except tlog.NotValid as reason:
         return {"verdict": NOT_VALID, "reason": str(reason)}
-    return {"verdict": _anchored(confirmed), **_evidence(confirmed, policy)}
+    return {**_verdict(confirmed), **_evidence(confirmed)}
 
 
 def receipt(line, proof):
@@ -99,9 +100,9 @@ def check_receipt(data, policy):
                              proof.hashes, confirmed.checkpoint.root)
     except tlog.NotValid as reason:
         return {"verdict": NOT_VALID, "reason": str(reason)}
-    return {"verdict": _anchored(confirmed), "event_id": event.id, "tenant_id": event.tenant_id, "lane": event.lane,
+    return {**_verdict(confirmed), "event_id": event.id, "tenant_id": event.tenant_id, "lane": event.lane,
             "seq": event.seq, "event_hash": event.stored, "disclosed": event.disclosed, "not_disclosed": len(event.erased),
-            "index": proof.index, **_evidence(confirmed, policy)}
+            "index": proof.index, **_evidence(confirmed)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ class AnchoredExport(fmt.Export):
         self.tree, self.left = tree, tree.leaves
         self.seen = {}
         self.summary.update(events_covered=0, events_not_covered=0)
-        if (tree.origin, tree.size, tree.frontier.root()) != (checkpoint.origin, checkpoint.size, checkpoint.root):
+        if (tree.origin, tree.frontier.root()) != (checkpoint.origin, checkpoint.root):
             self._report({"type": "checkpoint_mismatch", **self.NOWHERE, "expected": checkpoint.root.hex(),
                           "actual": tree.frontier.root().hex()})
 
@@ -282,10 +283,15 @@ def check_export(files, tree, note, policy, heads=()):
         confirmed = tlog.confirm(note, policy)
     except tlog.NotValid as reason:
         return {"verdict": NOT_VALID, "reason": str(reason)}
+    if tree.size != confirmed.checkpoint.size:
+        raise InputError(f"the tree has {tree.size} leaves, the checkpoint {confirmed.checkpoint.size}: "
+                         f"export the tree again, with immutable.export_tree({confirmed.checkpoint.size})")
     summary = fmt.check_export(files, export=AnchoredExport(tree, confirmed.checkpoint, heads))
-    summary.update(_evidence(confirmed, policy))
+    summary.update(_evidence(confirmed))
     if summary["valid"]:
-        summary["verdict"] = VALID if confirmed.anchored or summary["heads_checked"] else NOT_ANCHORED
+        summary.update(_verdict(confirmed))
+        if summary["heads_checked"] or not summary["events_covered"]:
+            summary["verdict"] = VALID if summary["heads_checked"] else NOT_ANCHORED
     return summary
 
 

@@ -606,20 +606,17 @@ def _how_many(text, members):
 
 
 class Confirmed(NamedTuple):
-    """A checkpoint that a policy accepts."""
+    """A checkpoint that a log of the policy signed."""
 
     checkpoint: Checkpoint
     log: VerifierKey
     cosigned: list  # (name in the policy, time), in the policy's order
-
-    @property
-    def anchored(self):
-        """Whether a signature from outside of the log confirms it."""
-        return bool(self.cosigned)
+    at: Optional[int]  # from when on enough witnesses had cosigned, in seconds since 1970; None if not enough have
+    doubt: Optional[str]  # why nothing from outside of the log confirms it; None if something does
 
 
 def confirm(data, policy):
-    """bytes of a note -> Confirmed. Raises FormatError and NotValid."""
+    """bytes of a note -> Confirmed, by a witness's word or at least by the log's. Raises FormatError and NotValid."""
     note = read_note(data)
     checkpoint = read_checkpoint(note.text)
     verified = open_note(note, [*policy.logs, *policy.witnesses.values()])
@@ -628,14 +625,10 @@ def confirm(data, policy):
         raise NotValid("no signature of a log of the policy")
     times = {each.key: each.time for each in verified}
     cosigned = [(name, times[key]) for name, key in policy.witnesses.items() if key in times]
-    if not policy.met({name for name, _ in cosigned}):
-        raise NotValid("the quorum is not met")
-    return Confirmed(checkpoint, logs[0], cosigned)
-
-
-def confirmed_at(confirmed, policy):
-    """The moment from which on enough witnesses had cosigned, in seconds since 1970; None without any."""
-    for time in sorted(time for _, time in confirmed.cosigned):
-        if policy.met({name for name, other in confirmed.cosigned if other <= time}):
-            return time
-    return None
+    if policy.quorum is None:
+        # The log's own signature says which log it is. Whoever has the log's key can sign anything.
+        return Confirmed(checkpoint, logs[0], cosigned, None, "the policy asks for no cosignature")
+    for time in sorted(time for _, time in cosigned):
+        if policy.met({name for name, other in cosigned if other <= time}):
+            return Confirmed(checkpoint, logs[0], cosigned, time, None)
+    return Confirmed(checkpoint, logs[0], cosigned, None, "the quorum is not met")

@@ -757,7 +757,7 @@ def confirm_vectors():
     late = TEXT + "\n" + LOG.sign(TEXT) + W1.sign(TEXT, TIME + 60) + W2.sign(TEXT, TIME) + W3.sign(TEXT, TIME + 3600)
     other_origin = TEXT.replace(ORIGIN, OTHER_LOG.verifier.name)
     both_logs = f"log {OTHER_LOG.verifier}\n{TWO_OF_THREE}"
-    quorum, no_log = "the quorum is not met", "no signature of a log of the policy"
+    no_log = "no signature of a log of the policy"
     bad, nobody = "a signature does not verify", "no signature of a known key"
     for name, note, policy, expected in [
             ("two of three", two, TWO_OF_THREE, ("VALID", ["w1", "w2"], "2026-03-15T14:32:18Z")),
@@ -765,7 +765,10 @@ def confirm_vectors():
             ("the time of the second of two", late, TWO_OF_THREE, ("VALID", ["w1", "w2", "w3"], "2026-03-15T14:33:18Z")),
             ("no quorum, no witness", one, NO_QUORUM, ("consistent, not anchored", [], None)),
             ("no quorum, but a witness", one, f"{LOG_LINES}{WITNESS_LINES}quorum none\n",
-             ("VALID", ["w1"], "2026-03-15T14:32:18Z")),
+             ("consistent, not anchored", ["w1"], None)),
+            ("one of three", one, TWO_OF_THREE, ("consistent, not anchored", ["w1"], None)),
+            ("no cosignature", signed(TEXT, LOG), POLICY, ("consistent, not anchored", [], None)),
+            ("the wrong witness", signed(TEXT, LOG, W2), POLICY, ("consistent, not anchored", [], None)),
             ("extension lines are cosigned", signed(TEXT + "x\n", LOG, W1), POLICY,
              ("VALID", ["w1"], "2026-03-15T14:32:18Z")),
             ("a year that no calendar has", signed(TEXT, LOG, W1, time=2 ** 63 - 1), POLICY,
@@ -775,8 +778,6 @@ def confirm_vectors():
         yield f"confirm: {name}", dict(kind="confirm", input=note, policy=policy), dict(
             verdict=verdict, cosigned_by=by, cosigned_at=at)
     for name, note, policy, reason in [
-            ("one of three", one, TWO_OF_THREE, quorum), ("no cosignature", signed(TEXT, LOG), POLICY, quorum),
-            ("the wrong witness", signed(TEXT, LOG, W2), POLICY, quorum),
             ("no log's signature", signed(TEXT, W1), POLICY, no_log),
             ("the witness alone, no quorum", signed(TEXT, W1), f"{LOG_LINES}{WITNESS_LINES}quorum none\n", no_log),
             ("another log's checkpoint", signed(other_origin, OTHER_LOG, W1), POLICY, no_log),
@@ -888,8 +889,12 @@ def receipt_vectors():
             ("an older checkpoint", log.receipt(log.rows[0], size=1), POLICY, dict(index=0, size=1)),
             ("two of three witnesses", three.receipt(log.rows[2]), TWO_OF_THREE, dict(cosigned_by=["w1", "w2", "w3"]))]:
         yield f"receipt: {name}", dict(kind="receipt", input=text, policy=policy), dict(verdict="VALID", **expected)
-    yield "receipt: nobody outside", dict(kind="receipt", input=good, policy=NO_QUORUM), dict(
-        verdict="consistent, not anchored", cosigned_by=[], cosigned_at=None)
+    for name, text, policy, by in [
+            ("nobody outside", good, NO_QUORUM, []), ("too few witnesses", good, TWO_OF_THREE, ["w1"]),
+            ("the cosignature left out", good.replace(WITNESS_LINE, ""), POLICY, []),
+            ("a witness that the policy does not know", good.replace(WITNESS_LINE, W2.sign(TEXT, TIME)), POLICY, [])]:
+        yield f"receipt: {name}", dict(kind="receipt", input=text, policy=policy), dict(
+            verdict="consistent, not anchored", cosigned_by=by, cosigned_at=None)
 
     line = good.split("\n")[1]
     proof = good.split("\n", 2)[2]
@@ -929,10 +934,6 @@ def receipt_vectors():
             ("another size's checkpoint", good[:-len(NOTE)] + signed(
                 tlog.Checkpoint(ORIGIN, 4, bytes.fromhex(ROOTS[3])).text(), LOG, W1), POLICY, "the inclusion proof is too long"),
             ("the log's signature left out", good.replace(LOG_LINE, ""), POLICY, "no signature of a log of the policy"),
-            ("the cosignature left out", good.replace(WITNESS_LINE, ""), POLICY, "the quorum is not met"),
-            ("too few witnesses", good, TWO_OF_THREE, "the quorum is not met"),
-            ("a witness that the policy does not know", good.replace(WITNESS_LINE, W2.sign(TEXT, TIME)), POLICY,
-             "the quorum is not met"),
             ("a flipped bit in the cosignature", good.replace("WwfWUAA==", "WwfWUBA=="), POLICY, "a signature does not verify"),
             ("a flipped bit in the time", good.replace("AAAABptsLy", "AAAABptsLz"), POLICY, "a signature does not verify"),
             ("another log in the policy", good, POLICY.replace(LOG_VKEY, str(OTHER_LOG.verifier)),
@@ -1077,7 +1078,12 @@ def anchored_vectors():
             ("a lane behind the checkpoint", dict(export=make.export_of([*a, *second, *other_lane, *other])), "VALID", []),
             ("an older checkpoint", dict(checkpoint=older, tree=log.tree_lines(covered_6, log.tree.levels[0][:6])), "VALID", []),
             ("an empty log", dict(export=make.export_of([]), tree=log.tree_lines({}, []), checkpoint=log.checkpoint(0)),
-             "VALID", []),
+             "consistent, not anchored", []),
+            ("an empty log, and now it is not", dict(tree=log.tree_lines({}, []), checkpoint=log.checkpoint(0)),
+             "consistent, not anchored", []),
+            ("too few witnesses", dict(policy=TWO_OF_THREE), "consistent, not anchored", []),
+            ("the tail of a lane cut off, and too few witnesses", dict(
+                export=make.export_of([*a, second[0], *other]), policy=TWO_OF_THREE), "NOT VALID", [missing("acme", 1, 2)]),
             ("the tail of a lane cut off", dict(export=make.export_of([*a[:-1], *second, *other])), "NOT VALID",
              [*[make.broken("erasure_mismatch", a[3], None, hash_) for hash_ in sorted(erased_of(a[3]))],
               missing("acme", 0, 5)]),
@@ -1105,14 +1111,15 @@ def anchored_vectors():
              "NOT VALID", None),
             ("an event left out in the middle", dict(export=make.export_of([*a[:1], *a[2:], *second, *other])), "NOT VALID",
              [missing("acme", 0, 2, expected=make.hex_(a[1]))]),
-            ("a leaf more", dict(tree=log.tree_lines({**log.covered, ("acme", 1): 3}, [*log.tree.levels[0], bytes(32)])),
-             "NOT VALID", None),
             ("another origin in the tree", dict(tree=log.tree_lines(origin="immutable.example/other")), "NOT VALID",
              [root_differs(log.tree, log.tree)]),
-            ("the checkpoint of another size", dict(checkpoint=older), "NOT VALID", None),
+            ("another leaf in the tree", dict(tree=log.tree_lines(leaves=[*log.tree.levels[0][:-1], bytes(32)])), "NOT VALID",
+             None),
             ("another log's checkpoint", dict(checkpoint=Sample(log.rows, keys=(OTHER_LOG, W1)).checkpoint()), "NOT VALID", None),
-            ("a forged checkpoint", dict(checkpoint=note.replace("\n9\n", "\n8\n")), "NOT VALID", None),
-            ("too few witnesses", dict(policy=TWO_OF_THREE), "NOT VALID", None)]:
+            ("a forged checkpoint", dict(checkpoint=note.replace(tlog.encode(log.tree.root()), tlog.encode(forged.tree.root()))),
+             "NOT VALID", None),
+            ("a checkpoint of another time under the same signatures", dict(checkpoint=older.split("\n\n")[0] + note[
+                note.index("\n\n"):], tree=log.tree_lines(covered_6, log.tree.levels[0][:6])), "NOT VALID", None)]:
         full = dict(kind="anchored", export=good, tree=tree, checkpoint=note, policy=POLICY)
         yield f"anchored: {name}", {**full, **vector}, {
             "verdict": verdict, **({} if breaks is None else {"breaks": breaks})}
@@ -1120,6 +1127,8 @@ def anchored_vectors():
             ("an export of one tenant", dict(export=make.export_of([*a, *second], make.header(tenant_id="acme")))),
             ("a range", dict(export=make.export_of(a[1:3], make.header("range", from_date="x")))),
             ("two exports", dict(export=good + good)),
+            ("the checkpoint of another size", dict(checkpoint=older)),
+            ("a leaf more", dict(tree=log.tree_lines({**log.covered, ("acme", 1): 3}, [*log.tree.levels[0], bytes(32)]))),
             ("an export of another log", dict(export=make.export_of([], make.header(log_id=make.ID.format(7))))),
             ("an export cut off", dict(export=good[:-1])), ("a checkpoint without signatures", dict(checkpoint=TEXT + "\n"))]:
         yield f"not anchored: {name}", {**full, **vector}, None
