@@ -288,10 +288,9 @@ def check_export(files, tree, note, policy, heads=()):
                          f"export the tree again, with immutable.export_tree({confirmed.checkpoint.size})")
     summary = fmt.check_export(files, export=AnchoredExport(tree, confirmed.checkpoint, heads))
     summary.update(_evidence(confirmed))
-    if summary["valid"]:
-        summary.update(_verdict(confirmed))
-        if summary["heads_checked"] or not summary["events_covered"]:
-            summary["verdict"] = VALID if summary["heads_checked"] else NOT_ANCHORED
+    fmt.judge(summary, summary["events_confirmed"] or (not confirmed.doubt and summary["events_covered"]))
+    if summary["verdict"] == NOT_ANCHORED:
+        summary["reason"] = confirmed.doubt or "the checkpoint is of an empty log"
     return summary
 
 

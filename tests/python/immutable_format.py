@@ -856,6 +856,12 @@ def read_end(line):
     return int(end["events"]), int(end["lanes"])
 
 
+def judge(summary, confirmed):
+    """The verdict on an export: without breaks it is valid only if something from outside confirms events of it."""
+    verdict = NOT_VALID if summary["breaks"] else VALID if confirmed else NOT_ANCHORED
+    summary.update(verdict=verdict, valid={VALID: True, NOT_VALID: False}.get(verdict))
+
+
 class Export:
     """Verifies an export, or several, line by line. `summary` has what is known so far."""
 
@@ -866,9 +872,11 @@ class Export:
             self.heads.setdefault(place, {})[int(head["seq"])] = head["event_hash"].replace("\\x", "")
         self.heads_checked = set()
         self.header = self.log_id = None
-        self.summary = {"valid": True, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
+        self.summary = {"verdict": None, "valid": None, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
                         "chains_checked": 0, "links_checked": 0, "gaps": 0, "values_erased": 0,
-                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "breaks": []}
+                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "events_confirmed": 0,
+                        "breaks": []}
+        self.unconfirmed = 0  # events of the lane since the last gap or head
 
     def line(self, line):
         """A line of bytes without its line feed. Raises ExportError."""
@@ -903,9 +911,7 @@ class Export:
         _need(self.summary["exports"], "no export")
         everything = {(*place, seq) for place, heads in self.heads.items() for seq in heads}
         self.summary["heads_not_covered"] = len(everything - self.heads_checked)
-        self.summary["valid"] = not self.summary["breaks"]
-        self.summary["verdict"] = (NOT_VALID if self.summary["breaks"] else
-                                   VALID if self.summary["heads_checked"] else NOT_ANCHORED)
+        judge(self.summary, self.summary["events_confirmed"])
         return self.summary
 
     def _report(self, found):
@@ -935,7 +941,7 @@ class Export:
         if lane != self.lane:
             if self.lane is not None and lane < self.lane:
                 self._report(event.broken("chain_break", actual=event.previous))
-            self.lane, self.seq, self.last = lane, 0, None
+            self.lane, self.seq, self.last, self.unconfirmed = lane, 0, None, 0
             self.lanes += 1
             self._count("chains_checked")
             if not whole and event.seq > 1:
@@ -947,14 +953,19 @@ class Export:
                 else:
                     self._count("gaps")
         elif self.header["lanes"] == "gaps" and event.seq > self.seq + 1:
-            self.seq, self.last = event.seq - 1, event.previous or ""
+            self.seq, self.last, self.unconfirmed = event.seq - 1, event.previous or "", 0
             self._count("gaps")
         else:
             self._count("links_checked")
         self._walk(event)
+        self.unconfirmed += 1
         if event.seq in saved:
             self._head_checked(event, event.seq)
-            if event.stored != saved[event.seq]:
+            if event.stored == saved[event.seq]:
+                # It is the hash of all that lead to it. Whoever knows it can make up what follows.
+                self._count("events_confirmed", self.unconfirmed)
+                self.unconfirmed = 0
+            else:
                 self._report(event.broken("missing_event", expected=saved[event.seq], actual=event.stored))
         if whole:
             for hash_ in event.erased:

@@ -402,5 +402,25 @@ class CommandLine(unittest.TestCase):
         self.assertEqual((done.returncode, json.loads(done.stdout)["cosigned_by"]), (0, ["w1"]))
 
 
+class Documentation(unittest.TestCase):
+    def test_the_page_shows_what_the_commands_print(self):
+        page = pathlib.Path(__file__).resolve().parents[2] / "docs/second-implementation.md"
+        log = Export.LOG
+        rows = sorted(log.rows, key=lambda row: (row["tenant_id"].encode(), int(row["lane"])))
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in [
+                    ("policy", made.POLICY), ("note", made.NOTE), ("log.note", log.checkpoint()),
+                    ("event.receipt", next(each["input"] for each in VECTORS if each["name"] == "receipt: the example")),
+                    ("audit.ndjson", "\n".join(make.export_of(rows)) + "\n"), ("tree.ndjson", "\n".join(log.tree_lines()) + "\n")]:
+                pathlib.Path(folder, name).write_bytes(content.encode())
+            lines = [line[4:] for line in page.read_text().splitlines() if line.startswith("    ")]
+            commands = [at for at, line in enumerate(lines) if line.startswith("$ ")] + [len(lines)]
+            self.assertGreater(len(commands), 7)
+            for at, end in zip(commands, commands[1:]):
+                command = lines[at][2:].replace("python3 immutable_evidence.py", f"{sys.executable} {evidence.__file__}")
+                done = subprocess.run(["bash", "-c", command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                self.assertEqual(done.stdout.decode().splitlines(), lines[at + 1:end], lines[at])
+
+
 if __name__ == "__main__":
     unittest.main()

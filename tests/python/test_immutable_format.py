@@ -131,6 +131,26 @@ class Exports(unittest.TestCase):
                     found = self.run_lines([*lines[:2], changed, lines[3]])
                     self.assertTrue(isinstance(found, int) or found["breaks"], (at, letter))
 
+    def test_a_head_confirms_what_leads_to_it(self):
+        """And nothing behind it, behind a gap, or in another lane."""
+        a, b = make.lane(5), make.lane(2, lane_number=1, first_id=0x101)
+
+        def head(row):
+            return {"tenant_id": row["tenant_id"], "lane": int(row["lane"]), "seq": int(row["seq"]), "event_hash": row["event_hash"]}
+
+        gaps, range_ = make.header("gaps", action="*"), make.header("range", from_date="x")
+        for rows, head_rows, begin, confirmed in [
+                (a + b, [], make.header(), 0), (a + b, [a[4]], make.header(), 5), (a + b, [a[2]], make.header(), 3),
+                (a + b, [a[1], a[3]], make.header(), 4), (a + b, [a[4], b[0]], make.header(), 6),
+                (a[3:], [a[2]], range_, 0), (a[2:], [a[2]], range_, 1), (a[:2] + a[3:], [a[4]], gaps, 2),
+                (a[:2] + a[3:], [a[1]], gaps, 2)]:
+            export = fmt.Export(map(head, head_rows))
+            for line in make.export_of(rows, begin):
+                export.line(line.encode())
+            summary = export.finish()
+            self.assertEqual((summary["events_confirmed"], summary["verdict"]),
+                             (confirmed, "VALID" if confirmed else "consistent, not anchored"))
+
     def test_command_line(self):
         good = "\n".join(make.export_of(make.lane(3))).encode() + b"\n"
         heads = json.dumps([{"tenant_id": "acme", "lane": 0, "seq": 9, "event_hash": "\\x" + "00" * 32}])
