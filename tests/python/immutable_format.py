@@ -860,6 +860,8 @@ def judge(summary, confirmed):
     """The verdict on an export: without breaks it is valid only if something from outside confirms events of it."""
     verdict = NOT_VALID if summary["breaks"] else VALID if confirmed else NOT_ANCHORED
     summary.update(verdict=verdict, valid={VALID: True, NOT_VALID: False}.get(verdict))
+    if verdict != VALID:
+        summary["events_confirmed"] = 0  # what leads to a head confirms nothing of a file with breaks
 
 
 class Export:
