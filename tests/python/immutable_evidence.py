@@ -286,9 +286,10 @@ def check_export(files, tree, note, policy, heads=()):
     if tree.size != confirmed.checkpoint.size:
         raise InputError(f"the tree has {tree.size} leaves, the checkpoint {confirmed.checkpoint.size}: "
                          f"export the tree again, with immutable.export_tree({confirmed.checkpoint.size})")
-    summary = fmt.check_export(files, export=AnchoredExport(tree, confirmed.checkpoint, heads))
-    summary.update(_evidence(confirmed))
-    fmt.judge(summary, summary["events_confirmed"] or (not confirmed.doubt and summary["events_covered"]))
+    export = AnchoredExport(tree, confirmed.checkpoint, heads)
+    summary = fmt.check_export(files, export=export)
+    summary = {**fmt.judged(summary, export.events_confirmed, 0 if confirmed.doubt else summary["events_covered"]),
+               **_evidence(confirmed)}
     if summary["verdict"] == NOT_ANCHORED:
         summary["reason"] = confirmed.doubt or "the checkpoint is of an empty log"
     return summary

@@ -856,16 +856,17 @@ def read_end(line):
     return int(end["events"]), int(end["lanes"])
 
 
-def judge(summary, confirmed):
-    """The verdict on an export: without breaks it is valid only if something from outside confirms events of it."""
-    verdict = NOT_VALID if summary["breaks"] else VALID if confirmed else NOT_ANCHORED
-    summary.update(verdict=verdict, valid={VALID: True, NOT_VALID: False}.get(verdict))
-    if verdict != VALID:
-        summary["events_confirmed"] = 0  # what leads to a head confirms nothing of a file with breaks
+def judged(summary, confirmed_by_heads, covered=0):
+    """The summary with the verdict on an export: without breaks it is valid only if saved heads or a checkpoint, which come
+    from outside, confirm events of it."""
+    verdict = NOT_VALID if summary["breaks"] else VALID if confirmed_by_heads or covered else NOT_ANCHORED
+    return {"verdict": verdict, **summary, "valid": {VALID: True, NOT_VALID: False}.get(verdict),
+            "events_confirmed": 0 if summary["breaks"] else confirmed_by_heads}
 
 
 class Export:
-    """Verifies an export, or several, line by line. `summary` has what is known so far."""
+    """Verifies an export, or several, line by line. `summary` has what is known so far; its `valid` says that there is no
+    break, which is not yet a verdict. `events_confirmed` counts the events that lead to a head."""
 
     def __init__(self, heads=()):
         self.heads = {}
@@ -874,11 +875,11 @@ class Export:
             self.heads.setdefault(place, {})[int(head["seq"])] = head["event_hash"].replace("\\x", "")
         self.heads_checked = set()
         self.header = self.log_id = None
-        self.summary = {"verdict": None, "valid": None, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
-                        "chains_checked": 0, "links_checked": 0, "gaps": 0, "values_erased": 0,
-                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "events_confirmed": 0,
-                        "breaks": []}
+        self.events_confirmed = 0
         self.unconfirmed = 0  # events of the lane since the last gap or head
+        self.summary = {"valid": True, "log_id": None, "exports": 0, "whole": True, "events_checked": 0,
+                        "chains_checked": 0, "links_checked": 0, "gaps": 0, "values_erased": 0,
+                        "erasures_checked": True, "heads_checked": 0, "heads_not_covered": 0, "breaks": []}
 
     def line(self, line):
         """A line of bytes without its line feed. Raises ExportError."""
@@ -913,7 +914,7 @@ class Export:
         _need(self.summary["exports"], "no export")
         everything = {(*place, seq) for place, heads in self.heads.items() for seq in heads}
         self.summary["heads_not_covered"] = len(everything - self.heads_checked)
-        judge(self.summary, self.summary["events_confirmed"])
+        self.summary["valid"] = not self.summary["breaks"]
         return self.summary
 
     def _report(self, found):
@@ -965,7 +966,7 @@ class Export:
             self._head_checked(event, event.seq)
             if event.stored == saved[event.seq]:
                 # It is the hash of all that lead to it. Whoever knows it can make up what follows.
-                self._count("events_confirmed", self.unconfirmed)
+                self.events_confirmed += self.unconfirmed
                 self.unconfirmed = 0
             else:
                 self._report(event.broken("missing_event", expected=saved[event.seq], actual=event.stored))
@@ -1204,7 +1205,9 @@ def main(arguments=None):
             summary = check(read_rows(sys.stdin.buffer))
         elif options.command == "export":
             heads = read_heads(open(options.heads, encoding="utf-8").read()) if options.heads else ()
-            summary = check_export([(name, _open(name)) for name in options.files], heads)
+            verified = Export(heads)
+            summary = check_export([(name, _open(name)) for name in options.files], export=verified)
+            summary = judged(summary, verified.events_confirmed)
         else:
             summary = check_with_psql(arguments[end + 1:], not options.no_canonical)
     except (InputError, OSError) as error:

@@ -147,9 +147,9 @@ class Exports(unittest.TestCase):
             export = fmt.Export(map(head, head_rows))
             for line in make.export_of(rows, begin):
                 export.line(line.encode())
-            summary = export.finish()
-            self.assertEqual((summary["events_confirmed"], summary["verdict"]),
-                             (confirmed, "VALID" if confirmed else "consistent, not anchored"))
+            summary = fmt.judged(export.finish(), export.events_confirmed)
+            self.assertEqual((export.events_confirmed, summary["verdict"], summary["valid"]),
+                             (confirmed, *(("VALID", True) if confirmed else ("consistent, not anchored", None))))
 
     def test_command_line(self):
         good = "\n".join(make.export_of(make.lane(3))).encode() + b"\n"
