@@ -1,5 +1,6 @@
 """The evidence of a database, read from its tables by the second implementation."""
 
+import helpers_log as h
 from helpers_witness import tlog
 
 
@@ -12,6 +13,26 @@ class Evidence:
 
     def checkpoint(self):
         return self.conn.execute("CALL immutable.checkpoint(NULL)").fetchone()[0]
+
+    def one(self, statement, *arguments):
+        """The one value of a statement."""
+        return self.conn.execute(statement, arguments).fetchone()[0]
+
+    def size(self):
+        """Of the last checkpoint."""
+        return self.one("SELECT size FROM immutable.tree")
+
+    def witness_request(self, old):
+        return self.one("SELECT immutable.witness_request(%s)", old).encode("utf-8")
+
+    def newest_note(self):
+        """The last checkpoint with its cosignatures."""
+        return self.one("SELECT note FROM immutable.checkpoints ORDER BY size DESC LIMIT 1").encode("utf-8")
+
+    def unguarded(self, change):
+        """What a superuser does who switches the guard off."""
+        h.unguard(self.conn)
+        change(self.conn)
 
     def verifier_key(self):
         return self.conn.execute("SELECT immutable.verifier_key()").fetchone()[0]

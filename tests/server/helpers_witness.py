@@ -4,6 +4,7 @@ held to. The requests are made by the second implementation, and it reads the an
 import concurrent.futures
 import hashlib
 import http.client
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests/python"))
 import immutable_tlog as tlog  # noqa: E402
 import make_tlog_vectors as made  # noqa: E402
 
+VERIFY = os.environ.get("IMMUTABLE_VERIFY")
 ORIGIN = made.ORIGIN
 LOG = made.LOG
 ROTATED = tlog.SignerKey(ORIGIN, bytes(range(200, 232)))  # a second key of the same log
@@ -207,3 +209,24 @@ def check_one_of_many(client, old):
         answers = list(pool.map(lambda body: ask(client.witness.url, "add-checkpoint", body)[0], bodies))
     assert sorted(answers) == [200] + [409] * 7, answers
     assert client.monitored().root == trees[answers.index(200)].root()
+
+
+class OurWitness(Witness):
+    """immutable-verify witness, with a key that it made itself."""
+
+    ready = r"listens on (127\.0\.0\.1:[0-9]+)"
+
+    def __init__(self, folder, vkeys):
+        super().__init__(folder)
+        self.vkeys = vkeys
+        done = subprocess.run([VERIFY, "witness-key", "witness.example/ours", "--key", folder / "key"], text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode == 0, done.stderr
+        self.vkey = done.stdout.strip()
+        self.start()
+
+    def command(self):
+        logs = [word for vkey in self.vkeys for word in ("--log", vkey)]
+        state = self.folder / "state"
+        return [VERIFY, "witness", "--listen", "127.0.0.1:0", "--state", state, "--key", self.folder / "key", *logs,
+                *([] if state.exists() else ["--init"])]

@@ -222,3 +222,11 @@ def test_openssl_verifies_the_signature_lines(tmp_path):
 
 def test_a_foreign_witness_answers_as_the_table_says(aics_witness):
     w.check_witness(aics_witness)
+
+
+def test_our_witness_answers_as_the_table_says(tmp_path):
+    witness = w.OurWitness(tmp_path, w.LOG_VKEYS)
+    try:
+        w.check_witness(witness)
+    finally:
+        witness.stop()
