@@ -53,6 +53,14 @@ GRANT EXECUTE ON FUNCTION
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)
 TO immutable_auditor;
+-- Proofs and receipts are given under row security. A viewer gets receipts of the events that it sees
+-- where an administrator grants receipt() to immutable_viewer.
+GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
+  immutable.receipt(uuid, text, text[])
+TO immutable_auditor;
+GRANT USAGE ON SCHEMA immutable TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text)
+TO immutable_maintainer;
 -- For finding the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
 GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- status() runs with the owner's rights. Of the events it reveals an id and a time alone.

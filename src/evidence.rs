@@ -3,11 +3,17 @@
 //!
 //! [`sequence`] appends events to the tree, and [`checkpoint`] signs its head with the keys of
 //! [`signing_key`]. [`position`] says where the log may sign, and [`incarnation`] how it goes on
-//! elsewhere.
+//! elsewhere. [`witness`] stores what others have signed. [`proof`] and [`receipt`] prove of an
+//! [`entry`] of the tree that a [`kept_note`] covers it.
 
 pub mod checkpoint;
+pub mod entry;
 pub mod incarnation;
+pub mod kept_note;
 pub mod position;
+pub mod proof;
+pub mod receipt;
 pub mod sequence;
 pub mod signing_key;
 pub mod tables;
+pub mod witness;

@@ -742,3 +742,119 @@ GRANT EXECUTE ON PROCEDURE immutable.checkpoint(text) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.tree_head(), immutable.verifier_key() TO immutable_maintainer, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.add_checkpoint(text), immutable.report_checkpoint(text) TO immutable_maintainer;
 GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor;
+
+-- sql/evidence/proof.sql, receipt.sql, witness.sql and what of sql/grants.sql is about them
+
+CREATE FUNCTION immutable.inclusion_proof(id uuid, tenant_id text DEFAULT NULL, size bigint DEFAULT NULL)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_inclusion_proof';
+COMMENT ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) IS
+'Returns the proof that an event is in the tree of a checkpoint, as a C2SP tlog-proof file.
+The leaf is SHA-256(0x00 || event_hash). The proof is verified before it is returned. It shows the
+event''s index in the tree and the size of the log, and nothing else of the event.
+- id: the event''s id.
+- tenant_id: the event''s tenant; needed only if events of several tenants have this id.
+- size: the size of the checkpoint, one of immutable.checkpoints. NULL is for the newest cosigned
+  checkpoint that covers the event, or else the newest signed one.
+Returns the text of the file, which ends with the checkpoint and the lines of its witnesses.
+Raises P0002 if the caller sees no such event, 21000 if events of several tenants have this id and
+tenant_id is not given, 55000 if no checkpoint covers the event yet, 22023 for a size of which no
+checkpoint is kept, XX001 if the event, the tree or the checkpoint is damaged, and 28000 for a viewer
+token that is refused.';
+
+CREATE FUNCTION immutable.consistency_proof(old_size bigint, new_size bigint DEFAULT NULL)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_consistency_proof';
+COMMENT ON FUNCTION immutable.consistency_proof(bigint, bigint) IS
+'Returns the proof that one tree of the log is the beginning of another (RFC 6962, section 2.1.2).
+It is verified before it is returned.
+- old_size: the size of the smaller tree.
+- new_size: the size of the larger tree; NULL is for that of immutable.tree_head().
+Returns the hashes of the proof in base64, each on a line that ends with a line feed, as they stand in
+the body of add-checkpoint (C2SP tlog-witness). The text is empty if old_size is 0 or new_size.
+Raises 22004 for an old_size that is NULL, 22023 for a size below 0 or above that of the tree, and for
+an old_size above new_size, 55000 before the first checkpoint, and XX001 if the tree is damaged.';
+
+CREATE FUNCTION immutable.receipt(id uuid, tenant_id text DEFAULT NULL, disclose text[] DEFAULT NULL)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_receipt';
+COMMENT ON FUNCTION immutable.receipt(uuid, text, text[]) IS
+'Returns an event, chosen values of it, and the proof that a witness has seen it, as a file that
+immutable-verify receipt verifies without the log.
+The proof leads to the newest cosigned checkpoint. The receipt stays valid when values of the event
+are erased later, and keeps those that it discloses.
+Besides the disclosed values, a receipt shows what stands in the event''s document as it is (id,
+tenant_id, lane, seq, both times, recorded_by, action, the types, version and the hash of the event
+before it), which of the columns have values, how many metadata keys and targets there are, the
+event''s index in the tree, and the size of the log.
+- id: the event''s id.
+- tenant_id: the event''s tenant; needed only if events of several tenants have this id.
+- disclose: the paths of the values to disclose, as for immutable.erase(): columns such as actor_id,
+  metadata.<key> and targets.<n>. NULL is for all that are there, and an empty array for none.
+Returns the text of the file: the line immutable-receipt/v1, the event as a line of an export, and a
+C2SP tlog-proof.
+Raises P0002 if the caller sees no such event, 21000 if events of several tenants have this id and
+tenant_id is not given, 22023 for a path at which the event has no value, or had one that was erased,
+22004 for a path that is NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the
+event, the tree or the checkpoint is damaged, and 28000 for a viewer token that is refused.';
+
+CREATE FUNCTION immutable.add_witness(vkey text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_add_witness';
+COMMENT ON FUNCTION immutable.add_witness(text) IS
+'Makes a witness known, so that its cosignatures are stored.
+The log records it as immutable.witness_added, with the key. Two keys of one name are allowed, as while
+a witness changes its key. The list is the database''s own: whoever relies on a witness keeps its key
+elsewhere, in a policy.
+- vkey: the witness''s verifier key (C2SP signed-note) of type 0x04.
+Raises 22023, with the reason, for a text that is no such key, 22004 for NULL, 42710 if the key is known
+already, and 25006 on a standby and in a read-only transaction.';
+
+CREATE FUNCTION immutable.remove_witness(vkey text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_remove_witness';
+COMMENT ON FUNCTION immutable.remove_witness(text) IS
+'Makes the log ignore what a witness signs from now on.
+The log records it as immutable.witness_removed, with the key. Cosignatures that are stored stay.
+- vkey: the witness''s verifier key.
+Raises 42704 if the key is not known, 22023, with the reason, for a text that is no such key, 22004 for
+NULL, and 25006 on a standby and in a read-only transaction.';
+
+CREATE FUNCTION immutable.witness_request(old_size bigint DEFAULT 0, size bigint DEFAULT NULL)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_witness_request';
+COMMENT ON FUNCTION immutable.witness_request(bigint, bigint) IS
+'Returns what a witness is sent: the body of add-checkpoint (C2SP tlog-witness).
+It has the old size, the proof of consistency, an empty line, and the checkpoint with the log''s own
+signature. A witness that has another size answers with status 409 and that size: call again with it.
+- old_size: the size that the witness has cosigned last; 0 if none, or if that is not known.
+- size: the size of the checkpoint, one of immutable.checkpoints. NULL is for the newest.
+Raises 22023 for an old_size above that of the checkpoint, and for a size of which no checkpoint is
+kept, 22004 for an old_size that is NULL, 55000 before the first checkpoint, and XX001 if the tree or
+the checkpoint is damaged.';
+
+CREATE FUNCTION immutable.add_cosignature(size bigint, lines text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_add_cosignature';
+COMMENT ON FUNCTION immutable.add_cosignature(bigint, text) IS
+'Stores what witnesses answered to immutable.witness_request().
+A line of a witness in immutable.witnesses must be a valid cosignature of the checkpoint, or nothing is
+stored. Lines of others are ignored, with a NOTICE. Of several cosignatures by one key, the newest is
+kept. The witness''s clock is not compared with the server''s here; immutable.status() does that.
+- size: the size of the checkpoint that was sent.
+- lines: the signature lines (C2SP signed-note), at most 100.
+Returns how many lines were stored. A line that is not newer than the one that is there does not
+count.
+Raises 22023 for a line that is malformed or not valid, and for a size of which no checkpoint is kept,
+22004 for an argument that is NULL, 55000 before the first checkpoint, 25006 on a standby and in a
+read-only transaction, and XX001 if the checkpoint is damaged.';
+
+REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
+  immutable.receipt(uuid, text, text[]), immutable.add_witness(text), immutable.remove_witness(text),
+  immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
+  immutable.receipt(uuid, text, text[])
+TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text)
+TO immutable_maintainer;

@@ -4,6 +4,7 @@
 
 use crate::log::row::{hash, stored_text};
 use crate::pg::datum::Datum;
+use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{named, OpenRelation};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast;
@@ -17,6 +18,15 @@ use pgrx::pg_sys;
 /// What of the stored tree is missing or damaged, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged(pub String);
+
+impl Damaged {
+    /// Raises XX001.
+    pub fn raise(self) -> ! {
+        Fault::new(Code::ERRCODE_DATA_CORRUPTED, self.0)
+            .hint("The tree was altered or is damaged. immutable.verify_chain() says where it differs from the events.")
+            .raise()
+    }
+}
 
 /// Which rows a reader of the tree sees.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -63,9 +63,14 @@ impl Fault {
         match raised.unwrap_or_report() {}
     }
 
-    /// Sends a notice or warning to the client. The statement goes on.
+    /// Sends a warning to the client. The statement goes on.
     pub fn warn(self) {
         self.report().report(PgLogLevel::WARNING);
+    }
+
+    /// Sends a notice to the client. The statement goes on.
+    pub fn notice(self) {
+        self.report().report(PgLogLevel::NOTICE);
     }
 
     /// Writes it only into the server's log, with the level LOG.

@@ -47,17 +47,22 @@ fn write_disclosure(leaf_salt: &Salt, path: &str, value: ValueText<'_>, out: &mu
     out.push(']');
 }
 
-/// Writes the disclosures of the values that an event has: the texts that their commitments are the
-/// SHA-256 of, separated by commas, in the order of columns, metadata keys and targets. Exactly one
-/// of `event_salt` and `erasure` is given. A value that has no salt is not disclosed.
+/// Writes the disclosures of the values that an event has and `is_shown` chooses by their paths: the
+/// texts that their commitments are the SHA-256 of, separated by commas, in the order of columns,
+/// metadata keys and targets. Exactly one of `event_salt` and `erasure` is given. A value that has no
+/// salt is not disclosed.
 pub fn write_disclosures(
     content: &Content<'_>,
     event_salt: Option<&Salt>,
     erasure: Option<&Erasure>,
+    is_shown: impl Fn(&str) -> bool,
     out: &mut String,
 ) {
     let mut first = true;
     for_each_value(content, |_, path, value| {
+        if !is_shown(path) {
+            return;
+        }
         let kept = erasure.and_then(|erasure| erasure.salt(path)).copied();
         let Some(salt) = event_salt.map(|salt| leaf_salt(salt, path)).or(kept) else { return };
         if !first {

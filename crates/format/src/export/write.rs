@@ -51,6 +51,18 @@ pub fn header(header: &Header<'_>) -> String {
 
 /// Returns the line of an event that has a document.
 pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, secret: &EventSecret) -> String {
+    event_showing(document, event_hash, content, secret, |_| true)
+}
+
+/// Returns the line of an event that has a document, with the disclosures alone whose paths
+/// `is_shown` chooses.
+pub fn event_showing(
+    document: &str,
+    event_hash: Option<&[u8]>,
+    content: &Content<'_>,
+    secret: &EventSecret,
+    is_shown: impl Fn(&str) -> bool,
+) -> String {
     let mut out = String::with_capacity(document.len() + 2048);
     out.push_str("{\"document\":");
     out.push_str(document);
@@ -58,8 +70,8 @@ pub fn event(document: &str, event_hash: Option<&[u8]>, content: &Content<'_>, s
     hex_or_null(event_hash, &mut out);
     out.push_str(",\"disclosures\":[");
     match secret {
-        EventSecret::Salt(salt) => write_disclosures(content, Some(salt), None, &mut out),
-        EventSecret::Erased(erasure) => write_disclosures(content, None, Some(erasure), &mut out),
+        EventSecret::Salt(salt) => write_disclosures(content, Some(salt), None, is_shown, &mut out),
+        EventSecret::Erased(erasure) => write_disclosures(content, None, Some(erasure), is_shown, &mut out),
     }
     out.push_str("]}");
     out

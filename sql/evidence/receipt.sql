@@ -1,0 +1,24 @@
+-- Receipts: one event as evidence in a file.
+
+CREATE FUNCTION immutable.receipt(id uuid, tenant_id text DEFAULT NULL, disclose text[] DEFAULT NULL)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_receipt';
+COMMENT ON FUNCTION immutable.receipt(uuid, text, text[]) IS
+'Returns an event, chosen values of it, and the proof that a witness has seen it, as a file that
+immutable-verify receipt verifies without the log.
+The proof leads to the newest cosigned checkpoint. The receipt stays valid when values of the event
+are erased later, and keeps those that it discloses.
+Besides the disclosed values, a receipt shows what stands in the event''s document as it is (id,
+tenant_id, lane, seq, both times, recorded_by, action, the types, version and the hash of the event
+before it), which of the columns have values, how many metadata keys and targets there are, the
+event''s index in the tree, and the size of the log.
+- id: the event''s id.
+- tenant_id: the event''s tenant; needed only if events of several tenants have this id.
+- disclose: the paths of the values to disclose, as for immutable.erase(): columns such as actor_id,
+  metadata.<key> and targets.<n>. NULL is for all that are there, and an empty array for none.
+Returns the text of the file: the line immutable-receipt/v1, the event as a line of an export, and a
+C2SP tlog-proof.
+Raises P0002 if the caller sees no such event, 21000 if events of several tenants have this id and
+tenant_id is not given, 22023 for a path at which the event has no value, or had one that was erased,
+22004 for a path that is NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the
+event, the tree or the checkpoint is damaged, and 28000 for a viewer token that is refused.';
