@@ -37,7 +37,7 @@ kept, 22004 for an old_size that is NULL, 55000 before the first checkpoint, and
 the checkpoint is damaged.';
 
 CREATE FUNCTION immutable.add_cosignature(size bigint, lines text)
-RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_add_cosignature';
 COMMENT ON FUNCTION immutable.add_cosignature(bigint, text) IS
 'Stores what witnesses answered to immutable.witness_request().

@@ -779,10 +779,9 @@ CREATE FUNCTION immutable.receipt(id uuid, tenant_id text DEFAULT NULL, disclose
 RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_receipt';
 COMMENT ON FUNCTION immutable.receipt(uuid, text, text[]) IS
-'Returns an event, chosen values of it, and the proof that a witness has seen it, as a file that
-immutable-verify receipt verifies without the log.
-The proof leads to the newest cosigned checkpoint. The receipt stays valid when values of the event
-are erased later, and keeps those that it discloses.
+'Returns an event and the proof that a witness has seen it, as a file that is verified without the log.
+immutable-verify receipt verifies it. The proof leads to the newest cosigned checkpoint. The receipt
+stays valid when values of the event are erased later, and keeps those that it discloses.
 Besides the disclosed values, a receipt shows what stands in the event''s document as it is (id,
 tenant_id, lane, seq, both times, recorded_by, action, the types, version and the hash of the event
 before it), which of the columns have values, how many metadata keys and targets there are, the
@@ -834,7 +833,7 @@ kept, 22004 for an old_size that is NULL, 55000 before the first checkpoint, and
 the checkpoint is damaged.';
 
 CREATE FUNCTION immutable.add_cosignature(size bigint, lines text)
-RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_add_cosignature';
 COMMENT ON FUNCTION immutable.add_cosignature(bigint, text) IS
 'Stores what witnesses answered to immutable.witness_request().

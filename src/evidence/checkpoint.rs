@@ -388,7 +388,7 @@ fn add_checkpoint(call: Call) -> Datum {
     lock_tree();
     let head = head_or_refuse(View::Now);
     let signed = read_note(given, &head.origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(&head.origin)) {
+    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
         Fault::invalid("note", "note is not signed by a key of the log")
             .hint("Register the signer's verifier key with immutable.add_log_key(), and make two checkpoints.")
             .raise()

@@ -24,7 +24,7 @@ fn resume(call: Call) -> Datum {
     lock_tree();
     let head = head_or_refuse(View::Now);
     let signed = read_note(given, &head.origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(&head.origin)) {
+    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
         Fault::invalid("note", "note is not signed by a key of the log").raise()
     }
     require_extended(&signed.checkpoint, &head);
@@ -92,7 +92,7 @@ fn report_checkpoint(call: Call) -> Datum {
     lock_tree();
     let head = head_or_refuse(View::Now);
     let signed = read_note(given, &head.origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(&head.origin)) {
+    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
         Fault::invalid("note", "note is not signed by a key of the log").raise()
     }
     let fits = extends(&signed.checkpoint, &head);

@@ -1,6 +1,7 @@
 //! The checkpoints that are kept, with the lines of their witnesses. They are read without trust:
 //! what is given out was parsed and its signatures were verified.
 
+use crate::evidence::signing_key::verifier_keys;
 use crate::log::row::{hash, stored_text};
 use crate::log::tree::{Damaged, View};
 use crate::pg::datum::{micros, Datum};
@@ -61,8 +62,7 @@ impl KeptNote {
         })
     }
 
-    /// Checks that the note states what the row says, and that each line of a key that the log has
-    /// is a valid signature. Keys of earlier places may be gone, so their lines are not checked.
+    /// Checks that the note states what the row says, and that the log signed it.
     fn check(&self, view: View) -> Result<(), Damaged> {
         let damaged = |what: &str| Damaged(format!("the checkpoint of size {} {what}", self.checkpoint.size));
         let signed = SignedCheckpoint::parse(self.note.as_bytes());
@@ -70,15 +70,10 @@ impl KeptNote {
         if signed.checkpoint != self.checkpoint || signed.note.text != self.checkpoint.text() {
             return Err(damaged("states another origin, size or root than its row"));
         }
-        let mut wrong = false;
-        view.read("SELECT k.vkey FROM immutable.log_keys k", &[], |row| {
-            let key = row.at(0).and_then(stored_text).and_then(|vkey| VerifierKey::parse(vkey).ok());
-            wrong |= key.is_some_and(|key| signed.note.is_signed_by(&key) == Some(false));
-        });
-        if wrong {
-            return Err(damaged("has a signature that is not valid"));
+        match signed.is_signed_by_log(&verifier_keys(view, &self.checkpoint.origin)) {
+            true => Ok(()),
+            false => Err(damaged("is not signed by a key of the log")),
         }
-        Ok(())
     }
 
     /// The note with the lines of the witnesses that have cosigned it, each of them verified.
@@ -87,7 +82,7 @@ impl KeptNote {
         let (mut note, mut damaged) = (self.note.clone(), None);
         view.read(
             "SELECT c.vkey, c.line, c.witness FROM immutable.tree_cosignatures c \
-             WHERE c.origin = $1 AND c.size = $2 ORDER BY c.vkey",
+             WHERE c.origin = $1 AND c.size = $2 ORDER BY c.cosigned_at, c.vkey",
             &[Arg::text(&*self.checkpoint.origin), Arg::Int8(self.checkpoint.size as i64)],
             |row| {
                 let read = |column| row.at(column).and_then(stored_text);

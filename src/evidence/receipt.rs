@@ -1,9 +1,10 @@
 //! receipt(): one event with chosen values and the proof that a witness has seen it, as a file that
 //! is verified without the log.
 
+use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{Cosigned, KeptNote};
-use crate::evidence::proof::{head, newest_cosigned, prove, VIEW};
+use crate::evidence::proof::{newest_cosigned, prove, VIEW};
 use crate::log::row::Stored;
 use crate::log::tree::Damaged;
 use crate::pg::call::{sql_function, texts, Call};
@@ -22,7 +23,7 @@ sql_function!(immutable_receipt, pg_finfo_immutable_receipt, receipt);
 fn receipt(call: Call<'_>) -> Datum<'_> {
     let chosen = call.arg(2).map(|paths| texts(paths, "disclose"));
     let (entry, line) = entry::find(call, |stored, document| line(stored, document, chosen.as_deref()));
-    let head = head();
+    let head = head_or_refuse(VIEW);
     let index = entry.index(VIEW).unwrap_or_else(|damaged| damaged.raise());
     let covering = index.and_then(|index| Some((index, newest_cosigned(&head.origin, index)?)));
     let Some((index, kept)) = covering else { waits(&entry, index, &head.origin) };

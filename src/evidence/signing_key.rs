@@ -60,8 +60,12 @@ impl LogKey {
 
 /// The keys of an origin, the oldest first.
 pub fn of_origin(origin: &str) -> Vec<LogKey> {
+    keys(View::Now, origin)
+}
+
+fn keys(view: View, origin: &str) -> Vec<LogKey> {
     let mut keys = Vec::new();
-    read_now(
+    view.read(
         "SELECT k.vkey, k.created_at, k.announced_by, k.signs_since, k.signs_until, k.overlap_days \
          FROM immutable.log_keys k ORDER BY k.created_at, k.vkey",
         &[],
@@ -248,7 +252,7 @@ pub fn signing(origin: &str) -> Option<Vec<SignerKey>> {
 }
 
 /// The verifier keys of an origin that have ever been able to sign.
-pub fn verifier_keys(origin: &str) -> Vec<VerifierKey> {
-    let signed = of_origin(origin).into_iter().filter(|key| key.signs_since.is_some());
+pub fn verifier_keys(view: View, origin: &str) -> Vec<VerifierKey> {
+    let signed = keys(view, origin).into_iter().filter(|key| key.signs_since.is_some());
     signed.filter_map(|key| VerifierKey::parse(&key.vkey).ok()).collect()
 }

@@ -6,7 +6,7 @@ use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::lock::ObjectLock;
-use crate::pg::relation::named;
+use crate::pg::relation::{named, Equal, Seen};
 use crate::pg::spi::Arg;
 use crate::pg::tuple::Values;
 use crate::settings;
@@ -31,6 +31,10 @@ pub const TILES: Table = Table(c"tree_tiles", &[pg_sys::INT2OID, INT8, BYTES, BY
 pub const CHUNKS: Table = Table(c"tree_chunks", &[INT8, BYTES]);
 /// immutable.tree_notes
 pub const NOTES: Table = Table(c"tree_notes", &[TEXT, INT8, BYTES, TIME, TEXT]);
+/// immutable.tree_cosignatures
+pub const COSIGNATURES: Table = Table(c"tree_cosignatures", &[TEXT, INT8, TEXT, TEXT, TIME, TEXT]);
+/// immutable.witnesses
+pub const WITNESSES: Table = Table(c"witnesses", &[TEXT, TEXT, TIME, TEXT]);
 /// immutable.tree_position
 pub const POSITION: Table =
     Table(c"tree_position", &[TEXT, TIME, INT8, pg_sys::INT4OID, pg_sys::OIDOID, pg_sys::BOOLOID]);
@@ -51,11 +55,34 @@ impl Table {
         self.open().insert(row);
     }
 
+    /// Appends a row, in place of the one that `key` finds in an index. If `keeps` is true of that one,
+    /// it stays, and nothing is appended. Returns whether the row was appended.
+    pub fn replace(
+        &self,
+        (index, key): (&CStr, &[Equal]),
+        row: &[Option<Datum>],
+        keeps: impl Fn(&Values) -> bool,
+    ) -> bool {
+        let (table, mut kept) = (self.open(), false);
+        let index = Some(named(index)).filter(|index| *index != pg_sys::InvalidOid);
+        table.relation().rows(index, Seen::Now, key, |tuple| {
+            kept = keeps(&tuple.values());
+            if !kept {
+                table.relation().delete(tuple);
+            }
+            false
+        });
+        if !kept {
+            table.insert(row);
+        }
+        !kept
+    }
+
     /// Deletes the rows that `matches`, and returns how many there were.
     pub fn delete(&self, matches: impl Fn(&Values) -> bool) -> usize {
         let table = self.open();
         let mut deleted = 0;
-        table.relation().rows(None, crate::pg::relation::Seen::Now, &[], |tuple| {
+        table.relation().rows(None, Seen::Now, &[], |tuple| {
             if matches(&tuple.values()) {
                 table.relation().delete(tuple);
                 deleted += 1;
@@ -85,10 +112,8 @@ fn guard_tree(call: Call) -> Datum {
         return trigger.go_on_with(trigger.row());
     }
     let table = trigger.relation().name();
-    Fault::new(
-        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("table {table} is written by immutable.checkpoint() alone"),
-    )
-    .hint("This applies to every role. To restore a dump, SET immutable.restore = on.")
-    .raise()
+    let by = if table == "witnesses" { "immutable.add_witness()" } else { "immutable.checkpoint()" };
+    Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("table {table} is written by {by} alone"))
+        .hint("This applies to every role. To restore a dump, SET immutable.restore = on.")
+        .raise()
 }

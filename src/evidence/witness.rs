@@ -2,22 +2,28 @@
 //! opens no connection; it gives and takes text.
 
 use crate::access::decision::decide;
+use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::kept_note::KeptNote;
-use crate::evidence::proof::{head, near, prove_consistency, VIEW};
-use crate::log::own_event::LogEvent;
+use crate::evidence::proof::{near, prove_consistency, VIEW};
+use crate::evidence::tables::{lock_tree, read_now, COSIGNATURES, WITNESSES};
+use crate::log::own_event::{login, LogEvent};
 use crate::log::row::stored_text;
 use crate::log::tree::View;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, Datum};
+use crate::pg::datum::{seconds, text, timestamptz, timestamptz_of_seconds, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{named, OpenRelation};
-use crate::pg::spi::Arg;
-use crate::pg::time::statement_start;
-use crate::pg::transaction::require_writable;
+use crate::pg::memory::{here, Memory};
+use crate::pg::relation::Equal;
+use crate::pg::transaction::{now, require_writable};
+use crate::pg::tuple::Values;
 use immutable_format::tlog::cosignature::{self, Cosignature};
 use immutable_format::tlog::note::{parse_lines, KeyType, SignatureLine, VerifierKey};
 use immutable_format::tlog::request::AddCheckpoint;
 use pgrx::pg_sys;
+
+fn is_text<'m>(memory: Memory<'m>, attribute: i16, value: &str) -> Equal<'m> {
+    Equal { attribute, function: pg_sys::F_TEXTEQ, value: Some(memory.text(value)) }
+}
 
 /// The argument `vkey`: a key of type 0x04. Raises 22023 with the reason for any other text.
 fn vkey(call: Call<'_>) -> VerifierKey {
@@ -49,13 +55,12 @@ sql_function!(immutable_add_witness, pg_finfo_immutable_add_witness, add_witness
 fn add_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"add_witness()");
-    let mut added = false;
-    View::Now.read(
-        "INSERT INTO immutable.witnesses (vkey, name, added_at, added_by) VALUES ($1, $2, $3, session_user) \
-         ON CONFLICT (vkey) DO NOTHING RETURNING vkey",
-        &[Arg::text(key.text()), Arg::text(key.name()), Arg::Time(statement_start())],
-        |_| added = true,
-    );
+    lock_tree();
+    let vkey = key.text();
+    let added = here(|memory| {
+        let row = [memory.text(&vkey), memory.text(key.name()), timestamptz(now()), memory.text(&login())];
+        WITNESSES.replace((c"witnesses_pkey", &[is_text(memory, 1, &vkey)]), &row.map(Some), |_| true)
+    });
     if !added {
         Fault::new(Code::ERRCODE_DUPLICATE_OBJECT, format!("witness \"{}\" with this key is known already", key.name()))
             .field("vkey")
@@ -72,10 +77,9 @@ sql_function!(immutable_remove_witness, pg_finfo_immutable_remove_witness, remov
 fn remove_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"remove_witness()");
-    let mut removed = false;
-    let statement = "DELETE FROM immutable.witnesses w WHERE w.vkey = $1 RETURNING w.vkey";
-    View::Now.read(statement, &[Arg::text(key.text())], |_| removed = true);
-    if !removed {
+    lock_tree();
+    let vkey = key.text();
+    if WITNESSES.delete(|row| row.at(0).and_then(stored_text) == Some(&vkey)) == 0 {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("witness \"{}\" with this key is not known", key.name()))
             .field("vkey")
             .hint("The table immutable.witnesses lists all.")
@@ -90,7 +94,7 @@ sql_function!(immutable_witness_request, pg_finfo_immutable_witness_request, wit
 /// `immutable.witness_request(old_size, size)`
 fn witness_request(call: Call<'_>) -> Datum<'_> {
     let old = call.required(0, "old_size", "Give the size that the witness has cosigned last, or 0.").i64();
-    let head = head();
+    let head = head_or_refuse(VIEW);
     let kept = match call.arg(1).map(Datum::i64) {
         None => KeptNote::newest(VIEW, &head.origin).unwrap_or_else(|| not_kept(&head.origin, head.size as i64)),
         Some(size) => of_size(VIEW, &head.origin, size),
@@ -122,12 +126,11 @@ fn add_cosignature(call: Call<'_>) -> Datum<'_> {
     let given = text(call.required(1, "lines", LINES));
     let lines = parse_lines(given.strip_suffix('\n').unwrap_or(given)).unwrap_or_else(|error| refuse(&error.0));
     require_writable(c"add_cosignature()");
-    // checkpoint() removes checkpoints that nobody has cosigned: none may go between here and the
-    // end of the transaction.
-    let notes = OpenRelation::table(named(c"tree_notes"), pg_sys::ShareRowExclusiveLock);
-    let kept = of_size(View::Now, &head().origin, size);
+    // checkpoint() drops checkpoints that nobody has cosigned: none may go until this transaction ends.
+    lock_tree();
+    let kept = of_size(View::Now, &head_or_refuse(View::Now).origin, size);
     let witnesses = witnesses();
-    let mut stored = 0;
+    let mut stored = 0_i64;
     for line in &lines {
         let keys: Vec<&VerifierKey> = witnesses.iter().filter(|key| key.made(line)).collect();
         if keys.is_empty() {
@@ -138,9 +141,8 @@ fn add_cosignature(call: Call<'_>) -> Datum<'_> {
         let Some((key, cosignature)) = keys.into_iter().find_map(checked) else {
             refuse(&format!("the line of \"{}\" is no valid cosignature of the checkpoint of size {size}", line.name))
         };
-        stored += i32::from(store(&kept, key, line, cosignature));
+        stored += i64::from(store(&kept, key, line, cosignature));
     }
-    drop(notes);
     Datum::from(stored)
 }
 
@@ -160,11 +162,14 @@ fn ignore(line: &SignatureLine) {
 /// The keys of the witnesses that are known now.
 fn witnesses() -> Vec<VerifierKey> {
     let mut keys = Vec::new();
-    View::Now.read("SELECT w.vkey FROM immutable.witnesses w", &[], |row| {
+    read_now("SELECT w.vkey FROM immutable.witnesses w", &[], |row| {
         keys.extend(row.at(0).and_then(stored_text).and_then(|vkey| VerifierKey::parse(vkey).ok()));
     });
     keys
 }
+
+/// The place of `cosigned_at` in a row of tree_cosignatures.
+const COSIGNED_AT: usize = 4;
 
 /// The last second that a timestamptz can have, since 1970.
 const LAST_SECOND: u64 = 9_224_318_015_999;
@@ -174,21 +179,19 @@ fn store(kept: &KeptNote, key: &VerifierKey, line: &SignatureLine, cosignature: 
     if cosignature.time > LAST_SECOND {
         refuse(&format!("the line of \"{}\" has a time after the year 294276", line.name))
     }
-    let mut stored = false;
-    View::Now.read(
-        "INSERT INTO immutable.tree_cosignatures AS c (origin, size, vkey, witness, cosigned_at, line) \
-         VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (origin, size, vkey) DO UPDATE SET cosigned_at = excluded.cosigned_at, line = excluded.line \
-         WHERE c.cosigned_at < excluded.cosigned_at RETURNING c.size",
-        &[
-            Arg::text(&*kept.checkpoint.origin),
-            Arg::Int8(kept.checkpoint.size as i64),
-            Arg::text(key.text()),
-            Arg::text(key.name()),
-            Arg::seconds(cosignature.time as i64),
-            Arg::text(line.text()),
-        ],
-        |_| stored = true,
-    );
-    stored
+    let (vkey, size, time) = (key.text(), Datum::from(kept.checkpoint.size as i64), cosignature.time as i64);
+    let is_as_new = |row: &Values| row.at(COSIGNED_AT).map(seconds).is_some_and(|known| known >= time);
+    here(|memory| {
+        let same_size = Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(size) };
+        let at = [is_text(memory, 1, &kept.checkpoint.origin), same_size, is_text(memory, 3, &vkey)];
+        let row = [
+            memory.text(&kept.checkpoint.origin),
+            size,
+            memory.text(&vkey),
+            memory.text(key.name()),
+            timestamptz_of_seconds(time),
+            memory.text(&line.text()),
+        ];
+        COSIGNATURES.replace((c"tree_cosignatures_pkey", &at), &row.map(Some), is_as_new)
+    })
 }
