@@ -39,7 +39,7 @@ install: pg_config
 	$(build_if_stale)
 	$(INSTALL) -d "$(pkglibdir)" "$(extdir)" "$(bindir)"
 	$(INSTALL) -m 755 $(stage)/immutable.so "$(pkglibdir)/"
-	$(INSTALL) -m 755 scripts/immutable-nightly "$(bindir)/"
+	$(INSTALL) -m 755 scripts/immutable-nightly scripts/immutable-cosign "$(bindir)/"
 	$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(extdir)/"
 
 # Everything that an installation needs, to be copied to where `pg_config --pkglibdir`, `--sharedir`/extension and
@@ -50,7 +50,7 @@ package: pg_config
 	$(build_if_stale)
 	@rm -rf "$(tree)"
 	@$(INSTALL) -d "$(tree)/lib" "$(tree)/extension" "$(tree)/bin" "$(tree)/doc/docs/design" "$(tree)/doc/docs/pictures"
-	@$(INSTALL) -m 755 scripts/immutable-nightly "$(tree)/bin/"
+	@$(INSTALL) -m 755 scripts/immutable-nightly scripts/immutable-cosign "$(tree)/bin/"
 	@$(INSTALL) -m 755 $(stage)/immutable.so "$(tree)/lib/"
 	@$(INSTALL) -m 644 $(stage)/*.control $(stage)/*.sql "$(tree)/extension/"
 	@$(INSTALL) -m 644 LICENSE README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md META.json "$(tree)/doc/"
@@ -71,7 +71,7 @@ PREFIX ?= /usr/local
 install-verifier:
 	@[ -x target/release/immutable-verify ] || { echo 'run make verifier first' >&2; exit 1; }
 	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1"
-	$(INSTALL) -m 755 target/release/immutable-verify scripts/immutable-nightly "$(DESTDIR)$(PREFIX)/bin/"
+	$(INSTALL) -m 755 target/release/immutable-verify scripts/immutable-nightly scripts/immutable-cosign "$(DESTDIR)$(PREFIX)/bin/"
 	$(INSTALL) -m 644 crates/verify/man/immutable-verify.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
 
 installcheck: pg_config

@@ -16,6 +16,7 @@ from helpers_catalog import released
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 SCRIPTS = {f"immutable--{version}.sql" for version in {*released(), VERSION}} | {path.name for path in (ROOT / "sql/upgrade").glob("*.sql")}
 EXTENSION = SCRIPTS | {"immutable.control"}
+PROGRAMS = {"immutable-nightly", "immutable-cosign"}
 
 
 def run(*command, **options):
@@ -48,7 +49,7 @@ def test_the_tree_has_what_an_installation_needs(server):
     tree = ROOT / make("package").strip()
     assert tree.name == f"immutable-{VERSION}-pg{server.major}"
     assert files(tree / "lib") == {"immutable.so"} and files(tree / "extension") == EXTENSION
-    assert files(tree / "bin") == {"immutable-nightly"} and os.access(tree / "bin/immutable-nightly", os.X_OK)
+    assert files(tree / "bin") == PROGRAMS and all(os.access(tree / "bin" / name, os.X_OK) for name in PROGRAMS)
     assert {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "docs/runbook.md", "docs/design/seams.md",
             "docs/pictures/chain.svg"} <= files(tree / "doc")
     control = (tree / "extension/immutable.control").read_text()
@@ -65,7 +66,7 @@ def test_the_debian_package(server, public):
     assert re.fullmatch(r".+ <\S+@\S+>", fields["Maintainer"]) and int(fields["Installed-Size"]) > 1000
     # root owns everything, and nobody else may write it, whoever built it.
     for line in run("dpkg-deb", "--contents", deb).splitlines():
-        program = line.endswith("/bin/immutable-nightly")
+        program = line.endswith(tuple(f"/bin/{name}" for name in PROGRAMS))
         assert re.match(r"-rwxr-xr-x root/root " if program else r"(-rw-r--r--|drwxr-xr-x) root/root ", line), line
 
     # dpkg itself installs and removes it, below its own root, without the packages that it depends on.
@@ -80,7 +81,8 @@ def test_the_debian_package(server, public):
     extension = root / f"usr/share/postgresql/{server.major}/extension"
     library = root / f"usr/lib/postgresql/{server.major}/lib/immutable.so"
     assert files(extension) == EXTENSION
-    assert "Exit status" in run(root / f"usr/lib/postgresql/{server.major}/bin/immutable-nightly", "--help")
+    for name in PROGRAMS:
+        assert "Exit status" in run(root / f"usr/lib/postgresql/{server.major}/bin/{name}", "--help")
     with server.connect() as conn:
         assert conn.info.server_version // 10000 == server.major
         # Stripped, but complete: a session loads it and knows its settings.
@@ -94,7 +96,7 @@ def test_the_debian_package(server, public):
 def test_make_install_into_a_destdir(public):
     make("install", DESTDIR=public)
     installed = {pathlib.Path(path).name for path in files(public)}
-    assert installed == EXTENSION | {"immutable.so", "immutable-nightly"}
+    assert installed == EXTENSION | PROGRAMS | {"immutable.so"}
     assert all(path.stat().st_mode & 0o022 == 0 for path in public.rglob("*"))
 
 
@@ -126,7 +128,8 @@ def test_make_install_as_a_user_into_a_postgresql_of_its_own(public):
         run("chown", "postgres:", home)
         command = ["runuser", "-u", "postgres", "--", "env", "PATH=/usr/bin:/bin", *command]
     run(*command)
-    assert files(home) == {"lib/immutable.so", "bin/immutable-nightly"} | {f"share/extension/{name}" for name in EXTENSION}
+    assert files(home) == ({"lib/immutable.so"} | {f"bin/{name}" for name in PROGRAMS}
+                           | {f"share/extension/{name}" for name in EXTENSION})
 
 
 LICENSES = {"agpl_3", "apache_1_1", "apache_2_0", "artistic_1", "artistic_2", "bsd", "freebsd", "gfdl_1_2", "gfdl_1_3", "gpl_1",
