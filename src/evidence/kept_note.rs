@@ -82,7 +82,7 @@ impl KeptNote {
         let (mut note, mut damaged) = (self.note.clone(), None);
         view.read(
             "SELECT c.vkey, c.line, c.witness FROM immutable.tree_cosignatures c \
-             WHERE c.origin = $1 AND c.size = $2 ORDER BY c.vkey",
+             WHERE c.origin = $1 AND c.size = $2 ORDER BY c.cosigned_at, c.vkey",
             &[Arg::text(&*self.checkpoint.origin), Arg::Int8(self.checkpoint.size as i64)],
             |row| {
                 let read = |column| row.at(column).and_then(stored_text);

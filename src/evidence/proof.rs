@@ -5,7 +5,7 @@
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{sizes_near, Cosigned, KeptNote};
-use crate::log::tree::{Damaged, View};
+use crate::log::tree::{Damaged, StoredTiles, View};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -13,7 +13,8 @@ use immutable_format::id::uuid_text;
 use immutable_format::tlog::base64;
 use immutable_format::tlog::checkpoint::Checkpoint;
 use immutable_format::tlog::proof::Proof;
-use immutable_format::tlog::tree::{consistency, inclusion, is_consistent, is_included, root_of, Nodes, EMPTY_ROOT};
+use immutable_format::tlog::tile::TiledNodes;
+use immutable_format::tlog::tree::{consistency, inclusion, is_consistent, is_included, root_of, Nodes};
 use immutable_format::Hash;
 
 /// What the caller's statement sees.
@@ -129,18 +130,25 @@ fn differs(size: u64) -> Damaged {
     Damaged(format!("the tiles of the tree do not lead to the root of size {size}"))
 }
 
-/// The proof that the tree of size `old` is the beginning of the tree of `new`. It was verified; the
-/// root of `new` is trusted.
+/// The proof that the tree of size `old` is the beginning of the tree of `new`, whose root is trusted.
+/// It was verified.
 pub fn prove_consistency(old: u64, new: u64, new_root: &Hash) -> Result<Vec<Hash>, Damaged> {
     let mut nodes = VIEW.nodes(new);
-    let old_root = if old == 0 { EMPTY_ROOT } else { root_of(old, &mut VIEW.nodes(old))? };
-    let proof = consistency(old, new, &mut nodes)?.unwrap_or_default();
+    let old_root = root_of(old, &mut nodes)?;
+    verified((old, &old_root), (new, new_root), &mut nodes)
+}
+
+fn verified(
+    (old, old_root): (u64, &Hash),
+    (new, new_root): (u64, &Hash),
+    nodes: &mut TiledNodes<StoredTiles>,
+) -> Result<Vec<Hash>, Damaged> {
+    let proof = consistency(old, new, nodes)?.unwrap_or_default();
     // An empty proof shows nothing of the tiles.
-    let fits = root_of(new, &mut nodes)? == *new_root && is_consistent((old, &old_root), (new, new_root), &proof);
-    if fits {
-        Ok(proof)
-    } else {
-        Err(differs(new))
+    let fits = !proof.is_empty() || root_of(new, nodes)? == *new_root;
+    match fits && is_consistent((old, old_root), (new, new_root), &proof) {
+        true => Ok(proof),
+        false => Err(differs(new)),
     }
 }
 
@@ -160,9 +168,11 @@ fn consistency_proof(call: Call<'_>) -> Datum<'_> {
     call.text(&lines.concat())
 }
 
-/// The proof from one size to another, both of which are below the head.
+/// The proof from one size to another, neither of them above the head's. The nodes of the head's tree
+/// are those of every smaller tree.
 fn between(old: u64, new: u64, head: &Checkpoint) -> Result<Vec<Hash>, Damaged> {
-    let new_root = if new == 0 { EMPTY_ROOT } else { VIEW.root(new)? };
-    prove_consistency(new, head.size, &head.root)?;
-    prove_consistency(old, new, &new_root)
+    let mut nodes = VIEW.nodes(head.size);
+    let (old_root, new_root) = (root_of(old, &mut nodes)?, root_of(new, &mut nodes)?);
+    verified((new, &new_root), (head.size, &head.root), &mut nodes)?;
+    verified((old, &old_root), (new, &new_root), &mut nodes)
 }

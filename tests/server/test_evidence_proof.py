@@ -7,10 +7,10 @@ import uuid
 import psycopg
 import pytest
 
-import helpers_evidence as e
+import helpers_tree_model as e
 import helpers_log as h
 from helpers_access import import_key, token
-from helpers_evidence import W1, Model, policy, tlog, value
+from helpers_tree_model import W1, Model, policy, tlog, value
 from helpers_servers import Copy, wait_for
 
 DATA_CORRUPTED = psycopg.errors.DataCorrupted
@@ -28,6 +28,7 @@ def check_inclusion(text, event_hash, trusted):
     proof = tlog.read_proof(text.encode())
     assert proof.text() == text.encode() and proof.extra is None
     confirmed = tlog.confirm(proof.note, trusted)
+    assert confirmed.doubt is None or not trusted.witnesses
     tlog.check_inclusion(tlog.leaf_hash(event_hash), proof.index, confirmed.checkpoint.size, proof.hashes,
                          confirmed.checkpoint.root)
     return proof, confirmed

@@ -6,10 +6,10 @@ import uuid
 import psycopg
 import pytest
 
-import helpers_evidence as e
+import helpers_tree_model as e
 import helpers_log as h
 from helpers_access import import_key, token
-from helpers_evidence import LOG, W1, W2, Model, policy, tlog, value
+from helpers_tree_model import LOG, W1, W2, Model, policy, tlog, value
 from test_evidence_proof import DATA_CORRUPTED, INVALID, NOT_READY, as_role, events
 
 VALID = e.evidence.VALID

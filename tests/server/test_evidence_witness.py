@@ -10,11 +10,13 @@ import time
 import psycopg
 import pytest
 
-import helpers_evidence as e
+import helpers_tree_model as e
 import helpers_log as h
 from conftest import ROOT
-from helpers_evidence import LOG, STRANGER, W1, W2, Model, policy, tlog, value
-from test_evidence_proof import INVALID, NOT_READY, as_role
+from helpers_tree_model import LOG, STRANGER, W1, W2, Model, policy, tlog, value
+from helpers_witness import OurWitness
+from test_evidence_proof import INVALID, as_role
+from test_readme import blocks
 
 PROGRAM = ROOT / "scripts/immutable-cosign"
 
@@ -64,7 +66,7 @@ def test_two_keys_of_one_name(db, log):
     value(db.conn, "remove_witness", str(W1.verifier))
     assert db.conn.execute("SELECT vkey FROM immutable.witnesses").fetchall() == [(str(new.verifier),)]
     # What it has signed stays.
-    assert len(tlog.confirm(note(db.conn).encode(), policy(W1)).cosigned) == 1
+    assert tlog.confirm(note(db.conn).encode(), policy(W1)).doubt is None
 
 
 def test_an_addition_that_is_rolled_back(db):
@@ -366,6 +368,29 @@ def test_night_after_night(db, cosign, live):
     assert e.evidence.check_receipt(value(db.conn, "receipt", id_, "acme").encode(), trusted)["verdict"] == e.evidence.VALID
 
 
+def test_with_immutable_verify(db, cosign, tmp_path):
+    """The programs that belong together: our witness, immutable-cosign, and the verifier of the receipt."""
+    h.build_log(db)
+    checkpoint(db.conn)
+    vkey = value(db.conn, "verifier_key")
+    witness = OurWitness(tmp_path, [vkey])
+    try:
+        value(db.conn, "add_witness", witness.vkey)
+        for name in ("r1", "r2"):
+            h.add_event(db.conn, "acme", name)
+            assert "1 of 1 witnesses" in cosign.well(witness.url)
+    finally:
+        witness.stop()
+    id_, = db.conn.execute("SELECT id FROM immutable.events WHERE actor_id = 'user-r2'").fetchone()
+    (tmp_path / "policy").write_text(f"log {vkey}\nwitness w {witness.vkey}\nquorum w\n")
+    for text, status in ((value(db.conn, "receipt", id_, "acme", ["actor_id"]), 0),
+                         (value(db.conn, "receipt", id_, "acme").replace("user-r2", "user-r1"), 1)):
+        (tmp_path / "event.receipt").write_text(text)
+        done = subprocess.run([os.environ["IMMUTABLE_VERIFY"], "receipt", "--policy", tmp_path / "policy", tmp_path / "event.receipt"],
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode == status, done
+
+
 def test_two_witnesses_sign_the_same_checkpoint(db, cosign, live):
     with Witness(W1, live) as one, Witness(W2, live) as two:
         cosign.well(one.url)
@@ -457,6 +482,25 @@ def test_before_the_first_event(db, cosign):
     with Witness(W1) as witness:
         assert "no checkpoint was made" in cosign.refused(2, witness.url)
         assert "there is no signed checkpoint" in cosign.refused(2, "--no-checkpoint", witness.url)
+
+
+def test_the_script_in_the_guide(db, live):
+    """docs/evidence.md shows how it is done by hand; two nights of it."""
+    script, = blocks("docs/evidence.md", "sh")
+    server, role = db.server, db.create_role("IN ROLE immutable_maintainer")
+    env = {**os.environ, "PATH": f"{server.bin}:{os.environ['PATH']}", "PGHOST": server.host, "PGPORT": server.port,
+           "PGUSER": role, "PGDATABASE": db.name}
+    with Witness(W1, live) as witness:
+        for size, printed in ((19, "1\n"), (20, "1\n")):
+            done = subprocess.run(["sh"], input=script.text, env={**env, "WITNESS": witness.url}, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+            assert cosigned(db.conn)[-1] == (size, [W1.verifier.name])
+            h.add_event(db.conn, "acme", str(size))
+        witness.scripted = [(503, "")]
+        done = subprocess.run(["sh"], input=script.text, env={**env, "WITNESS": witness.url}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (2, "the witness answered 503\n")
 
 
 def test_nothing_is_left_behind(db, cosign, live, tmp_path):
