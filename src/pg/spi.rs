@@ -463,6 +463,20 @@ pub fn stream(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, true, each);
 }
 
+/// The same, until `each` returns false.
+pub fn stream_while(statement: &str, given: &[Arg], mut each: impl FnMut(Tuple<'_>) -> bool) {
+    let _session = Session::connect();
+    let portal = Portal::open(statement, given, Planned::Each, true);
+    let scratch = ScratchContext::new();
+    let mut goes_on = true;
+    while goes_on
+        && portal.next(BATCH, &scratch, &mut |tuple: Tuple<'_>| {
+            goes_on = goes_on && each(tuple);
+        }) > 0
+    {}
+    portal.close();
+}
+
 /// The same, planned once.
 pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Once, true, each);

@@ -53,6 +53,8 @@ pub enum BreakType {
     TargetMismatch,
     /// A value is erased without a record of its erasure, or an erased value is back.
     ErasureMismatch,
+    /// An event, or the tree over all events, is not what a checkpoint says.
+    CheckpointMismatch,
 }
 
 impl BreakType {
@@ -64,6 +66,7 @@ impl BreakType {
             BreakType::MissingEvent => "missing_event",
             BreakType::TargetMismatch => "target_mismatch",
             BreakType::ErasureMismatch => "erasure_mismatch",
+            BreakType::CheckpointMismatch => "checkpoint_mismatch",
         }
     }
 }
