@@ -14,5 +14,4 @@ pub mod scope;
 pub mod shared;
 pub mod sums;
 pub mod targets;
-pub mod tree;
 pub mod verdict;

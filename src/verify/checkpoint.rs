@@ -5,6 +5,9 @@
 //! it is ([`Coverage`]). The rows are added while they are verified anyway, by every process of the
 //! run. What is stored above the leaves is compared with them, so that proofs made of it are right.
 
+use crate::log::tree::{as_owner, View};
+use crate::log::tree_leaves::{leaves, Leaves, Piece};
+use crate::log::tree_runs::{Runs, TreeRun};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::spi;
@@ -14,10 +17,10 @@ use crate::verify::differences;
 use crate::verify::notes::{self, tree_break, Claim, Cosigned};
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::Scope;
-use crate::verify::tree::{self, Head, Leaves, Piece, Runs, TreeRun};
 use immutable_format::link::Break;
-use immutable_format::tlog::tile::{Tile, TileEdge};
-use immutable_format::tlog::tree::root;
+use immutable_format::tlog::checkpoint::Checkpoint;
+use immutable_format::tlog::growing::GrowingTree;
+use immutable_format::tlog::tile::Tile;
 use immutable_format::{Hash, Id};
 
 /// How far a checkpoint reaches that the log was compared with.
@@ -63,17 +66,17 @@ pub fn read(scope: &Scope, run: &Run, log_id: Option<Id>, report: &mut impl FnMu
         }
         return None;
     }
-    tree::as_owner(|| {
-        let head = tree::head();
+    as_owner(|| {
+        let (stored, head) = stored_head(report);
         let mut claims = notes::given(&scope.checkpoints, head.as_ref(), log_id);
         let given = !claims.is_empty();
         if !given {
             claims = notes::stored(head.as_ref(), report);
         }
-        if head.is_none() && claims.is_empty() {
+        if !stored && claims.is_empty() {
             return None;
         }
-        if head.is_none() {
+        if !stored {
             report(tree_break("immutable.tree has lost the tree's head".to_string(), None, None));
         }
         claims.sort_by_key(|claim| claim.size);
@@ -89,6 +92,18 @@ pub fn read(scope: &Scope, run: &Run, log_id: Option<Id>, report: &mut impl FnMu
         Some(Comparison { claims, given, reach, coverage, complete })
     })
     .flatten()
+}
+
+/// Whether immutable.tree has a row, and the head in it, if that can be read.
+fn stored_head(report: &mut impl FnMut(Break)) -> (bool, Option<Checkpoint>) {
+    match View::Statement.head() {
+        None => (false, None),
+        Some(Ok(head)) => (true, Some(head)),
+        Some(Err(damaged)) => {
+            report(tree_break(damaged.0, None, None));
+            (true, None)
+        }
+    }
 }
 
 /// Whether no policy keeps events from the caller.
@@ -129,14 +144,14 @@ fn check_roots(claims: &[Claim], given: bool, report: &mut impl FnMut(Break)) {
 /// The leaves while they are read.
 struct Reading<'r> {
     run: &'r Run,
-    head: Option<&'r Head>,
+    head: Option<&'r Checkpoint>,
     reach: Option<u64>,
     claims: &'r mut [Claim],
     /// How many claims have their root.
     rooted: usize,
     head_root: Option<Hash>,
     coverage: Coverage,
-    edge: TileEdge,
+    tree: GrowingTree,
     runs: Runs,
     /// The run that the last leaf was in, and the place of its lane; and the one after it.
     open: Option<(TreeRun, usize)>,
@@ -148,7 +163,7 @@ struct Reading<'r> {
 impl<'r> Reading<'r> {
     fn new(
         run: &'r Run,
-        head: Option<&'r Head>,
+        head: Option<&'r Checkpoint>,
         reach: Option<u64>,
         claims: &'r mut [Claim],
         coverage: Coverage,
@@ -161,7 +176,7 @@ impl<'r> Reading<'r> {
             rooted: 0,
             head_root: None,
             coverage,
-            edge: TileEdge::default(),
+            tree: GrowingTree::default(),
             runs: Runs::open(),
             open: None,
             next: None,
@@ -174,19 +189,19 @@ impl<'r> Reading<'r> {
         let head_size = self.head.map_or(0, |head| head.size);
         let until = self.claims.last().map_or(0, |claim| claim.size).max(head_size);
         let mut complete = true;
-        let mut leaves = Leaves::default();
+        let mut read = Leaves::default();
         if until > 0 {
-            leaves = tree::leaves(|piece| {
+            read = leaves(|piece| {
                 complete = !budget::is_up(self.run);
                 if complete {
                     self.add(&piece, until, report);
                 }
-                complete && self.edge.size() < until
+                complete && self.tree.size() < until
             });
         }
         self.note_size();
         if complete {
-            self.end(&leaves, head_size, report);
+            self.end(&read, head_size, report);
         }
         self.runs.close();
         (self.coverage, complete)
@@ -194,13 +209,13 @@ impl<'r> Reading<'r> {
 
     /// Notes the root of every checkpoint of the size that the tree has now.
     fn note_size(&mut self) {
-        let size = self.edge.size();
+        let size = self.tree.size();
         while let Some(claim) = self.claims.get_mut(self.rooted).filter(|claim| claim.size == size) {
-            claim.found = Some(self.edge.root());
+            claim.found = Some(self.tree.root());
             self.rooted += 1;
         }
         if self.head.is_some_and(|head| head.size == size) {
-            self.head_root = Some(self.edge.root());
+            self.head_root = Some(self.tree.root());
         }
         if self.reach == Some(size) {
             self.coverage.checkpoint();
@@ -208,7 +223,7 @@ impl<'r> Reading<'r> {
     }
 
     fn add(&mut self, piece: &Piece<'_>, until: u64, report: &mut impl FnMut(Break)) {
-        let mut full: Vec<(Tile, Hash)> = Vec::new();
+        let mut full: Vec<(Tile, Vec<Hash>, Hash)> = Vec::new();
         for (index, leaf) in (piece.first..until).zip(piece.hashes) {
             self.note_size();
             if self.seek(index, report) {
@@ -216,26 +231,23 @@ impl<'r> Reading<'r> {
                     self.coverage.add_leaf(*place, run.seq(index), leaf);
                 }
             }
-            self.edge.push(*leaf, |tile, root| full.push((tile, root)));
+            self.tree.push(*leaf, &mut |tile, hashes, root| {
+                let hashes = if tile.level == 0 { Vec::new() } else { hashes.to_vec() };
+                full.push((tile, hashes, *root));
+            });
         }
-        for (tile, found) in full {
-            let (hashes, stored) = match tile.level {
-                0 => (Some(found), piece.root.flatten()),
-                _ => {
-                    let (hashes, stored) = tree::tile(tile.level, tile.number);
-                    (hashes.map(root), stored)
-                }
+        for (tile, hashes, root) in full {
+            let is_right = match tile.level {
+                0 => piece.root == Some(Some(root)),
+                _ => View::Statement.full_tile(tile) == (Some(hashes), Some(root)),
             };
-            if (hashes, stored) != (Some(found), Some(found)) {
-                let wrong = if hashes == Some(found) { stored } else { hashes };
-                let name = format!("{}/{}", tile.level, tile.number);
-                let detail = match wrong {
-                    Some(_) => {
-                        format!("tile {name} is not that of the leaves below it; immutable.rebuild_tiles() repairs it")
-                    }
-                    None => format!("tile {name} is missing or damaged; immutable.rebuild_tiles() repairs it"),
-                };
-                report(tree_break(detail, Some(&found), wrong.as_ref()));
+            if !is_right {
+                let Tile { level, number } = tile;
+                let detail = format!(
+                    "tile {level}/{number} or its root is missing, or not that of the leaves below it: \
+                     immutable.rebuild_tiles() repairs it"
+                );
+                report(tree_break(detail, Some(&root), None));
             }
         }
     }
@@ -246,8 +258,7 @@ impl<'r> Reading<'r> {
             return true;
         }
         self.open = None;
-        loop {
-            let Some(run) = self.next.take().or_else(|| self.next_run(report)) else { break };
+        while let Some(run) = self.next.take().or_else(|| self.next_run(report)) {
             if run.first_index > index {
                 self.next = Some(run);
                 break;
@@ -293,7 +304,7 @@ impl<'r> Reading<'r> {
 
     /// Compares the head, and reports what is left over.
     fn end(&mut self, leaves: &Leaves, head_size: u64, report: &mut impl FnMut(Break)) {
-        let size = self.edge.size();
+        let size = self.tree.size();
         self.known(size, report);
         if self.reach.is_some_and(|reach| reach > size) {
             self.coverage.checkpoint();
@@ -305,9 +316,9 @@ impl<'r> Reading<'r> {
             return;
         }
         if let (Some(head), Some(found)) = (self.head, self.head_root) {
-            if head.root != Some(found) {
+            if head.root != found {
                 let detail = format!("immutable.tree has another root than the {head_size} leaves give");
-                report(tree_break(detail, head.root.as_ref(), Some(&found)));
+                report(tree_break(detail, Some(&head.root), Some(&found)));
             }
         }
         if let Some((run, _)) = self.open.take().filter(|(run, _)| run.end() > size) {

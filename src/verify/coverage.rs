@@ -149,7 +149,7 @@ fn tag(key: &SumKey, tenant_id: &str, lane: i16) -> u64 {
 }
 
 fn first_slot(tag: u64, slots: usize) -> usize {
-    (u128::from(tag) * slots as u128 >> 64) as usize
+    ((u128::from(tag) * slots as u128) >> 64) as usize
 }
 
 /// Last and reach of a lane in a table; zeros if it is not in it.

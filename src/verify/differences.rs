@@ -2,14 +2,15 @@
 //! found to differ. The leaves of a lane are compared with its rows, in order of seq.
 
 use crate::log::columns::Layout;
+use crate::log::tree::{as_owner, StoredTiles, View};
+use crate::log::tree_runs::Runs;
 use crate::pg::spi::{self, Arg};
 use crate::verify::budget;
 use crate::verify::lanes::{read, WALKED};
 use crate::verify::run::Run;
 use crate::verify::scope::unfit;
-use crate::verify::tree::{self, Runs};
 use immutable_format::link::{Break, BreakType};
-use immutable_format::tlog::tile::WIDTH;
+use immutable_format::tlog::tile::{Tile, Tiles, WIDTH};
 use immutable_format::tlog::tree::leaf_hash;
 use immutable_format::{Hash, Id};
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub fn report(lanes: &[Differing], run: &Run, report: &mut impl FnMut(Break)) {
         return;
     }
     let detailed = &lanes[..lanes.len().min(MOST_LANES)];
-    let parts = tree::as_owner(|| parts(detailed)).unwrap_or_default();
+    let parts = as_owner(|| parts(detailed)).unwrap_or_default();
     let mut tile = CachedTile::default();
     for (number, lane) in lanes.iter().enumerate() {
         pgrx::check_for_interrupts!();
@@ -98,12 +99,13 @@ struct CachedTile {
 
 impl CachedTile {
     fn leaf(&mut self, index: u64) -> Option<Hash> {
-        let number = index / WIDTH;
-        if self.number != Some(number) {
+        let (number, at) = (index / WIDTH, (index % WIDTH) as usize);
+        if self.number != Some(number) || self.hashes.len() <= at {
+            let tile = Tile { level: 0, number };
             self.number = Some(number);
-            self.hashes = tree::as_owner(|| tree::leaf_tile(number)).unwrap_or_default();
+            self.hashes = StoredTiles::new(View::Statement).tile(tile, at as u64 + 1).unwrap_or_default();
         }
-        self.hashes.get((index % WIDTH) as usize).copied()
+        self.hashes.get(at).copied()
     }
 }
 

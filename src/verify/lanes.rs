@@ -46,6 +46,25 @@ struct Odd {
     invalid: Option<(i64, i64)>,
 }
 
+/// The lanes to be walked.
+#[derive(Default)]
+struct OddLanes {
+    lanes: Vec<Odd>,
+    bytes: usize,
+    /// Whether everything is to be walked instead.
+    in_order: bool,
+}
+
+impl OddLanes {
+    fn push(&mut self, lane: Odd) {
+        self.bytes += size_of::<Odd>() + lane.tenant_id.len();
+        self.in_order |= self.bytes > MOST_ODD;
+        if !self.in_order {
+            self.lanes.push(lane);
+        }
+    }
+}
+
 /// The marks of an incremental run, by lane.
 type Marks<'a> = HashMap<(&'a str, i16), i64>;
 
@@ -147,8 +166,7 @@ fn add_up(
     let mut sql = Sql::default();
     let statement = sums_of_lanes(scope, run, &mut sql);
     let mut tenants: HashSet<[u8; 16]> = HashSet::new();
-    let (mut odd, mut odd_bytes) = (Vec::new(), 0);
-    let mut in_order = false;
+    let mut odd = OddLanes::default();
     let mut targets = Some(Sum::default());
     let (mut erased, mut records) = (0, false);
     spi::complete(&statement, &sql.arguments, |row| {
@@ -158,33 +176,32 @@ fn add_up(
         counts.last_seqs = counts.last_seqs.saturating_add(lane.last.seq.max(0));
         erased += lane.erased;
         records |= lane.records;
-        counts.chains += 1;
+        counts.chains += u64::from(lane.events > 0);
         targets = targets.filter(|_| !lane.odd_targets).map(|sum| sum.plus(lane.targets));
         let (Some(tenant_id), Some(number)) = (row.at(0).and_then(stored_text), row.at(1).map(Datum::i16)) else {
-            in_order = true; // rows without a place that could be asked for
+            odd.in_order = true; // rows without a place that could be asked for
             return;
         };
-        tenants.insert(short_hash(tenant_id));
+        if lane.events > 0 {
+            tenants.insert(short_hash(tenant_id));
+        }
         if let Some(coverage) = &mut coverage {
             coverage.add_rows(tenant_id, number, lane.leaves, lane.late);
         }
         counts.passed_over |= lane.passed_over;
         let before = row.at(3).and_then(hash);
+        let begins = begins_rightly(&lane, marks.get(&(tenant_id, number)), log_id, before);
         // Of a lane whose rows were passed over in part, only the content of the others is known.
-        let links = !lane.passed_over
-            && !(begins_rightly(&lane, marks.get(&(tenant_id, number)), log_id, before) && lane.adds_up());
+        let is_known = lane.passed_over || begins && lane.adds_up();
+        let links = !is_known;
         if links || lane.invalid().is_some() {
-            odd_bytes += size_of::<Odd>() + tenant_id.len();
-            in_order |= odd_bytes > MOST_ODD;
-            if !in_order {
-                odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
-            }
+            odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
         }
     });
     counts.cut |= counts.passed_over;
     sums.targets = targets.filter(|_| run.targets);
     sums.erasures = erased > 0 || records;
-    if in_order {
+    if odd.in_order {
         counts.events = 0;
         counts.chains = 0;
         counts.last_seqs = 0;
@@ -195,7 +212,7 @@ fn add_up(
     }
     counts.erased = erased;
     counts.tenants = tenants.len() as u64;
-    Some(odd)
+    Some(odd.lanes)
 }
 
 /// Whether a lane begins where it must: at its mark, with the log's identity, or after the event

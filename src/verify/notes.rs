@@ -5,7 +5,6 @@ use crate::log::row::{hash, stored_text};
 use crate::pg::datum::Datum;
 use crate::pg::error::Fault;
 use crate::pg::spi::{self, Arg};
-use crate::verify::tree::Head;
 use immutable_format::id::uuid_text;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -75,12 +74,12 @@ fn keys(query: &str, kind: KeyType) -> Vec<VerifierKey> {
 }
 
 fn log_keys() -> Vec<VerifierKey> {
-    keys("SELECT k.vkey FROM immutable.log_keys k", KeyType::Ed25519)
+    keys("SELECT k.vkey FROM immutable.log_keys k WHERE k.signs_since IS NOT NULL", KeyType::Ed25519)
 }
 
 /// The checkpoints that the caller gave. Raises 22023 for one that is not of this log, and for one
 /// that no known key signed.
-pub fn given(given: &[SignedCheckpoint], head: Option<&Head>, log_id: Option<Id>) -> Vec<Claim> {
+pub fn given(given: &[SignedCheckpoint], head: Option<&Checkpoint>, log_id: Option<Id>) -> Vec<Claim> {
     if given.is_empty() {
         return Vec::new();
     }
@@ -109,7 +108,7 @@ pub fn given(given: &[SignedCheckpoint], head: Option<&Head>, log_id: Option<Id>
 }
 
 /// Raises 22023 unless the origin is the log's, or was.
-fn check_origin(origin: &str, head: Option<&Head>, log_id: Option<Id>) {
+fn check_origin(origin: &str, head: Option<&Checkpoint>, log_id: Option<Id>) {
     let is_current = head.is_some_and(|head| head.origin == origin);
     // An origin is a prefix, the log's identity, and what an incarnation adds. It counts even where
     // somebody has removed the tree.
@@ -142,7 +141,7 @@ fn refuse_signature(signed: &SignedCheckpoint, keys: &[VerifierKey]) -> ! {
         false => "no key of this log has signed checkpoint",
     };
     Fault::invalid("checkpoint", message)
-        .hint("A copy or a restored dump of the log does not have its keys. Verify such a log offline, with immutable-verify.")
+        .hint("Keys that have signed are in immutable.log_keys. With a policy file, immutable-verify verifies offline.")
         .raise()
 }
 
@@ -151,7 +150,7 @@ const LOOKED_AT: usize = 16;
 
 /// The newest checkpoint that the log keeps, and the newest that was cosigned. Reports those that
 /// are damaged.
-pub fn stored(head: Option<&Head>, report: &mut impl FnMut(Break)) -> Vec<Claim> {
+pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<Claim> {
     let keys = log_keys();
     let mut claims: Vec<Claim> = newest("", None, head, &keys, report).into_iter().collect();
     let mut sizes = Vec::new();
@@ -176,7 +175,7 @@ pub fn stored(head: Option<&Head>, report: &mut impl FnMut(Break)) -> Vec<Claim>
 fn newest(
     condition: &str,
     size: Option<i64>,
-    head: Option<&Head>,
+    head: Option<&Checkpoint>,
     keys: &[VerifierKey],
     report: &mut impl FnMut(Break),
 ) -> Option<Claim> {
@@ -208,7 +207,7 @@ fn newest(
         match signed.filter(is_sound) {
             Some(signed) => found = Some(Claim::new(&signed.checkpoint, cosigned(&signed, report))),
             None => {
-                report(tree_break(format!("the stored checkpoint of size {size} is damaged or forged"), None, None))
+                report(tree_break(format!("the stored checkpoint of size {size} is damaged or forged"), None, None));
             }
         }
         found.is_none()

@@ -1,6 +1,6 @@
 //! Tiles (C2SP tlog-tiles): the tree's hashes in pieces of 256, and any node found through them.
 
-use super::tree::{root, Frontier, Nodes, EMPTY_ROOT};
+use super::tree::{root, Nodes};
 use crate::hash::Hash;
 
 /// How many hashes a full tile has.
@@ -48,47 +48,6 @@ impl Tile {
 pub fn hashes(bytes: &[u8]) -> Option<&[Hash]> {
     let (hashes, rest) = bytes.as_chunks::<32>();
     (rest.is_empty() && hashes.len() as u64 <= WIDTH).then_some(hashes)
-}
-
-/// A tree that is read leaf by leaf, and says which tiles it fills. It keeps the right edge alone.
-#[derive(Debug, Clone, Default)]
-pub struct TileEdge {
-    size: u64,
-    /// The hashes of the unfinished tile of each level.
-    levels: Vec<Frontier>,
-}
-
-impl TileEdge {
-    /// Returns how many leaves the tree has.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Appends a leaf, given its [`leaf_hash`](super::tree::leaf_hash). Calls `full` with each tile
-    /// that it fills, and the root of the tile's hashes.
-    pub fn push(&mut self, leaf: Hash, mut full: impl FnMut(Tile, Hash)) {
-        self.size += 1;
-        let mut hash = leaf;
-        for level in 0.. {
-            if self.levels.len() == level {
-                self.levels.push(Frontier::default());
-            }
-            let edge = &mut self.levels[level];
-            edge.push(hash);
-            if edge.size() < WIDTH {
-                return;
-            }
-            hash = edge.root();
-            edge.clear();
-            let level = level as u32;
-            full(Tile { level, number: hashes_at(level + 1, self.size) - 1 }, hash);
-        }
-    }
-
-    /// Returns the root of the tree.
-    pub fn root(&self) -> Hash {
-        self.levels.iter().fold(None, |right, level| level.root_with(right)).unwrap_or(EMPTY_ROOT)
-    }
 }
 
 /// Where tiles are kept.
@@ -151,23 +110,6 @@ mod tests {
     use super::super::tree::{consistency, inclusion, is_consistent, is_included, leaf_hash, root_of};
     use super::*;
     use std::convert::Infallible;
-
-    #[test]
-    fn an_edge_fills_tiles() {
-        let leaves: Vec<Hash> = (0..66_200_u64).map(|n| leaf_hash(&n.to_be_bytes())).collect();
-        let (mut edge, mut frontier, mut tiles) = (TileEdge::default(), Frontier::default(), Vec::new());
-        for leaf in &leaves {
-            assert_eq!((edge.size(), edge.root()), (frontier.size(), frontier.root()));
-            edge.push(*leaf, |tile, root| tiles.push((tile, root)));
-            frontier.push(*leaf);
-        }
-        assert_eq!(tiles.len(), 258 + 1);
-        for (tile, found) in tiles {
-            let width = WIDTH.pow(tile.level + 1) as usize;
-            let first = tile.number as usize * width;
-            assert_eq!(found, root(leaves[first..first + width].iter().copied()), "{tile:?}");
-        }
-    }
 
     #[test]
     fn paths_and_widths() {
