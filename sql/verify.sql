@@ -175,6 +175,19 @@ function, except for max_breaks.
 - max_breaks: the most breaks to return, from 0; NULL for all.
 Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
 
+CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
+LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 ROWS 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_late';
+COMMENT ON FUNCTION immutable.recorded_late(text) IS
+'Returns the events that a checkpoint does not cover, although they claim to be older than it is.
+Their created_at is before the checkpoint''s newest cosignature. Events of transactions that were long
+under way are among them; so are events that somebody has put into the log later with an earlier time.
+- checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
+  knows. NULL for the newest stored checkpoint that is cosigned.
+Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
+stored, and 42501 if the caller may not read every event.';
+
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,

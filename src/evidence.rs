@@ -3,11 +3,12 @@
 //!
 //! [`sequence`] appends events to the tree, and [`checkpoint`] signs its head with the keys of
 //! [`signing_key`]. [`position`] says where the log may sign, and [`incarnation`] how it goes on
-//! elsewhere.
+//! elsewhere. [`rebuild`] makes damaged tiles again.
 
 pub mod checkpoint;
 pub mod incarnation;
 pub mod position;
+pub mod rebuild;
 pub mod sequence;
 pub mod signing_key;
 pub mod tables;

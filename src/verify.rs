@@ -7,6 +7,7 @@ pub mod differences;
 pub mod erasures;
 pub mod heads;
 pub mod lanes;
+pub mod late;
 pub mod notes;
 pub mod progress;
 pub mod run;

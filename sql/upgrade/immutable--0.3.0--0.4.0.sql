@@ -821,6 +821,19 @@ function, except for max_breaks.
 - max_breaks: the most breaks to return, from 0; NULL for all.
 Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
 
+CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
+LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 ROWS 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_late';
+COMMENT ON FUNCTION immutable.recorded_late(text) IS
+'Returns the events that a checkpoint does not cover, although they claim to be older than it is.
+Their created_at is before the checkpoint''s newest cosignature. Events of transactions that were long
+under way are among them; so are events that somebody has put into the log later with an earlier time.
+- checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
+  knows. NULL for the newest stored checkpoint that is cosigned.
+Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
+stored, and 42501 if the caller may not read every event.';
+
 COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
 'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
 - events: a table like immutable.events. The table whose foreign key refers to it has the targets.
@@ -853,8 +866,22 @@ altered.';
 REVOKE ALL ON FUNCTION
   immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
-  immutable.verify(timestamptz, timestamptz, integer, double precision) FROM PUBLIC;
+  immutable.recorded_late(text), immutable.verify(timestamptz, timestamptz, integer, double precision) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
   immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
-  immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
+  immutable.recorded_late(text), immutable.verify(timestamptz, timestamptz, integer, double precision)
+TO immutable_auditor;
+
+CREATE FUNCTION immutable.rebuild_tiles()
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_rebuild_tiles';
+COMMENT ON FUNCTION immutable.rebuild_tiles() IS
+'Makes damaged tiles of the tree again from the events.
+The order of the events is taken from immutable.tree_runs. Nothing is changed unless the events have
+the root of the tree''s head. It reads every event that the tree covers, and no checkpoint is made
+meanwhile. It is recorded as immutable.tiles_rebuilt.
+Returns how many tiles were made again.
+Raises 25006 on a standby and in a read-only transaction, 55000 before the first checkpoint, and XX001
+if the events are not those that the tree covers.';
+REVOKE ALL ON FUNCTION immutable.rebuild_tiles() FROM PUBLIC;

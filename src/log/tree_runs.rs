@@ -2,6 +2,7 @@
 //! an answer, not an error. It is to be read inside of [`as_owner`](super::tree::as_owner).
 
 use crate::log::row::stored_text;
+use crate::log::tree::View;
 use crate::pg::datum::Datum;
 use crate::pg::spi;
 use std::collections::VecDeque;
@@ -36,10 +37,14 @@ pub struct Runs {
 
 impl Runs {
     /// Begins with the first run.
-    pub fn open() -> Runs {
+    pub fn open(view: View) -> Runs {
         let runs = "SELECT r.first_index, r.tenant_id, r.lane, r.first_seq, r.count FROM immutable.tree_runs r \
                     ORDER BY r.first_index";
-        Runs { cursor: spi::Cursor::open(runs, Vec::new()), ahead: VecDeque::new() }
+        let cursor = match view {
+            View::Statement => spi::Cursor::open(runs, Vec::new()),
+            View::Now => spi::Cursor::open_now(runs, Vec::new()),
+        };
+        Runs { cursor, ahead: VecDeque::new() }
     }
 
     /// The next run. The error is the first index of a row that cannot be a run.

@@ -56,13 +56,7 @@ pub fn read(scope: &Scope, run: &Run, log_id: Option<Id>, report: &mut impl FnMu
     if !sees_all() {
         // The events that the caller may not read would look as if they were missing.
         if !scope.checkpoints.is_empty() {
-            Fault::new(
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "only a role that may read every event can verify the log against a checkpoint",
-            )
-            .field("checkpoint")
-            .hint("Use a member of immutable_auditor.")
-            .raise()
+            refuse_blind()
         }
         return None;
     }
@@ -94,6 +88,17 @@ pub fn read(scope: &Scope, run: &Run, log_id: Option<Id>, report: &mut impl FnMu
     .flatten()
 }
 
+/// Raises 42501 for a caller who does not see all.
+pub fn refuse_blind() -> ! {
+    Fault::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "only a role that may read every event can compare the log with a checkpoint",
+    )
+    .field("checkpoint")
+    .hint("Use a member of immutable_auditor.")
+    .raise()
+}
+
 /// Whether immutable.tree has a row, and the head in it, if that can be read.
 fn stored_head(report: &mut impl FnMut(Break)) -> (bool, Option<Checkpoint>) {
     match View::Statement.head() {
@@ -107,7 +112,7 @@ fn stored_head(report: &mut impl FnMut(Break)) -> (bool, Option<Checkpoint>) {
 }
 
 /// Whether no policy keeps events from the caller.
-fn sees_all() -> bool {
+pub fn sees_all() -> bool {
     let mut all = false;
     let statement = "SELECT NOT pg_catalog.row_security_active('immutable.events') \
                      OR pg_catalog.pg_has_role('immutable_auditor', 'USAGE')";
@@ -177,7 +182,7 @@ impl<'r> Reading<'r> {
             head_root: None,
             coverage,
             tree: GrowingTree::default(),
-            runs: Runs::open(),
+            runs: Runs::open(View::Statement),
             open: None,
             next: None,
             unknown: None,

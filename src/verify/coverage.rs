@@ -62,6 +62,16 @@ impl Coverage {
         place
     }
 
+    /// The tree reaches to this seq in the lane at a place.
+    pub fn extend(&mut self, place: usize, seq: i64) {
+        self.lanes[place].last = seq;
+    }
+
+    /// The seq of the last event of a lane that the tree covers; 0 if it covers none.
+    pub fn last(&self, tenant_id: &str, lane: i16) -> i64 {
+        self.find(tenant_id, lane).map_or(0, |place| self.lanes[place].last)
+    }
+
     /// The lane at a place.
     pub fn at(&self, place: usize) -> CoveredLane {
         self.lanes[place]

@@ -69,7 +69,7 @@ fn parts(lanes: &[Differing]) -> Vec<Option<Vec<Part>>> {
     }
     let mut parts: Vec<Option<Vec<Part>>> = lanes.iter().map(|_| Some(Vec::new())).collect();
     let mut kept = 0;
-    let mut runs = Runs::open();
+    let mut runs = Runs::open(View::Statement);
     while let Some(run) = runs.next() {
         let Ok(run) = run else { continue };
         let of_tenant = places.get(run.tenant_id.as_str()).into_iter().flatten();

@@ -158,8 +158,10 @@ pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<
                     ORDER BY c.size DESC LIMIT 16";
     spi::read(cosigned, &[], |row| sizes.extend(row.at(0).map(Datum::i64)));
     for size in sizes {
-        if claims.iter().any(|claim| claim.size as i64 == size && claim.cosigned.at.is_some()) {
-            break;
+        match claims.iter().find(|claim| claim.size as i64 == size) {
+            Some(claim) if claim.cosigned.at.is_some() => break,
+            Some(_) => continue,
+            None => {}
         }
         let found = newest("WHERE n.size = $1", Some(size), head, &keys, report);
         let found = found.filter(|claim| claim.cosigned.at.is_some());

@@ -222,7 +222,7 @@ fn refuse(field: &str) -> ! {
 }
 
 /// The signed checkpoints in a text, one after the other. Raises 22023 for any other text.
-fn read_checkpoints(notes: &str) -> Vec<SignedCheckpoint> {
+pub fn read_checkpoints(notes: &str) -> Vec<SignedCheckpoint> {
     SignedCheckpoint::parse_all(notes).unwrap_or_else(|malformed| {
         Fault::invalid("checkpoint", format!("checkpoint is not a signed checkpoint: {}", malformed.0))
             .hint("Pass the text as immutable.checkpoint() or a witness gave it, with its empty line and its signature lines. Several may follow each other.")

@@ -1,8 +1,10 @@
 """A superuser changes rows, the stored tree, its runs and its checkpoints, in every combination; somebody outside has kept
 a signed checkpoint. Each change is found, with the right name and place."""
 
+import itertools
 import os
 import random
+import uuid
 
 import psycopg
 import pytest
@@ -14,14 +16,17 @@ from helpers_log import TARGETS, Break, add_event, forge, update
 SEED = int(os.environ.get("IMMUTABLE_SEED", random.randrange(10 ** 9)))
 
 
+names = itertools.count(1)
+
+
 def grow(db, events=6):
     """More events of old and new lanes, in transactions that overlap."""
     with db.connect(autocommit=False) as first, db.connect() as second:
         for number in range(events):
-            add_event(first, "acme", f"x{number}", targets=TARGETS if number % 2 else [])
-            add_event(second, "acme", f"y{number}")
+            add_event(first, "acme", f"x{next(names)}", targets=TARGETS if number % 2 else [])
+            add_event(second, "acme", f"y{next(names)}")
             first.commit()
-    add_event(db.conn, "globex", "z")
+    add_event(db.conn, "globex", f"z{next(names)}")
 
 
 class Kept:
@@ -142,14 +147,16 @@ def test_an_auditor_and_others(db, kept):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         auditor.execute("SELECT FROM immutable.tree_runs")
     # One who may call it, but does not see every event.
-    viewer = db.create_role("IN ROLE immutable_viewer")
-    db.conn.execute(f"GRANT SELECT ON immutable.log TO {viewer}")
-    for function in ("verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text)",
-                     "verify_event", "verify_lane(bytea, bytea)", "verify_targets", "heads", "is_readable(text)",
+    viewer = db.create_role()
+    db.unguard()
+    db.conn.execute("ALTER TABLE immutable.log DISABLE ROW LEVEL SECURITY")
+    db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {viewer}; GRANT SELECT ON immutable.log TO {viewer}")
+    for table in ("events", "event_targets"):
+        db.conn.execute(f"GRANT SELECT ON immutable.{table} TO {viewer}")
+        db.conn.execute(f"CREATE POLICY one ON immutable.{table} FOR SELECT TO {viewer} USING (tenant_id = 'acme')")
+    for function in ("verify_chain", "verify_event", "verify_lane", "verify_targets", "heads", "is_readable(text)",
                      "is_readable(jsonb)"):
-        kind = "FUNCTION" if "(" in function or function in ("verify_event", "heads", "verify_targets") else ""
-        db.conn.execute(f"GRANT EXECUTE ON {kind} immutable.{function} TO {viewer}")
-    db.conn.execute("SELECT immutable.grant_tenant('acme', %s, 'read')", [viewer])
+        db.conn.execute(f"GRANT EXECUTE ON FUNCTION immutable.{function} TO {viewer}")
     seeing = db.connect(viewer)
     result = h.verify_chain(seeing)
     assert (result["valid"], result["checkpoint_size"]) == (True, None)
@@ -353,7 +360,7 @@ def test_whole_log_removed(db, kept):
         for table in ("tree", "tree_runs", "tree_tiles", "tree_chunks", "tree_notes"):
             db.conn.execute(f"DELETE FROM immutable.{table}")
     assert h.verify_chain(db.conn)["valid"] is None
-    check(db.conn, of_tree(), of_tree(root_of(kept.note)), of_tree(), checkpoint=kept.note)
+    check(db.conn, of_tree(), of_tree(root_of(kept.note)), checkpoint=kept.note)
 
 
 def rehash(conn, log, place, **changes):
@@ -419,12 +426,7 @@ def test_tail_relabelled_to_another_tenant(db, kept):
 
 def test_rows_that_are_there_twice(db, kept):
     """The keys are gone, and a row is there twice."""
-    db.unguard()
-    db.conn.execute("ALTER TABLE immutable.event_targets DROP CONSTRAINT event_targets_event")
-    for name, in db.conn.execute("SELECT conname FROM pg_constraint WHERE conrelid = 'immutable.events'::regclass AND contype IN ('p', 'u')").fetchall():
-        db.conn.execute(f"ALTER TABLE immutable.events DROP CONSTRAINT {name} CASCADE")
-    for name, in db.conn.execute("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'immutable.events'::regclass AND indisunique").fetchall():
-        db.conn.execute(f"DROP INDEX {name}")
+    without_keys(db)
     h.insert_row(db.conn, kept.log["globex", 0, 2])
     now = kept.log["globex", 0, 2]
     leaf = kept.leaf(("globex", 0, 2))
@@ -574,3 +576,285 @@ def test_stored_cosignatures_changed(db, kept):
             assert breaks == [of_tree()], change
             result = h.verify_chain(db.conn)
             assert (result["cosigned_by"], result["recorded_late"]) == ([], None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Upper tiles, and making tiles again
+
+def many(db, events=66_000):
+    """A tree with a full tile of level 1."""
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
+                    "SELECT 'tenant ' || n %% 3, 'a', 'b' FROM generate_series(1, %s) n", [events])
+    return t.checkpoint(db.conn)
+
+
+TILES = {
+    "a hash of level 1": "UPDATE immutable.tree_tiles SET hashes = set_byte(hashes, 77, get_byte(hashes, 77) # 1) WHERE level = 1",
+    "a root of level 1": "UPDATE immutable.tree_tiles SET root = sha256(root) WHERE level = 1",
+    "a root of level 0": "UPDATE immutable.tree_tiles SET root = sha256(root) WHERE level = 0 AND number = 17",
+    "a short root": "UPDATE immutable.tree_tiles SET root = substr(root, 2) WHERE level = 0 AND number = 17",
+    "level 1 lost": "DELETE FROM immutable.tree_tiles WHERE level = 1",
+    "level 1 cut": "UPDATE immutable.tree_tiles SET hashes = substr(hashes, 33) WHERE level = 1",
+    "a leaf": "UPDATE immutable.tree_tiles SET hashes = set_byte(hashes, 8000, get_byte(hashes, 8000) # 1) WHERE level = 0 AND number = 200",
+    "a tile lost": "DELETE FROM immutable.tree_tiles WHERE level = 0 AND number = 256",
+    "tiles swapped": "UPDATE immutable.tree_tiles t SET hashes = o.hashes, root = o.root FROM immutable.tree_tiles o "
+                     "WHERE t.level = 0 AND o.level = 0 AND t.number = 3 AND o.number = 4",
+    "a chunk": "UPDATE immutable.tree_chunks SET hashes = set_byte(hashes, 8, get_byte(hashes, 8) # 1)",
+    "the chunk lost": "DELETE FROM immutable.tree_chunks",
+    "one too many": "INSERT INTO immutable.tree_tiles SELECT 2, 0, root, hashes FROM immutable.tree_tiles WHERE level = 1",
+    "everything lost": "DELETE FROM immutable.tree_chunks; DELETE FROM immutable.tree_tiles",
+}
+
+
+def stored(conn):
+    return [conn.execute(f"SELECT * FROM immutable.{table} ORDER BY 1, 2").fetchall()
+            for table in ("tree_tiles", "tree_chunks", "tree_runs", "tree", "tree_notes")]
+
+
+def test_tiles_are_made_again(db):
+    note = many(db)
+    before = stored(db.conn)
+    assert h.verify_chain(db.conn, checkpoint=note)["anchored"]
+    assert db.conn.execute("SELECT immutable.rebuild_tiles()").fetchone() == (0,)
+    assert stored(db.conn) == before
+    for how, statements in TILES.items():
+        with db.conn.transaction(force_rollback=True):
+            sabotage(db.conn, *statements.split("; "))
+            breaks = h.verify_breaks(db.conn, checkpoint=note)
+            assert {one.type for one in breaks} == {"checkpoint_mismatch"} or how == "one too many" and not breaks, how
+            assert len(breaks) <= 4, how
+            rebuilt, = db.conn.execute("SELECT immutable.rebuild_tiles()").fetchone()
+            assert rebuilt == (259 if how == "everything lost" else 1), how
+            assert stored(db.conn) == before, how
+            result = h.verify_chain(db.conn, checkpoint=note)
+            assert (result["valid"], result["anchored"]) == (True, True), how
+            assert db.conn.execute("SELECT metadata FROM immutable.events WHERE action = 'immutable.tiles_rebuilt'"
+                                   ).fetchall() == [({"tiles": rebuilt},)]
+
+
+def test_tiles_are_not_made_of_other_events(db, kept):
+    """Neither of changed or missing ones, nor in another order."""
+    def refuse(*statements):
+        with db.conn.transaction(force_rollback=True):
+            sabotage(db.conn, *statements)
+            before = stored(db.conn)
+            with pytest.raises(psycopg.errors.DataCorrupted) as error, db.conn.transaction():
+                db.conn.execute("SELECT immutable.rebuild_tiles()")
+            assert stored(db.conn) == before
+            return str(error.value)
+
+    assert "the event with seq 2 in lane 0 of tenant \"globex\" is missing" in refuse(
+        "DELETE FROM immutable.event_targets", "DELETE FROM immutable.events WHERE tenant_id = 'globex' AND seq = 2")
+    assert "do not have the root" in refuse("UPDATE immutable.events SET actor_id = 'x' WHERE tenant_id = 'globex' AND seq = 2")
+    for how, statement in RUNS.items():
+        if how not in ("one more", "one within"):
+            assert "immutable.tree_runs" in refuse(statement) or "is missing" in refuse(statement), how
+    assert "do not have the root" in refuse("UPDATE immutable.tree SET root = sha256(root)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.connect(db.create_role("IN ROLE immutable_auditor")).execute("SELECT immutable.rebuild_tiles()")
+
+
+def test_there_are_no_tiles_without_a_checkpoint(db):
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no checkpoint yet"):
+        db.conn.execute("SELECT immutable.rebuild_tiles()")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Anything at all
+
+ROUNDS = int(os.environ.get("IMMUTABLE_TAMPERINGS", "200"))
+
+
+class Tampering:
+    """Changes of rows, tree and runs that are drawn at random, by somebody who knows all the rules."""
+
+    def __init__(self, db, seed):
+        self.conn, self.random = db.conn, random.Random(seed)
+        self.log, self.tree = h.Log(db.conn), t.Tree(db.conn)
+
+    def place(self):
+        return self.random.choice(sorted(self.log.by_place))
+
+    def do(self):
+        row_changes = (self.drop_row, self.cut_lane, self.change_value, self.rewrite_lane, self.copy_row, self.relabel,
+                       self.append, self.swap_rows, self.move_seq)
+        tree_changes = (self.swap_leaves, self.drop_leaf, self.copy_leaf, self.change_leaf, self.leaf_of_row)
+        run_changes = (self.drop_run, self.stretch_run, self.shift_run, self.swap_runs, self.move_run, self.split_run)
+        done = []
+        for _ in range(self.random.randint(1, 3)):
+            change = self.random.choice(self.random.choice((row_changes, row_changes, tree_changes, run_changes)))
+            done.append(change.__name__)
+            if self.log.by_place and self.tree.leaves and self.tree.runs:
+                change()
+            self.log = h.Log(self.conn)
+            if len(self.log.rows) != len(self.log.by_place):
+                break  # a row is there twice: no place is that of one row any more
+        t.write(self.conn, self.tree, size=self.random.choice((len(self.tree.leaves), self.tree.size, None)))
+        if self.random.random() < 0.3 and len(self.log.rows) == len(self.log.by_place):
+            done.append("rewrite tree")
+            self.remake()
+        if self.random.random() < 0.5:
+            forge_notes(self.conn)
+        return done
+
+    def remake(self):
+        """Runs without gaps over the rows that are there, and a tree of those."""
+        lengths = {}
+        for tenant, lane, seq in self.log.by_place:
+            lengths.setdefault((tenant, lane), set()).add(seq)
+        first, done = 0, {}
+        runs = []
+        for run in self.tree.runs:
+            lane = tuple(run[1:3])
+            start = done.get(lane, 0)
+            count = 0
+            while count < run[4] and start + count + 1 in lengths.get(lane, ()):
+                count += 1
+            if count:
+                runs.append([first, *lane, start + 1, count])
+                first, done[lane] = first + count, start + count
+        self.tree.runs = runs
+        t.write(self.conn, t.from_rows(self.conn, self.tree))
+
+    # Rows
+
+    def drop_row(self):
+        h.delete(self.conn, self.place())
+
+    def cut_lane(self):
+        tenant, lane, seq = self.place()
+        sabotage(self.conn, f"DELETE FROM immutable.events WHERE (tenant_id, lane) = ('{tenant}', {lane}) AND seq >= {seq}")
+
+    def change_value(self):
+        update(self.conn, self.place(), action="nothing.happened")
+
+    def rewrite_lane(self):
+        rehash(self.conn, self.log, self.place(), actor_type="rewritten")
+
+    def copy_row(self):
+        h.insert_row(self.conn, self.log[self.place()])
+
+    def relabel(self):
+        tenant, lane, seq = self.place()
+        to = self.random.choice(["other", "acme", "globex"])
+        forged = forge(self.log[tenant, lane, seq], tenant_id=to, seq=h.python_format.Number(str(self.random.randint(2, 40))),
+                       previous_event_hash="\\x" + "00" * 32, log_id=None)
+        h.delete(self.conn, (tenant, lane, seq))
+        h.insert_row(self.conn, forged)
+
+    def append(self):
+        tenant, lane, _ = self.place()
+        end = max(seq for t, l, seq in self.log.by_place if (t, l) == (tenant, lane))
+        row = self.log[tenant, lane, end]
+        h.insert_row(self.conn, forge({**row, "log_id": None, "idempotency_key": None}, id=str(uuid.UUID(bytes=self.random.randbytes(16), version=4)), previous_event_hash=row["event_hash"],
+                                      seq=h.python_format.Number(str(end + 1))))
+
+    def swap_rows(self):
+        one, two = self.place(), self.place()
+        if one != two:
+            first, second = self.log[one]["event_hash"], self.log[two]["event_hash"]
+            update(self.conn, one, event_hash=h.bytea(h.plain(second)))
+            update(self.conn, two, event_hash=h.bytea(h.plain(first)))
+
+    def move_seq(self):
+        update(self.conn, self.place(), seq=str(self.random.choice([-3, 0, 1, 2, 5, 1000])))
+
+    # The tree
+
+    def leaf(self):
+        return self.random.randrange(len(self.tree.leaves))
+
+    def swap_leaves(self):
+        one, two, leaves = self.leaf(), self.leaf(), self.tree.leaves
+        leaves[one], leaves[two] = leaves[two], leaves[one]
+
+    def drop_leaf(self):
+        del self.tree.leaves[self.leaf()]
+
+    def copy_leaf(self):
+        self.tree.leaves.insert(self.leaf(), self.tree.leaves[self.leaf()])
+
+    def change_leaf(self):
+        self.tree.leaves[self.leaf()] = self.random.randbytes(32)
+
+    def leaf_of_row(self):
+        self.tree.leaves[self.leaf()] = t.leaf_hash(bytes.fromhex(self.log.hash(*self.place())))
+
+    # The runs
+
+    def run(self):
+        return self.random.choice(self.tree.runs)
+
+    def drop_run(self):
+        self.tree.runs.remove(self.run())
+
+    def stretch_run(self):
+        self.run()[4] += self.random.choice([-1, 1, 5, 1000])
+
+    def shift_run(self):
+        self.run()[self.random.choice([0, 3])] += self.random.choice([-1, 1, 1000])
+        self.only_once()
+
+    def swap_runs(self):
+        one, two = self.run(), self.run()
+        one[1:], two[1:] = two[1:], one[1:]
+
+    def move_run(self):
+        run = self.run()
+        run[1], run[2] = self.run()[1], self.random.choice([0, 1, 2])
+
+    def split_run(self):
+        run = self.run()
+        if run[4] > 1:
+            self.tree.runs.append([run[0] + 1, run[1], run[2], run[3] + 1, run[4] - 1])
+            run[4] = 1
+            self.only_once()
+
+    def only_once(self):
+        self.tree.runs = sorted({run[0]: run for run in self.tree.runs}.values())
+
+
+@pytest.mark.timeout(120 + ROUNDS)
+def test_no_tampering_is_taken_for_the_log_of_the_checkpoint(db, kept):
+    """If it is accepted, every covered event is there, once and as it was."""
+    print("seed", SEED)
+    add = "INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'globex', 'a', 'b' FROM generate_series(1, 240)"
+    db.conn.execute(add)
+    note = t.checkpoint(db.conn)
+    db.conn.execute(add.replace("240", "5"))
+    t.check_tree(db.conn)
+    covered = t.Tree(db.conn).places()
+    assert len(covered) == t.size_of(note) > 256
+    without_keys(db)
+    before = counted(db.conn)
+    accepted = 0
+    for seed in range(SEED, SEED + ROUNDS):
+        with db.conn.transaction(force_rollback=True):
+            done = Tampering(db, seed).do()
+            result = h.verify_chain(db.conn, checkpoint=note, targets=False)
+            assert result["valid"] is not None and result["anchored"] is result["valid"]
+            if result["valid"]:
+                accepted += 1
+                now = counted(db.conn)
+                assert all(now.get(place) == before[place] for place in covered), (seed, done)
+    print(accepted, "accepted")
+
+
+def counted(conn):
+    """The rows of each place."""
+    rows = {}
+    for *place, row in conn.execute("SELECT tenant_id, lane, seq, md5((e.*)::text) FROM immutable.events e"):
+        rows.setdefault(tuple(place), []).append(row)
+    return rows
+
+
+def without_keys(db):
+    """A row may be there twice."""
+    db.unguard()
+    for table in ("event_targets", "events"):
+        for name, in db.conn.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype IN ('p', 'u', 'f', 'c')",
+                                     [f"immutable.{table}"]).fetchall():
+            db.conn.execute(f"ALTER TABLE immutable.{table} DROP CONSTRAINT IF EXISTS {name} CASCADE")
+    for name, in db.conn.execute("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'immutable.events'::regclass AND indisunique").fetchall():
+        db.conn.execute(f"DROP INDEX {name}")
+    db.conn.execute("CREATE INDEX ON immutable.events (tenant_id, lane, seq)")
