@@ -48,7 +48,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.heads(text),
   immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
-  immutable.recorded_late(text),
+  immutable.recorded_late(text), immutable.export_tree(bigint),
   immutable.verify_shard(regclass, boolean),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,

@@ -3,7 +3,7 @@
 //!
 //! [`sequence`] appends events to the tree, and [`checkpoint`] signs its head with the keys of
 //! [`signing_key`]. [`position`] says where the log may sign, and [`incarnation`] how it goes on
-//! elsewhere. [`rebuild`] makes damaged tiles again.
+//! elsewhere. [`rebuild`] makes damaged tiles again, and [`tree_export`] writes the tree as a file.
 
 pub mod checkpoint;
 pub mod incarnation;
@@ -12,3 +12,4 @@ pub mod rebuild;
 pub mod sequence;
 pub mod signing_key;
 pub mod tables;
+pub mod tree_export;

@@ -13,6 +13,7 @@ pub mod note;
 pub mod proof;
 pub mod tile;
 pub mod tree;
+pub mod tree_export;
 
 pub use crate::export::read::Malformed;
 
