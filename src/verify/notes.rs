@@ -152,6 +152,13 @@ const LOOKED_AT: usize = 16;
 /// are damaged.
 pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<Claim> {
     let keys = log_keys();
+    if head.is_some_and(|head| keys.iter().all(|key| key.name() != head.origin)) {
+        report(tree_break(
+            "no key of the log has the name that immutable.tree gives to the log".to_string(),
+            None,
+            None,
+        ));
+    }
     let mut claims: Vec<Claim> = newest("", None, head, &keys, report).into_iter().collect();
     let mut sizes = Vec::new();
     let cosigned = "SELECT DISTINCT c.size FROM immutable.tree_cosignatures c WHERE c.size IS NOT NULL \
@@ -190,9 +197,6 @@ fn newest(
     spi::stream_while(&statement, &arguments, |tuple| {
         let row = tuple.values();
         let origin = row.at(0).and_then(stored_text).unwrap_or_default();
-        if head.is_some_and(|head| head.origin != origin) && !origin.is_empty() {
-            return true; // an earlier incarnation's
-        }
         let size = row.at(1).map_or(-1, Datum::i64);
         let note = row.at(3).and_then(stored_text);
         let signed = note.and_then(|note| SignedCheckpoint::parse(note.as_bytes()).ok()).filter(|signed| {
@@ -201,12 +205,8 @@ fn newest(
                 && checkpoint.size as i64 == size
                 && row.at(2).and_then(hash) == Some(checkpoint.root)
         });
-        let is_sound = |signed: &SignedCheckpoint| {
-            let mut lines =
-                keys.iter().filter(|key| key.name() == origin).filter_map(|key| signed.note.is_signed_by(key));
-            lines.all(|valid| valid)
-        };
-        match signed.filter(is_sound) {
+        match signed.filter(|signed| signed.is_signed_by_log(keys)) {
+            Some(_) if head.is_some_and(|head| head.origin != origin) => {} // an earlier incarnation's
             Some(signed) => found = Some(Claim::new(&signed.checkpoint, cosigned(&signed, report))),
             None => {
                 report(tree_break(format!("the stored checkpoint of size {size} is damaged or forged"), None, None));
