@@ -46,10 +46,11 @@ GRANT EXECUTE ON FUNCTION
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),
-  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean),
-  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean),
+  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
+  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
+  immutable.recorded_late(text), immutable.export_tree(bigint),
   immutable.verify_shard(regclass, boolean),
-  immutable.verify(timestamptz, timestamptz, integer),
+  immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)
 TO immutable_auditor;

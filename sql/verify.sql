@@ -105,16 +105,18 @@ Raises 22023 for a run that verify_chain() did not make.';
 CREATE FUNCTION immutable.verify_chain(
   tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
   max_events bigint DEFAULT NULL, heads jsonb DEFAULT NULL, since jsonb DEFAULT NULL, targets boolean DEFAULT true,
-  max_breaks integer DEFAULT 1000, progress boolean DEFAULT false,
+  max_breaks integer DEFAULT 1000, progress boolean DEFAULT false, checkpoint text DEFAULT NULL,
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
   OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
-  OUT events_total bigint, OUT heads_checked bigint)
+  OUT events_total bigint, OUT heads_checked bigint, OUT anchored boolean, OUT checkpoint_size bigint,
+  OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
-COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean) IS
+COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) IS
 'Verifies the log: computes every event''s hash again, and checks links, targets and erasures.
 It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
-max_events or since is given.
+max_events or since is given. If all of a log is verified that has a tree, its events are compared
+with the leaves of the tree, and the tree with a checkpoint.
 - tenant_id: one tenant alone; an empty text is for the events without a tenant.
 - from_date, to_date: inclusive bounds of created_at. Each lane must follow the stored event before
   the range.
@@ -126,6 +128,9 @@ max_events or since is given.
 - targets: false leaves immutable.event_targets out.
 - max_breaks: how many breaks are listed, from 0 to 100,000.
 - progress: true sends a NOTICE every few seconds.
+- checkpoint: signed checkpoints of this log that were kept elsewhere, one after the other, with
+  any signature lines of witnesses. The log must still have the events that they cover, unchanged.
+  NULL for the newest that the log keeps itself.
 Returns one row:
 - valid: whether no break was found in what was checked. NULL if nothing was checked, as for a
   tenant without events; so test it with IS TRUE.
@@ -136,25 +141,52 @@ Returns one row:
   with targets => false, and if max_events left events out.
 - log_id: the log''s identity.
 - events_total: how many events the log, or the tenant, has.
-- heads_checked: how many heads were compared. If it is 0, nothing shows an end that was cut off.
-Raises 22023 for malformed heads or since, for since together with a range or max_events, for
-max_events below 1, and for another max_breaks, and 55000 if immutable.events was altered.';
+- heads_checked: how many heads were compared.
+- anchored: whether valid is true and heads or checkpoints that the caller gave were compared. If it
+  is false, nothing shows that the log was not cut off or rewritten as a whole.
+- checkpoint_size: how many events the checkpoint covers that was compared. Of those that the log
+  keeps, it is the newest that a witness cosigned, if there is one. NULL if none was compared.
+- cosigned_by, cosigned_at: the witnesses that cosigned it, and when the last of them did. The log''s
+  own list of witnesses says so: it is evidence only for those who know their keys from elsewhere.
+- recorded_late: how many events the checkpoint does not cover, although their created_at is before
+  cosigned_at. immutable.recorded_late() lists them. Events of long transactions are late too. NULL
+  without a cosigned checkpoint.
+Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of another log or without a
+valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
+for since together with a range or max_events, for max_events below 1, and for another max_breaks,
+42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
+altered.';
 
 CREATE FUNCTION immutable.verify_breaks(
   tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
   max_events bigint DEFAULT NULL, heads jsonb DEFAULT NULL, since jsonb DEFAULT NULL, targets boolean DEFAULT true,
-  max_breaks bigint DEFAULT NULL, progress boolean DEFAULT false)
+  max_breaks bigint DEFAULT NULL, progress boolean DEFAULT false, checkpoint text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, type text, expected_hash bytea,
                actual_hash bytea, detail text)
 LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 10
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
-COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean) IS
+COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) IS
 'Returns the breaks that immutable.verify_chain() finds, one row each.
-The type of a break is hash_mismatch, chain_break, missing_event, target_mismatch or
-erasure_mismatch. No row means that no break was found in what was checked; immutable.verify_chain()
-says how much that was. The arguments are those of that function, except for max_breaks.
+The type of a break is hash_mismatch, chain_break, missing_event, target_mismatch, erasure_mismatch
+or checkpoint_mismatch. The hashes of a break that the tree shows are leaf hashes or roots of the
+tree; tenant_id is NULL if the break is of the tree itself. No row means that no break was found in
+what was checked; immutable.verify_chain() says how much that was. The arguments are those of that
+function, except for max_breaks.
 - max_breaks: the most breaks to return, from 0; NULL for all.
-Raises 22023 and 55000 as immutable.verify_chain() does.';
+Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
+
+CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
+LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 ROWS 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_late';
+COMMENT ON FUNCTION immutable.recorded_late(text) IS
+'Returns the events that a checkpoint does not cover, although they claim to be older than it is.
+Their created_at is before the checkpoint''s newest cosignature. Events of transactions that were long
+under way are among them; so are events that somebody has put into the log later with an earlier time.
+- checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
+  knows. NULL for the newest stored checkpoint that is cosigned.
+Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
+stored, and 42501 if the caller may not read every event.';
 
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,
@@ -167,19 +199,27 @@ COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
 'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
 - events: a table like immutable.events. The table whose foreign key refers to it has the targets.
 - targets: false leaves the targets out.
-Returns the row that immutable.verify_chain() returns. The caller''s rights to both tables apply.
+Returns the columns of immutable.verify_chain() up to heads_checked. The caller''s rights to both
+tables apply.
 Raises 42P01 if there is no such table, 55000 if it is no table of events or no table of targets
 refers to it, and 22023 for a name with an apostrophe.';
 
 CREATE FUNCTION immutable.verify(
-  from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL)
+  from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL,
+  max_seconds double precision DEFAULT 60)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify';
-COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer) IS
+COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) IS
 'Verifies the log as immutable.verify_chain() does, and returns the result as JSON.
 - from_date, to_date: inclusive bounds of created_at.
 - limit: only the first so many events, in the order of tenant, lane and seq. NULL for every event.
-Returns {"data": {"valid", "events_checked", "events_total", "complete", "breaks": [{"event_id",
+- max_seconds: how long events are verified. After that the rest is passed over, which takes a small
+  part of the time that its verification would take. NULL for any time.
+Returns {"data": {"valid", "events_checked", "events_total", "complete", "heads_checked",
+"anchored", "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "breaks": [{"event_id",
 "type", "expected_hash", "actual_hash"}]}}. valid is about the events that were checked, and null if
-there were none; complete says whether these were all events of the log.
-Raises 22023 for a limit below 1, and 55000 if immutable.events was altered.';
+there were none; of a lane that was left unfinished, only the events'' content was checked, not
+their links. complete says whether everything in the log was checked. anchored is false, because
+nothing from outside is compared: pass heads or a checkpoint to immutable.verify_chain() for that.
+Raises 22023 for a limit below 1 and for a negative max_seconds, and 55000 if immutable.events was
+altered.';

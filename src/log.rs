@@ -15,4 +15,6 @@ pub mod tables;
 pub mod tail;
 pub mod targets;
 pub mod tree;
+pub mod tree_leaves;
+pub mod tree_runs;
 pub mod uncommitted;

@@ -503,7 +503,160 @@ Raises 22023 for a line that is malformed or not valid, and for a size of which 
 22004 for an argument that is NULL, 55000 before the first checkpoint, 25006 on a standby and in a
 read-only transaction, and XX001 if the checkpoint is damaged.';
 
+-- sql/evidence/tiles.sql
+-- Repair of the stored tree, and the tree as a file.
+
+CREATE FUNCTION immutable.rebuild_tiles()
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_rebuild_tiles';
+COMMENT ON FUNCTION immutable.rebuild_tiles() IS
+'Makes damaged tiles of the tree again from the events.
+The order of the events is taken from immutable.tree_runs. Nothing is changed unless the events have
+the root of the tree''s head. It reads every event that the tree covers, and no checkpoint is made
+meanwhile. It is recorded as immutable.tiles_rebuilt.
+Returns how many tiles were made again.
+Raises 25006 on a standby and in a read-only transaction, 55000 before the first checkpoint, and XX001
+if the events are not those that the tree covers.';
+
+CREATE FUNCTION immutable.export_tree(size bigint DEFAULT NULL)
+RETURNS SETOF text LANGUAGE c STABLE PARALLEL UNSAFE ROWS 10000 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_export_tree';
+COMMENT ON FUNCTION immutable.export_tree(bigint) IS
+'Returns the tree as lines of JSON, which immutable-verify compares with an export of the events.
+The lines say up to which event the tree covers each lane, and give the leaf hashes in their order.
+- size: the size of the checkpoint that is compared; NULL for the whole tree.
+Raises 55000 before the first checkpoint, 22023 for a negative size and one above that of the tree, and
+XX001 if the stored tree is damaged.';
+
 -- What has changed.
+
+-- immutable.verify_chain has other arguments or results.
+DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean);
+
+CREATE FUNCTION immutable.verify_chain(
+  tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
+  max_events bigint DEFAULT NULL, heads jsonb DEFAULT NULL, since jsonb DEFAULT NULL, targets boolean DEFAULT true,
+  max_breaks integer DEFAULT 1000, progress boolean DEFAULT false, checkpoint text DEFAULT NULL,
+  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
+  OUT events_total bigint, OUT heads_checked bigint, OUT anchored boolean, OUT checkpoint_size bigint,
+  OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
+
+COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) IS
+'Verifies the log: computes every event''s hash again, and checks links, targets and erasures.
+It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
+max_events or since is given. If all of a log is verified that has a tree, its events are compared
+with the leaves of the tree, and the tree with a checkpoint.
+- tenant_id: one tenant alone; an empty text is for the events without a tenant.
+- from_date, to_date: inclusive bounds of created_at. Each lane must follow the stored event before
+  the range.
+- max_events: only the first so many events, in the order of tenant, lane and seq.
+- heads: heads as immutable.heads() returned them earlier, as a JSON array; each must still be in
+  its place.
+- since: heads that an earlier run saw. These events and those after them are checked, those before
+  are not.
+- targets: false leaves immutable.event_targets out.
+- max_breaks: how many breaks are listed, from 0 to 100,000.
+- progress: true sends a NOTICE every few seconds.
+- checkpoint: signed checkpoints of this log that were kept elsewhere, one after the other, with
+  any signature lines of witnesses. The log must still have the events that they cover, unchanged.
+  NULL for the newest that the log keeps itself.
+Returns one row:
+- valid: whether no break was found in what was checked. NULL if nothing was checked, as for a
+  tenant without events; so test it with IS TRUE.
+- events_checked, chains_checked, events_erased, tenants_checked: how many events, lanes, events
+  with erased values and tenants were checked.
+- breaks, breaks_found: the breaks as a JSON array, and how many there are.
+- complete: whether all of the log, or of the tenant, was checked: false with a range, with since,
+  with targets => false, and if max_events left events out.
+- log_id: the log''s identity.
+- events_total: how many events the log, or the tenant, has.
+- heads_checked: how many heads were compared.
+- anchored: whether valid is true and heads or checkpoints that the caller gave were compared. If it
+  is false, nothing shows that the log was not cut off or rewritten as a whole.
+- checkpoint_size: how many events the checkpoint covers that was compared. Of those that the log
+  keeps, it is the newest that a witness cosigned, if there is one. NULL if none was compared.
+- cosigned_by, cosigned_at: the witnesses that cosigned it, and when the last of them did. The log''s
+  own list of witnesses says so: it is evidence only for those who know their keys from elsewhere.
+- recorded_late: how many events the checkpoint does not cover, although their created_at is before
+  cosigned_at. immutable.recorded_late() lists them. Events of long transactions are late too. NULL
+  without a cosigned checkpoint.
+Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of another log or without a
+valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
+for since together with a range or max_events, for max_events below 1, and for another max_breaks,
+42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
+altered.';
+
+-- immutable.verify_breaks has other arguments or results.
+DROP FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean);
+
+CREATE FUNCTION immutable.verify_breaks(
+  tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
+  max_events bigint DEFAULT NULL, heads jsonb DEFAULT NULL, since jsonb DEFAULT NULL, targets boolean DEFAULT true,
+  max_breaks bigint DEFAULT NULL, progress boolean DEFAULT false, checkpoint text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, type text, expected_hash bytea,
+               actual_hash bytea, detail text)
+LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 10
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
+
+COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) IS
+'Returns the breaks that immutable.verify_chain() finds, one row each.
+The type of a break is hash_mismatch, chain_break, missing_event, target_mismatch, erasure_mismatch
+or checkpoint_mismatch. The hashes of a break that the tree shows are leaf hashes or roots of the
+tree; tenant_id is NULL if the break is of the tree itself. No row means that no break was found in
+what was checked; immutable.verify_chain() says how much that was. The arguments are those of that
+function, except for max_breaks.
+- max_breaks: the most breaks to return, from 0; NULL for all.
+Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
+
+CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
+LANGUAGE c STABLE PARALLEL UNSAFE COST 100000 ROWS 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_late';
+
+COMMENT ON FUNCTION immutable.recorded_late(text) IS
+'Returns the events that a checkpoint does not cover, although they claim to be older than it is.
+Their created_at is before the checkpoint''s newest cosignature. Events of transactions that were long
+under way are among them; so are events that somebody has put into the log later with an earlier time.
+- checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
+  knows. NULL for the newest stored checkpoint that is cosigned.
+Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
+stored, and 42501 if the caller may not read every event.';
+
+COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
+'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
+- events: a table like immutable.events. The table whose foreign key refers to it has the targets.
+- targets: false leaves the targets out.
+Returns the columns of immutable.verify_chain() up to heads_checked. The caller''s rights to both
+tables apply.
+Raises 42P01 if there is no such table, 55000 if it is no table of events or no table of targets
+refers to it, and 22023 for a name with an apostrophe.';
+
+-- immutable.verify has other arguments or results.
+DROP FUNCTION immutable.verify(timestamptz, timestamptz, integer);
+
+CREATE FUNCTION immutable.verify(
+  from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL,
+  max_seconds double precision DEFAULT 60)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 100000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify';
+
+COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) IS
+'Verifies the log as immutable.verify_chain() does, and returns the result as JSON.
+- from_date, to_date: inclusive bounds of created_at.
+- limit: only the first so many events, in the order of tenant, lane and seq. NULL for every event.
+- max_seconds: how long events are verified. After that the rest is passed over, which takes a small
+  part of the time that its verification would take. NULL for any time.
+Returns {"data": {"valid", "events_checked", "events_total", "complete", "heads_checked",
+"anchored", "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "breaks": [{"event_id",
+"type", "expected_hash", "actual_hash"}]}}. valid is about the events that were checked, and null if
+there were none; of a lane that was left unfinished, only the events'' content was checked, not
+their links. complete says whether everything in the log was checked. anchored is false, because
+nothing from outside is compared: pass heads or a checkpoint to immutable.verify_chain() for that.
+Raises 22023 for a limit below 1 and for a negative max_seconds, and 55000 if immutable.events was
+altered.';
 
 -- immutable.status has other arguments or results.
 DROP FUNCTION immutable.status();
@@ -834,9 +987,12 @@ REVOKE ALL ON FUNCTION immutable.add_log_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.begin_incarnation(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.consistency_proof(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.export_tree(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_tree() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.rebuild_tiles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.receipt(uuid, text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.recorded_late(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.remove_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume(text) FROM PUBLIC;
@@ -844,6 +1000,9 @@ REVOKE ALL ON FUNCTION immutable.rotate_log_key(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.tree_head() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verifier_key() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.witness_request(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE immutable.checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON immutable.checkpoints FROM PUBLIC;
@@ -859,6 +1018,16 @@ REVOKE ALL ON immutable.tree_runs FROM PUBLIC;
 REVOKE ALL ON immutable.tree_tiles FROM PUBLIC;
 REVOKE ALL ON immutable.witnesses FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
+GRANT EXECUTE ON FUNCTION
+  immutable.heads(text),
+  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
+  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
+  immutable.recorded_late(text), immutable.export_tree(bigint),
+  immutable.verify_shard(regclass, boolean),
+  immutable.verify(timestamptz, timestamptz, integer, double precision),
+  immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time)
+TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
   immutable.receipt(uuid, text, text[])
 TO immutable_auditor;

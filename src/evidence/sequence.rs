@@ -207,7 +207,7 @@ impl Pass {
 }
 
 /// Raises XX001: the stored tree is not the one whose head was committed.
-fn damaged(what: &Damaged) -> ! {
+pub fn damaged(what: &Damaged) -> ! {
     Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("the stored tree of the log is damaged: {}", what.0))
         .hint(
             "Call immutable.verify_chain(). If only tiles are damaged, immutable.rebuild_tiles() makes them again \
@@ -349,14 +349,7 @@ impl Appending {
     /// Stores what has become of the tree.
     fn store(self) {
         for (tile, hashes, root) in &self.full {
-            here(|memory| {
-                TILES.insert(&[
-                    Some(Datum::from(tile.level as i16)),
-                    Some(Datum::from(tile.number as i64)),
-                    Some(memory.bytes(root)),
-                    Some(memory.bytes(hashes)),
-                ]);
-            });
+            store_tile(*tile, hashes, root);
         }
         let (before, after) = (self.head.size, self.tree.size());
         if after == before {
@@ -370,12 +363,29 @@ impl Appending {
         } else {
             CHUNKS.delete(|_| true);
         }
-        if !new.is_empty() {
-            here(|memory| {
-                CHUNKS.insert(&[Some(Datum::from(first as i64)), Some(memory.bytes(new.as_flattened()))]);
-            });
-        }
+        store_chunk(first, new);
         replace_head(&Checkpoint { origin: self.head.origin.clone(), size: after, root: self.tree.root() });
+    }
+}
+
+/// Stores a full tile, given the bytes of its hashes and their root.
+pub fn store_tile(tile: Tile, hashes: &[u8], root: &Hash) {
+    here(|memory| {
+        TILES.insert(&[
+            Some(Datum::from(tile.level as i16)),
+            Some(Datum::from(tile.number as i64)),
+            Some(memory.bytes(root)),
+            Some(memory.bytes(hashes)),
+        ]);
+    });
+}
+
+/// Stores leaves of the unfinished tile, if there are any.
+pub fn store_chunk(first: u64, leaves: &[Hash]) {
+    if !leaves.is_empty() {
+        here(|memory| {
+            CHUNKS.insert(&[Some(Datum::from(first as i64)), Some(memory.bytes(leaves.as_flattened()))]);
+        });
     }
 }
 

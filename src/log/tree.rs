@@ -28,6 +28,13 @@ impl Damaged {
     }
 }
 
+/// Runs `body` with the rights of the tables' owner, who alone can read them. None if there are no
+/// such tables, as between a new library and ALTER EXTENSION.
+pub fn as_owner<T>(body: impl FnOnce() -> T) -> Option<T> {
+    let tree = OpenRelation::open(named(c"tree"), pg_sys::AccessShareLock)?;
+    Some(spi::as_owner(tree.get(), body))
+}
+
 /// Which rows a reader of the tree sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum View {
@@ -71,6 +78,21 @@ impl View {
     /// The root of the tree of `size` leaves, from the right edge of its tiles.
     pub fn root(self, size: u64) -> Result<Hash, Damaged> {
         root_of(size, &mut self.nodes(size))
+    }
+
+    /// The 256 hashes of a stored tile, and the root that is stored with them; None for what is
+    /// missing or damaged.
+    pub fn full_tile(self, tile: Tile) -> (Option<Vec<Hash>>, Option<Hash>) {
+        let mut found = (None, None);
+        self.read(
+            "SELECT t.hashes, t.root FROM immutable.tree_tiles t WHERE t.level = $1 AND t.number = $2",
+            &[Arg::Int2(tile.level as i16), Arg::Int8(tile.number as i64)],
+            |row| {
+                let hashes = row.at(0).and_then(toast::read).and_then(hashes).map(<[Hash]>::to_vec);
+                found = (hashes.filter(|hashes| hashes.len() as u64 == WIDTH), row.at(1).and_then(hash));
+            },
+        );
+        found
     }
 
     /// The index of an event in the tree, as the runs say. None if no run has it.
@@ -123,13 +145,7 @@ impl StoredTiles {
     }
 
     fn full(&self, tile: Tile) -> Option<Vec<Hash>> {
-        let mut found = None;
-        self.view.read(
-            "SELECT t.hashes FROM immutable.tree_tiles t WHERE t.level = $1 AND t.number = $2",
-            &[Arg::Int2(tile.level as i16), Arg::Int8(tile.number as i64)],
-            |row| found = row.at(0).and_then(toast::read).and_then(hashes).map(<[Hash]>::to_vec),
-        );
-        found.filter(|hashes| hashes.len() as u64 == WIDTH)
+        self.view.full_tile(tile).0
     }
 
     /// At least the first `width` leaves from `first` on.

@@ -70,6 +70,14 @@ impl<'c> Call<'c> {
         self.memory
     }
 
+    /// The argument at `index`, unless it is NULL or the SQL declaration does not have it: between
+    /// a new library and ALTER EXTENSION, the declaration is that of the version before.
+    pub fn new_arg(self, index: usize) -> Option<Datum<'c>> {
+        // SAFETY: reads the call.
+        let count = unsafe { (*self.info).nargs as usize };
+        self.arg(index.min(count - 1)).filter(|_| index < count)
+    }
+
     /// The argument at `index`, unless it is NULL.
     pub fn arg(self, index: usize) -> Option<Datum<'c>> {
         // SAFETY: a call has as many arguments as it says, and they live as long as it does.

@@ -55,6 +55,11 @@ impl<'m> Datum<'m> {
         self.raw.value() as i64
     }
 
+    /// The value as a double precision.
+    pub fn f64(self) -> f64 {
+        f64::from_bits(self.raw.value() as u64)
+    }
+
     /// The value as an OID.
     pub fn oid(self) -> Oid {
         Oid::from(self.raw.value() as u32)

@@ -1,27 +1,54 @@
-//! Shared memory of one run: a few numbers in which all processes of a parallel plan count.
+//! Shared memory of one run: a few numbers in which all processes of a parallel plan count, and a
+//! table that all of them read.
 
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys;
 use std::sync::atomic::AtomicI64;
 
-/// The contents of such a segment. Any bytes are valid.
-pub struct Counters {
+/// What a segment begins with. Any bytes are valid.
+#[repr(C)]
+struct Header {
     /// Distinguishes the run's segment from any other segment of the server.
-    pub proof: [u8; 32],
-    pub numbers: [AtomicI64; 4],
+    proof: [u8; 32],
+    numbers: [AtomicI64; 4],
+    /// How many words the table has, which follows.
+    words: usize,
+}
+
+/// The contents of a segment.
+pub struct Contents<'s> {
+    pub numbers: &'s [AtomicI64; 4],
+    pub table: &'s [u64],
+}
+
+/// # Safety
+/// The segment must be alive for as long as `'s`, and `length` bytes long.
+unsafe fn contents<'s>(segment: *mut pg_sys::dsm_segment, length: usize) -> Option<(&'s [u8; 32], Contents<'s>)> {
+    let room = length.checked_sub(size_of::<Header>())? / size_of::<u64>();
+    // SAFETY: as large as a header, and aligned as a page is. Only `create` writes to the table,
+    // before others know the handle.
+    unsafe {
+        let header = &*pg_sys::dsm_segment_address(segment).cast::<Header>();
+        let words = (header.words <= room).then_some(header.words)?;
+        let table = std::slice::from_raw_parts(std::ptr::from_ref(header).add(1).cast::<u64>(), words);
+        Some((&header.proof, Contents { numbers: &header.numbers, table }))
+    }
 }
 
 /// A segment that was created here. It is released when this is dropped.
 pub struct Segment(*mut pg_sys::dsm_segment);
 
 impl Segment {
-    /// Creates a segment that holds these counters.
-    pub fn create(counters: Counters) -> Segment {
+    /// Creates a segment with these numbers and this table.
+    pub fn create(proof: [u8; 32], numbers: [i64; 4], table: &[u64]) -> Segment {
+        let header = Header { proof, numbers: numbers.map(AtomicI64::new), words: table.len() };
         // SAFETY: the segment is as large as what is written into it.
         unsafe {
-            let segment = pg_sys::dsm_create(size_of::<Counters>(), 0);
-            pg_sys::dsm_segment_address(segment).cast::<Counters>().write(counters);
+            let segment = pg_sys::dsm_create(size_of::<Header>() + size_of_val(table), 0);
+            let place = pg_sys::dsm_segment_address(segment).cast::<Header>();
+            place.write(header);
+            std::ptr::copy_nonoverlapping(table.as_ptr(), place.add(1).cast::<u64>(), table.len());
             Segment(segment)
         }
     }
@@ -32,10 +59,10 @@ impl Segment {
         unsafe { pg_sys::dsm_segment_handle(self.0) }
     }
 
-    /// The counters.
-    pub fn counters(&self) -> &Counters {
+    /// The numbers.
+    pub fn numbers(&self) -> &[AtomicI64; 4] {
         // SAFETY: written when it was made, and alive as long as this.
-        unsafe { &*pg_sys::dsm_segment_address(self.0).cast::<Counters>() }
+        unsafe { &(*pg_sys::dsm_segment_address(self.0).cast::<Header>()).numbers }
     }
 }
 
@@ -49,28 +76,23 @@ impl Drop for Segment {
     }
 }
 
-/// Runs `body` with the counters of a segment, if there is one with this handle and proof. The
+/// Runs `body` with the contents of a segment, if there is one with this handle and proof. The
 /// process stays attached to the segment until it ends, which a parallel worker soon does.
-pub fn with<T>(handle: u32, proof: &[u8; 32], body: impl FnOnce(&Counters) -> T) -> Option<T> {
-    // SAFETY: attached while `body` runs, and as large as what is read of it; any bytes are
-    // Counters.
+pub fn with<T>(handle: u32, proof: &[u8; 32], body: impl FnOnce(&Contents) -> T) -> Option<T> {
+    // SAFETY: attached while `body` runs, and as large as it says.
     unsafe {
         let known = pg_sys::dsm_find_mapping(handle);
         let segment = if known.is_null() { pg_sys::dsm_attach(handle) } else { known };
         if segment.is_null() {
             return None;
         }
-        let is_large = pg_sys::dsm_segment_map_length(segment) >= size_of::<Counters>();
-        let counters = pg_sys::dsm_segment_address(segment).cast::<Counters>();
-        if !is_large || (*counters).proof != *proof {
-            if known.is_null() {
-                pg_sys::dsm_detach(segment);
-            }
-            return None;
-        }
+        let found = contents(segment, pg_sys::dsm_segment_map_length(segment)).filter(|(found, _)| *found == proof);
         if known.is_null() {
-            pg_sys::dsm_pin_mapping(segment);
+            match found {
+                None => pg_sys::dsm_detach(segment),
+                Some(_) => pg_sys::dsm_pin_mapping(segment),
+            }
         }
-        Some(body(&*counters))
+        found.map(|(_, contents)| body(&contents))
     }
 }

@@ -463,6 +463,20 @@ pub fn stream(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, true, each);
 }
 
+/// The same, until `each` returns false.
+pub fn stream_while(statement: &str, given: &[Arg], mut each: impl FnMut(Tuple<'_>) -> bool) {
+    let _session = Session::connect();
+    let portal = Portal::open(statement, given, Planned::Each, true);
+    let scratch = ScratchContext::new();
+    let mut goes_on = true;
+    while goes_on
+        && portal.next(BATCH, &scratch, &mut |tuple: Tuple<'_>| {
+            goes_on = goes_on && each(tuple);
+        }) > 0
+    {}
+    portal.close();
+}
+
 /// The same, planned once.
 pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Once, true, each);
@@ -591,6 +605,7 @@ fn pages_touched() -> i64 {
 pub struct Cursor {
     statement: String,
     arguments: Vec<Arg<'static>>,
+    read_only: bool,
     portal: CString,
     /// How many rows were read so far.
     given: i64,
@@ -599,9 +614,18 @@ pub struct Cursor {
 impl Cursor {
     /// Opens a query with the caller's snapshot and rights. It takes no transaction ID.
     pub fn open(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
+        Cursor::begin(statement, arguments, true)
+    }
+
+    /// The same with a new snapshot, which sees what others have committed by now.
+    pub fn open_now(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
+        Cursor::begin(statement, arguments, false)
+    }
+
+    fn begin(statement: &str, arguments: Vec<Arg<'static>>, read_only: bool) -> Cursor {
         let _session = Session::connect();
-        let portal = Portal::open(statement, &arguments, Planned::Each, true).name();
-        Cursor { statement: statement.to_string(), arguments, portal, given: 0 }
+        let portal = Portal::open(statement, &arguments, Planned::Each, read_only).name();
+        Cursor { statement: statement.to_string(), arguments, read_only, portal, given: 0 }
     }
 
     /// The portal, if it still exists.
@@ -616,7 +640,7 @@ impl Cursor {
     pub fn fetch(&mut self, most: i64, mut each: impl FnMut(Tuple<'_>)) -> usize {
         let _session = Session::connect();
         let portal = self.portal().unwrap_or_else(|| {
-            let portal = Portal::open(&self.statement, &self.arguments, Planned::Each, true);
+            let portal = Portal::open(&self.statement, &self.arguments, Planned::Each, self.read_only);
             self.portal = portal.name();
             portal.skip(self.given);
             portal

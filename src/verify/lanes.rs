@@ -4,19 +4,21 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{self, hash, stored_text};
-use crate::pg::datum::{bytes, text, uuid, Datum};
+use crate::pg::datum::{bytes, micros, text, uuid, Datum};
 use crate::pg::error::internal;
-use crate::pg::random;
+use crate::pg::shared::Segment;
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::Values;
-use crate::verify::progress::{self, Progress};
+use crate::verify::coverage::Coverage;
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::{unfit, Scope, Sql};
 use crate::verify::sums::columns_of_event;
+use crate::verify::{budget, progress, shared};
 use immutable_format::link::{Break, BreakType, Row, Walk};
 use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 /// The sums over all events of a run.
@@ -44,6 +46,25 @@ struct Odd {
     invalid: Option<(i64, i64)>,
 }
 
+/// The lanes to be walked.
+#[derive(Default)]
+struct OddLanes {
+    lanes: Vec<Odd>,
+    bytes: usize,
+    /// Whether everything is to be walked instead.
+    in_order: bool,
+}
+
+impl OddLanes {
+    fn push(&mut self, lane: Odd) {
+        self.bytes += size_of::<Odd>() + lane.tenant_id.len();
+        self.in_order |= self.bytes > MOST_ODD;
+        if !self.in_order {
+            self.lanes.push(lane);
+        }
+    }
+}
+
 /// The marks of an incremental run, by lane.
 type Marks<'a> = HashMap<(&'a str, i16), i64>;
 
@@ -57,32 +78,45 @@ fn marks<'s>(scope: &'s Scope) -> Marks<'s> {
 }
 
 /// Verifies the content and the links of the events in scope, and reports every break. Fills in
-/// `counts`. Returns what the processes of the run shared, and the sums.
-pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break)) -> (Run, Sums) {
-    let log_id = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
-    spi::read(log_id, &[], |row| counts.log_id = row.at(0).map(uuid));
+/// `counts`, and the rows in `coverage`. Returns the sums.
+pub fn check(
+    scope: &Scope,
+    run: &mut Run,
+    mut coverage: Option<&mut Coverage>,
+    counts: &mut Counts,
+    report: &mut impl FnMut(Break),
+) -> Sums {
     let marks = marks(scope);
-    let mut run = Run { key: random::bytes(), targets: scope.targets, progress: 0 };
-    let progress = scope.progress.then(|| Progress::begin(&mut run, estimate(scope)));
+    let segment = share(scope, run, coverage.as_deref());
+    let run = &*run;
     let mut sums = Sums { targets: None, erasures: true };
     let found = match counts.log_id {
         // Without an identity, the walk takes that of the first lane. With max_events, the first
         // events in order of tenant, lane and seq are meant.
-        Some(log_id) if scope.max_events.is_none() => add_up(scope, &marks, &run, log_id, counts, &mut sums),
+        Some(log_id) if scope.max_events.is_none() => {
+            add_up(scope, &marks, run, log_id, coverage.as_deref_mut(), counts, &mut sums)
+        }
         _ => None,
+    };
+    let is_broken = Cell::new(false);
+    let mut report = |found: Break| {
+        is_broken.set(true);
+        report(found);
     };
     match found {
         Some(mut odd) => {
             odd.sort_unstable_by(|a, b| (a.tenant_id.as_bytes(), a.lane).cmp(&(b.tenant_id.as_bytes(), b.lane)));
             let mut walk = Walk::new(counts.log_id);
             for lane in &odd {
-                walk_lane(scope, &marks, lane, &mut walk, report);
+                // After the time is up, one break is enough to say that the log is not valid.
+                counts.cut |=
+                    !walk_lane(scope, &marks, lane, &mut walk, &mut report, || is_broken.get() && budget::is_over(run));
             }
         }
-        None => walk_all(scope, &marks, &run, counts, report),
+        None => walk_all(scope, &marks, run, coverage, counts, &mut report),
     }
-    if let Some(progress) = progress {
-        progress.end(counts.events);
+    if let Some(segment) = segment.filter(|_| run.progress) {
+        progress::end(&segment, counts.events);
     }
     if counts.log_id.is_none() && counts.events > 0 {
         report(Break {
@@ -96,7 +130,18 @@ pub fn check(scope: &Scope, counts: &mut Counts, report: &mut impl FnMut(Break))
             detail: "immutable.log has lost the log's identity".to_string(),
         });
     }
-    (run, sums)
+    sums
+}
+
+/// Creates the memory that the processes of the run share, if they need any.
+fn share(scope: &Scope, run: &mut Run, coverage: Option<&Coverage>) -> Option<Segment> {
+    if !scope.progress && coverage.is_none() {
+        return None;
+    }
+    (run.progress, run.tree) = (scope.progress, coverage.is_some());
+    let numbers = if scope.progress { progress::begin(estimate(scope)) } else { [0; 4] };
+    let table = coverage.map_or(Vec::new(), Coverage::table);
+    Some(shared::create(run, numbers, &table))
 }
 
 /// How many events the planner expects.
@@ -114,14 +159,14 @@ fn add_up(
     marks: &Marks<'_>,
     run: &Run,
     log_id: Id,
+    mut coverage: Option<&mut Coverage>,
     counts: &mut Counts,
     sums: &mut Sums,
 ) -> Option<Vec<Odd>> {
     let mut sql = Sql::default();
     let statement = sums_of_lanes(scope, run, &mut sql);
     let mut tenants: HashSet<[u8; 16]> = HashSet::new();
-    let (mut odd, mut odd_bytes) = (Vec::new(), 0);
-    let mut in_order = false;
+    let mut odd = OddLanes::default();
     let mut targets = Some(Sum::default());
     let (mut erased, mut records) = (0, false);
     spi::complete(&statement, &sql.arguments, |row| {
@@ -131,34 +176,43 @@ fn add_up(
         counts.last_seqs = counts.last_seqs.saturating_add(lane.last.seq.max(0));
         erased += lane.erased;
         records |= lane.records;
-        counts.chains += 1;
+        counts.chains += u64::from(lane.events > 0);
         targets = targets.filter(|_| !lane.odd_targets).map(|sum| sum.plus(lane.targets));
         let (Some(tenant_id), Some(number)) = (row.at(0).and_then(stored_text), row.at(1).map(Datum::i16)) else {
-            in_order = true; // rows without a place that could be asked for
+            odd.in_order = true; // rows without a place that could be asked for
             return;
         };
-        tenants.insert(short_hash(tenant_id));
+        if lane.events > 0 {
+            tenants.insert(short_hash(tenant_id));
+        }
+        if let Some(coverage) = &mut coverage {
+            coverage.add_rows(tenant_id, number, lane.leaves, lane.late);
+        }
+        counts.passed_over |= lane.passed_over;
         let before = row.at(3).and_then(hash);
-        let links = !(begins_rightly(&lane, marks.get(&(tenant_id, number)), log_id, before) && lane.adds_up());
+        let begins = begins_rightly(&lane, marks.get(&(tenant_id, number)), log_id, before);
+        // Of a lane whose rows were passed over in part, only the content of the others is known.
+        let is_known = lane.passed_over || begins && lane.adds_up();
+        let links = !is_known;
         if links || lane.invalid().is_some() {
-            odd_bytes += size_of::<Odd>() + tenant_id.len();
-            in_order |= odd_bytes > MOST_ODD;
-            if !in_order {
-                odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
-            }
+            odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
         }
     });
+    counts.cut |= counts.passed_over;
     sums.targets = targets.filter(|_| run.targets);
     sums.erasures = erased > 0 || records;
-    if in_order {
+    if odd.in_order {
         counts.events = 0;
         counts.chains = 0;
         counts.last_seqs = 0;
+        if let Some(coverage) = coverage {
+            coverage.forget_rows();
+        }
         return None;
     }
     counts.erased = erased;
     counts.tenants = tenants.len() as u64;
-    Some(odd)
+    Some(odd.lanes)
 }
 
 /// Whether a lane begins where it must: at its mark, with the log's identity, or after the event
@@ -206,8 +260,43 @@ fn short_hash(tenant_id: &str) -> [u8; 16] {
     short
 }
 
-/// Walks one lane. Rows whose content was found to be valid are not hashed again.
-fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, report: &mut impl FnMut(Break)) {
+/// Walks one lane, until `ends` says so. Rows whose content was found to be valid are not hashed
+/// again. Returns whether it walked to the end.
+fn walk_lane(
+    scope: &Scope,
+    marks: &Marks<'_>,
+    odd: &Odd,
+    walk: &mut Walk,
+    report: &mut impl FnMut(Break),
+    ends: impl Fn() -> bool,
+) -> bool {
+    if ends() {
+        return false;
+    }
+    let (statement, arguments) = walk_statement(scope, marks, odd);
+    let (mut layout, mut goes_on) = (None, true);
+    spi::stream_while(&statement, &arguments, |tuple| {
+        let values = tuple.values();
+        let layout =
+            layout.get_or_insert_with(|| Layout::of(tuple.descriptor()).unwrap_or_else(|column| unfit(column)));
+        let invalid = |seq| odd.invalid.is_some_and(|(first, last)| (first..=last).contains(&seq));
+        let row = read(&values, layout, invalid);
+        if walk.begins_lane(row.tenant_id, row.lane) {
+            let before = match odd.links {
+                true => before(scope, marks, &row),
+                false => row.previous_event_hash.map(|hash| (row.seq - 1, hash.to_vec())),
+            };
+            walk.begin_lane(row.tenant_id, row.lane, before);
+        }
+        walk.push(&row, &mut *report);
+        goes_on = !ends();
+        goes_on
+    });
+    goes_on
+}
+
+/// The statement that selects the rows of a lane to be walked, and its arguments.
+fn walk_statement<'s>(scope: &Scope<'s>, marks: &Marks<'_>, odd: &'s Odd) -> (String, Vec<Arg<'s>>) {
     let mut sql = Sql::default();
     let mut conditions = scope.conditions("e", &mut sql);
     let mut condition = |clause: String| {
@@ -225,31 +314,22 @@ fn walk_lane(scope: &Scope, marks: &Marks<'_>, odd: &Odd, walk: &mut Walk, repor
         let last = sql.argument(Arg::Int8(last));
         condition(format!("e.seq BETWEEN {first} AND {last}"));
     }
-    let statement = format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}, e.id");
-    let mut layout = None;
-    spi::stream(&statement, &sql.arguments, |tuple| {
-        let values = tuple.values();
-        let layout =
-            layout.get_or_insert_with(|| Layout::of(tuple.descriptor()).unwrap_or_else(|column| unfit(column)));
-        let invalid = |seq| odd.invalid.is_some_and(|(first, last)| (first..=last).contains(&seq));
-        let row = read(&values, layout, invalid);
-        if walk.begins_lane(row.tenant_id, row.lane) {
-            let before = match odd.links {
-                true => before(scope, marks, &row),
-                false => row.previous_event_hash.map(|hash| (row.seq - 1, hash.to_vec())),
-            };
-            walk.begin_lane(row.tenant_id, row.lane, before);
-        }
-        walk.push(&row, &mut *report);
-    });
+    (format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}, e.id"), sql.arguments)
 }
 
 /// The columns that a walk reads. The last one names the child table that holds the row.
-const WALKED: &str = "e.*, CASE WHEN e.tableoid <> 'immutable.events'::pg_catalog.regclass \
+pub const WALKED: &str = "e.*, CASE WHEN e.tableoid <> 'immutable.events'::pg_catalog.regclass \
      THEN e.tableoid::pg_catalog.regclass::text END";
 
 /// Walks everything in scope in the order of tenant, lane and seq.
-fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, report: &mut impl FnMut(Break)) {
+fn walk_all(
+    scope: &Scope,
+    marks: &Marks<'_>,
+    run: &Run,
+    mut coverage: Option<&mut Coverage>,
+    counts: &mut Counts,
+    report: &mut impl FnMut(Break),
+) {
     let mut walk = Walk::new(counts.log_id);
     let mut sql = Sql::default();
     let from = scope.from(&mut sql);
@@ -257,12 +337,14 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
     let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
     let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}, e.id{limit}");
     let mut layout = None;
-    spi::stream(&statement, &sql.arguments, |tuple| {
-        if scope.max_events.is_some_and(|most| walk.events >= most as u64) {
+    spi::stream_while(&statement, &sql.arguments, |tuple| {
+        let is_over = budget::is_over(run);
+        if is_over || scope.max_events.is_some_and(|most| walk.events >= most as u64) {
             counts.cut = true;
-            return;
+            counts.passed_over |= is_over;
+            return false;
         }
-        if run.progress != 0 {
+        if run.progress {
             progress::count(run);
         }
         let values = tuple.values();
@@ -273,7 +355,12 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
         if walk.begins_lane(row.tenant_id, row.lane) {
             walk.begin_lane(row.tenant_id, row.lane, before(scope, marks, &row));
         }
+        if let Some(coverage) = &mut coverage {
+            let created_at = values.get(layout, c::CREATED_AT).map_or(i64::MAX, micros);
+            coverage.add_row((row.tenant_id, row.lane, row.seq), created_at, row.recomputed.as_ref().ok());
+        }
         walk.push(&row, &mut *report);
+        true
     });
     counts.events = walk.events;
     counts.chains = walk.lanes;
@@ -281,7 +368,7 @@ fn walk_all(scope: &Scope, marks: &Marks<'_>, run: &Run, counts: &mut Counts, re
 }
 
 /// A row for the walk. Its content is checked if `doubtful` is true for its seq.
-fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
+pub fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> bool) -> Row<'a> {
     let get = |column| values.get(layout, column);
     let stray = layout.width - 1;
     let seq = get(c::SEQ).map_or(0, Datum::i64);

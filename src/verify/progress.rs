@@ -1,10 +1,10 @@
 //! The progress of a verification. All its processes count in shared memory. When a NOTICE is due,
 //! the next process that counts raises it.
 
-use crate::pg::shared::{self, Counters, Segment};
+use crate::pg::shared::Segment;
 use crate::pg::transaction::now;
 use crate::verify::run::Run;
-use immutable_format::{sha256, Hash};
+use crate::verify::shared;
 use pgrx::prelude::*;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,31 +27,17 @@ thread_local! {
     static COUNTED: Cell<([u8; 16], u64)> = const { Cell::new(([0; 16], 0)) };
 }
 
-/// A hash of the run's key. A user who calls verify_event() directly can name any segment of shared
-/// memory, but cannot give a key that hashes to what is in it.
-fn proof(run: &Run) -> Hash {
-    sha256(&[b"immutable progress", &run.key])
+/// The numbers of a run that begins now.
+pub fn begin(total: u64) -> [i64; 4] {
+    let started = now();
+    [started, total as i64, 0, started + INTERVAL]
 }
 
-/// The shared memory of one run. It is released when this is dropped.
-pub struct Progress(Segment);
-
-impl Progress {
-    /// Creates the shared memory, and puts its handle into `run`.
-    pub fn begin(run: &mut Run, total: u64) -> Progress {
-        let started = now();
-        let numbers = [started, total as i64, 0, started + INTERVAL].map(AtomicI64::new);
-        let segment = Segment::create(Counters { proof: proof(run), numbers });
-        run.progress = segment.handle();
-        Progress(segment)
-    }
-
-    /// Raises the last notice.
-    pub fn end(&self, events: u64) {
-        let started = self.0.counters().numbers[STARTED].load(Ordering::Relaxed);
-        let seconds = (now() - started) as f64 / 1e6;
-        notice!("verified {events} events in {seconds:.1} s, {:.0} a second", rate(events, seconds));
-    }
+/// Raises the last notice.
+pub fn end(segment: &Segment, events: u64) {
+    let started = segment.numbers()[STARTED].load(Ordering::Relaxed);
+    let seconds = (now() - started) as f64 / 1e6;
+    notice!("verified {events} events in {seconds:.1} s, {:.0} a second", rate(events, seconds));
 }
 
 fn rate(events: u64, seconds: f64) -> f64 {
@@ -64,7 +50,7 @@ pub fn count(run: &Run) {
     let counted = if key == run.key { counted + 1 } else { 1 };
     COUNTED.set((run.key, counted));
     if counted.is_multiple_of(STEP) {
-        shared::with(run.progress, &proof(run), |counters| add(&counters.numbers));
+        shared::with(run, |contents| add(contents.numbers));
     }
 }
 

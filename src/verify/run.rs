@@ -3,6 +3,8 @@
 use crate::pg::call::Call;
 use crate::pg::datum::bytes;
 use crate::pg::error::Fault;
+use crate::pg::random;
+use crate::verify::scope::Scope;
 use immutable_format::sum::SumKey;
 use immutable_format::Id;
 
@@ -16,8 +18,10 @@ pub struct Counts {
     pub tenants: u64,
     pub erased: u64,
     pub breaks: u64,
-    /// Whether max_events left events out.
+    /// Whether max_events, or the end of the time, left something out.
     pub cut: bool,
+    /// Whether the end of the time left events out.
+    pub passed_over: bool,
     /// The log's identity, if immutable.log has its row.
     pub log_id: Option<Id>,
 }
@@ -28,30 +32,52 @@ pub struct Run {
     pub key: SumKey,
     /// Whether targets are checked.
     pub targets: bool,
-    /// The handle of the shared memory that counts progress; 0 if there is none.
-    pub progress: u32,
+    /// Whether progress is counted in shared memory.
+    pub progress: bool,
+    /// Whether shared memory says which rows the tree over all events covers.
+    pub tree: bool,
+    /// The handle of the shared memory, if there is any.
+    pub shared: u32,
+    /// Microseconds since 1970 after which rows are passed over.
+    pub deadline: i64,
 }
 
 impl Run {
-    const BYTES: usize = 16 + 1 + 4;
+    const BYTES: usize = 16 + 1 + 4 + 8;
+
+    /// A run with a new key.
+    pub fn new(scope: &Scope) -> Run {
+        Run {
+            key: random::bytes(),
+            targets: scope.targets,
+            progress: false,
+            tree: false,
+            shared: 0,
+            deadline: scope.deadline(),
+        }
+    }
 
     /// The run as the bytes that [`Run::of`] reads.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..16].copy_from_slice(&self.key);
-        bytes[16] = u8::from(self.targets);
-        bytes[17..].copy_from_slice(&self.progress.to_le_bytes());
+        bytes[16] = u8::from(self.targets) | u8::from(self.progress) << 1 | u8::from(self.tree) << 2;
+        bytes[17..21].copy_from_slice(&self.shared.to_le_bytes());
+        bytes[21..].copy_from_slice(&self.deadline.to_le_bytes());
         bytes
     }
 
     /// The run in the argument at `index`. Raises 22023 for other bytes than those of a run.
     pub fn of(call: Call, index: usize) -> Run {
-        let given = call.arg(index).map(bytes).and_then(|run| run.try_into().ok());
-        let Some(given): Option<[u8; Self::BYTES]> = given else { refuse("run") };
-        let mut run = Run { key: SumKey::default(), targets: given[16] != 0, progress: 0 };
-        run.key.copy_from_slice(&given[..16]);
-        run.progress = u32::from_le_bytes([given[17], given[18], given[19], given[20]]);
-        run
+        let given: Option<&[u8; Self::BYTES]> = call.arg(index).map(bytes).and_then(|run| run.try_into().ok());
+        let parts = given.and_then(|given| {
+            let (key, rest) = given.split_first_chunk()?;
+            let (flags, rest) = rest.split_first()?;
+            let (shared, rest) = rest.split_first_chunk()?;
+            Some((*key, *flags, u32::from_le_bytes(*shared), i64::from_le_bytes(*rest.first_chunk()?)))
+        });
+        let Some((key, flags, shared, deadline)) = parts else { refuse("run") };
+        Run { key, targets: flags & 1 != 0, progress: flags & 2 != 0, tree: flags & 4 != 0, shared, deadline }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 use crate::pg::spi::Arg;
+use crate::pg::transaction::now;
+use immutable_format::tlog::checkpoint::SignedCheckpoint;
 use immutable_format::{parse_hex, Hash};
 use pgrx::pg_sys::{self, Oid};
 
@@ -27,6 +29,10 @@ pub struct Scope<'c> {
     pub since: Option<Marks<'c>>,
     pub targets: bool,
     pub progress: bool,
+    /// Signed checkpoints that the caller gave.
+    pub checkpoints: Vec<SignedCheckpoint>,
+    /// How many seconds the run may take.
+    pub max_seconds: Option<f64>,
     /// Whether these are the events of a shard, which may have none.
     pub of_shard: bool,
 }
@@ -80,14 +86,28 @@ impl<'c> Scope<'c> {
             since: call.arg(5).map(|since| Marks { heads: read_heads("since", Jsonb::new(since)), jsonb: since }),
             targets: call.arg(6).is_none_or(Datum::bool),
             progress: call.arg(8).is_some_and(Datum::bool),
-            of_shard: false,
+            checkpoints: call.new_arg(9).map_or(Vec::new(), |notes| read_checkpoints(text(notes))),
+            ..Scope::default()
         };
         if scope.since.is_some() && (scope.is_range() || scope.max_events.is_some()) {
             Fault::invalid("since", "since cannot be combined with from_date, to_date or max_events")
                 .hint("With since, all events after the given heads are verified. Leave the other arguments out.")
                 .raise()
         }
+        if !scope.checkpoints.is_empty() && !scope.is_log() {
+            Fault::invalid(
+                "checkpoint",
+                "checkpoint cannot be combined with tenant_id, from_date, to_date, max_events or since",
+            )
+            .hint("A checkpoint is about all events of the log. Leave the other arguments out.")
+            .raise()
+        }
         scope
+    }
+
+    /// When the time of a run that begins now is up, in microseconds since 1970.
+    pub fn deadline(&self) -> i64 {
+        self.max_seconds.map_or(i64::MAX, |seconds| now().saturating_add((seconds * 1e6) as i64))
     }
 
     /// How many breaks verify_chain() lists.
@@ -118,6 +138,11 @@ impl<'c> Scope<'c> {
     /// Whether every event of the tenants in scope is looked at.
     pub fn is_whole(&self) -> bool {
         !self.is_range() && self.max_events.is_none() && self.since.is_none()
+    }
+
+    /// Whether every event of the log is looked at.
+    pub fn is_log(&self) -> bool {
+        self.is_whole() && self.tenant_id.is_none() && !self.of_shard
     }
 
     /// Why no event was verified. None if that is right, because a log that has not begun is valid
@@ -194,6 +219,15 @@ fn refuse(field: &str) -> ! {
     Fault::invalid(field, format!("{field} must be a JSON array of {{tenant_id, lane, seq, event_hash}}"))
         .hint("Save them with bytea_output = hex and SELECT jsonb_agg(h) FROM immutable.heads() h.")
         .raise()
+}
+
+/// The signed checkpoints in a text, one after the other. Raises 22023 for any other text.
+pub fn read_checkpoints(notes: &str) -> Vec<SignedCheckpoint> {
+    SignedCheckpoint::parse_all(notes).unwrap_or_else(|malformed| {
+        Fault::invalid("checkpoint", format!("checkpoint is not a signed checkpoint: {}", malformed.0))
+            .hint("Pass the text as immutable.checkpoint() or a witness gave it, with its empty line and its signature lines. Several may follow each other.")
+            .raise()
+    })
 }
 
 fn read_heads(field: &str, heads: Jsonb) -> Vec<SavedHead> {

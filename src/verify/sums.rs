@@ -9,12 +9,13 @@ use crate::pg::datum::{bytes, micros, uuid, Datum};
 use crate::pg::error::internal;
 use crate::pg::jsonb::Reader;
 use crate::pg::toast;
-use crate::verify::progress;
 use crate::verify::run::{refuse, Run};
+use crate::verify::{budget, coverage, progress};
 use immutable_format::json::{Build, Canonical, Value};
 use immutable_format::limits;
-use immutable_format::sum::{LaneSum, Seen, Sum, TargetTerms};
+use immutable_format::sum::{leaf_term, LaneSum, Seen, Sum, TargetTerms};
 use immutable_format::target::{Form, Target};
+use immutable_format::tlog::tree::leaf_hash;
 
 /// The action of the record of an erasure.
 pub const RECORD: &str = "immutable.event_erased";
@@ -34,13 +35,17 @@ fn verify_event(call: Call) -> Datum {
     let run = Run::of(call, 0);
     let stray = call.arg(1).is_none_or(Datum::bool);
     let get = |column: c::Column| call.arg(2 + column);
-    if run.progress != 0 {
+    let seq = get(c::SEQ).map(Datum::i64);
+    let mut buffer = [0; Seen::BYTES];
+    if budget::is_over(&run) {
+        return call.memory().bytes(Seen::passed_over(seq.unwrap_or(0)).write(&mut buffer));
+    }
+    if run.progress {
         progress::count(&run);
     }
     let stored = row::read(get);
     let recomputed = stored.as_ref().ok().and_then(|stored| with_scratch(|scratch| stored.hash(scratch)).ok());
 
-    let seq = get(c::SEQ).map(Datum::i64);
     let previous = get(c::PREVIOUS_EVENT_HASH).map(row::hash);
     let event_hash = get(c::EVENT_HASH).and_then(row::hash);
     let linked = matches!((seq, previous), (Some(1), None) | (Some(2..), Some(Some(_))));
@@ -50,6 +55,15 @@ fn verify_event(call: Call) -> Datum {
     flag(!stray && linked && event_hash.is_some(), Seen::LINKS);
     flag(get(c::ERASED).is_some(), Seen::ERASED);
     flag(get(c::ACTION).is_some_and(|action| toast::read(action) == Some(RECORD.as_bytes())), Seen::RECORD);
+    let mut leaf = Sum::default();
+    if run.tree {
+        let (covered, late) = covered(&run, get);
+        flag(late, Seen::LATE);
+        if let Some(hash) = recomputed.filter(|_| covered) {
+            leaf = leaf_term(&run.key, &leaf_hash(&hash));
+            flag(true, Seen::COVERED);
+        }
+    }
     let mut targets = Sum::default();
     match &stored {
         Ok(stored) if run.targets => {
@@ -72,8 +86,22 @@ fn verify_event(call: Call) -> Datum {
         log_id: get(c::LOG_ID).map(uuid).unwrap_or_default(),
         targets,
         flags,
+        leaf,
     };
-    call.memory().bytes(&seen.to_bytes())
+    call.memory().bytes(seen.write(&mut buffer))
+}
+
+/// Whether the tree covers the row, and whether the row is late. Raises 22023 for a run whose shared
+/// memory is not there.
+fn covered<'a>(run: &Run, get: impl Fn(c::Column) -> Option<Datum<'a>>) -> (bool, bool) {
+    let (lane, seq) = (get(c::LANE).map(Datum::i16), get(c::SEQ).map(Datum::i64));
+    let created_at = get(c::CREATED_AT).map_or(i64::MAX, micros);
+    match (get(c::TENANT_ID).and_then(stored_text), lane, seq) {
+        (Some(tenant_id), Some(lane), Some(seq)) => {
+            coverage::of_row(run, tenant_id, lane, seq, created_at).unwrap_or_else(|| refuse("run"))
+        }
+        _ => (false, false),
+    }
 }
 
 sql_function!(immutable_lane_add, pg_finfo_immutable_lane_add, lane_add);
@@ -144,8 +172,9 @@ fn targets_add(call: Call) -> Datum {
 }
 
 fn term_of_row(call: Call) -> Option<Sum> {
-    let key = Run::of(call, 1).key;
-    if call.arg(2).is_none_or(Datum::bool) {
+    let run = Run::of(call, 1);
+    let key = run.key;
+    if budget::is_over(&run) || call.arg(2).is_none_or(Datum::bool) {
         return None;
     }
     // The members in canonical order.

@@ -6,22 +6,28 @@
 use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast::readable_text;
+use crate::verify::budget;
 use crate::verify::lanes::Sums;
-use crate::verify::run::Run;
+use crate::verify::run::{Counts, Run};
 use crate::verify::scope::{Scope, Sql};
 use crate::verify::sums::TargetSum;
 use immutable_format::link::{Break, BreakType};
 use immutable_format::sum::Sum;
 
 /// Compares event_targets with the targets of the events in scope, and reports every difference.
-/// `cut` says whether max_events left events out.
-pub fn check(scope: &Scope, cut: bool, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
+/// After the time of the run is up, nothing is compared and `counts` says so.
+pub fn check(scope: &Scope, counts: &mut Counts, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
     if !scope.targets {
         return;
     }
-    match sums.targets {
-        Some(of_events) if scope.since.is_none() && of_rows(scope, run) == Some(of_events) => {}
-        _ => join(scope, cut, report),
+    let agree = |of_events| scope.since.is_none() && of_rows(scope, run) == Some(of_events);
+    if !budget::is_up(run) && sums.targets.is_some_and(agree) {
+        return;
+    }
+    // Rows that were passed over are missing from the sum.
+    match budget::is_up(run) {
+        true => counts.cut = true,
+        false => join(scope, counts.cut, report),
     }
 }
 

@@ -7,33 +7,47 @@
 
 use crate::log::tables::Events;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::Datum;
+use crate::pg::datum::{timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
-use crate::verify::run::Counts;
+use crate::verify::checkpoint::Reached;
+use crate::verify::run::{Counts, Run};
 use crate::verify::scope::{Scope, MAX_LISTED};
-use crate::verify::{erasures, heads, lanes, targets};
+use crate::verify::{checkpoint, erasures, heads, lanes, targets};
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::link::Break;
+use immutable_format::{time, Id};
 use pgrx::{notice, pg_sys};
 
 /// Verifies what is in scope and calls `report` with every break.
 fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
-    let mut counts = Counts::default();
+    let mut counts = Counts { log_id: log_id(), ..Counts::default() };
     let mut breaks = 0;
     let mut report = |found: Break| {
         breaks += 1;
         report(&found);
     };
-    let (run, sums) = lanes::check(scope, &mut counts, &mut report);
-    targets::check(scope, counts.cut, &run, &sums, &mut report);
-    erasures::check(scope, &sums, &mut report);
+    let mut run = Run::new(scope);
+    let mut tree = checkpoint::read(scope, &run, counts.log_id, &mut report);
+    let coverage = tree.as_mut().map(|tree| &mut tree.coverage);
+    let sums = lanes::check(scope, &mut run, coverage, &mut counts, &mut report);
+    targets::check(scope, &mut counts, &run, &sums, &mut report);
+    erasures::check(scope, &mut counts, &run, &sums, &mut report);
     heads::check(scope, &mut report);
+    let reached = tree.map(|tree| tree.conclude(&run, &counts, &mut report)).unwrap_or_default();
     counts.breaks = breaks;
-    Verdict::of(scope, counts)
+    Verdict::of(scope, counts, reached)
+}
+
+/// The log's identity.
+fn log_id() -> Option<Id> {
+    let mut log_id = None;
+    let statement = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
+    spi::read(statement, &[], |row| log_id = row.at(0).map(uuid));
+    log_id
 }
 
 /// The result of a run, and how much of the log it covers.
@@ -48,10 +62,14 @@ struct Verdict {
     events_total: i64,
     /// The saved heads and marks that were compared.
     heads_checked: i64,
+    /// Whether heads or a checkpoint that the caller gave confirm the log.
+    anchored: bool,
+    /// How far the checkpoint reaches that was compared.
+    reached: Reached,
 }
 
 impl Verdict {
-    fn of(scope: &Scope, counts: Counts) -> Verdict {
+    fn of(scope: &Scope, counts: Counts, reached: Reached) -> Verdict {
         let every_event = !counts.cut && !scope.is_range() && scope.since.is_none();
         let events_total = match scope.since {
             _ if every_event => counts.events as i64,
@@ -62,16 +80,23 @@ impl Verdict {
         let marks = scope.since.iter().flat_map(|since| &since.heads);
         let heads_checked = scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)).count() as i64;
         let nothing = counts.events == 0 && counts.breaks == 0 && heads_checked == 0;
-        let why_nothing = nothing.then(|| scope.why_nothing(events_total, counts.log_id.is_some())).flatten();
+        let why_nothing = match nothing {
+            true if counts.passed_over => Some("the time was up before the first event".to_string()),
+            true => scope.why_nothing(events_total, counts.log_id.is_some()),
+            false => None,
+        };
         if let Some(why) = &why_nothing {
             notice!("nothing was verified: {why}");
         }
+        let valid = why_nothing.is_none().then_some(counts.breaks == 0);
         Verdict {
-            valid: why_nothing.is_none().then_some(counts.breaks == 0),
+            valid,
             complete: every_event && scope.targets && why_nothing.is_none(),
             events_total,
             heads_checked,
+            anchored: valid == Some(true) && (heads_checked > 0 || reached.anchored),
             counts,
+            reached,
         }
     }
 }
@@ -169,8 +194,8 @@ fn summary<'c>(call: Call<'c>, scope: &Scope, most: usize) -> Datum<'c> {
             listed.push(break_json(found, true));
         }
     });
-    let (counts, memory) = (&verdict.counts, call.memory());
-    let columns: [Option<Datum>; 11] = [
+    let (counts, reached, memory) = (&verdict.counts, &verdict.reached, call.memory());
+    let columns: [Option<Datum>; 16] = [
         verdict.valid.map(Datum::from),
         Some(Datum::from(counts.events as i64)),
         Some(Datum::from(counts.chains as i64)),
@@ -182,8 +207,16 @@ fn summary<'c>(call: Call<'c>, scope: &Scope, most: usize) -> Datum<'c> {
         counts.log_id.map(|id| memory.uuid(&id)),
         Some(Datum::from(verdict.events_total)),
         Some(Datum::from(verdict.heads_checked)),
+        Some(Datum::from(verdict.anchored)),
+        reached.size.map(Datum::from),
+        reached.size.map(|_| memory.texts(&reached.cosigned.by)),
+        reached.cosigned.at.map(timestamptz),
+        reached.late.map(Datum::from),
     ];
-    call.rows().put(&columns);
+    // Of a shard, no tree says anything; and the declaration may be that of the version before.
+    let mut rows = call.rows();
+    let width = rows.width().min(columns.len());
+    rows.put(&columns[..width]);
     call.null()
 }
 
@@ -216,27 +249,62 @@ fn verify_breaks(call: Call) -> Datum {
 
 sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
 
-/// `immutable.verify(from_date, to_date, limit)`: the answer for an API, with how much of the log
-/// it covers. Raises 22023 for a limit below 1.
+/// `immutable.verify(from_date, to_date, limit, max_seconds)`: the answer for an API, with how much
+/// of the log it covers. Raises 22023 for a limit below 1, and for a negative time.
 fn verify_as_service(call: Call) -> Datum {
     let limit = call.arg(2).map(|limit| i64::from(limit.i32()));
     if limit.is_some_and(|limit| limit < 1) {
         Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event.").raise()
     }
-    let scope =
-        Scope { from_date: call.arg(0), to_date: call.arg(1), max_events: limit, targets: true, ..Scope::default() };
+    let max_seconds = call.new_arg(3).map(Datum::f64);
+    if max_seconds.is_some_and(|seconds| seconds.is_nan() || seconds < 0.0) {
+        Fault::invalid("max_seconds", "max_seconds must not be negative").hint("Use NULL for any time.").raise()
+    }
+    let scope = Scope {
+        from_date: call.arg(0),
+        to_date: call.arg(1),
+        max_events: limit,
+        targets: true,
+        max_seconds,
+        ..Scope::default()
+    };
     let mut listed = Vec::new();
     let verdict = verify(&scope, |found| {
         if listed.len() < MAX_LISTED {
             listed.push(break_json(found, false));
         }
     });
-    call.memory().jsonb(&format!(
-        "{{\"data\":{{\"valid\":{},\"events_checked\":{},\"events_total\":{},\"complete\":{},\"breaks\":[{}]}}}}",
-        verdict.valid.map_or("null".to_string(), |valid| valid.to_string()),
-        verdict.counts.events,
-        verdict.events_total,
-        verdict.complete,
-        listed.join(",")
-    ))
+    call.memory().jsonb(&service_json(&verdict, &listed))
+}
+
+/// The answer of immutable.verify().
+fn service_json(verdict: &Verdict, breaks: &[String]) -> String {
+    let (counts, reached) = (&verdict.counts, &verdict.reached);
+    let null = || "null".to_string();
+    let mut names = null();
+    if reached.size.is_some() {
+        let mut quoted = Vec::new();
+        for name in &reached.cosigned.by {
+            let mut out = String::new();
+            write_string(name, &mut out);
+            quoted.push(out);
+        }
+        names = format!("[{}]", quoted.join(","));
+    }
+    let cosigned_at = reached.cosigned.at.and_then(time::format).map_or_else(null, |at| format!("\"{at}\""));
+    let members = [
+        ("valid", verdict.valid.map_or_else(null, |valid| valid.to_string())),
+        ("events_checked", counts.events.to_string()),
+        ("events_total", verdict.events_total.to_string()),
+        ("complete", verdict.complete.to_string()),
+        ("heads_checked", verdict.heads_checked.to_string()),
+        ("anchored", verdict.anchored.to_string()),
+        ("checkpoint_size", reached.size.map_or_else(null, |size| size.to_string())),
+        ("cosigned_by", names),
+        ("cosigned_at", cosigned_at),
+        ("recorded_late", reached.late.map_or_else(null, |late| late.to_string())),
+        ("breaks", format!("[{}]", breaks.join(","))),
+    ];
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{\"data\":{{{}}}}}", members.join(","))
 }

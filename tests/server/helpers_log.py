@@ -140,7 +140,9 @@ def verify(conn, **scope):
     arguments, values = _call(scope)
     answer, = conn.execute(sql.SQL("SELECT immutable.verify({})").format(arguments), values).fetchone()
     assert set(answer) == {"data"}
-    assert set(answer["data"]) == {"valid", "events_checked", "events_total", "complete", "breaks"}
+    assert set(answer["data"]) == {"valid", "events_checked", "events_total", "complete", "heads_checked", "anchored",
+                                   "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "breaks"}
+    assert (answer["data"]["heads_checked"], answer["data"]["anchored"]) == (0, False)
     return answer["data"]
 
 
@@ -162,7 +164,7 @@ def check_breaks(conn, *expected, **scope):
     with in_parallel(conn):
         assert verify_breaks(conn, **scope) == listed, "in a parallel plan"
 
-    if not {"tenant_id", "heads", "since"} & set(scope):
+    if not {"tenant_id", "heads", "since", "checkpoint"} & set(scope):
         service = verify(conn, **scope)
         shown = [(found["event_id"], found["type"], found["expected_hash"], found["actual_hash"])
                  for found in service["breaks"]]

@@ -79,7 +79,7 @@ def test_auditor_in_parallel(db, log):
         assert h.verify_chain(auditor)["events_checked"] == 16
 
 
-@pytest.mark.parametrize("run", [None, b"", bytes(20), bytes(22), bytes(5000)])
+@pytest.mark.parametrize("run", [None, b"", bytes(21), bytes(28), bytes(30), bytes(5000)])
 def test_parts_called_by_hand(db, log, run):
     """They raise an error that says what they are; a made-up counter of a run does not lead to foreign memory."""
     columns = ", ".join(f"e.{name}" for name in h.COLUMNS)
@@ -94,9 +94,14 @@ def test_parts_called_by_hand(db, log, run):
         with pytest.raises(psycopg.errors.InvalidParameterValue) as raised:
             db.conn.execute(call, [run])
         assert "verify_chain()" in str(raised.value)
-    made_up = bytes(17) + b"\x01\x02\x03\x04"
-    rows = db.conn.execute(f"SELECT immutable.verify_event(%s, false, {order}) FROM immutable.events e", [made_up])
-    assert len(rows.fetchall()) == 16
+    by_hand = f"SELECT immutable.verify_event(%s, false, {order}) FROM immutable.events e"
+    for number, (flags, deadline) in enumerate(((0, 0x7f), (2, 0x7f), (7, 0), (2, 0xff))):
+        made_up = bytes([number]) * 16 + bytes([flags]) + b"\x01\x02\x03\x04" + bytes(7) + bytes([deadline])
+        assert len(db.conn.execute(by_hand, [made_up]).fetchall()) == 16
+    # A run with a tree counts nothing where its memory is not.
+    made_up = bytes([9]) * 16 + b"\x04\x01\x02\x03\x04" + bytes(7) + b"\x7f"
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="run is not"):
+        db.conn.execute(by_hand, [made_up])
 
 
 def test_more_lanes_than_fit_in_memory(db):

@@ -1,6 +1,9 @@
 """Verification of a part never looks like that of the whole: a forged event lies where each call does not look, and the
 answer shows that there is more."""
 
+import contextlib
+
+import psycopg
 import pytest
 
 import helpers_log as h
@@ -60,7 +63,8 @@ def test_the_service_call_verifies_more_than_ten_thousand_events(db):
     db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                     "SELECT 'tenant ' || n % 7, 'a', 'b' FROM generate_series(1, 10500) n")
     assert h.verify(db.conn) == {"valid": True, "events_checked": 10500, "events_total": 10500, "complete": True,
-                                 "breaks": []}
+                                 "heads_checked": 0, "anchored": False, "checkpoint_size": None, "cosigned_by": None,
+                                 "cosigned_at": None, "recorded_late": None, "breaks": []}
     update(db.conn, ("tenant 6", 0, 1500), action="nothing.happened")
     assert h.verify(db.conn)["valid"] is False
     part = h.verify(db.conn, limit=10000)
@@ -173,3 +177,75 @@ def test_numbers_that_do_not_add_up(db, log):
     result = h.verify_chain(db.conn, max_events=3)
     assert (result["valid"], result["complete"], result["events_total"]) == (True, False, 2**63 - 1)
     assert h.verify_chain(db.conn)["events_total"] == 16
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The time that verify() may take
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_no_time_at_all(db, log, parallel):
+    messages = notices(db.conn)
+    with h.in_parallel(db.conn) if parallel else contextlib.nullcontext():
+        for scope in ({}, {"max_events": 15}, {"to_date": log["acme", 0, 6]["created_at"]}):
+            result = h.verify(db.conn, max_seconds=0, **scope)
+            assert (result["valid"], result["complete"], result["breaks"]) == (None, False, [])
+            assert (result["events_checked"], result["events_total"]) == (0, 16)
+            assert messages.pop() == "nothing was verified: the time was up before the first event"
+    assert messages == []
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("scope", [{}, {"max_events": 4000}])
+def test_a_short_time(db, parallel, scope):
+    """Whenever the time is up, the answer says how far it came, and what it has found."""
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) "
+                    "SELECT 'tenant ' || n % 70, 'a', 'b', '[{\"type\": \"t\"}]' FROM generate_series(1, 4000) n")
+    with h.in_parallel(db.conn) if parallel else contextlib.nullcontext():
+        seen = set()
+        for forged in (False, True):
+            if forged:
+                with h.behind_triggers(db.conn):
+                    db.conn.execute("UPDATE immutable.events SET action = 'x'")
+            for step in range(12):
+                result = h.verify(db.conn, max_seconds=0.0005 * 2 ** step, **scope)
+                checked = result["events_checked"]
+                assert 0 <= checked <= result["events_total"] == 4000
+                assert checked == 4000 or not result["complete"]
+                if checked:
+                    assert result["valid"] is not forged
+                    assert bool(result["breaks"]) is forged
+                else:
+                    assert result["valid"] is None
+                seen.add((0 < checked < 4000, result["complete"]))
+            assert h.verify(db.conn, max_seconds=None, **scope)["complete"]
+            assert h.verify(db.conn, max_seconds=float("inf"), **scope)["complete"]
+        assert (True, False) in seen
+
+
+def test_hardly_any_time(db, log):
+    for seconds in (-1, -1e-9, float("nan"), float("-inf")):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="max_seconds"):
+            h.verify(db.conn, max_seconds=seconds)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whether anything from outside confirms the answer
+
+def test_only_heads_that_were_given_anchor_an_answer(db):
+    log = build_log(db)
+    saved = heads(db.conn)
+    nothing = [{}, {"heads": []},
+               {"tenant_id": "globex", "heads": [head for head in saved if head["tenant_id"] == "acme"]},
+               {"tenant_id": "typo"}, {"tenant_id": "typo", "heads": saved}]
+    for scope in nothing:
+        result = h.verify_chain(db.conn, **scope)
+        assert (result["heads_checked"], result["anchored"]) == (0, False), scope
+    assert h.verify_chain(db.conn, tenant_id="typo", heads=saved)["valid"] is None
+    for scope in ({"heads": saved}, {"since": saved}, {"tenant_id": "acme", "heads": saved}):
+        result = h.verify_chain(db.conn, **scope)
+        assert (result["valid"], result["anchored"]) == (True, True), scope
+        assert result["heads_checked"] == (2 if "tenant_id" in scope else 4)
+        assert (result["checkpoint_size"], result["cosigned_by"], result["recorded_late"]) == (None, None, None)
+    update(db.conn, ("acme", 0, 3), action="nothing.happened")
+    result = h.verify_chain(db.conn, heads=saved)
+    assert (result["valid"], result["heads_checked"], result["anchored"]) == (False, 4, False)

@@ -133,8 +133,11 @@ pub struct Seen {
     pub log_id: Id,
     /// The sum of its targets ([`TargetTerms`]).
     pub targets: Sum,
-    /// The flags [`VALID`](Self::VALID) to [`ODD_TARGETS`](Self::ODD_TARGETS).
+    /// The flags [`VALID`](Self::VALID) to [`LATE`](Self::LATE).
     pub flags: u8,
+    /// The term of its leaf in the tree ([`leaf_term`]), if it has the flag
+    /// [`COVERED`](Self::COVERED).
+    pub leaf: Sum,
 }
 
 impl Seen {
@@ -149,32 +152,63 @@ impl Seen {
     pub const RECORD: u8 = 8;
     /// Flag: the targets of the row could not be added up.
     pub const ODD_TARGETS: u8 = 16;
-    /// The length of what [`to_bytes`](Self::to_bytes) returns.
-    pub const BYTES: usize = 8 + 32 + 32 + 16 + 32 + 1;
+    /// Flag: the row was passed over, because the time for the run was up. Only its seq is known.
+    pub const PASSED_OVER: u8 = 32;
+    /// Flag: the tree over all events should have a leaf for the row.
+    pub const COVERED: u8 = 64;
+    /// Flag: a checkpoint does not cover the row, although it claims to be older than that.
+    pub const LATE: u8 = 128;
+    /// The length of a row that is not covered.
+    const UNCOVERED: usize = 8 + 32 + 32 + 16 + 32 + 1;
+    /// The largest length of what [`write`](Self::write) returns.
+    pub const BYTES: usize = Self::UNCOVERED + 32;
 
-    /// Returns its bytes, for the way from the process that read the row to the sum of its lane.
-    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let mut out = ByteWriter::new();
+    /// A row that was passed over.
+    pub fn passed_over(seq: i64) -> Seen {
+        Seen {
+            seq,
+            event_hash: Hash::default(),
+            previous_event_hash: Hash::default(),
+            log_id: Id::default(),
+            targets: Sum::default(),
+            flags: Self::PASSED_OVER,
+            leaf: Sum::default(),
+        }
+    }
+
+    /// Returns its bytes, for the way from the process that read the row to the sum of its lane. A
+    /// row that is not covered has no leaf to pass on.
+    pub fn write<'b>(&self, buffer: &'b mut [u8; Self::BYTES]) -> &'b [u8] {
+        let mut out = ByteWriter::<{ Self::BYTES }>::new();
         out.put(&self.seq.to_le_bytes());
         out.put(&self.event_hash);
         out.put(&self.previous_event_hash);
         out.put(&self.log_id);
         out.put(&self.targets.to_bytes());
         out.put(&[self.flags]);
-        out.0
+        if self.has(Self::COVERED) {
+            out.put(&self.leaf.to_bytes());
+        }
+        let length = out.1;
+        *buffer = out.0;
+        buffer.split_at(length).0
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote. Returns `None` for any other length.
+    /// Reads what [`write`](Self::write) wrote. Returns `None` for any other length.
     pub fn from_bytes(bytes: &[u8]) -> Option<Seen> {
         let mut from = ByteReader(bytes);
-        let seen = Seen {
+        let mut seen = Seen {
             seq: i64::from_le_bytes(from.take()?),
             event_hash: from.take()?,
             previous_event_hash: from.take()?,
             log_id: from.take()?,
             targets: Sum::from_bytes(&from.take()?),
             flags: u8::from_le_bytes(from.take()?),
+            leaf: Sum::default(),
         };
+        if seen.has(Self::COVERED) {
+            seen.leaf = Sum::from_bytes(&from.take()?);
+        }
         from.0.is_empty().then_some(seen)
     }
 
@@ -225,8 +259,8 @@ impl SeqHash {
 }
 
 /// What a lane adds up to. Its size is constant, whatever the number of the rows and the order they
-/// come in: 256 bytes, which the allocator of PostgreSQL gives without waste. There is one for
-/// every lane of every tenant.
+/// come in: at most 496 bytes, which the allocator of PostgreSQL makes 512 with the 16 that an
+/// aggregate's state has besides. There is one for every lane of every tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneSum {
     key: SumKey,
@@ -243,6 +277,12 @@ pub struct LaneSum {
     pub records: bool,
     /// Whether the targets of a row could not be added up.
     pub odd_targets: bool,
+    /// Whether rows were passed over, so that the rest cannot add up.
+    pub passed_over: bool,
+    /// Rows that are [`LATE`](Seen::LATE).
+    pub late: u64,
+    /// The sum of the leaves of the rows that are [`COVERED`](Seen::COVERED).
+    pub leaves: Sum,
     /// The event that the first row has to follow.
     pub before: SeqHash,
     /// The last row.
@@ -260,7 +300,7 @@ pub struct LaneSum {
 
 impl LaneSum {
     /// The length of what [`to_bytes`](Self::to_bytes) returns.
-    pub const BYTES: usize = 16 + 2 * 8 + 2 * 8 + 3 + 3 * 40 + 16 + 2 * 32;
+    pub const BYTES: usize = 16 + 2 * 8 + 2 * 8 + 4 + 8 + 3 * 40 + 16 + 3 * 32;
 
     /// Returns the sum of a lane of one row.
     pub fn new(key: &SumKey, row: &Seen) -> LaneSum {
@@ -274,12 +314,19 @@ impl LaneSum {
         let last = SeqHash { seq: row.seq, hash: row.event_hash };
         LaneSum {
             key: *key,
-            events: 1,
+            events: u64::from(!row.has(Seen::PASSED_OVER)),
             erased: u64::from(row.has(Seen::ERASED)),
-            invalid: if row.has(Seen::VALID) { (i64::MAX, i64::MIN) } else { (row.seq, row.seq) },
+            invalid: if row.has(Seen::VALID) || row.has(Seen::PASSED_OVER) {
+                (i64::MAX, i64::MIN)
+            } else {
+                (row.seq, row.seq)
+            },
             links: row.has(Seen::LINKS),
             records: row.has(Seen::RECORD),
             odd_targets: row.has(Seen::ODD_TARGETS),
+            passed_over: row.has(Seen::PASSED_OVER),
+            late: u64::from(row.has(Seen::LATE)),
+            leaves: row.leaf,
             // No row that links has the least number there is.
             before: SeqHash { seq: row.seq.saturating_sub(1), hash: row.previous_event_hash },
             last,
@@ -292,6 +339,11 @@ impl LaneSum {
 
     /// Adds a row.
     pub fn add(&mut self, row: &Seen) {
+        if row.has(Seen::PASSED_OVER) {
+            self.passed_over = true;
+            self.last.seq = self.last.seq.max(row.seq);
+            return;
+        }
         let part = LaneSum::part(&self.key, row);
         if part.before != self.open {
             self.sum = self.sum.plus(self.open.term(&self.key)).minus(part.before.term(&self.key));
@@ -312,6 +364,9 @@ impl LaneSum {
         self.links &= other.links;
         self.records |= other.records;
         self.odd_targets |= other.odd_targets;
+        self.passed_over |= other.passed_over;
+        self.late += other.late;
+        self.leaves = self.leaves.plus(other.leaves);
         if other.before.seq < self.before.seq {
             self.before = other.before;
             self.log_id = other.log_id;
@@ -323,11 +378,11 @@ impl LaneSum {
         self.open = other.open;
     }
 
-    /// Returns whether the rows are the links of one chain without a hole, each at one position,
+    /// Returns whether no row was passed over, and the rows are the links of one chain without a hole, each at one position,
     /// from [`before`](Self::before) to [`last`](Self::last).
     pub fn adds_up(&self) -> bool {
         let sum = self.sum.plus(self.open.term(&self.key));
-        self.links && sum == self.last.term(&self.key).minus(self.before.term(&self.key))
+        self.links && !self.passed_over && sum == self.last.term(&self.key).minus(self.before.term(&self.key))
     }
 
     /// Returns the first and the last seq of the rows whose content is not what their hash says, if
@@ -344,14 +399,16 @@ impl LaneSum {
         out.put(&self.erased.to_le_bytes());
         out.put(&self.invalid.0.to_le_bytes());
         out.put(&self.invalid.1.to_le_bytes());
-        out.put(&[u8::from(self.links), u8::from(self.records), u8::from(self.odd_targets)]);
+        out.put(&[self.links, self.records, self.odd_targets, self.passed_over].map(u8::from));
+        out.put(&self.late.to_le_bytes());
         for link in [&self.before, &self.last, &self.open] {
             out.put(&link.seq.to_le_bytes());
             out.put(&link.hash);
         }
         out.put(&self.log_id);
-        out.put(&self.targets.to_bytes());
-        out.put(&self.sum.to_bytes());
+        for sum in [self.targets, self.leaves, self.sum] {
+            out.put(&sum.to_bytes());
+        }
         out.0
     }
 
@@ -361,11 +418,13 @@ impl LaneSum {
         let key = from.take()?;
         let (events, erased) = (u64::from_le_bytes(from.take()?), u64::from_le_bytes(from.take()?));
         let invalid = (i64::from_le_bytes(from.take()?), i64::from_le_bytes(from.take()?));
-        let [links, records, odd_targets] = from.take::<3>()?.map(|flag| flag != 0);
+        let [links, records, odd_targets, passed_over] = from.take::<4>()?.map(|flag| flag != 0);
+        let late = u64::from_le_bytes(from.take()?);
         let mut link = || Some(SeqHash { seq: i64::from_le_bytes(from.take()?), hash: from.take()? });
         let (before, last, open) = (link()?, link()?, link()?);
         let log_id = from.take()?;
-        let (targets, sum) = (Sum::from_bytes(&from.take()?), Sum::from_bytes(&from.take()?));
+        let mut sum = || Some(Sum::from_bytes(&from.take()?));
+        let (targets, leaves, sum) = (sum()?, sum()?, sum()?);
         let lane = LaneSum {
             key,
             events,
@@ -374,6 +433,9 @@ impl LaneSum {
             links,
             records,
             odd_targets,
+            passed_over,
+            late,
+            leaves,
             before,
             last,
             log_id,
@@ -425,7 +487,8 @@ mod tests {
             previous_event_hash: event.previous.unwrap_or_default(),
             log_id: if event.seq == 1 { LOG } else { Id::default() },
             targets: target_term(event.seq),
-            flags: Seen::VALID | if links { Seen::LINKS } else { 0 },
+            flags: Seen::VALID | Seen::COVERED | if links { Seen::LINKS } else { 0 },
+            leaf: leaf_term(&KEY, &event.hash),
         }
     }
 
@@ -566,6 +629,8 @@ mod tests {
             }
             let targets = events.iter().fold(Sum::default(), |sum, event| sum.plus(seen(event).targets));
             prop_assert_eq!(whole.targets, targets);
+            let leaves = events.iter().fold(Sum::default(), |sum, event| sum.plus(leaf_term(&KEY, &event.hash)));
+            prop_assert_eq!(whole.leaves, leaves);
         }
 
         #[test]
@@ -613,7 +678,23 @@ mod tests {
         assert_eq!((whole.invalid(), whole.erased, whole.records, whole.odd_targets), (Some((3, 4)), 1, true, true));
         assert!(whole.adds_up());
         assert_eq!(sum(&events).unwrap().invalid(), None);
-        assert_eq!(size_of::<LaneSum>(), 256);
+        assert!(size_of::<LaneSum>() <= 496);
+    }
+
+    #[test]
+    fn rows_that_were_passed_over() {
+        let events = lane(5);
+        let passed: Vec<Seen> = events.iter().map(|event| Seen::passed_over(event.seq)).collect();
+        let mut none = LaneSum::new(&KEY, &passed[0]);
+        none.add(&passed[4]);
+        assert_eq!((none.events, none.passed_over, none.adds_up(), none.last.seq), (0, true, false, 5));
+        assert_eq!(none.invalid(), None);
+        let mut whole = sum(&events[..3]).unwrap();
+        whole.add(&Seen { flags: Seen::LINKS | Seen::LATE, ..seen(&events[3]) });
+        whole.merge(&LaneSum::from_bytes(&none.to_bytes()).unwrap());
+        assert_eq!((whole.events, whole.passed_over, whole.adds_up(), whole.late), (4, true, false, 1));
+        assert_eq!((whole.invalid(), whole.last.seq), (Some((4, 4)), 5));
+        assert!(sum(&events[..4]).unwrap().adds_up());
     }
 
     #[test]
@@ -621,6 +702,12 @@ mod tests {
         assert_eq!(LaneSum::from_bytes(&[0; LaneSum::BYTES - 1]), None);
         assert_eq!(Seen::from_bytes(&[0; Seen::BYTES + 1]), None);
         let row = seen(&lane(3)[2]);
-        assert_eq!(Seen::from_bytes(&row.to_bytes()), Some(row));
+        let mut buffer = [0; Seen::BYTES];
+        assert_eq!(Seen::from_bytes(row.write(&mut buffer)), Some(row));
+        let bare = Seen { flags: Seen::VALID, leaf: Sum::default(), ..row };
+        let written = bare.write(&mut buffer);
+        assert_eq!((written.len(), Seen::from_bytes(written)), (Seen::BYTES - 32, Some(bare)));
+        let passed = Seen::passed_over(7);
+        assert_eq!(Seen::from_bytes(passed.write(&mut buffer)), Some(passed));
     }
 }

@@ -156,5 +156,5 @@ DROP DATABASE regression_immutable_second;
 -- Parts of it cannot be dropped.
 DROP TABLE immutable.event_targets;
 \echo :LAST_ERROR_SQLSTATE
-DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean);
+DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text);
 \echo :LAST_ERROR_SQLSTATE

@@ -1,24 +1,32 @@
 //! A tree that grows by leaves, and the tiles that become full on the way.
 
-use super::tile::{hashes_at, Tile, TiledNodes, Tiles, HEIGHT, WIDTH};
-use super::tree::{root, Frontier};
+use super::tile::{hashes_at, Tile, Tiles, HEIGHT, WIDTH};
+use super::tree::{Frontier, EMPTY_ROOT};
 use crate::hash::Hash;
 
 /// A tree to which leaves are appended. It keeps the unfinished tile of each level.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct GrowingTree {
-    frontier: Frontier,
-    unfinished: Vec<Vec<Hash>>,
+    size: u64,
+    levels: Vec<Unfinished>,
 }
 
-/// The unfinished tiles of a tree.
-struct Edge<'a>(&'a [Vec<Hash>]);
+/// A tile that is not full: its hashes, and the right edge of the tree of these alone.
+#[derive(Debug, Default)]
+struct Unfinished {
+    hashes: Vec<Hash>,
+    edge: Frontier,
+}
 
-impl Tiles for Edge<'_> {
-    type Error = std::convert::Infallible;
+impl Unfinished {
+    fn push(&mut self, hash: Hash) {
+        self.hashes.push(hash);
+        self.edge.push(hash);
+    }
 
-    fn tile(&mut self, tile: Tile, _: u64) -> Result<Vec<Hash>, Self::Error> {
-        Ok(self.0.get(tile.level as usize).cloned().unwrap_or_default())
+    fn clear(&mut self) {
+        self.hashes.clear();
+        self.edge.clear();
     }
 }
 
@@ -29,54 +37,54 @@ impl GrowingTree {
     ///
     /// Those of `tiles`.
     pub fn resume<T: Tiles>(size: u64, mut tiles: T) -> Result<GrowingTree, T::Error> {
-        let mut unfinished = Vec::new();
+        let mut levels = Vec::new();
         for level in (0..64 / HEIGHT).take_while(|level| hashes_at(*level, size) > 0) {
             let tile = Tile { level, number: hashes_at(level, size) / WIDTH };
             let width = tile.width(size);
-            let mut hashes = if width > 0 { tiles.tile(tile, width)? } else { Vec::new() };
-            hashes.truncate(width as usize);
-            unfinished.push(hashes);
+            let hashes = if width > 0 { tiles.tile(tile, width)? } else { Vec::new() };
+            let mut unfinished = Unfinished::default();
+            hashes.into_iter().take(width as usize).for_each(|hash| unfinished.push(hash));
+            levels.push(unfinished);
         }
-        let edge = Frontier::of(size, &mut TiledNodes::new(size, Edge(&unfinished)));
-        let Ok(frontier) = edge;
-        Ok(GrowingTree { frontier, unfinished })
+        Ok(GrowingTree { size, levels })
     }
 
     /// Appends a leaf, given its hash. Calls `full` with each tile that becomes full by it: its place,
     /// its 256 hashes and their root.
     pub fn push(&mut self, leaf: Hash, full: &mut impl FnMut(Tile, &[Hash], &Hash)) {
-        self.frontier.push(leaf);
+        self.size += 1;
         let mut hash = leaf;
         for level in 0.. {
-            if self.unfinished.len() == level {
-                self.unfinished.push(Vec::new());
+            if self.levels.len() == level {
+                self.levels.push(Unfinished::default());
             }
-            let hashes = &mut self.unfinished[level];
-            hashes.push(hash);
-            if (hashes.len() as u64) < WIDTH {
+            let unfinished = &mut self.levels[level];
+            unfinished.push(hash);
+            if (unfinished.hashes.len() as u64) < WIDTH {
                 break;
             }
             let level = level as u32;
-            let tile = Tile { level, number: hashes_at(level, self.frontier.size()) / WIDTH - 1 };
-            hash = root(hashes.iter().copied());
-            full(tile, hashes, &hash);
-            hashes.clear();
+            let tile = Tile { level, number: hashes_at(level, self.size) / WIDTH - 1 };
+            hash = unfinished.edge.root();
+            full(tile, &unfinished.hashes, &hash);
+            unfinished.clear();
         }
     }
 
     /// Returns how many leaves the tree has.
     pub fn size(&self) -> u64 {
-        self.frontier.size()
+        self.size
     }
 
     /// Returns the root of the tree.
     pub fn root(&self) -> Hash {
-        self.frontier.root()
+        let edges = self.levels.iter().map(|unfinished| &unfinished.edge);
+        edges.fold(None, |right, edge| edge.root_with(right)).unwrap_or(EMPTY_ROOT)
     }
 
     /// Returns the leaf hashes that do not fill a tile yet.
     pub fn unfinished(&self) -> &[Hash] {
-        self.unfinished.first().map(Vec::as_slice).unwrap_or_default()
+        self.levels.first().map(|unfinished| unfinished.hashes.as_slice()).unwrap_or_default()
     }
 }
 

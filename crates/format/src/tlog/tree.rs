@@ -65,9 +65,21 @@ impl Frontier {
 
     /// Returns the root of the tree.
     pub fn root(&self) -> Hash {
+        self.root_with(None).unwrap_or(EMPTY_ROOT)
+    }
+
+    /// Returns the root of the tree that goes on with a smaller one, which has the root `right`.
+    /// `None` if both are empty.
+    pub(super) fn root_with(&self, right: Option<Hash>) -> Option<Hash> {
         let mut roots = self.roots.iter().rev();
-        let Some(last) = roots.next() else { return EMPTY_ROOT };
-        roots.fold(*last, |right, left| node_hash(left, &right))
+        let last = right.or_else(|| roots.next().copied())?;
+        Some(roots.fold(last, |right, left| node_hash(left, &right)))
+    }
+
+    /// Forgets all leaves, and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.size = 0;
+        self.roots.clear();
     }
 }
 

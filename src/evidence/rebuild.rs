@@ -1,0 +1,150 @@
+//! rebuild_tiles(): makes damaged tiles again from the events. The order of the events in the tree is
+//! taken from the runs, and nothing is changed unless the root is the one of the tree's head.
+
+use crate::evidence::checkpoint::head_or_refuse;
+use crate::evidence::sequence::{damaged, store_chunk, store_tile};
+use crate::evidence::tables::{lock_tree, read_now, CHUNKS, TILES};
+use crate::log::columns::{self as c, Layout};
+use crate::log::own_event::{record, LogEvent};
+use crate::log::row;
+use crate::log::tree::{as_owner, Damaged, StoredTiles, View};
+use crate::log::tree_runs::{Runs, TreeRun};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::Datum;
+use crate::pg::spi::{self, Arg};
+use crate::pg::transaction;
+use crate::pg::tuple::Values;
+use immutable_format::document;
+use immutable_format::tlog::checkpoint::Checkpoint;
+use immutable_format::tlog::growing::GrowingTree;
+use immutable_format::tlog::tile::{hashes_at, Tile, Tiles, WIDTH};
+use immutable_format::tlog::tree::leaf_hash;
+use immutable_format::Hash;
+use std::collections::HashSet;
+
+sql_function!(immutable_rebuild_tiles, pg_finfo_immutable_rebuild_tiles, rebuild_tiles);
+
+/// `immutable.rebuild_tiles()`
+fn rebuild_tiles(_: Call) -> Datum {
+    transaction::require_writable(c"immutable.rebuild_tiles()");
+    lock_tree();
+    let head = head_or_refuse(View::Now);
+    let mut wrong: HashSet<Tile> = doubles();
+    let tree = grow(&head, |tile, hashes, root| {
+        if View::Now.full_tile(tile) != (Some(hashes.to_vec()), Some(*root)) {
+            wrong.insert(tile);
+        }
+    });
+    if tree.root() != head.root {
+        let why = "the events do not have the root of its head, in the order of immutable.tree_runs";
+        damaged(&Damaged(why.to_string()))
+    }
+    let mut rebuilt = rebuild_chunks(&tree);
+    let stray = TILES.delete(|row| is_wrong(row, &head, &wrong));
+    if !wrong.is_empty() {
+        grow(&head, |tile, hashes, root| {
+            if wrong.contains(&tile) {
+                store_tile(tile, hashes.as_flattened(), root);
+            }
+        });
+    }
+    rebuilt += wrong.len().max(stray) as i64;
+    if rebuilt > 0 {
+        record(&LogEvent {
+            action: "immutable.tiles_rebuilt",
+            metadata_json: &[("tiles", &rebuilt.to_string())],
+            ..LogEvent::default()
+        });
+    }
+    Datum::from(rebuilt)
+}
+
+/// The tiles that are there more than once, which their key should not allow.
+fn doubles() -> HashSet<Tile> {
+    let mut doubles = HashSet::new();
+    read_now(
+        "SELECT t.level, t.number FROM immutable.tree_tiles t GROUP BY t.level, t.number HAVING pg_catalog.count(*) > 1",
+        &[],
+        |row| doubles.extend(place(row)),
+    );
+    doubles
+}
+
+/// The place that a row of immutable.tree_tiles has.
+fn place(row: &Values) -> Option<Tile> {
+    let level = u32::try_from(row.at(0)?.i16()).ok()?;
+    Some(Tile { level, number: u64::try_from(row.at(1)?.i64()).ok()? })
+}
+
+/// Whether a stored tile is to be made again, or is none of the tree's.
+fn is_wrong(row: &Values, head: &Checkpoint, wrong: &HashSet<Tile>) -> bool {
+    place(row).is_none_or(|tile| wrong.contains(&tile) || tile.number >= hashes_at(tile.level, head.size) / WIDTH)
+}
+
+/// Makes the unfinished tile of level 0 again if it is damaged. Returns how many were.
+fn rebuild_chunks(tree: &GrowingTree) -> i64 {
+    let leaves = tree.unfinished();
+    let number = tree.size() / WIDTH;
+    let stored = match leaves.is_empty() {
+        true => Ok(Vec::new()),
+        false => StoredTiles::new(View::Now).tile(Tile { level: 0, number }, leaves.len() as u64),
+    };
+    let mut bytes = 0;
+    read_now("SELECT pg_catalog.octet_length(c.hashes) FROM immutable.tree_chunks c", &[], |row| {
+        bytes += row.at(0).map_or(0, Datum::i32) as usize;
+    });
+    if stored.is_ok_and(|stored| stored == leaves) && bytes == leaves.as_flattened().len() {
+        return 0;
+    }
+    CHUNKS.delete(|_| true);
+    store_chunk(number * WIDTH, leaves);
+    1
+}
+
+/// The tree of the events, in the order of the runs. Raises XX001 if an event is missing or damaged.
+fn grow(head: &Checkpoint, mut full: impl FnMut(Tile, &[Hash], &Hash)) -> GrowingTree {
+    let mut tree = GrowingTree::default();
+    as_owner(|| {
+        let mut runs = Runs::open(View::Now);
+        while tree.size() < head.size {
+            match runs.next() {
+                Some(Ok(run)) if run.first_index == tree.size() && run.end() <= head.size => {
+                    append(&run, &mut tree, &mut full);
+                }
+                _ => damaged(&Damaged(format!("no run of immutable.tree_runs has the index {}", tree.size()))),
+            }
+        }
+        runs.close();
+    });
+    tree
+}
+
+/// Appends the events of a run.
+fn append(run: &TreeRun, tree: &mut GrowingTree, full: &mut impl FnMut(Tile, &[Hash], &Hash)) {
+    let refuse = |seq: i64, what: &str| -> ! {
+        let TreeRun { tenant_id, lane, .. } = run;
+        damaged(&Damaged(format!("the event with seq {seq} in lane {lane} of tenant \"{tenant_id}\" {what}")))
+    };
+    let mut next = run.first_index;
+    let end = run.first_seq + run.count as i64;
+    let given = [Arg::text(&*run.tenant_id), Arg::Int2(run.lane), Arg::Int8(run.first_seq), Arg::Int8(end)];
+    let mut layout = None;
+    let statement = "SELECT e.* FROM ONLY immutable.events e \
+                     WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq >= $3 AND e.seq < $4 ORDER BY e.seq";
+    spi::stream_now(statement, &given, |tuple| {
+        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+        let values = tuple.values();
+        let get = |column| values.get(layout, column);
+        let expected = run.seq(next);
+        if get(c::SEQ).map(Datum::i64) != Some(expected) {
+            refuse(expected, "is missing");
+        }
+        let document = row::read(get).and_then(|stored| stored.document());
+        let Ok(document) = document else { refuse(expected, "is damaged") };
+        tree.push(leaf_hash(&document::hash(&document)), full);
+        next += 1;
+    });
+    if next < run.end() {
+        refuse(run.seq(next), "is missing");
+    }
+}
