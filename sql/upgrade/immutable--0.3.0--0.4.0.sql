@@ -742,3 +742,7 @@ GRANT EXECUTE ON PROCEDURE immutable.checkpoint(text) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.tree_head(), immutable.verifier_key() TO immutable_maintainer, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.add_checkpoint(text), immutable.report_checkpoint(text) TO immutable_maintainer;
 GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor;
+
+-- A restore brings the tree, its checkpoints and the public keys.
+GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
+  immutable.tree_cosignatures, immutable.witnesses, immutable.log_keys TO immutable_restorer;
