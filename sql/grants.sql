@@ -86,6 +86,8 @@ TO immutable_eraser;
 -- granted it.
 GRANT USAGE ON SCHEMA immutable TO immutable_restorer;
 GRANT INSERT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants TO immutable_restorer;
+GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
+  immutable.tree_cosignatures, immutable.witnesses, immutable.log_keys TO immutable_restorer;
 GRANT EXECUTE ON FUNCTION immutable.record_restore(text) TO immutable_restorer;
 
 -- A policy's functions run with the rights of the roles that the policy applies to.

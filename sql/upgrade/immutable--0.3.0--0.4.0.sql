@@ -1031,6 +1031,8 @@ TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
   immutable.receipt(uuid, text, text[])
 TO immutable_auditor;
+GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
+  immutable.tree_cosignatures, immutable.witnesses, immutable.log_keys TO immutable_restorer;
 GRANT USAGE ON SCHEMA immutable TO immutable_maintainer;
 GRANT EXECUTE ON PROCEDURE immutable.checkpoint(text) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.tree_head(), immutable.verifier_key() TO immutable_maintainer, immutable_auditor;

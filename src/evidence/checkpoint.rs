@@ -14,7 +14,7 @@ use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
-use crate::pg::procedure::{self, in_transactions};
+use crate::pg::procedure::{self, in_transactions, Transactions};
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
@@ -39,23 +39,19 @@ fn checkpoint(call: Call) -> Datum {
     call.require_own_transactions("immutable.checkpoint()");
     transaction::require_writable(c"immutable.checkpoint()");
     let note = in_transactions(|transactions| {
-        begin();
-        transactions.commit();
+        begin(transactions);
         lock_tree();
         let mut pass = sequence::begin();
-        let has_appended = !pass.is_done();
         while !pass.is_done() {
             lock_tree();
             pass.step();
             transactions.commit();
         }
         lock_tree();
-        pass.end(has_appended);
+        pass.end();
         transactions.commit();
         lock_tree();
-        let note = sign();
-        transactions.commit();
-        note
+        sign()
     });
     let note = note.unwrap_or_else(|held| held.raise());
     call.out(&[note.map(|note| call.memory().text(&note))])
@@ -93,33 +89,48 @@ impl Held {
     }
 }
 
-/// Begins the tree, if there is none. Raises 55000 for a log without events, 25006 for a copy, and
-/// 0A000 for a distributed log.
-fn begin() {
+/// Begins the tree, if there is none. Raises 55000 for a log without events, 25006 for a copy, 0A000
+/// for a distributed log, and XX001 if the tree has lost its head.
+fn begin(transactions: &Transactions) {
+    let Some(log_id) = log_without_tree() else { return };
+    // A log that was copied has recorded that by now, and takes another name.
+    transactions.commit();
+    lock_tree();
+    if View::Now.head().is_none() {
+        begin_tree(&log_id);
+    }
+    transactions.commit();
+}
+
+/// The identity of a log whose tree is to begin. If the log has moved since it was written, that is
+/// recorded first. Refuses a log that is another's copy, distributed or empty.
+fn log_without_tree() -> Option<Id> {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     subscription::refuse_local_write(events.get());
     seam::refuse_copy(events.get());
     refuse_distributed();
     if View::Now.head().is_some() {
-        return;
+        return None;
     }
-    lock_tree();
-    if View::Now.head().is_some() {
-        return;
-    }
-    let Some(log_id) = log_identity::known() else {
-        Fault::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "the log has no events yet: there is nothing to sign",
-        )
+    let log_id = log_identity::known().unwrap_or_else(|| refuse_empty());
+    seam::notice(events.get());
+    Some(log_id)
+}
+
+fn refuse_empty() -> ! {
+    Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log has no events yet: there is nothing to sign")
         .hint("The log gets its identity with its first event. Record one first.")
         .raise()
-    };
+}
+
+/// Makes the tree without leaves. It is locked.
+fn begin_tree(log_id: &Id) {
+    sequence::require_no_runs();
     procedure::commit_durably();
-    let origin = new_origin(&log_id, has_had_tree());
+    let origin = new_origin(log_id, may_have_name());
     let verified = verify_what_is_there();
     let key = signing_key::begin(&origin);
-    insert_head(&Checkpoint { origin: origin.clone(), size: 0, root: EMPTY_ROOT }, &log_id);
+    insert_head(&Checkpoint { origin: origin.clone(), size: 0, root: EMPTY_ROOT }, log_id);
     position::settle();
     record(&LogEvent {
         action: "immutable.tree_begun",
@@ -149,11 +160,13 @@ pub fn new_origin(log_id: &Id, with_suffix: bool) -> String {
     }
 }
 
-/// Whether an event says that this log has had a tree, which is then lost.
-fn has_had_tree() -> bool {
+/// Whether the name without a suffix may be taken: the log has had a tree, which is lost, or it was
+/// restored or copied, and the other copy may have begun one.
+fn may_have_name() -> bool {
     let mut found = false;
     read_now(
-        "SELECT FROM immutable.events e WHERE e.action = 'immutable.tree_begun' AND e.tenant_id = '' LIMIT 1",
+        "SELECT FROM immutable.events e WHERE e.action IN ('immutable.tree_begun', 'immutable.restored') \
+         AND e.tenant_id = '' LIMIT 1",
         &[],
         |_| found = true,
     );
@@ -210,7 +223,7 @@ fn insert_head(head: &Checkpoint, log_id: &Id) {
 /// Signs the head of the tree, which is committed, and keeps the note. Returns the note; if the log
 /// does not sign itself, the newest one that was stored.
 fn sign() -> Result<Option<String>, Held> {
-    let Some(Ok(head)) = View::Now.head() else { return Ok(None) };
+    let head = head_or_refuse(View::Now);
     if !settings::SIGN_CHECKPOINTS.get() {
         return Ok(newest_note(&head.origin));
     }
@@ -221,6 +234,7 @@ fn sign() -> Result<Option<String>, Held> {
     if let Some(note) = check_signed(&head)? {
         return Ok(Some(note));
     }
+    sequence::require_root(&head);
     let Some(keys) = signing_key::signing(&head.origin) else { return Err(Held::WithoutKey) };
     procedure::commit_durably();
     procedure::flush();
@@ -355,7 +369,7 @@ fn rotate_log_key(call: Call) -> Datum {
 pub fn head_or_refuse(view: View) -> Checkpoint {
     match view.head() {
         Some(Ok(head)) => head,
-        Some(Err(why)) => Fault::new(Code::ERRCODE_DATA_CORRUPTED, why.0).raise(),
+        Some(Err(why)) => sequence::damaged(&why),
         None => Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log has no checkpoint yet")
             .hint("Run CALL immutable.checkpoint().")
             .raise(),

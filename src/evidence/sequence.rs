@@ -20,6 +20,7 @@ use immutable_format::tlog::tile::{Tile, TiledNodes, WIDTH};
 use immutable_format::tlog::tree::{leaf_hash, Nodes};
 use immutable_format::Hash;
 use pgrx::pg_sys;
+use std::collections::BTreeMap;
 
 /// The most events that one transaction appends, and how long it should take, in microseconds. An
 /// open transaction holds back changes() over all tenants, and VACUUM.
@@ -38,22 +39,22 @@ struct Moved {
     upto: i64,
 }
 
-/// An event that cannot be appended.
-#[derive(PartialEq, Eq)]
-struct Pending {
-    tenant_id: String,
-    lane: i16,
-    seq: i64,
-    why: String,
-}
+/// For each lane whose next event cannot be appended, the seq of that event, and why.
+type Pending = BTreeMap<(String, i16), (i64, String)>;
+
+/// Why a lane is pending whose tenant nobody knows. When it is repaired, only a comparison of all
+/// lanes finds it.
+const UNREADABLE: &str = "the tenant cannot be read";
 
 /// A pass over the lanes that had moved when its snapshot was taken.
 pub struct Pass {
     snapshot: String,
     compared_all: bool,
+    /// Whether a lane has moved since the last snapshot that was noted.
+    has_moved: bool,
     /// The lanes that are still to do, the next one last.
     lanes: Vec<Moved>,
-    pending: Vec<Pending>,
+    pending: Pending,
     /// How many events the next transaction appends.
     events: i64,
 }
@@ -63,11 +64,16 @@ pub fn begin() -> Pass {
     let now = transaction::now();
     let position = position::read();
     let since = position.as_ref().and_then(|position| position.compared_since(now - COMPARE_AFTER));
+    let since = since.filter(|_| !stored_pending().values().any(|(_, why)| why == UNREADABLE));
+    if since.is_none() {
+        require_runs();
+    }
     let mut pass = Pass {
         snapshot: String::new(),
         compared_all: since.is_none(),
+        has_moved: false,
         lanes: Vec::new(),
-        pending: Vec::new(),
+        pending: Pending::new(),
         events: FIRST_EVENTS,
     };
     // Bitmaps and sorts would be chosen for ranges that the planner takes for large.
@@ -77,16 +83,19 @@ pub fn begin() -> Pass {
     let mut each = |row: &Values| pass.note(row);
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     spi::as_owner(events.get(), || match since {
-        None => spi::query_now(&moved_of("SELECT h.tenant_id, h.lane FROM immutable.heads() h"), &[], &mut each),
+        None => {
+            let all = "SELECT h.tenant_id, h.lane, true AS has_moved FROM immutable.heads() h";
+            spi::query_now(&moved_of(all), &[], &mut each);
+        }
         Some(since) => spi::query_now_planned_each_time(
             &moved_of(
                 // A transaction that ran when the last snapshot was taken is among xip or began later.
-                "SELECT e.tenant_id, e.lane FROM ONLY immutable.events e \
+                "SELECT e.tenant_id, e.lane, true AS has_moved FROM ONLY immutable.events e \
                    WHERE e.xact >= $1::text::pg_catalog.xid8 \
                      AND e.xact < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
-                 UNION SELECT e.tenant_id, e.lane \
+                 UNION SELECT e.tenant_id, e.lane, true \
                    FROM pg_catalog.unnest($2::text[]) x JOIN ONLY immutable.events e ON e.xact = x::pg_catalog.xid8 \
-                 UNION SELECT p.tenant_id, p.lane FROM immutable.tree_pending p",
+                 UNION SELECT p.tenant_id, p.lane, false FROM immutable.tree_pending p",
             ),
             &[Arg::text(since.xmax), Arg::Texts(since.xip)],
             &mut each,
@@ -96,19 +105,90 @@ pub fn begin() -> Pass {
     pass
 }
 
-/// The statement that returns the snapshot, and for each lane that `lanes` selects the seq of its last
-/// event in the tree and of its last event that the snapshot sees.
+/// The statement that returns the snapshot, and for each lane that `lanes` selects the last run of it
+/// in the tree, the seq of its last event that the snapshot sees, and whether it has moved.
 fn moved_of(lanes: &str) -> String {
     format!(
-        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, m.tenant_id, m.lane, \
-           coalesce(r.last_seq, 0), h.seq \
-         FROM (SELECT) s LEFT JOIN (SELECT DISTINCT l.tenant_id, l.lane FROM ({lanes}) l) m ON true \
-         LEFT JOIN LATERAL (SELECT r.first_seq + r.count - 1 AS last_seq FROM immutable.tree_runs r \
+        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, m.tenant_id, m.lane, h.seq, \
+           r.first_seq, r.count, m.has_moved \
+         FROM (SELECT) s LEFT JOIN (SELECT l.tenant_id, l.lane, pg_catalog.bool_or(l.has_moved) AS has_moved \
+           FROM ({lanes}) l GROUP BY l.tenant_id, l.lane) m ON true \
+         LEFT JOIN LATERAL (SELECT r.first_seq, r.count FROM immutable.tree_runs r \
            WHERE r.tenant_id = m.tenant_id AND r.lane = m.lane ORDER BY r.first_seq DESC LIMIT 1) r ON true \
          LEFT JOIN LATERAL (SELECT e.seq FROM ONLY immutable.events e \
            WHERE e.tenant_id = m.tenant_id AND e.lane = m.lane ORDER BY e.seq DESC LIMIT 1) h ON true \
          ORDER BY m.tenant_id, m.lane"
     )
+}
+
+/// The seq of the last event of a run. Raises XX001 for a run that no checkpoint has made.
+fn last_of(first_seq: i64, count: i64) -> i64 {
+    match first_seq.checked_add(count) {
+        Some(next) if first_seq > 0 && count > 0 => next - 1,
+        _ => damaged(&Damaged("a row of immutable.tree_runs has impossible numbers".to_string())),
+    }
+}
+
+/// Refuses (XX001) to begin a tree where one has lost its head.
+pub fn require_no_runs() {
+    let mut found = false;
+    read_now("SELECT FROM immutable.tree_runs LIMIT 1", &[], |_| found = true);
+    if found {
+        damaged(&Damaged("the table immutable.tree is empty, and immutable.tree_runs is not".to_string()))
+    }
+}
+
+/// Raises XX001 if the runs do not cover the tree: an event whose run is lost would be appended twice.
+fn require_runs() {
+    let mut do_cover = false;
+    read_now(
+        "SELECT coalesce(pg_catalog.sum(r.count), 0) = t.size \
+           AND coalesce(pg_catalog.max(r.first_index::pg_catalog.numeric + r.count), 0) = t.size \
+         FROM immutable.tree t LEFT JOIN immutable.tree_runs r ON true GROUP BY t.size",
+        &[],
+        |row| do_cover = row.at(0).is_some_and(Datum::bool),
+    );
+    if !do_cover {
+        damaged(&Damaged("the rows of immutable.tree_runs do not cover it".to_string()))
+    }
+}
+
+/// Raises XX001 unless the stored tiles have the root of the head.
+pub fn require_root(head: &Checkpoint) {
+    match View::Now.root(head.size) {
+        Ok(root) if root == head.root => {}
+        Ok(_) => damaged(&Damaged("its right edge does not have the root of its head".to_string())),
+        Err(why) => damaged(&why),
+    }
+}
+
+/// A row of immutable.tree_pending.
+fn pending_of(row: &Values) -> ((String, i16), (i64, String)) {
+    let text_at = |place| row.at(place).and_then(stored_text).unwrap_or_default().to_string();
+    ((text_at(0), row.at(1).map_or(0, Datum::i16)), (row.at(2).map_or(0, Datum::i64), text_at(3)))
+}
+
+/// What is pending, as it was noted.
+fn stored_pending() -> Pending {
+    let mut pending = Pending::new();
+    read_now("SELECT p.tenant_id, p.lane, p.seq, p.why FROM immutable.tree_pending p", &[], |row| {
+        pending.extend([pending_of(row)]);
+    });
+    pending
+}
+
+/// The seq and the index of the last event of a lane in the tree.
+fn last_leaf(tenant_id: &str, lane: i16) -> Option<(i64, u64)> {
+    let mut last = None;
+    read_now(
+        "SELECT r.first_index, r.first_seq, r.count FROM immutable.tree_runs r \
+         WHERE r.tenant_id = $1 AND r.lane = $2 ORDER BY r.first_seq DESC LIMIT 1",
+        &[Arg::text(tenant_id), Arg::Int2(lane)],
+        |row| last = Some([0, 1, 2].map(|place| row.at(place).map_or(0, Datum::i64))),
+    );
+    last.map(|[first_index, first_seq, count]| {
+        (last_of(first_seq, count), (first_index as u64).saturating_add(count as u64 - 1))
+    })
 }
 
 impl Pass {
@@ -117,9 +197,11 @@ impl Pass {
         if self.snapshot.is_empty() {
             self.snapshot = row.at(0).and_then(stored_text).unwrap_or_default().to_string();
         }
-        let (Some(tenant_id), Some(lane)) = (row.at(1), row.at(2)) else { return };
-        let (after, upto) = (row.at(3).map_or(0, Datum::i64), row.at(4).map_or(0, Datum::i64));
-        let lane = lane.i16();
+        let (Some(tenant_id), Some(lane)) = (row.at(1), row.at(2).map(Datum::i16)) else { return };
+        let run = row.at(4).map(Datum::i64).zip(row.at(5).map(Datum::i64));
+        let after = run.map_or(0, |(first_seq, count)| last_of(first_seq, count));
+        let upto = row.at(3).map_or(0, Datum::i64);
+        self.has_moved |= row.at(6).is_some_and(Datum::bool);
         match stored_text(tenant_id) {
             Some(tenant_id) if upto > after => {
                 self.lanes.push(Moved { tenant_id: tenant_id.to_string(), lane, after, upto });
@@ -128,15 +210,12 @@ impl Pass {
                 self.pend(tenant_id, lane, upto + 1, "the events that the tree has are no longer there");
             }
             Some(_) => {}
-            None => self.pend("", lane, after + 1, "the tenant cannot be read"),
+            None => self.pend("", lane, after + 1, UNREADABLE),
         }
     }
 
     fn pend(&mut self, tenant_id: &str, lane: i16, seq: i64, why: &str) {
-        let is_same = |pending: &Pending| pending.tenant_id == tenant_id && pending.lane == lane;
-        if !self.pending.iter().any(is_same) {
-            self.pending.push(Pending { tenant_id: tenant_id.to_string(), lane, seq, why: why.to_string() });
-        }
+        self.pending.entry((tenant_id.to_string(), lane)).or_insert_with(|| (seq, why.to_string()));
     }
 
     /// Whether nothing is left to append.
@@ -163,7 +242,7 @@ impl Pass {
             }
         }
         let mut appending = Appending::begin();
-        appending.append(&part, self);
+        appending.append(&mut part, self);
         appending.store();
         let micros = (transaction::now() - begun).max(1);
         let appended = self.events - left;
@@ -172,35 +251,26 @@ impl Pass {
 
     /// Ends the pass when everything is appended: notes what is pending, and how far the tree has got.
     /// Writes nothing where nothing has changed.
-    pub fn end(&self, has_appended: bool) {
-        let mut before = Vec::new();
-        read_now(
-            "SELECT p.tenant_id, p.lane, p.seq, p.why FROM immutable.tree_pending p ORDER BY p.tenant_id, p.lane",
-            &[],
-            |row| {
-                before.push(Pending {
-                    tenant_id: row.at(0).and_then(stored_text).unwrap_or_default().to_string(),
-                    lane: row.at(1).map_or(0, Datum::i16),
-                    seq: row.at(2).map_or(0, Datum::i64),
-                    why: row.at(3).and_then(stored_text).unwrap_or_default().to_string(),
-                });
-            },
-        );
+    pub fn end(&self) {
+        let before = stored_pending();
         if before != self.pending {
-            PENDING.delete(|_| true);
-            for pending in &self.pending {
+            PENDING.delete(|row| {
+                let (lane, what) = pending_of(row);
+                self.pending.get(&lane) != Some(&what)
+            });
+            for (lane, what) in self.pending.iter().filter(|(lane, what)| before.get(lane) != Some(what)) {
                 here(|memory| {
                     PENDING.insert(&[
-                        Some(memory.text(&pending.tenant_id)),
-                        Some(Datum::from(pending.lane)),
-                        Some(Datum::from(pending.seq)),
-                        Some(memory.text(&pending.why)),
+                        Some(memory.text(&lane.0)),
+                        Some(Datum::from(lane.1)),
+                        Some(Datum::from(what.0)),
+                        Some(memory.text(&what.1)),
                         Some(timestamptz(transaction::now())),
                     ]);
                 });
             }
         }
-        if has_appended || self.compared_all {
+        if self.has_moved || self.compared_all {
             position::advance(&self.snapshot, self.compared_all);
         }
     }
@@ -270,10 +340,10 @@ impl Appending {
     }
 
     /// Appends the events of these lanes, as far as each follows the one before it.
-    fn append(&mut self, part: &[Moved], pass: &mut Pass) {
-        let mut lanes: Vec<Growth> = part.iter().map(|moved| self.growth(moved)).collect();
+    fn append(&mut self, part: &mut [Moved], pass: &mut Pass) {
+        let mut lanes: Vec<Growth> = part.iter_mut().map(|moved| self.growth(moved)).collect();
         let (mut tenants, mut numbers) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
-        for moved in part {
+        for moved in &*part {
             tenants.push(moved.tenant_id.clone());
             numbers[0].push(Datum::from(moved.lane));
             numbers[1].push(Datum::from(moved.after));
@@ -305,16 +375,18 @@ impl Appending {
         }
     }
 
-    fn growth(&mut self, moved: &Moved) -> Growth {
-        let mut growth =
-            Growth { next_seq: moved.after + 1, before: Some(Before::Nothing), first_index: 0, count: 0, why: None };
-        if moved.after > 0 {
-            let index = View::Now.index_of(&moved.tenant_id, moved.lane, moved.after);
-            let index = index.filter(|index| *index < self.head.size);
-            growth.before =
-                index.map(|index| Before::Leaf(self.nodes.node(0, index).unwrap_or_else(|why| damaged(&why))));
-        }
-        growth
+    /// Where the lane continues. Another session may have appended events to it since the pass began.
+    fn growth(&mut self, moved: &mut Moved) -> Growth {
+        let last = last_leaf(&moved.tenant_id, moved.lane);
+        let before = match last {
+            None => (moved.after == 0).then_some(Before::Nothing),
+            Some((seq, index)) if seq >= moved.after && index < self.head.size => {
+                moved.after = seq;
+                Some(Before::Leaf(self.nodes.node(0, index).unwrap_or_else(|why| damaged(&why))))
+            }
+            Some(_) => None,
+        };
+        Growth { next_seq: moved.after + 1, before, first_index: 0, count: 0, why: None }
     }
 
     /// Appends an event if it follows the one before it in its lane.
@@ -416,7 +488,9 @@ impl Growth {
         if last < moved.upto {
             let why = self.why.unwrap_or_else(|| format!("the event with seq {} is missing", self.next_seq));
             pass.pend(&moved.tenant_id, moved.lane, self.next_seq, &why);
-            pass.lanes.retain(|other| other.lane != moved.lane || other.tenant_id != moved.tenant_id);
+            // If there is more of this lane, it is what was put back last.
+            let is_same = |other: &mut Moved| other.lane == moved.lane && other.tenant_id == moved.tenant_id;
+            pass.lanes.pop_if(is_same);
         }
     }
 }

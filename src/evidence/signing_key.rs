@@ -87,17 +87,29 @@ fn keys(view: View, origin: &str) -> Vec<LogKey> {
 /// The private keys that are here, for an origin: those of the file, or those of the log's own. Raises
 /// 55000 for a file that cannot be used.
 pub fn private_keys(origin: &str) -> Vec<SignerKey> {
-    let texts: Vec<Zeroizing<String>> = match settings::LOG_KEY_FILE.get().filter(|name| !name.is_empty()) {
-        Some(name) => file::secret_lines(&name.to_string_lossy(), "immutable.log_key_file"),
-        None => {
-            let mut texts = Vec::new();
-            read_now("SELECT s.secret FROM immutable.log_secrets s", &[], |row| {
-                texts.extend(row.at(0).and_then(stored_text).map(|secret| Zeroizing::new(secret.to_string())));
-            });
-            texts
-        }
-    };
-    texts.iter().filter_map(|text| signer(text, origin)).collect()
+    if let Some(name) = settings::LOG_KEY_FILE.get().filter(|name| !name.is_empty()) {
+        let lines = file::secret_lines(&name.to_string_lossy(), FILE);
+        let key = |(at, line): (usize, &Zeroizing<String>)| signer(line, origin).unwrap_or_else(|| refuse_line(at));
+        return lines.iter().enumerate().map(key).collect();
+    }
+    let mut keys = Vec::new();
+    read_now("SELECT s.secret FROM immutable.log_secrets s", &[], |row| {
+        let secret = row.at(0).and_then(stored_text).map(|secret| Zeroizing::new(secret.to_string()));
+        keys.extend(secret.and_then(|secret| signer(&secret, origin)));
+    });
+    keys
+}
+
+/// The setting that names the file.
+const FILE: &str = "immutable.log_key_file";
+
+/// Refuses a line of the file. The message does not contain it: it may be a secret with a mistake.
+fn refuse_line(at: usize) -> ! {
+    let message = format!("the file of {FILE} cannot be used: its key number {} is malformed", at + 1);
+    Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .field(FILE)
+        .hint("A key is a line with 64 hex digits, or with PRIVATE+KEY+... as golang.org/x/mod/sumdb/note writes it.")
+        .raise()
 }
 
 /// Whether the private keys are in a file.

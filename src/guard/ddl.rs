@@ -25,7 +25,7 @@ use std::ffi::CStr;
 
 /// The tables that must have no parent and no child tables, and that must keep their triggers,
 /// rules and policies.
-const TABLES: [&CStr; 8] = [
+const TABLES: [&CStr; 19] = [
     c"events",
     c"event_targets",
     c"log",
@@ -34,6 +34,17 @@ const TABLES: [&CStr; 8] = [
     c"viewer_key_import",
     c"revocations",
     c"tenant_grants",
+    c"tree",
+    c"tree_runs",
+    c"tree_tiles",
+    c"tree_chunks",
+    c"tree_notes",
+    c"tree_cosignatures",
+    c"tree_position",
+    c"tree_pending",
+    c"witnesses",
+    c"log_keys",
+    c"log_secrets",
 ];
 
 /// The prefix of the names of the extension's triggers. Other triggers may only run before them.
@@ -191,9 +202,13 @@ impl Guard<'_> {
         log_line(&self.tag, "extension immutable");
     }
 
-    /// Whether an index is a valid unique index of the extension. The others only make reading
-    /// faster, and an invalid one is left over from a command that failed.
+    /// Whether an index is a valid unique index of the extension, or the one that a checkpoint finds
+    /// new events with. The others only make reading faster, and an invalid one is left over from a
+    /// command that failed.
     fn is_needed(&self, index: Oid) -> bool {
+        if index == named(c"events_xact") {
+            return true;
+        }
         let mut unique = false;
         spi::query_now(
             "SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid OPERATOR(pg_catalog.=) $1 AND indisunique AND indisvalid",

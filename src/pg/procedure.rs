@@ -11,7 +11,8 @@ use pgrx::pg_sys;
 
 impl<'c> Call<'c> {
     /// Refuses a procedure that ends transactions (25001) where it cannot: inside a transaction
-    /// block or a function, and above READ COMMITTED, where a transaction has one snapshot.
+    /// block or a function, after another statement of a pipeline, and above READ COMMITTED, where a
+    /// transaction has one snapshot.
     pub fn require_own_transactions(self, procedure: &str) {
         // SAFETY: for a procedure, PostgreSQL gives a CallContext; anything else has another tag.
         let is_atomic = unsafe {
@@ -19,13 +20,14 @@ impl<'c> Call<'c> {
             context.is_null()
                 || (*context).type_ != pg_sys::NodeTag::T_CallContext
                 || (*context.cast::<pg_sys::CallContext>()).atomic
+                || pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_PIPELINING as i32 != 0
         };
         if is_atomic {
             Fault::new(
                 Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
                 format!("{procedure} cannot run inside a transaction block"),
             )
-            .hint("Call it by itself, outside BEGIN and COMMIT, and not from a function.")
+            .hint("Call it by itself, outside BEGIN and COMMIT, not from a function, and not behind others in a pipeline.")
             .raise()
         }
         // SAFETY: reads a variable of the one thread there is.
@@ -66,23 +68,38 @@ impl Transactions {
     /// Commits the transaction, and begins another one. Nothing that was opened may be kept.
     #[allow(clippy::unused_self)] // only inside of `in_transactions`
     pub fn commit(&self) {
-        // SAFETY: the session of SPI that is open is the one of `in_transactions`, which allows it.
-        // Afterwards PostgreSQL needs a snapshot to read stored values.
-        unsafe {
-            pg_sys::SPI_commit();
-            pg_sys::EnsurePortalSnapshotExists();
-        }
+        commit();
+        ignore_search_path();
     }
 }
 
-/// Runs the body of a procedure that passed [`Call::require_own_transactions`].
+fn commit() {
+    // SAFETY: the session of SPI that is open is the one of `in_transactions`, which allows it.
+    // Afterwards PostgreSQL needs a snapshot to read stored values.
+    unsafe {
+        pg_sys::SPI_commit();
+        pg_sys::EnsurePortalSnapshotExists();
+    }
+}
+
+/// Keeps the caller's schemas out of the search path until the transaction ends: statements that run
+/// with an owner's rights would call the caller's operators. PostgreSQL lets no procedure that ends
+/// transactions have a setting of its own.
+fn ignore_search_path() {
+    setting::for_transaction(c"search_path", c"pg_catalog, pg_temp");
+}
+
+/// Runs the body of a procedure that passed [`Call::require_own_transactions`], and commits its last
+/// transaction.
 pub fn in_transactions<T>(body: impl FnOnce(&Transactions) -> T) -> T {
     // SAFETY: ended below, or by PostgreSQL after an error.
     unsafe {
         if pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) != pg_sys::SPI_OK_CONNECT as i32 {
             internal("SPI_connect_ext failed")
         }
+        ignore_search_path();
         let done = body(&Transactions(()));
+        commit();
         pg_sys::SPI_finish();
         done
     }
@@ -100,5 +117,16 @@ pub fn commit_durably() {
 /// Waits until everything that was written to WAL by now is on disk.
 pub fn flush() {
     // SAFETY: asks for the end of WAL, and waits for it.
-    unsafe { pg_sys::XLogFlush(pg_sys::GetXLogInsertRecPtr()) };
+    unsafe {
+        let end = pg_sys::GetXLogInsertRecPtr();
+        let at = end % u64::from(pg_sys::XLOG_BLCKSZ);
+        let is_first_page = end % pg_sys::wal_segment_size as u64 == at;
+        let header = match is_first_page {
+            true => size_of::<pg_sys::XLogLongPageHeaderData>(),
+            false => size_of::<pg_sys::XLogPageHeaderData>(),
+        };
+        // Where the last record ends with its page, this is a place behind the header of the next
+        // page, and nothing was written up to there yet: to wait for it is an error.
+        pg_sys::XLogFlush(if at == header as u64 { end - at } else { end });
+    }
 }

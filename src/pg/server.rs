@@ -3,6 +3,9 @@
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys::{self, Oid};
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// The system identifier of the cluster, as pg_control_system() shows it. A copy of the files has
 /// the same one.
@@ -21,6 +24,13 @@ pub fn timeline() -> u32 {
 pub fn database() -> Oid {
     // SAFETY: reads a variable of the one thread there is.
     unsafe { pg_sys::MyDatabaseId }
+}
+
+/// The server's data directory.
+pub fn data_directory() -> PathBuf {
+    // SAFETY: a C string that the server's start has set.
+    let name = unsafe { CStr::from_ptr(pg_sys::DataDir) };
+    PathBuf::from(OsStr::from_bytes(name.to_bytes()))
 }
 
 /// The number of this process.

@@ -1,6 +1,9 @@
 """Which dumps are complete, and what a partly restored log is: a dump that leaves rows out fails, and no part of a
 log passes for the whole."""
 
+import pathlib
+import re
+
 import psycopg
 import pytest
 
@@ -80,10 +83,15 @@ def test_the_login_that_the_guide_makes_dumps_everything(db, server, target, tmp
     fill(db.conn, db.create_role())
     backup = db.create_role("BYPASSRLS")
     db.conn.execute(f"GRANT USAGE ON SCHEMA immutable TO {backup}")
-    db.conn.execute("GRANT SELECT ON immutable.log, immutable.events, immutable.revocations, immutable.tenant_grants "
-                    f"TO {backup}")
+    # The statements of docs/backup-and-restore.md.
+    guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/backup-and-restore.md").read_text()
+    grants = re.findall(r"^    (GRANT SELECT ON immutable\..*) TO backup;$", guide, re.M)
+    assert len(grants) == 3
+    for grant in grants:
+        db.conn.execute(f"{grant} TO {backup}")
     db.conn.execute(f"GRANT USAGE ON SCHEMA app TO {backup}; GRANT SELECT ON ALL TABLES IN SCHEMA app TO {backup}")
-    refused(db.connect(backup), "42501", "SELECT count(*) FROM immutable.viewer_keys")
+    for secret in ("viewer_keys", "log_secrets"):
+        refused(db.connect(backup), "42501", f"SELECT count(*) FROM immutable.{secret}")
     done = dump_as(db, backup, tmp_path / "dump", *(["-n", "immutable", "-e", "immutable"] if kind == "log" else []))
     assert done.returncode == 0, done.stderr
     restore(server, "pg_restore", "-e", "--no-privileges", "-d", target, tmp_path / "dump")
