@@ -977,8 +977,6 @@ It does not verify the log: immutable.verify_chain() does.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';
 
-
-
 -- The privileges of what is new.
 
 REVOKE ALL ON FUNCTION immutable.add_checkpoint(text) FROM PUBLIC;
@@ -1018,19 +1016,8 @@ REVOKE ALL ON immutable.tree_runs FROM PUBLIC;
 REVOKE ALL ON immutable.tree_tiles FROM PUBLIC;
 REVOKE ALL ON immutable.witnesses FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
-GRANT EXECUTE ON FUNCTION
-  immutable.heads(text),
-  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
-  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
-  immutable.recorded_late(text), immutable.export_tree(bigint),
-  immutable.verify_shard(regclass, boolean),
-  immutable.verify(timestamptz, timestamptz, integer, double precision),
-  immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
-    immutable.day_or_time)
-TO immutable_auditor;
-GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
-  immutable.receipt(uuid, text, text[])
-TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint), immutable.receipt(uuid, text, text[]) TO immutable_auditor;
 GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
   immutable.tree_cosignatures, immutable.witnesses, immutable.log_keys TO immutable_restorer;
 GRANT USAGE ON SCHEMA immutable TO immutable_maintainer;
@@ -1038,5 +1025,4 @@ GRANT EXECUTE ON PROCEDURE immutable.checkpoint(text) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.tree_head(), immutable.verifier_key() TO immutable_maintainer, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.add_checkpoint(text), immutable.report_checkpoint(text) TO immutable_maintainer;
 GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor;
-GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text)
-TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text) TO immutable_maintainer;
