@@ -39,17 +39,10 @@ pub fn verify(key: &VerifierKey, text: &str, line: &SignatureLine) -> Option<Cos
 }
 
 /// Says whether `key` cosigned a note. `None` if the note has no line of this key; `Some(None)` if it
-/// has one that is not valid. Of several valid lines the newest counts.
+/// has one that is not valid, or two.
 #[must_use]
 pub fn of_note(note: &Note, key: &VerifierKey) -> Option<Option<Cosignature>> {
-    let mut newest: Option<Cosignature> = None;
-    let mut found = false;
-    for line in note.lines_of(key) {
-        found = true;
-        let Some(cosignature) = verify(key, &note.text, line) else { return Some(None) };
-        if newest.is_none_or(|newest| newest.time < cosignature.time) {
-            newest = Some(cosignature);
-        }
-    }
-    found.then_some(newest)
+    let mut lines = note.lines_of(key);
+    let line = lines.next()?;
+    Some(verify(key, &note.text, line).filter(|_| lines.next().is_none()))
 }

@@ -70,6 +70,11 @@ fn key_id(name: &str, kind: KeyType, public: &[u8; 32]) -> u32 {
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
+/// Whether the coordinate of a public key is below 2^255 - 19 (RFC 8032 §5.1.3).
+fn is_canonical(public: &[u8; 32]) -> bool {
+    public[0] < 0xed || public[31] & 0x7f != 0x7f || public[1..31].iter().any(|byte| *byte != 0xff)
+}
+
 /// A public key that verifies signatures of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
@@ -90,8 +95,10 @@ impl VerifierKey {
         if key_id(&name, kind, &public) != id {
             return malformed("the key id is not that of the name and the key");
         }
-        if VerifyingKey::from_bytes(&public).is_err() {
-            return malformed("the public key is not one of Ed25519");
+        match VerifyingKey::from_bytes(&public) {
+            Ok(key) if !key.is_weak() && is_canonical(&public) => {}
+            Ok(_) => return malformed("a public key that everybody can sign for, or one of several texts of a key"),
+            Err(_) => return malformed("the public key is not one of Ed25519"),
         }
         Ok(VerifierKey { name, id, kind, public })
     }
@@ -304,9 +311,6 @@ impl Note {
         let Some(lines) = lines.strip_suffix('\n') else {
             return malformed("the note does not end with a signature line and a line feed");
         };
-        if text.len() < 2 {
-            return malformed("the note has no text");
-        }
         let signatures = parse_lines(lines)?;
         Ok(Note { text: text.to_string(), signatures })
     }
@@ -322,12 +326,14 @@ impl Note {
         self.signatures.iter().filter(|line| key.made(line))
     }
 
-    /// Says whether a key of type 0x01 signed the text. `None` if the note has no line of this key. A
-    /// second line of the same key is ignored, as golang.org/x/mod/sumdb/note does.
+    /// Says whether a key of type 0x01 signed the text. `None` if the note has no line of this key. Two
+    /// lines of one key are not valid: every line of a known key must be, and nobody needs two.
     #[must_use]
     pub fn is_signed_by(&self, key: &VerifierKey) -> Option<bool> {
-        let line = self.lines_of(key).next()?;
-        Some(key.kind() == KeyType::Ed25519 && key.verify(self.text.as_bytes(), &line.signature))
+        let mut lines = self.lines_of(key);
+        let line = lines.next()?;
+        let valid = key.kind() == KeyType::Ed25519 && key.verify(self.text.as_bytes(), &line.signature);
+        Some(valid && lines.next().is_none())
     }
 }
 
