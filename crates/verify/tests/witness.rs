@@ -85,6 +85,8 @@ impl Home {
         let done = self.command(&[log().verifier()], more).output().unwrap();
         let error = String::from_utf8(done.stderr).unwrap();
         assert!(done.status.code() == Some(2) && !error.contains("listens on"), "{error}");
+        // It says what to do, and not what to do about an export.
+        assert!(error.contains("\n    ") && !error.contains("Copy the file again"), "{error}");
         error
     }
 }
@@ -123,14 +125,19 @@ fn answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
 
 impl Running {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        self.try_connect().unwrap()
+    }
+
+    /// Fails if it was killed.
+    fn try_connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     /// Sends bytes and reads the answer.
     fn raw(&self, request: &[u8]) -> std::io::Result<Answer> {
-        let mut stream = self.connect();
+        let mut stream = self.try_connect()?;
         // A witness that refuses early need not read all of it.
         let _ = stream.write_all(request);
         answer(&mut BufReader::new(stream))
