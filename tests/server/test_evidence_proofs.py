@@ -121,7 +121,8 @@ def test_a_cosignature_of_anything_else_is_refused(evidence, witnesses):
     flipped = line.rstrip("\n")
     at = len(flipped) - 8
     flipped = flipped[:at] + ("A" if flipped[at] != "A" else "B") + flipped[at + 1:] + "\n"
-    for lines in (stranger.sign(text, made.TIME), flipped, "x\n", ""):
+    assert evidence.one("SELECT immutable.add_cosignature(%s, %s)", evidence.size(), stranger.sign(text, made.TIME)) == 0
+    for lines in (flipped, "x\n", ""):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
             evidence.one("SELECT immutable.add_cosignature(%s, %s)", evidence.size(), lines)
     evidence.one("SELECT immutable.add_cosignature(%s, %s)", evidence.size(), line)

@@ -188,7 +188,7 @@ def test_an_event_that_took_the_place_of_another(db, log):
     place = ("globex", 0, 4)
     now = h.forge(h.Log(db.conn)[place], action="nothing.happened")
     h.update(db.conn, place, action="nothing.happened", event_hash=h.bytea(h.plain(now["event_hash"])))
-    assert h.verify_chain(db.conn)["breaks"] == []
+    assert {found.type for found in h.verify_chain(db.conn)["breaks"]} == {"checkpoint_mismatch"}
     with pytest.raises(DATA_CORRUPTED, match="the leaf at index .* is not that of event"):
         value(db.conn, "receipt", now["id"], "globex")
 
