@@ -313,7 +313,7 @@ COMMENT ON FUNCTION immutable.add_checkpoint(text) IS
 'Stores a checkpoint that was signed outside of the database.
 - note: the signed note (C2SP signed-note).
 Raises 22004 for NULL, 22023 for a note that is malformed, of another origin or not signed by a key of
-the log, and 55000 if the tree does not extend it.';
+the log, 55000 if the tree does not extend it, and XX001 if the stored tree is damaged.';
 
 CREATE FUNCTION immutable.add_log_key(vkey text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -346,7 +346,8 @@ COMMENT ON FUNCTION immutable.resume(text) IS
 It is recorded as immutable.signing_resumed.
 - note: the newest checkpoint that is known outside of this server, for example a witness''s.
 Raises 22004 for NULL, 22023 for a note that is malformed, of another origin or not signed by the log,
-and 55000 if the tree does not extend it or a private key is not here.';
+55000 if the tree does not extend it or a private key is not here, and XX001 if the stored tree is
+damaged.';
 
 CREATE FUNCTION immutable.begin_incarnation(reason text, note text DEFAULT NULL)
 RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -368,8 +369,8 @@ COMMENT ON FUNCTION immutable.report_checkpoint(text) IS
 A stop is recorded as immutable.fork_reported.
 - note: the checkpoint as a signed note.
 Returns whether the tree extends it.
-Raises 22004 for NULL, and 22023 for a note that is malformed, of another origin or not signed by the
-log.';
+Raises 22004 for NULL, 22023 for a note that is malformed, of another origin or not signed by the log,
+and XX001 if the stored tree is damaged.';
 
 CREATE VIEW immutable.checkpoints AS
   SELECT n.origin, n.size, n.root, n.signed_at,

@@ -8,7 +8,7 @@ use crate::evidence::{sequence, signing_key};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::row::{hash, stored_text};
 use crate::log::tables::events_oid;
-use crate::log::tree::View;
+use crate::log::tree::{Damaged, View};
 use crate::log::{log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, timestamptz, Datum};
@@ -225,7 +225,7 @@ fn insert_head(head: &Checkpoint, log_id: &Id) {
 fn sign() -> Result<Option<String>, Held> {
     let head = head_or_refuse(View::Now);
     if !settings::SIGN_CHECKPOINTS.get() {
-        return Ok(newest_note(&head.origin));
+        return Ok(newest_signed(&head.origin).map(|(_, note)| note));
     }
     if !position::read().as_ref().is_some_and(Position::is_here) {
         return Err(Held::Elsewhere);
@@ -248,37 +248,35 @@ fn sign() -> Result<Option<String>, Held> {
 
 /// The note of this head, if it is signed already.
 fn check_signed(head: &Checkpoint) -> Result<Option<String>, Held> {
-    let mut newest: Option<(u64, Option<Hash>, String)> = None;
-    read_now(
-        "SELECT n.size, n.root, n.note FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
-        &[Arg::text(&*head.origin)],
-        |row| {
-            let note = row.at(2).and_then(stored_text).unwrap_or_default().to_string();
-            newest = Some((row.at(0).map_or(0, Datum::i64) as u64, row.at(1).and_then(hash), note));
-        },
-    );
-    match newest {
-        Some((size, _, _)) if size > head.size => Err(Held::Behind(size)),
-        Some((size, root, note)) if size == head.size => match root == Some(head.root) {
-            true => Ok(Some(note)),
-            false => Err(Held::Forked(size)),
-        },
-        Some((size, root, _)) => match View::Now.root(size).ok() == root {
-            true => Ok(None),
-            false => Err(Held::Forked(size)),
-        },
-        None => Ok(None),
+    let Some((signed, note)) = newest_signed(&head.origin) else { return Ok(None) };
+    match signed.size {
+        size if size > head.size => Err(Held::Behind(size)),
+        size if root_or_refuse(size) != signed.root => Err(Held::Forked(size)),
+        size => Ok((size == head.size).then_some(note)),
     }
 }
 
-fn newest_note(origin: &str) -> Option<String> {
-    let mut note = None;
+/// The newest checkpoint that is stored, and its note. Raises XX001 for a note that the log has not
+/// signed.
+fn newest_signed(origin: &str) -> Option<(Checkpoint, String)> {
+    let mut newest: Option<(i64, Option<Hash>, String)> = None;
     read_now(
-        "SELECT n.note FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
+        "SELECT n.size, n.root, n.note FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
         &[Arg::text(origin)],
-        |row| note = row.at(0).and_then(stored_text).map(str::to_string),
+        |row| {
+            let note = row.at(2).and_then(stored_text).unwrap_or_default().to_string();
+            newest = Some((row.at(0).map_or(0, Datum::i64), row.at(1).and_then(hash), note));
+        },
     );
-    note
+    let (size, root, note) = newest?;
+    let signed = SignedCheckpoint::parse(note.as_bytes()).ok().filter(|signed| {
+        let is_of_row = (signed.checkpoint.size as i64, Some(signed.checkpoint.root)) == (size, root);
+        is_of_row && signed.checkpoint.origin == origin && signed.is_signed_by_log(&signing_key::verifier_keys(origin))
+    });
+    let Some(signed) = signed else {
+        sequence::damaged(&Damaged(format!("the log has not signed the note of {size} events in immutable.tree_notes")))
+    };
+    Some((signed.checkpoint, note))
 }
 
 /// Keeps a signed note, and drops those that nobody has cosigned in an hour.
@@ -404,7 +402,10 @@ fn add_checkpoint(call: Call) -> Datum {
     let signed = read_note(given, &head.origin);
     if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
         Fault::invalid("note", "note is not signed by a key of the log")
-            .hint("Register the signer's verifier key with immutable.add_log_key(), and make two checkpoints.")
+            .hint(
+                "Register the signer's verifier key with immutable.add_log_key(). Then call immutable.checkpoint() with \
+                 immutable.sign_checkpoints = on once, so that the key before it signs a checkpoint that covers this.",
+            )
             .raise()
     }
     require_extended(&signed.checkpoint, &head);
@@ -451,9 +452,13 @@ pub fn read_note(note: &str, origin: &str) -> SignedCheckpoint {
     signed
 }
 
-/// Whether the tree begins with the tree of a checkpoint.
+/// Whether the tree begins with the tree of a checkpoint. Raises XX001 if the stored tree does not say.
 pub fn extends(checkpoint: &Checkpoint, head: &Checkpoint) -> bool {
-    checkpoint.size <= head.size && View::Now.root(checkpoint.size) == Ok(checkpoint.root)
+    checkpoint.size <= head.size && root_or_refuse(checkpoint.size) == checkpoint.root
+}
+
+fn root_or_refuse(size: u64) -> Hash {
+    View::Now.root(size).unwrap_or_else(|why| sequence::damaged(&why))
 }
 
 /// Refuses a checkpoint that the tree does not extend (55000).
