@@ -119,6 +119,10 @@ fn a_quorum_of_groups() {
     let judgement = policy.judge(&signed(&note(5, [1; 32], &[6, 2]))).unwrap();
     let times: Vec<_> = judgement.cosigners.iter().map(|found| (found.name.as_str(), found.time)).collect();
     assert_eq!(times, [("witness.example/w2", TIME + 1), ("witness.example/w6", TIME)]);
+    assert_eq!((judgement.anchored, judgement.cosigned_at), (false, None));
+    // The one that completes the quorum, whatever comes after it.
+    let judgement = policy.judge(&signed(&note(5, [1; 32], &[1, 6, 3, 2, 4]))).unwrap();
+    assert_eq!(judgement.cosigned_at, Some(TIME + 2));
 }
 
 #[test]

@@ -410,8 +410,8 @@ impl Sink for Report {
     }
 
     fn head(&mut self, head: &Head) {
-        if let Some(found) = self.tree.as_mut().and_then(|tree| tree.head(head)) {
-            self.broken(found);
+        if let Some(tree) = &mut self.tree {
+            tree.head(head);
         }
         let Some(heads) = &mut self.heads else { return };
         let separator = if heads.empty { "[\n" } else { ",\n" };

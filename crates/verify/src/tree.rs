@@ -20,7 +20,7 @@ use immutable_format::tlog::tree_export::{Covered, LeafSums, Tree, TreeReader, L
 use immutable_format::{limits, Hash};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Leaves that a second reading looks up at most: some 40 MB.
@@ -38,8 +38,9 @@ pub struct Comparison {
     sums: LeafSums,
     /// The lane that was looked up last, and up to where the tree covers it.
     lane: Option<(String, i16, i64)>,
-    /// The lanes of the tree that the export has not ended.
-    left: Covered,
+    /// The lanes of the tree that the export does not have, or not to where the tree covers them: the
+    /// first event that is gone, and the last that the tree has.
+    left: HashMap<String, HashMap<i16, (i64, i64)>>,
     /// What was wrong before any event was read.
     wrong: Vec<String>,
 }
@@ -69,7 +70,9 @@ impl Comparison {
         let tree = read_tree(path, &key, progress, |_, _| {})?;
         if tree.header.origin == checkpoint.checkpoint.origin && tree.header.size != checkpoint.checkpoint.size {
             let (own, size) = (tree.header.size, checkpoint.checkpoint.size);
-            let what = format!("a tree of {own} leaves, where the checkpoint is of {size}");
+            let what = format!(
+                "a tree of {own} leaves, where the checkpoint is of {size}: SELECT immutable.export_tree({size})"
+            );
             return Err(Failure::file(path, what));
         }
         Ok(Some(Comparison::new(path, key, tree, checkpoint, policy.as_ref())))
@@ -97,7 +100,9 @@ impl Comparison {
             wrong.push(format!("the lanes of the tree have {lanes} events, and the tree has {leaves} leaves"));
         }
         let doubt = trust::doubt(policy, judgement.as_ref());
-        let (left, sums) = (tree.covered.clone(), LeafSums::new(&key));
+        let whole = |lanes: &HashMap<i16, i64>| lanes.iter().map(|(lane, covered)| (*lane, (1, *covered))).collect();
+        let left = tree.covered.iter().map(|(tenant_id, lanes)| (tenant_id.clone(), whole(lanes))).collect();
+        let sums = LeafSums::new(&key);
         let path = path.to_path_buf();
         Comparison { path, key, tree, checkpoint, judgement, doubt, sums, lane: None, left, wrong }
     }
@@ -142,11 +147,15 @@ impl Comparison {
         self.doubt.is_none()
     }
 
-    /// Ends a lane. Returns the break if the tree covers more of it than the export has.
-    pub fn head(&mut self, head: &Head) -> Option<Break> {
-        let left = self.left.get_mut(&head.tenant_id)?;
-        let covered = left.remove(&head.lane)?;
-        (head.seq < covered).then(|| gone(&head.tenant_id, head.lane, head.seq + 1, covered))
+    /// Ends a lane of the export.
+    pub fn head(&mut self, head: &Head) {
+        let Some(lanes) = self.left.get_mut(&head.tenant_id) else { return };
+        if let Some((first, covered)) = lanes.get_mut(&head.lane) {
+            *first = head.seq.saturating_add(1);
+            if *first > *covered {
+                lanes.remove(&head.lane);
+            }
+        }
     }
 
     /// What is wrong with the tree and the checkpoint themselves.
@@ -154,12 +163,12 @@ impl Comparison {
         self.wrong.drain(..).map(mismatch).collect()
     }
 
-    /// The breaks of lanes that the export does not have at all.
+    /// The breaks of lanes of which the tree covers more than the export has.
     pub fn lanes_left(&mut self) -> Vec<Break> {
-        let left: BTreeMap<String, BTreeMap<i16, i64>> =
-            self.left.drain().map(|(tenant_id, lanes)| (tenant_id, lanes.into_iter().collect())).collect();
+        let lanes = self.left.drain().map(|(tenant_id, lanes)| (tenant_id, lanes.into_iter().collect()));
+        let left: BTreeMap<String, BTreeMap<i16, (i64, i64)>> = lanes.collect();
         let lanes = left.iter().flat_map(|(tenant_id, lanes)| lanes.iter().map(move |lane| (tenant_id, lane)));
-        lanes.map(|(tenant_id, (lane, covered))| gone(tenant_id, *lane, 1, *covered)).collect()
+        lanes.map(|(tenant_id, (lane, (first, covered)))| gone(tenant_id, *lane, *first, *covered)).collect()
     }
 
     /// Whether the events that the tree covers are its leaves.

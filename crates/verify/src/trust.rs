@@ -5,7 +5,7 @@ use crate::report::Failure;
 use immutable_format::time;
 use immutable_format::tlog::checkpoint::SignedCheckpoint;
 use immutable_format::tlog::note::MAX_BYTES as MAX_NOTE;
-use immutable_format::tlog::policy::{Cosigner, Judgement, Policy, MAX_BYTES};
+use immutable_format::tlog::policy::{Judgement, Policy, MAX_BYTES};
 use immutable_format::tlog::{base64, Malformed};
 use serde_json::{json, Value};
 use std::fs::File;
@@ -61,22 +61,23 @@ pub fn doubt(policy: Option<&Policy>, judgement: Option<&Judgement>) -> Option<&
 }
 
 /// The time of a cosignature as text.
-fn time_of(cosigner: &Cosigner) -> String {
-    let micros = i64::try_from(cosigner.time).ok().and_then(|seconds| seconds.checked_mul(1_000_000));
-    micros.and_then(time::format).unwrap_or_else(|| format!("{} s after 1970", cosigner.time))
+fn time_of(time: u64) -> String {
+    let micros = i64::try_from(time).ok().and_then(|seconds| seconds.checked_mul(1_000_000));
+    let text = micros.and_then(time::format).map(|text| text.replace(".000000Z", "Z"));
+    text.unwrap_or_else(|| time.to_string())
 }
 
 /// The cosigners in lines.
 pub fn cosigned(judgement: Option<&Judgement>) -> Vec<String> {
     let cosigners = judgement.iter().flat_map(|judgement| &judgement.cosigners);
-    cosigners.map(|cosigner| format!("{} at {}", printable(&cosigner.name), time_of(cosigner))).collect()
+    cosigners.map(|cosigner| format!("{} at {}", printable(&cosigner.name), time_of(cosigner.time))).collect()
 }
 
 /// The checkpoint for a JSON object.
 pub fn as_json(checkpoint: &SignedCheckpoint, judgement: Option<&Judgement>) -> Value {
     let cosigners = judgement.iter().flat_map(|judgement| &judgement.cosigners);
     let cosigners = cosigners.map(|cosigner| {
-        json!({"name": cosigner.name, "vkey": cosigner.vkey, "time": cosigner.time, "cosigned_at": time_of(cosigner)})
+        json!({"name": cosigner.name, "vkey": cosigner.vkey, "time": cosigner.time, "cosigned_at": time_of(cosigner.time)})
     });
     let text = &checkpoint.checkpoint;
     json!({
@@ -84,6 +85,7 @@ pub fn as_json(checkpoint: &SignedCheckpoint, judgement: Option<&Judgement>) -> 
         "size": text.size,
         "root": base64(&text.root),
         "cosigners": cosigners.collect::<Vec<_>>(),
+        "cosigned_at": judgement.and_then(|judgement| judgement.cosigned_at).map(time_of),
         "anchored": judgement.is_some_and(|judgement| judgement.anchored),
     })
 }

@@ -101,8 +101,10 @@ impl Witness {
         let mut lines = String::new();
         for key in keys {
             match signed.note.is_signed_by(key) {
-                Some(true) => lines.extend(signed.note.lines_of(key).take(1).map(SignatureLine::text)),
-                Some(false) => return Err(Answer::NotSigned("a signature of a known key is not valid")),
+                Some(true) => lines.extend(signed.note.lines_of(key).map(SignatureLine::text)),
+                Some(false) => {
+                    return Err(Answer::NotSigned("a signature of a known key is not valid, or there twice"))
+                }
                 None => {}
             }
         }

@@ -2,7 +2,7 @@
 //! must have cosigned a checkpoint.
 
 use super::checkpoint::SignedCheckpoint;
-use super::cosignature::of_note;
+use super::cosignature::{of_note, Cosignature};
 use super::note::{KeyType, VerifierKey};
 use super::Malformed;
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ pub struct Witness {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Definition {
     Witness(Witness),
-    Group { least: usize, members: Vec<usize> },
+    Group { name: Vec<u8>, least: usize, members: Vec<usize> },
 }
 
 /// A trust policy.
@@ -51,6 +51,9 @@ pub struct Cosigner {
 pub struct Judgement {
     /// The witnesses of the policy that have cosigned it, in the order of the policy.
     pub cosigners: Vec<Cosigner>,
+    /// When the cosignatures became enough, in seconds since 1970-01-01T00:00:00Z: the time of the one
+    /// that completed the quorum. `None` if they are not enough.
+    pub cosigned_at: Option<u64>,
     /// Whether the policy asks for cosignatures at all, and these are enough. The log's own signature
     /// names the log and protects nothing, because whoever has the log's key can sign anything.
     pub anchored: bool,
@@ -63,9 +66,9 @@ pub enum Refusal {
     OtherLog,
     /// No known key of the log has signed it.
     NotSigned,
-    /// A line of a known key of the log does not verify.
+    /// A line of a known key of the log does not verify, or is there twice.
     LogSignature,
-    /// A line of this known witness does not verify.
+    /// A line of this known witness does not verify, or is there twice.
     Cosignature(String),
 }
 
@@ -74,8 +77,10 @@ impl std::fmt::Display for Refusal {
         match self {
             Refusal::OtherLog => f.write_str("the checkpoint is one of another log than those that are known"),
             Refusal::NotSigned => f.write_str("the checkpoint is not signed by a known key of its log"),
-            Refusal::LogSignature => f.write_str("the log's signature of the checkpoint is not valid"),
-            Refusal::Cosignature(name) => write!(f, "the cosignature of the witness {name} is not valid"),
+            Refusal::LogSignature => f.write_str("the log's signature of the checkpoint is not valid, or there twice"),
+            Refusal::Cosignature(name) => {
+                write!(f, "the cosignature of the witness {name} is not valid, or there twice")
+            }
         }
     }
 }
@@ -125,7 +130,7 @@ impl<'a> Reader<'a> {
         found.ok_or_else(|| Malformed("a name that no line above defines".to_string()))
     }
 
-    fn group(&mut self, least: &[u8], names: &[&'a [u8]]) -> Result<Definition, Malformed> {
+    fn group(&mut self, name: &[u8], least: &[u8], names: &[&'a [u8]]) -> Result<Definition, Malformed> {
         let mut members = Vec::with_capacity(names.len());
         for name in names {
             let member = self.named(name)?;
@@ -142,7 +147,9 @@ impl<'a> Reader<'a> {
                 .and_then(|digits| digits.parse::<usize>().ok().filter(|number| number.to_string() == digits)),
         };
         match least {
-            Some(least) if (1..=members.len()).contains(&least) => Ok(Definition::Group { least, members }),
+            Some(least) if (1..=members.len()).contains(&least) => {
+                Ok(Definition::Group { name: name.to_vec(), least, members })
+            }
             _ => malformed("a group needs all, any, or a number from 1 to that of its members"),
         }
     }
@@ -160,7 +167,7 @@ impl<'a> Reader<'a> {
                 self.define(name, Definition::Witness(Witness { name: name.to_vec(), key }))
             }
             [b"group", name, least, names @ ..] => {
-                let group = self.group(least, names)?;
+                let group = self.group(name, least, names)?;
                 self.define(name, group)
             }
             [b"quorum", name] => {
@@ -234,6 +241,32 @@ impl Policy {
         self.quorum.is_some()
     }
 
+    /// Returns the name that must have witnessed; `None` for `quorum none`.
+    pub fn quorum(&self) -> Option<&[u8]> {
+        self.quorum.and_then(|quorum| self.definitions.get(quorum)).map(|definition| match definition {
+            Definition::Witness(Witness { name, .. }) | Definition::Group { name, .. } => name.as_slice(),
+        })
+    }
+
+    /// Returns when the quorum was complete, where `cosigned` says when each witness cosigned. `None` if
+    /// it is not complete, or if the policy asks for none.
+    pub fn completed(&self, cosigned: impl Fn(&Witness) -> Option<u64>) -> Option<u64> {
+        let mut witnessed: Vec<Option<u64>> = Vec::with_capacity(self.definitions.len());
+        for definition in &self.definitions {
+            let since = match definition {
+                Definition::Witness(witness) => cosigned(witness),
+                Definition::Group { least, members, .. } => {
+                    let members = members.iter().filter_map(|member| witnessed.get(*member).copied().flatten());
+                    let mut times: Vec<u64> = members.collect();
+                    times.sort_unstable();
+                    times.get(least - 1).copied()
+                }
+            };
+            witnessed.push(since);
+        }
+        self.quorum.and_then(|quorum| witnessed.get(quorum).copied().flatten())
+    }
+
     /// Verifies the signatures of a checkpoint by keys of this policy, and says whether they are
     /// enough.
     ///
@@ -252,26 +285,20 @@ impl Policy {
             true => {}
         }
         let mut cosigners = Vec::new();
-        let mut witnessed: Vec<bool> = Vec::with_capacity(self.definitions.len());
-        for definition in &self.definitions {
-            let holds = match definition {
-                Definition::Witness(Witness { key, .. }) => match of_note(&checkpoint.note, key) {
-                    Some(None) => return Err(Refusal::Cosignature(key.name().to_string())),
-                    Some(Some(cosignature)) => {
-                        let (name, vkey) = (key.name().to_string(), key.text());
-                        cosigners.push(Cosigner { name, vkey, time: cosignature.time });
-                        true
-                    }
-                    None => false,
-                },
-                Definition::Group { least, members } => {
-                    let count = members.iter().filter(|member| witnessed.get(**member) == Some(&true)).count();
-                    count >= *least
+        for Witness { key, .. } in self.witnesses() {
+            match of_note(&checkpoint.note, key) {
+                Some(None) => return Err(Refusal::Cosignature(key.name().to_string())),
+                Some(Some(Cosignature { time })) => {
+                    cosigners.push(Cosigner { name: key.name().to_string(), vkey: key.text(), time });
                 }
-            };
-            witnessed.push(holds);
+                None => {}
+            }
         }
-        let anchored = self.quorum.is_some_and(|quorum| witnessed.get(quorum) == Some(&true));
-        Ok(Judgement { cosigners, anchored })
+        let time = |witness: &Witness| {
+            let vkey = witness.key.text();
+            cosigners.iter().find(|cosigner| cosigner.vkey == vkey).map(|cosigner| cosigner.time)
+        };
+        let cosigned_at = self.completed(time);
+        Ok(Judgement { cosigners, cosigned_at, anchored: cosigned_at.is_some() })
     }
 }
