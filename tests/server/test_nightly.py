@@ -60,7 +60,7 @@ def nightly(db, tmp_path):
 def test_night_after_night(db, nightly):
     build_log(db)
     said = nightly.well("--first")
-    assert re.fullmatch(r"\S+Z valid: 16 of 16 events in 4 lanes, 0 saved heads, 0 breaks, log [0-9a-f-]{36}\n", said)
+    assert re.fullmatch(r"\S+Z consistent, not anchored: 16 of 16 events in 4 lanes, 0 saved heads, 0 breaks, log [0-9a-f-]{36}\n", said)
     assert nightly.saved() == h.heads(db.conn)
     assert stat.S_IMODE(nightly.heads.stat().st_mode) == 0o600
     assert "4 saved heads, 0 breaks" in nightly.well()
@@ -87,8 +87,21 @@ def test_first_night_of_an_empty_log(db, nightly):
     assert "0 of 0 events" in nightly.well()
     assert "0 of 0 events" in nightly.well("--quick")
     build_log(db)
-    assert "16 of 16 events in 4 lanes, 0 saved heads" in nightly.well()
+    done = nightly.run()
+    assert done.returncode == 3 and "consistent, not anchored: 16 of 16 events in 4 lanes, 0 saved heads" in done.stdout
     assert len(nightly.saved()) == 4
+    assert "valid: 16 of 16 events in 4 lanes, 4 saved heads" in nightly.well()
+
+
+@pytest.mark.parametrize("quick", [[], ["--quick"]])
+def test_heads_that_somebody_emptied(db, nightly, quick):
+    """They hold nothing to compare with, which is told apart from a night on which all is well."""
+    build_log(db)
+    nightly.well("--first")
+    h.delete(db.conn, ("acme", 0, 6))
+    nightly.heads.write_text("[]")
+    done = nightly.run(*quick)
+    assert done.returncode == 3 and "consistent, not anchored" in done.stdout
 
 
 @pytest.mark.parametrize("quick", [[], ["--quick"]])
@@ -212,7 +225,7 @@ def test_another_run_ends_first(db, nightly, tmp_path, first):
     (tmp_path / "psql").write_text(f"#!/bin/sh\n{nightly.server.bin}/psql \"$@\" || exit\nprintf %s '[1]' >\"$OTHER\"\n")
     (tmp_path / "psql").chmod(0o755)
     said = nightly.well(*["--first"] * first, PATH=f"{tmp_path}:{os.environ['PATH']}", OTHER=str(nightly.heads))
-    assert "valid (another run has replaced" in said
+    assert ("consistent, not anchored" if first else "valid") + " (another run has replaced" in said
     assert nightly.saved() == [1]
 
 

@@ -10,6 +10,7 @@ const AGAIN: &str =
 const COPY: &str =
     "Export again with this command: COPY (SELECT immutable.export_events()) TO STDOUT WITH (FORMAT csv, QUOTE e'\\x01', \
     DELIMITER e'\\x02', ENCODING 'UTF8').";
+const POLICY: &str = "Correct the policy. The format is that of c2sp.org/tlog-policy.";
 const WHOLE: &str =
     "Copy the file again. If that does not help, export again, and check that psql ends without an error.";
 
@@ -102,6 +103,47 @@ const KNOWN: &[(&str, &str)] = &[
         "the export leaves out",
         "Ask for an export without any filter except tenant_id, or run without --whole if you know what the filters left out.",
     ),
+    ("the tree is that of log", "Give the export and the tree of one log."),
+    ("export_tree(", "Export the tree again, at the size of the checkpoint: the message has the command."),
+    ("cannot be compared with the tree", "Export the whole log, without any filter. For a few events ask for receipts."),
+    ("only one export can be", "Give the parts of one export, or run once for each export."),
+    ("not a line of a tree export", "Write the tree with psql -Atq -c 'SELECT immutable.export_tree(SIZE)' -o FILE."),
+    ("tree export", WHOLE),
+    (
+        "not a signed checkpoint",
+        "A checkpoint is three lines, an empty line, and lines of signatures. A witness or SELECT note FROM immutable.checkpoints has it.",
+    ),
+    ("not a receipt", "Copy the file again as it is, or ask for another receipt: psql -Atq -c 'SELECT immutable.receipt(…)' -o FILE."),
+    ("a key that the policy has", POLICY),
+    ("a name that", POLICY),
+    ("of the policy", POLICY),
+    ("not a line of a policy", POLICY),
+    ("the policy has no line", POLICY),
+    ("a group needs", POLICY),
+    ("the key of a log must", POLICY),
+    ("the key of a witness must", POLICY),
+    ("a control character", POLICY),
+    ("a second line with the quorum", POLICY),
+    ("not a key of the form", "Copy the verifier key again. It has three parts with + between them."),
+    ("the key id", "Copy the verifier key again. It has three parts with + between them."),
+    ("others than the owner", "Let only the user that runs the witness read the key: chmod 600 FILE."),
+    ("not the private key", "Make the key of a witness with immutable-verify witness-key NAME --key FILE."),
+    ("not a name of a key", "Name the witness by a URL without its scheme, such as witness.example.org/audit."),
+    ("File exists", "A key is never replaced. Give the name of a file that is not there yet."),
+    (
+        "there is no state",
+        "If this witness has never run, give --init. If its state was lost, make a new key and a new state with it.",
+    ),
+    ("the state is there already", "Leave --init out. For a new witness give another file, and a new key."),
+    (
+        "the state is damaged",
+        "Do not put an older state back. Make a new key and a new state with it, and give the new key to those who trust this one.",
+    ),
+    ("the state is that of the witness", "Give the key that the state was made with, or another state with --init."),
+    ("the state cannot be written", "See to the disk and to the rights of the directory: a new file is made beside the state."),
+    ("the state on disk is not known", "See to the disk. Then start the witness again: it reads its state from the file."),
+    ("another witness is running", "Stop the other one, or give this one a state and a key of its own."),
+    ("in use", "Stop what listens there, or give another port."),
     ("cut off", WHOLE),
     ("there is no export", COPY),
     ("of another version", "Use a version of immutable-verify that is as new as the extension in the database."),

@@ -201,7 +201,7 @@ fn what_cannot_be_read() {
     for (arguments, why) in [
         (vec!["receipt", &dir.path("missing")], "No such file"),
         (vec!["receipt", &file, "--policy", &dir.path("missing")], "missing: No such file"),
-        (vec!["receipt", &file, "--policy", &no_policy], "no policy: line 1: "),
+        (vec!["receipt", &file, "--policy", &no_policy], "Copy the verifier key again"),
         (vec!["receipt", &file, "--log", "x"], "not a key of the form"),
         (vec!["receipt", &file, "--log", &witness], "this is the key of a witness"),
         (vec!["receipt"], "required"),

@@ -333,14 +333,18 @@ fn checkpoints_that_do_not_fit() {
         let (_, out, _) = files.run();
         assert!(out.starts_with("checkpoint_mismatch: ") && out.ends_with("\nNOT VALID\n"), "{name}: {out}");
     }
-    // What cannot be compared at all.
+    // What cannot be compared at all, with what to do.
     let [export, tree, note_path, policy] = files.paths();
     files.dir.file("note", note(9, [7; 32], true));
     let (status, _, error) = files.run();
     assert!(status == 2 && error.contains("a tree of 8 leaves, where the checkpoint is of 9"), "{error}");
+    assert!(error.contains("Export the tree again, at the size of the checkpoint"), "{error}");
     files.dir.file("note", "no note\n");
     let (status, _, error) = files.run();
-    assert!(status == 2 && error.contains("not a signed checkpoint"), "{error}");
+    assert!(
+        status == 2 && error.contains("not a signed checkpoint") && error.contains("immutable.checkpoints"),
+        "{error}"
+    );
     files.dir.file("note", files.log.note(true));
     let cut = files.log.tree();
     files.dir.file("tree", bytes(&cut[..cut.len() - 1]));
@@ -358,6 +362,7 @@ fn checkpoints_that_do_not_fit() {
         files.dir.file("export", bytes(&support::export(name)));
         let (status, _, error) = files.run();
         assert!(status == 2 && error.contains("an export with filters cannot be compared"), "{name}: {error}");
+        assert!(error.contains("ask for receipts"), "{name}: {error}");
     }
     files.dir.file("export", bytes(&files.lines));
     let arguments = [&export, &export, "--tree", &tree, "--checkpoint", &note_path, "--policy", &policy];

@@ -85,6 +85,8 @@ impl Home {
         let done = self.command(&[log().verifier()], more).output().unwrap();
         let error = String::from_utf8(done.stderr).unwrap();
         assert!(done.status.code() == Some(2) && !error.contains("listens on"), "{error}");
+        // It says what to do, and not what to do about an export.
+        assert!(error.contains("\n    ") && !error.contains("Copy the file again"), "{error}");
         error
     }
 }
