@@ -1,12 +1,13 @@
 //! `immutable-verify` checks what leaves the audit log. It needs no database, and trusts none.
 //!
 //! [`options`] is the command line. [`input`] reads lines, however a file is compressed; the crate
-//! `immutable-format` checks them; [`report`] prints what was found, and [`advice`] says what to do
-//! about a file that is not an export. [`tree`] compares an export with the tree of a checkpoint,
+//! `immutable-format` checks them; [`report`] prints what was found. [`failure`] is why something cannot
+//! be read, and [`advice`] what to do about it. [`tree`] compares an export with the tree of a checkpoint,
 //! [`receipt`] verifies receipts, and [`trust`] knows whose signatures count. [`witness`] is a
 //! service of its own: it cosigns the checkpoints of logs.
 
 mod advice;
+mod failure;
 mod input;
 mod options;
 mod receipt;
@@ -15,10 +16,13 @@ mod tree;
 mod trust;
 mod witness;
 
+use crate::failure::Failure;
 use crate::input::{Input, Progress};
 use crate::options::{Command, ExportOptions, Options};
-use crate::report::{Failure, Report, UNREADABLE};
+use crate::report::{Report, UNREADABLE};
 use crate::tree::Comparison;
+use crate::witness::key::make_key;
+use crate::witness::run::run as run_witness;
 use clap::Parser;
 use immutable_format::export::verify::{heads, Head, Verifier};
 use std::fs::File;
@@ -35,8 +39,8 @@ fn main() -> ExitCode {
     let status = match command {
         None => verify(&export),
         Some(Command::Receipt(options)) => receipt::run(&options).unwrap_or_else(failed),
-        Some(Command::Witness(options)) => witness::run(&options).map_or_else(failed, |()| 0),
-        Some(Command::WitnessKey(options)) => witness::make_key(&options).map_or_else(failed, |()| 0),
+        Some(Command::Witness(options)) => run_witness(&options).map_or_else(failed, |()| 0),
+        Some(Command::WitnessKey(options)) => make_key(&options).map_or_else(failed, |()| 0),
     };
     ExitCode::from(status)
 }

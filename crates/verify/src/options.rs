@@ -143,7 +143,7 @@ pub(crate) struct ReceiptOptions {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct WitnessOptions {
-    /// The address and the port to listen on, such as 127.0.0.1:7380 or [::1]:7380
+    /// The address and the port to listen on, such as 127.0.0.1:7380
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
     /// The file with the state. A lock beside it, FILE.lock, lets only one witness use it

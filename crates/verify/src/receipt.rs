@@ -1,7 +1,8 @@
 //! Verifies receipts, and shows the event of each.
 
+use crate::failure::Failure;
 use crate::options::ReceiptOptions;
-use crate::report::{Failure, Verdict, UNREADABLE};
+use crate::report::{Verdict, UNREADABLE};
 use crate::trust::{self, printable};
 use immutable_format::export::read::Shown;
 use immutable_format::id::uuid_text;

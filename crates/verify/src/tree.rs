@@ -4,9 +4,9 @@
 //! The events are added up in parts while the export is verified. Where a part differs, both files
 //! are read again, and the leaves of the parts that differ are looked up one by one.
 
+use crate::failure::Failure;
 use crate::input::{Input, Progress};
 use crate::options::ExportOptions;
-use crate::report::Failure;
 use crate::trust;
 use immutable_format::export::read::{line, restored, Event, Line};
 use immutable_format::export::verify::{Head, Summary};

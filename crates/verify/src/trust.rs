@@ -1,7 +1,7 @@
 //! Whose signatures are known: the policy, the keys of logs, and what both say of a checkpoint.
 
+use crate::failure::Failure;
 use crate::options::TrustOptions;
-use crate::report::Failure;
 use immutable_format::time;
 use immutable_format::tlog::checkpoint::SignedCheckpoint;
 use immutable_format::tlog::note::MAX_BYTES as MAX_NOTE;

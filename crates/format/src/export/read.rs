@@ -399,7 +399,7 @@ pub struct Shown<'a> {
     pub hidden_targets: Vec<usize>,
 }
 
-/// Reads the line of an event as [`line`] does. Values may be left out of it, of the log's own
+/// Reads the line of an event as [`line()`] does. Values may be left out of it, of the log's own
 /// events too.
 ///
 /// # Errors

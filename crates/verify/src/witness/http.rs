@@ -1,8 +1,8 @@
 //! The witness as a service over HTTP/1.1, with limits on what a client may send, and how long it may
 //! take.
 
-use super::{now, say, Answer, Witness};
-use crate::report::Failure;
+use crate::failure::Failure;
+use crate::witness::decide::{say, Answer, Witness};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderValue, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, OwnedSemaphorePermit, Semaphore};
@@ -182,4 +182,9 @@ async fn add_checkpoint(request: Request<Incoming>, witness: Arc<Witness>, stop:
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written")
         }
     }
+}
+
+/// The time in seconds since 1970, by this machine's clock.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
 }

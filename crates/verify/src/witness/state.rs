@@ -5,7 +5,7 @@
 //! Each checkpoint carries the witness's own cosignature, so that a file that somebody made up is
 //! refused.
 
-use crate::report::Failure;
+use crate::failure::Failure;
 use immutable_format::sha256;
 use immutable_format::tlog::checkpoint::SignedCheckpoint;
 use immutable_format::tlog::cosignature::of_note;
