@@ -125,14 +125,19 @@ fn answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
 
 impl Running {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        self.try_connect().unwrap()
+    }
+
+    /// Fails if it was killed.
+    fn try_connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     /// Sends bytes and reads the answer.
     fn raw(&self, request: &[u8]) -> std::io::Result<Answer> {
-        let mut stream = self.connect();
+        let mut stream = self.try_connect()?;
         // A witness that refuses early need not read all of it.
         let _ = stream.write_all(request);
         answer(&mut BufReader::new(stream))
