@@ -11,13 +11,12 @@ use crate::log::tables::events_oid;
 use crate::log::tree::{Damaged, View};
 use crate::log::{log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, timestamptz, Datum};
+use crate::pg::datum::{micros, text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::memory::here;
+use crate::pg::memory::{here, Memory};
 use crate::pg::procedure::{self, in_transactions, Transactions};
-use crate::pg::relation::OpenRelation;
+use crate::pg::relation::{Equal, OpenRelation};
 use crate::pg::spi::{self, Arg};
-use crate::pg::tuple::Values;
 use crate::pg::{random, transaction};
 use crate::settings;
 use immutable_format::id::uuid_text;
@@ -28,6 +27,7 @@ use immutable_format::tlog::tree::EMPTY_ROOT;
 use immutable_format::tlog::Malformed;
 use immutable_format::{Hash, Id};
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 /// How long a note is kept that nobody cosigned, in microseconds. A witness may still be at it.
 const KEEP_FOR: i64 = 3_600_000_000;
@@ -271,7 +271,9 @@ fn newest_signed(origin: &str) -> Option<(Checkpoint, String)> {
     let (size, root, note) = newest?;
     let signed = SignedCheckpoint::parse(note.as_bytes()).ok().filter(|signed| {
         let is_of_row = (signed.checkpoint.size as i64, Some(signed.checkpoint.root)) == (size, root);
-        is_of_row && signed.checkpoint.origin == origin && signed.is_signed_by_log(&signing_key::verifier_keys(origin))
+        is_of_row
+            && signed.checkpoint.origin == origin
+            && signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, origin))
     });
     let Some(signed) = signed else {
         sequence::damaged(&Damaged(format!("the log has not signed the note of {size} events in immutable.tree_notes")))
@@ -279,30 +281,61 @@ fn newest_signed(origin: &str) -> Option<(Checkpoint, String)> {
     Some((signed.checkpoint, note))
 }
 
-/// Keeps a signed note, and drops those that nobody has cosigned in an hour.
+/// Keeps a signed note, and from time to time drops those that nobody has cosigned in an hour.
 pub fn store_note(head: &Checkpoint, note: &str) {
     let now = transaction::now();
-    let mut old = Vec::new();
-    read_now(
-        "SELECT n.size FROM immutable.tree_notes n WHERE n.origin = $1 AND n.size < $2 AND n.signed_at < $3 \
-         AND NOT EXISTS (SELECT FROM immutable.tree_cosignatures c WHERE c.origin = n.origin AND c.size = n.size)",
-        &[Arg::text(&*head.origin), Arg::Int8(head.size as i64), Arg::Time(now - KEEP_FOR)],
-        |row| old.extend(row.at(0).map(Datum::i64)),
-    );
-    let is_of = |row: &Values| row.at(0).and_then(stored_text) == Some(&*head.origin);
-    NOTES.delete(|row| {
-        let size = row.at(1).map_or(-1, Datum::i64);
-        is_of(row) && (old.contains(&size) || size == head.size as i64)
-    });
+    if newest_signed_at(&head.origin).is_some_and(|before| before / MINUTE != now / MINUTE) {
+        drop_old_notes(head, now - KEEP_FOR);
+    }
     here(|memory| {
-        NOTES.insert(&[
+        let row = [
             Some(memory.text(&head.origin)),
             Some(Datum::from(head.size as i64)),
             Some(memory.bytes(&head.root)),
             Some(timestamptz(now)),
             Some(memory.text(note)),
-        ]);
+        ];
+        NOTES.replace((NOTES_KEY, &of_size(memory, head, head.size as i64)), &row, |_| false);
     });
+}
+
+const NOTES_KEY: &CStr = c"tree_notes_pkey";
+const MINUTE: i64 = 60_000_000;
+
+/// The place of a note in its primary key.
+fn of_size<'m>(memory: Memory<'m>, head: &Checkpoint, size: i64) -> [Equal<'m>; 2] {
+    [
+        Equal { attribute: 1, function: pg_sys::F_TEXTEQ, value: Some(memory.text(&head.origin)) },
+        Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(Datum::from(size)) },
+    ]
+}
+
+/// When the newest note was signed, in microseconds since 1970.
+fn newest_signed_at(origin: &str) -> Option<i64> {
+    let mut at = None;
+    read_now(
+        "SELECT n.signed_at FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
+        &[Arg::text(origin)],
+        |row| at = row.at(0).map(micros),
+    );
+    at
+}
+
+/// Drops notes that nobody has cosigned and that were signed before this time. It looks at the newest
+/// ones alone, because those of years are cosigned.
+fn drop_old_notes(head: &Checkpoint, before: i64) {
+    let mut old = Vec::new();
+    read_now(
+        "SELECT n.size FROM (SELECT n.origin, n.size, n.signed_at FROM immutable.tree_notes n \
+           WHERE n.origin = $1 AND n.size < $2 ORDER BY n.size DESC LIMIT 8000) n \
+         WHERE n.signed_at < $3 AND NOT EXISTS (SELECT FROM immutable.tree_cosignatures c \
+           WHERE c.origin = n.origin AND c.size = n.size)",
+        &[Arg::text(&*head.origin), Arg::Int8(head.size as i64), Arg::Time(before)],
+        |row| old.extend(row.at(0).map(Datum::i64)),
+    );
+    for size in old {
+        here(|memory| NOTES.delete_at(NOTES_KEY, &of_size(memory, head, size)));
+    }
 }
 
 /// Announces keys of the file that the log has not had.

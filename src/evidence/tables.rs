@@ -78,6 +78,16 @@ impl Table {
         !kept
     }
 
+    /// Deletes the row that `key` finds in an index, if there is one.
+    pub fn delete_at(&self, index: &CStr, key: &[Equal]) {
+        let table = self.open();
+        let index = Some(named(index)).filter(|index| *index != pg_sys::InvalidOid);
+        table.relation().rows(index, Seen::Now, key, |tuple| {
+            table.relation().delete(tuple);
+            true
+        });
+    }
+
     /// Deletes the rows that `matches`, and returns how many there were.
     pub fn delete(&self, matches: impl Fn(&Values) -> bool) -> usize {
         let table = self.open();
