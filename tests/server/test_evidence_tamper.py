@@ -2,6 +2,7 @@
 a signed checkpoint. Each change is found, with the right name and place."""
 
 import itertools
+import json
 import os
 import random
 import uuid
@@ -659,6 +660,64 @@ def test_tiles_are_not_made_of_other_events(db, kept):
 def test_there_are_no_tiles_without_a_checkpoint(db):
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no checkpoint yet"):
         db.conn.execute("SELECT immutable.rebuild_tiles()")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The tree as a file
+
+def tree_export(conn, *size):
+    return [json.loads(line) for line, in conn.execute(f"SELECT immutable.export_tree({', '.join(map(str, size))})")]
+
+
+def check_export(lines, tree, log_id, size):
+    """It is what follows from the tables."""
+    header, *rest, end = lines
+    assert header == {"immutable_tree": 1, "log_id": log_id, "origin": tree.origin, "size": size}
+    covered = {}
+    for tenant, lane, seq in tree.places()[:size]:
+        covered[tenant, lane] = seq
+    lanes = sorted(covered.items(), key=lambda lane: (lane[0][0].encode(), lane[0][1]))
+    tiles = [tree.leaves[n:min(n + t.WIDTH, size)] for n in range(0, size, t.WIDTH)]
+    assert rest == [{"lane": list(lane), "covered": last} for lane, last in lanes] + [
+        {"tile": n, "hashes": t.base64.b64encode(b"".join(tile)).decode()} for n, tile in enumerate(tiles)]
+    assert end == {"immutable_tree_end": 1, "tiles": len(tiles), "lanes": len(lanes)}
+
+
+def test_the_tree_as_a_file(db, kept):
+    add_event(db.conn, "Köln \"ß\"", "k")
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'many', 'a', 'b' FROM generate_series(1, 600) n")
+    t.checkpoint(db.conn)
+    tree = t.check_tree(db.conn)
+    log_id = str(db.conn.execute("SELECT log_id FROM immutable.log").fetchone()[0])
+    auditor = db.connect(db.create_role("IN ROLE immutable_auditor"))
+    for size in (0, 1, *kept.sizes, 255, 256, 257, 512, tree.size - 1, tree.size):
+        check_export(tree_export(auditor, size), tree, log_id, size)
+    check_export(tree_export(auditor), tree, log_id, tree.size)
+    assert len(auditor.execute("SELECT immutable.export_tree() LIMIT 3").fetchall()) == 3
+    for size in (-1, tree.size + 1):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="size must be from 0 to"):
+            tree_export(auditor, size)
+    for role in ("immutable_viewer", "immutable_writer"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            tree_export(db.connect(db.create_role(f"IN ROLE {role}")))
+
+
+@pytest.mark.parametrize("how", ["removed", "swapped", "absurd", "another seq", "negative", "tile", "chunk"])
+def test_a_damaged_tree_as_a_file(db, kept, how):
+    """It is refused, or it is not that of the checkpoint: whoever verifies it sees that."""
+    sabotage(db.conn, {**RUNS, "tile": TREE["chunk empty"], "chunk": TREE["chunk lost"]}[how])
+    try:
+        lines = tree_export(db.conn, kept.sizes[-1])
+    except psycopg.errors.DataCorrupted:
+        return
+    assert how in ("swapped", "another seq")
+    lanes = {tuple(line["lane"]): line["covered"] for line in lines if "lane" in line}
+    assert lanes != {(tenant, lane): seq for tenant, lane, seq in kept.tree.places()}
+
+
+def test_there_is_no_file_without_a_checkpoint(db):
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        tree_export(db.conn)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -64,7 +64,19 @@ def test_an_auditor_on_a_standby(cluster, tmp_path):
             "COPY (SELECT immutable.export_events()) TO STDOUT WITH (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02')") as lines:
         path.write_bytes(b"".join(map(bytes, lines)))
     status, summary = program(path)
-    assert (status, summary["events_checked"], summary["erasures_checked"]) == (0, 21, True)
+    assert (status, summary["events_checked"], summary["erasures_checked"]) == (3, 21, True)
+
+    # Against a checkpoint, and without one.
+    note, = conn.execute("CALL immutable.checkpoint()").fetchone()
+    catch_up(primary, standby)
+    events = int(note.split("\n")[1])
+    for scope in ({}, {"checkpoint": note}):
+        result = h.verify_chain(auditor, **scope)
+        assert (result["valid"], result["checkpoint_size"], result["anchored"]) == (True, events, bool(scope))
+        with h.in_parallel(auditor):
+            assert h.verify_chain(auditor, **scope) == result
+    lines = [line for line, in auditor.execute("SELECT immutable.export_tree()")]
+    assert len(lines) == 1 + len(h.heads(auditor)) + 1 + 1
 
     # A customer reads there too, and a revocation arrives like everything else.
     viewer = standby.connect(user="viewer")
@@ -83,8 +95,8 @@ def test_an_auditor_on_a_standby(cluster, tmp_path):
     with h.behind_triggers(conn):
         conn.execute("UPDATE immutable.events SET action = 'x' WHERE tenant_id = 'tenant 2' AND seq = 3")
     catch_up(primary, standby)
-    found, = h.verify_breaks(auditor)
-    assert (found.type, found.tenant_id, found.seq) == ("hash_mismatch", "tenant 2", 3)
+    changed = [(found.type, found.tenant_id, found.seq) for found in h.verify_breaks(auditor)]
+    assert changed == [("hash_mismatch", "tenant 2", 3), ("checkpoint_mismatch", "tenant 2", 3)]
 
     # It writes nothing, and says so as PostgreSQL does. Minting writes nothing once there is a key.
     there = standby.connect()
@@ -92,7 +104,8 @@ def test_an_auditor_on_a_standby(cluster, tmp_path):
     viewer.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
     assert viewer.execute("SELECT count(*) FROM immutable.event_targets").fetchone() == (15,)
     for statement in ("SELECT immutable.track('a', 'b')", "SELECT immutable.revoke_viewer_tokens('tenant 1')",
-                      "SELECT immutable.erase_subject('tenant 2', 'user-5', 'request 6')"):
+                      "SELECT immutable.erase_subject('tenant 2', 'user-5', 'request 6')",
+                      "SELECT immutable.rebuild_tiles()"):
         with pytest.raises((psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.ObjectNotInPrerequisiteState)):
             there.execute(statement)
     dry_run = there.execute("SELECT path FROM immutable.erase_subject('tenant 2', 'user-5', 'request 6', dry_run => true)")
