@@ -2,13 +2,13 @@
 //! that do not extend each other, so only a head that is committed and on disk is signed, and only on
 //! the server that signed the one before.
 
+use crate::evidence::kept_note::KeptNote;
 use crate::evidence::position::{self, Position};
 use crate::evidence::tables::{lock_tree, read_now, NOTES, TREE};
 use crate::evidence::{sequence, signing_key};
 use crate::log::own_event::{record, LogEvent};
-use crate::log::row::{hash, stored_text};
 use crate::log::tables::events_oid;
-use crate::log::tree::{Damaged, View};
+use crate::log::tree::View;
 use crate::log::{log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, timestamptz, Datum};
@@ -225,7 +225,7 @@ fn insert_head(head: &Checkpoint, log_id: &Id) {
 fn sign() -> Result<Option<String>, Held> {
     let head = head_or_refuse(View::Now);
     if !settings::SIGN_CHECKPOINTS.get() {
-        return Ok(newest_signed(&head.origin).map(|(_, note)| note));
+        return Ok(KeptNote::newest(View::Now, &head.origin).map(|kept| kept.note));
     }
     if !position::read().as_ref().is_some_and(Position::is_here) {
         return Err(Held::Elsewhere);
@@ -248,37 +248,18 @@ fn sign() -> Result<Option<String>, Held> {
 
 /// The note of this head, if it is signed already.
 fn check_signed(head: &Checkpoint) -> Result<Option<String>, Held> {
-    let Some((signed, note)) = newest_signed(&head.origin) else { return Ok(None) };
-    match signed.size {
-        size if size > head.size => Err(Held::Behind(size)),
-        size if root_or_refuse(size) != signed.root => Err(Held::Forked(size)),
-        size => Ok((size == head.size).then_some(note)),
-    }
-}
-
-/// The newest checkpoint that is stored, and its note. Raises XX001 for a note that the log has not
-/// signed.
-fn newest_signed(origin: &str) -> Option<(Checkpoint, String)> {
-    let mut newest: Option<(i64, Option<Hash>, String)> = None;
-    read_now(
-        "SELECT n.size, n.root, n.note FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
-        &[Arg::text(origin)],
-        |row| {
-            let note = row.at(2).and_then(stored_text).unwrap_or_default().to_string();
-            newest = Some((row.at(0).map_or(0, Datum::i64), row.at(1).and_then(hash), note));
-        },
-    );
-    let (size, root, note) = newest?;
-    let signed = SignedCheckpoint::parse(note.as_bytes()).ok().filter(|signed| {
-        let is_of_row = (signed.checkpoint.size as i64, Some(signed.checkpoint.root)) == (size, root);
-        is_of_row
-            && signed.checkpoint.origin == origin
-            && signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, origin))
-    });
-    let Some(signed) = signed else {
-        sequence::damaged(&Damaged(format!("the log has not signed the note of {size} events in immutable.tree_notes")))
+    let Some(KeptNote { checkpoint: signed, note, .. }) = KeptNote::newest(View::Now, &head.origin) else {
+        return Ok(None);
     };
-    Some((signed.checkpoint, note))
+    let root = match signed.size {
+        size if size > head.size => return Err(Held::Behind(size)),
+        size if size == head.size => head.root,
+        size => root_or_refuse(size),
+    };
+    match signed.root == root {
+        true => Ok((signed.size == head.size).then_some(note)),
+        false => Err(Held::Forked(signed.size)),
+    }
 }
 
 /// Keeps a signed note, and from time to time drops those that nobody has cosigned in an hour.
