@@ -117,7 +117,7 @@ def test_the_readme(server, empty):
     assert re.search(r"\| +0 \| +1$", output(found, "RETURNING id, lane, seq"), re.M)
     assert re.search(r"document.shared +\| Sarah Chen", output(found, "AS without_token"))
     assert re.search(r"without_token\s*\n-+\n\s+0\n", output(found, "AS without_token"))
-    assert re.search(r" t +\| t +\| +3 +\| +1 +\| +0\n", output(found, "heads => :'heads'"))
+    assert re.search(r" t +\| t +\| t +\| +4 +\| +4\n", output(found, "checkpoint => :'note'"))
 
 
 def test_the_erasing_of_the_guide(server, empty):
@@ -137,14 +137,6 @@ def python(guide, **names):
     for block in found:
         exec(compile(block.text, guide, "exec"), names)
     return names
-
-
-def test_the_python_of_the_readme(server, empty):
-    run(server, empty, blocks("README.md"))
-    with server.connect(empty, "app") as conn:
-        python("README.md", conn=conn)
-    with server.connect(empty, "auditor") as conn:
-        assert conn.execute("SELECT count(*) FROM immutable.events WHERE action = 'document.deleted'").fetchone() == (1,)
 
 
 def test_the_python_of_the_application_guide(server, empty):
@@ -183,14 +175,6 @@ def javascript(guide, conn, **names):
             for text, values in queries:
                 assert all(isinstance(value, str) for value in values), values
                 cursor.execute(text, values)
-
-
-def test_the_javascript_of_the_readme(server, empty):
-    run(server, empty, blocks("README.md"))
-    with server.connect(empty, "app") as conn:
-        javascript("README.md", conn)
-    with server.connect(empty, "auditor") as conn:
-        assert conn.execute("SELECT count(*) FROM immutable.events WHERE action = 'document.deleted'").fetchone() == (1,)
 
 
 def test_the_javascript_of_the_application_guide(server, empty):

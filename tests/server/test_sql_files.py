@@ -16,7 +16,7 @@ def test_sql_functions_are_declared_in_the_room_of_their_code():
     code = {symbol: str(path.relative_to(ROOT / "src").with_suffix(""))
             for path in (ROOT / "src").rglob("*.rs")
             for symbol in re.findall(r"sql_function!\(\s*(\w+)", path.read_text())}
-    declared = re.compile(r"^CREATE FUNCTION immutable\.(\w+)[^;]*?'MODULE_PATHNAME', '(\w+)'", re.M)
+    declared = re.compile(r"^CREATE (?:FUNCTION|PROCEDURE) immutable\.(\w+)[^;]*?'MODULE_PATHNAME', '(\w+)'", re.M)
     found = [(file, *function) for file in files for function in declared.findall((ROOT / f"sql/{file}.sql").read_text())]
     assert {symbol for _, _, symbol in found} == set(code)
     wrong = [f"sql/{file}.sql has {name}(), which is in src/{code[symbol]}.rs" for file, name, symbol in found
