@@ -830,10 +830,12 @@ BEGIN ATOMIC
   -- Events of transactions that the last pass did not see. The first hundred are enough for the
   -- oldest one's time.
   uncovered AS (SELECT min(u.created_at) AS since FROM (
-    (SELECT e.created_at FROM covered c JOIN immutable.events e ON e.xact >= c.xmax::xid8 ORDER BY e.xact LIMIT 100)
+    -- As LATERAL subqueries with a limit, so that the index on xact is read from there on.
+    SELECT e.created_at FROM covered c CROSS JOIN LATERAL (
+      SELECT e.created_at FROM immutable.events e WHERE e.xact >= c.xmax::xid8 ORDER BY e.xact LIMIT 100) e
     UNION ALL
-    (SELECT e.created_at FROM covered c CROSS JOIN LATERAL string_to_array(c.xip, ',') a CROSS JOIN LATERAL unnest(a) x
-       JOIN immutable.events e ON e.xact = x::xid8 LIMIT 100)) u),
+    SELECT e.created_at FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x CROSS JOIN LATERAL (
+      SELECT e.created_at FROM immutable.events e WHERE e.xact = x::xid8 ORDER BY e.xact LIMIT 100) e) u),
   signs_elsewhere AS (SELECT FROM immutable.tree WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
     SELECT FROM immutable.tree_position p
     WHERE p.system_identifier = (SELECT c.system_identifier FROM pg_control_system() c)
@@ -843,7 +845,8 @@ BEGIN ATOMIC
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
-    JOIN immutable.events e ON e.tenant_id = r.tenant_id AND e.lane = r.lane AND e.seq = r.first_seq + (c.size - 1 - r.first_index)),
+    CROSS JOIN LATERAL (SELECT e.id, e.created_at FROM immutable.events e WHERE e.tenant_id = r.tenant_id AND e.lane = r.lane
+      AND e.seq = r.first_seq + (c.size - 1 - r.first_index) LIMIT 1) e),
   bad_evidence AS (
     SELECT 7 AS place, format('lane %s of tenant %L is not in the tree from event %s on: %s. It has waited since %s. Call verify_chain()',
       p.lane, p.tenant_id, p.seq, p.why, p.noted_at) AS problem
