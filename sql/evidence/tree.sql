@@ -211,7 +211,8 @@ COMMENT ON FUNCTION immutable.guard_tree() IS
 'Trigger that lets a dump restore the tables of the tree, and refuses every other change.
 A dump is restored with immutable.restore = on. It runs BEFORE INSERT OR UPDATE OR DELETE on these
 tables.
-Raises 42501 for a change that does not come from a dump.';
+Raises 42501 for a change that does not come from a dump, and 55000 for a dump where the log signs
+checkpoints.';
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree_runs FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree_tiles FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();

@@ -224,7 +224,8 @@ COMMENT ON FUNCTION immutable.guard_tree() IS
 'Trigger that lets a dump restore the tables of the tree, and refuses every other change.
 A dump is restored with immutable.restore = on. It runs BEFORE INSERT OR UPDATE OR DELETE on these
 tables.
-Raises 42501 for a change that does not come from a dump.';
+Raises 42501 for a change that does not come from a dump, and 55000 for a dump where the log signs
+checkpoints.';
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree_runs FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();
 CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.tree_tiles FOR EACH ROW EXECUTE FUNCTION immutable.guard_tree();
@@ -311,9 +312,11 @@ RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, p
 AS 'MODULE_PATHNAME', 'immutable_add_checkpoint';
 COMMENT ON FUNCTION immutable.add_checkpoint(text) IS
 'Stores a checkpoint that was signed outside of the database.
-- note: the signed note (C2SP signed-note).
-Raises 22004 for NULL, 22023 for a note that is malformed, of another origin or not signed by a key of
-the log, 55000 if the tree does not extend it, and XX001 if the stored tree is damaged.';
+Of its lines those of the log''s keys are kept, beside those that are there: immutable.add_cosignature()
+takes those of witnesses.
+- note: the signed note (C2SP signed-note), with three lines of text as immutable.tree_head() gives them.
+Raises 22004 for NULL, 22023 for a note that is malformed, has more lines, is of another origin or not
+signed by a key of the log, 55000 if the tree does not extend it, and XX001 if the stored tree is damaged.';
 
 CREATE FUNCTION immutable.add_log_key(vkey text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -414,7 +414,13 @@ fn add_checkpoint(call: Call) -> Datum {
     lock_tree();
     let head = head_or_refuse(View::Now);
     let signed = read_note(given, &head.origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
+    if signed.note.text != signed.checkpoint.text() {
+        Fault::invalid("note", "note has lines after the root, and the log keeps checkpoints of three lines")
+            .hint("Sign what immutable.tree_head() returns as it is.")
+            .raise()
+    }
+    let keys = signing_key::verifier_keys(View::Now, &head.origin);
+    if !signed.is_signed_by_log(&keys) {
         Fault::invalid("note", "note is not signed by a key of the log")
             .hint(
                 "Register the signer's verifier key with immutable.add_log_key(). Then call immutable.checkpoint() with \
@@ -423,7 +429,7 @@ fn add_checkpoint(call: Call) -> Datum {
             .raise()
     }
     require_extended(&signed.checkpoint, &head);
-    store_note(&signed.checkpoint, &signed.note.to_text());
+    store_note(&signed.checkpoint, &KeptNote::text_of(&signed, &keys));
     signing_key::promote(&head.origin);
     call.void()
 }

@@ -8,7 +8,7 @@ use crate::pg::datum::{micros, Datum};
 use crate::pg::spi::Arg;
 use immutable_format::tlog::checkpoint::{Checkpoint, SignedCheckpoint};
 use immutable_format::tlog::cosignature;
-use immutable_format::tlog::note::{SignatureLine, VerifierKey};
+use immutable_format::tlog::note::{Note, SignatureLine, VerifierKey};
 
 /// A checkpoint that the log has signed and keeps.
 pub struct KeptNote {
@@ -44,7 +44,25 @@ impl KeptNote {
         KeptNote::read(view, origin, &statement, &[Arg::text(origin), Arg::Int8(i64::try_from(size).ok()?)])
     }
 
+    /// What is to be kept of a checkpoint that `keys` of the log have signed: their lines alone, and with
+    /// them those that the kept note of this size has, if it is sound. The lines of witnesses are stored by
+    /// themselves, and a note with two of one witness would not be valid.
+    pub fn text_of(signed: &SignedCheckpoint, keys: &[VerifierKey]) -> String {
+        let Checkpoint { origin, size, .. } = &signed.checkpoint;
+        let statement = format!("SELECT {COLUMNS} FROM immutable.tree_notes n WHERE n.origin = $1 AND n.size = $2");
+        let kept = KeptNote::try_read(View::Now, origin, &statement, &[Arg::text(origin), Arg::Int8(*size as i64)]);
+        let kept = kept.and_then(Result::ok).and_then(|kept| Note::parse(kept.note.as_bytes()).ok());
+        let notes: Vec<&Note> = kept.iter().chain([&signed.note]).collect();
+        let line = |key: &VerifierKey| notes.iter().find_map(|note| Some(note.lines_of(key).next()?.text()));
+        let lines: String = keys.iter().filter_map(line).collect();
+        format!("{}\n{lines}", signed.checkpoint.text())
+    }
+
     fn read(view: View, origin: &str, statement: &str, given: &[Arg]) -> Option<KeptNote> {
+        KeptNote::try_read(view, origin, statement, given).map(|kept| kept.unwrap_or_else(|damaged| damaged.raise()))
+    }
+
+    fn try_read(view: View, origin: &str, statement: &str, given: &[Arg]) -> Option<Result<KeptNote, Damaged>> {
         let mut found = None;
         view.read(statement, given, |row| {
             let size = row.at(0).map(Datum::i64).and_then(|size| u64::try_from(size).ok());
@@ -57,9 +75,7 @@ impl KeptNote {
             let signed_at = row.at(2).map(micros).unwrap_or_default();
             found = Some(Ok(KeptNote { checkpoint, signed_at, note: note.to_string() }));
         });
-        found.map(|kept| {
-            kept.and_then(|kept| kept.check(view).map(|()| kept)).unwrap_or_else(|damaged: Damaged| damaged.raise())
-        })
+        found.map(|kept: Result<KeptNote, Damaged>| kept.and_then(|kept| kept.check(view).map(|()| kept)))
     }
 
     /// Checks that the note states what the row says, and that the log signed it.

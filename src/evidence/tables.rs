@@ -50,6 +50,15 @@ impl Table {
         SmallTable::open(self.0, self.1, pg_sys::RowExclusiveLock)
     }
 
+    /// Whether there are rows.
+    fn has_rows(&self) -> bool {
+        let (table, mut found) = (SmallTable::open(self.0, self.1, pg_sys::AccessShareLock), false);
+        if !table.is_empty() {
+            table.rows(None, &[], |_| found = true);
+        }
+        found
+    }
+
     /// Appends a row. Raises 55000 if the table was altered.
     pub fn insert(&self, row: &[Option<Datum>]) {
         self.open().insert(row);
@@ -115,13 +124,20 @@ pub fn lock_tree() {
 
 sql_function!(immutable_guard_tree, pg_finfo_immutable_guard_tree, guard_tree);
 
-/// The trigger of the tables that a dump restores. Raises 42501 for anything else.
+/// The trigger of the tables that a dump restores. Raises 42501 for anything else, and 55000 for a dump
+/// where the log signs already: a key or a witness of somebody else's would come into it without a record.
 fn guard_tree(call: Call) -> Datum {
     let trigger = call.any_trigger();
+    let table = trigger.relation().name();
     if settings::RESTORE.get() && trigger.operation() == pg_sys::TRIGGER_EVENT_INSERT {
+        if POSITION.has_rows() {
+            let message = format!("table {table} takes no rows of a dump: the log signs checkpoints on this server");
+            Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .hint("Restore into a new database, before its first checkpoint.")
+                .raise()
+        }
         return trigger.go_on_with(trigger.row());
     }
-    let table = trigger.relation().name();
     let by = if table == "witnesses" { "immutable.add_witness()" } else { "immutable.checkpoint()" };
     Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("table {table} is written by {by} alone"))
         .hint("This applies to every role. To restore a dump, SET immutable.restore = on.")

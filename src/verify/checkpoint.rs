@@ -365,7 +365,8 @@ impl Comparison {
         let Some(claim) = counts else { return Reached::default() };
         let is_reach = self.reach == Some(claim.size) && claim.cosigned.at == Some(self.coverage.cosigned_at);
         Reached {
-            anchored: self.given,
+            // An empty tree says nothing of the events.
+            anchored: self.given && claim.size > 0,
             size: Some(claim.size as i64),
             cosigned: claim.cosigned.clone(),
             late: is_reach.then_some(self.coverage.late as i64),

@@ -86,6 +86,8 @@ pub fn given(given: &[SignedCheckpoint], head: Option<&Checkpoint>, log_id: Opti
     let log_keys = log_keys();
     let witnesses = keys("SELECT w.vkey FROM immutable.witnesses w", KeyType::Cosignature);
     let of = |signed: &SignedCheckpoint| {
+        // There may be very many.
+        pgrx::check_for_interrupts!();
         let checkpoint = &signed.checkpoint;
         check_origin(&checkpoint.origin, head, log_id);
         if !signed.is_signed_by_log(&log_keys) {

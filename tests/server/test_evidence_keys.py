@@ -265,11 +265,45 @@ def test_a_signer_outside_of_the_database(db):
         assert "does not extend" in diag.message_primary
     spoiled = note[:-10] + "AAAA" + note[-6:]
     refused(conn, "22023", "SELECT immutable.add_checkpoint(%s)", [spoiled])
+    longer = signed(key, text + "one more line\n")
+    assert "three lines" in refused(conn, "22023", "SELECT immutable.add_checkpoint(%s)", [longer]).message_primary
     conn.execute("SET immutable.sign_checkpoints = on")
     record(conn)
     # The log does not have that key.
     refused(conn, "55000", CALL)
     check(conn, notes)
+
+
+def test_a_checkpoint_is_kept_with_the_lines_of_the_log(db):
+    """Those of witnesses are kept by add_cosignature(), and one that is there twice is not valid. Who gives a note again
+    with other lines takes none away."""
+    conn = db.conn
+    record(conn)
+    own = checkpoint(conn)
+    text, witness = tlog.read_note(own.encode()).text, tlog.SignerKey("w", bytes(32), tlog.COSIGNATURE)
+    conn.execute("SELECT immutable.add_witness(%s)", [str(witness.verifier)])
+    key = log_key(parse(own).origin)
+    conn.execute("SELECT immutable.add_log_key(%s)", [str(key.verifier)])
+    own = checkpoint(conn)
+    text, = conn.execute("SELECT immutable.tree_head()").fetchone()
+    line = witness.sign(text, 1_800_000_000)
+    conn.execute("SELECT immutable.add_cosignature(%s, %s)", [parse(own).size, line])
+    cosigned, = conn.execute("SELECT note FROM immutable.checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+    assert cosigned == own + line
+    strangers = "".join(log_key("stranger", n).sign(text) for n in range(1, 90))
+    for given in (cosigned, own + strangers, own):
+        conn.execute("SELECT immutable.add_checkpoint(%s)", [given])
+        assert rows(conn, "SELECT note FROM immutable.checkpoints ORDER BY size DESC LIMIT 1") == [(cosigned,)]
+    for given in (signed(key, text), own):
+        conn.execute("SELECT immutable.add_checkpoint(%s)", [given])
+        note, = conn.execute("SELECT note FROM immutable.checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        assert sorted(note.splitlines()) == sorted((own + key.sign(text) + line).splitlines())
+    # A stored note that is damaged is replaced.
+    with behind_triggers(conn):
+        conn.execute("UPDATE immutable.tree_notes SET note = 'x' WHERE size = %s", [parse(own).size])
+    conn.execute("SELECT immutable.add_checkpoint(%s)", [own])
+    assert rows(conn, "SELECT note FROM immutable.checkpoints ORDER BY size DESC LIMIT 1") == [(cosigned,)]
+    check(conn, [own])
 
 
 def test_a_signer_outside_from_the_first_checkpoint_on(db):

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from helpers_sequencing import CALL, check, checkpoint, refused
+from helpers_sequencing import CALL, check, checkpoint, log_key, parse, refused
 from helpers_servers import record, rows
 
 TABLES = ["tree", "tree_runs", "tree_tiles", "tree_chunks", "tree_notes", "tree_cosignatures", "witnesses", "log_keys", "log_secrets",
@@ -126,7 +126,14 @@ def test_a_restorer_brings_no_key(log):
         for table in ("log_secrets", "tree_position", "tree_pending"):
             assert "permission denied" in refused(
                 conn, "42501", f"INSERT INTO immutable.{table} SELECT (jsonb_populate_record(NULL::immutable.{table}, '{{}}')).*").message_primary
-        refused(conn, "23505", "INSERT INTO immutable.tree VALUES ('o', 1, 'x', gen_random_uuid(), now(), true)")
+        key = str(log_key(parse(checkpoint(log.conn)).origin).verifier)
+        for row in ("tree VALUES ('o', 1, 'x', gen_random_uuid(), now(), true)", f"log_keys VALUES ('{key}', now(), NULL, now(), NULL, 0)",
+                    "witnesses VALUES ('w', 'w', now(), 'me')", "tree_notes VALUES ('o', 9, 'x', now(), 'n')",
+                    "tree_runs VALUES (99, '', 0, 99, 1)", "tree_tiles VALUES (0, 99, 'x', 'x')", "tree_chunks VALUES (99, 'x')",
+                    "tree_cosignatures VALUES ('o', 9, 'w', 'w', now(), 'l')"):
+            diag = refused(conn, "55000", f"INSERT INTO immutable.{row}")
+            assert "no rows of a dump" in diag.message_primary and diag.message_hint, row
+        check(log.conn)
         for table in ("tree_runs", "tree_notes", "log_keys"):
             refused(conn, "42501", f"DELETE FROM immutable.{table}")
     finally:

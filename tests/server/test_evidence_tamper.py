@@ -1,6 +1,7 @@
 """A superuser changes rows, the stored tree, its runs and its checkpoints, in every combination; somebody outside has kept
 a signed checkpoint. Each change is found, with the right name and place."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -565,6 +566,14 @@ def test_an_old_checkpoint_is_replayed(db, kept):
         db.conn.execute("DELETE FROM immutable.tree_notes WHERE size > %s", [kept.sizes[0]])
     result = h.verify_chain(db.conn)
     assert (result["valid"], result["anchored"], result["checkpoint_size"]) == (True, False, kept.sizes[0])
+
+
+def test_a_checkpoint_of_no_event_anchors_nothing(db, kept):
+    note = t.sign(t.log_key(db.conn), kept.tree.origin, 0, hashlib.sha256().digest())
+    for cosigned in (note, t.cosign(note, t.Key("witness.example/w1", 4), 1_800_000_000)):
+        result = h.verify_chain(db.conn, checkpoint=cosigned)
+        assert (result["valid"], result["anchored"], result["checkpoint_size"]) == (True, False, 0)
+    assert h.verify_chain(db.conn, checkpoint=note + kept.first)["anchored"]
 
 
 def test_stored_cosignatures_changed(db, kept):

@@ -111,11 +111,17 @@ const KNOWN: &[(&str, &str)] = &[
     ("tree export", WHOLE),
     (
         "not a signed checkpoint",
-        "A checkpoint is three lines, an empty line, and lines of signatures. A witness or SELECT note FROM immutable.checkpoints has it.",
+        "A checkpoint is three lines, an empty line, and lines of signatures. A witness or SELECT note FROM immutable.checkpoints has it. \
+         psql adds a line feed to its end, which has to go.",
     ),
-    ("not a receipt", "Copy the file again as it is, or ask for another receipt: psql -Atq -c 'SELECT immutable.receipt(…)' -o FILE."),
+    (
+        "not a receipt",
+        "Copy the file again as it is, or ask for another receipt: psql -Atq -c \"SELECT rtrim(immutable.receipt(…), E'\\n')\" -o FILE. \
+         Without rtrim the file ends with a line feed too many.",
+    ),
     ("a key that the policy has", POLICY),
     ("a name that", POLICY),
+    ("a name can be", POLICY),
     ("of the policy", POLICY),
     ("not a line of a policy", POLICY),
     ("the policy has no line", POLICY),

@@ -739,8 +739,13 @@ fn forks_are_written_down() {
     assert_eq!(running.post(body(0, 3)).status, 200);
     let fork = Checkpoint { origin: ORIGIN.to_string(), size: 3, root: [1; 32] }.sign(&log());
     assert_eq!(running.post(format!("old 3\n\n{fork}")).status, 422);
+    // Anybody can add lines to a note that is public, and send a proof that is wrong. That must not fill the disk.
+    let stranger = SignerKey::new("stranger.example", KeyType::Ed25519, &seed(9)).unwrap();
+    let lines: String = (0..90).map(|_| stranger.line(&[7; 7000])).collect();
+    assert_eq!(running.post(format!("old 3\n\n{fork}{lines}")).status, 422);
     running.signal("-TERM");
     let (_, said) = running.end();
+    assert!(said.len() < 4096 && said.matches("refused: ").count() == 2, "{} bytes", said.len());
     let line = said.lines().find(|line| line.contains("refused: another root of the size")).unwrap();
     assert!(line.contains("held size 3") && line.contains("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="), "{line}");
 }

@@ -74,7 +74,7 @@ impl Witness {
             return Answer::OtherSize(held);
         }
         if !is_consistent((held, &root), (new.size, &new.root), &request.proof) {
-            return inconsistent(&signed, held, &root);
+            return inconsistent(&signed, &lines, held, &root);
         }
         let line = cosign(&self.key, &signed.note.text, now);
         let note = [signed.note.text.as_str(), "\n", &lines, &line].concat();
@@ -119,15 +119,16 @@ impl Witness {
 }
 
 /// The log has signed what does not follow. That can be a mistake in the proof; the note goes to the
-/// program's log, because it can also be what shows that the log has forked.
-fn inconsistent(signed: &SignedCheckpoint, held: u64, root: &Hash) -> Answer {
+/// program's log, because it can also be what shows that the log has forked. Of its lines only those of
+/// the log are written, because anybody can add others to a note that is public.
+fn inconsistent(signed: &SignedCheckpoint, lines: &str, held: u64, root: &Hash) -> Answer {
     let new = &signed.checkpoint;
     let why = match new.size {
         0 if new.root != EMPTY_ROOT => "the root is not that of an empty tree",
         size if size == held && new.root != *root => "another root of the size that was cosigned last",
         _ => "the proof does not lead from what was cosigned last to this checkpoint",
     };
-    say(&format!("refused: {why}: held size {held}, note {:?}", signed.note.to_text()));
+    say(&format!("refused: {why}: held size {held}, note {:?}", [&signed.note.text, "\n", lines].concat()));
     Answer::Inconsistent(why)
 }
 
