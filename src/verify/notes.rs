@@ -161,7 +161,7 @@ pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<
             None,
         ));
     }
-    let mut claims: Vec<Claim> = newest("", None, head, &keys, report).into_iter().collect();
+    let mut claims: Vec<Claim> = newest("", None, head, &keys, report).0.into_iter().collect();
     let mut sizes = Vec::new();
     let cosigned = "SELECT DISTINCT c.size FROM immutable.tree_cosignatures c WHERE c.size IS NOT NULL \
                     ORDER BY c.size DESC LIMIT 16";
@@ -172,7 +172,14 @@ pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<
             Some(_) => continue,
             None => {}
         }
-        let found = newest("WHERE n.size = $1", Some(size), head, &keys, report);
+        let (found, rows) = newest("WHERE n.size = $1", Some(size), head, &keys, report);
+        if rows == 0 {
+            report(tree_break(
+                format!("the stored checkpoint of size {size}, which was cosigned, is missing"),
+                None,
+                None,
+            ));
+        }
         let found = found.filter(|claim| claim.cosigned.at.is_some());
         if found.is_some() {
             claims.extend(found);
@@ -182,21 +189,22 @@ pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<
     claims
 }
 
-/// The newest sound checkpoint of those that a condition selects.
+/// The newest sound checkpoint of those that a condition selects, and how many were looked at.
 fn newest(
     condition: &str,
     size: Option<i64>,
     head: Option<&Checkpoint>,
     keys: &[VerifierKey],
     report: &mut impl FnMut(Break),
-) -> Option<Claim> {
+) -> (Option<Claim>, usize) {
     let statement = format!(
         "SELECT n.origin, n.size, n.root, n.note FROM immutable.tree_notes n {condition} \
          ORDER BY n.size DESC NULLS LAST LIMIT {LOOKED_AT}"
     );
     let arguments: Vec<Arg> = size.into_iter().map(Arg::Int8).collect();
-    let mut found = None;
+    let (mut found, mut rows) = (None, 0);
     spi::stream_while(&statement, &arguments, |tuple| {
+        rows += 1;
         let row = tuple.values();
         let origin = row.at(0).and_then(stored_text).unwrap_or_default();
         let size = row.at(1).map_or(-1, Datum::i64);
@@ -216,7 +224,7 @@ fn newest(
         }
         found.is_none()
     });
-    found
+    (found, rows)
 }
 
 /// Who cosigned a stored checkpoint, by the keys that are stored with their lines. Reports lines that

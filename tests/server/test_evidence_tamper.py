@@ -580,6 +580,10 @@ def test_stored_cosignatures_changed(db, kept):
     witness = t.Key("witness.example/w1", 4)
     t.store_cosignature(db.conn, kept.note, witness, NOON)
     check(db.conn)
+    with db.conn.transaction(force_rollback=True):
+        sabotage(db.conn, "DELETE FROM immutable.tree_notes")
+        check(db.conn, of_tree())
+        assert "is missing" in details(db.conn)[0]
     for change in ("line = replace(line, 'witness', 'other')", "vkey = 'x'", "line = ''", "line = left(line, 80) || chr(10)"):
         with db.conn.transaction(force_rollback=True):
             with h.behind_triggers(db.conn):
@@ -956,13 +960,24 @@ def a_byte(conn, randomly):
              heap_page_items(get_raw_page('immutable.{table}', b.n::int)) i
         WHERE i.lp_len > 0 AND EXISTS (SELECT FROM immutable.{table} x WHERE x.ctid = ('(' || b.n || ',' || i.lp || ')')::tid)
         """).fetchall()
-    begin, data, value = randomly.choice(found)
+    begin, data, value = randomly.choice([row for row in found if len(row[2]) > 1])
     if column in VALUES[table]:
         # After the length: 4 bytes, or 1; the tag of a pointer to chunks as well.
         first = 2 if value[0] == 1 else 1 if value[0] & 1 else 4
     else:
         first = 0
     return f"{table}.{column}", file, begin + data.index(value) + randomly.randrange(first, len(value))
+
+
+def digests(conn):
+    """What is in the tables, of which not everything can be read."""
+    found = []
+    for table in ("tree_tiles", "tree_chunks", "tree_runs", "tree", "tree_notes"):
+        try:
+            found += conn.execute(f"SELECT md5(string_agg(x::text, ' ' ORDER BY ctid)) FROM immutable.{table} x").fetchall()
+        except psycopg.Error as error:
+            found.append(str(error))
+    return found
 
 
 @pytest.mark.timeout(300)
@@ -977,8 +992,8 @@ def test_bytes_of_the_stored_tree(cluster):
     t.store_cosignature(conn, t.checkpoint(conn), t.Key("witness.example/w1", 4), NOON)
     conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'tenant ' || n % 5, 'a', 'b' FROM generate_series(1, 50) n")
     note = t.checkpoint(conn)
-    before = stored(conn)
     conn.execute("VACUUM")
+    before = digests(conn)
     randomly = random.Random(SEED)
     edits = [a_byte(conn, randomly) for _ in range(DAMAGED)]
     name = source.name
@@ -1014,6 +1029,6 @@ def test_bytes_of_the_stored_tree(cluster):
                 assert result["events_checked"] == 651
                 if result["valid"]:
                     unseen.append(what)
-                    assert what.split(".")[0] in ("log_keys", "tree_cosignatures") or scope or stored(conn) == before, (what, place)
-                    assert not scope or what == "tree.origin" or stored(conn)[:4] == before[:4], (what, place)
+                    assert what.split(".")[0] in ("log_keys", "tree_cosignatures") or scope or digests(conn) == before, (what, place)
+                    assert not scope or what == "tree.origin" or digests(conn)[:4] == before[:4], (what, place)
     print(len(unseen), "not seen:", sorted(set(unseen)))
