@@ -355,7 +355,9 @@ sql_function!(immutable_rotate_log_key, pg_finfo_immutable_rotate_log_key, rotat
 fn rotate_log_key(call: Call) -> Datum {
     let days = call.arg(0).map_or(OVERLAP_DAYS, Datum::i32);
     if !(0..=3650).contains(&days) {
-        Fault::invalid("overlap_days", format!("overlap_days must be from 0 to 3650, not {days}")).raise()
+        Fault::invalid("overlap_days", format!("overlap_days must be from 0 to 3650, not {days}"))
+            .hint("Leave it out for 30 days. With 0 the next key signs alone at once.")
+            .raise()
     }
     transaction::require_writable(c"immutable.rotate_log_key()");
     lock_tree();
@@ -442,16 +444,21 @@ fn add_log_key(call: Call) -> Datum {
     transaction::require_writable(c"immutable.add_log_key()");
     lock_tree();
     let head = head_or_refuse(View::Now);
-    let key = VerifierKey::parse(given)
-        .unwrap_or_else(|Malformed(why)| Fault::invalid("vkey", format!("vkey is not a verifier key: {why}")).raise());
+    let hint = "The signer has its verifier key: <name>+<8 hex digits>+<base64>, with the log's origin as the name.";
+    let refuse = |why: String| -> ! { Fault::invalid("vkey", why).hint(hint).raise() };
+    let key =
+        VerifierKey::parse(given).unwrap_or_else(|Malformed(why)| refuse(format!("vkey is not a verifier key: {why}")));
     if key.name() != head.origin {
-        Fault::invalid("vkey", format!("vkey must have the name {}", head.origin)).raise()
+        refuse(format!("vkey must have the name {}", head.origin))
     }
     if key.kind() != KeyType::Ed25519 {
-        Fault::invalid("vkey", "vkey must be a key of type 0x01 (Ed25519)").raise()
+        refuse("vkey must be a key of type 0x01 (Ed25519)".to_string())
     }
     if signing_key::of_origin(&head.origin).iter().any(|known| known.vkey == given) {
-        Fault::new(Code::ERRCODE_DUPLICATE_OBJECT, "the log has this key already").field("vkey").raise()
+        Fault::new(Code::ERRCODE_DUPLICATE_OBJECT, "the log has this key already")
+            .field("vkey")
+            .hint("The table immutable.log_keys lists all.")
+            .raise()
     }
     signing_key::announce(&head.origin, Some(&key), |key| record_new_key(&key.text(), false), OVERLAP_DAYS);
     call.void()
@@ -467,7 +474,22 @@ pub fn read_note(note: &str, origin: &str) -> SignedCheckpoint {
     if signed.checkpoint.origin != origin {
         let mut other = String::new();
         write_string(&signed.checkpoint.origin, &mut other);
-        Fault::invalid("note", format!("note is a checkpoint of {other}, and this log is {origin}")).raise()
+        Fault::invalid("note", format!("note is a checkpoint of {other}, and this log is {origin}"))
+            .hint(
+                "Give one whose first line is the name of this log. immutable.checkpoints has those of earlier names.",
+            )
+            .raise()
+    }
+    signed
+}
+
+/// Reads a checkpoint of this origin that the log has signed. Raises 22023 for anything else.
+pub fn read_signed(note: &str, origin: &str) -> SignedCheckpoint {
+    let signed = read_note(note, origin);
+    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, origin)) {
+        Fault::invalid("note", "note is not signed by a key of the log")
+            .hint("The keys are in immutable.log_keys. If the note has a valid line of one, pass it unchanged.")
+            .raise()
     }
     signed
 }

@@ -1,7 +1,7 @@
 //! How a log goes on that was restored, promoted or copied: it resumes where a checkpoint that is
 //! known outside left off, or begins another incarnation under a name of its own.
 
-use crate::evidence::checkpoint::{extends, head_or_refuse, new_origin, read_note, require_extended};
+use crate::evidence::checkpoint::{extends, head_or_refuse, new_origin, read_note, read_signed, require_extended};
 use crate::evidence::sequence::replace_head;
 use crate::evidence::tables::{lock_tree, read_now};
 use crate::evidence::{position, signing_key};
@@ -23,10 +23,7 @@ fn resume(call: Call) -> Datum {
     transaction::require_writable(c"immutable.resume()");
     lock_tree();
     let head = head_or_refuse(View::Now);
-    let signed = read_note(given, &head.origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
-        Fault::invalid("note", "note is not signed by a key of the log").raise()
-    }
+    let signed = read_signed(given, &head.origin);
     require_extended(&signed.checkpoint, &head);
     if signing_key::signing(&head.origin).is_none() {
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a private key that has to sign is not here")
@@ -91,10 +88,7 @@ fn report_checkpoint(call: Call) -> Datum {
     transaction::require_writable(c"immutable.report_checkpoint()");
     lock_tree();
     let head = head_or_refuse(View::Now);
-    let signed = read_note(given, &head.origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, &head.origin)) {
-        Fault::invalid("note", "note is not signed by a key of the log").raise()
-    }
+    let signed = read_signed(given, &head.origin);
     let fits = extends(&signed.checkpoint, &head);
     if !fits {
         position::forget();

@@ -35,7 +35,9 @@ impl TreeExport {
         let head = head_or_refuse(View::Statement);
         let size = size.map_or(Some(head.size), |size| u64::try_from(size).ok());
         let Some(size) = size.filter(|size| *size <= head.size) else {
-            Fault::invalid("size", format!("size must be from 0 to {}, the size of the tree", head.size)).raise()
+            Fault::invalid("size", format!("size must be from 0 to {}, the size of the tree", head.size))
+                .hint("immutable.tree_head() shows the size.")
+                .raise()
         };
         let log_id = log_identity::known().unwrap_or_default();
         let lanes = as_owner(|| covered(size)).unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::toast;
 use crate::pg::tuple::Values;
 use immutable_format::tlog::checkpoint::Checkpoint;
+use immutable_format::tlog::note::check_name;
 use immutable_format::tlog::tile::{hashes, Tile, TiledNodes, Tiles, WIDTH};
 use immutable_format::tlog::tree::root_of;
 use immutable_format::Hash;
@@ -62,7 +63,7 @@ impl View {
             let origin = row.at(0).and_then(stored_text).map(str::to_string);
             let size = row.at(1).map(Datum::i64).and_then(|size| u64::try_from(size).ok());
             let root = row.at(2).and_then(hash);
-            head = Some(match (origin, size, root) {
+            head = Some(match (origin.filter(|origin| check_name(origin).is_ok()), size, root) {
                 (Some(origin), Some(size), Some(root)) => Ok(Checkpoint { origin, size, root }),
                 _ => Err(Damaged("the row of immutable.tree is damaged".to_string())),
             });

@@ -108,6 +108,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("cannot be compared with the tree", "Export the whole log, without any filter. For a few events ask for receipts."),
     ("only one export can be", "Give the parts of one export, or run once for each export."),
     ("not a line of a tree export", "Write the tree with psql -Atq -c 'SELECT immutable.export_tree(SIZE)' -o FILE."),
+    ("more lanes than the tree", "No log makes such a tree export. Ask who made the file, and how."),
     ("tree export", WHOLE),
     (
         "not a signed checkpoint",

@@ -16,7 +16,7 @@ use immutable_format::sum::SumKey;
 use immutable_format::tlog::checkpoint::SignedCheckpoint;
 use immutable_format::tlog::policy::{Judgement, Policy};
 use immutable_format::tlog::tree::leaf_hash;
-use immutable_format::tlog::tree_export::{Covered, LeafSums, Tree, TreeReader, LINE_BYTES};
+use immutable_format::tlog::tree_export::{Covered, Header, LeafSums, Tree, TreeReader, LINE_BYTES};
 use immutable_format::{limits, Hash};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -67,14 +67,7 @@ impl Comparison {
         let checkpoint = trust::checkpoint(note)?;
         let mut key = SumKey::default();
         getrandom::fill(&mut key).map_err(|error| Failure::file(path, format!("no random numbers: {error}")))?;
-        let tree = read_tree(path, &key, progress, |_, _| {})?;
-        if tree.header.origin == checkpoint.checkpoint.origin && tree.header.size != checkpoint.checkpoint.size {
-            let (own, size) = (tree.header.size, checkpoint.checkpoint.size);
-            let what = format!(
-                "a tree of {own} leaves, where the checkpoint is of {size}: SELECT immutable.export_tree({size})"
-            );
-            return Err(Failure::file(path, what));
-        }
+        let tree = read_tree(path, &checkpoint, &key, progress, |_, _| {})?;
         Ok(Some(Comparison::new(path, key, tree, checkpoint, policy.as_ref())))
     }
 
@@ -199,7 +192,7 @@ impl Comparison {
             leaves += count;
         }
         let mut known: Vec<Hash> = Vec::new();
-        read_tree(&self.path, &self.key, progress, |_, leaf| {
+        read_tree(&self.path, &self.checkpoint, &self.key, progress, |_, leaf| {
             if parts.contains(&self.sums.part_of(leaf)) {
                 known.push(*leaf);
             }
@@ -276,9 +269,11 @@ fn gone(tenant_id: &str, lane: i16, first: i64, last: i64) -> Break {
     Break { kind: BreakType::MissingEvent, tenant_id, lane, seq, ..mismatch(detail) }
 }
 
-/// Reads a tree export. `each` gets every leaf with its index.
+/// Reads a tree export, which must be of the checkpoint's size if it is of the checkpoint's log. `each`
+/// gets every leaf with its index.
 fn read_tree(
     path: &Path,
+    checkpoint: &SignedCheckpoint,
     key: &SumKey,
     progress: &Progress,
     mut each: impl FnMut(u64, &Hash),
@@ -289,11 +284,27 @@ fn read_tree(
         let number = input.number + 1;
         let failure = |why: String| Failure::line(path, number, why);
         match input.next(LINE_BYTES) {
-            Ok(Some(line)) => reader.line(line, &mut each).map_err(|error| failure(error.0))?,
+            Ok(Some(line)) => {
+                reader.line(line, &mut each).map_err(|error| failure(error.0))?;
+                // How much is kept of what follows depends on the size.
+                if let Some(what) =
+                    reader.header().filter(|_| number == 1).and_then(|header| unequal(header, checkpoint))
+                {
+                    return Err(Failure::file(path, what));
+                }
+            }
             Ok(None) => return reader.finish().map_err(|error| Failure::file(path, error.0)),
             Err(error) => return Err(failure(error.to_string())),
         }
     }
+}
+
+/// Why a tree cannot be compared with a checkpoint of its log; `None` if it can.
+fn unequal(header: &Header, checkpoint: &SignedCheckpoint) -> Option<String> {
+    let (own, size) = (header.size, checkpoint.checkpoint.size);
+    (header.origin == checkpoint.checkpoint.origin && own != size).then(|| {
+        format!("a tree of {own} leaves, where the checkpoint is of {size}: SELECT immutable.export_tree({size})")
+    })
 }
 
 /// Reads events of an export that was verified before.

@@ -279,6 +279,12 @@ fn lanes_and_leaves_that_somebody_changed() {
     files.dir.file("tree", bytes(&lines));
     let (status, found) = files.breaks();
     assert!(status == 1 && found.iter().any(|found| found.kind == "missing_event"), "{found:?}");
+    // Lanes are kept in memory: more than can be are not read to their end.
+    let mut lines = good[..1].to_vec();
+    lines.extend((0..1000).map(|number| tree_export::lane(&format!("tenant-{number:04}"), 0, 1)));
+    files.dir.file("tree", bytes(&lines));
+    let (status, _, error) = files.run();
+    assert!(status == 2 && error.contains("line 10: more lanes than the tree has events"), "{error}");
     // One leaf changed: neither the root nor the events fit.
     let mut leaves = files.log.leaves.clone();
     leaves[2] = leaf_hash(b"another");

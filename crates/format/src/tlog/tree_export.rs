@@ -203,6 +203,11 @@ impl TreeReader {
         }
     }
 
+    /// The first line, if it was read.
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
     /// Reads the next line, which is given without its line feed. `each` gets every leaf with its
     /// index.
     ///
@@ -219,6 +224,10 @@ impl TreeReader {
             }
             (Line::Header(_), Some(_), false) => malformed("a second header"),
             (_, None, false) => malformed("a tree export begins with its header"),
+            // Each lane is kept in memory, and has an event at least.
+            (Line::Lane(..), Some(header), false) if self.lanes >= header.size => {
+                malformed("more lanes than the tree has events")
+            }
             (Line::Lane(tenant_id, lane, covered), Some(_), false) => self.lane(tenant_id, lane, covered),
             (Line::Tile(number, hashes), Some(header), false) => {
                 let size = header.size;
