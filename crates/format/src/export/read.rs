@@ -442,8 +442,6 @@ fn event_with<'a>(
     let document_text = &text[DOCUMENT.len()..end];
     let document = Document::read(document_text)
         .map_err(|error| Malformed::from(Error { at: error.at + DOCUMENT.len(), ..error }))?;
-    let position = document.position()?;
-
     let mut scanner = Scanner::new(text, end + AFTER_DOCUMENT.len(), limits::NESTING + 1);
     let event_hash = match scanner.skip("null") {
         true => None,
@@ -468,12 +466,9 @@ fn event_with<'a>(
     }
 
     let erased = disclosed.left(&document);
-    let own = document.action.starts_with(RESERVED);
-    let too_much =
-        own && !chosen && !erased.is_empty() && (erased.len() > 1 || disclosed.reason || disclosed.all_metadata());
     let hash = sha256(&[document_text.as_bytes()]);
     let mut wrong = document.violation().map(str::to_string).or_else(|| disclosed.wrong.take());
-    if too_much && wrong.is_none() {
+    if wrong.is_none() && !chosen && disclosed.erases_too_much(&document, erased.len()) {
         wrong = Some("more than the reason is erased from an event of the log's own".to_string());
     }
     let valid = wrong.is_none() && event_hash.as_deref() == Some(&hash);
@@ -482,7 +477,7 @@ fn event_with<'a>(
     }
     let log_id = document.log_id.map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())));
     let event = Event {
-        position,
+        position: document.position()?,
         log_id: log_id.transpose()?,
         previous_event_hash: document.previous_event_hash.and_then(bytes),
         content: match wrong {
@@ -497,6 +492,13 @@ fn event_with<'a>(
 }
 
 impl Disclosed<'_> {
+    /// Whether this many erased values are too many: of an event of the log's own only the reason can be
+    /// erased.
+    fn erases_too_much(&self, document: &Document<'_>, erased: usize) -> bool {
+        let more_than_the_reason = erased > 1 || self.reason || self.all_metadata();
+        document.action.starts_with(RESERVED) && erased > 0 && more_than_the_reason
+    }
+
     fn all_metadata(&self) -> bool {
         self.metadata_seen.iter().all(|seen| *seen)
     }
