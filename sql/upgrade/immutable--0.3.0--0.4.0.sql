@@ -851,8 +851,9 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL (SELECT e.id, e.created_at FROM immutable.events e WHERE e.tenant_id = r.tenant_id AND e.lane = r.lane
       AND e.seq = r.first_seq + (c.size - 1 - r.first_index) LIMIT 1) e),
   bad_evidence AS (
-    SELECT 7 AS place, format('lane %s of tenant %L is not in the tree from event %s on: %s. It has waited since %s. Call verify_chain()',
-      p.lane, p.tenant_id, p.seq, p.why, p.noted_at) AS problem
+    -- pg_monitor may call this function, and learns no tenant.
+    SELECT 7 AS place, format('lane %s of a tenant is not in the tree from seq %s on: %s. It has waited since %s. Call verify_chain(); the owner finds the tenant in immutable.tree_pending',
+      p.lane, p.seq, p.why, p.noted_at) AS problem
     FROM (SELECT p.* FROM immutable.tree_pending p ORDER BY p.tenant_id, p.lane LIMIT 10) p
     UNION ALL SELECT 7, format('%s lanes are not in the tree', n.n) FROM (SELECT count(*) AS n FROM immutable.tree_pending) n WHERE n.n > 10
     UNION ALL SELECT 7, 'the log does not sign checkpoints on this server, because it was restored, promoted or copied, or because a fork was reported. Call resume() with the newest checkpoint known outside, or begin_incarnation()'

@@ -150,6 +150,10 @@ fn refuse_signature(signed: &SignedCheckpoint, keys: &[VerifierKey]) -> ! {
 /// How many stored checkpoints are looked at, at most, to find a sound one.
 const LOOKED_AT: usize = 16;
 
+/// How many checkpoints of earlier incarnations are passed over. After events were lost, they are larger
+/// than those of today.
+const PASSED_OVER: usize = 10_000;
+
 /// The newest checkpoint that the log keeps, and the newest that was cosigned. Reports those that
 /// are damaged.
 pub fn stored(head: Option<&Checkpoint>, report: &mut impl FnMut(Break)) -> Vec<Claim> {
@@ -199,14 +203,20 @@ fn newest(
 ) -> (Option<Claim>, usize) {
     let statement = format!(
         "SELECT n.origin, n.size, n.root, n.note FROM immutable.tree_notes n {condition} \
-         ORDER BY n.size DESC NULLS LAST LIMIT {LOOKED_AT}"
+         ORDER BY n.size DESC NULLS LAST LIMIT {PASSED_OVER}"
     );
     let arguments: Vec<Arg> = size.into_iter().map(Arg::Int8).collect();
-    let (mut found, mut rows) = (None, 0);
+    let (mut found, mut rows, mut earlier) = (None, 0, 0);
     spi::stream_while(&statement, &arguments, |tuple| {
         rows += 1;
         let row = tuple.values();
         let origin = row.at(0).and_then(stored_text).unwrap_or_default();
+        if head.is_some_and(|head| head.origin != origin) && keys.iter().any(|key| key.name() == origin) {
+            earlier += 1;
+            if earlier > LOOKED_AT {
+                return true;
+            }
+        }
         let size = row.at(1).map_or(-1, Datum::i64);
         let note = row.at(3).and_then(stored_text);
         let signed = note.and_then(|note| SignedCheckpoint::parse(note.as_bytes()).ok()).filter(|signed| {
@@ -222,7 +232,7 @@ fn newest(
                 report(tree_break(format!("the stored checkpoint of size {size} is damaged or forged"), None, None));
             }
         }
-        found.is_none()
+        found.is_none() && rows - earlier < LOOKED_AT
     });
     (found, rows)
 }

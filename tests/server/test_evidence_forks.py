@@ -1,6 +1,7 @@
 """The log never signs two checkpoints that do not extend each other: not after a crash, and not on a server that was
 restored, promoted or copied, until somebody says how it goes on there."""
 
+import hashlib
 import os
 import pathlib
 import random
@@ -544,3 +545,22 @@ def test_point_in_time_recovery(cluster):
         if copy:
             copy.destroy()
         shutil.rmtree(archive, ignore_errors=True)
+
+
+def test_checkpoints_of_events_that_were_lost_do_not_hide_those_of_today(db):
+    """After a recovery that lost events, the notes of the old name are larger than any of today."""
+    conn = db.conn
+    record(conn)
+    conn.execute("CALL immutable.checkpoint(NULL)")
+    origin, secret = conn.execute("SELECT t.origin, s.secret FROM immutable.tree t, immutable.log_secrets s").fetchone()
+    key = tlog.SignerKey(origin, tlog.decode(secret.split("+", 4)[4], "the key")[1:])
+    with behind_triggers(conn):
+        for size in range(1000, 1040):
+            root = hashlib.sha256(str(size).encode()).digest()
+            text = tlog.Checkpoint(origin, size, root).text()
+            conn.execute("INSERT INTO immutable.tree_notes VALUES (%s, %s, %s, now(), %s)",
+                         [origin, size, root, f"{text}\n{key.sign(text)}"])
+    conn.execute("SELECT immutable.begin_incarnation('events were lost')")
+    conn.execute("CALL immutable.checkpoint(NULL)")
+    size, = conn.execute("SELECT size FROM immutable.tree").fetchone()
+    assert conn.execute("SELECT valid, checkpoint_size FROM immutable.verify_chain()").fetchone() == (True, size)
