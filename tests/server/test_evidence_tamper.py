@@ -1029,6 +1029,9 @@ def test_bytes_of_the_stored_tree(cluster):
                 assert result["events_checked"] == 651
                 if result["valid"]:
                     unseen.append(what)
-                    assert what.split(".")[0] in ("log_keys", "tree_cosignatures") or scope or digests(conn) == before, (what, place)
+                    # A note whose size is now a smaller one is an older note, and the plain call looks at the newest.
+                    is_older = what == "tree_notes.size"
+                    assert (what.split(".")[0] in ("log_keys", "tree_cosignatures") or is_older or scope
+                            or digests(conn) == before), (what, place)
                     assert not scope or what == "tree.origin" or digests(conn)[:4] == before[:4], (what, place)
     print(len(unseen), "not seen:", sorted(set(unseen)))
