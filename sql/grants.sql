@@ -127,3 +127,14 @@ GRANT EXECUTE ON FUNCTION immutable.add_checkpoint(text), immutable.report_check
 GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text)
 TO immutable_maintainer;
+
+-- API keys and the proof.
+GRANT USAGE ON SCHEMA immutable TO immutable_server;
+
+-- Action schemas.
+
+-- Alerts.
+
+-- Exports for download.
+
+-- Maintenance.

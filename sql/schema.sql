@@ -23,7 +23,7 @@ DECLARE
   role pg_catalog.text;
 BEGIN
   FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser',
-    'immutable_restorer', 'immutable_maintainer'] LOOP
+    'immutable_restorer', 'immutable_maintainer', 'immutable_server'] LOOP
     BEGIN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -44,3 +44,5 @@ COMMENT ON ROLE immutable_eraser IS
 COMMENT ON ROLE immutable_restorer IS 'May restore a dump of the audit log, with immutable.restore = on';
 COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
+COMMENT ON ROLE immutable_server IS
+  'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';

@@ -16,6 +16,7 @@ mod citus;
 mod erase;
 mod evidence;
 mod guard;
+mod jobs;
 mod log;
 mod pg;
 mod read;

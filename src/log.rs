@@ -1,6 +1,7 @@
 //! What the log is made of: its tables, rows, lanes and its own events.
 
 pub mod columns;
+pub mod distributed;
 pub mod event;
 pub mod lane;
 pub mod log_identity;
@@ -10,6 +11,7 @@ pub mod row;
 pub mod seam;
 pub mod session_context;
 pub mod small_table;
+pub mod snapshot;
 pub mod subscription;
 pub mod tables;
 pub mod tail;

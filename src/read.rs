@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod events;
 pub mod export;
+pub mod feed;
 pub mod feed_position;
 pub mod filter;
 pub mod fold;

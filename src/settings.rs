@@ -60,6 +60,14 @@ pub static USER_AGENT: Text = Text::new(None);
 /// Its value is a secret while the token is valid, so it is read only through [`viewer_token`].
 static VIEWER_TOKEN: Text = Text::new(None);
 
+/// What opens the log to a program outside of the database, read only through [`proof`].
+static PROOF: Text = Text::new(None);
+
+/// The setting immutable.client_address.
+pub static CLIENT_ADDRESS: Text = Text::new(None);
+/// The setting immutable.worker_databases.
+pub static WORKER_DATABASES: Text = Text::new(None);
+
 /// What a setting holds, who may set it, and where.
 enum Kind {
     /// A number from the first bound to the second, set by a superuser.
@@ -75,6 +83,10 @@ enum Kind {
     Default(&'static Text),
     /// A text that a superuser sets.
     Text(&'static Text),
+    /// A text about a session that is no column's default.
+    OfSession(&'static Text),
+    /// A text for the whole server.
+    OfServer(&'static Text),
     /// The name of a file, for the whole server. Only superusers see it.
     File(&'static Text),
     /// Never shown, and only for sessions. It accepts every value, because a check would put a
@@ -88,7 +100,7 @@ type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 const OF_SESSION: &CStr =
     c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
-const SETTINGS: [Setting; 22] = [
+const SETTINGS: [Setting; 25] = [
     (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
     (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
     (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
@@ -111,6 +123,9 @@ const SETTINGS: [Setting; 22] = [
     (c"immutable.ip_address", c"Default of events.ip_address in this session.", OF_SESSION, Kind::Default(&IP_ADDRESS)),
     (c"immutable.user_agent", c"Default of events.user_agent in this session.", OF_SESSION, Kind::Default(&USER_AGENT)),
     (c"immutable.viewer_token", c"The signed token that says which tenant's events a viewer sees.", c"immutable.create_viewer_token() makes it. Behind a connection pooler, use SET LOCAL. An empty text means none.", Kind::Secret(&VIEWER_TOKEN)),
+    (c"immutable.proof", c"What opens the log to the caller: the digest of an API key, a viewer token or an export ticket.", c"The digest is SHA-256 of the key, in 64 hex digits. Behind a connection pooler, use SET LOCAL. An empty text means none.", Kind::Secret(&PROOF)),
+    (c"immutable.client_address", c"The address of the client that shows an API key.", c"The program that takes the key sets it. An API key with allowed addresses is refused without it.", Kind::OfSession(&CLIENT_ADDRESS)),
+    (c"immutable.worker_databases", c"Databases in which a background worker calls immutable.run_maintenance() each minute.", c"Names with commas between them. The library must be in shared_preload_libraries.", Kind::OfServer(&WORKER_DATABASES)),
 ];
 
 /// How a setting is defined that only a session can have, not a file or a whole server.
@@ -134,6 +149,8 @@ pub fn define(of_sessions: &OfSessions) {
             Kind::Switch(setting) => GucRegistry::define_bool_guc(name, short, long, setting, Suset, plain),
             Kind::SessionSwitch(setting) => (of_sessions.switch)(name, short, long, setting, Suset, not_in_files),
             Kind::Text(setting) => GucRegistry::define_string_guc(name, short, long, setting, Suset, plain),
+            Kind::OfSession(setting) => GucRegistry::define_string_guc(name, short, long, setting, Userset, plain),
+            Kind::OfServer(setting) => GucRegistry::define_string_guc(name, short, long, setting, Sighup, plain),
             Kind::File(setting) => {
                 GucRegistry::define_string_guc(name, short, long, setting, Sighup, GucFlags::SUPERUSER_ONLY);
             }
@@ -149,4 +166,9 @@ pub fn define(of_sessions: &OfSessions) {
 /// LOCAL.
 pub fn viewer_token() -> Option<CString> {
     VIEWER_TOKEN.get().filter(|token| !token.is_empty())
+}
+
+/// The setting `immutable.proof`, unless it is empty, as it is after a transaction with SET LOCAL.
+pub fn proof() -> Option<CString> {
+    PROOF.get().filter(|proof| !proof.is_empty())
 }

@@ -6,6 +6,7 @@ pub mod payload;
 pub mod repeated;
 pub mod replica;
 pub mod restore;
+pub mod schemas;
 pub mod targets;
 pub mod track;
 pub mod validate;

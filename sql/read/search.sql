@@ -29,7 +29,7 @@ BEGIN
     coalesce(immutable.text_of(resource_name), '') || E'\n' ||
     immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
   -- Statistics would contain the texts, and EXPLAIN would tell every viewer how frequent a text is:
-  -- see sql/access.sql.
+  -- see sql/access/viewers.sql.
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
 END
 $$;

@@ -9,14 +9,14 @@ use crate::evidence::{sequence, signing_key};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
-use crate::log::{log_identity, seam, subscription};
+use crate::log::{distributed, log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::{here, Memory};
 use crate::pg::procedure::{self, in_transactions, Transactions};
 use crate::pg::relation::{Equal, OpenRelation};
-use crate::pg::spi::{self, Arg};
+use crate::pg::spi::Arg;
 use crate::pg::{random, transaction};
 use crate::settings;
 use immutable_format::id::uuid_text;
@@ -108,7 +108,7 @@ fn log_without_tree() -> Option<Id> {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     subscription::refuse_local_write(events.get());
     seam::refuse_copy(events.get());
-    refuse_distributed();
+    distributed::refuse("checkpoints");
     if View::Now.head().is_some() {
         return None;
     }
@@ -186,25 +186,6 @@ fn verify_what_is_there() -> String {
         },
     );
     json
-}
-
-/// Refuses a log that Citus has distributed (0A000), because its lanes are on other nodes.
-fn refuse_distributed() {
-    let mut is_distributed = false;
-    spi::query_now("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[], |row| {
-        is_distributed = row.at(0).is_some_and(Datum::bool);
-    });
-    if is_distributed {
-        is_distributed = false;
-        spi::query_now(
-            "SELECT FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = $1",
-            &[Arg::Oid(events_oid())],
-            |_| is_distributed = true,
-        );
-    }
-    if is_distributed {
-        Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "checkpoints of a distributed log are not supported").raise()
-    }
 }
 
 fn insert_head(head: &Checkpoint, log_id: &Id) {

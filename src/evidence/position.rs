@@ -3,6 +3,7 @@
 
 use crate::evidence::tables::{read_now, POSITION};
 use crate::log::row::stored_text;
+use crate::log::snapshot::Snapshot;
 use crate::pg::datum::{micros, timestamptz, Datum};
 use crate::pg::memory::here;
 use crate::pg::{server, transaction};
@@ -32,26 +33,6 @@ impl Position {
     pub fn compared_since(&self, since: i64) -> Option<Snapshot> {
         let is_recent = self.compared_at.is_some_and(|compared_at| compared_at > since);
         Snapshot::parse(self.snapshot.as_deref()?).filter(|_| is_recent && self.is_here())
-    }
-}
-
-/// What a snapshot did not see: transactions that had not begun, and those that ran.
-pub struct Snapshot {
-    /// The first transaction ID that was not in use.
-    pub xmax: String,
-    /// Those that ran.
-    pub xip: Vec<String>,
-}
-
-impl Snapshot {
-    /// Reads what pg_snapshot's output function writes: `xmin:xmax:xip,xip`.
-    fn parse(text: &str) -> Option<Snapshot> {
-        let is_id = |text: &&str| text.parse::<u64>().is_ok_and(|id| id.to_string() == *text);
-        let mut parts = text.splitn(3, ':');
-        let (_, xmax, xip) = (parts.next().filter(is_id)?, parts.next().filter(is_id)?, parts.next()?);
-        let xip: Vec<&str> = xip.split(',').filter(|id| !id.is_empty()).collect();
-        let is_whole = xip.iter().all(is_id);
-        is_whole.then(|| Snapshot { xmax: xmax.to_string(), xip: xip.into_iter().map(str::to_string).collect() })
     }
 }
 

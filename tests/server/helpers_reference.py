@@ -20,7 +20,12 @@ PARTS = {
     "Verifying and exporting": ["verify", "read/export"],
     "Evidence for others": ["evidence/checkpoint", "evidence/witness", "evidence/proof", "evidence/receipt", "evidence/tiles", "evidence/tree"],
     "Erasing": ["erase"],
-    "Tenants and viewers": ["access"],
+    "Tenants and viewers": ["access/viewers"],
+    "API keys": ["access/api_keys"],
+    "Action schemas": ["write/schemas"],
+    "Alerts": ["jobs/alerts"],
+    "Exports for download": ["jobs/exports"],
+    "Maintenance": ["jobs/maintenance"],
     "Operating": ["status", "citus"],
     "The log itself": ["schema", "log", "guard/append_only", "guard/ddl", "grants", "notice"],
 }

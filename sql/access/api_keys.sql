@@ -1,0 +1,1 @@
+-- API keys: what a program outside of the database shows to be let in, and the proof that opens anything.

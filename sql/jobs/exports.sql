@@ -1,0 +1,1 @@
+-- Exports for download: each is pinned to the events that were there when it was asked for.

@@ -1,0 +1,1 @@
+//! API keys: they are made, looked up and revoked here.

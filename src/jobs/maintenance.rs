@@ -1,0 +1,1 @@
+//! run_maintenance(): what a scheduler calls each minute.

@@ -1,0 +1,2 @@
+//! The feed beneath alerts and deliveries: each event once, from one snapshot to the next, whatever other
+//! transactions of the cluster wait for.
