@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 # Where each room is drawn (column, floor), and what is written below its name.
 ROOMS = {
+    "jobs": (2, 4, "what a scheduler runs"),
     "write": (0, 3, "from INSERT to the stored row"),
     "erase": (1, 3, "values destroyed, recorded"),
     "read": (2, 3, "pages, feed, exports"),
@@ -27,7 +28,7 @@ ROOMS = {
 # What each of them may import: the table to which scripts/floors holds the code.
 CHECK = pathlib.Path(__file__).resolve().parents[2] / "scripts/floors"
 MAY_IMPORT = {room: others for room, others in runpy.run_path(str(CHECK))["MAY_IMPORT"].items() if room in ROOMS}
-FLOORS = ["ground floor", "first floor", "second floor", "third floor"]
+FLOORS = ["ground floor", "first floor", "second floor", "third floor", "fourth floor"]
 
 STYLE = """
 text { font-family: Helvetica, Arial, sans-serif; font-size: 13px; fill: #1c2733; text-anchor: middle }
@@ -84,8 +85,8 @@ def direct(room):
 def floors():
     width, height, pitch, high = 200, 46, 98, 78
     left = lambda column: 120 + column * 215
-    top = lambda floor: 20 + (3 - floor) * pitch
-    picture = Picture(980, 430, "The rooms of src/ and what they may import")
+    top = lambda floor: 20 + (len(FLOORS) - 1 - floor) * pitch
+    picture = Picture(980, 38 + len(FLOORS) * pitch, "The rooms of src/ and what they may import")
     for floor, name in enumerate(FLOORS):
         picture.parts.append(f'<rect class="floor" x="10" y="{top(floor)}" width="960" height="{high}" rx="6"/>')
         picture.text(20, top(floor) + high / 2 + 4, name, "small left")
@@ -100,7 +101,7 @@ def floors():
             picture.arrow((start, top(floor) + 16 + height), (end, top(its_floor) + 16))
     for room, (column, floor, what) in ROOMS.items():
         picture.box(left(column), top(floor) + 16, width, height, [f"*{room}", what], "strong" if floor == 0 else "")
-    picture.text(490, 418, "An arrow leads from a room to one that it may import. Every room may also import all that lies below on its arrows.", "small")
+    picture.text(490, 26 + len(FLOORS) * pitch, "An arrow leads from a room to one that it may import. Every room may also import all that lies below on its arrows.", "small")
     return picture.svg()
 
 
