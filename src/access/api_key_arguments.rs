@@ -73,9 +73,12 @@ fn scopes(call: Call) -> Vec<Scope> {
 fn allowed_ips(given: Datum) -> Vec<Network> {
     let given = elements(given, pg_sys::CIDROID);
     if given.is_empty() || given.len() > NETWORKS {
-        Fault::invalid("allowed_ips", format!("allowed_ips must have from 1 to {NETWORKS} networks, not {}", given.len()))
-            .hint("Give NULL for a key that may be used from anywhere.")
-            .raise()
+        Fault::invalid(
+            "allowed_ips",
+            format!("allowed_ips must have from 1 to {NETWORKS} networks, not {}", given.len()),
+        )
+        .hint("Give NULL for a key that may be used from anywhere.")
+        .raise()
     }
     let read = |network: Option<Datum>| network.and_then(Network::read);
     given.into_iter().map(read).collect::<Option<Vec<Network>>>().unwrap_or_else(|| {

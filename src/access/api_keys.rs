@@ -79,7 +79,8 @@ fn answer(wanted: &Wanted, id: &Id, key: &str) -> String {
     let networks = wanted.allowed_ips.as_ref();
     let networks = or_null(networks.map(|all| list(all.iter().map(|network| quoted(&network.to_string())).collect())));
     let quota = or_null(wanted.quota.map(|quota| quota.to_string()));
-    let _ = write!(json, ",\"scopes\":{scopes},\"tenant_id\":{tenant_id},\"allowed_ips\":{networks},\"quota\":{quota}}}");
+    let _ =
+        write!(json, ",\"scopes\":{scopes},\"tenant_id\":{tenant_id},\"allowed_ips\":{networks},\"quota\":{quota}}}");
     json
 }
 

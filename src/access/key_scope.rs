@@ -19,8 +19,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 6] =
-        [Scope::Write, Scope::Read, Scope::Verify, Scope::Mint, Scope::Export, Scope::Admin];
+    pub const ALL: [Scope; 6] = [Scope::Write, Scope::Read, Scope::Verify, Scope::Mint, Scope::Export, Scope::Admin];
 
     /// The scopes with which a key sees rows of events: each shows whole events by its functions.
     pub const SEEING: [Scope; 3] = [Scope::Read, Scope::Verify, Scope::Export];

@@ -188,12 +188,9 @@ pub fn require(scope: Scope) -> Opened {
 /// export does. The caller must still hold the export to `Opened.tenant_id`.
 pub fn require_download(export: &Id) -> Opened {
     match proof() {
-        Some(Proof::Ticket(ticket)) if ticket.export == *export => Opened {
-            tenant_id: ticket.tenant_id,
-            key: ticket.key,
-            ticket: Some(ticket.export),
-            ..Opened::default()
-        },
+        Some(Proof::Ticket(ticket)) if ticket.export == *export => {
+            Opened { tenant_id: ticket.tenant_id, key: ticket.key, ticket: Some(ticket.export), ..Opened::default() }
+        }
         _ => require(Scope::Export),
     }
 }

@@ -79,8 +79,7 @@ pub fn visible_actor() -> Option<String> {
 /// Whether the proof alone shows the caller every event of the log. Raises 28000 for a proof that is
 /// refused or missing.
 pub fn sees_all_by_proof() -> bool {
-    proof::is_needed()
-        && visible().is_some_and(|visible| visible.tenant_id.is_none() && visible.actor_id.is_none())
+    proof::is_needed() && visible().is_some_and(|visible| visible.tenant_id.is_none() && visible.actor_id.is_none())
 }
 
 /// The tenant of which the caller sees the events of every actor as a viewer, if the token names no

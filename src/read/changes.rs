@@ -14,8 +14,8 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::memory::Memory;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::RowBuffer;
-use crate::read::opened::{conditions, hold};
 use crate::read::feed_position::{FeedPosition, LanePositions, Position};
+use crate::read::opened::{conditions, hold};
 use pgrx::pg_sys;
 
 /// Most events of one call.

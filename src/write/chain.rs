@@ -2,8 +2,8 @@
 //! links the row to the last one there.
 
 use crate::access::binding;
-use crate::log::row::with_scratch;
 use crate::log::columns::Layout;
+use crate::log::row::with_scratch;
 use crate::log::tables::{events_oid, Events};
 use crate::log::{columns as c, lane, log_identity, own_event, seam, subscription, tail, uncommitted};
 use crate::pg::call::{sql_function, Call};

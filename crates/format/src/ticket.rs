@@ -211,8 +211,10 @@ mod tests {
             ("export", "07070707070707070707070707070707"),
             ("key", "none"),
         ] {
-            let changed: Vec<(&str, &str)> =
-                whole.iter().map(|(known, given)| if *known == name { (name, value) } else { (*known, *given) }).collect();
+            let changed: Vec<(&str, &str)> = whole
+                .iter()
+                .map(|(known, given)| if *known == name { (name, value) } else { (*known, *given) })
+                .collect();
             assert!(matches!(came_back(&signed(TYPE, &changed)), Err(Error::Claim(_))), "{name}: {value}");
         }
         for typ in ["JWT", "immutable-ticket", "IMMUTABLE-TICKET+JWT", ""] {
