@@ -8,6 +8,7 @@ pub mod feed_position;
 pub mod filter;
 pub mod fold;
 pub mod lead;
+pub mod opened;
 pub mod page;
 pub mod probe;
 pub mod query;
