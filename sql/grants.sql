@@ -139,3 +139,4 @@ GRANT USAGE ON SCHEMA immutable TO immutable_server;
 
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
