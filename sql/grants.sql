@@ -138,3 +138,4 @@ GRANT USAGE ON SCHEMA immutable TO immutable_server;
 -- Exports for download.
 
 -- Maintenance.
+GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
