@@ -2,7 +2,7 @@
 //! nothing until somebody says that it is the one that goes on: a copy for tests must not alarm
 //! whom the real log alarms.
 
-use crate::jobs::usage;
+use crate::jobs::{alerts, usage};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::place::Place;
 use crate::log::small_table::SmallTable;
@@ -13,6 +13,7 @@ use crate::pg::datum::Datum;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::Arg;
 use crate::pg::transaction;
+use crate::read::feed;
 use pgrx::pg_sys::{self, Oid};
 
 /// `immutable.maintenance_position`; its columns are system_identifier, timeline, database, noted_at,
@@ -98,7 +99,9 @@ fn resume_maintenance(_: Call) -> Datum {
     }
     let from = noted(&table);
     write(&table);
-    usage::skip(&table);
+    let mark = feed::now();
+    usage::set_mark(&table, &mark);
+    alerts::set_mark(&table, &mark);
     record(&LogEvent {
         action: "immutable.maintenance_resumed",
         metadata_json: &[("from", &from.map_or("null".to_string(), Place::json)), ("to", &Place::here().json())],

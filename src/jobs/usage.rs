@@ -41,7 +41,7 @@ pub fn step() -> Done {
     });
     if !has_keys(&table) {
         if mark.is_none() || ran_at.is_none_or(|ran_at| ran_at < transaction::now() - OLDEST_MARK) {
-            skip(&table);
+            set_mark(&table, &feed::now());
         }
         return Done::NOTHING;
     }
@@ -64,12 +64,8 @@ pub fn step() -> Done {
     Done { did: (events > 0).then(|| format!("{{\"events\":{events}}}")), has_more: reached.has_more }
 }
 
-/// Goes on with what is recorded from now on.
-pub fn skip(table: &SmallTable) {
-    set_mark(table, &feed::now());
-}
-
-fn set_mark(table: &SmallTable, mark: &str) {
+/// Goes on with the events behind the mark.
+pub fn set_mark(table: &SmallTable, mark: &str) {
     table.execute("UPDATE immutable.maintenance_position SET usage_mark = $1", &[Arg::text(mark)]);
 }
 
