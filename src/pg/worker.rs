@@ -177,10 +177,29 @@ pub fn in_transaction<T>(body: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Whether there is a database of this name.
+/// Whether there is a database of this name. The whole catalog is read, because a process without a
+/// database may have no index of it.
 pub fn has_database(name: &CStr) -> bool {
-    // SAFETY: looks a name up.
-    in_transaction(|| unsafe { pg_sys::get_database_oid(name.as_ptr(), true) != pg_sys::InvalidOid })
+    // SAFETY: rows of pg_database, which begin as its struct says. The scan and the table are closed
+    // in their order.
+    in_transaction(|| unsafe {
+        let table = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as c_int);
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, std::ptr::null_mut(), 0, none);
+        let mut found = false;
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() || found {
+                break;
+            }
+            let header = (*tuple).t_data;
+            let row: *const pg_sys::FormData_pg_database = header.byte_add((*header).t_hoff as usize).cast();
+            found = CStr::from_ptr((*row).datname.data.as_ptr()) == name;
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(table, pg_sys::AccessShareLock as c_int);
+        found
+    })
 }
 
 /// The version of an extension of this database.
