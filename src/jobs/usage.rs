@@ -7,7 +7,6 @@ use crate::log::columns as c;
 use crate::log::row::stored_text;
 use crate::log::small_table::SmallTable;
 use crate::pg::datum::micros;
-use crate::pg::relation::named;
 use crate::pg::spi::Arg;
 use crate::pg::transaction;
 use crate::read::feed;
@@ -71,9 +70,6 @@ pub fn set_mark(table: &SmallTable, mark: &str) {
 
 fn has_keys(table: &SmallTable) -> bool {
     let mut found = false;
-    if named(c"api_keys") == pg_sys::InvalidOid {
-        return false;
-    }
     table.returning("SELECT FROM immutable.api_keys LIMIT 1", &[], |_| found = true);
     found
 }
