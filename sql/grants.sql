@@ -212,3 +212,5 @@ COMMENT ON POLICY server_select ON immutable.event_targets IS 'The server sees t
 -- Exports for download.
 
 -- Maintenance.
+GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;

@@ -3,5 +3,7 @@
 pub mod alerts;
 pub mod exports;
 pub mod maintenance;
+pub mod pause;
 pub mod step;
 pub mod usage;
+pub mod worker;

@@ -30,3 +30,4 @@ pub mod toast;
 pub mod transaction;
 pub mod trigger;
 pub mod tuple;
+pub mod worker;
