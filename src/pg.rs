@@ -29,3 +29,4 @@ pub mod toast;
 pub mod transaction;
 pub mod trigger;
 pub mod tuple;
+pub mod zone;
