@@ -113,6 +113,7 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     let dry_run = call.required(5, "dry_run", "true shows what would be erased, false erases it.").bool();
     let subject = Subject { ids, metadata_keys, actor_paths };
     let mut erasing = Erasing::begin(call, tenant_id, reason);
+    erasing.actors.extend(subject.ids.iter().map(|id| (*id).to_string()));
     if dry_run {
         erasing.preview(&subject, &variants);
         return call.null();

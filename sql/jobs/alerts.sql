@@ -78,6 +78,13 @@ COMMENT ON COLUMN immutable.alert_state.tenant_id IS 'The tenant; empty for none
 COMMENT ON COLUMN immutable.alert_state.actor_id IS 'The actor; empty for the tenant as a whole';
 COMMENT ON COLUMN immutable.alert_state.state IS 'What each rule remembers';
 
+-- A column's statistics contain values of other tenants, and EXPLAIN shows a viewer how many rows the
+-- planner expects. Those of the state would keep what was erased.
+ALTER TABLE immutable.alerts ALTER rule_id SET STATISTICS 0, ALTER rule_name SET STATISTICS 0,
+  ALTER tenant_id SET STATISTICS 0, ALTER event_id SET STATISTICS 0, ALTER reason SET STATISTICS 0;
+ALTER TABLE immutable.alert_state ALTER tenant_id SET STATISTICS 0, ALTER actor_id SET STATISTICS 0,
+  ALTER state SET STATISTICS 0;
+
 SELECT pg_catalog.pg_extension_config_dump('immutable.alert_rules', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.alerts', '');
 
