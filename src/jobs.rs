@@ -10,5 +10,7 @@ pub mod alert_rules;
 pub mod alerts;
 pub mod exports;
 pub mod maintenance;
+pub mod pause;
 pub mod step;
 pub mod usage;
+pub mod worker;

@@ -4,9 +4,10 @@ use crate::jobs::alert_piece::Piece;
 use crate::jobs::step::Done;
 use crate::jobs::{alert_mark, alert_rules};
 use crate::log::alert_state;
+use crate::log::small_table::SmallTable;
 use crate::log::tables::events_oid;
 use crate::pg::relation::OpenRelation;
-use crate::pg::spi;
+use crate::pg::spi::{self, Arg};
 use crate::read::feed;
 use pgrx::pg_sys;
 
@@ -47,17 +48,10 @@ fn evaluate() -> Done {
     Done { did, has_more: reached.has_more }
 }
 
-/// Begins anew at what is visible now: what came before is not evaluated, and nothing is remembered of
-/// it.
-pub fn restart() {
-    let Some(lock) = alert_state::lock() else { return };
-    lock.acquire(true);
-    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    spi::as_owner(events.get(), || {
-        let had_mark = alert_mark::read().is_some();
-        alert_mark::forget();
-        if had_mark {
-            alert_mark::begin();
-        }
-    });
+/// Goes on with the events behind the mark. `table` has the owner of all tables. What is remembered of
+/// the actors stays.
+pub fn set_mark(table: &SmallTable, mark: &str) {
+    if alert_state::lock().is_some_and(|lock| lock.acquire(true)) {
+        table.execute("UPDATE immutable.alert_feed SET mark = $1", &[Arg::text(mark)]);
+    }
 }

@@ -2,6 +2,8 @@
 //! line, from a cursor that stays open between the calls, so that neither the server nor a COPY
 //! ever holds more than a few of them.
 
+use crate::access::lent::{with_rights, with_rights_of_owner};
+use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
@@ -44,11 +46,16 @@ struct Export {
 }
 
 impl Export {
-    fn begin(call: Call) -> Export {
-        let conditions = Filters::of(call);
+    fn begin(call: Call, opened: &Opened) -> Export {
+        let mut conditions = Filters::of(call);
+        if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| conditions.narrow_to(own)) {
+            opened.hold_to("tenant_id", &asked);
+        }
+        let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
         let mut filters = Vec::new();
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
-            let Some(value) = bound(call, index, name) else { continue };
+            let own = own.filter(|_| *name == "tenant_id");
+            let Some(value) = bound(call, index, name).or(own) else { continue };
             let value = match *oid {
                 pg_sys::TEXTOID => Cow::Owned(text(value).to_string()),
                 _ => time::format(micros(value)).map_or_else(|| infinite(micros(value)), Cow::Owned),
@@ -56,8 +63,10 @@ impl Export {
             filters.push((Cow::Borrowed(*name), value));
         }
         let mut log_id = None;
-        spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
-            log_id = row.at(0).map(uuid);
+        with_rights_of_owner(|| {
+            spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
+                log_id = row.at(0).map(uuid);
+            });
         });
         // What the server converts for the client is no longer what was hashed, and may have no
         // place in its encoding at all.
@@ -164,5 +173,8 @@ sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_
 /// `immutable.export_events(…)`: the lines of an export, one a call. Raises 22023 for arguments
 /// that mean nothing, and 0A000 where no set of rows is expected.
 fn export_events(call: Call<'_>) -> Datum<'_> {
-    call.series(|| Export::begin(call))
+    call.series(|| {
+        let opened = proof::require(Scope::Export);
+        with_rights(|| Export::begin(call, &opened))
+    })
 }
