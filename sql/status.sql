@@ -281,6 +281,10 @@ BEGIN ATOMIC
     UNION ALL SELECT 6, 'the log has events but no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command in its hint'
       FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
     UNION ALL SELECT 6, problem FROM bad_publications
+    UNION ALL SELECT 9, 'alert rules of type new_country are enabled, but none of the newest events has an ip_country: they cannot raise an alert. Record ip_country, or disable the rules'
+      WHERE EXISTS (SELECT FROM immutable.alert_rules r WHERE r.rule_type = 'new_country' AND r.enabled)
+        AND (SELECT count(*) > 0 AND count(n.ip_country) = 0
+          FROM (SELECT e.ip_country FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1000) n)
     UNION ALL SELECT 8, format('%s has had a transaction ID since %s: changes() over all tenants returns no event that was recorded later. To resume changes(), %s', who, since, what)
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
