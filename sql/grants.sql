@@ -135,6 +135,11 @@ GRANT USAGE ON SCHEMA immutable TO immutable_server;
 
 -- Alerts.
 
--- Exports for download.
+-- Exports for download. The functions run with the caller's rights; the table is theirs alone.
+GRANT EXECUTE ON FUNCTION
+  immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text, text, text, text,
+    text),
+  immutable.get_export(uuid), immutable.export_rows(uuid, text)
+TO immutable_auditor, immutable_server;
 
 -- Maintenance.

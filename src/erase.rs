@@ -16,19 +16,20 @@ use crate::pg::encoding::normalized;
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::memory::here;
+use crate::pg::relation::named;
 use crate::pg::set::Rows;
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::refuse_in_recovery;
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::event::{
-    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, METADATA, RESERVED, TARGETS,
+    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, COLUMNS, METADATA, RESERVED, TARGETS,
 };
 use immutable_format::id::uuid_text;
 use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
 use immutable_format::word::{mentions, Variants};
 use immutable_format::{document, Hash, Id};
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{InvalidOid, Oid};
 use std::borrow::Cow;
 
 /// How many targets one record may have. It has one for each event, or several if more was erased
@@ -67,6 +68,7 @@ fn erase(call: Call) -> Datum {
     erasing.lock(place.0);
     erasing.rewrite(place, |event| asked(event, &paths));
     erasing.record();
+    erasing.forget();
     call.null()
 }
 
@@ -120,7 +122,9 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
         pgrx::check_for_interrupts!();
         erasing.rewrite(place, |event| hits_in(&subject, event));
     }
+    erasing.erased.extend(subject.ids.iter().map(ToString::to_string));
     erasing.record();
+    erasing.forget();
     call.null()
 }
 
@@ -150,6 +154,10 @@ struct Erasing<'a> {
     answer: Rows<'a>,
     /// The targets of the next record.
     unrecorded: Vec<String>,
+    /// Whether exports have filters, whose values may be a person's.
+    is_in_filters: bool,
+    /// The values that are erased, as far as such exports have not forgotten them.
+    erased: Vec<String>,
     /// How many of these events are about the eraser.
     by_eraser: u64,
     /// The role that erases, and the login.
@@ -164,6 +172,8 @@ impl<'a> Erasing<'a> {
             reason,
             answer: call.rows(),
             unrecorded: Vec::new(),
+            is_in_filters: are_filters_kept(),
+            erased: Vec::new(),
             by_eraser: 0,
             erasers: [own_event::caller(), own_event::login()],
         }
@@ -297,6 +307,9 @@ impl<'a> Erasing<'a> {
                 &[Arg::text(self.tenant_id), id, Arg::text(format!("{{{}}}", targets.join(",")))],
             );
         }
+        if self.is_in_filters {
+            self.erased.extend(paths.iter().filter_map(|path| value_of(event, path)));
+        }
         self.answer(&event.envelope.id, hits);
         self.by_eraser += u64::from(self.is_of_eraser(event));
         for commitments in erasure.beyond(before).chunks(TARGET_COMMITMENTS) {
@@ -346,7 +359,41 @@ impl<'a> Erasing<'a> {
             metadata_json: own_events,
             ..LogEvent::default()
         });
+        self.forget();
     }
+
+    /// Makes the exports forget what is erased by now.
+    fn forget(&mut self) {
+        let erased = std::mem::take(&mut self.erased);
+        if self.is_in_filters && !erased.is_empty() {
+            let given = [Arg::text(self.tenant_id), Arg::Texts(erased)];
+            spi::execute("SELECT immutable.forget_in_exports($1, $2)", &given);
+        }
+    }
+}
+
+/// Whether there are exports with filters. The table is not there before ALTER EXTENSION made it.
+fn are_filters_kept() -> bool {
+    let mut are_kept = false;
+    if named(c"exports") != InvalidOid {
+        spi::query_now("SELECT FROM immutable.exports x WHERE x.filters <> '{}' LIMIT 1", &[], |_| are_kept = true);
+    }
+    are_kept
+}
+
+/// The value of a path, as a filter could have it.
+fn value_of(event: &Stored<'_>, path: &str) -> Option<String> {
+    if let Some(key) = path.strip_prefix(METADATA) {
+        let metadata = &event.content.metadata;
+        let member = metadata.members().iter().find(|member| member.key == key)?;
+        return Some(metadata.value(member).trim_matches('"').to_string());
+    }
+    if let Some(position) = target_position(path) {
+        let target = event.content.targets.get(position)?;
+        return Some(target.id().unwrap_or_default().to_string());
+    }
+    let column = COLUMNS.iter().position(|column| *column == path)?;
+    event.content.columns[column].as_deref().map(String::from)
 }
 
 /// Which events a search sees.

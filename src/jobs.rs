@@ -2,6 +2,12 @@
 
 pub mod alerts;
 pub mod exports;
+pub mod exports_calls;
+pub mod exports_count;
+pub mod exports_csv;
+pub mod exports_erased;
+pub mod exports_rows;
+pub mod exports_table;
 pub mod maintenance;
 pub mod step;
 pub mod usage;

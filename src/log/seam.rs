@@ -289,6 +289,18 @@ fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> 
     })
 }
 
+/// When it was noted that the log is written here, in microseconds since 1970; None if it is not.
+/// Every seam notes it anew. A standby has what its primary noted.
+pub fn written_here_since() -> Option<i64> {
+    let table = named(c"cluster");
+    let table = OpenRelation::open(table, pg_sys::AccessShareLock)?;
+    let noted_at = table.get().any_row(|tuple| {
+        let since = tuple.values().at(3).map(micros);
+        since.filter(|_| transaction::is_in_recovery() || Noted::of(tuple).is_at(ClusterId::current()))
+    });
+    noted_at.flatten()
+}
+
 /// Whether the log is a copy that a subscription or another replication feeds.
 pub fn is_copy(events: Relation) -> bool {
     is_fed(events.oid()) || fed_by(events).is_some_and(|origin| is_there(&origin))

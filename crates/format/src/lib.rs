@@ -12,6 +12,7 @@
 //! [`tlog`] makes evidence of it all that others can verify.
 
 pub mod commitment;
+pub mod csv;
 pub mod cursor;
 pub mod document;
 pub mod erasure;
