@@ -143,3 +143,4 @@ GRANT EXECUTE ON FUNCTION
 TO immutable_auditor, immutable_server;
 
 -- Maintenance.
+GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;

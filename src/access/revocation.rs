@@ -78,13 +78,23 @@ pub enum Revoked<'a> {
     TokensOf { tenant_id: &'a str, actor_id: Option<&'a str> },
 }
 
+/// Deletes revocations whose tokens expired long ago, and returns how many there were.
+pub fn forget() -> usize {
+    forget_in(&revocations(pg_sys::RowExclusiveLock))
+}
+
+fn forget_in(table: &SmallTable) -> usize {
+    let old = "DELETE FROM immutable.revocations WHERE forget_at OPERATOR(pg_catalog.<) $1";
+    table.execute(old, &[Arg::Time(transaction::now())])
+}
+
 /// Revokes the tokens that have been issued until now, and deletes revocations whose tokens expired
 /// long ago.
 pub fn revoke(revoked: Revoked<'_>) {
     let table = revocations(pg_sys::RowExclusiveLock);
     let now = transaction::now();
     let forget_at = now.div_euclid(1_000_000) + KEPT;
-    table.execute("DELETE FROM immutable.revocations WHERE forget_at OPERATOR(pg_catalog.<) $1", &[Arg::Time(now)]);
+    forget_in(&table);
     let (key, condition, jti, tenant_id, actor_id) = match revoked {
         Revoked::Token { jti } => ("jti", "jti", Some(jti), None, None),
         Revoked::TokensOf { tenant_id, actor_id } => {

@@ -4,8 +4,9 @@
 
 use crate::evidence::kept_note::KeptNote;
 use crate::evidence::position::{self, Position};
+use crate::evidence::sequence::{self, Pass};
+use crate::evidence::signing_key;
 use crate::evidence::tables::{lock_tree, read_now, NOTES, TREE};
-use crate::evidence::{sequence, signing_key};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
@@ -40,25 +41,57 @@ fn checkpoint(call: Call) -> Datum {
     transaction::require_writable(c"immutable.checkpoint()");
     let note = in_transactions(|transactions| {
         begin(transactions);
-        lock_tree();
-        let mut pass = sequence::begin();
-        while !pass.is_done() {
+        let mut making = Making::new();
+        loop {
             lock_tree();
-            pass.step();
+            if let Some(signed) = making.part() {
+                break signed;
+            }
             transactions.commit();
         }
-        lock_tree();
-        pass.end();
-        transactions.commit();
-        lock_tree();
-        sign()
     });
     let note = note.unwrap_or_else(|held| held.raise());
     call.out(&[note.map(|note| call.memory().text(&note))])
 }
 
+/// A checkpoint that is being made in parts, each of which is done in a transaction of its own. After
+/// one that fails, another is begun.
+pub struct Making {
+    pass: Option<Pass>,
+    is_appended: bool,
+}
+
+impl Making {
+    /// Nothing is done yet. The log has a tree.
+    pub fn new() -> Making {
+        Making { pass: None, is_appended: false }
+    }
+
+    /// Does the next part. The tree is locked. The last part signs what was committed, and returns the
+    /// note; if the log does not sign itself, the newest one that was stored.
+    pub fn part(&mut self) -> Option<Result<Option<String>, Held>> {
+        if self.is_appended {
+            return Some(sign());
+        }
+        let pass = self.pass.get_or_insert_with(sequence::begin);
+        match pass.is_done() {
+            false => pass.step(),
+            true => {
+                pass.end();
+                self.is_appended = true;
+            }
+        }
+        None
+    }
+
+    /// Leaves what is not appended yet to the next checkpoint.
+    pub fn hurry(&mut self) {
+        self.is_appended = true;
+    }
+}
+
 /// Why the log does not sign.
-enum Held {
+pub enum Held {
     /// It has not signed on this server.
     Elsewhere,
     /// A private key is not here.
@@ -70,7 +103,8 @@ enum Held {
 }
 
 impl Held {
-    fn raise(self) -> ! {
+    /// Raises 55000.
+    pub fn raise(self) -> ! {
         let why = match self {
             Held::Elsewhere => {
                 "the log has not signed on this server, timeline and database: events may be lost".to_string()

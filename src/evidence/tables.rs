@@ -119,7 +119,16 @@ pub fn read_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
 
 /// Waits until no other transaction changes the tree, and keeps others from it until this one ends.
 pub fn lock_tree() {
-    ObjectLock { relation: named(c"tree"), object: 0, part: 0 }.acquire(true);
+    acquire(true);
+}
+
+/// The same without waiting; false if another transaction changes the tree.
+pub fn try_lock_tree() -> bool {
+    acquire(false)
+}
+
+fn acquire(wait: bool) -> bool {
+    ObjectLock { relation: named(c"tree"), object: 0, part: 0 }.acquire(wait)
 }
 
 sql_function!(immutable_guard_tree, pg_finfo_immutable_guard_tree, guard_tree);
