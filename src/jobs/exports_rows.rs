@@ -27,7 +27,7 @@ pub fn filters_of<'c>(export: &Stored, memory: Memory<'c>) -> Filters<'c> {
     });
     // What makes an export gives a bound export the tenant as a filter. The row says it too.
     if export.tenant_id.as_deref().is_some_and(|tenant_id| !filters.narrow_to(tenant_id)) {
-        export.refuse("failed: its filters name another tenant".to_string(), NEW)
+        export.refuse("failed: its filters name another tenant", NEW)
     }
     filters
 }
@@ -73,7 +73,7 @@ fn begin(call: Call<'_>, make: impl FnOnce(&Stored) -> Box<dyn Lines>) -> Export
     let export = Stored::find(&id, &opened).unwrap_or_else(|| unknown(&id));
     export.refuse_expired();
     if let Some(why) = export.failure() {
-        export.refuse(format!("failed: {why}"), NEW)
+        export.refuse(&format!("failed: {why}"), NEW)
     }
     Export::begin(events(&export, call.memory()), make(&export))
 }

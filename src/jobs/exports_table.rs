@@ -136,12 +136,12 @@ impl Stored {
     /// Raises 55000 if it has expired.
     pub fn refuse_expired(&self) {
         if self.expires_at <= transaction::now() {
-            self.refuse("has expired".to_string(), "Make a new one with immutable.create_export().")
+            self.refuse("has expired", "Make a new one with immutable.create_export().")
         }
     }
 
     /// Raises 55000 with what is the matter with it.
-    pub fn refuse(&self, what: String, hint: &str) -> ! {
+    pub fn refuse(&self, what: &str, hint: &str) -> ! {
         let message = format!("export {} {what}", uuid_text(&self.id));
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).field("id").hint(hint).raise()
     }
