@@ -23,14 +23,15 @@ pub fn step() -> Done {
     let now = transaction::now();
     let expired = table.execute(
         "UPDATE immutable.exports SET filters = '{}', pin = NULL, counted_to = NULL \
-         WHERE expires_at <= $1 AND (pin IS NOT NULL OR filters <> '{}' OR counted_to IS NOT NULL)",
+         WHERE expires_at <= $1 AND (pin IS NOT NULL OR filters <> '{}' OR counted_to IS NOT NULL) RETURNING id",
         &[Arg::Time(now)],
     );
-    let removed = table.execute("DELETE FROM immutable.exports WHERE expires_at <= $1", &[Arg::Time(now - KNOWN)]);
+    let removed =
+        table.execute("DELETE FROM immutable.exports WHERE expires_at <= $1 RETURNING id", &[Arg::Time(now - KNOWN)]);
     let here = seam::written_here_since();
     let failed = table.execute(
         "UPDATE immutable.exports SET status = 'failed', error_message = $2, pin = NULL \
-         WHERE status <> 'failed' AND pin IS NOT NULL AND pinned_in IS DISTINCT FROM $1",
+         WHERE status <> 'failed' AND pin IS NOT NULL AND pinned_in IS DISTINCT FROM $1 RETURNING id",
         &[here.map_or(Arg::Null(pg_sys::TIMESTAMPTZOID), Arg::Time), Arg::text(SEAM)],
     );
     let (completed, has_more) = count_next(&table, now);
