@@ -128,8 +128,82 @@ GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor
 GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text)
 TO immutable_maintainer;
 
--- API keys and the proof.
+-- API keys and the proof. Each of these functions asks for the proof first, with the scope that is
+-- named here, except for those that only compute with their arguments and those that policies call.
 GRANT USAGE ON SCHEMA immutable TO immutable_server;
+-- Policies and views run these with the rights of the caller, whoever that is. They say whether a
+-- proof opens something, to whoever has it.
+GRANT EXECUTE ON FUNCTION immutable.require_scope(text), immutable.is_opened(text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION immutable.visible_tenant(), immutable.is_visible(text, text),
+  immutable.is_target_visible(text, uuid), immutable.is_own(xid8, text, smallint, bigint), immutable.canonical(record),
+  immutable.is_readable(jsonb), immutable.is_readable(text),
+  immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,
+    text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea,
+    jsonb, text, uuid),
+  immutable.verify_lane(bytea, bytea),
+  immutable.verify_targets(bytea, boolean, text, uuid, smallint, text, text, text, jsonb, timestamptz)
+TO immutable_server;
+-- write: the trigger of the chain asks for it.
+GRANT SELECT, INSERT ON immutable.events TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text, integer, timestamptz,
+    inet, text, text, text, text),
+  immutable.track(jsonb, text), immutable.track(json, text),
+  immutable.track_batch(jsonb), immutable.track_batch(json), immutable.track_batch(text)
+TO immutable_server;
+-- read.
+GRANT SELECT ON immutable.event_targets, immutable.activity, immutable.activity_targets TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.get_event(uuid, text),
+  immutable.get_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text, text),
+  immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text),
+  immutable.changes(text, jsonb, integer)
+TO immutable_server;
+-- verify.
+GRANT SELECT ON immutable.checkpoints TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.heads(text),
+  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
+  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
+  immutable.verify(timestamptz, timestamptz, integer, double precision),
+  immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tree_head(), immutable.verifier_key(),
+  immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
+  immutable.receipt(uuid, text, text[])
+TO immutable_server;
+-- mint.
+GRANT EXECUTE ON FUNCTION immutable.create_viewer_token(text, text, integer), immutable.revoke_viewer_token(text),
+  immutable.revoke_viewer_tokens(text, text)
+TO immutable_server;
+-- export.
+GRANT EXECUTE ON FUNCTION
+  immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time)
+TO immutable_server;
+-- admin.
+GRANT EXECUTE ON FUNCTION
+  immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean),
+  immutable.erase_subject(text, text[], text, text[], text[], boolean),
+  immutable.create_api_key(text, text[], text, cidr[], bigint), immutable.revoke_api_key(uuid)
+TO immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.list_api_keys() TO immutable_server, immutable_auditor;
+GRANT INSERT ON immutable.api_keys, immutable.api_key_usage TO immutable_restorer;
+
+CREATE POLICY server_insert ON immutable.events FOR INSERT TO immutable_server WITH CHECK (true);
+-- RETURNING and ON CONFLICT need a policy that shows what the transaction has recorded, to a key that
+-- may not read too.
+CREATE POLICY server_select ON immutable.events FOR SELECT TO immutable_server
+  USING (immutable.is_visible(tenant_id, actor_id)
+    OR (xact = pg_catalog.pg_current_xact_id_if_assigned() AND immutable.is_own(xact, tenant_id, lane, seq)
+      AND immutable.is_opened('write', tenant_id)));
+CREATE POLICY server_select ON immutable.event_targets FOR SELECT TO immutable_server
+  USING (immutable.is_target_visible(tenant_id, event_id));
+COMMENT ON POLICY server_insert ON immutable.events IS
+  'The server may record what the proof opens; the trigger asks for it';
+COMMENT ON POLICY server_select ON immutable.events IS
+  'The server sees the events that the proof opens, and those that its own transaction has recorded';
+COMMENT ON POLICY server_select ON immutable.event_targets IS 'The server sees the targets of the events that it sees';
 
 -- Action schemas.
 
@@ -144,3 +218,4 @@ TO immutable_auditor, immutable_server;
 
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;

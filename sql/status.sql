@@ -56,12 +56,12 @@ BEGIN ATOMIC
     ('log_keys', '~immutable_truncate', 'refuse'), ('log_secrets', '~immutable_truncate', 'refuse'),
     ('tree_position', '~immutable_truncate', 'refuse'), ('tree_pending', '~immutable_truncate', 'refuse'),
     ('log_secrets', '~immutable_apply', 'replicate'), ('tree_position', '~immutable_apply', 'replicate'),
-    ('tree_pending', '~immutable_apply', 'replicate')),
+    ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate')),
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
-      'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending')),
+      'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
@@ -191,12 +191,23 @@ BEGIN ATOMIC
     UNION ALL
     SELECT e.created_at FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x CROSS JOIN LATERAL (
       SELECT e.created_at FROM immutable.events e WHERE e.xact = x::xid8 ORDER BY e.xact LIMIT 100) e) u),
-  signs_elsewhere AS (SELECT FROM immutable.tree WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
-    SELECT FROM immutable.tree_position p
-    WHERE p.system_identifier = (SELECT c.system_identifier FROM pg_control_system() c)
-      AND p.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND p.timeline = CASE WHEN NOT pg_is_in_recovery()
-        THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END)),
+  -- This server, as positions name it.
+  here AS (SELECT (SELECT c.system_identifier FROM pg_control_system() c) AS system_identifier,
+    (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AS database,
+    CASE WHEN NOT pg_is_in_recovery()
+      THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END AS timeline),
+  signs_elsewhere AS (SELECT FROM immutable.tree, here h WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
+    SELECT FROM immutable.tree_position p WHERE (p.system_identifier, p.database, p.timeline) = (h.system_identifier, h.database, h.timeline))),
+  bad_maintenance AS (
+    SELECT 7 AS place, 'maintenance is paused, because the log was restored, promoted or copied: no alert is raised, and no use of API keys is counted. If this log is the one that goes on, run SELECT immutable.resume_maintenance()' AS problem
+      FROM immutable.maintenance_position p, here h
+      WHERE NOT pg_is_in_recovery() AND (p.system_identifier, p.database, p.timeline)
+        IS DISTINCT FROM (h.system_identifier, h.database, h.timeline)
+    UNION ALL SELECT 7, format('step %s of run_maintenance() fails (%s): CALL immutable.run_maintenance() says why', f.key, f.value)
+      FROM immutable.maintenance_position p CROSS JOIN LATERAL jsonb_each_text(
+        CASE WHEN jsonb_typeof(p.failed) = 'object' THEN p.failed END) f
+    UNION ALL SELECT 8, format('run_maintenance() ran last at %s: call it every minute', p.ran_at)
+      FROM immutable.maintenance_position p WHERE NOT pg_is_in_recovery() AND p.ran_at < clock_timestamp() - interval '1 hour'),
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
@@ -272,6 +283,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
       FROM foreign_xact
     UNION ALL SELECT place, problem FROM bad_evidence
+    UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)

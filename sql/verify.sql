@@ -7,7 +7,8 @@ BEGIN ATOMIC
   -- One step of the index for each lane, however long the lanes are.
   WITH RECURSIVE lanes AS (
     (SELECT e.tenant_id, e.lane FROM immutable.events e
-     WHERE heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id ORDER BY e.tenant_id, e.lane LIMIT 1)
+     WHERE immutable.require_scope('verify') AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
+     ORDER BY e.tenant_id, e.lane LIMIT 1)
     UNION ALL
     SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL (
       SELECT e.tenant_id, e.lane FROM immutable.events e
@@ -24,7 +25,7 @@ Heads that are kept elsewhere show later, through verify_chain(heads => ...), wh
 lane was cut off. SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h gives them as that
 argument takes them.
 - tenant_id: the tenant; NULL for all lanes.
-Raises no error of its own.';
+Raises 28000 for a proof that is missing or refused, and 42501 for one without the scope verify.';
 
 -- The parts of verification that run in every process of a parallel plan. Only verify_chain() has a
 -- use for their arguments and results.

@@ -5,6 +5,7 @@
 //! another erasure may have come first), rewrite the row and its rows of event_targets, and record
 //! what was erased.
 
+use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{self, reason, record, LogEvent};
 use crate::log::row::{self, stored_address, stored_text, Stored};
@@ -48,7 +49,9 @@ sql_function!(immutable_erase, pg_finfo_immutable_erase, erase);
 /// `immutable.erase(event_id, tenant_id, paths, reason)`
 fn erase(call: Call) -> Datum {
     let id = call.required(0, "event_id", "Name the event by its id.");
-    let tenant_id = call.arg(1).map_or("", text);
+    let opened = proof::require(Scope::Admin);
+    let tenant_id = tenant(&opened, call.arg(1));
+    let tenant_id = tenant_id.as_str();
     let paths = texts(call.required(2, "paths", PATHS), "paths");
     if paths.is_empty() {
         Fault::invalid("paths", "paths must name at least one value to erase").hint(PATHS).raise()
@@ -91,11 +94,20 @@ fn erase_subjects(call: Call) -> Datum {
     erase_ids(call, "subject", ids)
 }
 
+/// The tenant whose events are meant: the one given, or else the proof's. Raises 42501 for a tenant
+/// that the proof does not open.
+fn tenant(opened: &Opened, given: Option<Datum>) -> String {
+    let given = given.map(text).filter(|given| !given.is_empty());
+    opened.tenant_or_own("tenant_id", given.map(str::to_string)).unwrap_or_default()
+}
+
 const SUBJECT: &str = "Give the person's id as events hold it in actor_id, resource_id or the id \
     of a target.";
 
 fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
-    let tenant_id = call.arg(0).map_or("", text);
+    let opened = proof::require(Scope::Admin);
+    let tenant_id = tenant(&opened, call.arg(0));
+    let tenant_id = tenant_id.as_str();
     if ids.iter().any(|id| id.trim().is_empty()) {
         Fault::invalid(field, format!("{field} must not be empty")).hint(SUBJECT).raise()
     }
@@ -160,7 +172,7 @@ struct Erasing<'a> {
     erased: Vec<String>,
     /// How many of these events are about the eraser.
     by_eraser: u64,
-    /// The role that erases, and the login.
+    /// The role or API key that erases, and what `recorded_by` says of it.
     erasers: [String; 2],
 }
 
@@ -175,7 +187,7 @@ impl<'a> Erasing<'a> {
             is_in_filters: are_filters_kept(),
             erased: Vec::new(),
             by_eraser: 0,
-            erasers: [own_event::caller(), own_event::login()],
+            erasers: [own_event::caller(), own_event::recorder()],
         }
     }
 

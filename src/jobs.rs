@@ -9,5 +9,7 @@ pub mod exports_erased;
 pub mod exports_rows;
 pub mod exports_table;
 pub mod maintenance;
+pub mod pause;
 pub mod step;
 pub mod usage;
+pub mod worker;

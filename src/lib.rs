@@ -40,4 +40,6 @@ pub extern "C-unwind" fn _PG_init() {
     log::tables::register_callbacks();
     log::subscription::register_callbacks();
     log::seam::register_callbacks();
+    jobs::worker::register();
+    access::proof::register_callbacks();
 }

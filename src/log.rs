@@ -6,6 +6,7 @@ pub mod event;
 pub mod lane;
 pub mod log_identity;
 pub mod own_event;
+pub mod place;
 pub mod readable;
 pub mod row;
 pub mod seam;

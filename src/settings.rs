@@ -67,6 +67,8 @@ static PROOF: Text = Text::new(None);
 pub static CLIENT_ADDRESS: Text = Text::new(None);
 /// The setting immutable.worker_databases.
 pub static WORKER_DATABASES: Text = Text::new(None);
+/// The setting immutable.worker_interval.
+pub static WORKER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 /// What a setting holds, who may set it, and where.
 enum Kind {
@@ -74,6 +76,8 @@ enum Kind {
     Limit(&'static GucSetting<i32>, i32, usize),
     /// The same, set by every role.
     OwnLimit(&'static GucSetting<i32>, i32, usize),
+    /// The same for the whole server, in seconds.
+    SecondsOfServer(&'static GucSetting<i32>, i32, usize),
     /// On or off, set by a superuser.
     Switch(&'static GucSetting<bool>),
     /// The same, but only for sessions: if it were on for a whole server, the server would record
@@ -100,7 +104,7 @@ type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 const OF_SESSION: &CStr =
     c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
-const SETTINGS: [Setting; 25] = [
+const SETTINGS: [Setting; 26] = [
     (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
     (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
     (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
@@ -126,6 +130,7 @@ const SETTINGS: [Setting; 25] = [
     (c"immutable.proof", c"What opens the log to the caller: the digest of an API key, a viewer token or an export ticket.", c"The digest is SHA-256 of the key, in 64 hex digits. Behind a connection pooler, use SET LOCAL. An empty text means none.", Kind::Secret(&PROOF)),
     (c"immutable.client_address", c"The address of the client that shows an API key.", c"The program that takes the key sets it. An API key with allowed addresses is refused without it.", Kind::OfSession(&CLIENT_ADDRESS)),
     (c"immutable.worker_databases", c"Databases in which a background worker calls immutable.run_maintenance() each minute.", c"Names with commas between them. The library must be in shared_preload_libraries.", Kind::OfServer(&WORKER_DATABASES)),
+    (c"immutable.worker_interval", c"Seconds between two runs of the background worker.", c"", Kind::SecondsOfServer(&WORKER_INTERVAL, 1, 3600)),
 ];
 
 /// How a setting is defined that only a session can have, not a file or a whole server.
@@ -145,6 +150,9 @@ pub fn define(of_sessions: &OfSessions) {
             }
             Kind::OwnLimit(setting, least, most) => {
                 GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Userset, plain);
+            }
+            Kind::SecondsOfServer(setting, least, most) => {
+                GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Sighup, GucFlags::UNIT_S);
             }
             Kind::Switch(setting) => GucRegistry::define_bool_guc(name, short, long, setting, Suset, plain),
             Kind::SessionSwitch(setting) => (of_sessions.switch)(name, short, long, setting, Suset, not_in_files),

@@ -1,6 +1,7 @@
 //! The tenants that a writer is bound to.
 
 use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
+use crate::access::proof::{require_recording, Opened};
 use crate::log::small_table::SmallTable;
 use crate::log::{columns as c, session_context};
 use crate::pg::call::Call;
@@ -10,11 +11,28 @@ use crate::pg::memory::here;
 use crate::pg::role;
 use pgrx::pg_sys::{self, Oid};
 
+/// What holds a writer: its roles, and its proof.
+struct Held {
+    roles: Vec<Vec<String>>,
+    proof: Opened,
+}
+
+/// Read once in a statement. Raises 28000 and 42501 for a proof that opens no recording.
+fn held<'c>(call: Call<'c>) -> &'c Held {
+    call.once(|| Held { proof: require_recording(), roles: bound_to() })
+}
+
+/// The tenant that the proof opens, if it opens one alone: events that name none are that tenant's.
+pub fn tenant_of_proof<'c>(call: Call<'c>) -> Option<&'c str> {
+    held(call).proof.tenant_id.as_deref()
+}
+
 /// Refuses a tenant that the caller is not bound to (42501). The chain's trigger calls this instead
 /// of a policy, because the owner of the function that inserts may bypass row security, and because
 /// a bound caller must neither wait for another tenant's lanes nor learn about its keys.
 pub fn hold_to_binding(call: Call, tenant_id: &str) {
-    let bound = call.once(bound_to);
+    let Held { roles: bound, proof } = held(call);
+    proof.hold_to("tenant_id", tenant_id);
     if is_common(bound, tenant_id) {
         return;
     }

@@ -2,6 +2,7 @@
 //! the policies call use it.
 
 use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
+use crate::access::proof;
 use crate::access::token::{self, PresentedIn};
 use crate::log::columns as c;
 use crate::log::tables::{events_oid, Events};
@@ -12,25 +13,60 @@ use crate::pg::{role, setting};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 
-/// What a viewer sees: a tenant's events, or those of one actor of it.
+/// What the caller sees: all events, a tenant's, or those of one actor of it.
+#[derive(Default)]
 struct Visible {
-    tenant_id: String,
+    tenant_id: Option<String>,
     actor_id: Option<String>,
 }
 
-/// What the caller sees as a viewer now; None means nothing. The order matters: if
-/// immutable.viewer_token is set, only that token counts. For a role that is bound to a tenant, the
-/// tokens of requests are not read, because they are the gateway's. Raises 28000 for a token that
-/// is refused.
+impl Visible {
+    /// What of this another answer shows too; None for nothing.
+    fn within(self, other: Visible) -> Option<Visible> {
+        Some(Visible {
+            tenant_id: common(self.tenant_id, other.tenant_id)?,
+            actor_id: common(self.actor_id, other.actor_id)?,
+        })
+    }
+
+    fn is_of(&self, tenant_id: Option<Datum>) -> bool {
+        self.tenant_id.as_deref().is_none_or(|own| tenant_id.is_some_and(|given| bytes(given) == own.as_bytes()))
+    }
+}
+
+/// The narrower of two bounds, of which None is none; None if they exclude each other.
+fn common(one: Option<String>, other: Option<String>) -> Option<Option<String>> {
+    match (one, other) {
+        (Some(one), Some(other)) => (one == other).then_some(Some(one)),
+        (one, other) => Some(one.or(other)),
+    }
+}
+
+/// What the caller sees now; None means nothing. A proof that is set narrows what the role shows. To a
+/// role that needs a proof, only the proof shows anything. Raises 28000 for a proof or a token that
+/// is refused, and for a proof that is missing.
 fn visible() -> Option<Visible> {
+    let Some(opened) = proof::seen() else { return by_role() };
+    let opened = opened?;
+    let by_proof = Visible { tenant_id: opened.tenant_id, actor_id: opened.actor_id };
+    match (proof::is_needed(), settings::viewer_token()) {
+        (true, None) => Some(by_proof),
+        _ => by_proof.within(by_role()?),
+    }
+}
+
+/// What the caller sees as a viewer. The order matters: if immutable.viewer_token is set, only that
+/// token counts. For a role that is bound to a tenant, the tokens of requests are not read, because
+/// they are the gateway's. Raises 28000 for a token that is refused.
+fn by_role() -> Option<Visible> {
     let claims = if let Some(token) = settings::viewer_token() {
         token::verify(PresentedIn::Setting, token.as_bytes())?
     } else if let Some(tenant_id) = readable(role::current()) {
-        return Some(Visible { tenant_id, actor_id: None });
+        return Some(Visible { tenant_id: Some(tenant_id), actor_id: None });
     } else {
         token::verify(PresentedIn::Headers, setting::value(c"request.headers")?.as_bytes())?
     };
-    Some(Visible { tenant_id: claims.tenant_id.clone(), actor_id: claims.actor_id.clone() })
+    Some(Visible { tenant_id: Some(claims.tenant_id.clone()), actor_id: claims.actor_id.clone() })
 }
 
 /// The actor whose events alone the caller sees as a viewer, if the token names one. It serves to
@@ -40,19 +76,25 @@ pub fn visible_actor() -> Option<String> {
     visible()?.actor_id
 }
 
+/// Whether the proof alone shows the caller every event of the log. Raises 28000 for a proof that is
+/// refused or missing.
+pub fn sees_all_by_proof() -> bool {
+    proof::is_needed() && visible().is_some_and(|visible| visible.tenant_id.is_none() && visible.actor_id.is_none())
+}
+
 /// The tenant of which the caller sees the events of every actor as a viewer, if the token names no
 /// actor. Raises 28000 for a token that is refused.
 pub fn visible_whole_tenant() -> Option<String> {
     let Visible { tenant_id, actor_id } = visible()?;
-    actor_id.is_none().then_some(tenant_id)
+    tenant_id.filter(|_| actor_id.is_none())
 }
 
 sql_function!(immutable_visible_tenant, pg_finfo_immutable_visible_tenant, visible_tenant);
 
 /// `immutable.visible_tenant()`
 fn visible_tenant(call: Call) -> Datum {
-    match visible() {
-        Some(visible) => call.text(&visible.tenant_id),
+    match visible().and_then(|visible| visible.tenant_id) {
+        Some(tenant_id) => call.text(&tenant_id),
         None => call.null(),
     }
 }
@@ -62,9 +104,8 @@ sql_function!(immutable_is_visible, pg_finfo_immutable_is_visible, is_visible);
 /// `immutable.is_visible(tenant_id, actor_id)`
 fn is_visible(call: Call) -> Datum {
     let Some(visible) = call.once(visible) else { return Datum::from(false) };
-    let is = |given: Option<Datum>, wanted: &str| given.is_some_and(|given| bytes(given) == wanted.as_bytes());
-    let actor_id = visible.actor_id.as_ref();
-    Datum::from(is(call.arg(0), &visible.tenant_id) && actor_id.is_none_or(|actor| is(call.arg(1), actor)))
+    let is = |wanted: &String| call.arg(1).is_some_and(|given| bytes(given) == wanted.as_bytes());
+    Datum::from(visible.is_of(call.arg(0)) && visible.actor_id.as_ref().is_none_or(is))
 }
 
 sql_function!(immutable_is_target_visible, pg_finfo_immutable_is_target_visible, is_target_visible);
@@ -73,7 +114,7 @@ sql_function!(immutable_is_target_visible, pg_finfo_immutable_is_target_visible,
 fn is_target_visible(call: Call) -> Datum {
     let Some(visible) = call.once(visible) else { return Datum::from(false) };
     let (Some(tenant_id), Some(event_id)) = (call.arg(0), call.arg(1)) else { return Datum::from(false) };
-    if bytes(tenant_id) != visible.tenant_id.as_bytes() {
+    if !visible.is_of(Some(tenant_id)) {
         return Datum::from(false);
     }
     let Some(actor_id) = &visible.actor_id else { return Datum::from(true) };

@@ -2,6 +2,7 @@
 //! that do not extend each other, so only a head that is committed and on disk is signed, and only on
 //! the server that signed the one before.
 
+use crate::access::proof::{self, Scope};
 use crate::evidence::kept_note::KeptNote;
 use crate::evidence::position::{self, Position};
 use crate::evidence::sequence::{self, Pass};
@@ -409,6 +410,7 @@ sql_function!(immutable_tree_head, pg_finfo_immutable_tree_head, tree_head);
 
 /// `immutable.tree_head()`
 fn tree_head(call: Call) -> Datum {
+    proof::require(Scope::Verify);
     call.text(&head_or_refuse(View::Statement).text())
 }
 
@@ -416,6 +418,7 @@ sql_function!(immutable_verifier_key, pg_finfo_immutable_verifier_key, verifier_
 
 /// `immutable.verifier_key()`
 fn verifier_key(call: Call) -> Datum {
+    proof::require(Scope::Verify);
     let origin = head_or_refuse(View::Statement).origin;
     let now = transaction::now();
     let newest = signing_key::of_origin(&origin).into_iter().rev().find(|key| key.signs_at(now));

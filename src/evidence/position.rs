@@ -2,30 +2,25 @@
 //! copied has no such row of its own, and signs nothing until somebody says how it goes on.
 
 use crate::evidence::tables::{read_now, POSITION};
+use crate::log::place::Place;
 use crate::log::row::stored_text;
 use crate::log::snapshot::Snapshot;
 use crate::pg::datum::{micros, timestamptz, Datum};
 use crate::pg::memory::here;
-use crate::pg::{server, transaction};
-use pgrx::pg_sys::{self, Oid};
+use crate::pg::transaction;
 
 /// The row of immutable.tree_position.
 pub struct Position {
     snapshot: Option<String>,
     /// Microseconds since 1970.
     compared_at: Option<i64>,
-    server: (i64, i32, Oid),
-}
-
-/// This server, as the row names it.
-fn here_is() -> (i64, i32, Oid) {
-    (server::system_identifier() as i64, server::timeline() as i32, server::database())
+    place: Place,
 }
 
 impl Position {
     /// Whether the row was written by this server, on its timeline, in this database.
     pub fn is_here(&self) -> bool {
-        self.server == here_is()
+        self.place.is_here()
     }
 
     /// The snapshot, if it is this server's and all lanes were compared after that time, in microseconds
@@ -46,11 +41,7 @@ pub fn read() -> Option<Position> {
             found = Some(Position {
                 snapshot: row.at(0).and_then(stored_text).map(str::to_string),
                 compared_at: row.at(1).map(micros),
-                server: (
-                    row.at(2).map_or(0, Datum::i64),
-                    row.at(3).map_or(0, Datum::i32),
-                    row.at(4).map_or(pg_sys::InvalidOid, Datum::oid),
-                ),
+                place: Place::of(row, 2),
             });
         },
     );
@@ -77,14 +68,14 @@ pub fn forget() {
 
 fn write(snapshot: Option<&str>, compared_at: Option<i64>) {
     forget();
-    let (system_identifier, timeline, database) = here_is();
+    let [system_identifier, timeline, database] = Place::here().columns().map(Some);
     here(|memory| {
         POSITION.insert(&[
             snapshot.map(|snapshot| memory.text(snapshot)),
             compared_at.map(timestamptz),
-            Some(Datum::from(system_identifier)),
-            Some(Datum::from(timeline)),
-            Some(Datum::from(database)),
+            system_identifier,
+            timeline,
+            database,
             Some(Datum::from(true)),
         ]);
     });

@@ -2,6 +2,7 @@
 //! statement and take no transaction ID, so they work on a standby. No proof is given out that was
 //! not verified.
 
+use crate::access::proof::{self, Scope};
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{sizes_near, Cosigned, KeptNote};
@@ -39,6 +40,7 @@ sql_function!(immutable_inclusion_proof, pg_finfo_immutable_inclusion_proof, inc
 
 /// `immutable.inclusion_proof(id, tenant_id, size)`
 fn inclusion_proof(call: Call<'_>) -> Datum<'_> {
+    proof::require(Scope::Verify);
     let (entry, ()) = entry::find(call, |_, _| ());
     let head = head_or_refuse(VIEW);
     let index = entry.index(VIEW).unwrap_or_else(|damaged| damaged.raise());
@@ -156,6 +158,7 @@ sql_function!(immutable_consistency_proof, pg_finfo_immutable_consistency_proof,
 
 /// `immutable.consistency_proof(old_size, new_size)`
 fn consistency_proof(call: Call<'_>) -> Datum<'_> {
+    proof::require(Scope::Verify);
     call.required(0, "old_size", "Give the size of the smaller tree.");
     let head = head_or_refuse(VIEW);
     let old = size(call, 0, "old_size", &head).unwrap_or_default();

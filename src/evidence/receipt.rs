@@ -1,6 +1,7 @@
 //! receipt(): one event with chosen values and the proof that a witness has seen it, as a file that
 //! is verified without the log.
 
+use crate::access::proof::{self, Scope};
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{Cosigned, KeptNote};
@@ -21,6 +22,7 @@ sql_function!(immutable_receipt, pg_finfo_immutable_receipt, receipt);
 
 /// `immutable.receipt(id, tenant_id, disclose)`
 fn receipt(call: Call<'_>) -> Datum<'_> {
+    proof::require(Scope::Verify);
     let chosen = call.arg(2).map(|paths| texts(paths, "disclose"));
     let (entry, line) = entry::find(call, |stored, document| line(stored, document, chosen.as_deref()));
     let head = head_or_refuse(VIEW);

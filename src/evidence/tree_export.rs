@@ -1,6 +1,7 @@
 //! export_tree(): the leaf hashes of the tree and how far it reaches in each lane, as lines that an
 //! export of the events is compared with outside of the database. Each call gives one line.
 
+use crate::access::proof::{self, Scope};
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::sequence::damaged;
 use crate::log::log_identity;
@@ -103,6 +104,7 @@ sql_function!(immutable_export_tree, pg_finfo_immutable_export_tree, export_tree
 
 /// `immutable.export_tree(size)`
 fn export_tree(call: Call<'_>) -> Datum<'_> {
+    proof::require(Scope::Verify).hold_to_all("trees");
     let size = call.arg(0).map(Datum::i64);
     call.series(|| TreeExport::begin(size))
 }

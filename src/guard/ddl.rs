@@ -25,7 +25,7 @@ use std::ffi::CStr;
 
 /// The tables that must have no parent and no child tables, and that must keep their triggers,
 /// rules and policies.
-const TABLES: [&CStr; 19] = [
+const TABLES: [&CStr; 20] = [
     c"events",
     c"event_targets",
     c"log",
@@ -45,6 +45,7 @@ const TABLES: [&CStr; 19] = [
     c"witnesses",
     c"log_keys",
     c"log_secrets",
+    c"maintenance_position",
 ];
 
 /// The prefix of the names of the extension's triggers. Other triggers may only run before them.

@@ -43,15 +43,6 @@ const ARGUMENTS: [usize; 11] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1];
 
 type Given = Vec<(Cow<'static, str>, Cow<'static, str>)>;
 
-/// Refuses a ticket (42501): it opens the rows of one export and nothing else.
-fn refuse_ticket(opened: &Opened) {
-    if opened.ticket.is_some() {
-        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, "an export ticket opens immutable.export_rows() alone")
-            .hint("Use an API key with the scope export.")
-            .raise()
-    }
-}
-
 /// The filters of a call, checked, and among them the only tenant that the proof opens.
 fn given(call: Call<'_>, opened: &Opened) -> Given {
     let value = |index: usize| {
@@ -114,6 +105,15 @@ fn hold_to_most(table: &SmallTable, opened: &Opened, here: i64) {
 fn require_place() {
     transaction::require_writable(c"immutable.create_export()");
     distributed::refuse("exports for download");
+    // Events are counted with the owner's rights, and a ticket lends them.
+    if is_limited() && !are_policies_as_made() {
+        Fault::new(
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "exports for download cannot be made by a role whom further policies on immutable.events limit",
+        )
+        .hint("Use immutable.export_events(), which runs with the rights of its caller.")
+        .raise()
+    }
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     if seam::is_copy(events.get()) {
         Fault::new(
@@ -139,7 +139,6 @@ sql_function!(immutable_create_export, pg_finfo_immutable_create_export, create_
 /// `immutable.create_export(…)`
 fn create_export(call: Call<'_>) -> Datum<'_> {
     let opened = require(Scope::Export);
-    refuse_ticket(&opened);
     require_place();
     let given = given(call, &opened);
     let created_at = transaction::now();
@@ -194,7 +193,6 @@ sql_function!(immutable_get_export, pg_finfo_immutable_get_export, get_export);
 /// `immutable.get_export(id)`
 fn get_export(call: Call<'_>) -> Datum<'_> {
     let opened = require(Scope::Export);
-    refuse_ticket(&opened);
     let Some(id) = call.arg(0).map(uuid) else { return call.null() };
     let Some(mut export) = Stored::find(&id, &opened) else { return call.null() };
     export.refuse_expired();

@@ -1,6 +1,7 @@
 //! immutable.export_rows(): the lines of an export, from the events as they are now.
 
-use crate::access::proof::{require, Scope};
+use crate::access::lent::with_rights;
+use crate::access::proof::require_download;
 use crate::jobs::exports_csv::Csv;
 use crate::jobs::exports_table::Stored;
 use crate::pg::call::{sql_function, Call};
@@ -26,7 +27,7 @@ pub fn filters_of<'c>(export: &Stored, memory: Memory<'c>) -> Filters<'c> {
         })
     });
     // What makes an export gives a bound export the tenant as a filter. The row says it too.
-    if export.tenant_id.as_deref().is_some_and(|tenant_id| !filters.narrow_to(tenant_id)) {
+    if export.tenant_id.as_deref().is_some_and(|tenant_id| filters.narrow_to(tenant_id).is_some()) {
         export.refuse("failed: its filters name another tenant", NEW)
     }
     filters
@@ -68,14 +69,17 @@ fn later_records(export: &Stored, memory: Memory<'_>) -> Statement {
 
 /// What is read of an export, and as which lines.
 fn begin(call: Call<'_>, make: impl FnOnce(&Stored) -> Box<dyn Lines>) -> Export {
-    let opened = require(Scope::Export);
     let id = uuid(call.required(0, "id", "Give the id that immutable.create_export() returned."));
+    let opened = require_download(&id);
     let export = Stored::find(&id, &opened).unwrap_or_else(|| unknown(&id));
     export.refuse_expired();
     if let Some(why) = export.failure() {
         export.refuse(&format!("failed: {why}"), NEW)
     }
-    Export::begin(events(&export, call.memory()), make(&export))
+    // Row security shows a ticket nothing. It was given to somebody who could read the export, and the
+    // export holds itself to its tenant.
+    let is_lent = opened.ticket.is_some();
+    with_rights(|| Export::begin(events(&export, call.memory()), make(&export), is_lent))
 }
 
 fn unknown(id: &Id) -> ! {

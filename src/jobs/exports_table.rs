@@ -101,7 +101,7 @@ impl Stored {
     /// tenant those that were made under the same bound.
     fn is_open_to(&self, opened: &Opened) -> bool {
         match (&opened.ticket, &opened.tenant_id) {
-            (Some(ticket), _) => *ticket == self.id,
+            (Some(ticket), only) => *ticket == self.id && only.as_deref() == self.only_tenant(),
             (None, Some(tenant_id)) => self.tenant_id.as_ref() == Some(tenant_id),
             (None, None) => true,
         }

@@ -1,115 +1,206 @@
-//! run_maintenance(): what a scheduler calls each minute.
+//! run_maintenance(): what a scheduler calls each minute. Each step has transactions of its own and a
+//! lock of its own, so that it can be called at any time, by several at once, and ended at any place.
 
 use crate::access::revocation;
 use crate::evidence::checkpoint::Making;
 use crate::evidence::tables::try_lock_tree;
-use crate::jobs::step::Done;
+use crate::jobs::pause;
+use crate::jobs::step::{both, Done};
 use crate::jobs::{alerts, exports, usage};
+use crate::log::seam;
+use crate::log::tables::events_oid;
 use crate::log::tree::View;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{contain, Code, Fault};
 use crate::pg::lock::ObjectLock;
 use crate::pg::procedure::{in_transactions, Transactions};
-use crate::pg::relation::named;
+use crate::pg::relation::{named, OpenRelation};
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
 use crate::pg::transaction;
 use immutable_format::json::write_string;
+use pgrx::pg_sys;
 
 /// For how long a step is called again, in microseconds.
-const MOST_MICROS: i64 = 10_000_000;
+const MOST_MICROS: i64 = 8_000_000;
+
+/// A step that runs in one transaction after the other, until it has no more to do.
+struct Step {
+    name: &'static str,
+    run: fn() -> Done,
+    /// Whether it waits after a seam until maintenance is resumed.
+    pauses: bool,
+}
+
+/// The steps after the checkpoint, in their order.
+const STEPS: [Step; 4] = [
+    Step { name: "alerts", run: alerts::step, pauses: true },
+    Step { name: "exports", run: exports::step, pauses: true },
+    Step { name: "revocations", run: forget_revocations, pauses: false },
+    Step { name: "api_keys", run: usage::step, pauses: true },
+];
 
 sql_function!(immutable_run_maintenance, pg_finfo_immutable_run_maintenance, run_maintenance);
 
 /// `CALL immutable.run_maintenance(did)`
 fn run_maintenance(call: Call) -> Datum {
     call.require_own_transactions("immutable.run_maintenance()");
-    let did = match transaction::is_in_recovery() {
-        true => "{\"state\":\"standby\"}".to_string(),
-        false => in_transactions(run),
-    };
+    if transaction::is_in_recovery() {
+        return call.out(&[Some(call.memory().jsonb("{\"state\":\"standby\"}"))]);
+    }
+    transaction::require_writable(c"immutable.run_maintenance()");
+    let did = in_transactions(|transactions| {
+        let is_copy = seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
+        match is_copy {
+            true => "{\"state\":\"copy\"}".to_string(),
+            false => Run { transactions, did: Vec::new(), failed: Vec::new() }.all(),
+        }
+    });
     call.out(&[Some(call.memory().jsonb(&did))])
 }
 
-/// Does every step, and returns what they did as JSON.
-fn run(transactions: &Transactions) -> String {
-    let begun = transaction::now();
-    let mut did = vec![("checkpoint", checkpoint(transactions))];
-    let steps: [(&str, fn() -> Done); 4] = [
-        ("alerts", alerts::step),
-        ("exports", exports::step),
-        ("revocations", forget_revocations),
-        ("api_keys", usage::step),
-    ];
-    for (number, (name, step)) in (1..).zip(steps) {
-        did.push((name, repeat(transactions, number, name, step)));
+/// One call.
+struct Run<'t> {
+    transactions: &'t Transactions,
+    /// What each step did, as JSON.
+    did: Vec<(&'static str, String)>,
+    /// The steps that failed, with their SQLSTATE.
+    failed: Vec<(&'static str, String)>,
+}
+
+impl Run<'_> {
+    /// Does every step, and returns what they did as JSON.
+    fn all(mut self) -> String {
+        let begun = transaction::now();
+        let goes_on = self.part(pause::goes_on).unwrap_or_else(|refused| {
+            self.fail("position", &refused);
+            false
+        });
+        self.checkpoint();
+        for (number, step) in (1..).zip(&STEPS) {
+            match goes_on || !step.pauses {
+                true => self.step(number, step),
+                false => self.did.push((step.name, "\"paused\"".to_string())),
+            }
+        }
+        if goes_on {
+            let failed = (!self.failed.is_empty()).then(|| object(&self.failed));
+            if let Err(refused) = self.part(|| pause::note_run(failed.as_deref())) {
+                self.fail("position", &refused);
+            }
+        } else {
+            let hint =
+                "\"The log was restored, promoted or copied. SELECT immutable.resume_maintenance() goes on here.\"";
+            self.did.push(("hint", hint.to_string()));
+        }
+        self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
+        object(&self.did)
     }
-    did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
-    let members: Vec<String> = did.iter().map(|(name, json)| format!("\"{name}\":{json}")).collect();
+
+    /// Runs a part of a step and commits. An error rolls back this part alone, unless the statement was
+    /// cancelled or the session ends.
+    fn part<T>(&self, part: impl FnOnce() -> T) -> Result<T, Refused> {
+        let done = attempt(|| contain(part), |code, _| !ends(code));
+        self.transactions.commit();
+        done
+    }
+
+    /// Notes that a step failed, and warns.
+    fn fail(&mut self, name: &'static str, refused: &Refused) {
+        let code = sqlstate(refused.code);
+        let warning = Fault::new(refused.code, format!("maintenance: step {name} failed: {}", refused.message));
+        let warning = warning.detail("The other steps go on.");
+        match &refused.hint {
+            Some(hint) => warning.hint(hint.as_str()).warn(),
+            None => warning.warn(),
+        }
+        let mut members = vec![("error", string(&refused.message)), ("sqlstate", string(&code))];
+        members.extend(refused.hint.as_deref().map(|hint| ("hint", string(hint))));
+        self.did.push((name, object(&members)));
+        self.failed.push((name, string(&code)));
+    }
+
+    /// Makes a checkpoint of a log that has a tree. The first one is the administrator's, because it
+    /// gives the log its name.
+    fn checkpoint(&mut self) {
+        let name = "checkpoint";
+        match self.part(|| View::Now.head().is_some()) {
+            Err(refused) => return self.fail(name, &refused),
+            Ok(false) => {
+                let hint = "not begun: CALL immutable.checkpoint() once begins the tree, and fixes the log's name";
+                return self.did.push((name, string(hint)));
+            }
+            Ok(true) => {}
+        }
+        let (begun, mut making) = (transaction::now(), Making::new());
+        loop {
+            if transaction::now() - begun > MOST_MICROS {
+                making.hurry();
+            }
+            match self.part(|| try_lock_tree().then(|| making.part())) {
+                Err(refused) => return self.fail(name, &refused),
+                Ok(None) => return self.skip(name),
+                Ok(Some(None)) => {}
+                Ok(Some(Some(Ok(_)))) => break,
+                // What was written before it was held is committed.
+                Ok(Some(Some(Err(held)))) => match self.part(|| held.raise()) {
+                    Ok(()) => break,
+                    Err(refused) => return self.fail(name, &refused),
+                },
+            }
+        }
+        match self.part(|| View::Now.head()) {
+            Ok(Some(Ok(head))) => self.did.push((name, format!("{{\"size\":{}}}", head.size))),
+            Ok(_) => self.did.push((name, "null".to_string())),
+            Err(refused) => self.fail(name, &refused),
+        }
+    }
+
+    /// Calls a step until it has no more to do or its time is up.
+    fn step(&mut self, number: u32, step: &Step) {
+        let (begun, mut did) = (transaction::now(), None);
+        loop {
+            let lock = || ObjectLock { relation: named(c"maintenance_position"), object: number, part: 0 };
+            match self.part(|| lock().acquire(false).then(step.run)) {
+                Err(refused) => return self.fail(step.name, &refused),
+                Ok(None) => return self.skip(step.name),
+                Ok(Some(done)) => {
+                    did = both(did, done.did);
+                    if !done.has_more || transaction::now() - begun > MOST_MICROS {
+                        break;
+                    }
+                }
+            }
+        }
+        self.did.push((step.name, did.unwrap_or_else(|| "null".to_string())));
+    }
+
+    /// Says that another session does the step.
+    fn skip(&mut self, name: &'static str) {
+        self.did.push((name, "\"skipped: another session does it\"".to_string()));
+    }
+}
+
+/// Whether an error ends the whole call: somebody wants it to end.
+fn ends(code: Code) -> bool {
+    use Code::{ERRCODE_ADMIN_SHUTDOWN, ERRCODE_CRASH_SHUTDOWN, ERRCODE_DATABASE_DROPPED, ERRCODE_QUERY_CANCELED};
+    matches!(code, ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN | ERRCODE_CRASH_SHUTDOWN | ERRCODE_DATABASE_DROPPED)
+}
+
+/// A JSON object of names and JSON.
+fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, json)| format!("\"{name}\":{json}")).collect();
     format!("{{{}}}", members.join(","))
 }
 
-/// Makes a checkpoint of a log that has a tree.
-fn checkpoint(transactions: &Transactions) -> String {
-    if View::Now.head().is_none() {
-        return "\"not begun\"".to_string();
-    }
-    let (begun, mut making) = (transaction::now(), Making::new());
-    loop {
-        let part = guarded(|| match try_lock_tree() {
-            true => making.part(),
-            false => Some(Ok(None)),
-        });
-        transactions.commit();
-        match part {
-            Err(refused) => return report("checkpoint", &refused),
-            Ok(Some(Err(held))) => {
-                let refused = guarded::<()>(|| held.raise());
-                return refused.err().map_or_else(String::new, |refused| report("checkpoint", &refused));
-            }
-            Ok(Some(Ok(_))) => return "{}".to_string(),
-            Ok(None) if transaction::now() - begun > MOST_MICROS => making.hurry(),
-            Ok(None) => {}
-        }
-    }
+/// A text as JSON.
+fn string(text: &str) -> String {
+    let mut json = String::new();
+    write_string(text, &mut json);
+    json
 }
 
 fn forget_revocations() -> Done {
     let count = revocation::forget();
     Done { did: (count > 0).then(|| count.to_string()), has_more: false }
-}
-
-/// Calls a step until it has no more to do, each time in a transaction of its own.
-fn repeat(transactions: &Transactions, number: u32, name: &str, step: fn() -> Done) -> String {
-    let begun = transaction::now();
-    let mut last = "null".to_string();
-    loop {
-        let lock = ObjectLock { relation: named(c"cluster"), object: number, part: 0 };
-        let done = guarded(|| lock.acquire(false).then(step));
-        transactions.commit();
-        match done {
-            Err(refused) => return report(name, &refused),
-            Ok(None) => return "\"skipped\"".to_string(),
-            Ok(Some(done)) => {
-                last = done.did.unwrap_or(last);
-                if !done.has_more || transaction::now() - begun > MOST_MICROS {
-                    return last;
-                }
-            }
-        }
-    }
-}
-
-/// Runs a part of a step. An error rolls back this part alone, unless the statement was cancelled or the
-/// session ends.
-fn guarded<T>(part: impl FnOnce() -> T) -> Result<T, Refused> {
-    attempt(|| contain(part), |code, _| code != Code::ERRCODE_QUERY_CANCELED && code != Code::ERRCODE_ADMIN_SHUTDOWN)
-}
-
-/// Warns of a step that failed, and returns the error as JSON.
-fn report(name: &str, refused: &Refused) -> String {
-    Fault::new(Code::ERRCODE_WARNING, format!("maintenance: {name} failed: {}", refused.message)).warn();
-    let mut message = String::new();
-    write_string(&refused.message, &mut message);
-    format!("{{\"error\":{message},\"sqlstate\":\"{}\"}}", sqlstate(refused.code))
 }

@@ -6,12 +6,15 @@ use crate::log::tables::events_oid;
 use crate::pg::call::Call;
 use crate::pg::datum::{text, uuid};
 use crate::pg::error::{internal, Code, Fault};
+use crate::pg::memory::{here, Memory};
 use crate::pg::relation::OpenRelation;
 use crate::pg::role;
 use crate::pg::spi::{self, Arg};
+use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys;
+use std::borrow::Cow;
 use std::cell::Cell;
 
 thread_local! {
@@ -75,10 +78,48 @@ impl Default for LogEvent<'_> {
     }
 }
 
-/// The role that gave the command. This is the outer user, because the current user may be the
-/// owner, and the session's user may be a gateway's login.
+/// Finds the API key that acts in this session.
+type FindKey = fn() -> Option<Id>;
+
+thread_local! {
+    /// A room above this one knows about API keys.
+    static FIND_KEY: Cell<Option<FindKey>> = const { Cell::new(None) };
+}
+
+/// Makes events name the API key that `find` finds, where it finds one.
+pub fn name_callers_by(find: FindKey) {
+    FIND_KEY.set(Some(find));
+}
+
+/// The API key that acts in this session, as events name it.
+fn acting_key() -> Option<String> {
+    let key = FIND_KEY.get().and_then(|find| find());
+    key.map(|key| key_name(&key))
+}
+
+/// How events name an API key.
+pub fn key_name(key: &Id) -> String {
+    format!("key:{}", uuid_text(key))
+}
+
+/// The API key or the role that gave the command. This is the outer user, because the current user
+/// may be the owner, and the session's user may be a gateway's login.
 pub fn caller() -> String {
-    role::name(role::outer())
+    acting_key().unwrap_or_else(|| role::name(role::outer()))
+}
+
+/// What `recorded_by` says of events that are recorded now: the login, and the API key that acts.
+pub fn recorder() -> String {
+    here(|memory| recorder_in(memory).into_owned())
+}
+
+/// The same, in this memory.
+pub fn recorder_in(memory: Memory<'_>) -> Cow<'_, str> {
+    let login = role::name_in(role::session(), memory);
+    match acting_key() {
+        Some(key) => Cow::Owned(format!("{login} {key}")),
+        None => login,
+    }
 }
 
 /// The role that logged in, which may be a gateway's.
@@ -91,7 +132,10 @@ pub fn login() -> String {
 pub fn record(event: &LogEvent<'_>) -> Id {
     let (actor, actor_type) = match event.unasked {
         true => ("immutable".to_string(), "extension"),
-        false => (caller(), "role"),
+        false => match acting_key() {
+            Some(key) => (key, "api_key"),
+            None => (caller(), "role"),
+        },
     };
     let relation = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     let mut id = None;

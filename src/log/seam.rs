@@ -10,6 +10,7 @@
 
 use crate::log::log_identity;
 use crate::log::own_event::{reason, record, LogEvent};
+use crate::log::place::Place;
 use crate::log::subscription::{self, is_fed, is_there};
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
@@ -18,9 +19,9 @@ use crate::pg::error::internal;
 use crate::pg::lock::try_lock;
 use crate::pg::memory::here;
 use crate::pg::relation::{named, OpenRelation, Relation};
+use crate::pg::spi;
 use crate::pg::transaction::{self, on_relation_change};
 use crate::pg::tuple::Tuple;
-use crate::pg::{server, spi};
 use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::{Cell, RefCell};
@@ -30,35 +31,9 @@ use std::cell::{Cell, RefCell};
 const COLUMNS: [Oid; 6] =
     [pg_sys::INT8OID, pg_sys::INT4OID, pg_sys::OIDOID, pg_sys::TIMESTAMPTZOID, pg_sys::BOOLOID, pg_sys::TEXTOID];
 
-/// Where a log is written: in which cluster, timeline and database.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct ClusterId {
-    system_identifier: u64,
-    timeline: u32,
-    database: Oid,
-}
-
-impl ClusterId {
-    /// The place of this backend. It must not be on a standby.
-    fn current() -> ClusterId {
-        ClusterId {
-            system_identifier: server::system_identifier(),
-            timeline: server::timeline(),
-            database: server::database(),
-        }
-    }
-
-    fn json(self) -> String {
-        let ClusterId { system_identifier, timeline, database } = self;
-        // The identifier is a string, because some JSON parsers cannot hold so large an integer.
-        let database = database.to_u32();
-        format!("{{\"system_identifier\":\"{system_identifier}\",\"timeline\":{timeline},\"database\":{database}}}")
-    }
-}
-
 /// The row of immutable.cluster.
 struct Noted {
-    cluster: ClusterId,
+    cluster: Place,
     /// The replication origin that feeds the log; while there is one, nothing is written here.
     fed_by: Option<String>,
     /// Whether this transaction wrote the row, which may still be rolled back.
@@ -68,16 +43,11 @@ struct Noted {
 impl Noted {
     fn of(tuple: Tuple<'_>) -> Noted {
         let row = tuple.values();
-        let cluster = ClusterId {
-            system_identifier: row.at(0).map_or(0, Datum::i64) as u64,
-            timeline: row.at(1).map_or(0, Datum::i32) as u32,
-            database: row.at(2).map_or(pg_sys::InvalidOid, Datum::oid),
-        };
         let fed_by = row.at(5).map(|origin| text(origin).to_string());
-        Noted { cluster, fed_by, is_tentative: tuple.is_inserted_here() }
+        Noted { cluster: Place::of(&row, 0), fed_by, is_tentative: tuple.is_inserted_here() }
     }
 
-    fn is_at(&self, cluster: ClusterId) -> bool {
+    fn is_at(&self, cluster: Place) -> bool {
         self.cluster == cluster && self.fed_by.is_none()
     }
 }
@@ -130,13 +100,14 @@ impl ClusterTable {
     }
 
     /// Replaces the row. It does not use SPI, because the table's trigger refuses every change.
-    fn write(&self, cluster: ClusterId, fed_by: Option<&str>) {
+    fn write(&self, cluster: Place, fed_by: Option<&str>) {
         self.delete();
         here(|memory| {
+            let [system_identifier, timeline, database] = cluster.columns().map(Some);
             let row: [Option<Datum>; COLUMNS.len()] = [
-                Some(Datum::from(cluster.system_identifier)),
-                Some(Datum::from(cluster.timeline as i32)),
-                Some(Datum::from(cluster.database)),
+                system_identifier,
+                timeline,
+                database,
                 Some(timestamptz(transaction::now())),
                 Some(Datum::from(true)),
                 fed_by.map(|origin| memory.text(origin)),
@@ -163,7 +134,7 @@ pub fn notice(relation: Relation) {
         return;
     }
     let Some(table) = table_for(relation) else { return };
-    let cluster = ClusterId::current();
+    let cluster = Place::here();
     let is_here = |noted: &Option<Noted>| noted.as_ref().is_some_and(|noted| noted.is_at(cluster));
     let noted = read(table);
     refuse_while_fed(relation, noted.as_ref());
@@ -232,7 +203,7 @@ pub fn note_feeder(relation: Relation, origin: &str) {
     }
     let writer = ClusterTable::open(table, pg_sys::ShareRowExclusiveLock);
     if !is_noted(&writer.read()) {
-        writer.write(ClusterId::current(), Some(origin));
+        writer.write(Place::here(), Some(origin));
         writer.invalidate();
     }
 }
@@ -256,7 +227,7 @@ fn record_restore(call: Call<'_>) -> Datum<'_> {
     transaction::require_writable(c"immutable.record_restore()");
     let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     let Some(table) = table_for(events.get()) else { internal("table immutable.cluster is missing") };
-    let cluster = ClusterId::current();
+    let cluster = Place::here();
     let writer = ClusterTable::open(table, pg_sys::ShareRowExclusiveLock);
     let noted = writer.read();
     refuse_while_fed(events.get(), noted.as_ref());
@@ -267,7 +238,7 @@ fn record_restore(call: Call<'_>) -> Datum<'_> {
 
 /// Appends an event `immutable.restored` without a tenant. With a reason, the actor is the caller;
 /// without one, it is the log itself.
-fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> Id {
+fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
     let mut last = None;
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     spi::as_owner(events.get(), || {
@@ -279,7 +250,7 @@ fn record_seam(from: Option<ClusterId>, to: ClusterId, reason: Option<&str>) -> 
     });
     let texts = [("last_event_at", last.as_deref()), ("reason", reason)];
     let texts: Vec<(&str, &str)> = texts.iter().filter_map(|(name, text)| text.map(|text| (*name, text))).collect();
-    let from = from.map_or("null".to_string(), ClusterId::json);
+    let from = from.map_or("null".to_string(), Place::json);
     record(&LogEvent {
         action: "immutable.restored",
         metadata: &texts,
@@ -296,9 +267,23 @@ pub fn written_here_since() -> Option<i64> {
     let table = OpenRelation::open(table, pg_sys::AccessShareLock)?;
     let noted_at = table.get().any_row(|tuple| {
         let since = tuple.values().at(3).map(micros);
-        since.filter(|_| transaction::is_in_recovery() || Noted::of(tuple).is_at(ClusterId::current()))
+        since.filter(|_| transaction::is_in_recovery() || Noted::of(tuple).is_at(Place::here()))
     });
     noted_at.flatten()
+}
+
+/// Whether the log is noted as written here. It is not after a restore, until an event is recorded.
+pub fn is_noted_here(events: Relation) -> bool {
+    table_for(events).and_then(read).is_some_and(|noted| noted.is_at(Place::here()))
+}
+
+/// Whether the log has recorded a seam.
+pub fn has_any(events: Relation) -> bool {
+    let mut found = false;
+    let statement = "SELECT FROM immutable.events e WHERE e.tenant_id OPERATOR(pg_catalog.=) '' \
+                       AND e.action OPERATOR(pg_catalog.=) 'immutable.restored' LIMIT 1";
+    spi::as_owner(events, || spi::query_now(statement, &[], |_| found = true));
+    found
 }
 
 /// Whether the log is a copy that a subscription or another replication feeds.

@@ -141,27 +141,33 @@ impl<'c> Call<'c> {
     }
 }
 
-/// The elements of a text array. Raises 22004 if one is NULL.
-pub fn texts<'c>(array: Datum<'c>, name: &str) -> Vec<&'c str> {
+/// The elements of an array of a type that is a varlena with the alignment of int4, such as text.
+pub fn elements<'c>(array: Datum<'c>, of: pg_sys::Oid) -> Vec<Option<Datum<'c>>> {
     let memory = array.memory();
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    // SAFETY: an array of texts, taken apart in its own memory.
+    // SAFETY: an array of such values, taken apart in its own memory.
     memory.within(|| unsafe {
         let array = pg_sys::pg_detoast_datum(array.raw().cast_mut_ptr()).cast();
         let align = pg_sys::TYPALIGN_INT as std::ffi::c_char;
-        pg_sys::deconstruct_array(array, pg_sys::TEXTOID, -1, false, align, &mut elements, &mut nulls, &mut count);
+        pg_sys::deconstruct_array(array, of, -1, false, align, &mut elements, &mut nulls, &mut count);
     });
     (0..count as usize)
         .map(|n| {
             // SAFETY: there are `count` of each.
             let (element, is_null) = unsafe { (Datum::new(*elements.add(n), memory), *nulls.add(n)) };
-            if is_null {
-                Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not contain NULL"))
-                    .field(name)
-                    .hint("Leave the NULL out.")
-                    .raise()
-            }
-            text(element)
+            (!is_null).then_some(element)
         })
         .collect()
+}
+
+/// The elements of a text array. Raises 22004 if one is NULL.
+pub fn texts<'c>(array: Datum<'c>, name: &str) -> Vec<&'c str> {
+    let refuse = || -> &str {
+        Fault::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not contain NULL"))
+            .field(name)
+            .hint("Leave the NULL out.")
+            .raise()
+    };
+    let present = |element: Option<Datum<'c>>| element.map_or_else(refuse, text);
+    elements(array, pg_sys::TEXTOID).into_iter().map(present).collect()
 }

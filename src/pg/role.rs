@@ -8,6 +8,10 @@ use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 
+/// PostgreSQL's caches of roles and memberships, for callbacks.
+pub const CACHES: [i32; 2] =
+    [pg_sys::SysCacheIdentifier::AUTHOID as i32, pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE as i32];
+
 /// The role whose rights apply now. In a SECURITY DEFINER function, this is the owner of the
 /// function.
 pub fn current() -> Oid {

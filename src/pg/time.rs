@@ -83,3 +83,16 @@ pub fn printed(time: i64) -> String {
 pub fn printed_date(date: i32) -> String {
     output(pg_sys::date_out, Datum::from(date))
 }
+
+/// The first day of a calendar month in UTC, as a date: days since 2000. The time is given in
+/// microseconds since 1970.
+pub fn first_of_month(micros: i64) -> i32 {
+    let day = micros.div_euclid(86_400_000_000);
+    // Years are counted from March here, so that a leap day is a year's last day.
+    let day_of_era = (day + 719_468).rem_euclid(146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5;
+    (day - day_of_month - 10_957) as i32
+}

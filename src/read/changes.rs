@@ -3,6 +3,8 @@
 //! tenants it is the recording transaction. An event is held back while an older transaction than
 //! its own still runs, because that one may yet commit an event before it.
 
+use crate::access::lent::with_rights;
+use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::Layout;
 use crate::log::event;
 use crate::pg::call::{sql_function, Call};
@@ -13,6 +15,7 @@ use crate::pg::memory::Memory;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::RowBuffer;
 use crate::read::feed_position::{FeedPosition, LanePositions, Position};
+use crate::read::opened::{conditions, hold};
 use pgrx::pg_sys;
 
 /// Most events of one call.
@@ -28,6 +31,7 @@ sql_function!(immutable_changes, pg_finfo_immutable_changes, changes);
 /// 22023 for a limit out of bounds and for what is no position, and 55000 for the position of a log
 /// that was set back since.
 fn changes(call: Call<'_>) -> Datum<'_> {
+    let opened = proof::require(Scope::Read);
     let limit = call.arg(2).map_or(100, Datum::i32);
     if !(1..=MAX_CHANGES).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {MAX_CHANGES}, not {limit}"))
@@ -35,20 +39,32 @@ fn changes(call: Call<'_>) -> Datum<'_> {
             .raise()
     }
     let after = call.arg(1).map(Jsonb::new);
-    match call.arg(0) {
-        Some(tenant) => of_tenant(call.memory(), tenant, after, limit as usize),
-        None => of_all(call.memory(), after, limit as usize),
-    }
+    with_rights(|| match call.arg(0) {
+        Some(tenant) => {
+            hold(&opened, tenant);
+            of_tenant(call.memory(), tenant, after, limit as usize, &opened)
+        }
+        None => of_all(call.memory(), after, limit as usize, &opened),
+    })
 }
 
 /// The next events of every lane, in the order of created_at. A lane's events are in the order of
 /// its seq that way too, so wherever the answer is cut, each lane is cut after its last event in
 /// the answer. An event whose created_at somebody changed must not come before those before it,
 /// which would be passed over: it counts as no older than they are.
-fn of_tenant<'c>(memory: Memory<'c>, tenant: Datum<'c>, after: Option<Jsonb>, limit: usize) -> Datum<'c> {
+fn of_tenant<'c>(
+    memory: Memory<'c>,
+    tenant: Datum<'c>,
+    after: Option<Jsonb>,
+    limit: usize,
+    opened: &Opened,
+) -> Datum<'c> {
     let position = LanePositions::read(after);
     position.check(memory, tenant);
     let most = limit + 1;
+    let [lanes, seqs] = position.arguments(memory);
+    let mut arguments = vec![Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs];
+    let conditions = conditions(opened, &mut arguments);
     let statement = format!(
         "WITH RECURSIVE k(lane) AS ( \
              (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 ORDER BY e.lane LIMIT 1) \
@@ -61,27 +77,27 @@ fn of_tenant<'c>(memory: Memory<'c>, tenant: Datum<'c>, after: Option<Jsonb>, li
          LATERAL (SELECT e.*, pg_catalog.max(coalesce(e.created_at, '-infinity')) \
                            OVER (ORDER BY e.seq ROWS UNBOUNDED PRECEDING) AS reached \
                   FROM (SELECT e.* FROM immutable.events e \
-                        WHERE e.tenant_id = $1 AND e.lane = k.lane AND e.seq > coalesce(p.seq, 0) \
+                        WHERE e.tenant_id = $1 AND e.lane = k.lane AND e.seq > coalesce(p.seq, 0){conditions} \
                         ORDER BY e.seq LIMIT {most}) e) e \
          ORDER BY e.reached, e.lane, e.seq LIMIT {most}"
     );
-    let [lanes, seqs] = position.arguments(memory);
-    answer(memory, &statement, &[Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs], limit, position)
+    answer(memory, &statement, &arguments, limit, position)
 }
 
 /// The next events in the order of their transactions, as far as no running transaction can put one
 /// before them.
-fn of_all<'c>(memory: Memory<'c>, after: Option<Jsonb>, limit: usize) -> Datum<'c> {
+fn of_all<'c>(memory: Memory<'c>, after: Option<Jsonb>, limit: usize, opened: &Opened) -> Datum<'c> {
     let position = FeedPosition::read(after);
     position.check();
-    let arguments = position.arguments();
+    let mut arguments: Vec<Arg> = position.arguments();
     let condition = match arguments.is_empty() {
         true => "",
         false => " AND (e.xact, e.tenant_id, e.id) > ($1, $2, $3)",
     };
+    let conditions = conditions(opened, &mut arguments);
     let statement = format!(
         "SELECT e.* FROM immutable.events e \
-         WHERE e.xact < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()){condition} \
+         WHERE e.xact < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()){condition}{conditions} \
          ORDER BY e.xact, e.tenant_id, e.id LIMIT {}",
         limit + 1
     );

@@ -1,6 +1,8 @@
 //! What the reading functions answer: get_event(), get_events(), find_events(), with the caller's
 //! rights and row security. Which statement gives a page is [`crate::read::page`]'s.
 
+use crate::access::lent::with_rights;
+use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;
 use crate::pg::call::{sql_function, Call};
@@ -9,6 +11,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast;
 use crate::pg::tuple::{RowBuffer, Values};
+use crate::read::opened::{conditions, hold};
 use crate::read::probe::Order;
 use crate::read::query::{page_size, Query, COUNT, CURSOR};
 use crate::read::strategy::Strategy;
@@ -139,9 +142,14 @@ sql_function!(immutable_get_events, pg_finfo_immutable_get_events, get_events);
 /// `immutable.get_events(…)`: a page of events as jsonb. Raises 22023 for arguments that mean
 /// nothing, and 54000 for a page that is too large.
 fn get_events(call: Call<'_>) -> Datum<'_> {
+    let opened = proof::require(Scope::Read);
+    with_rights(|| page(call, &opened))
+}
+
+fn page<'c>(call: Call<'c>, opened: &Opened) -> Datum<'c> {
     let limit = page_size(call, MAX_PAGE);
     let is_counted = is_counted(call);
-    let answer = Answer::read(Query::of(call), limit);
+    let answer = Answer::read(Query::of(call, opened), limit);
     let (has_more, has_previous) = answer.neighbours();
     let next = answer.next_cursor(has_more, call.arg(CURSOR).map(text));
     let previous = answer.cursor(answer.events.first().filter(|_| has_previous), Way::Previous);
@@ -163,14 +171,16 @@ sql_function!(immutable_find_events, pg_finfo_immutable_find_events, find_events
 /// `immutable.find_events(…)`: a page of events as rows. Raises 22023 for arguments that mean
 /// nothing, and XX001 for an event that cannot be read.
 fn find_events(call: Call<'_>) -> Datum<'_> {
+    let opened = proof::require(Scope::Read);
     let limit = page_size(call, MAX_FOUND);
-    let query = Query::of(call);
     let mut set = call.rows();
     let (mut layout, mut buffer) = (None, RowBuffer::default());
-    query.page_in_order(limit).read(|tuple| {
-        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-        buffer.take_apart(tuple, |row| event::check(tuple, row, layout));
-        set.put_tuple(tuple);
+    with_rights(|| {
+        Query::of(call, &opened).page_in_order(limit).read(|tuple| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            buffer.take_apart(tuple, |row| event::check(tuple, row, layout));
+            set.put_tuple(tuple);
+        });
     });
     call.null()
 }
@@ -180,17 +190,22 @@ sql_function!(immutable_get_event, pg_finfo_immutable_get_event, get_event);
 /// `immutable.get_event(id, tenant_id)`: one event as jsonb, NULL if there is none. Raises 21000
 /// where several tenants have one with this id and none is named.
 fn get_event(call: Call<'_>) -> Datum<'_> {
+    let opened = proof::require(Scope::Read);
     let Some(id) = call.arg(0) else { return call.null() };
     let mut statement = "SELECT e.* FROM immutable.events e WHERE e.id = $1".to_string();
     let mut arguments = vec![Arg::Given(pg_sys::UUIDOID, id)];
     if let Some(tenant_id) = call.arg(1) {
+        hold(&opened, tenant_id);
         statement.push_str(" AND e.tenant_id = $2");
         arguments.push(Arg::Given(pg_sys::TEXTOID, tenant_id));
     }
+    statement.push_str(&conditions(&opened, &mut arguments));
     statement.push_str(" LIMIT 2");
     let mut found = Vec::new();
-    spi::stream_planned_once(&statement, &arguments, |tuple| {
-        found.push(event::json(&tuple.values(), &Layout::of_events(tuple.descriptor())));
+    with_rights(|| {
+        spi::stream_planned_once(&statement, &arguments, |tuple| {
+            found.push(event::json(&tuple.values(), &Layout::of_events(tuple.descriptor())));
+        });
     });
     match found.as_slice() {
         [] => call.null(),

@@ -2,6 +2,8 @@
 //! line, from a cursor that stays open between the calls, so that neither the server nor a COPY
 //! ever holds more than a few of them.
 
+use crate::access::lent::{with_rights, with_rights_of_owner};
+use crate::access::proof::{self, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
@@ -12,7 +14,7 @@ use crate::pg::set::Series;
 use crate::pg::spi::{self, Arg};
 use crate::pg::time::statement_start;
 use crate::pg::toast::{self, readable_text};
-use crate::pg::tuple::Values;
+use crate::pg::tuple::{Tuple, Values};
 use crate::read::filter::{argument, Filters, FILTERS};
 use immutable_format::export::{ascii, write, ChainPosition, Header, Lanes};
 use immutable_format::time;
@@ -55,6 +57,8 @@ pub struct Export {
     cursor: spi::Cursor,
     layout: Option<Layout>,
     of: Box<dyn Lines>,
+    /// Whether it is read with the owner's rights.
+    is_lent: bool,
     /// Lines that are made and not yet returned.
     lines: VecDeque<String>,
     /// How many rows to fetch next.
@@ -63,29 +67,21 @@ pub struct Export {
 }
 
 impl Export {
-    /// Begins an export of what a query of `e.*` finds, with the caller's snapshot and rights.
-    pub fn begin(statement: Statement, mut of: Box<dyn Lines>) -> Export {
-        let lines = of.first().into_iter().collect();
-        Export { cursor: open(statement), layout: None, of, lines, rows: 16, ended: false }
-    }
-
-    fn fetch(&mut self) {
-        let Export { cursor, layout, of, lines, .. } = self;
-        let mut made = 0;
-        let fetched = cursor.fetch(self.rows, |tuple| {
-            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-            let line = of.event(&tuple.values(), layout);
-            made += line.len() as i64;
-            lines.push_back(line);
-        });
-        if fetched > 0 {
-            self.rows = (MOST_BYTES / (made / fetched as i64).max(1)).clamp(1, MOST_ROWS);
-            return;
+        let opened = proof::require(Scope::Export);
+        with_rights(|| {
+            let mut filters = Filters::of(call);
+            if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| filters.narrow_to(own)) {
+                opened.hold_to("tenant_id", &asked);
+            }
+            let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
+            let given = written(|index| argument(call, index).or(own.filter(|_| FILTERS[index].0 == "tenant_id")));
+            Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)), false)
+        })
         }
         self.cursor.close();
         match self.of.later() {
             Some(later) => {
-                self.cursor = open(later);
+                self.cursor = lent(self.is_lent, || open(later));
                 self.fetch();
             }
             None => {
@@ -93,6 +89,13 @@ impl Export {
                 self.ended = true;
             }
         }
+    }
+}
+
+fn lent<T>(is_lent: bool, body: impl FnOnce() -> T) -> T {
+    match is_lent {
+        true => with_rights_of_owner(body),
+        false => body(),
     }
 }
 
@@ -141,8 +144,10 @@ impl Verifiable {
     /// The lines of an export that was made at a time, in microseconds since 1970, with filters.
     pub fn new(created_at: i64, filters: Vec<(Cow<'static, str>, Cow<'static, str>)>) -> Verifiable {
         let mut log_id = None;
-        spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
-            log_id = row.at(0).map(uuid);
+        with_rights_of_owner(|| {
+            spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
+                log_id = row.at(0).map(uuid);
+            });
         });
         // What the server converts for the client is no longer what was hashed, and may have no
         // place in its encoding at all.
@@ -249,8 +254,13 @@ sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_
 /// that mean nothing, and 0A000 where no set of rows is expected.
 fn export_events(call: Call<'_>) -> Datum<'_> {
     call.series(|| {
+<<<<<<< HEAD
         let filters = Filters::of(call);
         let given = written(|index| argument(call, index));
         Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)))
+=======
+        let opened = proof::require(Scope::Export);
+        with_rights(|| Export::begin(call, &opened))
+>>>>>>> h-maint
     })
 }

@@ -222,13 +222,13 @@ impl<'c> Filters<'c> {
         self.bound = true;
     }
 
-    /// Narrows to a tenant. False if the caller asked for another one.
-    pub fn narrow_to(&mut self, tenant_id: &str) -> bool {
+    /// Narrows to a tenant, or returns the other one that the caller asked for.
+    pub fn narrow_to(&mut self, tenant_id: &str) -> Option<String> {
         match self.tenant.and_then(|n| self.given(n)) {
-            Some(asked) => text(asked) == tenant_id,
+            Some(asked) => Some(text(asked)).filter(|asked| *asked != tenant_id).map(str::to_string),
             None => {
                 self.tenant = Some(self.text(tenant_id));
-                true
+                None
             }
         }
     }

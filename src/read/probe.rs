@@ -1,14 +1,13 @@
 //! Questions asked before a page is read: which actions there are, how many rows a condition finds,
 //! what limits the caller.
 
+use crate::access::lent::{are_policies_as_made, with_rights_of_owner};
+use crate::access::proof::Opened;
 use crate::access::scope::{visible_actor, visible_whole_tenant};
-use crate::log::tables::events_oid;
 use crate::pg::datum::{text, Datum};
-use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
-use pgrx::pg_sys;
 
 /// How many rows a query gives, which must give no more than `most`. The answer is `most`, too,
 /// where counting would touch too many pages of the database.
@@ -139,12 +138,6 @@ fn text_at(row: &Values) -> Option<String> {
     row.at(0).map(|value| text(value).to_string())
 }
 
-/// Runs `body` with the rights of the log's owner.
-pub fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
-    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    spi::as_owner(events.get(), body)
-}
-
 /// The actions that a caller who is bound by row security can see; nothing if the log has too many.
 /// Skipping through the index would have to look at everybody's entries for each of them. So the
 /// log's actions are listed with the owner's rights, all of them whatever is asked, and each is
@@ -208,28 +201,27 @@ pub fn pages(most: i64) -> i64 {
     most / ENTRIES_A_PAGE + PAGES
 }
 
-/// Puts into the filters what the caller is bound to, so that an index finds it: the policy's check
-/// of the actor does not.
-pub fn bind(filters: &mut Filters, limited: bool) {
-    if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
+/// Puts into the filters what the caller's proof opens, and what it is bound to as a viewer, so that
+/// an index finds it: the policies' check does not. Raises 42501 for a filter by a tenant that an API
+/// key does not open; a viewer's token finds nothing there.
+pub fn bind(filters: &mut Filters, limited: bool, opened: &Opened) {
+    if let Some(tenant_id) = &opened.tenant_id {
+        if let Some(asked) = filters.narrow_to(tenant_id).filter(|_| opened.key.is_some() || !limited) {
+            opened.hold_to("tenant_id", &asked);
+        }
+    }
+    if let Some(actor_id) = &opened.actor_id {
+        filters.bind_actor(actor_id);
+    } else if limited && asks("pg_catalog.pg_has_role('immutable_viewer', 'USAGE')") {
         if let Some(actor_id) = visible_actor() {
             filters.bind_actor(&actor_id);
         }
     }
 }
 
-/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's
-/// whom no actor narrows, if the extension's own policy for viewers, as it was made, is the only
-/// one that concerns the caller.
+/// The tenant whose events, all of them and no others, row security shows the caller: a viewer's or an
+/// API key's whom no actor narrows, if the extension's own policies, as they were made, are the only
+/// ones that concern the caller.
 pub fn whole_tenant() -> Option<String> {
-    let alone = asks(
-        "pg_catalog.count(*) = 2 AND pg_catalog.bool_and(p.polname = 'viewer_select' AND p.polpermissive \
-             AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY (ARRAY[\
-                 '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_visible(tenant_id, actor_id))', \
-                 '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_target_visible(tenant_id, event_id))'])) \
-         FROM pg_catalog.pg_policy p \
-         WHERE p.polrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
-         AND p.polcmd IN ('r', '*') AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE r = 0 OR pg_catalog.pg_has_role(r, 'USAGE'))",
-    );
-    alone.then(visible_whole_tenant).flatten()
+    are_policies_as_made().then(visible_whole_tenant).flatten()
 }

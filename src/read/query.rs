@@ -1,6 +1,7 @@
 //! What get_events() and find_events() have in common: the arguments of a call, and how they are
 //! read.
 
+use crate::access::proof::Opened;
 use crate::pg::call::Call;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::Fault;
@@ -57,7 +58,7 @@ pub struct Query<'c> {
 
 impl<'c> Query<'c> {
     /// Reads the arguments of a call; 22023 for those that mean nothing.
-    pub fn of(call: Call<'c>) -> Query<'c> {
+    pub fn of(call: Call<'c>, opened: &Opened) -> Query<'c> {
         let mut filters = Filters::of(call);
         filters.until_now();
         let order = order(call);
@@ -71,7 +72,7 @@ impl<'c> Query<'c> {
             Some(Err(error)) => refuse(error),
         };
         let is_limited = is_limited();
-        bind(&mut filters, is_limited);
+        bind(&mut filters, is_limited, opened);
         let plan = ReadPlan::of(&filters);
         Query { filters, cursor, way, order, is_limited, plan }
     }

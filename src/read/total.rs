@@ -1,10 +1,11 @@
 //! How many events pass a page's filters: counted as far as that is cheap, and beyond it estimated.
 
+use crate::access::lent::with_rights_of_owner;
 use crate::pg::datum::Datum;
 use crate::pg::spi::{self, Counted};
 use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
-use crate::read::probe::{actions, found, pages, whole_tenant, with_rights_of_owner, Source, ENTRIES_A_PAGE};
+use crate::read::probe::{actions, found, pages, whole_tenant, Source, ENTRIES_A_PAGE};
 use crate::settings;
 
 /// How many events pass the filters.
@@ -28,7 +29,7 @@ pub fn total(mut filters: Filters, lead: LeadFilter, is_limited: bool, is_search
     let most = i64::from(settings::MAX_EXACT_TOTAL.get());
     let tenant = is_limited.then(whole_tenant).flatten();
     if let Some(tenant_id) = &tenant {
-        if !filters.narrow_to(tenant_id) {
+        if filters.narrow_to(tenant_id).is_some() {
             return Total { events: 0, exact: true };
         }
     }

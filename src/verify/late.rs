@@ -1,6 +1,8 @@
 //! recorded_late(): the events that a checkpoint does not cover, although they claim to be older than
 //! its newest cosignature.
 
+use crate::access::lent::with_rights;
+use crate::access::proof::{self, Scope};
 use crate::log::log_identity;
 use crate::log::tree::{as_owner, View};
 use crate::log::tree_runs::Runs;
@@ -19,6 +21,11 @@ sql_function!(immutable_recorded_late, pg_finfo_immutable_recorded_late, recorde
 
 /// `immutable.recorded_late(checkpoint)`
 fn recorded_late(call: Call) -> Datum {
+    proof::require(Scope::Verify).hold_to_all("events that were recorded late");
+    with_rights(|| late(call))
+}
+
+fn late(call: Call<'_>) -> Datum<'_> {
     if !sees_all() {
         refuse_blind()
     }

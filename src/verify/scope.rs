@@ -1,6 +1,7 @@
 //! What is to be verified: the arguments of verify_chain() and verify_breaks(), and the SQL for
 //! them.
 
+use crate::access::proof::Opened;
 use crate::pg::call::Call;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
@@ -72,13 +73,13 @@ impl<'a> Sql<'a> {
 
 impl<'c> Scope<'c> {
     /// The arguments, in the order in which both functions have them.
-    pub fn of(call: Call<'c>) -> Scope<'c> {
+    pub fn of(call: Call<'c>, opened: &Opened) -> Scope<'c> {
         let max_events = call.arg(3).map(Datum::i64);
         if max_events.is_some_and(|most| most < 1) {
             Fault::invalid("max_events", "max_events must be at least 1").raise()
         }
         let scope = Scope {
-            tenant_id: call.arg(0),
+            tenant_id: own_tenant(call, opened, call.arg(0)),
             from_date: call.arg(1),
             to_date: call.arg(2),
             max_events,
@@ -213,6 +214,15 @@ impl<'c> Scope<'c> {
             self.max_events.map_or(String::new(), |most| format!(" ORDER BY e.tenant_id, e.lane, e.seq LIMIT {most}"));
         format!("(SELECT {columns} FROM {from}{limit})")
     }
+}
+
+/// The tenant that is asked for, or else the proof's own. Raises 42501 for a tenant that the proof does
+/// not open.
+pub fn own_tenant<'c>(call: Call<'c>, opened: &Opened, asked: Option<Datum<'c>>) -> Option<Datum<'c>> {
+    if let Some(asked) = asked {
+        opened.hold_to("tenant_id", text(asked));
+    }
+    asked.or_else(|| opened.tenant_id.as_ref().map(|own| call.memory().text(own)))
 }
 
 fn refuse(field: &str) -> ! {

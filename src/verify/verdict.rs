@@ -5,6 +5,9 @@
 //! of [`sums`](super::sums) in every process of a parallel plan; [`targets`], [`erasures`] and
 //! [`heads`] check the rest.
 
+use crate::access::key_scope;
+use crate::access::lent::{with_rights, with_rights_of_owner};
+use crate::access::proof;
 use crate::log::tables::Events;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{timestamptz, uuid, Datum};
@@ -14,7 +17,7 @@ use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::verify::checkpoint::Reached;
 use crate::verify::run::{Counts, Run};
-use crate::verify::scope::{Scope, MAX_LISTED};
+use crate::verify::scope::{own_tenant, Scope, MAX_LISTED};
 use crate::verify::{checkpoint, erasures, heads, lanes, targets};
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
@@ -46,7 +49,7 @@ fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
 fn log_id() -> Option<Id> {
     let mut log_id = None;
     let statement = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
-    spi::read(statement, &[], |row| log_id = row.at(0).map(uuid));
+    with_rights_of_owner(|| spi::read(statement, &[], |row| log_id = row.at(0).map(uuid)));
     log_id
 }
 
@@ -148,7 +151,8 @@ sql_function!(immutable_verify_chain, pg_finfo_immutable_verify_chain, verify_ch
 
 /// `immutable.verify_chain(…)`: one row.
 fn verify_chain(call: Call) -> Datum {
-    summary(call, &Scope::of(call), Scope::most_listed(call))
+    let opened = proof::require(key_scope::Scope::Verify);
+    with_rights(|| summary(call, &Scope::of(call, &opened), Scope::most_listed(call)))
 }
 
 sql_function!(immutable_verify_shard, pg_finfo_immutable_verify_shard, verify_shard);
@@ -224,9 +228,10 @@ sql_function!(immutable_verify_breaks, pg_finfo_immutable_verify_breaks, verify_
 
 /// `immutable.verify_breaks(…)`: one row for each break.
 fn verify_breaks(call: Call) -> Datum {
-    let (scope, mut most) = (Scope::of(call), Scope::most_rows(call));
+    let opened = proof::require(key_scope::Scope::Verify);
+    let (scope, mut most) = (Scope::of(call, &opened), Scope::most_rows(call));
     let mut rows = call.rows();
-    verify(&scope, |found| {
+    let report = |found: &Break| {
         if most == 0 {
             return;
         }
@@ -243,7 +248,8 @@ fn verify_breaks(call: Call) -> Datum {
                 Some(memory.text(&found.detail)),
             ]);
         });
-    });
+    };
+    with_rights(|| verify(&scope, report));
     call.null()
 }
 
@@ -252,6 +258,7 @@ sql_function!(immutable_verify, pg_finfo_immutable_verify, verify_as_service);
 /// `immutable.verify(from_date, to_date, limit, max_seconds)`: the answer for an API, with how much
 /// of the log it covers. Raises 22023 for a limit below 1, and for a negative time.
 fn verify_as_service(call: Call) -> Datum {
+    let opened = proof::require(key_scope::Scope::Verify);
     let limit = call.arg(2).map(|limit| i64::from(limit.i32()));
     if limit.is_some_and(|limit| limit < 1) {
         Fault::invalid("limit", "limit must be at least 1").hint("Leave limit out to verify every event.").raise()
@@ -261,6 +268,7 @@ fn verify_as_service(call: Call) -> Datum {
         Fault::invalid("max_seconds", "max_seconds must not be negative").hint("Use NULL for any time.").raise()
     }
     let scope = Scope {
+        tenant_id: own_tenant(call, &opened, None),
         from_date: call.arg(0),
         to_date: call.arg(1),
         max_events: limit,
@@ -269,11 +277,12 @@ fn verify_as_service(call: Call) -> Datum {
         ..Scope::default()
     };
     let mut listed = Vec::new();
-    let verdict = verify(&scope, |found| {
+    let list = |found: &Break| {
         if listed.len() < MAX_LISTED {
             listed.push(break_json(found, false));
         }
-    });
+    };
+    let verdict = with_rights(|| verify(&scope, list));
     call.memory().jsonb(&service_json(&verdict, &listed))
 }
 

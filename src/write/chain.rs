@@ -2,11 +2,12 @@
 //! links the row to the last one there.
 
 use crate::access::binding;
+use crate::log::columns::Layout;
 use crate::log::row::with_scratch;
-use crate::log::tables::Events;
+use crate::log::tables::{events_oid, Events};
 use crate::log::{columns as c, lane, log_identity, own_event, seam, subscription, tail, uncommitted};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, timestamptz, uuid, Datum};
+use crate::pg::datum::{bytes, micros, timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::relation::Relation;
 use crate::pg::trigger::BEFORE_INSERT_ROW;
@@ -35,7 +36,7 @@ fn chain(call: Call) -> Datum {
     if settings::RESTORE.get() {
         return trigger.go_on_with(restore::keep(relation, &events.layout, row));
     }
-    let event = Entering::admit(relation, events, row);
+    let event = Entering::admit(call, relation, events, row);
     event.bind(call);
     let committed = event.commit();
     let place = event.place();
@@ -94,9 +95,12 @@ struct Sealed<'e> {
 impl<'e> Entering<'e> {
     /// Fills in what the session says for columns that are left out, and refuses what must not
     /// enter.
-    fn admit(relation: Relation<'e>, events: Rc<Events>, mut row: Values<'e>) -> Entering<'e> {
+    fn admit(call: Call, relation: Relation<'e>, events: Rc<Events>, mut row: Values<'e>) -> Entering<'e> {
         let by_log = role::is_lent_by(relation.owner());
         validate::complete(&mut row, &events.layout);
+        if !own_event::is_recording() {
+            name_tenant(call, relation, &events.layout, &mut row);
+        }
         let admitted = validate::admit(&row, &events.layout, by_log);
         let id = row.get(&events.layout, c::ID).map_or_else(|| random::id(transaction::now()), uuid);
         Entering { relation, events, row, admitted, id, by_log }
@@ -133,7 +137,7 @@ impl<'e> Entering<'e> {
     fn seal(&self, committed: &Committed, place: &ChainPosition) -> Sealed<'e> {
         let (row, layout, link) = (&self.row, &self.events.layout, &place.link);
         let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
-        let recorded_by = role::name_in(role::session(), row.memory());
+        let recorded_by = own_event::recorder_in(row.memory());
         let envelope = Envelope {
             log_id: place.log_id,
             id: self.id,
@@ -182,6 +186,15 @@ impl<'e> Entering<'e> {
         }
         row.set(layout, c::XACT, Datum::from(uncommitted::recorded(&row, layout)));
         row.form(self.relation.descriptor())
+    }
+}
+
+/// Puts the proof's tenant into an event that names none. A shard was chosen by the tenant already.
+fn name_tenant(call: Call, relation: Relation, layout: &Layout, row: &mut Values) {
+    let Some(own) = binding::tenant_of_proof(call) else { return };
+    let names_none = row.get(layout, c::TENANT_ID).is_none_or(|tenant| bytes(tenant).is_empty());
+    if names_none && !own.is_empty() && relation.oid() == events_oid() {
+        row.set(layout, c::TENANT_ID, row.memory().text(own));
     }
 }
 

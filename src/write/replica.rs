@@ -34,7 +34,7 @@ fn refuse_unchained(relation: Relation) {
 }
 
 /// The tables whose rows belong to one server.
-const OWN: [&str; 4] = ["cluster", "log_secrets", "tree_position", "tree_pending"];
+const OWN: [&str; 5] = ["cluster", "log_secrets", "tree_position", "tree_pending", "maintenance_position"];
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 

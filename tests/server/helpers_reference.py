@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The parts of the reference, in the order in which a reader needs them, and the files of sql/ that each is about.
 PARTS = {
     "Recording events": ["write/track", "write/batch", "write/chain", "write/targets", "write/restore", "write/replica"],
-    "Reading events": ["read/events", "read/time_bound", "read/changes", "read/search", "read/views"],
+    "Reading events": ["read/events", "read/time_bound", "read/changes", "read/feed", "read/search", "read/views"],
     "Verifying and exporting": ["verify", "read/export"],
     "Evidence for others": ["evidence/checkpoint", "evidence/witness", "evidence/proof", "evidence/receipt", "evidence/tiles", "evidence/tree"],
     "Erasing": ["erase"],

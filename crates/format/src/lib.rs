@@ -8,9 +8,10 @@
 //! event goes. Read back, [`link`] checks that the event still stands there, and [`sum`] checks a
 //! whole lane in any order. Events leave page by page with a [`cursor`] or as an [`export`].
 //! [`subject`] finds what of an event is erased when a person asks for it, and [`erasure`] erases
-//! it. [`token`] says who may look, and [`fold`] how a search compares.
+//! it. [`token`], [`api_key`] and [`ticket`] say who may look, and [`fold`] how a search compares.
 //! [`tlog`] makes evidence of it all that others can verify.
 
+pub mod api_key;
 pub mod commitment;
 pub mod csv;
 pub mod cursor;
@@ -28,6 +29,7 @@ pub mod split;
 pub mod subject;
 pub mod sum;
 pub mod target;
+pub mod ticket;
 pub mod time;
 pub mod tlog;
 pub mod token;

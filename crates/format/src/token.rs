@@ -37,7 +37,7 @@ pub const ISSUER: &str = "immutable";
 /// The claim `role` of every viewer token.
 pub const ROLE: &str = "immutable_viewer";
 
-const HEADER: &str = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
+const TYPE: &str = "JWT";
 /// Nesting of a header or payload. Other issuers put objects of their own into a payload; they are
 /// ignored.
 const NESTING: usize = 16;
@@ -107,39 +107,59 @@ fn mac(secret: &[u8], input: &str) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
+/// The members of a payload, as they are written one after the other.
+pub(crate) struct Payload(String);
+
+impl Payload {
+    pub(crate) fn new() -> Payload {
+        Payload(String::from("{"))
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        write_string(name, &mut self.0);
+        self.0.push(':');
+    }
+
+    pub(crate) fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        write_string(value, &mut self.0);
+    }
+
+    pub(crate) fn number(&mut self, name: &str, value: i64) {
+        self.name(name);
+        self.0.push_str(&value.to_string());
+    }
+
+    /// The token of this type with this payload.
+    pub(crate) fn sign(mut self, secret: &[u8], typ: &str) -> Option<String> {
+        self.0.push('}');
+        let header = format!("{{\"alg\":\"HS256\",\"typ\":\"{typ}\"}}");
+        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&self.0));
+        let signature = mac(secret, &input)?.finalize().into_bytes();
+        Some(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
 /// Writes a token, signed with HMAC-SHA-256 (RFC 2104). Returns `None` if [`Authentic::claims`]
 /// would refuse the claims, or if the token would be too long.
 pub fn mint(secret: &[u8], claims: &Claims) -> Option<String> {
-    let mut payload = String::from("{");
-    let mut member = |name: &str, value: &dyn Fn(&mut String)| {
-        if payload.len() > 1 {
-            payload.push(',');
-        }
-        write_string(name, &mut payload);
-        payload.push(':');
-        value(&mut payload);
-    };
-    let text = |text: &str| {
-        let text = text.to_string();
-        move |out: &mut String| write_string(&text, out)
-    };
-    let number = |number: i64| move |out: &mut String| out.push_str(&number.to_string());
-    member("role", &text(ROLE));
-    member("iss", &text(ISSUER));
-    member("iat", &number(claims.iat));
+    let mut payload = Payload::new();
+    payload.text("role", ROLE);
+    payload.text("iss", ISSUER);
+    payload.number("iat", claims.iat);
     if let Some(nbf) = claims.nbf {
-        member("nbf", &number(nbf));
+        payload.number("nbf", nbf);
     }
-    member("exp", &number(claims.exp));
-    member("jti", &text(&claims.jti));
-    member("tenant_id", &text(&claims.tenant_id));
+    payload.number("exp", claims.exp);
+    payload.text("jti", &claims.jti);
+    payload.text("tenant_id", &claims.tenant_id);
     if let Some(actor_id) = &claims.actor_id {
-        member("actor_id", &text(actor_id));
+        payload.text("actor_id", actor_id);
     }
-    payload.push('}');
-    let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(&payload));
-    let signature = mac(secret, &input)?.finalize().into_bytes();
-    let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
+    let token = payload.sign(secret, TYPE)?;
     // A token that would be refused when it comes back is not returned.
     let sealed = open(&token).ok()?;
     (sealed.verify(secret)?.claims().ok().as_ref() == Some(claims)).then_some(token)
@@ -153,7 +173,7 @@ pub struct Sealed<'a> {
 }
 
 /// A payload whose signature is right.
-pub struct Authentic(String);
+pub struct Authentic(pub(crate) String);
 
 /// Takes a token apart.
 ///
@@ -161,6 +181,11 @@ pub struct Authentic(String);
 ///
 /// [`Error::TooLong`], [`Error::Form`], [`Error::Algorithm`] or [`Error::Header`].
 pub fn open(token: &str) -> Result<Sealed<'_>, Error> {
+    open_typed(token, |typ| typ.is_none_or(|typ| typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE))))
+}
+
+/// Takes a token apart whose type, the header's member `typ`, passes `is_type`.
+pub(crate) fn open_typed(token: &str, is_type: fn(Option<&Value>) -> bool) -> Result<Sealed<'_>, Error> {
     if token.len() > MAX_BYTES {
         return Err(Error::TooLong);
     }
@@ -178,11 +203,7 @@ pub fn open(token: &str) -> Result<Sealed<'_>, Error> {
     }
     // This parser understands no critical header (RFC 7515 §4.1.11), and a token of another type is
     // another kind of token.
-    let is_jwt = match member(&header, "typ") {
-        None => true,
-        Some(typ) => typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")),
-    };
-    if member(&header, "crit").is_some() || !is_jwt {
+    if member(&header, "crit").is_some() || !is_type(member(&header, "typ")) {
         return Err(Error::Header);
     }
     Ok(Sealed { input, payload, signature })
@@ -293,16 +314,16 @@ fn decode(part: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::Form)
 }
 
-fn parse(text: &str) -> Result<Value<'_>, Error> {
+pub(crate) fn parse(text: &str) -> Result<Value<'_>, Error> {
     Value::parse(text, NESTING, 3 * MAX_BYTES).map_err(|_| Error::Form)
 }
 
-fn member<'a, 'v>(members: &'v Members<'a>, name: &str) -> Option<&'v Value<'a>> {
+pub(crate) fn member<'a, 'v>(members: &'v Members<'a>, name: &str) -> Option<&'v Value<'a>> {
     members.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 /// An integer as digits say it: 1e9 and 1.0 are numbers, but no seconds.
-fn seconds(members: &Members<'_>, name: &'static str) -> Result<i64, Error> {
+pub(crate) fn seconds(members: &Members<'_>, name: &'static str) -> Result<i64, Error> {
     match member(members, name) {
         Some(Value::Number(digits)) => digits.parse().map_err(|_| Error::Claim(name)),
         _ => Err(Error::Claim(name)),
@@ -317,6 +338,7 @@ mod tests {
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
     const OTHER: &[u8] = b"0123456789abcdef0123456789abcdeg";
     const NOW: i64 = 1_773_585_138;
+    const HEADER: &str = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
 
     fn ours() -> Claims {
         Claims {

@@ -1,0 +1,111 @@
+//! The pause after a seam. A log that was restored, promoted or copied raises no alerts and counts
+//! nothing until somebody says that it is the one that goes on: a copy for tests must not alarm
+//! whom the real log alarms.
+
+use crate::jobs::{alerts, usage};
+use crate::log::own_event::{record, LogEvent};
+use crate::log::place::Place;
+use crate::log::small_table::SmallTable;
+use crate::log::tables::events_oid;
+use crate::log::{seam, subscription};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::Datum;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::Arg;
+use crate::pg::transaction;
+use crate::read::feed;
+use pgrx::pg_sys::{self, Oid};
+
+/// `immutable.maintenance_position`; its columns are system_identifier, timeline, database, noted_at,
+/// ran_at, failed, usage_mark, singleton.
+const COLUMNS: [Oid; 8] = [
+    pg_sys::INT8OID,
+    pg_sys::INT4OID,
+    pg_sys::OIDOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::JSONBOID,
+    pg_sys::TEXTOID,
+    pg_sys::BOOLOID,
+];
+
+/// How often a run is noted that differs from the one before in nothing but its time, in seconds.
+const NOTED_EACH: i64 = 300;
+
+/// Opens the table. Raises 55000 if it is missing or was altered.
+pub fn position(lock: u32) -> SmallTable {
+    SmallTable::open(c"maintenance_position", &COLUMNS, lock)
+}
+
+fn noted(table: &SmallTable) -> Option<Place> {
+    table.relation().any_row(|tuple| Place::of(&tuple.values(), 0))
+}
+
+/// Whether maintenance goes on here. The first call in a log that has always been here notes that.
+pub fn goes_on() -> bool {
+    let table = position(pg_sys::RowExclusiveLock);
+    if let Some(place) = noted(&table) {
+        return place.is_here();
+    }
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    let has_begun = seam::is_noted_here(events.get()) && !seam::has_any(events.get());
+    if has_begun {
+        write(&table);
+    }
+    has_begun
+}
+
+/// Notes that maintenance goes on here from now on.
+fn write(table: &SmallTable) {
+    let [system_identifier, timeline, database] = Place::here().columns();
+    table.execute(
+        "INSERT INTO immutable.maintenance_position (system_identifier, timeline, database, noted_at) \
+         VALUES ($1, $2, $3, $4) ON CONFLICT (singleton) DO UPDATE SET system_identifier = excluded.system_identifier, \
+           timeline = excluded.timeline, database = excluded.database, noted_at = excluded.noted_at",
+        &[
+            Arg::Given(pg_sys::INT8OID, system_identifier),
+            Arg::Given(pg_sys::INT4OID, timeline),
+            Arg::Given(pg_sys::OIDOID, database),
+            Arg::Time(transaction::now()),
+        ],
+    );
+}
+
+/// Notes a run, and which steps have failed, as JSON. A run that is like the one before is noted every
+/// few minutes alone, so that a log at rest is not written.
+pub fn note_run(failed: Option<&str>) {
+    let now = transaction::now();
+    let failed = failed.map_or(Arg::Null(pg_sys::JSONBOID), |failed| Arg::Json(failed.into()));
+    position(pg_sys::RowExclusiveLock).execute(
+        "UPDATE immutable.maintenance_position p SET ran_at = $1, failed = $2 \
+         WHERE p.ran_at IS NULL OR p.ran_at OPERATOR(pg_catalog.<) $3 OR p.ran_at OPERATOR(pg_catalog.>) $1 \
+           OR p.failed IS DISTINCT FROM $2",
+        &[Arg::Time(now), failed, Arg::Time(now - NOTED_EACH * 1_000_000)],
+    );
+}
+
+sql_function!(immutable_resume_maintenance, pg_finfo_immutable_resume_maintenance, resume_maintenance);
+
+/// `immutable.resume_maintenance()`
+fn resume_maintenance(_: Call) -> Datum {
+    transaction::require_writable(c"immutable.resume_maintenance()");
+    let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
+    subscription::refuse_local_write(events.get());
+    seam::refuse_copy(events.get());
+    // Two that resume at the same time do it once.
+    let table = position(pg_sys::ShareRowExclusiveLock);
+    if goes_on() {
+        return Datum::from(false);
+    }
+    let from = noted(&table);
+    write(&table);
+    let mark = feed::now();
+    usage::set_mark(&table, &mark);
+    alerts::set_mark(&table, &mark);
+    record(&LogEvent {
+        action: "immutable.maintenance_resumed",
+        metadata_json: &[("from", &from.map_or("null".to_string(), Place::json)), ("to", &Place::here().json())],
+        ..LogEvent::default()
+    });
+    Datum::from(true)
+}
