@@ -103,6 +103,7 @@ CREATE VIEW immutable.checkpoints AS
     pg_catalog.array_remove(pg_catalog.array_agg(c.witness ORDER BY c.cosigned_at, c.vkey), NULL) AS cosigned_by,
     pg_catalog.max(c.cosigned_at) AS cosigned_at
   FROM immutable.tree_notes n LEFT JOIN immutable.tree_cosignatures c ON c.origin = n.origin AND c.size = n.size
+  WHERE immutable.require_scope('verify')
   GROUP BY n.origin, n.size;
 COMMENT ON VIEW immutable.checkpoints IS
   'The signed checkpoints that are kept, with their cosignatures: the newest ones, and all that were '

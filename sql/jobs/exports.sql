@@ -67,7 +67,8 @@ Returns {"data": {"id", "status": "pending"}, "id"}.
 Raises 22023 for an action with a comma, 22001 for a filter of more than 4,096 bytes, 54000 if five
 exports are not counted yet or a thousand have not expired (of the tenant, for a bound API key; of all
 others together), 0A000 on a distributed log, 25006 on a standby or a subscriber, 42501 for another
-tenant than the API key''s or for an export ticket, and 28000 for a proof that is refused.';
+tenant than the API key''s, for a proof that does not have the scope export and for a role whom further
+policies limit, and 28000 for a proof that is refused.';
 
 CREATE FUNCTION immutable.get_export(id uuid)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -81,8 +82,8 @@ Returns id, status ("pending", "processing", "completed" or "failed"), filters, 
 it is completed), file_size (null), download_url (null), ticket and ticket_expires_at (null unless
 completed), error_message, created_at and expires_at. NULL if there is no such export, or if it is not
 the caller''s to see: an API key that is bound to a tenant sees those that were made with such a key.
-Raises 55000 for an export that has expired, 42501 for an export ticket, and 28000 for a proof that is
-refused.';
+Raises 55000 for an export that has expired, 42501 for a proof that does not have the scope export, and
+28000 for a proof that is refused.';
 
 CREATE FUNCTION immutable.export_rows(id uuid, format text DEFAULT 'csv')
 RETURNS SETOF text LANGUAGE c STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000000
@@ -94,6 +95,7 @@ a filter found by such a value are too. In the select list it streams. A line of
 breaks of its values in it, which every format of COPY changes. psql writes a file as it is: psql -X
 -q -A -t -v FETCH_COUNT=1000 -c "SELECT immutable.export_rows(''...'')" -o export.csv, with
 PGCLIENTENCODING=UTF8.
+An export ticket in setting immutable.proof opens its export.
 - id: the export''s id.
 - format: ''csv'', after RFC 4180, with a line of names, hashes in hex, JSON in targets, metadata and
   erased, times in UTC, and nothing for NULL; ''csv_spreadsheet'', the same with an apostrophe before

@@ -19,12 +19,16 @@ CREATE FUNCTION immutable.refuse_part_of(tab text) RETURNS boolean LANGUAGE c ST
 AS 'MODULE_PATHNAME', 'immutable_refuse_part_of';
 COMMENT ON FUNCTION immutable.refuse_part_of(text) IS
 'Policy that stops a dump which row security would leave rows out of.
-It is on immutable.log, immutable.revocations and immutable.tenant_grants.
+It is on immutable.log and on the other tables whose rows a dump contains and row security hides.
 - tab: the table''s name, for the message.
 Raises 42501 always.';
 CREATE POLICY all_or_none ON immutable.log FOR SELECT USING (immutable.refuse_part_of('log'));
 CREATE POLICY all_or_none ON immutable.revocations FOR SELECT USING (immutable.refuse_part_of('revocations'));
 CREATE POLICY all_or_none ON immutable.tenant_grants FOR SELECT USING (immutable.refuse_part_of('tenant_grants'));
+CREATE POLICY all_or_none ON immutable.api_keys FOR SELECT USING (immutable.refuse_part_of('api_keys'));
+CREATE POLICY all_or_none ON immutable.api_key_usage FOR SELECT USING (immutable.refuse_part_of('api_key_usage'));
 COMMENT ON POLICY all_or_none ON immutable.log IS 'Refuses roles that row security applies to, except auditors';
 COMMENT ON POLICY all_or_none ON immutable.revocations IS 'Refuses roles that row security applies to';
 COMMENT ON POLICY all_or_none ON immutable.tenant_grants IS 'Refuses roles that row security applies to';
+COMMENT ON POLICY all_or_none ON immutable.api_keys IS 'Refuses roles that row security applies to';
+COMMENT ON POLICY all_or_none ON immutable.api_key_usage IS 'Refuses roles that row security applies to';
