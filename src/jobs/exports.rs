@@ -36,8 +36,7 @@ pub fn step() -> Done {
     );
     let (completed, has_more) = count_next(&table, now);
     let counts = [("expired", expired), ("removed", removed), ("failed", failed), ("completed", completed)];
-    let did: Vec<String> =
-        counts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("\"{name}\":{n}")).collect();
+    let did: Vec<String> = counts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("\"{name}\":{n}")).collect();
     Done { did: (!did.is_empty()).then(|| format!("{{{}}}", did.join(","))), has_more }
 }
 

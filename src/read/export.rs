@@ -67,16 +67,27 @@ pub struct Export {
 }
 
 impl Export {
-        let opened = proof::require(Scope::Export);
-        with_rights(|| {
-            let mut filters = Filters::of(call);
-            if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| filters.narrow_to(own)) {
-                opened.hold_to("tenant_id", &asked);
-            }
-            let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
-            let given = written(|index| argument(call, index).or(own.filter(|_| FILTERS[index].0 == "tenant_id")));
-            Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)), false)
-        })
+    /// Begins an export of what a query of `e.*` finds, with the caller's snapshot, and with the
+    /// caller's rights or the owner's.
+    pub fn begin(statement: Statement, mut of: Box<dyn Lines>, is_lent: bool) -> Export {
+        let lines = of.first().into_iter().collect();
+        let cursor = lent(is_lent, || open(statement));
+        Export { cursor, layout: None, of, is_lent, lines, rows: 16, ended: false }
+    }
+
+    fn fetch(&mut self) {
+        let Export { cursor, layout, of, is_lent, lines, rows, .. } = self;
+        let mut made = 0;
+        let each = |tuple: Tuple<'_>| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            let line = of.event(&tuple.values(), layout);
+            made += line.len() as i64;
+            lines.push_back(line);
+        };
+        let fetched = lent(*is_lent, || cursor.fetch(*rows, each));
+        if fetched > 0 {
+            self.rows = (MOST_BYTES / (made / fetched as i64).max(1)).clamp(1, MOST_ROWS);
+            return;
         }
         self.cursor.close();
         match self.of.later() {
@@ -254,13 +265,15 @@ sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_
 /// that mean nothing, and 0A000 where no set of rows is expected.
 fn export_events(call: Call<'_>) -> Datum<'_> {
     call.series(|| {
-<<<<<<< HEAD
-        let filters = Filters::of(call);
-        let given = written(|index| argument(call, index));
-        Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)))
-=======
         let opened = proof::require(Scope::Export);
-        with_rights(|| Export::begin(call, &opened))
->>>>>>> h-maint
+        with_rights(|| {
+            let mut filters = Filters::of(call);
+            if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| filters.narrow_to(own)) {
+                opened.hold_to("tenant_id", &asked);
+            }
+            let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
+            let given = written(|index| argument(call, index).or(own.filter(|_| FILTERS[index].0 == "tenant_id")));
+            Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)), false)
+        })
     })
 }

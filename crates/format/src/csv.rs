@@ -56,7 +56,9 @@ mod tests {
 
     #[test]
     fn guards_what_looks_like_a_formula() {
-        for (value, written) in [("=1", "'=1"), ("@a,b", "\"'@a,b\""), ("\r=1", "\"'\r=1\""), ("a=1", "a=1"), ("", "\"\"")] {
+        for (value, written) in
+            [("=1", "'=1"), ("@a,b", "\"'@a,b\""), ("\r=1", "\"'\r=1\""), ("a=1", "a=1"), ("", "\"\"")]
+        {
             assert_eq!(cell(value, true), written);
         }
     }

@@ -246,7 +246,10 @@ impl Report {
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
         if self.summary.later_records > 0 {
             let later = self.summary.later_records;
-            writeln!(out, "         {later} records of erasures are newer than the events, and linked to none of them")?;
+            writeln!(
+                out,
+                "         {later} records of erasures are newer than the events, and linked to none of them"
+            )?;
         }
         writeln!(out, "heads    {heads_checked} checked")?;
         for (line, name) in self.tree.iter().flat_map(Comparison::lines).zip(["tree"].into_iter().chain(repeat(""))) {
