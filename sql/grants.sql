@@ -228,7 +228,12 @@ COMMENT ON POLICY auditor_select ON immutable.alerts IS 'An auditor sees every a
 COMMENT ON POLICY viewer_select ON immutable.alerts IS 'A viewer sees the alerts of the events that it sees';
 COMMENT ON POLICY server_select ON immutable.alerts IS 'The server sees the alerts of the events that its proof shows';
 
--- Exports for download.
+-- Exports for download. The functions run with the caller's rights; the table is theirs alone.
+GRANT EXECUTE ON FUNCTION
+  immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text, text, text, text,
+    text),
+  immutable.get_export(uuid), immutable.export_rows(uuid, text)
+TO immutable_auditor, immutable_server;
 
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;

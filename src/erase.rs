@@ -17,19 +17,20 @@ use crate::pg::encoding::normalized;
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::Reader;
 use crate::pg::memory::here;
+use crate::pg::relation::named;
 use crate::pg::set::Rows;
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::refuse_in_recovery;
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::event::{
-    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, METADATA, RESERVED, TARGETS,
+    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, COLUMNS, METADATA, RESERVED, TARGETS,
 };
 use immutable_format::id::uuid_text;
 use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
 use immutable_format::word::{mentions, Variants};
 use immutable_format::{document, Hash, Id};
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{InvalidOid, Oid};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -134,6 +135,7 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
         pgrx::check_for_interrupts!();
         erasing.rewrite(place, |event| hits_in(&subject, event));
     }
+    erasing.erased.extend(subject.ids.iter().map(ToString::to_string));
     erasing.end();
     call.null()
 }
@@ -164,6 +166,10 @@ struct Erasing<'a> {
     answer: Rows<'a>,
     /// The targets of the next record.
     unrecorded: Vec<String>,
+    /// Whether exports have filters, whose values may be a person's.
+    is_in_filters: bool,
+    /// The values that are erased, as far as such exports have not forgotten them.
+    erased: Vec<String>,
     /// How many of these events are about the eraser.
     by_eraser: u64,
     /// The actors of events from which the actor or the country was erased.
@@ -180,6 +186,8 @@ impl<'a> Erasing<'a> {
             reason,
             answer: call.rows(),
             unrecorded: Vec::new(),
+            is_in_filters: are_filters_kept(),
+            erased: Vec::new(),
             by_eraser: 0,
             actors: BTreeSet::new(),
             erasers: [own_event::caller(), own_event::recorder()],
@@ -314,6 +322,9 @@ impl<'a> Erasing<'a> {
                 &[Arg::text(self.tenant_id), id, Arg::text(format!("{{{}}}", targets.join(",")))],
             );
         }
+        if self.is_in_filters {
+            self.erased.extend(paths.iter().filter_map(|path| value_of(event, path)));
+        }
         self.answer(&event.envelope.id, hits);
         if hits.iter().any(|hit| ["actor_id", "ip_country"].contains(&hit.path.as_str())) {
             self.actors.extend(event.content.columns[ACTOR_ID].as_deref().map(str::to_string));
@@ -352,6 +363,7 @@ impl<'a> Erasing<'a> {
     /// Records the rest, and has the alerts forget the actors.
     fn end(&mut self) {
         self.record();
+        self.forget();
         let actors: Vec<String> = std::mem::take(&mut self.actors).into_iter().collect();
         alert_state::forget(self.tenant_id, &actors);
     }
@@ -373,7 +385,41 @@ impl<'a> Erasing<'a> {
             metadata_json: own_events,
             ..LogEvent::default()
         });
+        self.forget();
     }
+
+    /// Makes the exports forget what is erased by now.
+    fn forget(&mut self) {
+        let erased = std::mem::take(&mut self.erased);
+        if self.is_in_filters && !erased.is_empty() {
+            let given = [Arg::text(self.tenant_id), Arg::Texts(erased)];
+            spi::execute("SELECT immutable.forget_in_exports($1, $2)", &given);
+        }
+    }
+}
+
+/// Whether there are exports with filters. The table is not there before ALTER EXTENSION made it.
+fn are_filters_kept() -> bool {
+    let mut are_kept = false;
+    if named(c"exports") != InvalidOid {
+        spi::query_now("SELECT FROM immutable.exports x WHERE x.filters <> '{}' LIMIT 1", &[], |_| are_kept = true);
+    }
+    are_kept
+}
+
+/// The value of a path, as a filter could have it.
+fn value_of(event: &Stored<'_>, path: &str) -> Option<String> {
+    if let Some(key) = path.strip_prefix(METADATA) {
+        let metadata = &event.content.metadata;
+        let member = metadata.members().iter().find(|member| member.key == key)?;
+        return Some(metadata.value(member).trim_matches('"').to_string());
+    }
+    if let Some(position) = target_position(path) {
+        let target = event.content.targets.get(position)?;
+        return Some(target.id().unwrap_or_default().to_string());
+    }
+    let column = COLUMNS.iter().position(|column| *column == path)?;
+    event.content.columns[column].as_deref().map(String::from)
 }
 
 /// Which events a search sees.

@@ -260,6 +260,18 @@ fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
     })
 }
 
+/// When it was noted that the log is written here, in microseconds since 1970; None if it is not.
+/// Every seam notes it anew. A standby has what its primary noted.
+pub fn written_here_since() -> Option<i64> {
+    let table = named(c"cluster");
+    let table = OpenRelation::open(table, pg_sys::AccessShareLock)?;
+    let noted_at = table.get().any_row(|tuple| {
+        let since = tuple.values().at(3).map(micros);
+        since.filter(|_| transaction::is_in_recovery() || Noted::of(tuple).is_at(Place::here()))
+    });
+    noted_at.flatten()
+}
+
 /// Whether the log is noted as written here. It is not after a restore, until an event is recorded.
 pub fn is_noted_here(events: Relation) -> bool {
     table_for(events).and_then(read).is_some_and(|noted| noted.is_at(Place::here()))

@@ -19,3 +19,19 @@ impl Snapshot {
         is_whole.then(|| Snapshot { xmax: xmax.to_string(), xip: xip.into_iter().map(str::to_string).collect() })
     }
 }
+
+/// The snapshot in this text as if the transaction had not been seen. It saw a transaction that made
+/// it, but only if another one that began later had ended.
+pub fn without(text: &str, transaction: u64) -> Option<String> {
+    let Snapshot { xmax, xip } = Snapshot::parse(text)?;
+    let xmin: u64 = text.split(':').next()?.parse().ok()?;
+    let xmax: u64 = xmax.parse().ok()?;
+    let mut xip: Vec<u64> = xip.iter().filter_map(|id| id.parse().ok()).collect();
+    if transaction < xmax && !xip.contains(&transaction) {
+        xip.push(transaction);
+        xip.sort_unstable();
+    }
+    let xmin = xip.first().map_or(xmin, |first| xmin.min(*first));
+    let xip: Vec<String> = xip.iter().map(u64::to_string).collect();
+    Some(format!("{xmin}:{xmax}:{}", xip.join(",")))
+}

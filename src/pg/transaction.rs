@@ -122,6 +122,14 @@ pub fn is_in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// Whether this transaction can change a row that others change too, without an error: it may write,
+/// and each of its statements sees what was committed before.
+pub fn may_update() -> bool {
+    // SAFETY: reads variables of the one thread there is.
+    let (read_only, isolation) = unsafe { (pg_sys::XactReadOnly, pg_sys::XactIsoLevel) };
+    !read_only && isolation <= pg_sys::XACT_READ_COMMITTED as i32 && !is_in_recovery()
+}
+
 /// Refuses a command on a standby (25006); `what` is named in the message.
 pub fn refuse_in_recovery(what: &std::ffi::CStr) {
     // SAFETY: a C string.

@@ -3,7 +3,7 @@
 //! ever holds more than a few of them.
 
 use crate::access::lent::{with_rights, with_rights_of_owner};
-use crate::access::proof::{self, Opened, Scope};
+use crate::access::proof::{self, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::row;
 use crate::pg::call::{sql_function, Call};
@@ -14,8 +14,8 @@ use crate::pg::set::Series;
 use crate::pg::spi::{self, Arg};
 use crate::pg::time::statement_start;
 use crate::pg::toast::{self, readable_text};
-use crate::pg::tuple::Values;
-use crate::read::filter::{bound, Filters, FILTERS};
+use crate::pg::tuple::{Tuple, Values};
+use crate::read::filter::{argument, Filters, FILTERS};
 use immutable_format::export::{ascii, write, ChainPosition, Header, Lanes};
 use immutable_format::time;
 use pgrx::pg_sys;
@@ -29,39 +29,131 @@ const MOST_ROWS: i64 = 128;
 /// About how many bytes of lines the rows fetched at once may make: a row may be some megabytes.
 const MOST_BYTES: i64 = 1 << 20;
 
+/// What lines are made of the events of an export.
+pub trait Lines: 'static {
+    /// The lines before the events.
+    fn first(&mut self) -> Option<String>;
+
+    /// The line of an event.
+    fn event(&mut self, row: &Values, layout: &Layout) -> String;
+
+    /// What is read after all events, with a line of its own for each row.
+    fn later(&mut self) -> Option<Statement> {
+        None
+    }
+
+    /// The line at the end.
+    fn last(&mut self) -> Option<String>;
+}
+
+/// A query of events and its arguments.
+pub struct Statement {
+    pub text: String,
+    pub arguments: Vec<Arg<'static>>,
+}
+
 /// An export that is under way.
-struct Export {
+pub struct Export {
     cursor: spi::Cursor,
     layout: Option<Layout>,
+    of: Box<dyn Lines>,
+    /// Whether it is read with the owner's rights.
+    is_lent: bool,
     /// Lines that are made and not yet returned.
     lines: VecDeque<String>,
-    /// Whether they have to be ASCII.
-    escaped: bool,
     /// How many rows to fetch next.
     rows: i64,
-    events: u64,
-    lanes: u64,
-    lane: Option<(String, i16)>,
     ended: bool,
 }
 
 impl Export {
-    fn begin(call: Call, opened: &Opened) -> Export {
-        let mut conditions = Filters::of(call);
-        if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| conditions.narrow_to(own)) {
-            opened.hold_to("tenant_id", &asked);
+    /// Begins an export of what a query of `e.*` finds, with the caller's snapshot, and with the
+    /// caller's rights or the owner's.
+    pub fn begin(statement: Statement, mut of: Box<dyn Lines>, is_lent: bool) -> Export {
+        let lines = of.first().into_iter().collect();
+        let cursor = lent(is_lent, || open(statement));
+        Export { cursor, layout: None, of, is_lent, lines, rows: 16, ended: false }
+    }
+
+    fn fetch(&mut self) {
+        let Export { cursor, layout, of, is_lent, lines, rows, .. } = self;
+        let mut made = 0;
+        let each = |tuple: Tuple<'_>| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            let line = of.event(&tuple.values(), layout);
+            made += line.len() as i64;
+            lines.push_back(line);
+        };
+        let fetched = lent(*is_lent, || cursor.fetch(*rows, each));
+        if fetched > 0 {
+            self.rows = (MOST_BYTES / (made / fetched as i64).max(1)).clamp(1, MOST_ROWS);
+            return;
         }
-        let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
-        let mut filters = Vec::new();
-        for (index, (name, oid)) in FILTERS.iter().enumerate() {
-            let own = own.filter(|_| *name == "tenant_id");
-            let Some(value) = bound(call, index, name).or(own) else { continue };
-            let value = match *oid {
-                pg_sys::TEXTOID => Cow::Owned(text(value).to_string()),
-                _ => time::format(micros(value)).map_or_else(|| infinite(micros(value)), Cow::Owned),
-            };
-            filters.push((Cow::Borrowed(*name), value));
+        self.cursor.close();
+        match self.of.later() {
+            Some(later) => {
+                self.cursor = lent(self.is_lent, || open(later));
+                self.fetch();
+            }
+            None => {
+                self.lines.extend(self.of.last());
+                self.ended = true;
+            }
         }
+    }
+}
+
+fn lent<T>(is_lent: bool, body: impl FnOnce() -> T) -> T {
+    match is_lent {
+        true => with_rights_of_owner(body),
+        false => body(),
+    }
+}
+
+fn open(statement: Statement) -> spi::Cursor {
+    spi::Cursor::open(&statement.text, statement.arguments)
+}
+
+/// The query of the events that pass the filters, in the order of an export. Child tables are read
+/// too: what a query of the log shows is what its export holds.
+pub fn statement(filters: Filters<'_>, further: &str) -> Statement {
+    let clause = filters.where_clause();
+    let and = if clause.is_empty() { " WHERE " } else { " AND " };
+    let and = if further.is_empty() { "" } else { and };
+    Statement {
+        text: format!("SELECT e.* FROM immutable.events e{clause}{and}{further} ORDER BY e.tenant_id, e.lane, e.seq"),
+        arguments: filters.arguments.into_iter().map(Arg::into_owned).collect(),
+    }
+}
+
+/// The names of the filters that are given, and their values as texts.
+pub fn written<'c>(given: impl Fn(usize) -> Option<Datum<'c>>) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
+    let written = FILTERS.iter().enumerate().filter_map(|(index, (name, oid))| {
+        let value = given(index)?;
+        let value = match *oid {
+            pg_sys::TEXTOID => Cow::Owned(text(value).to_string()),
+            _ => time::format(micros(value)).map_or_else(|| infinite(micros(value)), Cow::Owned),
+        };
+        Some((Cow::Borrowed(*name), value))
+    });
+    written.collect()
+}
+
+/// The lines that verify outside of the database.
+pub struct Verifiable {
+    header: Header<'static>,
+    /// What is read after the events.
+    later: Option<Statement>,
+    /// Whether that is read now.
+    is_later: bool,
+    events: u64,
+    lanes: u64,
+    lane: Option<(String, i16)>,
+}
+
+impl Verifiable {
+    /// The lines of an export that was made at a time, in microseconds since 1970, with filters.
+    pub fn new(created_at: i64, filters: Vec<(Cow<'static, str>, Cow<'static, str>)>) -> Verifiable {
         let mut log_id = None;
         with_rights_of_owner(|| {
             spi::read("SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1", &[], |row| {
@@ -71,56 +163,59 @@ impl Export {
         // What the server converts for the client is no longer what was hashed, and may have no
         // place in its encoding at all.
         let escaped = !matches!(encoding::of_client(), PG_UTF8 | PG_SQL_ASCII);
-        let header = Header {
-            created_at: statement_start(),
-            log_id,
-            lanes: Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref())),
-            escaped,
-            filters,
-        };
-        // Child tables are read too: what a query of the log shows is what its export holds.
-        let statement = format!(
-            "SELECT e.* FROM immutable.events e{} ORDER BY e.tenant_id, e.lane, e.seq",
-            conditions.where_clause()
-        );
-        Export {
-            cursor: spi::Cursor::open(&statement, conditions.arguments.into_iter().map(Arg::into_owned).collect()),
-            layout: None,
-            lines: VecDeque::from([write::header(&header)]),
-            escaped,
-            rows: 16,
-            events: 0,
-            lanes: 0,
-            lane: None,
-            ended: false,
+        let lanes = Lanes::left_by(filters.iter().map(|(name, _)| name.as_ref()));
+        let header = Header { created_at, log_id, lanes, escaped, filters };
+        Verifiable { header, later: None, is_later: false, events: 0, lanes: 0, lane: None }
+    }
+
+    /// Adds the records of erasures that a query finds, if the lanes are whole: only then are
+    /// erasures compared with their records.
+    pub fn with_later_records(mut self, later: impl FnOnce() -> Statement) -> Verifiable {
+        self.later = (self.header.lanes == Lanes::Whole).then(later);
+        self
+    }
+
+    fn sent(&self, line: String) -> String {
+        match self.header.escaped {
+            true => ascii::escape(&line).into_owned(),
+            false => line, // as it is, without a copy
         }
     }
 
-    fn fetch(&mut self) {
-        let Export { cursor, layout, lines, events, lanes, lane, .. } = self;
-        let mut made = 0;
-        let fetched = cursor.fetch(self.rows, |tuple| {
-            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-            let row = tuple.values();
-            let position = position(&row, layout);
-            *events += 1;
-            if lane
-                .as_ref()
-                .is_none_or(|(tenant_id, lane)| (tenant_id.as_str(), *lane) != (&position.tenant_id, position.lane))
-            {
-                *lanes += 1;
-                *lane = Some((position.tenant_id.to_string(), position.lane));
-            }
-            let line = line(&row, layout, &position);
-            made += line.len() as i64;
-            lines.push_back(line);
-        });
-        if fetched == 0 {
-            self.lines.push_back(write::end(self.events, self.lanes));
-            self.ended = true;
-        } else {
-            self.rows = (MOST_BYTES / (made / fetched as i64).max(1)).clamp(1, MOST_ROWS);
+    fn count(&mut self, position: &ChainPosition) {
+        self.events += 1;
+        let lane = self.lane.as_ref().map(|(tenant_id, lane)| (tenant_id.as_str(), *lane));
+        if lane != Some((&position.tenant_id, position.lane)) {
+            self.lanes += 1;
+            self.lane = Some((position.tenant_id.to_string(), position.lane));
         }
+    }
+}
+
+impl Lines for Verifiable {
+    fn first(&mut self) -> Option<String> {
+        Some(self.sent(write::header(&self.header)))
+    }
+
+    fn event(&mut self, row: &Values, layout: &Layout) -> String {
+        let position = position(row, layout);
+        let line = line(row, layout, &position);
+        match self.is_later {
+            true => self.sent(write::later_record(&line)),
+            false => {
+                self.count(&position);
+                self.sent(line)
+            }
+        }
+    }
+
+    fn later(&mut self) -> Option<Statement> {
+        self.is_later = true;
+        self.later.take()
+    }
+
+    fn last(&mut self) -> Option<String> {
+        Some(self.sent(write::end(self.events, self.lanes)))
     }
 }
 
@@ -156,11 +251,7 @@ impl Series for Export {
         if self.lines.is_empty() && !self.ended {
             self.fetch();
         }
-        let line = self.lines.pop_front()?;
-        Some(match self.escaped {
-            true => memory.text(&ascii::escape(&line)),
-            false => memory.text(&line),
-        })
+        self.lines.pop_front().map(|line| memory.text(&line))
     }
 
     fn close(&mut self) {
@@ -175,6 +266,14 @@ sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_
 fn export_events(call: Call<'_>) -> Datum<'_> {
     call.series(|| {
         let opened = proof::require(Scope::Export);
-        with_rights(|| Export::begin(call, &opened))
+        with_rights(|| {
+            let mut filters = Filters::of(call);
+            if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| filters.narrow_to(own)) {
+                opened.hold_to("tenant_id", &asked);
+            }
+            let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
+            let given = written(|index| argument(call, index).or(own.filter(|_| FILTERS[index].0 == "tenant_id")));
+            Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)), false)
+        })
     })
 }

@@ -136,9 +136,14 @@ impl<'c> Filters<'c> {
 
     /// Reads the filters of a call.
     pub fn of(call: Call<'c>) -> Filters<'c> {
-        let mut filters = Filters::none(call.memory());
+        Filters::of_values(call.memory(), |index| argument(call, index))
+    }
+
+    /// The filters of these values, each a text or a timestamptz, by their index in [`FILTERS`].
+    pub fn of_values(memory: Memory<'c>, given: impl Fn(usize) -> Option<Datum<'c>>) -> Filters<'c> {
+        let mut filters = Filters::none(memory);
         for (index, (name, oid)) in FILTERS.iter().enumerate() {
-            let Some(value) = bound(call, index, name) else { continue };
+            let Some(value) = given(index) else { continue };
             filters.fingerprint.push_str(name);
             filters.fingerprint.push('=');
             match *oid {
@@ -401,15 +406,17 @@ impl<'c> Filters<'c> {
     }
 }
 
-/// The value of a filter, if it is given. A bound of time becomes a timestamptz: a day begins with
-/// its first microsecond and ends with its last.
-pub fn bound<'c>(call: Call<'c>, index: usize, name: &str) -> Option<Datum<'c>> {
+/// The value of a filter of a call whose arguments begin with the filters, if it is given.
+pub fn argument<'c>(call: Call<'c>, index: usize) -> Option<Datum<'c>> {
+    let (name, oid) = FILTERS[index];
     let given = call.arg(index)?;
-    if FILTERS[index].1 == pg_sys::TEXTOID {
-        return Some(given);
-    }
+    Some(if oid == pg_sys::TEXTOID { given } else { bound(given, name) })
+}
+
+/// A bound of time as a timestamptz: a day begins with its first microsecond and ends with its last.
+pub fn bound(given: Datum, name: &str) -> Datum<'static> {
     let TimeBound { first, last } = TimeBound::of(given);
-    Some(Datum::from(if name == "to_date" { last } else { first }))
+    Datum::from(if name == "to_date" { last } else { first })
 }
 
 /// ` WHERE …`, or nothing.

@@ -899,6 +899,10 @@ class Export:
             event = read_event(text)
         elif text.startswith('{"no_document":'):
             event = read_no_document(text)
+        elif text.startswith('{"later_record":'):
+            _need(self.header is not None, "an export begins with its header")
+            self._later_record(text[len('{"later_record":'):])
+            return
         else:
             _need(text.startswith('{"immutable_export_end":'), "not a line of an export")
             end = read_end(text)
@@ -931,11 +935,13 @@ class Export:
         self.walked_log_id = self.log_id
         self.events = self.lanes = 0
         self.erased, self.recorded = {}, {}
+        self.is_later = False
         self._count("exports")
         if header["lanes"] != "whole":
             self.summary["whole"] = self.summary["erasures_checked"] = False
 
     def _event(self, event):
+        _need(not self.is_later, "an event after the later records")
         self.events += 1
         self._count("events_checked")
         self._count("values_erased", len(event.erased))
@@ -974,6 +980,25 @@ class Export:
             for hash_ in event.erased:
                 self.erased[event.tenant_id, event.id, hash_] = event
             self.recorded.update(dict.fromkeys((event.tenant_id, *record) for record in event.recorded))
+
+    def _later_record(self, text):
+        """A record of erasures that is newer than the events: hashed, and linked to nothing."""
+        _need(text.endswith("}"), "something follows the event")
+        text = text[:-1]
+        if text.startswith(_BEFORE_DOCUMENT):
+            event = read_event(text)
+            action = parse(text[len(_BEFORE_DOCUMENT):text.index(',"event_hash":')]).get("action")
+            _need(action == "immutable.event_erased", "a later record that is not one of erasures")
+        else:
+            event = read_no_document(text)
+        _need(self.header["lanes"] == "whole", "later records where the lanes are not whole")
+        self.is_later = True
+        self.summary["later_records"] = self.summary.get("later_records", 0) + 1
+        if event.recomputed is None or event.recomputed != event.stored:
+            self._report(event.broken("hash_mismatch", expected=event.recomputed, actual=event.stored))
+        for record in event.recorded:
+            if (event.tenant_id, *record) in self.erased:
+                self.recorded[event.tenant_id, *record] = None
 
     def _head_checked(self, event, seq):
         self.heads_checked.add((event.tenant_id, event.lane, seq))

@@ -752,6 +752,13 @@ def export_vectors():
             targets=[{"type": "immutable.event", "id": id_, "metadata": {"commitments": list(commitments)}}]), **columns})
 
     recorded = [a[0], erased, record(*gone)]
+    newer = record(*gone, seq=numbered(9), previous_event_hash="\\x" + some_hash("y"))
+    beside = record(*gone, some_hash("x"), seq=numbered(9), previous_event_hash="\\x" + some_hash("y"))
+
+    def pinned(*later, rows=(a[0], erased), head=None):
+        """An export of rows that were pinned, and records of erasures that are newer."""
+        lines = export_of(rows, head or header())
+        return [*lines[:-1], *(f'{{"later_record":{fmt.export_line(row)}}}' for row in later), lines[-1]]
 
     def head(row, hash_=None):
         return {"tenant_id": row["tenant_id"], "lane": int(row["lane"]), "seq": int(row["seq"]),
@@ -813,6 +820,13 @@ def export_vectors():
         ("recorded in another lane, twice", export_of([a[0], erased, *[
             record(*gone, lane=numbered(1), seq=numbered(1), log_id=LOG_ID, previous_event_hash=None)],
             record(*gone, lane=numbered(2), seq=numbered(1), log_id=LOG_ID, previous_event_hash=None)]), {}, []),
+        ("erased after it was pinned", pinned(newer), {}, []),
+        ("erased after it was pinned, with other values", pinned(beside), {}, []),
+        ("erased after it was pinned, in one event of two records", pinned(
+            record(*gone[:1], seq=numbered(9), previous_event_hash=newer["previous_event_hash"]),
+            record(*gone[1:], seq=numbered(11), previous_event_hash=newer["previous_event_hash"])), {}, []),
+        ("a later record of a tenant", pinned(newer, head=header(tenant_id="acme")), {}, []),
+        ("later records, escaped", escaped(pinned(newer)), {}, []),
         ("erased, in a range: the record may lie outside", export_of([a[0], erased], header("range", to_date="infinity")),
          {}, []),
 
@@ -858,6 +872,14 @@ def export_vectors():
         ("a record of something else", export_of([a[0], erased, record(*gone[1:], some_hash("x"))]), {}, [
             nowhere("erasure_mismatch", tenant_id="acme", event_id=erased["id"], expected=some_hash("x")),
             broken("erasure_mismatch", erased, None, gone[0])]),
+        ("a later record of another value", pinned(record(*gone[1:], seq=numbered(9),
+                                                          previous_event_hash=newer["previous_event_hash"])), {}, [
+            broken("erasure_mismatch", erased, None, gone[0])]),
+        ("a later record of another tenant", pinned(record(*gone, seq=numbered(9), tenant_id="globex",
+                                                           previous_event_hash=newer["previous_event_hash"])), {}, [
+            broken("erasure_mismatch", erased, None, hash_) for hash_ in sorted(gone)]),
+        ("a later record edited", [line.replace("request 12", "request 13") for line in pinned(newer)], {}, [
+            content(newer), *(broken("erasure_mismatch", erased, None, hash_) for hash_ in sorted(gone))]),
         ("recorded as erased, and back", export_of([a[0], full_row, record(gone[0])]), {}, [
             nowhere("erasure_mismatch", tenant_id="acme", event_id=erased["id"], expected=gone[0])]),
         ("more than the reason erased from a record", replaced(
@@ -940,6 +962,11 @@ def export_vectors():
         ("exports of two logs", export_of(a) + export_of([], header(log_id=ID.format(5))), 7),
         ("an end line that counts nothing", good[:-1] + ['{"immutable_export_end":1}'], len(good)),
         ("an end line that counts below zero", good[:-1] + [export_end(-1, 0)], len(good)),
+        ("an event behind a later record", pinned(newer)[:-1] + good[5:], 5),
+        ("a later record of a filtered export", pinned(newer, head=header("gaps", action="*")), 4),
+        ("a later record that is none", pinned(a[1]), 4),
+        ("a later record without an end", [line[:-1] if "later" in line else line for line in pinned(newer)], 4),
+        ("a later record outside of an export", pinned(newer)[3:], 1),
         ("no_document without a place", good[:2] + ['{"no_document":{}}'], 3),
     ]
     for name, lines, number in bad:

@@ -13,6 +13,7 @@
 
 pub mod api_key;
 pub mod commitment;
+pub mod csv;
 pub mod cursor;
 pub mod document;
 pub mod erasure;

@@ -244,6 +244,13 @@ impl Report {
         let records =
             if *erasures_checked { "each compared with its record" } else { "not compared with their records" };
         writeln!(out, "erased   {erased} values{}", if *erased > 0 { format!(", {records}") } else { String::new() })?;
+        if self.summary.later_records > 0 {
+            let later = self.summary.later_records;
+            writeln!(
+                out,
+                "         {later} records of erasures are newer than the events, and linked to none of them"
+            )?;
+        }
         writeln!(out, "heads    {heads_checked} checked")?;
         for (line, name) in self.tree.iter().flat_map(Comparison::lines).zip(["tree"].into_iter().chain(repeat(""))) {
             writeln!(out, "{name:8} {line}")?;
@@ -284,7 +291,7 @@ impl Report {
     fn as_json(&self, verdict: Option<Verdict>, failure: Option<&Failure>) -> Value {
         let summary = &self.summary;
         let anchored = verdict == Some(Verdict::Valid);
-        json!({
+        let mut report = json!({
             "verdict": verdict.map(Verdict::words),
             "valid": verdict.map_or(Some(false), Verdict::valid),
             "complete": anchored && summary.whole && summary.events_confirmed == summary.events,
@@ -305,7 +312,11 @@ impl Report {
             "breaks_found": self.breaks,
             "breaks": self.listed,
             "error": failure.map(Failure::as_json),
-        })
+        });
+        if summary.later_records > 0 {
+            report["later_records"] = json!(summary.later_records);
+        }
+        report
     }
 }
 

@@ -322,6 +322,7 @@ fn for_each_event(files: &[PathBuf], progress: &Progress, mut each: impl FnMut(&
             match line(&whole).map_err(|error| failure(error.0))? {
                 Line::Event(event) => each(&event),
                 Line::Header(header) => escaped = header.escaped,
+                Line::Later(_) => {}
                 Line::End { .. } => escaped = false,
             }
         }

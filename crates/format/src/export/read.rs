@@ -31,6 +31,8 @@ pub enum Line<'a> {
     Header(Header<'a>),
     /// The line of an event.
     Event(Box<Event<'a>>),
+    /// A record of erasures that is newer than the events.
+    Later(Box<Event<'a>>),
     /// The last line of an export, with the numbers that it states.
     End {
         /// The number of events.
@@ -90,6 +92,8 @@ pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
         event(text).map(Box::new).map(Line::Event)
     } else if text.starts_with("{\"no_document\":") {
         no_document(text).map(Box::new).map(Line::Event)
+    } else if let Some(record) = text.strip_prefix("{\"later_record\":") {
+        later_record(record).map(Box::new).map(Line::Later)
     } else if text.starts_with("{\"immutable_export\":") {
         header(text).map(Line::Header)
     } else if text.starts_with("{\"immutable_export_end\":") {
@@ -100,6 +104,9 @@ pub fn line(bytes: &[u8]) -> Result<Line<'_>, Malformed> {
         malformed("not a line of an export")
     }
 }
+
+/// The action of a record of erasures.
+const ERASURE: &str = "immutable.event_erased";
 
 const DOCUMENT: &str = "{\"document\":";
 /// No document of any version has a member of this name, and no string has a bare quote in it. The
@@ -429,6 +436,18 @@ fn event(text: &str) -> Result<Event<'_>, Malformed> {
     event_with(text, false, |_, _| {}).map(|(event, ..)| event)
 }
 
+/// Reads the line of a later record from behind its name.
+fn later_record(text: &str) -> Result<Event<'_>, Malformed> {
+    let Some(text) = text.strip_suffix('}') else { return malformed("something follows the end of the event") };
+    if !text.starts_with(DOCUMENT) {
+        return no_document(text);
+    }
+    match event_with(text, false, |_, _| {})? {
+        (event, document, _) if document.action == ERASURE => Ok(event),
+        _ => malformed("a later record that is not one of erasures"),
+    }
+}
+
 /// Reads the line of an event. `each` gets the path and the value of each disclosure. If `chosen`,
 /// what is not disclosed need not be erased.
 fn event_with<'a>(
@@ -449,7 +468,7 @@ fn event_with<'a>(
     };
     scanner.expect(",\"disclosures\":")?;
     let mut disclosed = Disclosed::new(&document);
-    let lists_erasures = document.action == "immutable.event_erased";
+    let lists_erasures = document.action == ERASURE;
     let mut recorded = Vec::new();
     scanner.array(|scanner| {
         let disclosure = disclosure(text, scanner)?;

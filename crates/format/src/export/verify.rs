@@ -52,6 +52,8 @@ pub struct Summary {
     pub gaps: u64,
     /// Values that are erased.
     pub erased: u64,
+    /// Records of erasures that are newer than the events. They are in no lane of the export.
+    pub later_records: u64,
     /// Whether every erased value was looked up among the records of erasures.
     pub erasures_checked: bool,
     /// Saved heads that were compared with an event.
@@ -101,6 +103,8 @@ struct OpenExport {
     events: u64,
     erasures: HashMap<[u8; 16], ErasureMatch>,
     named: bool,
+    /// Whether the events have ended, and later records follow.
+    is_later: bool,
 }
 
 /// The state of a verification. Its memory is that of one lane, plus the saved heads, plus one
@@ -145,10 +149,14 @@ impl Verifier {
             (Line::Header(header), false) => self.begin(header),
             (Line::Header(_), true) => Err(Malformed("a header where the export before has no end line".to_string())),
             (_, false) => Err(Malformed("an export begins with its header".to_string())),
+            (Line::Event(_), true) if self.open.as_ref().is_some_and(|open| open.is_later) => {
+                Err(Malformed("an event after the later records".to_string()))
+            }
             (Line::Event(event), true) => {
                 self.event(&event, sink);
                 Ok(())
             }
+            (Line::Later(record), true) => self.later_record(&record, sink),
             (Line::End { events, lanes }, true) => {
                 self.end(events, lanes, sink);
                 Ok(())
@@ -209,6 +217,7 @@ impl Verifier {
             events: 0,
             erasures: HashMap::new(),
             named: header.log_id.is_some(),
+            is_later: false,
         });
         Ok(())
     }
@@ -257,6 +266,43 @@ impl Verifier {
             open.note_erasures(event);
         }
         self.open = Some(open);
+    }
+
+    /// Reads a record of erasures that is newer than the events of the export. It is hashed, and
+    /// linked to nothing, because the events before it in its lane are not here. What it lists beside
+    /// the erased values of the export is of no interest.
+    fn later_record(&mut self, record: &Event<'_>, sink: &mut impl Sink) -> Result<(), Malformed> {
+        let Some(open) = self.open.as_mut().filter(|open| open.lanes == Lanes::Whole) else {
+            return Err(Malformed("later records where the lanes are not whole".to_string()));
+        };
+        open.is_later = true;
+        self.summary.later_records += 1;
+        let ChainPosition { tenant_id, lane, seq, id } = &record.position;
+        match &record.content {
+            Ok(hash) if record.event_hash.as_deref() == Some(hash) => {}
+            content => sink.broken(Break {
+                kind: BreakType::HashMismatch,
+                tenant_id: Some(tenant_id.to_string()),
+                lane: Some(*lane),
+                seq: Some(*seq),
+                event_id: Some(*id),
+                expected: content.as_ref().ok().map(|hash| hash.to_vec()),
+                actual: record.event_hash.clone(),
+                detail: match content {
+                    Ok(_) => "the document of a later record does not have the stored hash".to_string(),
+                    Err(why) => format!("the later record is not the one that was hashed: {why}"),
+                },
+            }),
+        }
+        for (id, commitment) in &record.recorded {
+            let Some(id) = parse_uuid(id) else { continue };
+            if let Some(known) = open.erasures.get_mut(&erasure_key(tenant_id, &id, commitment)) {
+                if matches!(known, ErasureMatch::Value(_)) {
+                    *known = ErasureMatch::Both;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Begins the lane of `event`. The event that the first one has to follow is known if the first
@@ -390,6 +436,14 @@ fn head_break(tenant_id: &str, lane: i16, head: &Saved, actual: (Option<Id>, Opt
     }
 }
 
+/// The key of an erased value among all of an export.
+fn erasure_key(tenant_id: &str, id: &Id, commitment: &Hash) -> [u8; 16] {
+    let digest = sha256(&[id, commitment, tenant_id.as_bytes()]);
+    let mut key = [0; 16];
+    key.copy_from_slice(&digest[..16]);
+    key
+}
+
 impl OpenExport {
     /// Ends the lane that was read last.
     fn end_lane(&self, sink: &mut impl Sink) {
@@ -405,12 +459,7 @@ impl OpenExport {
             return;
         }
         let Some((tenant_id, lane)) = self.lane.clone() else { return };
-        let key = |id: &Id, commitment: &Hash| {
-            let digest = sha256(&[id, commitment, tenant_id.as_bytes()]);
-            let mut key = [0; 16];
-            key.copy_from_slice(&digest[..16]);
-            key
-        };
+        let key = |id: &Id, commitment: &Hash| erasure_key(&tenant_id, id, commitment);
         let (seq, id) = (event.position.seq, event.position.id);
         for commitment in &event.erased {
             let value = ErasedValue { tenant_id: tenant_id.clone(), lane, seq, id, commitment: *commitment };

@@ -105,6 +105,12 @@ pub fn no_document(
     out
 }
 
+/// Returns the line of a record of erasures that is newer than the events of the export, from the
+/// line of the record's event.
+pub fn later_record(event: &str) -> String {
+    format!("{{\"later_record\":{event}}}")
+}
+
 /// Returns the last line, with the numbers of events and lanes.
 pub fn end(events: u64, lanes: u64) -> String {
     format!("{{\"immutable_export_end\":1,\"events\":{events},\"lanes\":{lanes}}}")
