@@ -132,6 +132,15 @@ TO immutable_maintainer;
 GRANT USAGE ON SCHEMA immutable TO immutable_server;
 
 -- Action schemas.
+GRANT SELECT ON immutable.action_schemas, immutable.action_schema_modes TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.get_action_schemas(text),
+  immutable.unmatched_events(timestamptz, timestamptz, integer)
+TO immutable_auditor, immutable_server;
+-- They run with the caller's rights as far as the proof, and with the owner's at the tables.
+GRANT EXECUTE ON FUNCTION immutable.set_action_schema(text, text, jsonb, text),
+  immutable.delete_action_schema(text, text), immutable.set_action_schema_mode(text, text)
+TO immutable_server;
+GRANT INSERT ON immutable.action_schemas, immutable.action_schema_modes TO immutable_restorer;
 
 -- Alerts.
 

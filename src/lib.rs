@@ -40,4 +40,5 @@ pub extern "C-unwind" fn _PG_init() {
     log::tables::register_callbacks();
     log::subscription::register_callbacks();
     log::seam::register_callbacks();
+    write::schemas::cache::register_callbacks();
 }

@@ -8,7 +8,8 @@
 //! event goes. Read back, [`link`] checks that the event still stands there, and [`sum`] checks a
 //! whole lane in any order. Events leave page by page with a [`cursor`] or as an [`export`].
 //! [`subject`] finds what of an event is erased when a person asks for it, and [`erasure`] erases
-//! it. [`token`] says who may look, and [`fold`] how a search compares.
+//! it. [`token`] says who may look, and [`fold`] how a search compares. [`pattern`] says which actions a
+//! log takes.
 //! [`tlog`] makes evidence of it all that others can verify.
 
 pub mod commitment;
@@ -23,6 +24,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod link;
+pub mod pattern;
 pub mod split;
 pub mod subject;
 pub mod sum;
