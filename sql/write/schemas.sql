@@ -103,7 +103,7 @@ It is recorded as immutable.action_schema_deleted. With the last pattern, every 
 - pattern: the pattern, as it was given.
 - tenant_id: the tenant, or NULL, as it was given.
 Returns whether there was such a pattern.
-Raises 22004 for a pattern that is NULL, 22001 for a tenant_id that is too long, and 28000 or 42501 for
+Raises 22004 for a pattern that is NULL, 22023 for a tenant_id that is too long, and 28000 or 42501 for
 a proof without the scope admin, or of another tenant.';
 
 CREATE FUNCTION immutable.set_action_schema_mode(mode text, tenant_id text DEFAULT NULL)
