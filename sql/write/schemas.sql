@@ -85,8 +85,8 @@ It is recorded as immutable.action_schema_set. The log, and each tenant, may hav
   or * alone, which stands for the actions without a dot.
 - description: for people, at most 4,096 bytes.
 - metadata_schema: a JSON Schema (draft 2020-12 unless $schema names another) that the metadata of
-  such events has to fit: at most 64 kB and 32 levels, 200 references, none of them to the outside,
-  and 100 regular expressions, which must need neither look-around nor backreferences.
+  such events has to fit: at most 64 kB and 32 levels, 200 references, all of them to parts of the
+  schema itself, and 100 regular expressions without look-around and backreferences.
 - tenant_id: the tenant whose events it applies to; an empty text for the events without a tenant;
   NULL for all events of the log, or the tenant that the caller''s API key is bound to.
 Returns the id of the row in immutable.action_schemas.

@@ -4,7 +4,8 @@ use crate::write::schemas::metered::{within, Failed, Metered, Seen};
 use immutable_format::json;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
+use std::collections::HashMap;
 
 /// Bytes that the canonical text of a schema may have.
 pub const BYTES: usize = 64 * 1024;
@@ -12,6 +13,8 @@ pub const BYTES: usize = 64 * 1024;
 pub const NESTING: usize = 32;
 /// References that a schema may have. They are followed on the stack.
 const REFERENCES: usize = 200;
+/// References that may be followed if each is, as often as it is come by.
+const FOLLOWED: usize = 2000;
 /// Regular expressions that a schema may have. Each takes memory in every session.
 const EXPRESSIONS: usize = 100;
 /// Bytes that a compiled regular expression may have.
@@ -44,15 +47,7 @@ impl Document {
         if !(schema.is_object() || schema.is_boolean()) {
             return Err("A schema is an object, true or false.".to_string());
         }
-        let mut count = Count::default();
-        count.add(schema);
-        if count.references > REFERENCES {
-            return Err(format!("It has {} references, but at most {REFERENCES} are allowed.", count.references));
-        }
-        if count.expressions > EXPRESSIONS {
-            let found = count.expressions;
-            return Err(format!("It has {found} regular expressions, but at most {EXPRESSIONS} are allowed."));
-        }
+        Survey::of(schema)?;
         // The engine without backtracking takes time in proportion to the text, whatever the pattern.
         let patterns = PatternOptions::regex().size_limit(EXPRESSION_BYTES).dfa_size_limit(EXPRESSION_BYTES);
         let options = jsonschema::options_for::<Metered>().offline().with_pattern_options(patterns);
@@ -79,30 +74,95 @@ impl Document {
     }
 }
 
-/// What of a schema is limited.
-#[derive(Default)]
-struct Count {
+/// Counts what of a schema is limited. A validation that meets no value of the metadata is not metered,
+/// so what references multiply to is counted beforehand.
+struct Survey<'v> {
+    root: &'v Value,
     references: usize,
     expressions: usize,
+    /// How many references are followed below a reference; None while that is being counted.
+    followed: HashMap<&'v str, Option<usize>>,
 }
 
-impl Count {
-    fn add(&mut self, schema: &Value) {
-        match schema {
-            Value::Array(elements) => elements.iter().for_each(|element| self.add(element)),
-            Value::Object(members) => {
-                for (name, value) in members {
-                    match name.as_str() {
-                        "$ref" | "$dynamicRef" | "$recursiveRef" => self.references += 1,
-                        "pattern" => self.expressions += 1,
-                        "patternProperties" => self.expressions += value.as_object().map_or(0, Map::len),
-                        _ => {}
-                    }
-                    self.add(value);
-                }
-            }
-            _ => {}
+impl<'v> Survey<'v> {
+    fn of(root: &'v Value) -> Result<(), String> {
+        let mut survey = Survey { root, references: 0, expressions: 0, followed: HashMap::new() };
+        survey.look(root)?;
+        let Survey { references, expressions, .. } = survey;
+        if references > REFERENCES {
+            return Err(format!("It has {references} references, but at most {REFERENCES} are allowed."));
         }
+        if expressions > EXPRESSIONS {
+            return Err(format!("It has {expressions} regular expressions, but at most {EXPRESSIONS} are allowed."));
+        }
+        if survey.follow(root) > FOLLOWED {
+            return Err(format!("Its references multiply: more than {FOLLOWED} would have to be followed."));
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, schema: &'v Value) -> Result<(), String> {
+        match schema {
+            Value::Array(elements) => elements.iter().try_for_each(|element| self.look(element)),
+            Value::Object(members) => members.iter().try_for_each(|(name, value)| {
+                match (name.as_str(), value) {
+                    ("$ref", Value::String(reference)) => {
+                        self.references += 1;
+                        if self.target(reference).is_none() {
+                            let reference = shown(reference);
+                            return Err(format!("The reference \"{reference}\" is not to a part of the schema itself, such as #/$defs/name."));
+                        }
+                    }
+                    ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
+                        return Err(format!("It uses {name}. Use $ref."));
+                    }
+                    ("$id", Value::String(_)) if !std::ptr::eq(schema, self.root) => {
+                        return Err("A part of it has an $id, so that references in it are to another document.".to_string());
+                    }
+                    ("$schema", Value::String(draft)) if draft.contains("draft-04") => {
+                        return Err("Draft 4 is not supported.".to_string());
+                    }
+                    ("pattern", Value::String(_)) => self.expressions += 1,
+                    ("patternProperties", Value::Object(patterns)) => self.expressions += patterns.len(),
+                    _ => {}
+                }
+                self.look(value)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The part of the schema that a reference is to.
+    fn target(&self, reference: &str) -> Option<&'v Value> {
+        let pointer = reference.strip_prefix('#').filter(|pointer| !pointer.contains('%'))?;
+        self.root.pointer(pointer)
+    }
+
+    /// How many references are followed from a part of the schema, each as often as it is come by. What
+    /// leads back to where it is counted from is metered, because it meets the value again.
+    fn follow(&mut self, schema: &'v Value) -> usize {
+        match schema {
+            Value::Array(elements) => elements.iter().fold(0, |sum, element| self.follow(element).saturating_add(sum)),
+            Value::Object(members) => members.iter().fold(0, |sum, (name, value)| {
+                let found = match value {
+                    Value::String(reference) if name == "$ref" => self.follow_reference(reference).saturating_add(1),
+                    _ => self.follow(value),
+                };
+                found.saturating_add(sum)
+            }),
+            _ => 0,
+        }
+    }
+
+    fn follow_reference(&mut self, reference: &'v str) -> usize {
+        if let Some(known) = self.followed.get(reference) {
+            return known.unwrap_or(0);
+        }
+        let Some(target) = self.target(reference) else { return 0 };
+        self.followed.insert(reference, None);
+        let followed = self.follow(target);
+        self.followed.insert(reference, Some(followed));
+        followed
     }
 }
 

@@ -38,18 +38,18 @@ fn get_action_schemas(call: Call) -> Datum {
         Some(_) => "WHERE s.tenant_id IS NULL OR s.tenant_id OPERATOR(pg_catalog.=) $1",
         None => "WHERE $1::pg_catalog.text IS NULL",
     };
-    schemas(pg_sys::AccessShareLock).returning(
-        &format!(
-            "SELECT s.id, s.tenant_id, s.pattern, s.description, s.metadata_schema, s.created_at, s.created_by \
-             FROM immutable.action_schemas s {condition} ORDER BY s.tenant_id NULLS FIRST, s.pattern"
-        ),
-        &[Arg::maybe_text(tenant_id.as_deref())],
-        |row| {
+    let table = schemas(pg_sys::AccessShareLock);
+    let statement = format!(
+        "SELECT s.id, s.tenant_id, s.pattern, s.description, s.metadata_schema, s.created_at, s.created_by \
+         FROM immutable.action_schemas s {condition} ORDER BY s.tenant_id NULLS FIRST, s.pattern"
+    );
+    spi::as_owner(table.relation(), || {
+        spi::read(&statement, &[Arg::maybe_text(tenant_id.as_deref())], |row| {
             json.push_str(separator);
             separator = ",";
             write_row(row, &mut json);
-        },
-    );
+        });
+    });
     json.push_str("]}");
     call.memory().jsonb(&json)
 }

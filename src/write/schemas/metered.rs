@@ -147,6 +147,8 @@ impl<'a> Node<'a, Metered> for Seen<'a> {
     }
 
     fn identity(&self) -> Option<NodeIdentity> {
+        // A reference asks for it, even one that leads to a schema that looks at nothing.
+        descend();
         Some(NodeIdentity::new(std::ptr::from_ref::<Value>(self.0) as usize))
     }
 }
