@@ -96,18 +96,18 @@ def test_each_decision_is_an_event_without_a_tenant(db):
                       ("immutable.action_schema_deleted", "", "x.*", "t", None)]
 
 
-@pytest.mark.parametrize("arguments, state, field", [
-    ("NULL", "22004", "pattern"), ("''", "22023", "pattern"), ("'*.x'", "22023", "pattern"), ("'a**'", "22023", "pattern"),
-    ("'immutable.*'", "22023", "pattern"), ("repeat('x', 256)", "22001", "pattern"),
-    ("'a', repeat('x', 4097)", "22001", "description"), ("'a', NULL, '[]'", "22023", "metadata_schema"),
-    ("'a', NULL, 'null'", "22023", "metadata_schema"), ("'a', NULL, '{\"type\": 1}'", "22023", "metadata_schema"),
-    ("'a', NULL, jsonb_build_object('x', repeat('x', 65536))", "54000", "metadata_schema"),
-    ("'a', NULL, NULL, repeat('x', 256)", "22023", "tenant_id"),
-])
-def test_what_cannot_be_set(db, arguments, state, field):
-    with pytest.raises(psycopg.Error) as error:
-        db.conn.execute(f"SELECT immutable.set_action_schema({arguments})")
-    assert error.value.sqlstate == state and error.value.diag.message_primary.startswith(field)
+def test_what_cannot_be_set(db):
+    for arguments, state, field in [
+        ("NULL", "22004", "pattern"), ("''", "22023", "pattern"), ("'*.x'", "22023", "pattern"), ("'a**'", "22023", "pattern"),
+        ("'immutable.*'", "22023", "pattern"), ("repeat('x', 256)", "22001", "pattern"),
+        ("'a', repeat('x', 4097)", "22001", "description"), ("'a', NULL, '[]'", "22023", "metadata_schema"),
+        ("'a', NULL, 'null'", "22023", "metadata_schema"), ("'a', NULL, '{\"type\": 1}'", "22023", "metadata_schema"),
+        ("'a', NULL, jsonb_build_object('x', repeat('x', 65536))", "54000", "metadata_schema"),
+        ("'a', NULL, NULL, repeat('x', 256)", "22023", "tenant_id"),
+    ]:
+        with pytest.raises(psycopg.Error) as error:
+            db.conn.execute(f"SELECT immutable.set_action_schema({arguments})")
+        assert error.value.sqlstate == state and error.value.diag.message_primary.startswith(field)
     with pytest.raises(psycopg.errors.InvalidParameterValue):
         db.conn.execute("SELECT immutable.set_action_schema_mode('lax')")
     assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone() == (0,)
@@ -150,7 +150,7 @@ def test_batch_copy_and_select(db, writer):
     error = answer[1]["error"]
     assert (error["code"], error["message"], error["field"]) == ("23514", SENTENCE.format("x"), "action")
     assert error["hint"] and answer[2]["error"]["field"] == "metadata"
-    with pytest.raises(psycopg.errors.CheckViolation), writer.cursor().copy("COPY immutable.events (actor_id, action) FROM STDIN") as copy:
+    with pytest.raises(psycopg.errors.CheckViolation), db.conn.cursor().copy("COPY immutable.events (actor_id, action) FROM STDIN") as copy:
         copy.write("u\ta.3\nu\tx\n")
     with pytest.raises(psycopg.errors.CheckViolation):
         writer.execute("INSERT INTO immutable.events (actor_id, action) SELECT 'u', unnest('{a.4,x}'::text[])")
@@ -250,7 +250,7 @@ def test_hostile_schemas_are_refused_or_bounded(db, writer):
             ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, {}, None),
             ({"type": "object", "additionalProperties": {"anyOf": [{"$ref": "#"}, {"type": "integer"}]}}, deep, None),
             ({"type": ["object", "string"], "additionalProperties": {"$ref": "#"}}, deep, "23514"),
-            ({"not": {"$ref": "#"}}, {}, None),
+            ({"not": {"$ref": "#"}}, {}, "23514"),
             (chain(190, lambda ref: {"$ref": ref}, {"type": "integer"}), {"x": "y"}, "23514"),
             (chain(8, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}, {"type": "integer"}), {"x": "y"}, "23514"),
             # twice as many steps for each level of the metadata
@@ -266,7 +266,7 @@ def test_hostile_schemas_are_refused_or_bounded(db, writer):
             said = None
         except psycopg.Error as error:
             said = error.sqlstate
-        assert said == state or state == "54000" and said == "23514", (schema, said)
+        assert said == state, (schema, said)
         assert time.monotonic() - began < 30, schema  # minutes to years without a budget
     assert db.conn.execute("SELECT count(*) FROM immutable.events WHERE action = 'x'").fetchone()[0] > 0
 

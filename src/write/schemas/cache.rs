@@ -198,7 +198,7 @@ impl Entry {
 fn compiled(schema: Reader<'_>) -> Option<Rc<Document>> {
     let schema = schema.value(NESTING, BYTES).ok()?;
     let canonical = schema.canonical();
-    let hash = sha256(canonical.as_bytes());
+    let hash = sha256(&[canonical.as_bytes()]);
     if let Some(known) = COMPILED.with_borrow(|compiled| compiled.documents.get(&hash).cloned()) {
         return known;
     }

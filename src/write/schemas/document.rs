@@ -144,8 +144,10 @@ impl<'v> Survey<'v> {
         match schema {
             Value::Array(elements) => elements.iter().fold(0, |sum, element| self.follow(element).saturating_add(sum)),
             Value::Object(members) => members.iter().fold(0, |sum, (name, value)| {
-                let found = match value {
-                    Value::String(reference) if name == "$ref" => self.follow_reference(reference).saturating_add(1),
+                let found = match (name.as_str(), value) {
+                    ("$ref", Value::String(reference)) => self.follow_reference(reference).saturating_add(1),
+                    // Nothing but a reference comes by a definition.
+                    ("$defs" | "definitions", _) if std::ptr::eq(schema, self.root) => 0,
                     _ => self.follow(value),
                 };
                 found.saturating_add(sum)

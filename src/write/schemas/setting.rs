@@ -170,7 +170,7 @@ fn set_action_schema(call: Call) -> Datum {
         ],
         |row| id = row.at(0).map(uuid),
     );
-    let digest = schema.map(|schema| hex::encode(sha256(schema.as_bytes())));
+    let digest = schema.map(|schema| hex::encode(sha256(&[schema.as_bytes()])));
     record("immutable.action_schema_set", tenant_id, Some(pattern), &[("metadata_schema_sha256", digest.as_deref())]);
     id.map_or_else(|| call.null(), |id| call.memory().uuid(&id))
 }
