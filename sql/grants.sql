@@ -206,6 +206,15 @@ COMMENT ON POLICY server_select ON immutable.events IS
 COMMENT ON POLICY server_select ON immutable.event_targets IS 'The server sees the targets of the events that it sees';
 
 -- Action schemas.
+GRANT SELECT ON immutable.action_schemas, immutable.action_schema_modes TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.get_action_schemas(text),
+  immutable.unmatched_events(timestamptz, timestamptz, integer)
+TO immutable_auditor, immutable_server;
+-- They run with the caller's rights as far as the proof, and with the owner's at the tables.
+GRANT EXECUTE ON FUNCTION immutable.set_action_schema(text, text, jsonb, text),
+  immutable.delete_action_schema(text, text), immutable.set_action_schema_mode(text, text)
+TO immutable_server;
+GRANT INSERT ON immutable.action_schemas, immutable.action_schema_modes TO immutable_restorer;
 
 -- Alerts. An alert shows that its event exists, so a viewer sees the alerts of the events that it sees.
 -- One about a whole tenant counts events of every actor.

@@ -42,4 +42,5 @@ pub extern "C-unwind" fn _PG_init() {
     log::seam::register_callbacks();
     jobs::worker::register();
     access::proof::register_callbacks();
+    write::schemas::cache::register_callbacks();
 }

@@ -6,11 +6,12 @@ COMMENT ON FUNCTION immutable.track_batch(jsonb) IS
 'Records several events; one that is refused does not keep the others from being recorded.
 - events: an array of objects as immutable.track(event) takes them, or {"events": [...]}, at most
   immutable.max_batch of them.
-Returns {"events": [...]} with the answer to each event in its place: {"id", "status"} as
-immutable.track() returns it; {"status": "error", "error": {"code", "message", "field", "hint"}} for
-an event that is refused; {"id", "status": "conflict", "differs", "error"} for another event under a
-used idempotency_key. Errors that are answered so are those of the classes 22 and 23, and 42501,
-54000 and 428C9 where they name a field. Any other error ends the call, and nothing is recorded.
+Returns {"events": [...]} with the answer to each event in its place: {"id", "status"} and
+"warnings" as immutable.track() returns them; {"status": "error", "error": {"code", "message",
+"field", "hint"}} for an event that is refused; {"id", "status": "conflict", "differs", "error"} for
+another event under a used idempotency_key. Errors that are answered so are those of the classes 22
+and 23, and 42501, 54000 and 428C9 where they name a field. Any other error ends the call, and
+nothing is recorded.
 A call takes one subtransaction, and one more for each event that is refused while it is inserted.
 Raises 22004 for NULL, 22023 for what is no array of events, and 54000 for too many.';
 

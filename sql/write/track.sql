@@ -20,7 +20,8 @@ Returns {"id", "status"}. The status is "recorded", or "duplicate" with the id o
 the idempotency_key and is the same. With on_conflict => ''answer'' it may be {"id", "status":
 "conflict", "differs": [fields]}. Two events are the same if every field is, as it would be
 recorded; actor_name, actor_type, session_id, ip_address, user_agent and occurred_at count only
-where the call gives them, and erased values do not count.
+where the call gives them, and erased values do not count. An event that was recorded although it
+does not fit the action schemas has "warnings": [{"field", "message"}].
 Raises the errors of immutable.chain(); 23505 for another event under a used key, 22023 for another
 on_conflict, 09000 if a trigger that is not the extension''s leaves the event out, and 40001 if a
 concurrent transaction recorded the same key and the isolation level is above READ COMMITTED: retry.';

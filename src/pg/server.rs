@@ -38,3 +38,9 @@ pub fn process() -> u32 {
     // SAFETY: reads a variable of the one thread there is.
     unsafe { pg_sys::MyProcPid }.unsigned_abs()
 }
+
+/// Whether so much of the stack is used that PostgreSQL would refuse to go deeper.
+pub fn is_stack_deep() -> bool {
+    // SAFETY: compares an address with a limit.
+    unsafe { pg_sys::stack_is_too_deep() }
+}

@@ -9,11 +9,13 @@ use crate::log::{columns as c, lane, log_identity, own_event, seam, subscription
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, micros, timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
+use crate::pg::jsonb::Reader;
 use crate::pg::relation::Relation;
 use crate::pg::trigger::BEFORE_INSERT_ROW;
 use crate::pg::tuple::{Tuple, Values};
 use crate::pg::{random, role, transaction};
 use crate::settings;
+use crate::write::schemas::admission;
 use crate::write::validate::{self, Admitted};
 use crate::write::{restore, watch};
 use immutable_format::commitment::{seal, Commitments};
@@ -38,6 +40,7 @@ fn chain(call: Call) -> Datum {
     }
     let event = Entering::admit(call, relation, events, row);
     event.bind(call);
+    event.hold_to_schemas();
     let committed = event.commit();
     let place = event.place();
     let sealed = event.seal(&committed, &place);
@@ -112,6 +115,14 @@ impl<'e> Entering<'e> {
         if !own_event::is_recording() {
             binding::hold_to_binding(call, self.admitted.tenant_id());
         }
+    }
+
+    /// Refuses an event that does not fit the action schemas, if they are strict. A caller who is
+    /// bound to another tenant was refused before, and learns nothing of this one's.
+    fn hold_to_schemas(&self) {
+        let action = self.admitted.text(c::ACTION).unwrap_or_default();
+        let metadata = || self.row.get(&self.events.layout, c::METADATA).and_then(Reader::new);
+        admission::admit(self.admitted.tenant_id(), action, metadata);
     }
 
     /// Commits to the values. This is done before a lane is taken, which may keep others waiting.

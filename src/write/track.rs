@@ -14,6 +14,7 @@ use crate::pg::tuple::CopiedTuple;
 use crate::settings;
 use crate::write::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
 use crate::write::repeated::Original;
+use crate::write::schemas::warnings::{self, Warning};
 use crate::write::watch;
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
@@ -23,7 +24,8 @@ use std::ffi::CString;
 
 /// What became of an event.
 pub enum Outcome {
-    Recorded(Id),
+    /// It was recorded, perhaps with warnings of the action schemas.
+    Recorded(Id, Vec<Warning>),
     /// The event that has the key is the same.
     Duplicate(Id),
     /// The event that has the key is another one, which differs in these fields.
@@ -31,10 +33,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The answer: an object with id, status and, for a conflict, the fields that differ.
+    /// The answer: an object with id, status and, for a conflict, the fields that differ; warnings, if
+    /// there are any.
     pub fn json(&self) -> String {
         let (id, status) = match self {
-            Outcome::Recorded(id) => (id, "recorded"),
+            Outcome::Recorded(id, _) => (id, "recorded"),
             Outcome::Duplicate(id) => (id, "duplicate"),
             Outcome::Conflict(id, _) => (id, "conflict"),
         };
@@ -48,6 +51,9 @@ impl Outcome {
                 write_string(field, &mut json);
             }
             json.push(']');
+        }
+        if let Outcome::Recorded(_, warnings) = self {
+            warnings::write(warnings, &mut json);
         }
         json.push('}');
         json
@@ -142,15 +148,15 @@ pub fn record(given: &Given) -> Outcome {
     let is_keyed = given[IDEMPOTENCY_KEY].is_some();
     let mut id = None;
     let mut insert = || id = insert(&given);
-    let passed = match is_keyed {
+    let (passed, warnings) = warnings::collect(|| match is_keyed {
         true => watch::watch(insert),
         false => {
             insert();
             None
         }
-    };
+    });
     match (id, passed) {
-        (Some(id), _) => Outcome::Recorded(id),
+        (Some(id), _) => Outcome::Recorded(id, warnings),
         (None, Some(row)) => original(&given, &row).unwrap_or_else(|| refuse_concurrent()),
         (None, None) => refuse_left_out(),
     }

@@ -17,7 +17,8 @@ ROLES = ["app", "auditor", "officer", "feed", "bi_acme", "keeper", "web"]
 EXTENSION = "CREATE EXTENSION immutable;"
 EVENTS = EXTENSION + ("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                       "SELECT 'org_7rT2xBc', 'u', 'document.viewed' FROM generate_series(1, 20);")
-GUIDES = {"README.md": "", "docs/alerts.md": EXTENSION, "docs/api-keys.md": EXTENSION,
+GUIDES = {"README.md": "", "docs/action-schemas.md": EXTENSION, "docs/alerts.md": EXTENSION,
+          "docs/api-keys.md": EXTENSION,
           "docs/application.md": EXTENSION, "docs/erasure.md": EXTENSION, "docs/evidence.md": EVENTS,
           "docs/exports.md": EVENTS, "docs/managed.md": EXTENSION,
           "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS,

@@ -9,6 +9,7 @@
 //! whole lane in any order. Events leave page by page with a [`cursor`] or as an [`export`].
 //! [`subject`] finds what of an event is erased when a person asks for it, and [`erasure`] erases
 //! it. [`token`], [`api_key`] and [`ticket`] say who may look, and [`fold`] how a search compares.
+//! [`pattern`] says which actions a log takes.
 //! [`tlog`] makes evidence of it all that others can verify.
 
 pub mod api_key;
@@ -25,6 +26,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod link;
+pub mod pattern;
 pub mod split;
 pub mod subject;
 pub mod sum;
