@@ -16,6 +16,7 @@ use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::encoding::normalized;
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::Reader;
+use crate::pg::lock::lock;
 use crate::pg::memory::here;
 use crate::pg::relation::named;
 use crate::pg::set::Rows;
@@ -30,7 +31,7 @@ use immutable_format::json::{self, Build, Value};
 use immutable_format::subject::{Found, Hit, Subject, REASON};
 use immutable_format::word::{mentions, Variants};
 use immutable_format::{document, Hash, Id};
-use pgrx::pg_sys::{InvalidOid, Oid};
+use pgrx::pg_sys::{self, InvalidOid, Oid};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -61,6 +62,7 @@ fn erase(call: Call) -> Datum {
         check_path("paths", path);
     }
     let reason = reason(call, 3);
+    lock_events();
     let mut found = None;
     spi::query_now(
         "SELECT e.lane, e.seq FROM ONLY immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
@@ -131,6 +133,7 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
         erasing.preview(&subject, &variants);
         return call.null();
     }
+    lock_events();
     for place in erasing.lock_events_of(&subject) {
         pgrx::check_for_interrupts!();
         erasing.rewrite(place, |event| hits_in(&subject, event));
@@ -138,6 +141,13 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     erasing.erased.extend(subject.ids.iter().map(ToString::to_string));
     erasing.end();
     call.null()
+}
+
+/// Locks events for an erasure, before anything of them is read: a REINDEX that came between the reading and
+/// the writing would be in a deadlock with this.
+fn lock_events() {
+    refuse_in_recovery(c"erasing");
+    lock(events_oid(), pg_sys::RowExclusiveLock);
 }
 
 /// Collects the place of each event that has something to erase.
@@ -195,7 +205,6 @@ impl<'a> Erasing<'a> {
     }
 
     fn lock(&self, lane: i16) {
-        refuse_in_recovery(c"erasing");
         lane::acquire_existing(self.events, lane::tenant_number(self.tenant_id), lane);
     }
 

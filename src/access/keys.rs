@@ -34,6 +34,10 @@ fn open(lock: u32) -> SmallTable {
     SmallTable::open(c"viewer_keys", &COLUMNS, lock)
 }
 
+fn read() -> SmallTable {
+    SmallTable::read(c"viewer_keys", &COLUMNS)
+}
+
 /// Calls `look` with each key's id, its secret, and the second (since 1970) until which it is
 /// accepted; the key that signs has no such second.
 fn each(table: &SmallTable, mut look: impl FnMut(Id, Datum, Option<i64>)) {
@@ -50,14 +54,14 @@ fn accepted(until: Option<i64>) -> bool {
 /// Whether tokens of this key are accepted now.
 pub fn is_accepted(key: Id) -> bool {
     let mut found = false;
-    each(&open(pg_sys::AccessShareLock), |id, _, until| found |= id == key && accepted(until));
+    each(&read(), |id, _, until| found |= id == key && accepted(until));
     found
 }
 
 /// The key, among those accepted now, for which `opens` returns something.
 pub fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
     let mut found = None;
-    each(&open(pg_sys::AccessShareLock), |id, secret, until| {
+    each(&read(), |id, secret, until| {
         if accepted(until) {
             let key = SigningKey::new(bytes(secret).to_vec());
             found = found.take().or(opens(&key).map(|opened| (id, opened)));
@@ -68,7 +72,7 @@ pub fn find<T>(opens: impl Fn(&[u8]) -> Option<T>) -> Option<(Id, T)> {
 
 /// The key that signs. It is made now if there is none.
 pub fn signing() -> SigningKey {
-    if let Some(key) = current(&open(pg_sys::AccessShareLock)) {
+    if let Some(key) = current(&read()) {
         return key;
     }
     // Until this transaction commits, no other can make a key. A key that was committed meanwhile

@@ -3,17 +3,17 @@
 //! the server that signed the one before.
 
 use crate::access::proof::{self, Scope};
-use crate::evidence::kept_note::KeptNote;
+use crate::evidence::kept_note::{self, KeptNote};
 use crate::evidence::position::{self, Position};
 use crate::evidence::sequence::{self, Pass};
 use crate::evidence::signing_key;
-use crate::evidence::tables::{lock_tree, read_now, NOTES, TREE};
+use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, NOTES, TREE};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
 use crate::log::{distributed, log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{micros, text, timestamptz, Datum};
+use crate::pg::datum::{text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::{here, Memory};
 use crate::pg::procedure::{self, in_transactions, Transactions};
@@ -44,7 +44,7 @@ fn checkpoint(call: Call) -> Datum {
         begin(transactions);
         let mut making = Making::new();
         loop {
-            lock_tree();
+            making.lock();
             if let Some(signed) = making.part() {
                 break signed;
             }
@@ -68,7 +68,15 @@ impl Making {
         Making { pass: None, is_appended: false }
     }
 
-    /// Does the next part. The tree is locked. The last part signs what was committed, and returns the
+    /// Locks what the next part may write. The last one announces keys where they are in a file.
+    pub fn lock(&self) {
+        match self.is_appended && signing_key::is_in_file() {
+            true => lock_tree_to_record(),
+            false => lock_tree(),
+        }
+    }
+
+    /// Does the next part. That is locked. The last part signs what was committed, and returns the
     /// note; if the log does not sign itself, the newest one that was stored.
     pub fn part(&mut self) -> Option<Result<Option<String>, Held>> {
         if self.is_appended {
@@ -124,32 +132,42 @@ impl Held {
     }
 }
 
-/// Begins the tree, if there is none. Raises 55000 for a log without events, 25006 for a copy, 0A000
-/// for a distributed log, and XX001 if the tree has lost its head.
+/// Locks the tree, and begins it if there is none. Raises 55000 for a log without events, 25006 for a
+/// copy, 0A000 for a distributed log, and XX001 if the tree has lost its head.
 fn begin(transactions: &Transactions) {
-    let Some(log_id) = log_without_tree() else { return };
+    lock_tree();
+    refuse_elsewhere();
+    if View::Now.head().is_some() {
+        return;
+    }
+    // From here on events are recorded, and the lock for that has to come before the others.
+    transactions.commit();
+    let log_id = notice_move();
     // A log that was copied has recorded that by now, and takes another name.
     transactions.commit();
-    lock_tree();
+    lock_tree_to_record();
     if View::Now.head().is_none() {
         begin_tree(&log_id);
     }
     transactions.commit();
+    lock_tree();
 }
 
-/// The identity of a log whose tree is to begin. If the log has moved since it was written, that is
-/// recorded first. Refuses a log that is another's copy, distributed or empty.
-fn log_without_tree() -> Option<Id> {
+/// Refuses a log that is another's copy, or distributed.
+fn refuse_elsewhere() {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     subscription::refuse_local_write(events.get());
     seam::refuse_copy(events.get());
     distributed::refuse("checkpoints");
-    if View::Now.head().is_some() {
-        return None;
-    }
+}
+
+/// Records that the log has moved since it was written, if it has. Returns the identity of the log, and
+/// refuses one that is empty.
+fn notice_move() -> Id {
+    let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     let log_id = log_identity::known().unwrap_or_else(|| refuse_empty());
     seam::notice(events.get());
-    Some(log_id)
+    log_id
 }
 
 fn refuse_empty() -> ! {
@@ -257,8 +275,8 @@ fn sign() -> Result<Option<String>, Held> {
     let body = head.text();
     let lines: String = keys.iter().map(|key| key.sign_text(&body)).collect();
     let note = format!("{body}\n{lines}");
-    store_note(&head, &note);
-    signing_key::promote(&head.origin);
+    let signed = store_note(&head, &note);
+    signing_key::promote(&head.origin, signed);
     Ok(Some(note))
 }
 
@@ -278,10 +296,12 @@ fn check_signed(head: &Checkpoint) -> Result<Option<String>, Held> {
     }
 }
 
-/// Keeps a signed note, and from time to time drops those that nobody has cosigned in an hour.
-pub fn store_note(head: &Checkpoint, note: &str) {
+/// Keeps a signed note, and from time to time drops those that nobody has cosigned in an hour. Returns the
+/// largest size that the log has signed under this origin.
+fn store_note(head: &Checkpoint, note: &str) -> u64 {
     let now = transaction::now();
-    if newest_signed_at(&head.origin).is_some_and(|before| before / MINUTE != now / MINUTE) {
+    let newest = kept_note::newest(&head.origin);
+    if newest.is_some_and(|(_, before)| before / MINUTE != now / MINUTE) {
         drop_old_notes(head, now - KEEP_FOR);
     }
     here(|memory| {
@@ -294,6 +314,7 @@ pub fn store_note(head: &Checkpoint, note: &str) {
         ];
         NOTES.replace((NOTES_KEY, &of_size(memory, head, head.size as i64)), &row, |_| false);
     });
+    newest.map_or(head.size, |(size, _)| size.max(head.size))
 }
 
 const NOTES_KEY: &CStr = c"tree_notes_pkey";
@@ -305,17 +326,6 @@ fn of_size<'m>(memory: Memory<'m>, head: &Checkpoint, size: i64) -> [Equal<'m>; 
         Equal { attribute: 1, function: pg_sys::F_TEXTEQ, value: Some(memory.text(&head.origin)) },
         Equal { attribute: 2, function: pg_sys::F_INT8EQ, value: Some(Datum::from(size)) },
     ]
-}
-
-/// When the newest note was signed, in microseconds since 1970.
-fn newest_signed_at(origin: &str) -> Option<i64> {
-    let mut at = None;
-    read_now(
-        "SELECT n.signed_at FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
-        &[Arg::text(origin)],
-        |row| at = row.at(0).map(micros),
-    );
-    at
 }
 
 /// Drops notes that nobody has cosigned and that were signed before this time. It looks at the newest
@@ -376,7 +386,7 @@ fn rotate_log_key(call: Call) -> Datum {
             .raise()
     }
     transaction::require_writable(c"immutable.rotate_log_key()");
-    lock_tree();
+    lock_tree_to_record();
     let head = head_or_refuse(View::Now);
     if signing_key::is_in_file() {
         Fault::new(
@@ -433,24 +443,22 @@ fn add_checkpoint(call: Call) -> Datum {
     transaction::require_writable(c"immutable.add_checkpoint()");
     lock_tree();
     let head = head_or_refuse(View::Now);
-    let signed = read_note(given, &head.origin);
+    let keys = signing_key::verifier_keys(View::Now, &head.origin);
+    let signed = read_signed(
+        given,
+        &head.origin,
+        &keys,
+        "Register the signer's verifier key with immutable.add_log_key(). Then call immutable.checkpoint() with \
+         immutable.sign_checkpoints = on once, so that the key before it signs a checkpoint that covers this.",
+    );
     if signed.note.text != signed.checkpoint.text() {
         Fault::invalid("note", "note has lines after the root, and the log keeps checkpoints of three lines")
             .hint("Sign what immutable.tree_head() returns as it is.")
             .raise()
     }
-    let keys = signing_key::verifier_keys(View::Now, &head.origin);
-    if !signed.is_signed_by_log(&keys) {
-        Fault::invalid("note", "note is not signed by a key of the log")
-            .hint(
-                "Register the signer's verifier key with immutable.add_log_key(). Then call immutable.checkpoint() with \
-                 immutable.sign_checkpoints = on once, so that the key before it signs a checkpoint that covers this.",
-            )
-            .raise()
-    }
     require_extended(&signed.checkpoint, &head);
-    store_note(&signed.checkpoint, &KeptNote::text_of(&signed, &keys));
-    signing_key::promote(&head.origin);
+    let size = store_note(&signed.checkpoint, &KeptNote::text_of(&signed, &keys));
+    signing_key::promote(&head.origin, size);
     call.void()
 }
 
@@ -460,7 +468,7 @@ sql_function!(immutable_add_log_key, pg_finfo_immutable_add_log_key, add_log_key
 fn add_log_key(call: Call) -> Datum {
     let given = text(call.required(0, "vkey", "Give the verifier key of the program that signs."));
     transaction::require_writable(c"immutable.add_log_key()");
-    lock_tree();
+    lock_tree_to_record();
     let head = head_or_refuse(View::Now);
     let hint = "The signer has its verifier key: <name>+<8 hex digits>+<base64>, with the log's origin as the name.";
     let refuse = |why: String| -> ! { Fault::invalid("vkey", why).hint(hint).raise() };
@@ -502,12 +510,17 @@ pub fn read_note(note: &str, origin: &str) -> SignedCheckpoint {
 }
 
 /// Reads a checkpoint of this origin that the log has signed. Raises 22023 for anything else.
-pub fn read_signed(note: &str, origin: &str) -> SignedCheckpoint {
+pub fn read_own(note: &str, origin: &str) -> SignedCheckpoint {
+    let keys = signing_key::verifier_keys(View::Now, origin);
+    let hint = "The keys are in immutable.log_keys. If the note has a valid line of one, pass it unchanged.";
+    read_signed(note, origin, &keys, hint)
+}
+
+/// The same with these keys of the log, and a hint for a note that none of them has signed.
+fn read_signed(note: &str, origin: &str, keys: &[VerifierKey], hint: &str) -> SignedCheckpoint {
     let signed = read_note(note, origin);
-    if !signed.is_signed_by_log(&signing_key::verifier_keys(View::Now, origin)) {
-        Fault::invalid("note", "note is not signed by a key of the log")
-            .hint("The keys are in immutable.log_keys. If the note has a valid line of one, pass it unchanged.")
-            .raise()
+    if !signed.is_signed_by_log(keys) {
+        Fault::invalid("note", "note is not signed by a key of the log").hint(hint).raise()
     }
     signed
 }

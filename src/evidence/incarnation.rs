@@ -1,9 +1,9 @@
 //! How a log goes on that was restored, promoted or copied: it resumes where a checkpoint that is
 //! known outside left off, or begins another incarnation under a name of its own.
 
-use crate::evidence::checkpoint::{extends, head_or_refuse, new_origin, read_note, read_signed, require_extended};
+use crate::evidence::checkpoint::{extends, head_or_refuse, new_origin, read_note, read_own, require_extended};
 use crate::evidence::sequence::replace_head;
-use crate::evidence::tables::{lock_tree, read_now};
+use crate::evidence::tables::{lock_tree_to_record, read_now};
 use crate::evidence::{position, signing_key};
 use crate::log::own_event::{reason, record, LogEvent};
 use crate::log::tree::View;
@@ -21,9 +21,9 @@ fn resume(call: Call) -> Datum {
     let given =
         text(call.required(0, "note", "Give the newest checkpoint that is known outside, for example a witness's."));
     transaction::require_writable(c"immutable.resume()");
-    lock_tree();
+    lock_tree_to_record();
     let head = head_or_refuse(View::Now);
-    let signed = read_signed(given, &head.origin);
+    let signed = read_own(given, &head.origin);
     require_extended(&signed.checkpoint, &head);
     if signing_key::signing(&head.origin).is_none() {
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a private key that has to sign is not here")
@@ -48,7 +48,7 @@ fn begin_incarnation(call: Call) -> Datum {
     let reason = reason(call, 0);
     let note = call.arg(1).map(text);
     transaction::require_writable(c"immutable.begin_incarnation()");
-    lock_tree();
+    lock_tree_to_record();
     let head = head_or_refuse(View::Now);
     // The note is evidence of what was lost, so it need not fit.
     if let Some(note) = note {
@@ -86,9 +86,9 @@ sql_function!(immutable_report_checkpoint, pg_finfo_immutable_report_checkpoint,
 fn report_checkpoint(call: Call) -> Datum {
     let given = text(call.required(0, "note", "Give the checkpoint that a witness has."));
     transaction::require_writable(c"immutable.report_checkpoint()");
-    lock_tree();
+    lock_tree_to_record();
     let head = head_or_refuse(View::Now);
-    let signed = read_signed(given, &head.origin);
+    let signed = read_own(given, &head.origin);
     let fits = extends(&signed.checkpoint, &head);
     if !fits {
         position::forget();

@@ -140,6 +140,18 @@ impl Cosigned {
     }
 }
 
+/// The size of the newest checkpoint that is kept of an origin, and when it was signed, in microseconds since
+/// 1970. The note itself is not looked at, so a damaged one is no error.
+pub fn newest(origin: &str) -> Option<(u64, i64)> {
+    let mut found = None;
+    View::Now.read(
+        "SELECT n.size, n.signed_at FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1",
+        &[Arg::text(origin)],
+        |row| found = row.at(0).map(Datum::i64).map(|size| (size.max(0) as u64, row.at(1).map_or(0, micros))),
+    );
+    found
+}
+
 /// The sizes of the checkpoints next to `size` that are kept: the one below, and the one above.
 pub fn sizes_near(view: View, origin: &str, size: i64) -> [Option<i64>; 2] {
     [("<", "DESC"), (">", "ASC")].map(|(comparison, order)| {

@@ -208,17 +208,6 @@ pub fn announce(
     key
 }
 
-/// The largest size that the log has signed under this origin; 0 if there is none.
-fn signed_size(origin: &str) -> u64 {
-    let mut size = 0;
-    read_now(
-        "SELECT coalesce(pg_catalog.max(n.size), 0) FROM immutable.tree_notes n WHERE n.origin = $1",
-        &[Arg::text(origin)],
-        |row| size = row.at(0).map_or(0, Datum::i64).max(0) as u64,
-    );
-    size
-}
-
 /// Whether a signed checkpoint covers the event, which has no tenant.
 fn is_covered(id: &Id, signed: u64) -> bool {
     let mut place = None;
@@ -231,9 +220,10 @@ fn is_covered(id: &Id, signed: u64) -> bool {
     index.is_some_and(|index| index < signed)
 }
 
-/// Lets keys sign whose announcing event is covered by now, and sets when those before them end.
-pub fn promote(origin: &str) {
-    let (now, signed) = (transaction::now(), signed_size(origin));
+/// Lets keys sign whose announcing event is covered by now, and sets when those before them end. `signed` is
+/// the largest size that the log has signed under this origin.
+pub fn promote(origin: &str, signed: u64) {
+    let now = transaction::now();
     let mut before: Vec<LogKey> = Vec::new();
     for mut key in of_origin(origin) {
         let is_next = key.signs_since.is_none() && key.announced_by.is_some_and(|id| is_covered(&id, signed));

@@ -2,10 +2,11 @@
 //! change that somebody else makes.
 
 use crate::log::small_table::SmallTable;
+use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::lock::ObjectLock;
+use crate::pg::lock::{lock, ObjectLock};
 use crate::pg::relation::{named, Equal, Seen};
 use crate::pg::spi::Arg;
 use crate::pg::tuple::Values;
@@ -117,18 +118,38 @@ pub fn read_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     crate::log::tree::View::Now.read(statement, given, each);
 }
 
+/// All tables of the tree.
+const ALL: [&Table; 11] =
+    [&TREE, &RUNS, &TILES, &CHUNKS, &NOTES, &COSIGNATURES, &WITNESSES, &POSITION, &PENDING, &KEYS, &SECRETS];
+
 /// Waits until no other transaction changes the tree, and keeps others from it until this one ends.
+///
+/// REINDEX locks a table, and then its indexes. A transaction that had read an index, and waited for REINDEX
+/// when it came to write, would be in a deadlock with it. So all tables that may be written are locked here,
+/// always in the same order, and a caller reads nothing before. The lock on events is the first, because a
+/// transaction that has recorded an event may call functions of the tree afterwards.
 pub fn lock_tree() {
-    acquire(true);
+    lock_events_and_tree(pg_sys::AccessShareLock, true);
 }
 
-/// The same without waiting; false if another transaction changes the tree.
-pub fn try_lock_tree() -> bool {
-    acquire(false)
+/// The same for a caller that may also record an event.
+pub fn lock_tree_to_record() {
+    lock_events_and_tree(pg_sys::RowExclusiveLock, true);
 }
 
-fn acquire(wait: bool) -> bool {
-    ObjectLock { relation: named(c"tree"), object: 0, part: 0 }.acquire(wait)
+/// The same without waiting for others that change the tree; false if there is one.
+pub fn try_lock_tree_to_record() -> bool {
+    lock_events_and_tree(pg_sys::RowExclusiveLock, false)
+}
+
+fn lock_events_and_tree(of_events: u32, waits: bool) -> bool {
+    lock(events_oid(), of_events);
+    if !(ObjectLock { relation: named(c"tree"), object: 0, part: 0 }).acquire(waits) {
+        return false;
+    }
+    let tables = ALL.iter().map(|table| named(table.0)).filter(|table| *table != pg_sys::InvalidOid);
+    tables.for_each(|table| lock(table, pg_sys::RowExclusiveLock));
+    true
 }
 
 sql_function!(immutable_guard_tree, pg_finfo_immutable_guard_tree, guard_tree);

@@ -5,7 +5,7 @@ use crate::access::decision::decide;
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::kept_note::KeptNote;
 use crate::evidence::proof::{near, prove_consistency, VIEW};
-use crate::evidence::tables::{lock_tree, read_now, COSIGNATURES, WITNESSES};
+use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, COSIGNATURES, WITNESSES};
 use crate::log::own_event::{login, LogEvent};
 use crate::log::row::stored_text;
 use crate::log::tree::View;
@@ -55,7 +55,7 @@ sql_function!(immutable_add_witness, pg_finfo_immutable_add_witness, add_witness
 fn add_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"add_witness()");
-    lock_tree();
+    lock_tree_to_record();
     let vkey = key.text();
     let added = here(|memory| {
         let row = [memory.text(&vkey), memory.text(key.name()), timestamptz(now()), memory.text(&login())];
@@ -77,7 +77,7 @@ sql_function!(immutable_remove_witness, pg_finfo_immutable_remove_witness, remov
 fn remove_witness(call: Call<'_>) -> Datum<'_> {
     let key = vkey(call);
     require_writable(c"remove_witness()");
-    lock_tree();
+    lock_tree_to_record();
     let vkey = key.text();
     if WITNESSES.delete(|row| row.at(0).and_then(stored_text) == Some(&vkey)) == 0 {
         Fault::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("witness \"{}\" with this key is not known", key.name()))

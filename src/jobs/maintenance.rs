@@ -3,7 +3,7 @@
 
 use crate::access::revocation;
 use crate::evidence::checkpoint::Making;
-use crate::evidence::tables::try_lock_tree;
+use crate::evidence::tables::try_lock_tree_to_record;
 use crate::jobs::pause;
 use crate::jobs::step::{both, Done};
 use crate::jobs::{alerts, exports, usage};
@@ -137,7 +137,7 @@ impl Run<'_> {
             if transaction::now() - begun > MOST_MICROS {
                 making.hurry();
             }
-            match self.part(|| try_lock_tree().then(|| making.part())) {
+            match self.part(|| try_lock_tree_to_record().then(|| making.part())) {
                 Err(refused) => return self.fail(name, &refused),
                 Ok(None) => return self.skip(name),
                 Ok(Some(None)) => {}

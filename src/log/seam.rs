@@ -89,7 +89,10 @@ struct ClusterTable(OpenRelation);
 
 impl ClusterTable {
     fn open(oid: Oid, lock: u32) -> ClusterTable {
-        let relation = OpenRelation::open(oid, lock);
+        ClusterTable::of(OpenRelation::open(oid, lock))
+    }
+
+    fn of(relation: Option<OpenRelation>) -> ClusterTable {
         let relation = relation.filter(|relation| relation.get().descriptor().is_of(&COLUMNS));
         ClusterTable(relation.unwrap_or_else(|| internal("table immutable.cluster is altered")))
     }
@@ -179,7 +182,7 @@ pub fn refuse_copy(events: Relation) {
 }
 
 fn read(table: Oid) -> Option<Noted> {
-    ClusterTable::open(table, pg_sys::AccessShareLock).read()
+    ClusterTable::of(OpenRelation::read(table)).read()
 }
 
 /// The replication origin that was noted as the feeder of the log.

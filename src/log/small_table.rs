@@ -10,14 +10,22 @@ use crate::pg::tuple::Values;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
-/// A table of the schema `immutable`, open for as long as this lives; the lock is kept until the
-/// transaction ends.
+/// A table of the schema `immutable`, open for as long as this lives.
 pub struct SmallTable(OpenRelation);
 
 impl SmallTable {
-    /// Opens a table. Raises 55000 if it is missing or does not have columns of these types.
+    /// Opens a table, with a lock that is kept until the transaction ends. Raises 55000 if it is missing or
+    /// does not have columns of these types.
     pub fn open(name: &CStr, types: &[Oid], lock: u32) -> SmallTable {
-        let relation = OpenRelation::open(named(name), lock);
+        SmallTable::of(name, types, OpenRelation::open(named(name), lock))
+    }
+
+    /// The same to read it alone. The lock is released when this is dropped.
+    pub fn read(name: &CStr, types: &[Oid]) -> SmallTable {
+        SmallTable::of(name, types, OpenRelation::read(named(name)))
+    }
+
+    fn of(name: &CStr, types: &[Oid], relation: Option<OpenRelation>) -> SmallTable {
         let relation = relation.filter(|relation| relation.get().descriptor().is_of(types));
         SmallTable(relation.unwrap_or_else(|| {
             let name = name.to_string_lossy();

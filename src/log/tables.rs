@@ -136,7 +136,7 @@ fn before_insert(relation: Relation) -> Vec<CString> {
 }
 
 fn is_targets(relation: Oid) -> bool {
-    let relation = OpenRelation::open(relation, pg_sys::AccessShareLock);
+    let relation = OpenRelation::read(relation);
     relation.is_some_and(|relation| target_places(relation.get()).is_some())
 }
 

@@ -357,6 +357,15 @@ impl OpenRelation {
         (!opened.is_null()).then(|| OpenRelation { opened, unlock: pg_sys::NoLock })
     }
 
+    /// Opens a relation that is only read now; None if it does not exist. Its lock is released when it is
+    /// closed, so that a transaction that writes it later does not wait for the stronger lock with this one
+    /// in its hands.
+    pub fn read(relation: Oid) -> Option<OpenRelation> {
+        let mut opened = OpenRelation::open(relation, pg_sys::AccessShareLock)?;
+        opened.unlock = pg_sys::AccessShareLock;
+        Some(opened)
+    }
+
     /// Opens a table. Raises PostgreSQL's error (42P01, 42809) if there is none.
     pub fn table(relation: Oid, mode: u32) -> OpenRelation {
         // SAFETY: raises an error where there is none.

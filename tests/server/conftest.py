@@ -24,6 +24,8 @@ class Server:
     port: str
     bin: pathlib.Path
     major: int
+    # A database with the extension, of which others are copies.
+    template = None
 
     def dsn(self, dbname="postgres", user="postgres"):
         return f"host={self.host} port={self.port} user={user} dbname={dbname}"
@@ -42,6 +44,17 @@ class Server:
         return done
 
 
+# To copy a database with the extension takes half of the time of CREATE DATABASE and CREATE EXTENSION, and to copy its
+# files is a little faster than to copy its blocks. The copy then says, as the extension's script does, that its log is
+# written here.
+TEMPLATE = "test_template"
+WRITTEN_HERE = """
+    SET session_replication_role = replica;
+    UPDATE immutable.cluster SET database = d.oid, noted_at = clock_timestamp()
+    FROM pg_database d WHERE d.datname = current_database();
+    RESET session_replication_role"""
+
+
 class Database:
     """A database of its own, with the extension. `conn` is a superuser's connection to it."""
 
@@ -50,10 +63,12 @@ class Database:
         self.name = f"test_{next(numbers)}"
         self.roles = []
         self.connections = []
+        template = server.template or "template0"
         with server.connect() as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(self.name)))
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+                *map(sql.Identifier, (self.name, template))))
         self.conn = self.connect()
-        self.conn.execute("CREATE EXTENSION immutable")
+        self.conn.execute(WRITTEN_HERE if server.template else "CREATE EXTENSION immutable")
 
     def connect(self, role="postgres", autocommit=True, **options):
         connection = self.server.connect(self.name, role, autocommit, **options)
@@ -119,10 +134,16 @@ class Cluster(Server):
 @pytest.fixture(scope="session")
 def server():
     try:
-        return Server(os.environ["PGHOST"], os.environ["PGPORT"],
-                      pathlib.Path(os.environ["IMMUTABLE_PG_BIN"]), int(os.environ["IMMUTABLE_PG_MAJOR"]))
+        server = Server(os.environ["PGHOST"], os.environ["PGPORT"],
+                        pathlib.Path(os.environ["IMMUTABLE_PG_BIN"]), int(os.environ["IMMUTABLE_PG_MAJOR"]))
     except KeyError as missing:
         pytest.exit(f"{missing} is not set: start these tests with tests/run --only server", 1)
+    with server.connect() as admin:
+        admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+    with server.connect(TEMPLATE) as conn:
+        conn.execute("CREATE EXTENSION immutable")
+    server.template = TEMPLATE
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -56,8 +56,10 @@ def as_json(event):
 
 
 class Damages:
-    def __init__(self, db, seed, events=None):
+    def __init__(self, db, seed, events=None, jit="off"):
+        """To compile queries takes longer than to run them."""
         self.random = Random(seed)
+        self.jit = jit
         self.begin(db.conn)
         for kind in ("text", "jsonb", "inet"):
             self.conn.execute(f"CREATE CAST (bytea AS {kind}) WITHOUT FUNCTION")
@@ -77,7 +79,7 @@ class Damages:
         self.conn = conn
         # Numbers as text: one whose weight has changed may have 100,000 digits.
         set_json_loads(lambda text: json.loads(text, parse_int=str, parse_float=str), conn)
-        for setting in ("client_min_messages = error", "immutable.max_chains_per_transaction = 1000",
+        for setting in (f"jit = {self.jit}", "client_min_messages = error", "immutable.max_chains_per_transaction = 1000",
                         "immutable.max_metadata_keys = 1000", "immutable.max_targets = 1000"):
             conn.execute(f"SET {setting}")
 

@@ -44,7 +44,7 @@ def erase_subject(officer, tenant_id, subject_id, **options):
 # ---------------------------------------------------------------------------------------------------------------------
 # A population
 
-EVENTS = 100_000
+EVENTS = 20_000
 PERSONS = 5_000
 SUBJECTS = 1_000
 TENANTS = 20

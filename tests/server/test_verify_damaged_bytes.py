@@ -99,7 +99,7 @@ def check_readers(log, damaged, broken):
 @pytest.mark.timeout(120 + DAMAGES // 10)
 def test_any_change_of_a_stored_value(db):
     print("seed", SEED)
-    log = Damages(db, SEED)
+    log = Damages(db, SEED, jit="on")
     for first in range(0, DAMAGES, ROUND):
         log.fill(min(ROUND, DAMAGES - first))
         assert one(log.conn, "SELECT valid FROM immutable.verify_chain()")
