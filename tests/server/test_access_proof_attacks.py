@@ -2,14 +2,15 @@
 key of the tenant `mine` against the rows of the tenant `rival`, by whoever has the server's login."""
 
 import re
+import time
 
+import jwt
 import psycopg
 import pytest
+from helpers_access import SECRET, import_key
 from helpers_keys import SCOPES, Tenants, digest, refused, show, state
-from psycopg import sql
 
 ANY = "00000000-0000-4000-8000-000000000000"
-MINE = "(SELECT id FROM immutable.events WHERE tenant_id = 'mine' AND idempotency_key = 'k7')"
 # Each function that immutable_server may call: the scope that it asks for, and a call which that scope opens. A third
 # value is the SQLSTATE that the call ends with for another reason than the proof.
 CALLS = {
@@ -258,7 +259,7 @@ def test_a_forgotten_begin_opens_nothing(tenants):
     refused(connection, "SELECT immutable.get_events()", "28000")
     with connection.transaction():
         connection.execute(f"SET LOCAL immutable.proof = '{proof}'")
-        assert connection.execute("SELECT count(*) FROM immutable.events").fetchone() == (38,)
+        assert connection.execute("SELECT count(*) FROM immutable.events").fetchone() == (37,)
     assert connection.execute("SHOW immutable.proof").fetchone() == ("",)
     for statement in ("SELECT immutable.get_events()", "TABLE immutable.events", "SELECT immutable.track('u', 'a.b')"):
         refused(connection, statement, "28000")
@@ -354,6 +355,39 @@ def test_a_ticket_and_a_token_never_stand_for_each_other(tenants):
     other, = connection.execute("SELECT immutable.get_events(tenant_id => 'rival')").fetchone()
     assert other["data"] == [] and other["pagination"]["total"] == 0
     assert connection.execute("SELECT immutable.changes('rival') -> 'data'").fetchone() == ([],)
+
+
+def ticket(**changes):
+    """A ticket as another program would sign it, with a key that this database shares."""
+    now = int(time.time())
+    whole = {"role": "immutable_ticket", "iss": "immutable/exports", "iat": now, "exp": now + 900, "export": ANY, "tenant_id": "mine"}
+    return jwt.encode({name: value for name, value in {**whole, **changes}.items() if value is not ...}, SECRET, algorithm="HS256",
+                      headers={"typ": changes.pop("typ", "immutable-ticket+jwt")})
+
+
+def test_a_ticket_opens_none_of_these_functions(tenants):
+    import_key(tenants.admin)
+    key = tenants.key("export")
+    connection = tenants.server(ticket(key=key["id"]))
+    for name, calls in CALLS.items():
+        for _, statement, *_ in calls:
+            assert state(connection, statement) == "42501", name
+    for table in TABLES:
+        assert connection.execute(f"SELECT count(*) FROM immutable.{table}").fetchone() == (0,)
+    now = int(time.time())
+    for changes in ({"iss": "immutable"}, {"role": "immutable_viewer"}, {"exp": now + 901}, {"iat": now - 901, "exp": now - 1}, {"export": ...},
+                    {"export": "x"}, {"tenant_id": None}, {"key": None}, {"key": ANY}, {"iat": now + 100, "exp": now + 1000}, {"role": ...}):
+        assert state(show(connection, ticket(**changes)), "SELECT immutable.export_events()") == "28000", changes
+    # What another type claims to be of a viewer, and a viewer's type with the claims of a ticket.
+    claims = {"role": "immutable_viewer", "iss": "immutable", "jti": "j", "iat": now, "exp": now + 900, "tenant_id": "mine", "export": ANY}
+    for typ, role, iss in (("immutable-ticket+jwt", claims["role"], claims["iss"]), ("JWT", "immutable_ticket", "immutable/exports")):
+        mixed = jwt.encode({**claims, "role": role, "iss": iss}, SECRET, algorithm="HS256", headers={"typ": typ})
+        assert state(show(connection, mixed), "SELECT immutable.get_events()") == "28000", typ
+        assert state(connection, "SELECT set_config('immutable.viewer_token', current_setting('immutable.proof'), true), "
+                                 "(SELECT count(*) FROM immutable.events)") == "28000"
+    show(connection, ticket(key=key["id"]))
+    tenants.admin.execute("SELECT immutable.revoke_api_key(%s)", (key["id"],))
+    assert state(connection, "SELECT immutable.export_events()") == "28000"
 
 
 # What is left behind
