@@ -207,7 +207,26 @@ COMMENT ON POLICY server_select ON immutable.event_targets IS 'The server sees t
 
 -- Action schemas.
 
--- Alerts.
+-- Alerts. An alert shows that its event exists, so a viewer sees the alerts of the events that it sees.
+-- One about a whole tenant counts events of every actor.
+GRANT SELECT ON immutable.alerts TO immutable_auditor, immutable_viewer, immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text)
+TO immutable_auditor, immutable_viewer, immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text),
+  immutable.update_alert_rule(uuid, text, jsonb, boolean), immutable.delete_alert_rule(uuid), immutable.get_alert_rules()
+TO immutable_server;
+GRANT INSERT ON immutable.alert_rules, immutable.alerts TO immutable_restorer;
+CREATE POLICY auditor_select ON immutable.alerts FOR SELECT TO immutable_auditor USING (true);
+CREATE POLICY viewer_select ON immutable.alerts FOR SELECT TO immutable_viewer
+  USING (tenant_id = (SELECT immutable.visible_tenant()) AND (is_of_actor OR immutable.is_visible(tenant_id, NULL))
+    AND EXISTS (SELECT FROM immutable.events e WHERE e.id = event_id AND e.tenant_id = alerts.tenant_id));
+CREATE POLICY server_select ON immutable.alerts FOR SELECT TO immutable_server
+  USING ((is_of_actor OR immutable.is_visible(tenant_id, NULL))
+    AND EXISTS (SELECT FROM immutable.events e WHERE e.id = event_id AND e.tenant_id = alerts.tenant_id));
+COMMENT ON POLICY auditor_select ON immutable.alerts IS 'An auditor sees every alert';
+COMMENT ON POLICY viewer_select ON immutable.alerts IS 'A viewer sees the alerts of the events that it sees';
+COMMENT ON POLICY server_select ON immutable.alerts IS 'The server sees the alerts of the events that its proof shows';
 
 -- Exports for download.
 

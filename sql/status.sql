@@ -206,6 +206,10 @@ BEGIN ATOMIC
     UNION ALL SELECT 7, format('step %s of run_maintenance() fails (%s): CALL immutable.run_maintenance() says why', f.key, f.value)
       FROM immutable.maintenance_position p CROSS JOIN LATERAL jsonb_each_text(
         CASE WHEN jsonb_typeof(p.failed) = 'object' THEN p.failed END) f
+    UNION ALL SELECT 8, 'run_maintenance() has not run in this log since it was made or restored, and there are rules of alerts or API keys: call it every minute'
+      WHERE NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM immutable.maintenance_position)
+        AND (EXISTS (SELECT FROM immutable.alert_rules a WHERE a.enabled AND a.created_at < clock_timestamp() - interval '1 hour')
+          OR EXISTS (SELECT FROM immutable.api_keys k WHERE k.revoked_at IS NULL AND k.created_at < clock_timestamp() - interval '1 hour'))
     UNION ALL SELECT 8, format('run_maintenance() ran last at %s: call it every minute', p.ran_at)
       FROM immutable.maintenance_position p WHERE NOT pg_is_in_recovery() AND p.ran_at < clock_timestamp() - interval '1 hour'),
   -- The last event that the cosigned checkpoint covers.
@@ -278,6 +282,10 @@ BEGIN ATOMIC
     UNION ALL SELECT 6, 'the log has events but no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command in its hint'
       FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
     UNION ALL SELECT 6, problem FROM bad_publications
+    UNION ALL SELECT 9, 'alert rules of type new_country are enabled, but none of the newest events has an ip_country: they cannot raise an alert. Record ip_country, or disable the rules'
+      WHERE EXISTS (SELECT FROM immutable.alert_rules r WHERE r.rule_type = 'new_country' AND r.enabled)
+        AND (SELECT count(*) > 0 AND count(n.ip_country) = 0
+          FROM (SELECT e.ip_country FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1000) n)
     UNION ALL SELECT 8, format('%s has had a transaction ID since %s: changes() over all tenants returns no event that was recorded later. To resume changes(), %s', who, since, what)
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)

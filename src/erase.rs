@@ -10,7 +10,7 @@ use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{self, reason, record, LogEvent};
 use crate::log::row::{self, stored_address, stored_text, Stored};
 use crate::log::tables::events_oid;
-use crate::log::{event, lane};
+use crate::log::{alert_state, event, lane};
 use crate::pg::call::{sql_function, texts, Call};
 use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::encoding::normalized;
@@ -31,6 +31,7 @@ use immutable_format::word::{mentions, Variants};
 use immutable_format::{document, Hash, Id};
 use pgrx::pg_sys::Oid;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// How many targets one record may have. It has one for each event, or several if more was erased
 /// from the event than one target can list.
@@ -69,7 +70,7 @@ fn erase(call: Call) -> Datum {
     let mut erasing = Erasing::begin(call, tenant_id, reason);
     erasing.lock(place.0);
     erasing.rewrite(place, |event| asked(event, &paths));
-    erasing.record();
+    erasing.end();
     call.null()
 }
 
@@ -124,6 +125,7 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     let dry_run = call.required(5, "dry_run", "true shows what would be erased, false erases it.").bool();
     let subject = Subject { ids, metadata_keys, actor_paths };
     let mut erasing = Erasing::begin(call, tenant_id, reason);
+    erasing.actors.extend(subject.ids.iter().map(|id| (*id).to_string()));
     if dry_run {
         erasing.preview(&subject, &variants);
         return call.null();
@@ -132,7 +134,7 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
         pgrx::check_for_interrupts!();
         erasing.rewrite(place, |event| hits_in(&subject, event));
     }
-    erasing.record();
+    erasing.end();
     call.null()
 }
 
@@ -164,6 +166,8 @@ struct Erasing<'a> {
     unrecorded: Vec<String>,
     /// How many of these events are about the eraser.
     by_eraser: u64,
+    /// The actors of events from which the actor or the country was erased.
+    actors: BTreeSet<String>,
     /// The role or API key that erases, and what `recorded_by` says of it.
     erasers: [String; 2],
 }
@@ -177,6 +181,7 @@ impl<'a> Erasing<'a> {
             answer: call.rows(),
             unrecorded: Vec::new(),
             by_eraser: 0,
+            actors: BTreeSet::new(),
             erasers: [own_event::caller(), own_event::recorder()],
         }
     }
@@ -310,6 +315,9 @@ impl<'a> Erasing<'a> {
             );
         }
         self.answer(&event.envelope.id, hits);
+        if hits.iter().any(|hit| ["actor_id", "ip_country"].contains(&hit.path.as_str())) {
+            self.actors.extend(event.content.columns[ACTOR_ID].as_deref().map(str::to_string));
+        }
         self.by_eraser += u64::from(self.is_of_eraser(event));
         for commitments in erasure.beyond(before).chunks(TARGET_COMMITMENTS) {
             if self.unrecorded.len() == RECORD_TARGETS {
@@ -339,6 +347,13 @@ impl<'a> Erasing<'a> {
                 self.answer.put(&row.map(Some)[..self.answer.width()]);
             }
         });
+    }
+
+    /// Records the rest, and has the alerts forget the actors.
+    fn end(&mut self) {
+        self.record();
+        let actors: Vec<String> = std::mem::take(&mut self.actors).into_iter().collect();
+        alert_state::forget(self.tenant_id, &actors);
     }
 
     /// Records what was erased and is not recorded yet.

@@ -1,5 +1,12 @@
 //! What a scheduler runs: alerts, exports, the use of API keys, and the call that keeps it all going.
 
+pub mod alert_conditions;
+pub mod alert_history;
+pub mod alert_list;
+pub mod alert_mark;
+pub mod alert_match;
+pub mod alert_piece;
+pub mod alert_rules;
 pub mod alerts;
 pub mod exports;
 pub mod maintenance;

@@ -1,5 +1,6 @@
 //! What the log is made of: its tables, rows, lanes and its own events.
 
+pub mod alert_state;
 pub mod columns;
 pub mod distributed;
 pub mod event;

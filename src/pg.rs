@@ -31,3 +31,4 @@ pub mod transaction;
 pub mod trigger;
 pub mod tuple;
 pub mod worker;
+pub mod zone;

@@ -126,6 +126,9 @@ def test_usage(db):
     track_with(db.conn, other_proof, 2)
     assert run(db.conn)["api_keys"] == {"events": 2}
     assert one(db.conn, USAGE) == 8
+    db.conn.execute("UPDATE immutable.api_keys SET created_at = now() - interval '2 hours'")
+    db.conn.execute("DELETE FROM immutable.maintenance_position")
+    assert ["has not run" in problem for problem in problems(db.conn)] == [True]
 
 
 def test_revocations(db):
@@ -288,10 +291,14 @@ def test_kill9(cluster):
         conn.execute("CREATE EXTENSION immutable")
         begin(conn)
         key, proof = make_key(conn)
+        conn.execute("SELECT immutable.create_alert_rule('each', 'repeated_action', "
+                     "'{\"action_pattern\": \"odd.*\", \"threshold\": 1, \"window_minutes\": 1}')")
     chance = random.Random(7)
     for _ in range(3):
         with server.connect() as conn:
             track_with(conn, proof, 40)
+            for _ in range(3):
+                conn.execute("SELECT immutable.track('t', 'u' || gen_random_uuid(), 'odd.one')")
             conn.execute("INSERT INTO immutable.revocations (jti, revoked_at, forget_at, revoked_by) "
                          "VALUES (gen_random_uuid(), now(), now() - interval '1 hour', 'x')")
 
@@ -315,6 +322,8 @@ def test_kill9(cluster):
         assert one(conn, "SELECT size FROM immutable.tree") == one(conn, "SELECT count(*) FROM immutable.events")
         assert one(conn, "SELECT valid FROM immutable.verify_chain(checkpoint => %s)", note)
         assert one(conn, "SELECT count(*) FROM immutable.revocations") == 0
+        # One alert for each event of the rule, and no second one.
+        assert conn.execute("SELECT count(DISTINCT event_id), count(*) FROM immutable.alerts").fetchone() == (9, 9)
 
 
 def test_subscriber_and_publication(db, server):

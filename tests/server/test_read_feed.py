@@ -53,8 +53,17 @@ def write(conn, tenant, action, count=1):
 
 
 @pytest.fixture
-def reader(db):
-    return Reader(db.conn)
+def begun(db):
+    """The first event makes the log's identity, and everybody waits for it."""
+    write(db.conn, "first", "first")
+    return db
+
+
+@pytest.fixture
+def reader(begun):
+    reader = Reader(begun.conn)
+    assert reader.read() == ["first1"]
+    return reader
 
 
 def test_it_begins_now_or_at_the_first_event(db, reader):
@@ -67,7 +76,7 @@ def test_it_begins_now_or_at_the_first_event(db, reader):
     assert behind.read() == ["new1"]
     assert behind.read() == []
     assert reader.read() == ["old1", "new1"]
-    assert set(reader.given[0]) >= {"id", "actor", "action", "integrity"}
+    assert set(reader.given[1]) >= {"id", "actor", "action", "integrity"}
 
 
 def test_an_older_transaction_holds_nothing_back_and_comes_later_once(db, reader):
@@ -96,7 +105,8 @@ def test_a_forgotten_prepared_transaction(db, server, reader, elsewhere):
         write(db.conn, "t", f"after{n}.")
         assert reader.read() == [f"after{n}.1"]
     # Even changes() of all tenants, which waits, does not see them.
-    assert db.conn.execute("SELECT immutable.changes(NULL)").fetchone()[0]["data"] == []
+    changes, = db.conn.execute("SELECT immutable.changes(NULL)").fetchone()
+    assert [event["action"] for event in changes["data"]] == ["first1"]
     other.execute(f"COMMIT PREPARED '{db.name}'")
     other.close()
     assert reader.read(2) + reader.read() == ([] if elsewhere else ["prepared1", "prepared2", "prepared3"])
@@ -122,9 +132,11 @@ def test_what_is_rolled_back_never_comes(db, reader):
     reader.check(db.conn)
 
 
-def test_the_reader_s_own_transaction_comes_next_time(db):
+def test_the_reader_s_own_transaction_comes_next_time(begun):
+    db = begun
     with db.connect(autocommit=False) as conn:
         own = Reader(conn)
+        own.read(), conn.commit()
         write(conn, "t", "own")
         # A transaction that began later and ended makes the own number look like one that has ended.
         write(db.conn, "u", "other")
@@ -166,27 +178,27 @@ def test_a_large_transaction_comes_in_pieces(db, reader):
         # What is written meanwhile comes behind.
         if len(marks) == 3:
             write(db.conn, "b", "meanwhile")
-    assert len(marks) == 18 and max(map(len, marks)) < 150
+    assert len(marks) >= 18 and max(map(len, marks)) < 150
     reader.read_all((7,))
     reader.check(db.conn)
     assert [event["action"] for event in reader.given][-1] == "meanwhile1"
 
 
-@pytest.mark.parametrize("mark", ["x", "1:2", "1:2:3", "5:9:10", "5:9:6,6", "1:2:>", "5:9:>5:8:", "5:9:7>5:9:7,8", "5:9:@7/0/1/61",
+DAMAGED = ["x", "1:2", "1:2:3", "5:9:10", "5:9:6,6", "1:2:>", "5:9:>5:8:", "5:9:7>5:9:7,8", "5:9:@7/0/1/61",
                                   "5:9:>5:20:@7/0/1/61", "5:9:>5:20:@12/0/1", "5:9:>5:20:@12/0/1/zz", "5:9:>5:20:@12/0/1/ff",
                                   "5:9:>5:20:@12/0/1/00", "5:9:>5:20:@12/99999/1/61", "18446744073709551616:18446744073709551616:",
-                                  " 5:9:", "5:9: ", "05:9:"])
-def test_a_damaged_mark(db, mark):
-    with pytest.raises(psycopg.errors.DataCorrupted, match="a mark of the feed of events is damaged"):
-        db.conn.execute("SELECT immutable.feed(%s)", [mark])
+                                  " 5:9:", "5:9: ", "05:9:"]
+FOREIGN = ["18446744073709551615:18446744073709551615:", "4000000000:4000000000:", "5:9:>4000000000:4000000000:"]
 
 
-@pytest.mark.parametrize("mark", ["18446744073709551615:18446744073709551615:", "4000000000:4000000000:",
-                                  "5:9:>4000000000:4000000000:"])
-def test_the_mark_of_another_server(db, mark):
-    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is not of this server's past") as raised:
-        db.conn.execute("SELECT immutable.feed(%s)", [mark])
-    assert "new mark" in raised.value.diag.message_hint
+def test_a_damaged_mark_and_one_of_another_server(db):
+    for mark in DAMAGED:
+        with pytest.raises(psycopg.errors.DataCorrupted, match="a mark of the feed of events is damaged"):
+            db.conn.execute("SELECT immutable.feed(%s)", [mark])
+    for mark in FOREIGN:
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is not of this server's past") as raised:
+            db.conn.execute("SELECT immutable.feed(%s)", [mark])
+        assert "new mark" in raised.value.diag.message_hint
 
 
 def test_who_may_read_it(db):
@@ -204,12 +216,14 @@ def test_it_reads_the_new_events_alone(db, reader):
     reader.read(5000)
     write(db.conn, "t", "y", 5)
     db.conn.execute("ANALYZE immutable.events")
+    counts = "SELECT pg_stat_get_xact_numscans('immutable.events'::regclass), sum(pg_stat_get_xact_tuples_returned(indexrelid)) " \
+        "FROM pg_index WHERE indrelid = 'immutable.events'::regclass"
     with db.conn.transaction():
-        reader.read()
-        assert db.conn.execute("SELECT pg_stat_get_xact_numscans('immutable.events'::regclass)").fetchone() == (0,)
-        read, = db.conn.execute("SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index "
-                                "WHERE indrelid = 'immutable.events'::regclass").fetchone()
-    assert read <= 20
+        # What this session did before counts too.
+        scans, tuples = db.conn.execute(counts).fetchone()
+        assert reader.read() == [f"y{n}" for n in range(1, 6)]
+        scans_now, tuples_now = db.conn.execute(counts).fetchone()
+    assert scans_now == scans and tuples_now - tuples <= 20
     reader.check(db.conn)
 
 
@@ -245,7 +259,8 @@ class Writer(threading.Thread):
             self.conn.execute("ROLLBACK" if end < 0.2 else "COMMIT")
 
 
-def test_random_writers_and_pieces_of_random_size(db):
+def test_random_writers_and_pieces_of_random_size(begun):
+    db = begun
     readers = [Reader(db.conn) for _ in range(3)]
     writers = [Writer(db, seed) for seed in range(6)]
     chance = random.Random(1)

@@ -17,7 +17,7 @@ ROLES = ["app", "auditor", "officer", "feed", "bi_acme", "keeper"]
 EXTENSION = "CREATE EXTENSION immutable;"
 EVENTS = EXTENSION + ("INSERT INTO immutable.events (tenant_id, actor_id, action) "
                       "SELECT 'org_7rT2xBc', 'u', 'document.viewed' FROM generate_series(1, 20);")
-GUIDES = {"README.md": "", "docs/application.md": EXTENSION, "docs/erasure.md": EXTENSION, "docs/evidence.md": EVENTS, "docs/maintenance.md": EVENTS, "docs/managed.md": EXTENSION,
+GUIDES = {"README.md": "", "docs/alerts.md": EXTENSION, "docs/application.md": EXTENSION, "docs/erasure.md": EXTENSION, "docs/evidence.md": EVENTS, "docs/maintenance.md": EVENTS, "docs/managed.md": EXTENSION,
           "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS,
           "docs/testing.md": EXTENSION, "docs/verification.md": EVENTS}
 
