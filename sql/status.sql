@@ -209,6 +209,10 @@ BEGIN ATOMIC
     UNION ALL SELECT 7, format('step %s of run_maintenance() fails (%s): CALL immutable.run_maintenance() says why', f.key, f.value)
       FROM immutable.maintenance_position p CROSS JOIN LATERAL jsonb_each_text(
         CASE WHEN jsonb_typeof(p.failed) = 'object' THEN p.failed END) f
+    UNION ALL SELECT 8, 'run_maintenance() has not run in this log since it was made or restored, and there are rules of alerts or API keys: call it every minute'
+      WHERE NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM immutable.maintenance_position)
+        AND (EXISTS (SELECT FROM immutable.alert_rules a WHERE a.enabled AND a.created_at < clock_timestamp() - interval '1 hour')
+          OR EXISTS (SELECT FROM immutable.api_keys k WHERE k.revoked_at IS NULL AND k.created_at < clock_timestamp() - interval '1 hour'))
     UNION ALL SELECT 8, format('run_maintenance() ran last at %s: call it every minute', p.ran_at)
       FROM immutable.maintenance_position p WHERE NOT pg_is_in_recovery() AND p.ran_at < clock_timestamp() - interval '1 hour'),
   -- The last event that the cosigned checkpoint covers.

@@ -84,7 +84,7 @@ pub fn forget() -> usize {
 }
 
 fn forget_in(table: &SmallTable) -> usize {
-    let old = "DELETE FROM immutable.revocations WHERE forget_at OPERATOR(pg_catalog.<) $1";
+    let old = "DELETE FROM immutable.revocations WHERE forget_at OPERATOR(pg_catalog.<) $1 RETURNING true";
     table.execute(old, &[Arg::Time(transaction::now())])
 }
 

@@ -156,32 +156,3 @@ fn take_numbers(rest: &mut &[u8]) -> Option<Vec<i64>> {
     }
     Some(numbers)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{decode, encode, Memories, Memory};
-
-    #[test]
-    fn what_is_written_is_read_and_damage_is_noticed() {
-        let memory = Memory {
-            since: i64::MIN,
-            times: [("a.b".to_string(), vec![-5, 0, i64::MAX]), (String::new(), vec![])].into(),
-            alerted: vec![7, -7],
-            countries: vec!["DE".to_string(), "Ä".to_string()],
-        };
-        let memories = Memories::from([([1; 16], memory), ([2; 16], Memory::default())]);
-        let bytes = encode(&memories);
-        assert_eq!(decode(&bytes), Some(memories));
-        for at in 0..bytes.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut damaged = bytes.clone();
-                damaged[at] ^= flip;
-                let _ = decode(&damaged);
-            }
-            let _ = decode(&bytes[..at]);
-        }
-        assert_eq!(decode(&[]), None);
-        assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(decode(&[1]), Some(Memories::new()));
-    }
-}

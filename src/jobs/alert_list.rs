@@ -60,6 +60,16 @@ impl<'c> Query<'c> {
         } else if let Some(tenant_id) = opened.tenant_id {
             query.add("proof", "a.tenant_id OPERATOR(pg_catalog.=)", Arg::text(tenant_id.clone()), &tenant_id);
         }
+        if let Some(actor_id) = opened.actor_id {
+            // Row security does this too, but not for every role.
+            query.clauses.push("a.is_of_actor".to_string());
+            let of_actor = "EXISTS (SELECT FROM immutable.events e WHERE e.id OPERATOR(pg_catalog.=) a.event_id \
+                 AND e.tenant_id OPERATOR(pg_catalog.=) a.tenant_id AND e.actor_id OPERATOR(pg_catalog.=)";
+            query.add("actor", of_actor, Arg::text(actor_id.clone()), &actor_id);
+            if let Some(clause) = query.clauses.last_mut() {
+                clause.push(')');
+            }
+        }
         query
     }
 

@@ -187,10 +187,7 @@ fn create_alert_rule(call: Call<'_>) -> Datum<'_> {
     let name = name(call.required(0, "name", "Say what the rule looks for."));
     let rule_type = text(call.required(1, "rule_type", "Give a type, such as repeated_action."));
     let rule_type = RuleType::read(rule_type).unwrap_or_else(|fault| fault.raise());
-    let tenant_id = parse_identity("tenant_id", call.arg(3)).or_else(|| opened.tenant_id.clone());
-    if let Some(tenant_id) = &tenant_id {
-        opened.hold_to("tenant_id", tenant_id);
-    }
+    let tenant_id = opened.tenant_or_own("tenant_id", parse_identity("tenant_id", call.arg(3)));
     let conditions = conditions(rule_type, call.arg(2));
     let rule = locked(|| {
         refuse_too_many();

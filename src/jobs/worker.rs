@@ -93,7 +93,9 @@ impl Launcher {
         let Ok(given) = CString::new(given) else { return };
         Unfinished { database: database.to_string(), times: unfinished.map_or(1, |(times, _)| times + 1) }.write();
         match worker::start(&format!("immutable maintenance of {database}"), c"maintenance_worker", &given) {
-            Some(started) => started.wait(),
+            // Nobody knows whether the run has ended where the server has.
+            Some(started) if !started.wait() => return,
+            Some(_) => {}
             None if says => say("no background worker is free for maintenance: raise max_worker_processes"),
             None => {}
         }

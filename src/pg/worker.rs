@@ -109,12 +109,14 @@ pub fn start(name: &str, function: &CStr, given: &CStr) -> Option<Started> {
 }
 
 impl Started {
-    /// Waits until it has ended. Raises PostgreSQL's error if this worker is to end.
-    pub fn wait(self) {
+    /// Waits until it has ended; false if the server has ended meanwhile. Raises PostgreSQL's error if
+    /// this worker is to end.
+    pub fn wait(self) -> bool {
         // SAFETY: a handle that `start` gave, which nothing else has.
         unsafe {
-            pg_sys::WaitForBackgroundWorkerShutdown(self.0);
+            let status = pg_sys::WaitForBackgroundWorkerShutdown(self.0);
             pg_sys::pfree(self.0.cast());
+            status == pg_sys::BgwHandleStatus::BGWH_STOPPED
         }
     }
 }

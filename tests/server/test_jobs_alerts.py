@@ -1,6 +1,7 @@
 """Alerts: what each type of rule finds, who sees it, and that nothing is found twice or lost."""
 
 import datetime
+import hashlib
 import random
 import threading
 
@@ -309,6 +310,66 @@ def test_who_sees_which_alerts(db):
         get_alerts(viewer)
 
 
+def test_what_an_api_key_opens(db):
+    for tenant in ("t", "u", None):
+        rule(db.conn, "off_hours", f"of {tenant}", tenant)
+    rule(db.conn, "ingestion_spike", threshold=1)
+    evaluated(db.conn, Event(at(600)), Event(at(600), tenant="u"))
+    conn = db.connect(db.create_role("IN ROLE immutable_server"))
+
+    def use(scopes, tenant=None):
+        key, = db.conn.execute("SELECT immutable.create_api_key('k', %s, %s) ->> 'key'", [scopes, tenant]).fetchone()
+        show(hashlib.sha256(key.encode()).hexdigest())
+
+    def show(proof):
+        conn.execute("SELECT set_config('immutable.proof', %s, false)", [proof])
+
+    def rules():
+        return [rule["name"] for rule in conn.execute("SELECT immutable.get_alert_rules()").fetchone()[0]["data"]]
+
+    def total(**arguments):
+        total = get_alerts(conn, **arguments)["pagination"]["total"]
+        if not arguments:
+            assert conn.execute("SELECT count(*) FROM immutable.alerts").fetchone() == (total,)
+        return total
+
+    for call in ("get_alerts()", "get_alert_rules()", "create_alert_rule('x', 'off_hours')"):
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+            conn.execute(f"SELECT immutable.{call}")
+    use(["read"])
+    assert total() == 6 and total(tenant_id="t") == 3
+    for call in ("get_alert_rules()", "create_alert_rule('x', 'off_hours')", "delete_alert_rule(gen_random_uuid())"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="scope admin"):
+            conn.execute(f"SELECT immutable.{call}")
+    use(["read"], "t")
+    assert total() == 3
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="opens no other tenant"):
+        total(tenant_id="u")
+    for actor, expected in ((None, 3), ("ann", 2), ("bob", 0)):
+        show(db.conn.execute("SELECT immutable.create_viewer_token('t', %s) ->> 'token'", [actor]).fetchone()[0])
+        assert total() == expected
+        auditor = db.connect(db.create_role("IN ROLE immutable_auditor"), options=f"-c immutable.proof={conn.execute('SHOW immutable.proof').fetchone()[0]}")
+        assert get_alerts(auditor)["pagination"]["total"] == expected
+    use(["admin"])
+    assert rules() == ["of t", "of u", "of None", "ingestion_spike"]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="scope read"):
+        get_alerts(conn)
+    use(["admin"], "t")
+    assert rules() == ["of t"]
+    made, = conn.execute("SELECT immutable.create_alert_rule('own', 'off_hours')").fetchone()
+    assert made["tenant_id"] == "t" and rules() == ["of t", "own"]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="opens no other tenant"):
+        conn.execute("SELECT immutable.create_alert_rule('x', 'off_hours', tenant_id => 'u')")
+    for name in ("of u", "of None"):
+        id, = db.conn.execute("SELECT id FROM immutable.alert_rules WHERE name = %s", [name]).fetchone()
+        for call in ("delete_alert_rule(%s)", "update_alert_rule(%s, enabled => false)"):
+            with pytest.raises(psycopg.errors.NoDataFound):
+                conn.execute(f"SELECT immutable.{call}", [id])
+    conn.execute("SELECT immutable.delete_alert_rule(%s)", [made["id"]])
+    actor, = db.conn.execute("SELECT actor_id FROM immutable.events WHERE action = 'immutable.alert_rule_deleted'").fetchone()
+    assert actor.startswith("key:")
+
+
 def test_no_other_role_gets_at_rules_or_memory(db):
     rule(db.conn, "new_country")
     evaluated(db.conn, Event(at(), country="DE"))
@@ -367,6 +428,18 @@ def test_an_erased_actor_is_forgotten(db):
     assert maintain(conn)["alerts"] == 0
 
 
+def test_a_distributed_log_has_no_rules(db):
+    """Its events are on other nodes."""
+    db.conn.execute("SET allow_system_table_mods = on")
+    db.conn.execute("CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass)")
+    db.conn.execute("INSERT INTO pg_catalog.pg_dist_partition VALUES ('immutable.events')")
+    for call in ("create_alert_rule('x', 'off_hours')", "update_alert_rule(gen_random_uuid())", "delete_alert_rule(gen_random_uuid())",
+                 "feed('')"):
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="of a distributed log are not supported"):
+            db.conn.execute(f"SELECT immutable.{call}")
+    assert maintain(db.conn) is None
+
+
 def test_an_evaluation_waits_for_nobody(db):
     """While rules change or an actor is erased, it does nothing, and later it does all."""
     rule(db.conn, "off_hours")
@@ -390,6 +463,18 @@ def test_damaged_rules_and_memories_are_passed_over(db):
     record(conn, [Event(at(24 * 60 + 600))])
     assert maintain(conn) == {"events": 1, "alerts": 1}
     assert notices == ["2 alert rules are damaged and were not evaluated"]
+    # Any bytes are read without a crash: of a rule that remembers all there is to remember.
+    rule(conn, "repeated_action", "bursts", threshold=2)
+    rule(conn, "new_country", "countries")
+    evaluated(conn, *[Event(at(48 * 60 + n), country=f"C{n}") for n in range(3)])
+    state, = conn.execute("SELECT state FROM immutable.alert_state").fetchone()
+    chance = random.Random(5)
+    for _ in range(60):
+        damaged = bytearray(state[:chance.choice([len(state), chance.randrange(len(state))])] or b"\x01")
+        damaged[chance.randrange(len(damaged))] ^= chance.choice([1, 0x80, 0xff])
+        conn.execute("UPDATE immutable.alert_state SET state = %s", [bytes(damaged)])
+        conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t', 'ann', 'a')")
+        assert maintain(conn)["events"] == 1
     conn.execute("UPDATE immutable.alert_feed SET mark = 'x'")
     did, = conn.execute("CALL immutable.run_maintenance(NULL)").fetchone()
     assert did["alerts"]["sqlstate"] == "XX001" and "mark" in did["alerts"]["error"]

@@ -20,7 +20,7 @@ EVENTS = EXTENSION + ("INSERT INTO immutable.events (tenant_id, actor_id, action
 GUIDES = {"README.md": "", "docs/action-schemas.md": EXTENSION, "docs/alerts.md": EXTENSION,
           "docs/api-keys.md": EXTENSION,
           "docs/application.md": EXTENSION, "docs/erasure.md": EXTENSION, "docs/evidence.md": EVENTS,
-          "docs/exports.md": EVENTS, "docs/managed.md": EXTENSION,
+          "docs/exports.md": EVENTS, "docs/maintenance.md": EVENTS, "docs/managed.md": EXTENSION,
           "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS,
           "docs/testing.md": EXTENSION, "docs/verification.md": EVENTS}
 
