@@ -20,7 +20,7 @@ NAMES = ("id,actor_id,actor_name,actor_type,action,action_category,resource,reso
 TIME = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 # The cells of a row, as SQL makes them.
 AS_SQL = ["id::text", "actor_id", "actor_name", "actor_type", "action", "action_category", "resource_type", "resource_id",
-          "resource_name", "targets::text", "metadata::text", "tenant_id", "session_id", "ip_address::text", "ip_country",
+          "resource_name", "targets::text", "metadata::text", "tenant_id", "session_id", "host(ip_address)", "ip_country",
           "ip_city", "user_agent", "idempotency_key", "version::text", "encode(event_hash, 'hex')",
           "encode(previous_event_hash, 'hex')", TIME.format("occurred_at"), TIME.format("created_at"), "lane::text",
           "seq::text", "recorded_by", "log_id::text"]
