@@ -36,7 +36,7 @@ def prepare(events, keys):
         for role, group in (("bench_writer", "writer"), ("bench_auditor", "auditor"), ("bench_web", "server")):
             conn.execute(f"DROP ROLE IF EXISTS {role}")
             conn.execute(f"CREATE ROLE {role} LOGIN IN ROLE immutable_{group}")
-        conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'tenant_' || n % 100, 'user_' || n % 1000, "
+        conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) SELECT 'tenant_' || n %% 100, 'user_' || n %% 1000, "
                      "'document.read' FROM generate_series(1, %s) n", [events])
         conn.execute("SELECT count(immutable.create_api_key('k')) FROM generate_series(1, %s)", [keys])
         conn.execute("VACUUM ANALYZE")

@@ -16,7 +16,7 @@ ROOMS = {
     "read": (2, 3, "pages, feed, exports"),
     "guard": (0, 2, "what is refused"),
     "access": (1, 2, "who may see or write what"),
-    "verify": (2, 2, "breaks"),
+    "verify": (4, 3, "breaks"),
     "evidence": (3, 3, "tree, checkpoints, proofs"),
     "citus": (3, 2, "many machines"),
     "log": (1, 1, "what the log is made of"),
@@ -82,8 +82,8 @@ def direct(room):
 
 
 def floors():
-    width, height, pitch, high = 200, 46, 98, 78
-    left = lambda column: 120 + column * 215
+    width, height, pitch, high = 162, 46, 98, 78
+    left = lambda column: 118 + column * 170
     top = lambda floor: 20 + (3 - floor) * pitch
     picture = Picture(980, 430, "The rooms of src/ and what they may import")
     for floor, name in enumerate(FLOORS):

@@ -116,9 +116,9 @@ fn proof() -> Option<Proof> {
 
 /// The key with this digest, which must be in force and may be used from here.
 fn accepted(digest: &Hash) -> ApiKey {
-    let Some(key) = api_key::find(digest) else { refuse("no API key has this digest") };
+    let Some(key) = api_key::find(digest) else { refuse("No API key has this digest.") };
     if key.is_revoked {
-        refuse("the API key has been revoked");
+        refuse("The API key has been revoked.");
     }
     if let Some(networks) = &key.allowed_ips {
         let address = client_address();
@@ -276,7 +276,7 @@ fn refuse_malformed() -> ! {
         true => "Set immutable.proof to SHA-256 of the API key, in 64 hex digits. The key itself would stand in logs.",
         false => HINT,
     };
-    fault("immutable.proof is neither the digest of an API key nor a token").hint(hint).raise()
+    fault("The setting immutable.proof holds neither the digest of an API key nor a token.").hint(hint).raise()
 }
 
 const HINT: &str = "Set immutable.proof to SHA-256 of an API key in 64 lower-case hex digits, or to a viewer token or \
@@ -285,7 +285,7 @@ const HINT: &str = "Set immutable.proof to SHA-256 of an API key in 64 lower-cas
 fn fault(detail: &str) -> Fault {
     Fault::new(Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "invalid or missing API key")
         .field("proof")
-        .detail(format!("{}{}.", detail[..1].to_uppercase(), &detail[1..]))
+        .detail(detail)
 }
 
 fn refuse(detail: &str) -> ! {
@@ -293,7 +293,7 @@ fn refuse(detail: &str) -> ! {
 }
 
 fn refuse_missing() -> ! {
-    fault("this role needs a proof, and the session shows none").hint(HINT).raise()
+    fault("This role needs a proof, and the session shows none.").hint(HINT).raise()
 }
 
 sql_function!(immutable_require_scope, pg_finfo_immutable_require_scope, require_scope);
@@ -308,7 +308,13 @@ sql_function!(immutable_is_opened, pg_finfo_immutable_is_opened, is_opened);
 
 /// `immutable.is_opened(scope, tenant_id)`
 fn is_opened(call: Call) -> Datum {
-    let Some(opened) = call.once(|| opened(&[scope_of(call)]).ok()) else { return Datum::from(false) };
+    let scope = scope_of(call);
+    let resolve = || opened(&[scope]).ok();
+    let (known, first) = call.once(|| (scope, resolve()));
+    let other = if *known == scope { None } else { resolve() };
+    let Some(opened) = (if *known == scope { first.as_ref() } else { other.as_ref() }) else {
+        return Datum::from(false);
+    };
     let is_own = |own: &str| call.arg(1).is_some_and(|tenant| bytes(tenant) == own.as_bytes());
     Datum::from(opened.actor_id.is_none() && opened.tenant_id.as_deref().is_none_or(is_own))
 }
