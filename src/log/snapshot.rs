@@ -35,3 +35,23 @@ pub fn without(text: &str, transaction: u64) -> Option<String> {
     let xip: Vec<String> = xip.iter().map(u64::to_string).collect();
     Some(format!("{xmin}:{xmax}:{}", xip.join(",")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn a_transaction_is_added_to_those_that_ran() {
+        for (snapshot, transaction, expected) in [
+            ("10:20:12,15", 14, "10:20:12,14,15"),
+            ("12:20:12,15", 12, "12:20:12,15"),
+            ("12:20:15", 11, "11:20:11,15"),
+            ("20:20:", 20, "20:20:"),
+            ("20:20:", 25, "20:20:"),
+            ("20:21:", 20, "20:21:20"),
+        ] {
+            assert_eq!(without(snapshot, transaction).as_deref(), Some(expected), "{snapshot}");
+        }
+        assert!(without("x", 1).is_none() && without("1:2", 1).is_none());
+    }
+}
