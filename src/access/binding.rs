@@ -9,6 +9,7 @@ use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::role;
+use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
 
 /// What holds a writer: its roles, and its proof.
@@ -25,6 +26,11 @@ fn held<'c>(call: Call<'c>) -> &'c Held {
 /// The tenant that the proof opens, if it opens one alone: events that name none are that tenant's.
 pub fn tenant_of_proof<'c>(call: Call<'c>) -> Option<&'c str> {
     held(call).proof.tenant_id.as_deref()
+}
+
+/// The API key whose proof the session shows, if it does.
+pub fn key_of_proof(call: Call) -> Option<Id> {
+    held(call).proof.key
 }
 
 /// Refuses a tenant that the caller is not bound to (42501). The chain's trigger calls this instead

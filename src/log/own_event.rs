@@ -91,10 +91,9 @@ pub fn name_callers_by(find: FindKey) {
     FIND_KEY.set(Some(find));
 }
 
-/// The API key that acts in this session, as events name it.
-fn acting_key() -> Option<String> {
-    let key = FIND_KEY.get().and_then(|find| find());
-    key.map(|key| key_name(&key))
+/// The API key that acts in this session.
+pub fn acting_key() -> Option<Id> {
+    FIND_KEY.get().and_then(|find| find())
 }
 
 /// How events name an API key.
@@ -105,19 +104,19 @@ pub fn key_name(key: &Id) -> String {
 /// The API key or the role that gave the command. This is the outer user, because the current user
 /// may be the owner, and the session's user may be a gateway's login.
 pub fn caller() -> String {
-    acting_key().unwrap_or_else(|| role::name(role::outer()))
+    acting_key().map_or_else(|| role::name(role::outer()), |key| key_name(&key))
 }
 
 /// What `recorded_by` says of events that are recorded now: the login, and the API key that acts.
 pub fn recorder() -> String {
-    here(|memory| recorder_in(memory).into_owned())
+    here(|memory| recorder_by(acting_key(), memory).into_owned())
 }
 
-/// The same, in this memory.
-pub fn recorder_in(memory: Memory<'_>) -> Cow<'_, str> {
+/// The same for a caller who knows already which API key acts, in this memory.
+pub fn recorder_by(key: Option<Id>, memory: Memory<'_>) -> Cow<'_, str> {
     let login = role::name_in(role::session(), memory);
-    match acting_key() {
-        Some(key) => Cow::Owned(format!("{login} {key}")),
+    match key {
+        Some(key) => Cow::Owned(format!("{login} {}", key_name(&key))),
         None => login,
     }
 }
@@ -133,7 +132,7 @@ pub fn record(event: &LogEvent<'_>) -> Id {
     let (actor, actor_type) = match event.unasked {
         true => ("immutable".to_string(), "extension"),
         false => match acting_key() {
-            Some(key) => (key, "api_key"),
+            Some(key) => (key_name(&key), "api_key"),
             None => (caller(), "role"),
         },
     };

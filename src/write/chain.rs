@@ -43,7 +43,7 @@ fn chain(call: Call) -> Datum {
     event.hold_to_schemas();
     let committed = event.commit();
     let place = event.place();
-    let sealed = event.seal(&committed, &place);
+    let sealed = event.seal(call, &committed, &place);
     let tuple = event.store(&committed, &place, &sealed);
     watch::passed(tuple);
     trigger.go_on_with(tuple)
@@ -145,10 +145,15 @@ impl<'e> Entering<'e> {
     }
 
     /// Writes the event's document and hashes it.
-    fn seal(&self, committed: &Committed, place: &ChainPosition) -> Sealed<'e> {
+    fn seal(&self, call: Call, committed: &Committed, place: &ChainPosition) -> Sealed<'e> {
         let (row, layout, link) = (&self.row, &self.events.layout, &place.link);
         let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
-        let recorded_by = own_event::recorder_in(row.memory());
+        // The proof was looked up once for the statement, and need not be for each row.
+        let key = match own_event::is_recording() {
+            true => own_event::acting_key(),
+            false => binding::key_of_proof(call),
+        };
+        let recorded_by = own_event::recorder_by(key, row.memory());
         let envelope = Envelope {
             log_id: place.log_id,
             id: self.id,
