@@ -13,7 +13,7 @@ use crate::pg::tuple::Values;
 use crate::pg::{random, transaction};
 use immutable_format::Id;
 use pgrx::pg_sys;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The texts of events, each once.
 #[derive(Default)]
@@ -152,11 +152,12 @@ impl Piece {
 
     fn evaluate_groups(&self, rules: &[Rule], groups: &[Group], raised: &mut Vec<Raised>) {
         let memories = self.memories(groups);
+        let ids: HashSet<Id> = rules.iter().map(|rule| rule.id).collect();
         let mut changed = Vec::new();
         for (group, before) in groups.iter().zip(memories) {
             let mut memories = before.as_deref().and_then(decode).unwrap_or_default();
             // What a rule remembered that was deleted goes away here.
-            memories.retain(|id, _| rules.iter().any(|rule| rule.id == *id));
+            memories.retain(|id, _| ids.contains(id));
             for (rule, events) in &group.counted {
                 let seen: Vec<Seen> = events.iter().map(|n| self.seen(*n)).collect();
                 let memory = memories.entry(rules[*rule].id).or_default();
