@@ -1,23 +1,30 @@
 #!/usr/bin/env bash
-# bench/schemas.sh: what action schemas cost an event: none, 100 patterns, and a JSON Schema for the metadata. pgbench inserts
-# 100 events in each statement, one client, on a private cluster without fsync; the cases take turns, and the median of the
-# rounds is printed.
+# bench/schemas.sh: what action schemas cost an event: none, those of another tenant, 100 patterns, and a JSON Schema for the
+# metadata. Inserts 100 events in each statement on a private cluster, and counts the nanoseconds that the server's process
+# had the processor, which other work on the machine changes less than it changes the clock. The cases take turns.
 #
-#   bench/schemas.sh [ROUNDS [SECONDS]]              9 rounds of 4 seconds for each case
+#   bench/schemas.sh [ROUNDS [STATEMENTS]]           11 rounds of 100 statements for each case
 #
-# To compare with another build, run it there: the case "none" is the only one that a build without schemas knows, and
-# CASES=none leaves the others out.
+# To compare with another build, run it there with CASES=none, the only case that a build without schemas knows.
+# SCHEMAS_PERF=1 pauses before each case's statements until a key is pressed, and prints the process for perf.
 . "$(dirname "$0")/../scripts/lib.sh"
 
-rounds=${1:-9} seconds=${2:-4}
+rounds=${1:-11} statements=${2:-100}
 read -ra cases <<<"${CASES:-none other patterns document}"
 pg=("$ROOT/scripts/pg")
 "${pg[@]}" start bench shared_buffers=1GB max_wal_size=8GB fsync=off jit=off autovacuum=off
-eval "$("${pg[@]}" env bench | sed 's/^/export /')"
-PATH=$IMMUTABLE_PG_BIN:$PATH
 run() { "${pg[@]}" psql bench -X -q -At -v ON_ERROR_STOP=1 "$@"; }
 
-printf '%s\n' "INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) SELECT 't', 'u', 'service.' || n || '.read', '{\"size\": 1024, \"name\": \"report.pdf\"}' FROM generate_series(1, 100) n;" >"$STATE/schemas.sql"
+insert="INSERT INTO immutable.events (tenant_id, actor_id, action, metadata) SELECT 't', 'u', 'service.' || n || '.read', '{\"size\": 1024, \"name\": \"report.pdf\"}' FROM generate_series(1, 100) n;"
+ran="SELECT split_part(pg_read_file('/proc/' || pg_backend_pid() || '/schedstat'), ' ', 1);"
+{
+    # The session reads the schemas, and plans.
+    printf '%s\n' "$insert" "$insert"
+    [[ ! ${SCHEMAS_PERF:-} ]] || printf '%s\n' '\echo perf record -p' 'SELECT pg_backend_pid() \g /dev/stderr' '\! read -r -n 1 </dev/tty'
+    printf '%s\n' "$ran"
+    for ((n = 0; n < statements; n++)); do printf '%s\n' "$insert"; done
+    printf '%s\n' "$ran"
+} >"$STATE/schemas.sql"
 for case in "${cases[@]}"; do
     run -c "DROP DATABASE IF EXISTS schemas_$case" -c "CREATE DATABASE schemas_$case TEMPLATE template0"
     in_case() { run -d "schemas_$case" "$@" >/dev/null; }
@@ -36,13 +43,13 @@ done
 : >"$STATE/schemas.out"
 for ((round = 0; round <= rounds; round++)); do
     for case in "${cases[@]}"; do
-        tps=$(pgbench -n -M prepared -f "$STATE/schemas.sql" -T "$seconds" "schemas_$case" | awk '/^tps/ { print $3 }')
         # The first round warms up.
-        ((round == 0)) || echo "$case $tps" >>"$STATE/schemas.out"
+        run -d "schemas_$case" -f "$STATE/schemas.sql" | awk -v case="$case" -v round="$round" -v events=$((statements * 100)) \
+            'NR == 1 { before = $1 } NR == 2 && round > 0 { print case, ($1 - before) / events / 1000 }' >>"$STATE/schemas.out"
         run -d "schemas_$case" -c "CHECKPOINT"
     done
 done
 for case in "${cases[@]}"; do
-    awk -v case="$case" '$1 == case { print 10000 / $2 }' "$STATE/schemas.out" | sort -n |
-        awk -v case="$case" '{ t[NR] = $1 } END { printf "%-9s median %.2f µs an event, from %.2f to %.2f\n", case, t[int((NR + 1) / 2)], t[1], t[NR] }'
+    awk -v case="$case" '$1 == case { print $2 }' "$STATE/schemas.out" | sort -n |
+        awk -v case="$case" '{ t[NR] = $1 } END { printf "%-9s median %.2f µs of processor time an event, from %.2f to %.2f\n", case, t[int((NR + 1) / 2)], t[1], t[NR] }'
 done

@@ -253,9 +253,9 @@ def test_hostile_schemas_are_refused_or_bounded(db, writer):
             ({"not": {"$ref": "#"}}, {}, "23514"),
             (chain(190, lambda ref: {"$ref": ref}, {"type": "integer"}), {"x": "y"}, "23514"),
             (chain(8, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}, {"type": "integer"}), {"x": "y"}, "23514"),
-            # twice as many steps for each level of the metadata
-            ({"type": "object", "anyOf": [{"additionalProperties": {"$ref": "#"}}, {"additionalProperties": {"$ref": "#"}}]}, deep, "54000"),
-            ({"properties": {"x": {"items": {"anyOf": [{"type": "string", "minLength": n} for n in range(100)]}}}}, {"x": [200] * 15000}, "54000"),
+            # twice as many steps for each level of the metadata, unless the validator remembers
+            ({"type": "object", "anyOf": [{"additionalProperties": {"$ref": "#"}}, {"additionalProperties": {"$ref": "#"}}]}, deep, "23514"),
+            ({"properties": {"x": {"items": {"anyOf": [*({"type": "string", "minLength": n} for n in range(100)), {"maximum": 200}]}}}}, {"x": [200] * 15000}, "54000"),
             ({"properties": {"x": {"pattern": "^(a+)+$"}}}, {"x": "a" * 60000 + "b"}, "23514"),
             ({"properties": {"x": {"uniqueItems": True}}}, {"x": [[n] for n in range(8000)]}, None),
             ({"properties": {"x": {"multipleOf": 1e-300}}}, {"x": 1e300}, None)]:
@@ -340,7 +340,7 @@ def test_damaged_rows_refuse_what_they_would_decide(db, writer):
 
 def test_a_statement_is_cancelled_within_a_validation(db, writer):
     """The validator asks for interrupts. A budget ends it anyway, so the test only sees that nothing is broken afterwards."""
-    set_schema(db.conn, "x", {"properties": {"x": {"items": {"anyOf": [{"type": "string", "minLength": n} for n in range(100)]}}}})
+    set_schema(db.conn, "x", {"properties": {"x": {"items": {"anyOf": [*({"type": "string", "minLength": n} for n in range(100)), {"maximum": 200}]}}}})
     writer.execute("SET statement_timeout = '1ms'")
     for _ in range(5):
         try:
