@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod exports;
 pub mod maintenance;
 pub mod pause;
+pub mod position;
 pub mod step;
 pub mod usage;
 pub mod worker;
