@@ -17,6 +17,7 @@ pub mod exports_rows;
 pub mod exports_table;
 pub mod maintenance;
 pub mod pause;
+pub mod position;
 pub mod step;
 pub mod usage;
 pub mod worker;

@@ -2,6 +2,7 @@
 //! nothing until somebody says that it is the one that goes on: a copy for tests must not alarm
 //! whom the real log alarms.
 
+use crate::jobs::position::position;
 use crate::jobs::{alerts, usage};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::place::Place;
@@ -14,28 +15,10 @@ use crate::pg::relation::OpenRelation;
 use crate::pg::spi::Arg;
 use crate::pg::transaction;
 use crate::read::feed;
-use pgrx::pg_sys::{self, Oid};
-
-/// `immutable.maintenance_position`; its columns are system_identifier, timeline, database, noted_at,
-/// ran_at, failed, usage_mark, singleton.
-const COLUMNS: [Oid; 8] = [
-    pg_sys::INT8OID,
-    pg_sys::INT4OID,
-    pg_sys::OIDOID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::TIMESTAMPTZOID,
-    pg_sys::JSONBOID,
-    pg_sys::TEXTOID,
-    pg_sys::BOOLOID,
-];
+use pgrx::pg_sys;
 
 /// How often a run is noted that differs from the one before in nothing but its time, in seconds.
 const NOTED_EACH: i64 = 300;
-
-/// Opens the table. Raises 55000 if it is missing or was altered.
-pub fn position(lock: u32) -> SmallTable {
-    SmallTable::open(c"maintenance_position", &COLUMNS, lock)
-}
 
 fn noted(table: &SmallTable) -> Option<Place> {
     table.relation().any_row(|tuple| Place::of(&tuple.values(), 0))

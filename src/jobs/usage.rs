@@ -1,7 +1,7 @@
 //! The use of API keys, counted from the log. Writers do not count it themselves, because all that
 //! use one key would wait for each other. An event says in recorded_by with which key it was recorded.
 
-use crate::jobs::pause::position;
+use crate::jobs::position::position;
 use crate::jobs::step::Done;
 use crate::log::columns as c;
 use crate::log::row::stored_text;

@@ -4,7 +4,7 @@
 
 use crate::pg::error::{Code, Fault};
 use crate::pg::server;
-use crate::pg::worker::{self, background_worker};
+use crate::pg::worker::{self, background_worker, Started};
 use crate::settings;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -92,12 +92,13 @@ impl Launcher {
         let given = [&[if says { SAY } else { SAY_NOT }], database.as_bytes()].concat();
         let Ok(given) = CString::new(given) else { return };
         Unfinished { database: database.to_string(), times: unfinished.map_or(1, |(times, _)| times + 1) }.write();
-        match worker::start(&format!("immutable maintenance of {database}"), c"maintenance_worker", &given) {
+        let started = worker::start(&format!("immutable maintenance of {database}"), c"maintenance_worker", &given);
+        if started.is_none() && says {
+            say("no background worker is free for maintenance: raise max_worker_processes");
+        }
+        if !started.is_none_or(Started::wait) {
             // Nobody knows whether the run has ended where the server has.
-            Some(started) if !started.wait() => return,
-            Some(_) => {}
-            None if says => say("no background worker is free for maintenance: raise max_worker_processes"),
-            None => {}
+            return;
         }
         Unfinished::forget();
         self.waits.remove(database);
