@@ -7,8 +7,322 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL;
 END
 $$;
+DO $$
+BEGIN
+  CREATE ROLE immutable_server NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+  NULL;
+END
+$$;
 COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
+COMMENT ON ROLE immutable_server IS
+  'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';
+
+-- sql/access/api_keys.sql
+-- API keys, and the functions by which policies and other functions ask for the proof.
+
+CREATE TABLE immutable.api_keys (
+  id uuid PRIMARY KEY,
+  name text NOT NULL,
+  digest bytea NOT NULL CONSTRAINT api_keys_digest_key UNIQUE,
+  prefix text COLLATE "C" NOT NULL,
+  scopes text[] NOT NULL,
+  tenant_id text COLLATE "C",
+  allowed_ips cidr[],
+  quota bigint,
+  created_at timestamptz NOT NULL,
+  created_by text NOT NULL,
+  revoked_at timestamptz,
+  revoked_by text
+);
+COMMENT ON TABLE immutable.api_keys IS
+  'API keys, of which nothing is kept that a client could present. immutable.list_api_keys() shows them.';
+COMMENT ON COLUMN immutable.api_keys.id IS 'The key''s id, a UUIDv7, which events name';
+COMMENT ON COLUMN immutable.api_keys.name IS 'What the key is for, as whoever made it says';
+COMMENT ON COLUMN immutable.api_keys.digest IS
+  'SHA-256 of SHA-256 of the key. Setting immutable.proof shows the SHA-256 of the key';
+COMMENT ON COLUMN immutable.api_keys.prefix IS 'The first 12 characters of the key, by which its holder recognizes it';
+COMMENT ON COLUMN immutable.api_keys.scopes IS 'What it may be used for: write, read, verify, mint, export, admin';
+COMMENT ON COLUMN immutable.api_keys.tenant_id IS
+  'The one tenant that the key opens; empty for the events without a tenant, NULL for all tenants';
+COMMENT ON COLUMN immutable.api_keys.allowed_ips IS 'The networks from which it may be used; NULL for anywhere';
+COMMENT ON COLUMN immutable.api_keys.quota IS
+  'How many events it may record in a calendar month (UTC); NULL for any number';
+COMMENT ON COLUMN immutable.api_keys.created_at IS 'When it was made';
+COMMENT ON COLUMN immutable.api_keys.created_by IS 'Who made it, as events.recorded_by names it';
+COMMENT ON COLUMN immutable.api_keys.revoked_at IS 'When it was revoked; NULL while it is in force';
+COMMENT ON COLUMN immutable.api_keys.revoked_by IS 'Who revoked it';
+
+CREATE TABLE immutable.api_key_usage (
+  key_id uuid,
+  month date,
+  events bigint NOT NULL,
+  last_event_at timestamptz,
+  PRIMARY KEY (key_id, month)
+);
+COMMENT ON TABLE immutable.api_key_usage IS
+  'How many events each API key has recorded, as immutable.run_maintenance() has counted them. No writer '
+  'updates it, so that writers with one key do not wait for each other.';
+COMMENT ON COLUMN immutable.api_key_usage.key_id IS 'api_keys.id';
+COMMENT ON COLUMN immutable.api_key_usage.month IS 'The first day of the calendar month, in UTC';
+COMMENT ON COLUMN immutable.api_key_usage.events IS 'How many events of that month are counted so far';
+COMMENT ON COLUMN immutable.api_key_usage.last_event_at IS 'created_at of the newest of them';
+
+-- Whoever has a key goes on using it after a restore, and so does its quota.
+SELECT pg_catalog.pg_extension_config_dump('immutable.api_keys', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.api_key_usage', '');
+
+ALTER TABLE immutable.api_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.api_key_usage ENABLE ROW LEVEL SECURITY;
+
+CREATE FUNCTION immutable.create_api_key(
+  name text, scopes text[] DEFAULT '{write,read}', tenant_id text DEFAULT NULL, allowed_ips cidr[] DEFAULT NULL,
+  quota bigint DEFAULT NULL)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_create_api_key';
+COMMENT ON FUNCTION immutable.create_api_key(text, text[], text, cidr[], bigint) IS
+'Makes an API key, and returns it for the only time.
+A program that takes the key from a client sets immutable.proof to SHA-256 of it, in hex. The database
+keeps SHA-256 of that. It is recorded as immutable.api_key_created.
+- name: what the key is for, in 1 to 255 bytes.
+- scopes: what it may be used for: write records events, read reads them and alerts, verify verifies,
+  mint makes viewer tokens, export exports, and admin manages keys, rules and schemas, and erases.
+- tenant_id: the one tenant that it opens; an empty text is for the events without a tenant, NULL for
+  all tenants. Of a caller with a key of one tenant it is that tenant.
+- allowed_ips: the networks from which it may be used, at most 100, which are compared with setting
+  immutable.client_address. NULL for anywhere.
+- quota: how many events it may record in a calendar month (UTC). NULL for any number. Events are
+  counted by immutable.run_maintenance(), so that a few more than that may be recorded.
+Returns {"id", "key", "name", "scopes", "tenant_id", "allowed_ips", "quota"}.
+Raises 22004 for a name or scopes that are NULL, 22023 for a word that is no scope, for no scope, for
+an empty name, for no network or more than 100, for a tenant_id that is too long and for a negative
+quota, 22001 for a name that is too long, 42501 if the caller''s own key is of another tenant or does not
+have one of the scopes, 28000 for a proof that is missing or refused, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.revoke_api_key(id uuid)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_revoke_api_key';
+COMMENT ON FUNCTION immutable.revoke_api_key(uuid) IS
+'Refuses an API key, from the next statement of every session on.
+It is recorded as immutable.api_key_revoked. A key that was revoked before stays as it is. Export
+tickets that were issued to it are refused as well; viewer tokens that it made are not.
+- id: the key''s id.
+Raises 22004 for NULL, 42704 if there is no such key of the caller''s tenant, 42501 without the scope
+admin, and 28000 for a proof that is missing or refused.';
+
+CREATE FUNCTION immutable.require_scope(scope text)
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_require_scope';
+COMMENT ON FUNCTION immutable.require_scope(text) IS
+'Returns true, or refuses a caller whose proof does not have the scope.
+SQL functions and views ask it. It is true for a caller that needs no proof and shows none.
+- scope: write, read, verify, mint, export or admin.
+Raises 28000 for a proof that is missing or refused, 42501 for one without the scope, 22023 for a word that
+is no scope, and 22004 for NULL.';
+
+CREATE FUNCTION immutable.is_opened(scope text, tenant_id text)
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_opened';
+COMMENT ON FUNCTION immutable.is_opened(text, text) IS
+'Says whether the caller''s proof opens rows of this tenant with this scope.
+Policies ask it. It is true for a caller that needs no proof and shows none. The proof is read once in a
+statement. Rows of one actor, which a token may be bound to, are not told apart: then it is false.
+- scope: write, read, verify, mint, export or admin.
+- tenant_id: the row''s tenant; NULL for a row that is about all tenants, which a proof of one tenant
+  does not open.
+Raises 28000 for a proof that is missing or refused, 42501 for a key that may not be used from the
+client''s address, 22023 for a word that is no scope, and 22004 for a scope that is NULL.';
+
+-- It runs with the owner's rights, and leaves the digests out.
+CREATE FUNCTION immutable.list_api_keys()
+RETURNS TABLE (id uuid, name text, prefix text, scopes text[], tenant_id text, allowed_ips cidr[], quota bigint,
+  created_at timestamptz, created_by text, revoked_at timestamptz, revoked_by text, events_this_month bigint,
+  last_event_at timestamptz)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT k.id, k.name, k.prefix, k.scopes, k.tenant_id, k.allowed_ips, k.quota, k.created_at, k.created_by, k.revoked_at,
+    k.revoked_by,
+    coalesce((SELECT u.events FROM immutable.api_key_usage u WHERE u.key_id = k.id
+      AND u.month = (pg_catalog.date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC'))::date), 0),
+    (SELECT pg_catalog.max(u.last_event_at) FROM immutable.api_key_usage u WHERE u.key_id = k.id)
+  FROM immutable.api_keys k
+  WHERE immutable.require_scope('admin') AND immutable.is_opened('admin', k.tenant_id)
+  ORDER BY k.created_at, k.id;
+END;
+COMMENT ON FUNCTION immutable.list_api_keys() IS
+'Returns the API keys without anything that could be presented in their place.
+A key of one tenant sees the keys of that tenant.
+Returns one row for each key, revoked ones too, the oldest first: the columns of immutable.api_keys but
+for the digest, events_this_month, how many events of this calendar month (UTC) are counted for it, and
+last_event_at, when the newest event that is counted was recorded.
+Raises 28000 for a proof that is missing or refused, and 42501 for one without the scope admin.';
+
+-- sql/write/schemas.sql
+-- Action schemas: which actions the log or a tenant takes, and what their metadata looks like.
+
+CREATE TABLE immutable.action_schemas (
+  -- Replication finds a row by this column.
+  id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+  tenant_id text COLLATE "C",
+  pattern text COLLATE "C" NOT NULL,
+  description text,
+  metadata_schema jsonb,
+  created_at timestamptz NOT NULL,
+  created_by text NOT NULL
+);
+CREATE UNIQUE INDEX action_schemas_pattern ON immutable.action_schemas (tenant_id, pattern) NULLS NOT DISTINCT;
+COMMENT ON TABLE immutable.action_schemas IS
+  'The actions that the log or a tenant takes, and JSON Schemas for their metadata. '
+  'immutable.set_action_schema() and immutable.delete_action_schema() change it';
+COMMENT ON COLUMN immutable.action_schemas.id IS 'Random UUID, which stays if the pattern is set again';
+COMMENT ON COLUMN immutable.action_schemas.tenant_id IS
+  'The tenant whose events it applies to; empty for the events without a tenant; NULL for all events of the log';
+COMMENT ON COLUMN immutable.action_schemas.pattern IS
+  'An action, or a beginning of actions with * at the end; * alone stands for the actions without a dot';
+COMMENT ON COLUMN immutable.action_schemas.description IS 'What the actions mean, for people. At most 4,096 bytes';
+COMMENT ON COLUMN immutable.action_schemas.metadata_schema IS
+  'A JSON Schema that the metadata of such events has to fit; NULL for any metadata';
+COMMENT ON COLUMN immutable.action_schemas.created_at IS 'When it was set last';
+COMMENT ON COLUMN immutable.action_schemas.created_by IS 'session_user of the connection that set it last';
+
+CREATE TABLE immutable.action_schema_modes (
+  id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+  tenant_id text COLLATE "C",
+  mode text COLLATE "C" NOT NULL CHECK (mode IN ('strict', 'permissive')),
+  set_at timestamptz NOT NULL,
+  set_by text NOT NULL
+);
+CREATE UNIQUE INDEX action_schema_modes_tenant ON immutable.action_schema_modes (tenant_id) NULLS NOT DISTINCT;
+COMMENT ON TABLE immutable.action_schema_modes IS
+  'What becomes of events that do not fit the action schemas. immutable.set_action_schema_mode() changes it';
+COMMENT ON COLUMN immutable.action_schema_modes.id IS 'Random UUID, by which replication finds the row';
+COMMENT ON COLUMN immutable.action_schema_modes.tenant_id IS
+  'The tenant; empty for the events without a tenant; NULL for the tenants that have no mode of their own';
+COMMENT ON COLUMN immutable.action_schema_modes.mode IS
+  '''strict'': such events are refused; ''permissive'': they are recorded, and track() warns';
+COMMENT ON COLUMN immutable.action_schema_modes.set_at IS 'When it was set last';
+COMMENT ON COLUMN immutable.action_schema_modes.set_by IS 'session_user of the connection that set it last';
+
+-- A dump contains both.
+SELECT pg_catalog.pg_extension_config_dump('immutable.action_schemas', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.action_schema_modes', '');
+
+CREATE FUNCTION immutable.action_schemas_changed() RETURNS trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'immutable_action_schemas_changed';
+COMMENT ON FUNCTION immutable.action_schemas_changed() IS
+'Trigger that makes every session read the action schemas anew.
+It runs BEFORE each change of immutable.action_schemas and immutable.action_schema_modes.
+Raises 42501 for a row that comes neither from the functions nor from a dump that is restored.';
+-- These triggers also fire in a subscription's workers, which fire none for statements but TRUNCATE.
+CREATE TRIGGER "~immutable_changed" BEFORE INSERT OR UPDATE OR DELETE ON immutable.action_schemas
+  FOR EACH ROW EXECUTE FUNCTION immutable.action_schemas_changed();
+CREATE TRIGGER "~immutable_changed_all" BEFORE TRUNCATE ON immutable.action_schemas
+  FOR EACH STATEMENT EXECUTE FUNCTION immutable.action_schemas_changed();
+CREATE TRIGGER "~immutable_changed" BEFORE INSERT OR UPDATE OR DELETE ON immutable.action_schema_modes
+  FOR EACH ROW EXECUTE FUNCTION immutable.action_schemas_changed();
+CREATE TRIGGER "~immutable_changed_all" BEFORE TRUNCATE ON immutable.action_schema_modes
+  FOR EACH STATEMENT EXECUTE FUNCTION immutable.action_schemas_changed();
+ALTER TABLE immutable.action_schemas ENABLE ALWAYS TRIGGER "~immutable_changed";
+ALTER TABLE immutable.action_schemas ENABLE ALWAYS TRIGGER "~immutable_changed_all";
+ALTER TABLE immutable.action_schema_modes ENABLE ALWAYS TRIGGER "~immutable_changed";
+ALTER TABLE immutable.action_schema_modes ENABLE ALWAYS TRIGGER "~immutable_changed_all";
+
+ALTER TABLE immutable.action_schemas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.action_schema_modes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY auditor_select ON immutable.action_schemas FOR SELECT TO immutable_auditor USING (true);
+CREATE POLICY auditor_select ON immutable.action_schema_modes FOR SELECT TO immutable_auditor USING (true);
+COMMENT ON POLICY auditor_select ON immutable.action_schemas IS 'An auditor sees all action schemas';
+COMMENT ON POLICY auditor_select ON immutable.action_schema_modes IS 'An auditor sees all modes';
+
+CREATE FUNCTION immutable.set_action_schema(
+  pattern text, description text DEFAULT NULL, metadata_schema jsonb DEFAULT NULL, tenant_id text DEFAULT NULL)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_set_action_schema';
+COMMENT ON FUNCTION immutable.set_action_schema(text, text, jsonb, text) IS
+'Says that the log, or a tenant, takes actions of this pattern; replaces what was said of it before.
+It is recorded as immutable.action_schema_set. The log, and each tenant, may have 1,000 patterns.
+- pattern: an action, such as document.created; a beginning with * at the end, such as document.*;
+  or * alone, which stands for the actions without a dot.
+- description: for people, at most 4,096 bytes.
+- metadata_schema: a JSON Schema (draft 2020-12 unless $schema names another) that the metadata of
+  such events has to fit: at most 64 kB and 32 levels, 200 references, all of them to parts of the
+  schema itself, and 100 regular expressions without look-around and backreferences.
+- tenant_id: the tenant whose events it applies to; an empty text for the events without a tenant;
+  NULL for all events of the log, or the tenant that the caller''s API key is bound to.
+Returns the id of the row in immutable.action_schemas.
+Raises 22004 for a pattern that is NULL, 22023 for one of another form and for a schema that cannot
+be used, 22001 for texts that are too long, 54000 for a schema that is too large and for too many
+patterns, and 28000 or 42501 for a proof without the scope admin, or of another tenant.';
+
+CREATE FUNCTION immutable.delete_action_schema(pattern text, tenant_id text DEFAULT NULL)
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_delete_action_schema';
+COMMENT ON FUNCTION immutable.delete_action_schema(text, text) IS
+'Takes back what immutable.set_action_schema() said of a pattern.
+It is recorded as immutable.action_schema_deleted. With the last pattern, every action is taken.
+- pattern: the pattern, as it was given.
+- tenant_id: the tenant, or NULL, as it was given.
+Returns whether there was such a pattern.
+Raises 22004 for a pattern that is NULL, 22023 for a tenant_id that is too long, and 28000 or 42501 for
+a proof without the scope admin, or of another tenant.';
+
+CREATE FUNCTION immutable.set_action_schema_mode(mode text, tenant_id text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_set_action_schema_mode';
+COMMENT ON FUNCTION immutable.set_action_schema_mode(text, text) IS
+'Sets what becomes of events that do not fit the action schemas of the log or of a tenant.
+It is recorded as immutable.action_schema_mode_set.
+- mode: ''strict'', they are refused; ''permissive'', they are recorded, and track() warns; or NULL, a
+  tenant is as the log, and the log is permissive.
+- tenant_id: the tenant; an empty text for the events without a tenant; NULL for all tenants without a
+  mode of their own, or the tenant that the caller''s API key is bound to.
+Raises 22023 for another mode or a tenant_id that is too long, and 28000 or 42501 for a proof without
+the scope admin, or of another tenant.';
+
+CREATE FUNCTION immutable.get_action_schemas(tenant_id text DEFAULT NULL)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_action_schemas';
+COMMENT ON FUNCTION immutable.get_action_schemas(text) IS
+'Returns the action schemas, and the mode.
+- tenant_id: those that apply to this tenant''s events, which are its own and the log''s; NULL for all,
+  or those of the tenant that the caller''s API key is bound to.
+Returns {"mode", "data": [{"id", "tenant_id", "pattern", "description", "metadata_schema",
+"created_at", "created_by"}]}. The mode is the tenant''s, or that of the log.
+Raises 22023 for a tenant_id that is too long, and 28000 or 42501 for a proof without the scope read,
+or of another tenant.';
+
+CREATE FUNCTION immutable.unmatched_events(
+  from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT 100,
+  OUT id uuid, OUT tenant_id text, OUT action text, OUT created_at timestamptz, OUT field text, OUT message text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_unmatched_events';
+COMMENT ON FUNCTION immutable.unmatched_events(timestamptz, timestamptz, integer) IS
+'Lists recorded events that do not fit the action schemas as they are now.
+It reads the events of the period, with the caller''s rights, until it has found enough. The log''s own
+events do not count, and the metadata of events that were erased from does not.
+- from_date, to_date: inclusive bounds of created_at.
+- limit: the most events that are listed, from 1 to 1,000.
+Returns for each its id, tenant_id, action and created_at, the field that does not fit, and why, in the
+order of created_at and id.
+Raises 22023 for another limit, and 28000 or 42501 for a proof without the scope read.';
+
+-- sql/read/feed.sql
+-- The feed beneath alerts and deliveries.
+
+CREATE FUNCTION immutable.feed(mark text DEFAULT NULL, "limit" integer DEFAULT 1000)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_feed';
+COMMENT ON FUNCTION immutable.feed(text, integer) IS
+'Returns the next events of all tenants, each of them once, for a program that delivers them.
+Unlike immutable.changes(), it does not wait for older transactions: what they record comes when they
+commit. Within a lane, events come in the order of seq. It works on a primary alone, and no role but
+the owner may call it.
+- mark: the mark that came with the last events; NULL is behind everything that is visible now, and an
+  empty text is before the first event.
+- limit: most events of the answer, from 1 to 10,000.
+Returns {"data", "mark", "has_more"}: the events, as immutable.get_events() shows them; the mark for
+the next call; and whether there were more when the reading began.
+Raises 22023 for another limit, XX001 for a mark that is damaged, 55000 for one that is not of this
+server''s past, 25006 on a standby, and 0A000 for a distributed log.';
 
 -- sql/evidence/tree.sql
 -- Evidence: the Merkle tree (RFC 6962) over all events, its checkpoints, and who cosigned them. The
@@ -381,6 +695,7 @@ CREATE VIEW immutable.checkpoints AS
     pg_catalog.array_remove(pg_catalog.array_agg(c.witness ORDER BY c.cosigned_at, c.vkey), NULL) AS cosigned_by,
     pg_catalog.max(c.cosigned_at) AS cosigned_at
   FROM immutable.tree_notes n LEFT JOIN immutable.tree_cosignatures c ON c.origin = n.origin AND c.size = n.size
+  WHERE immutable.require_scope('verify')
   GROUP BY n.origin, n.size;
 COMMENT ON VIEW immutable.checkpoints IS
   'The signed checkpoints that are kept, with their cosignatures: the newest ones, and all that were '
@@ -532,7 +847,464 @@ The lines say up to which event the tree covers each lane, and give the leaf has
 Raises 55000 before the first checkpoint, 22023 for a negative size and one above that of the tree, and
 XX001 if the stored tree is damaged.';
 
+-- sql/jobs/alerts.sql
+-- Alerts: the rules, and what they found. CALL immutable.run_maintenance() evaluates them.
+
+CREATE TABLE immutable.alert_rules (
+  id uuid PRIMARY KEY,
+  name text NOT NULL,
+  rule_type text COLLATE "C" NOT NULL,
+  conditions jsonb NOT NULL,
+  tenant_id text COLLATE "C",
+  enabled boolean NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  since timestamptz NOT NULL
+);
+COMMENT ON TABLE immutable.alert_rules IS
+  'What alerts are raised for. Functions write it, and record an event for each decision.';
+COMMENT ON COLUMN immutable.alert_rules.id IS 'UUIDv7 (RFC 9562)';
+COMMENT ON COLUMN immutable.alert_rules.name IS 'Name that alerts show. At most 255 bytes';
+COMMENT ON COLUMN immutable.alert_rules.rule_type IS
+  'new_country, high_volume_destructive, ingestion_spike, repeated_action or off_hours';
+COMMENT ON COLUMN immutable.alert_rules.conditions IS 'The conditions of the type, defaults included';
+COMMENT ON COLUMN immutable.alert_rules.tenant_id IS
+  'The tenant whose events the rule looks at; empty for the events without a tenant, NULL for all events';
+COMMENT ON COLUMN immutable.alert_rules.enabled IS 'Whether the rule is evaluated';
+COMMENT ON COLUMN immutable.alert_rules.created_at IS 'When the rule was made';
+COMMENT ON COLUMN immutable.alert_rules.updated_at IS 'When it was changed last';
+COMMENT ON COLUMN immutable.alert_rules.since IS
+  'The rule looks at events that were recorded from then on: since it was made, enabled, or given other '
+  'conditions';
+
+CREATE TABLE immutable.alerts (
+  id uuid PRIMARY KEY,
+  rule_id uuid NOT NULL,
+  rule_name text NOT NULL,
+  rule_type text COLLATE "C" NOT NULL,
+  tenant_id text COLLATE "C" NOT NULL,
+  event_id uuid NOT NULL,
+  is_of_actor boolean NOT NULL,
+  reason text NOT NULL,
+  triggered_at timestamptz NOT NULL,
+  notified_at timestamptz
+);
+CREATE INDEX alerts_page ON immutable.alerts (triggered_at, id);
+CREATE INDEX alerts_tenant ON immutable.alerts (tenant_id, triggered_at, id);
+COMMENT ON TABLE immutable.alerts IS
+  'What the rules found. No row has a value of an event that can be erased: readers join the event.';
+COMMENT ON COLUMN immutable.alerts.id IS 'UUIDv7 (RFC 9562)';
+COMMENT ON COLUMN immutable.alerts.rule_id IS 'The rule, which may have been deleted since';
+COMMENT ON COLUMN immutable.alerts.rule_name IS 'Name of the rule at that time';
+COMMENT ON COLUMN immutable.alerts.rule_type IS 'Type of the rule';
+COMMENT ON COLUMN immutable.alerts.tenant_id IS 'The tenant of the event; empty for none';
+COMMENT ON COLUMN immutable.alerts.event_id IS 'The event that raised the alert: the last one of a burst';
+COMMENT ON COLUMN immutable.alerts.is_of_actor IS
+  'Whether the alert is about one actor. Others are about a whole tenant, and shown to nobody who sees '
+  'one actor alone';
+COMMENT ON COLUMN immutable.alerts.reason IS 'Why, as a text';
+COMMENT ON COLUMN immutable.alerts.triggered_at IS 'When the rule was evaluated';
+COMMENT ON COLUMN immutable.alerts.notified_at IS 'When somebody was told; NULL if nobody was';
+
+CREATE TABLE immutable.alert_feed (
+  mark text COLLATE "C" NOT NULL,
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+COMMENT ON TABLE immutable.alert_feed IS
+  'How far the events were evaluated: one row, or none while no rule is enabled. No dump contains it.';
+COMMENT ON COLUMN immutable.alert_feed.mark IS 'A mark of immutable.feed()';
+COMMENT ON COLUMN immutable.alert_feed.singleton IS 'Always true, so that there is one row at most';
+
+CREATE TABLE immutable.alert_state (
+  tenant_id text COLLATE "C" NOT NULL,
+  actor_id text COLLATE "C" NOT NULL,
+  state bytea NOT NULL,
+  PRIMARY KEY (tenant_id, actor_id)
+);
+-- The bytes are packed already, and written often: compressing them takes longer than all the rest.
+ALTER TABLE immutable.alert_state ALTER state SET STORAGE EXTERNAL;
+ALTER TABLE immutable.alert_state SET (toast_tuple_target = 8160, fillfactor = 70);
+COMMENT ON TABLE immutable.alert_state IS
+  'What the rules remember of actors between two evaluations: times, and the countries that are known. An '
+  'erasure of an actor_id or ip_country removes the actor''s row. No dump contains it.';
+COMMENT ON COLUMN immutable.alert_state.tenant_id IS 'The tenant; empty for none';
+COMMENT ON COLUMN immutable.alert_state.actor_id IS 'The actor; empty for the tenant as a whole';
+COMMENT ON COLUMN immutable.alert_state.state IS 'What each rule remembers';
+
+-- A column's statistics contain values of other tenants, and EXPLAIN shows a viewer how many rows the
+-- planner expects. Those of the state would keep what was erased.
+ALTER TABLE immutable.alerts ALTER rule_id SET STATISTICS 0, ALTER rule_name SET STATISTICS 0,
+  ALTER tenant_id SET STATISTICS 0, ALTER event_id SET STATISTICS 0, ALTER reason SET STATISTICS 0;
+ALTER TABLE immutable.alert_state ALTER tenant_id SET STATISTICS 0, ALTER actor_id SET STATISTICS 0,
+  ALTER state SET STATISTICS 0;
+
+SELECT pg_catalog.pg_extension_config_dump('immutable.alert_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.alerts', '');
+
+-- A dump with row security would leave out rows without an error.
+CREATE POLICY all_or_none ON immutable.alert_rules FOR SELECT USING (immutable.refuse_part_of('alert_rules'));
+COMMENT ON POLICY all_or_none ON immutable.alert_rules IS 'Refuses roles that row security applies to';
+ALTER TABLE immutable.alert_rules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.alerts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.alert_feed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.alert_state ENABLE ROW LEVEL SECURITY;
+
+CREATE FUNCTION immutable.create_alert_rule(name text, rule_type text, conditions jsonb DEFAULT '{}',
+  tenant_id text DEFAULT NULL)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_create_alert_rule';
+COMMENT ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text) IS
+'Makes a rule that raises alerts for events that are recorded from now on.
+immutable.run_maintenance() evaluates it. It is recorded as immutable.alert_rule_created.
+- name: a name, which alerts show.
+- rule_type: new_country, high_volume_destructive, ingestion_spike, repeated_action or off_hours.
+- conditions: a JSON object. action_pattern is an action in which * stands for any text, or an array of
+  them. threshold and window_minutes say how many events within how many minutes; timezone,
+  start_hour and end_hour are the hours of work. docs/alerts.md says which type has which, and the
+  defaults.
+- tenant_id: the tenant whose events are looked at; empty for the events without a tenant, NULL for
+  all events.
+Returns the rule: {"id", "name", "rule_type", "conditions", "tenant_id", "enabled", "created_at",
+"updated_at"}.
+Raises 22004 without a name or type, 22023 for a type or conditions that mean nothing, 54000 beyond 500
+rules, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.update_alert_rule(id uuid, name text DEFAULT NULL, conditions jsonb DEFAULT NULL,
+  enabled boolean DEFAULT NULL)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_update_alert_rule';
+COMMENT ON FUNCTION immutable.update_alert_rule(uuid, text, jsonb, boolean) IS
+'Changes a rule. One that is enabled, or gets other conditions, looks at events from now on.
+It is recorded as immutable.alert_rule_updated. What is NULL stays as it is.
+- id: the rule.
+- name: another name. Alerts keep the name that they were raised with.
+- conditions: other conditions, in place of all that it has.
+- enabled: whether the rule is evaluated.
+Returns the rule, as immutable.create_alert_rule() does.
+Raises 22004 without an id, P0002 if there is no such rule, 22023 for conditions that mean nothing, and
+0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.delete_alert_rule(id uuid)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_delete_alert_rule';
+COMMENT ON FUNCTION immutable.delete_alert_rule(uuid) IS
+'Deletes a rule. Its alerts stay.
+It is recorded as immutable.alert_rule_deleted.
+- id: the rule.
+Raises 22004 without an id, P0002 if there is no such rule, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.get_alert_rules()
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_alert_rules';
+COMMENT ON FUNCTION immutable.get_alert_rules() IS
+'Returns all alert rules, the oldest first.
+Returns {"data"}: an array of rules, as immutable.create_alert_rule() returns them.
+Raises no error of its own.';
+
+CREATE FUNCTION immutable.get_alerts(rule_type text DEFAULT NULL, from_date immutable.day_or_time DEFAULT NULL,
+  to_date immutable.day_or_time DEFAULT NULL, "limit" integer DEFAULT 25, cursor text DEFAULT NULL,
+  tenant_id text DEFAULT NULL)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'immutable_get_alerts';
+COMMENT ON FUNCTION immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text) IS
+'Returns a page of the alerts of events that the caller sees, the newest first.
+- rule_type: alerts of this type alone.
+- from_date, to_date: alerts that were triggered from then on, and until then. A day without a time
+  means the whole day.
+- limit: most alerts of the page, from 1 to 100.
+- cursor: pagination.next_cursor of the page before.
+- tenant_id: alerts of this tenant alone; empty for the events without a tenant.
+Returns {"data", "pagination"}. An alert is {"id", "rule_id", "rule_name", "rule_type", "reason",
+"event_id", "event", "notified_at", "triggered_at"}; event is null if the event is gone. pagination is
+{"has_more", "next_cursor", "total"}; total is counted to 10,000.
+Raises 22023 for another type or limit, and for a cursor of another query; and 28000 for a token that
+is refused.';
+
+-- sql/jobs/exports.sql
+-- Exports for download: each is pinned to the events that were there when it was asked for.
+
+-- Nobody but the functions reads the table, with the owner's rights: an export's filters may name
+-- a person. No dump has it. A pin is a snapshot of this server, and means nothing elsewhere.
+CREATE TABLE immutable.exports (
+  id uuid PRIMARY KEY,
+  tenant_id text COLLATE "C",
+  filters jsonb NOT NULL,
+  pin pg_catalog.pg_snapshot,
+  pinned_in timestamptz,
+  status text COLLATE "C" NOT NULL DEFAULT 'pending'
+    CHECK (status IN ('pending', 'processing', 'completed', 'failed')),
+  counted bigint NOT NULL DEFAULT 0,
+  counted_to text COLLATE "C",
+  error_message text,
+  created_at timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL,
+  created_by text NOT NULL
+);
+CREATE INDEX exports_unfinished ON immutable.exports (created_at) WHERE status IN ('pending', 'processing');
+COMMENT ON TABLE immutable.exports IS
+  'Exports for download: which events each has, and for how long it can be read. Events are read when '
+  'they are downloaded. No dump contains this table.';
+COMMENT ON COLUMN immutable.exports.id IS 'Random UUID, by which the export is asked for';
+COMMENT ON COLUMN immutable.exports.tenant_id IS
+  'The tenant of the API key that made the export, and whose events alone it may have; NULL if it may have '
+  'those of every tenant';
+COMMENT ON COLUMN immutable.exports.filters IS
+  'The filters, by their names; values of a person who was erased are null';
+COMMENT ON COLUMN immutable.exports.pin IS
+  'The snapshot whose events the export has; NULL once it has expired or failed';
+COMMENT ON COLUMN immutable.exports.pinned_in IS
+  'immutable.cluster.noted_at when the export was made: after a seam it is another, and the pin means nothing';
+COMMENT ON COLUMN immutable.exports.status IS
+  '''pending'' until its events are counted, ''processing'' where a part of them is, ''completed'', or ''failed''';
+COMMENT ON COLUMN immutable.exports.counted IS 'How many events were counted so far';
+COMMENT ON COLUMN immutable.exports.counted_to IS 'Where counting goes on: lane, seq and, in hex, tenant';
+COMMENT ON COLUMN immutable.exports.error_message IS 'Why it failed';
+COMMENT ON COLUMN immutable.exports.created_at IS 'When it was asked for';
+COMMENT ON COLUMN immutable.exports.expires_at IS
+  'When it ends. Its filters and its pin are removed then, and the row 30 days after that';
+COMMENT ON COLUMN immutable.exports.created_by IS 'session_user of the connection that asked for it';
+ALTER TABLE immutable.exports ENABLE ROW LEVEL SECURITY;
+
+CREATE FUNCTION immutable.create_export(
+  from_date immutable.day_or_time DEFAULT NULL, to_date immutable.day_or_time DEFAULT NULL,
+  actor_id text DEFAULT NULL, action text DEFAULT NULL, resource text DEFAULT NULL, resource_id text DEFAULT NULL,
+  tenant_id text DEFAULT NULL, session_id text DEFAULT NULL, target_type text DEFAULT NULL,
+  target_id text DEFAULT NULL, search text DEFAULT NULL)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_create_export';
+COMMENT ON FUNCTION immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text,
+    text, text, text, text) IS
+'Makes an export of the events that are committed now and pass every filter given.
+Events that are recorded or committed later, and those of this transaction, are not in it. It can be
+read as soon as this transaction has committed, for seven days. It is recorded as
+immutable.export_created with the names of the filters. The arguments are those of
+immutable.get_events().
+- from_date, to_date: inclusive bounds of created_at.
+- actor_id, resource, resource_id, session_id, target_type, target_id: the event''s value, or that of
+  one of its targets, is this.
+- action: the event''s action is this one; * in it stands for any text.
+- tenant_id: the event belongs to this tenant; an empty text is for the events without a tenant. The
+  export of an API key that is bound to a tenant has that tenant''s events alone.
+- search: a part of actor_name, action, resource_name or metadata.
+Returns {"data": {"id", "status": "pending"}, "id"}.
+Raises 22023 for an action with a comma, 22001 for a filter of more than 4,096 bytes, 54000 if five
+exports are not counted yet or a thousand have not expired (of the tenant, for a bound API key; of all
+others together), 0A000 on a distributed log, 25006 on a standby or a subscriber, 42501 for another
+tenant than the API key''s, for a proof that does not have the scope export and for a role whom further
+policies limit, and 28000 for a proof that is refused.';
+
+CREATE FUNCTION immutable.get_export(id uuid)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_export';
+COMMENT ON FUNCTION immutable.get_export(uuid) IS
+'Returns an export as {"data": {...}}, with a ticket that opens it for 15 minutes.
+An export that is not counted yet is counted on for up to a half second, unless the transaction is
+read-only or above READ COMMITTED; immutable.run_maintenance() does the same.
+- id: the export''s id.
+Returns id, status ("pending", "processing", "completed" or "failed"), filters, total_rows (null until
+it is completed), file_size (null), download_url (null), ticket and ticket_expires_at (null unless
+completed), error_message, created_at and expires_at. NULL if there is no such export, or if it is not
+the caller''s to see: an API key that is bound to a tenant sees those that were made with such a key.
+Raises 55000 for an export that has expired, 42501 for a proof that does not have the scope export, and
+28000 for a proof that is refused.';
+
+CREATE FUNCTION immutable.export_rows(id uuid, format text DEFAULT 'csv')
+RETURNS SETOF text LANGUAGE c STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_export_rows';
+COMMENT ON FUNCTION immutable.export_rows(uuid, text) IS
+'Returns an export line by line: its events as they are now, in the order of tenant, lane and seq.
+It does not wait until the events are counted. Values that were erased since are gone, and events that
+a filter found by such a value are too. In the select list it streams. A line of CSV has the line
+breaks of its values in it, which every format of COPY changes. psql writes a file as it is: psql -X
+-q -A -t -v FETCH_COUNT=1000 -c "SELECT immutable.export_rows(''...'')" -o export.csv, with
+PGCLIENTENCODING=UTF8.
+An export ticket in setting immutable.proof opens its export.
+- id: the export''s id.
+- format: ''csv'', after RFC 4180, with a line of names, hashes in hex, JSON in targets, metadata and
+  erased, times in UTC, and nothing for NULL; ''csv_spreadsheet'', the same with an apostrophe before
+  values that a spreadsheet would take for a formula; or ''ndjson'', the lines of
+  immutable.export_events(), which the program immutable-verify checks. These have the records of
+  newer erasures of the events too.
+Raises P0002 if there is no such export or if it is not the caller''s to see, 55000 for one that has
+expired or failed, 22004 for NULL, 22023 for another format, and 28000 for a proof that is refused.';
+
+CREATE FUNCTION immutable.forget_in_exports(tenant_id text, erased text[])
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_forget_in_exports';
+COMMENT ON FUNCTION immutable.forget_in_exports(text, text[]) IS
+'Ends the exports whose filters have a value that was erased, and removes the value.
+immutable.erase() and immutable.erase_subject() call it. The export fails, because without the value
+it would be another.
+- tenant_id: the tenant whose values were erased.
+- erased: the values.
+Raises no error of its own.';
+
+-- sql/jobs/maintenance.sql
+-- What a scheduler calls each minute.
+
+CREATE TABLE immutable.maintenance_position (
+  system_identifier bigint NOT NULL,
+  timeline integer NOT NULL,
+  database oid NOT NULL,
+  noted_at timestamptz NOT NULL,
+  ran_at timestamptz,
+  failed jsonb,
+  usage_mark text COLLATE "C",
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+COMMENT ON TABLE immutable.maintenance_position IS
+  'Where maintenance goes on: one row, or none before the first call and after a restore. Anywhere else '
+  'its steps pause until immutable.resume_maintenance() is called. No dump contains this table.';
+COMMENT ON COLUMN immutable.maintenance_position.system_identifier IS
+  'The cluster, as pg_control_system() gives it';
+COMMENT ON COLUMN immutable.maintenance_position.timeline IS 'The cluster''s timeline';
+COMMENT ON COLUMN immutable.maintenance_position.database IS 'OID of the database';
+COMMENT ON COLUMN immutable.maintenance_position.noted_at IS 'When maintenance began here, or was resumed';
+COMMENT ON COLUMN immutable.maintenance_position.ran_at IS
+  'When run_maintenance() ran last, to five minutes';
+COMMENT ON COLUMN immutable.maintenance_position.failed IS
+  'The steps that failed in the last call, with their SQLSTATE; NULL if none did';
+COMMENT ON COLUMN immutable.maintenance_position.usage_mark IS
+  'How far the events are counted in api_key_usage: a mark of the feed';
+COMMENT ON COLUMN immutable.maintenance_position.singleton IS 'Always true, so that there is one row at most';
+ALTER TABLE immutable.maintenance_position ENABLE ROW LEVEL SECURITY;
+-- A replication must not bring another server's position.
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.maintenance_position FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+ALTER TABLE immutable.maintenance_position ENABLE REPLICA TRIGGER "~immutable_apply";
+
+CREATE PROCEDURE immutable.run_maintenance(INOUT did jsonb DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_run_maintenance';
+COMMENT ON PROCEDURE immutable.run_maintenance(jsonb) IS
+'Does what a scheduler has to do each minute: checkpoint, alerts, exports, revocations, use of API keys.
+Each step has transactions of its own and takes at most about ten seconds; what is left is done by the
+next call. A step that fails is reported in the answer and as a WARNING, and the others go on. A step
+that another session does at the same time is skipped.
+- did: pass NULL; returns what each step did, as a JSON object. null is nothing. On a standby and in a
+  copy that a replication feeds it is {"state": "standby"} and {"state": "copy"}: there is nothing to do.
+Raises 25001 in a transaction block and above READ COMMITTED, 25006 in a read-only transaction, and 57014
+if it is cancelled.';
+
+CREATE FUNCTION immutable.resume_maintenance()
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_resume_maintenance';
+COMMENT ON FUNCTION immutable.resume_maintenance() IS
+'Lets alerts, exports and the use of API keys go on here, after a restore, a promotion or a copy.
+They go on with the events that are recorded from now on. It is recorded as immutable.maintenance_resumed.
+It has nothing to do with signing: immutable.resume() resumes that.
+Returns whether they were paused; if not, nothing is changed and recorded.
+Raises 25006 on a standby, in a read-only transaction and in a copy that a replication feeds.';
+
 -- What has changed.
+
+COMMENT ON FUNCTION immutable.chain() IS
+'Trigger that validates an event, appends it to a lane of its tenant''s chain and computes its hash.
+It runs BEFORE INSERT on immutable.events. It fills in the session''s settings for columns that are
+left out or NULL, sorts the targets, and sets the columns that belong to the chain. With
+immutable.restore = on it takes the events of a dump as they are, if they match their hash.
+Raises 23514 for an event that does not fit the action schemas, 23502 for a column that is missing,
+22023 for a value of the wrong form, 22001 for a text that is too long, 22021 for a setting that is
+not UTF-8, 22008 for a time outside the years 0001 to 9999, 54000 for an event that is larger than
+the limits, 42501 for a reserved name or a tenant that the role may not record for, 428C9 for a
+value in a column of the chain, 25006 where a subscription feeds the log, 55P03 if lock_timeout runs
+out while it waits for a lane, 55000 if a trigger would run after it, if the table was altered, or
+if nothing can be recorded while immutable.restore is on, and XX001 for an event of a dump that does
+not match its hash.';
+
+COMMENT ON FUNCTION immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text,
+    integer, timestamptz, inet, text, text, text, text) IS
+'Records one event.
+Each argument is the column of immutable.events with its name; resource is resource_type. An
+argument that is left out or NULL takes what the session''s settings say.
+- on_conflict: what happens if another event has the idempotency_key: ''error'' raises 23505, ''answer''
+  returns a conflict.
+Returns {"id", "status"}. The status is "recorded", or "duplicate" with the id of the event that has
+the idempotency_key and is the same. With on_conflict => ''answer'' it may be {"id", "status":
+"conflict", "differs": [fields]}. Two events are the same if every field is, as it would be
+recorded; actor_name, actor_type, session_id, ip_address, user_agent and occurred_at count only
+where the call gives them, and erased values do not count. An event that was recorded although it
+does not fit the action schemas has "warnings": [{"field", "message"}].
+Raises the errors of immutable.chain(); 23505 for another event under a used key, 22023 for another
+on_conflict, 09000 if a trigger that is not the extension''s leaves the event out, and 40001 if a
+concurrent transaction recorded the same key and the isolation level is above READ COMMITTED: retry.';
+
+COMMENT ON FUNCTION immutable.track_batch(jsonb) IS
+'Records several events; one that is refused does not keep the others from being recorded.
+- events: an array of objects as immutable.track(event) takes them, or {"events": [...]}, at most
+  immutable.max_batch of them.
+Returns {"events": [...]} with the answer to each event in its place: {"id", "status"} and
+"warnings" as immutable.track() returns them; {"status": "error", "error": {"code", "message",
+"field", "hint"}} for an event that is refused; {"id", "status": "conflict", "differs", "error"} for
+another event under a used idempotency_key. Errors that are answered so are those of the classes 22
+and 23, and 42501, 54000 and 428C9 where they name a field. Any other error ends the call, and
+nothing is recorded.
+A call takes one subtransaction, and one more for each event that is refused while it is inserted.
+Raises 22004 for NULL, 22023 for what is no array of events, and 54000 for too many.';
+
+COMMENT ON FUNCTION immutable.refuse_part_of(text) IS
+'Policy that stops a dump which row security would leave rows out of.
+It is on immutable.log and on the other tables whose rows a dump contains and row security hides.
+- tab: the table''s name, for the message.
+Raises 42501 always.';
+
+CREATE POLICY all_or_none ON immutable.api_keys FOR SELECT USING (immutable.refuse_part_of('api_keys'));
+
+CREATE POLICY all_or_none ON immutable.api_key_usage FOR SELECT USING (immutable.refuse_part_of('api_key_usage'));
+
+COMMENT ON POLICY all_or_none ON immutable.api_keys IS 'Refuses roles that row security applies to';
+
+COMMENT ON POLICY all_or_none ON immutable.api_key_usage IS 'Refuses roles that row security applies to';
+
+CREATE OR REPLACE FUNCTION immutable.enable_search()
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trgm pg_catalog.name := (SELECT n.nspname FROM pg_catalog.pg_extension e
+    JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm');
+BEGIN
+  IF trgm IS NULL THEN
+    RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'A superuser can install it with CREATE EXTENSION pg_trgm.';
+  END IF;
+  IF EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = pg_catalog.to_regclass('immutable.events_search') AND NOT i.indisvalid) THEN
+    RAISE EXCEPTION 'index immutable.events_search is invalid: its creation was interrupted, or is still running'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If no session is creating it now, call immutable.disable_search(), then enable_search() again.';
+  END IF;
+  EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
+    immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||
+    coalesce(immutable.text_of(resource_name), '') || E'\n' ||
+    immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
+  -- Statistics would contain the texts, and EXPLAIN would tell every viewer how frequent a text is:
+  -- see sql/access/viewers.sql.
+  ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION immutable.heads(tenant_id text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
+BEGIN ATOMIC
+  -- One step of the index for each lane, however long the lanes are.
+  WITH RECURSIVE lanes AS (
+    (SELECT e.tenant_id, e.lane FROM immutable.events e
+     WHERE immutable.require_scope('verify') AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
+     ORDER BY e.tenant_id, e.lane LIMIT 1)
+    UNION ALL
+    SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL (
+      SELECT e.tenant_id, e.lane FROM immutable.events e
+      WHERE (e.tenant_id, e.lane) > (l.tenant_id, l.lane)
+        AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
+      ORDER BY e.tenant_id, e.lane LIMIT 1) n)
+  SELECT l.tenant_id, l.lane, h.seq, h.event_hash FROM lanes l CROSS JOIN LATERAL (
+    SELECT e.seq, e.event_hash FROM immutable.events e
+    WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h;
+END;
+
+COMMENT ON FUNCTION immutable.heads(text) IS
+'Returns the head of every lane: the number and hash of its last event.
+Heads that are kept elsewhere show later, through verify_chain(heads => ...), whether the end of a
+lane was cut off. SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h gives them as that
+argument takes them.
+- tenant_id: the tenant; NULL for all lanes.
+Raises 28000 for a proof that is missing or refused, and 42501 for one without the scope verify.';
 
 -- immutable.verify_chain has other arguments or results.
 DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean);
@@ -704,12 +1476,13 @@ BEGIN ATOMIC
     ('log_keys', '~immutable_truncate', 'refuse'), ('log_secrets', '~immutable_truncate', 'refuse'),
     ('tree_position', '~immutable_truncate', 'refuse'), ('tree_pending', '~immutable_truncate', 'refuse'),
     ('log_secrets', '~immutable_apply', 'replicate'), ('tree_position', '~immutable_apply', 'replicate'),
-    ('tree_pending', '~immutable_apply', 'replicate')),
+    ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate')),
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
-      'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending')),
+      'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
+      'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
@@ -742,12 +1515,14 @@ BEGIN ATOMIC
       ('revocations', 'all_or_none'), ('tenant_grants', 'all_or_none'), ('log', 'all_or_none'), ('log', 'auditor_select'),
       ('tree', 'all_or_none'), ('tree_runs', 'all_or_none'), ('tree_tiles', 'all_or_none'), ('tree_chunks', 'all_or_none'),
       ('tree_notes', 'all_or_none'), ('tree_cosignatures', 'all_or_none'), ('witnesses', 'all_or_none'),
-      ('log_keys', 'all_or_none')) x (tab, policy)
+      ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('events', 'server_insert'),
+      ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
     SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.tab)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
-    WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'all_or_none')),
+    WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'server_insert', 'server_select',
+      'all_or_none')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
@@ -839,12 +1614,27 @@ BEGIN ATOMIC
     UNION ALL
     SELECT e.created_at FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x CROSS JOIN LATERAL (
       SELECT e.created_at FROM immutable.events e WHERE e.xact = x::xid8 ORDER BY e.xact LIMIT 100) e) u),
-  signs_elsewhere AS (SELECT FROM immutable.tree WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
-    SELECT FROM immutable.tree_position p
-    WHERE p.system_identifier = (SELECT c.system_identifier FROM pg_control_system() c)
-      AND p.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND p.timeline = CASE WHEN NOT pg_is_in_recovery()
-        THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END)),
+  -- This server, as positions name it.
+  here AS (SELECT (SELECT c.system_identifier FROM pg_control_system() c) AS system_identifier,
+    (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AS database,
+    CASE WHEN NOT pg_is_in_recovery()
+      THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END AS timeline),
+  signs_elsewhere AS (SELECT FROM immutable.tree, here h WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
+    SELECT FROM immutable.tree_position p WHERE (p.system_identifier, p.database, p.timeline) = (h.system_identifier, h.database, h.timeline))),
+  bad_maintenance AS (
+    SELECT 7 AS place, 'maintenance is paused, because the log was restored, promoted or copied: no alert is raised, and no use of API keys is counted. If this log is the one that goes on, run SELECT immutable.resume_maintenance()' AS problem
+      FROM immutable.maintenance_position p, here h
+      WHERE NOT pg_is_in_recovery() AND (p.system_identifier, p.database, p.timeline)
+        IS DISTINCT FROM (h.system_identifier, h.database, h.timeline)
+    UNION ALL SELECT 7, format('step %s of run_maintenance() fails (%s): CALL immutable.run_maintenance() says why', f.key, f.value)
+      FROM immutable.maintenance_position p CROSS JOIN LATERAL jsonb_each_text(
+        CASE WHEN jsonb_typeof(p.failed) = 'object' THEN p.failed END) f
+    UNION ALL SELECT 8, 'run_maintenance() has not run in this log since it was made or restored, and there are rules of alerts or API keys: call it every minute'
+      WHERE NOT pg_is_in_recovery() AND NOT EXISTS (SELECT FROM immutable.maintenance_position)
+        AND (EXISTS (SELECT FROM immutable.alert_rules a WHERE a.enabled AND a.created_at < clock_timestamp() - interval '1 hour')
+          OR EXISTS (SELECT FROM immutable.api_keys k WHERE k.revoked_at IS NULL AND k.created_at < clock_timestamp() - interval '1 hour'))
+    UNION ALL SELECT 8, format('run_maintenance() ran last at %s: call it every minute', p.ran_at)
+      FROM immutable.maintenance_position p WHERE NOT pg_is_in_recovery() AND p.ran_at < clock_timestamp() - interval '1 hour'),
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
@@ -915,11 +1705,16 @@ BEGIN ATOMIC
     UNION ALL SELECT 6, 'the log has events but no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command in its hint'
       FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
     UNION ALL SELECT 6, problem FROM bad_publications
+    UNION ALL SELECT 9, 'alert rules of type new_country are enabled, but none of the newest events has an ip_country: they cannot raise an alert. Record ip_country, or disable the rules'
+      WHERE EXISTS (SELECT FROM immutable.alert_rules r WHERE r.rule_type = 'new_country' AND r.enabled)
+        AND (SELECT count(*) > 0 AND count(n.ip_country) = 0
+          FROM (SELECT e.ip_country FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1000) n)
     UNION ALL SELECT 8, format('%s has had a transaction ID since %s: changes() over all tenants returns no event that was recorded later. To resume changes(), %s', who, since, what)
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
       FROM foreign_xact
     UNION ALL SELECT place, problem FROM bad_evidence
+    UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -985,35 +1780,103 @@ It does not verify the log: immutable.verify_chain() does.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';
 
+CREATE POLICY server_insert ON immutable.events FOR INSERT TO immutable_server WITH CHECK (true);
+
+CREATE POLICY server_select ON immutable.events FOR SELECT TO immutable_server
+  USING (immutable.is_visible(tenant_id, actor_id)
+    OR (xact = pg_catalog.pg_current_xact_id_if_assigned() AND immutable.is_own(xact, tenant_id, lane, seq)
+      AND immutable.is_opened('write', tenant_id)));
+
+CREATE POLICY server_select ON immutable.event_targets FOR SELECT TO immutable_server
+  USING (immutable.is_target_visible(tenant_id, event_id));
+
+COMMENT ON POLICY server_insert ON immutable.events IS
+  'The server may record what the proof opens; the trigger asks for it';
+
+COMMENT ON POLICY server_select ON immutable.events IS
+  'The server sees the events that the proof opens, and those that its own transaction has recorded';
+
+COMMENT ON POLICY server_select ON immutable.event_targets IS 'The server sees the targets of the events that it sees';
+
+CREATE POLICY auditor_select ON immutable.alerts FOR SELECT TO immutable_auditor USING (true);
+
+CREATE POLICY viewer_select ON immutable.alerts FOR SELECT TO immutable_viewer
+  USING (tenant_id = (SELECT immutable.visible_tenant()) AND (is_of_actor OR immutable.is_visible(tenant_id, NULL))
+    AND EXISTS (SELECT FROM immutable.events e WHERE e.id = event_id AND e.tenant_id = alerts.tenant_id));
+
+CREATE POLICY server_select ON immutable.alerts FOR SELECT TO immutable_server
+  USING ((is_of_actor OR immutable.is_visible(tenant_id, NULL))
+    AND EXISTS (SELECT FROM immutable.events e WHERE e.id = event_id AND e.tenant_id = alerts.tenant_id));
+
+COMMENT ON POLICY auditor_select ON immutable.alerts IS 'An auditor sees every alert';
+
+COMMENT ON POLICY viewer_select ON immutable.alerts IS 'A viewer sees the alerts of the events that it sees';
+
+COMMENT ON POLICY server_select ON immutable.alerts IS 'The server sees the alerts of the events that its proof shows';
+
 -- The privileges of what is new.
 
+REVOKE ALL ON FUNCTION immutable.action_schemas_changed() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_cosignature(bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_log_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.begin_incarnation(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.consistency_proof(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.create_api_key(text, text[], text, cidr[], bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text,
+    text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.delete_action_schema(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.delete_alert_rule(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.export_rows(uuid, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.export_tree(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.feed(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.forget_in_exports(text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_action_schemas(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_alert_rules() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_export(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_tree() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.is_opened(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.list_api_keys() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rebuild_tiles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.receipt(uuid, text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.recorded_late(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.remove_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.require_scope(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.resume_maintenance() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.revoke_api_key(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rotate_log_key(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.set_action_schema(text, text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.set_action_schema_mode(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.tree_head() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.unmatched_events(timestamptz, timestamptz, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.update_alert_rule(uuid, text, jsonb, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verifier_key() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.witness_request(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE immutable.checkpoint(text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE immutable.run_maintenance(jsonb) FROM PUBLIC;
+REVOKE ALL ON immutable.action_schema_modes FROM PUBLIC;
+REVOKE ALL ON immutable.action_schemas FROM PUBLIC;
+REVOKE ALL ON immutable.alert_feed FROM PUBLIC;
+REVOKE ALL ON immutable.alert_rules FROM PUBLIC;
+REVOKE ALL ON immutable.alert_state FROM PUBLIC;
+REVOKE ALL ON immutable.alerts FROM PUBLIC;
+REVOKE ALL ON immutable.api_key_usage FROM PUBLIC;
+REVOKE ALL ON immutable.api_keys FROM PUBLIC;
 REVOKE ALL ON immutable.checkpoints FROM PUBLIC;
+REVOKE ALL ON immutable.exports FROM PUBLIC;
 REVOKE ALL ON immutable.log_keys FROM PUBLIC;
 REVOKE ALL ON immutable.log_secrets FROM PUBLIC;
+REVOKE ALL ON immutable.maintenance_position FROM PUBLIC;
 REVOKE ALL ON immutable.tree FROM PUBLIC;
 REVOKE ALL ON immutable.tree_chunks FROM PUBLIC;
 REVOKE ALL ON immutable.tree_cosignatures FROM PUBLIC;
@@ -1034,3 +1897,77 @@ GRANT EXECUTE ON FUNCTION immutable.tree_head(), immutable.verifier_key() TO imm
 GRANT EXECUTE ON FUNCTION immutable.add_checkpoint(text), immutable.report_checkpoint(text) TO immutable_maintainer;
 GRANT SELECT ON immutable.checkpoints TO immutable_maintainer, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.witness_request(bigint, bigint), immutable.add_cosignature(bigint, text) TO immutable_maintainer;
+GRANT USAGE ON SCHEMA immutable TO immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.require_scope(text), immutable.is_opened(text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION immutable.visible_tenant(), immutable.is_visible(text, text),
+  immutable.is_target_visible(text, uuid), immutable.is_own(xid8, text, smallint, bigint), immutable.canonical(record),
+  immutable.is_readable(jsonb), immutable.is_readable(text),
+  immutable.verify_event(bytea, boolean, uuid, text, text, text, text, text, text, text, text, text, jsonb, jsonb,
+    text, text, inet, text, text, text, integer, timestamptz, timestamptz, smallint, bigint, bytea, bytea, bytea,
+    jsonb, text, uuid),
+  immutable.verify_lane(bytea, bytea),
+  immutable.verify_targets(bytea, boolean, text, uuid, smallint, text, text, text, jsonb, timestamptz)
+TO immutable_server;
+GRANT SELECT, INSERT ON immutable.events TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.track(text, text, text, text, text, text, text, text, jsonb, jsonb, text, text, text, integer, timestamptz,
+    inet, text, text, text, text),
+  immutable.track(jsonb, text), immutable.track(json, text),
+  immutable.track_batch(jsonb), immutable.track_batch(json), immutable.track_batch(text)
+TO immutable_server;
+GRANT SELECT ON immutable.event_targets, immutable.activity, immutable.activity_targets TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.get_event(uuid, text),
+  immutable.get_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text, text),
+  immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time, text, integer, text),
+  immutable.changes(text, jsonb, integer)
+TO immutable_server;
+GRANT SELECT ON immutable.checkpoints TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.heads(text),
+  immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
+  immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
+  immutable.verify(timestamptz, timestamptz, integer, double precision),
+  immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tree_head(), immutable.verifier_key(),
+  immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
+  immutable.receipt(uuid, text, text[])
+TO immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.create_viewer_token(text, text, integer), immutable.revoke_viewer_token(text),
+  immutable.revoke_viewer_tokens(text, text)
+TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
+    immutable.day_or_time)
+TO immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.erase(uuid, text, text[], text), immutable.erase_subject(text, text, text, text[], text[], boolean),
+  immutable.erase_subject(text, text[], text, text[], text[], boolean),
+  immutable.create_api_key(text, text[], text, cidr[], bigint), immutable.revoke_api_key(uuid)
+TO immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.list_api_keys() TO immutable_server, immutable_auditor;
+GRANT INSERT ON immutable.api_keys, immutable.api_key_usage TO immutable_restorer;
+GRANT SELECT ON immutable.action_schemas, immutable.action_schema_modes TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.get_action_schemas(text),
+  immutable.unmatched_events(timestamptz, timestamptz, integer)
+TO immutable_auditor, immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.set_action_schema(text, text, jsonb, text),
+  immutable.delete_action_schema(text, text), immutable.set_action_schema_mode(text, text)
+TO immutable_server;
+GRANT INSERT ON immutable.action_schemas, immutable.action_schema_modes TO immutable_restorer;
+GRANT SELECT ON immutable.alerts TO immutable_auditor, immutable_viewer, immutable_server;
+GRANT EXECUTE ON FUNCTION
+  immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text)
+TO immutable_auditor, immutable_viewer, immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text),
+  immutable.update_alert_rule(uuid, text, jsonb, boolean), immutable.delete_alert_rule(uuid), immutable.get_alert_rules()
+TO immutable_server;
+GRANT INSERT ON immutable.alert_rules, immutable.alerts TO immutable_restorer;
+GRANT EXECUTE ON FUNCTION
+  immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text, text, text, text,
+    text),
+  immutable.get_export(uuid), immutable.export_rows(uuid, text)
+TO immutable_auditor, immutable_server;
+GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
+GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
