@@ -188,7 +188,7 @@ def texts(shared):
 
 def expected(conn, tenant):
     cells_of = ", ".join(f"({cell})" for cell in AS_SQL)
-    return conn.execute(f"SELECT {cells_of} FROM immutable.events WHERE tenant_id = %s ORDER BY tenant_id, lane, seq",
+    return conn.execute(f"SELECT {cells_of} FROM immutable.events e WHERE e.tenant_id = %s ORDER BY e.lane, e.seq",
                         [tenant]).fetchall()
 
 
