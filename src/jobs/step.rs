@@ -39,26 +39,3 @@ fn numbers(json: &str) -> Option<Vec<(&str, i64)>> {
         .map(|member| member.split_once(':').and_then(|(name, n)| Some((name.trim(), n.trim().parse().ok()?))))
         .collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::both;
-
-    fn add(one: &str, other: &str) -> Option<String> {
-        both(Some(one.to_string()), Some(other.to_string()))
-    }
-
-    #[test]
-    fn numbers_are_added() {
-        assert_eq!(add("2", "3").as_deref(), Some("5"));
-        assert_eq!(add("{\"a\":2,\"b\":1}", "{\"a\":3,\"c\":4}").as_deref(), Some("{\"a\":5,\"b\":1,\"c\":4}"));
-    }
-
-    #[test]
-    fn of_anything_else_the_later_counts() {
-        assert_eq!(add("{\"a\":\"x\"}", "{\"a\":1}").as_deref(), Some("{\"a\":1}"));
-        assert_eq!(both(None, Some("1".to_string())).as_deref(), Some("1"));
-        assert_eq!(both(Some("1".to_string()), None).as_deref(), Some("1"));
-        assert_eq!(both(None, None), None);
-    }
-}

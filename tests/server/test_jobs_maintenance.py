@@ -126,6 +126,12 @@ def test_usage(db):
     track_with(db.conn, other_proof, 2)
     assert run(db.conn)["api_keys"] == {"events": 2}
     assert one(db.conn, USAGE) == 8
+    # More than one transaction counts: the answer adds them up.
+    db.conn.execute("SELECT set_config('immutable.proof', %s, false)", [other_proof])
+    db.conn.execute("INSERT INTO immutable.events (actor_id, action) SELECT 'u', 'many' FROM generate_series(1, 10001)")
+    db.conn.execute("SELECT set_config('immutable.proof', '', false)")
+    assert run(db.conn)["api_keys"] == {"events": 10001}
+    assert one(db.conn, USAGE) == 10009
     db.conn.execute("UPDATE immutable.api_keys SET created_at = now() - interval '2 hours'")
     db.conn.execute("DELETE FROM immutable.maintenance_position")
     assert ["has not run" in problem for problem in problems(db.conn)] == [True]
