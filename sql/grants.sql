@@ -223,8 +223,9 @@ GRANT EXECUTE ON FUNCTION
   immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text)
 TO immutable_auditor, immutable_viewer, immutable_server;
 GRANT EXECUTE ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text),
-  immutable.update_alert_rule(uuid, text, jsonb, boolean), immutable.delete_alert_rule(uuid), immutable.get_alert_rules()
+  immutable.update_alert_rule(uuid, text, jsonb, boolean), immutable.delete_alert_rule(uuid)
 TO immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.get_alert_rules() TO immutable_auditor, immutable_server;
 GRANT INSERT ON immutable.alert_rules, immutable.alerts TO immutable_restorer;
 CREATE POLICY auditor_select ON immutable.alerts FOR SELECT TO immutable_auditor USING (true);
 CREATE POLICY viewer_select ON immutable.alerts FOR SELECT TO immutable_viewer

@@ -38,11 +38,11 @@ CONDITIONS = {
     "22001": "string_data_right_truncation", "22003": "numeric_value_out_of_range", "22004": "null_value_not_allowed",
     "22007": "invalid_datetime_format", "22008": "datetime_field_overflow", "22021": "character_not_in_repertoire",
     "22023": "invalid_parameter_value", "22P02": "invalid_text_representation", "22P05": "untranslatable_character",
-    "23502": "not_null_violation", "23505": "unique_violation", "25001": "active_sql_transaction", "25006": "read_only_sql_transaction",
+    "23502": "not_null_violation", "23505": "unique_violation", "23514": "check_violation", "25001": "active_sql_transaction", "25006": "read_only_sql_transaction",
     "28000": "invalid_authorization_specification", "40001": "serialization_failure", "428C9": "generated_always",
     "42501": "insufficient_privilege", "42710": "duplicate_object", "42704": "undefined_object", "42804": "datatype_mismatch",
     "42P01": "undefined_table", "54000": "program_limit_exceeded", "55000": "object_not_in_prerequisite_state",
-    "55P03": "lock_not_available", "P0002": "no_data_found", "XX001": "data_corrupted",
+    "55P03": "lock_not_available", "57014": "query_canceled", "P0002": "no_data_found", "XX001": "data_corrupted",
 }
 PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"]
 WIDTH = 100
