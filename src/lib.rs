@@ -41,4 +41,5 @@ pub extern "C-unwind" fn _PG_init() {
     log::subscription::register_callbacks();
     log::seam::register_callbacks();
     access::proof::register_callbacks();
+    access::lent::register_callbacks();
 }
