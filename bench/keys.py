@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATABASE = "bench_keys"
 STATEMENTS = {
     "track": ("bench_writer", "SELECT immutable.track('user_1', 'document.read', tenant_id => 'tenant_1');"),
-    "get_event": ("bench_auditor", "SELECT immutable.get_event(:'id');"),
+    "get_event": ("bench_auditor", "SELECT immutable.get_event(:id);"),
     "get_events of a tenant": ("bench_auditor", "SELECT immutable.get_events(tenant_id => 'tenant_1', count => 'none');"),
     "get_events": ("bench_auditor", "SELECT immutable.get_events(count => 'none');"),
 }

@@ -43,4 +43,5 @@ pub extern "C-unwind" fn _PG_init() {
     jobs::worker::register();
     access::proof::register_callbacks();
     write::schemas::cache::register_callbacks();
+    access::lent::register_callbacks();
 }

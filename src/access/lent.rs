@@ -5,8 +5,23 @@ use crate::access::scope::sees_all_by_proof;
 use crate::log::tables::events_oid;
 use crate::pg::datum::Datum;
 use crate::pg::relation::OpenRelation;
-use crate::pg::spi;
-use pgrx::pg_sys;
+use crate::pg::transaction::{on_catalog_change, on_relation_change};
+use crate::pg::{role, spi};
+use pgrx::pg_sys::{self, Oid};
+use std::cell::Cell;
+
+thread_local! {
+    /// Whether the policies that concern a role are as they were made.
+    static AS_MADE: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
+}
+
+/// Called once, when the library is loaded. Whoever changes a policy invalidates the table.
+pub fn register_callbacks() {
+    on_relation_change(|_| AS_MADE.set(None));
+    for cache in role::CACHES {
+        on_catalog_change(cache, || AS_MADE.set(None));
+    }
+}
 
 /// Runs `body`, with the rights of the log's owner if the caller's proof shows it every event and no
 /// other policy has a say. What `body` reads must not go further than events and their targets.
@@ -26,6 +41,16 @@ pub fn with_rights_of_owner<T>(body: impl FnOnce() -> T) -> T {
 /// Whether the extension's own policies for viewers or for the server, as they were made, are the
 /// only ones that concern the caller.
 pub fn are_policies_as_made() -> bool {
+    let role = role::current();
+    if let Some((_, known)) = AS_MADE.get().filter(|(known, _)| *known == role) {
+        return known;
+    }
+    let as_made = ask_for_policies();
+    AS_MADE.set(Some((role, as_made)));
+    as_made
+}
+
+fn ask_for_policies() -> bool {
     let statement = "SELECT pg_catalog.count(*) = 2 AND pg_catalog.count(DISTINCT p.polname) = 1 AND pg_catalog.bool_and(\
              p.polname IN ('viewer_select', 'server_select') AND p.polpermissive \
              AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY (ARRAY[\
