@@ -1482,7 +1482,8 @@ BEGIN ATOMIC
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
-      'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts')),
+      'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
+      'action_schema_modes')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
@@ -1515,7 +1516,8 @@ BEGIN ATOMIC
       ('revocations', 'all_or_none'), ('tenant_grants', 'all_or_none'), ('log', 'all_or_none'), ('log', 'auditor_select'),
       ('tree', 'all_or_none'), ('tree_runs', 'all_or_none'), ('tree_tiles', 'all_or_none'), ('tree_chunks', 'all_or_none'),
       ('tree_notes', 'all_or_none'), ('tree_cosignatures', 'all_or_none'), ('witnesses', 'all_or_none'),
-      ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('events', 'server_insert'),
+      ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('alert_rules', 'all_or_none'),
+      ('alerts', 'auditor_select'), ('alerts', 'viewer_select'), ('alerts', 'server_select'), ('events', 'server_insert'),
       ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
     UNION ALL
