@@ -1476,7 +1476,11 @@ BEGIN ATOMIC
     ('log_keys', '~immutable_truncate', 'refuse'), ('log_secrets', '~immutable_truncate', 'refuse'),
     ('tree_position', '~immutable_truncate', 'refuse'), ('tree_pending', '~immutable_truncate', 'refuse'),
     ('log_secrets', '~immutable_apply', 'replicate'), ('tree_position', '~immutable_apply', 'replicate'),
-    ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate')),
+    ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate'),
+    ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
+    ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
+    ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
+    ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed')),
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
