@@ -1,9 +1,9 @@
--- Erasing. The functions run with the owner's rights, so that immutable_eraser needs no right to
--- the tables, and has none.
+-- Erasing. The functions take the owner's rights themselves, once they know who calls, so that
+-- immutable_eraser needs no right to the tables, and has none.
 
 CREATE FUNCTION immutable.erase(event_id uuid, tenant_id text, paths text[], reason text)
 RETURNS TABLE (event_id uuid, path text)
-LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase';
 COMMENT ON FUNCTION immutable.erase(uuid, text, text[], text) IS
 'Destroys values of one event for good, and records that it did.
@@ -26,7 +26,7 @@ CREATE FUNCTION immutable.erase_subject(
   tenant_id text, subject_id text, reason text, metadata_keys text[] DEFAULT '{}', actor_paths text[] DEFAULT NULL,
   dry_run boolean DEFAULT false)
 RETURNS TABLE (event_id uuid, path text, found text)
-LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase_subject';
 COMMENT ON FUNCTION immutable.erase_subject(text, text, text, text[], text[], boolean) IS
 'Erases a person from the events of one tenant, as immutable.erase() does for one event.
@@ -51,7 +51,7 @@ CREATE FUNCTION immutable.erase_subject(
   tenant_id text, subject text[], reason text, metadata_keys text[] DEFAULT '{}', actor_paths text[] DEFAULT NULL,
   dry_run boolean DEFAULT false)
 RETURNS TABLE (event_id uuid, path text, found text)
-LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase_subjects';
 COMMENT ON FUNCTION immutable.erase_subject(text, text[], text, text[], text[], boolean) IS
 'Erases a person who has several ids, or one that is written in several ways.

@@ -289,3 +289,9 @@ subscriber, and the errors of immutable.chain().';
 -- The data that a dump must contain. event_targets follows from events.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.events', '');
+
+CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
+COMMENT ON FUNCTION immutable.guard_brought() IS
+'Trigger that accepts the rows of a dump in a table which functions write otherwise.
+It runs BEFORE INSERT. The next event after a restore is immutable.restored.
+Raises 42501 for a row that comes neither from the functions nor from a dump that is restored.';

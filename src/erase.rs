@@ -1,10 +1,13 @@
 //! erase() and erase_subject(). They destroy values and salts, keep the commitments, and record who
-//! erased what, and why. They run with the owner's rights, and only immutable_eraser may call them.
+//! erased what, and why. Only immutable_eraser and API keys with the scope admin may call them. They take
+//! the owner's rights after they have asked for the proof, because a SECURITY DEFINER function would not
+//! know any more with whose rights it was called.
 //!
 //! The order is always the same: find the events, lock their lanes, read each row again (because
 //! another erasure may have come first), rewrite the row and its rows of event_targets, and record
 //! what was erased.
 
+use crate::access::lent::with_rights_of_owner;
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{self, reason, record, LogEvent};
@@ -63,17 +66,19 @@ fn erase(call: Call) -> Datum {
     }
     let reason = reason(call, 3);
     lock_events();
-    let mut found = None;
-    spi::query_now(
-        "SELECT e.lane, e.seq FROM ONLY immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
-        &[Arg::Uuid(uuid(id)), Arg::text(tenant_id)],
-        |row| found = place_in(row),
-    );
-    let Some(place) = found else { not_found(id, tenant_id) };
-    let mut erasing = Erasing::begin(call, tenant_id, reason);
-    erasing.lock(place.0);
-    erasing.rewrite(place, |event| asked(event, &paths));
-    erasing.end();
+    with_rights_of_owner(|| {
+        let mut found = None;
+        spi::query_now(
+            "SELECT e.lane, e.seq FROM ONLY immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
+            &[Arg::Uuid(uuid(id)), Arg::text(tenant_id)],
+            |row| found = place_in(row),
+        );
+        let Some(place) = found else { not_found(id, tenant_id) };
+        let mut erasing = Erasing::begin(call, tenant_id, reason);
+        erasing.lock(place.0);
+        erasing.rewrite(place, |event| asked(event, &paths));
+        erasing.end();
+    });
     call.null()
 }
 
@@ -127,19 +132,22 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     }
     let dry_run = call.required(5, "dry_run", "true shows what would be erased, false erases it.").bool();
     let subject = Subject { ids, metadata_keys, actor_paths };
-    let mut erasing = Erasing::begin(call, tenant_id, reason);
-    erasing.actors.extend(subject.ids.iter().map(|id| (*id).to_string()));
-    if dry_run {
-        erasing.preview(&subject, &variants);
-        return call.null();
+    if !dry_run {
+        lock_events();
     }
-    lock_events();
-    for place in erasing.lock_events_of(&subject) {
-        pgrx::check_for_interrupts!();
-        erasing.rewrite(place, |event| hits_in(&subject, event));
-    }
-    erasing.erased.extend(subject.ids.iter().map(ToString::to_string));
-    erasing.end();
+    with_rights_of_owner(|| {
+        let mut erasing = Erasing::begin(call, tenant_id, reason);
+        erasing.actors.extend(subject.ids.iter().map(|id| (*id).to_string()));
+        if dry_run {
+            return erasing.preview(&subject, &variants);
+        }
+        for place in erasing.lock_events_of(&subject) {
+            pgrx::check_for_interrupts!();
+            erasing.rewrite(place, |event| hits_in(&subject, event));
+        }
+        erasing.erased.extend(subject.ids.iter().map(ToString::to_string));
+        erasing.end();
+    });
     call.null()
 }
 

@@ -1,6 +1,7 @@
 //! What the log is made of: its tables, rows, lanes and its own events.
 
 pub mod alert_state;
+pub mod brought;
 pub mod columns;
 pub mod distributed;
 pub mod event;

@@ -94,6 +94,11 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.alerts', '');
 -- A dump with row security would leave out rows without an error.
 CREATE POLICY all_or_none ON immutable.alert_rules FOR SELECT USING (immutable.refuse_part_of('alert_rules'));
 COMMENT ON POLICY all_or_none ON immutable.alert_rules IS 'Refuses roles that row security applies to';
+-- Whoever restores brings no rule or alert unseen.
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.alert_rules
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.alerts
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
 ALTER TABLE immutable.alert_rules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.alerts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.alert_feed ENABLE ROW LEVEL SECURITY;

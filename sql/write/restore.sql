@@ -32,3 +32,11 @@ COMMENT ON POLICY all_or_none ON immutable.revocations IS 'Refuses roles that ro
 COMMENT ON POLICY all_or_none ON immutable.tenant_grants IS 'Refuses roles that row security applies to';
 COMMENT ON POLICY all_or_none ON immutable.api_keys IS 'Refuses roles that row security applies to';
 COMMENT ON POLICY all_or_none ON immutable.api_key_usage IS 'Refuses roles that row security applies to';
+
+-- Whoever restores brings nothing unseen. jobs/alerts has more of these triggers.
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.revocations
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_keys
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_key_usage
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();

@@ -1,4 +1,4 @@
-//! create_api_key() and revoke_api_key().
+//! create_api_key(), revoke_api_key() and list_api_keys().
 
 use crate::access::api_key::{by_id, open, COLUMNS};
 use crate::access::api_key_arguments::Wanted;
@@ -9,7 +9,7 @@ use crate::log::own_event::{recorder, LogEvent};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::spi::Arg;
+use crate::pg::spi::{self, Arg};
 use crate::pg::{random, transaction};
 use immutable_format::api_key::{digest, key, stored, SHOWN};
 use immutable_format::id::uuid_text;
@@ -122,4 +122,28 @@ fn revoke_api_key(call: Call) -> Datum {
         });
     }
     call.void()
+}
+
+sql_function!(immutable_list_api_keys, pg_finfo_immutable_list_api_keys, list_api_keys);
+
+/// `immutable.list_api_keys()`. It takes the owner's rights after it has asked for the proof, and leaves
+/// the digests out.
+fn list_api_keys(call: Call) -> Datum {
+    let opened = proof::require(Scope::Admin);
+    let mut listed = call.rows();
+    let width = listed.width();
+    let table = open(pg_sys::AccessShareLock);
+    let statement = "SELECT k.id, k.name, k.prefix, k.scopes, k.tenant_id, k.allowed_ips, k.quota, k.created_at, \
+           k.created_by, k.revoked_at, k.revoked_by, coalesce((SELECT u.events FROM immutable.api_key_usage u \
+             WHERE u.key_id = k.id AND u.month = CAST(pg_catalog.date_trunc('month', \
+               pg_catalog.timezone('UTC', pg_catalog.now())) AS pg_catalog.date)), 0), \
+           (SELECT pg_catalog.max(u.last_event_at) FROM immutable.api_key_usage u WHERE u.key_id = k.id) \
+         FROM immutable.api_keys k WHERE $1 IS NULL OR k.tenant_id = $1 ORDER BY k.created_at, k.id";
+    spi::as_owner(table.relation(), || {
+        spi::read(statement, &[Arg::maybe_text(opened.tenant_id.as_deref())], |row| {
+            let row: Vec<Option<Datum>> = (0..width).map(|place| row.at(place)).collect();
+            listed.put(&row);
+        });
+    });
+    call.null()
 }

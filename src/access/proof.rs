@@ -11,10 +11,12 @@ use crate::access::api_key::{self, ApiKey};
 use crate::access::ticket;
 use crate::access::token::{self, PresentedIn};
 use crate::log::own_event::name_callers_by;
+use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::transaction::on_catalog_change;
+use crate::pg::spi::{self, Arg};
 use crate::pg::{role, setting};
 use crate::settings;
 use immutable_format::api_key::{digest, is_like_key, parse_digest, PREFIX};
@@ -73,17 +75,28 @@ pub fn register_callbacks() {
 }
 
 /// Whether the caller has the rights of `immutable_server`, in which role ever: neither SET ROLE nor a
-/// function that runs with another role's rights changes that. A superuser needs none.
+/// function that runs with another role's rights changes that. A superuser needs none. With another name
+/// the role has the same rights, so that it is also looked for where it has them.
 pub fn is_needed() -> bool {
     let roles = [role::current(), role::outer(), role::session()];
     if let Some((_, needed)) = NEEDED.get().filter(|(known, _)| *known == roles) {
         return needed;
     }
-    let needed = role::by_name(c"immutable_server").is_some_and(|server| {
-        roles.iter().any(|role| !role::is_superuser_role(*role) && role::has_rights_of(*role, server))
-    });
+    let mut servers = servers_by_policy();
+    servers.extend(role::by_name(c"immutable_server"));
+    let is_server = |role: &Oid| servers.iter().any(|server| role::has_rights_of(*role, *server));
+    let needed = roles.iter().any(|role| !role::is_superuser_role(*role) && is_server(role));
     NEEDED.set(Some((roles, needed)));
     needed
+}
+
+/// The roles that record by the server's policy.
+fn servers_by_policy() -> Vec<Oid> {
+    let mut servers = Vec::new();
+    let statement = "SELECT r.r FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) r(r) \
+         WHERE p.polrelid OPERATOR(pg_catalog.=) $1 AND p.polname OPERATOR(pg_catalog.=) 'server_insert'";
+    spi::read(statement, &[Arg::Oid(events_oid())], |row| servers.extend(row.at(0).map(Datum::oid)));
+    servers
 }
 
 /// What the session shows: the setting, or else a bearer key among the headers of a request.

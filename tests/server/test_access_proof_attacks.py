@@ -296,6 +296,54 @@ def test_no_role_and_no_definer_lifts_the_need(tenants):
         refused(connection, statement, "28000")
 
 
+# Each by a call that runs in a function of the server's login, and does nothing without a proof.
+LENT = ["immutable.get_events()", "immutable.track('u', 'a.b')", "immutable.list_api_keys()", "immutable.create_api_key('k')",
+        "immutable.erase((SELECT id FROM found), 'rival', ARRAY['actor_id'], 'why')", "immutable.erase_subject('rival', 'u1', 'why')",
+        "immutable.erase_subject('rival', ARRAY['u1'], 'why', dry_run => true)", "immutable.create_alert_rule('k', 'repeated_action')",
+        "immutable.set_action_schema('x')", "immutable.create_export()", "immutable.create_viewer_token(NULL)"]
+
+
+def test_a_definer_with_the_rights_of_the_server_needs_a_proof(tenants):
+    """A function that the server's login lends to somebody without its rights. That it calls a function which runs with the
+    owner's rights itself must not hide whose rights it has."""
+    tenants.admin.execute(f"CREATE SCHEMA lent AUTHORIZATION {tenants.login}")
+    tenants.admin.execute("GRANT USAGE ON SCHEMA lent TO PUBLIC")
+    server, anybody = tenants.server(), tenants.db.connect(tenants.db.create_role())
+    key = tenants.key(tenant_id="mine")["proof"]
+    for number, call in enumerate(LENT):
+        call = call.replace("(SELECT id FROM found)", f"'{tenants.ids['rival']}'")
+        server.execute(f"CREATE FUNCTION lent.f{number}() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER AS $$ SELECT f::text FROM {call} f $$")
+        assert state(show(anybody, ""), f"SELECT lent.f{number}()") == "28000", call
+        assert state(show(anybody, key), f"SELECT lent.f{number}()") == ("42501" if "rival" in call else None), call
+
+
+def test_another_name_of_the_role_opens_nothing(cluster):
+    """The need for a proof goes with the role that has the rights, not with its name."""
+    server = cluster()
+    statements = ("TABLE immutable.events", "SELECT * FROM immutable.list_api_keys()", "SELECT immutable.create_viewer_token(NULL)",
+                  "SELECT immutable.track('u', 'a.b')", "SELECT * FROM immutable.erase_subject('rival', 'u1', 'why')")
+    with server.connect() as admin:
+        admin.execute("CREATE EXTENSION immutable")
+        admin.execute("SELECT immutable.track('u', 'a.b', tenant_id => 'rival')")
+        admin.execute("CREATE ROLE web LOGIN IN ROLE immutable_server")
+        with server.connect(user="web") as before:
+            for change in ("SELECT", "ALTER ROLE immutable_server RENAME TO server_of_before", "CREATE ROLE immutable_server"):
+                admin.execute(change)
+                with server.connect(user="web") as web:
+                    for connection in (before, web):
+                        for statement in statements:
+                            assert state(connection, statement) == "28000", (change, statement)
+
+
+def test_an_actors_token_narrows_the_events_that_fit_no_schema(tenants):
+    tenants.admin.execute("SELECT immutable.set_action_schema('x', NULL, NULL, 'mine')")
+    token, = tenants.admin.execute("SELECT immutable.create_viewer_token('mine', 'u1') ->> 'token'").fetchone()
+    auditor = tenants.db.connect(tenants.db.create_role("IN ROLE immutable_auditor"))
+    for connection in (tenants.server(), auditor):
+        show(connection, token)
+        assert connection.execute("SELECT count(*) FROM immutable.unmatched_events()").fetchone() == (4,)
+
+
 def test_a_proof_restricts_whoever_sets_it(tenants):
     """An auditor and a writer need none, but one that is set counts."""
     auditor = tenants.db.connect(tenants.db.create_role("IN ROLE immutable_auditor"))

@@ -110,7 +110,7 @@ FORGOTTEN = {
     "REVOKE": ("UPDATE pg_proc SET proacl = NULL WHERE oid = 'immutable.track(jsonb,text)'::regprocedure", "function immutable.track(jsonb,text): acl"),
     "GRANT of a table": ("UPDATE pg_class SET relacl = NULL WHERE oid = 'immutable.log'::regclass", "relation log: acl"),
     "GRANT of a column": ("UPDATE pg_attribute SET attacl = '{immutable_writer=a/postgres}' WHERE attrelid = 'immutable.events'::regclass AND attname = 'action'", "column events.action: acl"),
-    "SECURITY DEFINER": ("UPDATE pg_proc SET prosecdef = false WHERE oid = 'immutable.erase(uuid,text,text[],text)'::regprocedure", "immutable.erase(uuid,text,text[],text): prosecdef"),
+    "SECURITY DEFINER": ("UPDATE pg_proc SET prosecdef = true WHERE oid = 'immutable.erase(uuid,text,text[],text)'::regprocedure", "immutable.erase(uuid,text,text[],text): prosecdef"),
     "search_path": ("UPDATE pg_proc SET proconfig = NULL WHERE oid = 'immutable.verify(timestamptz,timestamptz,int,float8)'::regprocedure", "immutable.verify(timestamp with time zone,timestamp with time zone,integer,double precision): proconfig"),
     "volatility": ("UPDATE pg_proc SET provolatile = 'i' WHERE oid = 'immutable.visible_tenant()'::regprocedure", "immutable.visible_tenant(): provolatile"),
     "a function's body": ("UPDATE pg_proc SET prosrc = 'SELECT 1' WHERE oid = 'immutable.disable_search()'::regprocedure", "immutable.disable_search(): prosrc"),

@@ -498,3 +498,35 @@ def test_the_restorer_cannot_bind_a_role_to_a_tenant_unseen(db):
         assert rows(conn, "SELECT count(*) FROM immutable.events WHERE action = 'immutable.restored'") == [(1,)]
     finally:
         conn.execute(f"REVOKE SET ON PARAMETER immutable.restore FROM {restorer}")
+
+
+BROUGHT = {
+    "revocations": "(tenant_id, revoked_at, forget_at, revoked_by) VALUES ('t', now(), now(), 'x')",
+    "api_keys": "(id, name, digest, prefix, scopes, created_at, created_by) VALUES (gen_random_uuid(), 'k', sha256(sha256('imk_mine')), 'imk_mine', "
+                "'{read,admin}', now(), 'x')",
+    "api_key_usage": "VALUES (gen_random_uuid(), '2026-01-01', 1, now())",
+    "alert_rules": "VALUES (gen_random_uuid(), 'r', 'repeated_action', '{}', NULL, true, now(), now(), now())",
+    "alerts": "VALUES (gen_random_uuid(), gen_random_uuid(), 'r', 'repeated_action', '', gen_random_uuid(), true, 'why', now(), NULL)",
+    "action_schemas": "(pattern, created_at, created_by) VALUES ('x', now(), 'me')",
+    "action_schema_modes": "(mode, set_at, set_by) VALUES ('strict', now(), 'me')",
+}
+
+
+@pytest.mark.parametrize("table", BROUGHT)
+def test_the_restorer_brings_nothing_unseen(db, table):
+    """An API key opens the whole log, so that a key which did not come from create_api_key() must be seen at least."""
+    conn = db.conn
+    record(conn)
+    restorer = db.create_role("BYPASSRLS IN ROLE immutable_restorer")
+    own = db.connect(restorer)
+    statement = f"INSERT INTO immutable.{table} {BROUGHT[table]}"
+    refused(own, "42501", statement)
+    conn.execute(f"GRANT SET ON PARAMETER immutable.restore TO {restorer}")
+    try:
+        own.execute("SET immutable.restore = on")
+        own.execute(statement)
+        own.execute("RESET immutable.restore")
+        record(conn)
+        assert len(seams(conn)) == 1
+    finally:
+        conn.execute(f"REVOKE SET ON PARAMETER immutable.restore FROM {restorer}")

@@ -19,6 +19,7 @@ use immutable_format::json::{write_string, Text};
 use immutable_format::limits::NESTING;
 use immutable_format::time;
 use pgrx::pg_sys;
+use std::fmt::Write;
 
 sql_function!(immutable_get_action_schemas, pg_finfo_immutable_get_action_schemas, get_action_schemas);
 
@@ -119,9 +120,12 @@ fn unmatched_events(call: Call) -> Datum {
     if call.arg(1).is_some() {
         conditions.push_str(" AND e.created_at OPERATOR(pg_catalog.<=) $2");
     }
-    if let Some(tenant_id) = &opened.tenant_id {
-        conditions.push_str(" AND e.tenant_id OPERATOR(pg_catalog.=) $4");
-        arguments.push(Arg::text(tenant_id.clone()));
+    // Row security does this too, but not for every role.
+    for (column, value) in [("tenant_id", &opened.tenant_id), ("actor_id", &opened.actor_id)] {
+        if let Some(value) = value {
+            arguments.push(Arg::text(value.as_str()));
+            let _ = write!(conditions, " AND e.{column} OPERATOR(pg_catalog.=) ${}", arguments.len());
+        }
     }
     let statement = format!(
         "SELECT e.id, e.tenant_id, e.action, e.created_at, e.metadata, e.erased IS NOT NULL \

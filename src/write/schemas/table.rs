@@ -1,16 +1,13 @@
 //! The tables of action schemas, `immutable.action_schemas` and `immutable.action_schema_modes`, and
 //! the trigger on both.
 
+use crate::log::brought::allow_insert;
 use crate::log::small_table::SmallTable;
-use crate::log::subscription::others_sleep;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, Datum};
-use crate::pg::error::{Code, Fault};
 use crate::pg::memory::{here, Memory};
-use crate::pg::relation::{Equal, Relation};
-use crate::pg::role;
+use crate::pg::relation::Equal;
 use crate::pg::tuple::Values;
-use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
@@ -135,22 +132,4 @@ fn changed(call: Call) -> Datum {
         pg_sys::TRIGGER_EVENT_UPDATE => trigger.go_on_with(trigger.new_row()),
         _ => trigger.go_on_with(trigger.row()),
     }
-}
-
-/// Accepts rows from the functions, which run with the owner's rights, from a dump that is being
-/// restored, and from a replication. Raises 42501 for any other.
-fn allow_insert(table: Relation) {
-    let user = role::current();
-    if user == table.owner() || role::is_superuser_role(user) || settings::RESTORE.get() || others_sleep() {
-        return;
-    }
-    Fault::new(
-        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("rows cannot be inserted into {}: no dump is being restored", table.name()),
-    )
-    .hint(
-        "Use immutable.set_action_schema() and immutable.set_action_schema_mode(), which record the change in the \
-         log. To restore a dump, SET immutable.restore = on.",
-    )
-    .raise()
 }
