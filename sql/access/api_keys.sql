@@ -103,7 +103,7 @@ RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable
 COMMENT ON FUNCTION immutable.is_opened(text, text) IS
 'Says whether the caller''s proof opens rows of this tenant with this scope.
 Policies ask it. It is true for a caller that needs no proof and shows none. The proof is read once in a
-statement. Rows of one actor, which a token may be bound to, are not told apart: then it is false.
+statement, and anew where the settings change. Rows of one actor, which a token may be bound to, are not told apart: then it is false.
 - scope: write, read, verify, mint, export or admin.
 - tenant_id: the row''s tenant; NULL for a row that is about all tenants, which a proof of one tenant
   does not open.

@@ -15,7 +15,7 @@ use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
-use crate::pg::transaction::on_catalog_change;
+use crate::pg::transaction::{on_catalog_change, statement_began};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{role, setting};
 use crate::settings;
@@ -24,7 +24,8 @@ use immutable_format::ticket::Ticket;
 use immutable_format::token::Claims;
 use immutable_format::{Hash, Id};
 use pgrx::pg_sys::Oid;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -319,15 +320,43 @@ fn require_scope(call: Call) -> Datum {
 
 sql_function!(immutable_is_opened, pg_finfo_immutable_is_opened, is_opened);
 
-/// `immutable.is_opened(scope, tenant_id)`
+/// What an answer of is_opened() depends on.
+#[derive(PartialEq)]
+struct Grounds {
+    scope: Scope,
+    statement: i64,
+    roles: [Oid; 3],
+    proof: Option<CString>,
+    headers: Option<CString>,
+    address: Option<Vec<u8>>,
+}
+
+impl Grounds {
+    fn now(scope: Scope) -> Grounds {
+        let proof = settings::proof();
+        Grounds {
+            scope,
+            statement: statement_began(),
+            roles: [role::current(), role::outer(), role::session()],
+            headers: if proof.is_some() { None } else { setting::value(c"request.headers") },
+            address: setting::bytes_of(&settings::CLIENT_ADDRESS, |address| address.map(<[u8]>::to_vec)),
+            proof,
+        }
+    }
+}
+
+/// `immutable.is_opened(scope, tenant_id)`. What PL/pgSQL evaluates as an expression outlasts a statement:
+/// so the answer that is kept counts for the same grounds alone.
 fn is_opened(call: Call) -> Datum {
-    let scope = scope_of(call);
-    let resolve = || opened(&[scope]).ok();
-    let (known, first) = call.once(|| (scope, resolve()));
-    let other = if *known == scope { None } else { resolve() };
-    let Some(opened) = (if *known == scope { first.as_ref() } else { other.as_ref() }) else {
-        return Datum::from(false);
-    };
+    let grounds = Grounds::now(scope_of(call));
+    let kept = call.once(|| RefCell::new(None::<(Grounds, Option<Opened>)>));
+    let is_same = kept.borrow().as_ref().is_some_and(|(known, _)| *known == grounds);
+    if !is_same {
+        let opened = opened(&[grounds.scope]).ok();
+        kept.replace(Some((grounds, opened)));
+    }
+    let kept = kept.borrow();
+    let Some((_, Some(opened))) = kept.as_ref() else { return Datum::from(false) };
     let is_own = |own: &str| call.arg(1).is_some_and(|tenant| bytes(tenant) == own.as_bytes());
     Datum::from(opened.actor_id.is_none() && opened.tenant_id.as_deref().is_none_or(is_own))
 }

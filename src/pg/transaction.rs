@@ -103,6 +103,12 @@ pub fn now() -> i64 {
     crate::pg::datum::micros(crate::pg::datum::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() }))
 }
 
+/// When the client sent the statement that runs, as PostgreSQL counts time.
+pub fn statement_began() -> i64 {
+    // SAFETY: reads the state of the one thread there is.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
 /// Whole seconds since 1970, by the wall clock.
 pub fn now_in_seconds() -> i64 {
     now().div_euclid(1_000_000)

@@ -45,6 +45,16 @@ CALLS = {
     "create_api_key": [("admin", "SELECT immutable.create_api_key('k', '{admin}')")],
     "revoke_api_key": [("admin", f"SELECT immutable.revoke_api_key('{ANY}')", "42704")],
     "list_api_keys": [("admin", "SELECT * FROM immutable.list_api_keys()")],
+    "get_alerts": [("read", "SELECT immutable.get_alerts()")],
+    "create_alert_rule": [("admin", "SELECT immutable.create_alert_rule('r', 'repeated_action')")],
+    "update_alert_rule": [("admin", f"SELECT immutable.update_alert_rule('{ANY}', 'r')", "P0002")],
+    "delete_alert_rule": [("admin", f"SELECT immutable.delete_alert_rule('{ANY}')", "P0002")],
+    "get_alert_rules": [("admin", "SELECT immutable.get_alert_rules()")],
+    "set_action_schema": [("admin", "SELECT immutable.set_action_schema('a')")],
+    "delete_action_schema": [("admin", "SELECT immutable.delete_action_schema('a')")],
+    "set_action_schema_mode": [("admin", "SELECT immutable.set_action_schema_mode('permissive')")],
+    "get_action_schemas": [("read", "SELECT immutable.get_action_schemas()")],
+    "unmatched_events": [("read", "SELECT * FROM immutable.unmatched_events()")],
 }
 # track_batch() answers for each event by itself.
 BY_EVENT = {"track_batch"}
@@ -81,7 +91,7 @@ def test_the_list_of_functions_is_whole(db):
     shown = {row[0] for row in db.conn.execute(
         "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind IN ('r', 'v') "
         "AND has_table_privilege('immutable_server', c.oid, 'SELECT')").fetchall()}
-    assert shown == set(TABLES) | {"checkpoints"}
+    assert shown == set(TABLES) | {"checkpoints", "alerts"}
     written = {row[0] for row in db.conn.execute(
         "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'immutable'::regnamespace "
         "AND has_any_column_privilege('immutable_server', c.oid, 'INSERT, UPDATE, REFERENCES') "
@@ -335,6 +345,25 @@ def test_another_name_of_the_role_opens_nothing(cluster):
                             assert state(connection, statement) == "28000", (change, statement)
 
 
+def test_no_answer_outlasts_its_proof_in_a_function(tenants):
+    """PL/pgSQL keeps an expression for a whole transaction, with all that its functions keep."""
+    connection = tenants.server()
+    tenants.admin.execute(f"CREATE SCHEMA app AUTHORIZATION {tenants.login}")
+    connection.execute("CREATE FUNCTION app.opened(t text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN immutable.is_opened('read', t); END $$")
+    mine, rival = (tenants.key(tenant_id=tenant) for tenant in ("mine", "rival"))
+    opened = "SELECT app.opened('mine'), app.opened('rival')"
+    with connection.transaction():
+        assert show(connection, mine["proof"], local=True).execute(opened).fetchone() == (True, False)
+        assert show(connection, rival["proof"], local=True).execute(opened).fetchone() == (False, True)
+        assert state(show(connection, "", local=True), opened) == "28000"
+        assert show(connection, rival["proof"], local=True).execute(opened).fetchone() == (False, True)
+        tenants.admin.execute("SELECT immutable.revoke_api_key(%s)", (rival["id"],))
+        assert state(connection, opened) == "28000"
+    show(connection, mine["proof"])
+    between = "SELECT app.opened('mine'), set_config('immutable.proof', %s, false) IS NULL, app.opened('mine')"
+    assert connection.execute(between, (tenants.key(tenant_id="rival")["proof"],)).fetchone() == (True, False, False)
+
+
 def test_an_actors_token_narrows_the_events_that_fit_no_schema(tenants):
     tenants.admin.execute("SELECT immutable.set_action_schema('x', NULL, NULL, 'mine')")
     token, = tenants.admin.execute("SELECT immutable.create_viewer_token('mine', 'u1') ->> 'token'").fetchone()
@@ -422,7 +451,8 @@ def test_a_ticket_opens_none_of_these_functions(tenants):
     connection = tenants.server(ticket(key=key["id"]))
     for name, calls in CALLS.items():
         for _, statement, *_ in calls:
-            assert state(connection, statement) == "42501", name
+            # An export that it opens, and that there is not.
+            assert state(connection, statement) == ("P0002" if name == "export_rows" else "42501"), name
     for table in TABLES:
         assert connection.execute(f"SELECT count(*) FROM immutable.{table}").fetchone() == (0,)
     now = int(time.time())
