@@ -524,6 +524,13 @@ def test_rules_and_alerts_survive_a_dump(db, server):
     assert maintain(db.conn) is None
     record(db.conn, [Event(at(48 * 60 + 600))])
     assert maintain(db.conn) == {"events": 1, "alerts": 1}
+    # After a seam they begin where maintenance is resumed, and not at the first call after that.
+    db.conn.execute("DELETE FROM immutable.alert_feed; UPDATE immutable.maintenance_position SET timeline = 999")
+    record(db.conn, [Event(at(72 * 60 + 600))])
+    assert maintain(db.conn) == "paused"
+    assert db.conn.execute("SELECT immutable.resume_maintenance()").fetchone() == (True,)
+    record(db.conn, [Event(at(96 * 60 + 600))])
+    assert maintain(db.conn)["alerts"] == 1
 
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
