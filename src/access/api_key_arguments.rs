@@ -62,7 +62,8 @@ fn name(call: Call<'_>) -> &str {
 fn scopes(call: Call) -> Vec<Scope> {
     let given = texts(call.required(1, "scopes", SCOPES), "scopes");
     if let Some(unknown) = given.iter().find(|word| Scope::of(word).is_none()) {
-        Fault::invalid("scopes", format!("\"{unknown}\" is no scope")).hint(SCOPES).raise()
+        let shown: String = unknown.chars().take(64).collect();
+        Fault::invalid("scopes", format!("\"{shown}\" is no scope")).hint(SCOPES).raise()
     }
     if given.is_empty() {
         Fault::invalid("scopes", "scopes must not be empty").hint(SCOPES).raise()

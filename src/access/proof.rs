@@ -365,5 +365,8 @@ fn scope_of(call: Call) -> Scope {
     let hint = "The scopes are write, read, verify, mint, export and admin.";
     let word = text(call.required(0, "scope", hint));
     let scope = Scope::of(word);
-    scope.unwrap_or_else(|| Fault::invalid("scope", format!("\"{word}\" is no scope")).hint(hint).raise())
+    scope.unwrap_or_else(|| {
+        let shown: String = word.chars().take(64).collect();
+        Fault::invalid("scope", format!("\"{shown}\" is no scope")).hint(hint).raise()
+    })
 }

@@ -30,7 +30,7 @@ const MOST_RULES: i64 = 500;
 const NAME_BYTES: usize = 255;
 
 /// Bytes and levels of conditions: patterns in an array in an object.
-const CONDITION_BYTES: usize = 65_536;
+const CONDITION_BYTES: usize = 32_768;
 const CONDITION_LEVELS: usize = 3;
 
 /// A row of immutable.alert_rules.
@@ -45,30 +45,45 @@ struct Stored {
     created_at: i64,
     updated_at: i64,
     since: i64,
+    /// Whether a part of the row cannot be read. Such a rule is not evaluated, and can be deleted.
+    is_damaged: bool,
 }
 
 const COLUMNS: &str = "SELECT r.id, r.name, r.rule_type, r.conditions, r.tenant_id, r.enabled, r.created_at, \
      r.updated_at, r.since FROM immutable.alert_rules r";
 
 impl Stored {
-    /// None for a row that cannot be read.
-    fn of(row: &Values) -> Option<Stored> {
-        let text_at = |place| row.at(place).and_then(stored_text).map(str::to_string);
-        let conditions = Reader::new(row.at(3)?)?.value(CONDITION_LEVELS, CONDITION_BYTES).ok()?.canonical();
-        Some(Stored {
-            id: uuid(row.at(0)?),
-            name: text_at(1)?,
-            rule_type: text_at(2)?,
-            conditions,
-            tenant_id: match row.at(4) {
-                None => None,
-                Some(tenant_id) => Some(stored_text(tenant_id)?.to_string()),
-            },
-            enabled: row.at(5)?.bool(),
-            created_at: micros(row.at(6)?),
-            updated_at: micros(row.at(7)?),
-            since: micros(row.at(8)?),
-        })
+    /// What of a row can be read.
+    fn of(row: &Values) -> Stored {
+        let mut is_damaged = false;
+        let mut read = |part: Option<String>| {
+            part.unwrap_or_else(|| {
+                is_damaged = true;
+                String::new()
+            })
+        };
+        // Longer ones were not written here, and could not be recorded.
+        let text_at =
+            |place| row.at(place).and_then(stored_text).filter(|text| text.len() <= NAME_BYTES).map(str::to_string);
+        let conditions = row.at(3).and_then(Reader::new);
+        let conditions = conditions.and_then(|given| given.value(CONDITION_LEVELS, CONDITION_BYTES).ok());
+        let conditions = conditions.map(|given| given.canonical());
+        let (name, rule_type) = (read(text_at(1)), read(text_at(2)));
+        let tenant_id = row.at(4).map(|_| read(text_at(4)));
+        let is_damaged = is_damaged || conditions.is_none() || (5..9).any(|place| row.at(place).is_none());
+        let at = |place| row.at(place).map_or(0, micros);
+        Stored {
+            id: row.at(0).map(uuid).unwrap_or_default(),
+            name,
+            rule_type,
+            conditions: conditions.unwrap_or_else(|| "null".to_string()),
+            tenant_id,
+            enabled: row.at(5).is_some_and(Datum::bool),
+            created_at: at(6),
+            updated_at: at(7),
+            since: at(8),
+            is_damaged,
+        }
     }
 
     fn json(&self) -> String {
@@ -94,6 +109,9 @@ impl Stored {
 
     /// The rule as it is evaluated; 22023 for one that somebody has changed to mean nothing.
     fn rule(self) -> Result<Rule, Fault> {
+        if self.is_damaged {
+            return Err(damaged());
+        }
         let rule_type = RuleType::read(&self.rule_type)?;
         let given = Value::parse(&self.conditions, CONDITION_LEVELS, CONDITION_BYTES);
         let conditions = Conditions::read(rule_type, &given.unwrap_or(Value::Null))?;
@@ -120,15 +138,21 @@ impl Stored {
     }
 }
 
+fn damaged() -> Fault {
+    Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the alert rule is damaged")
+        .field("id")
+        .hint("Somebody has changed the table by hand. Delete the rule, and create it again.")
+}
+
 /// The rules that are evaluated. The owner's rights are in force. A row that means nothing is left
 /// out, with a warning.
 pub fn enabled() -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut unread = 0;
     spi::query_now(&format!("{COLUMNS} WHERE r.enabled ORDER BY r.created_at, r.id"), &[], |row| {
-        match Stored::of(row).map(Stored::rule) {
-            Some(Ok(rule)) => rules.push(rule),
-            _ => unread += 1,
+        match Stored::of(row).rule() {
+            Ok(rule) => rules.push(rule),
+            Err(_) => unread += 1,
         }
     });
     if unread > 0 {
@@ -202,6 +226,7 @@ fn create_alert_rule(call: Call<'_>) -> Datum<'_> {
             created_at: at,
             updated_at: at,
             since: at,
+            is_damaged: false,
         };
         spi::execute(
             "INSERT INTO immutable.alert_rules (id, name, rule_type, conditions, tenant_id, enabled, created_at, \
@@ -240,7 +265,7 @@ fn find(id: Datum, opened: &Opened) -> Stored {
     spi::query_now(
         &format!("{COLUMNS} WHERE r.id OPERATOR(pg_catalog.=) $1"),
         &[Arg::Given(pg_sys::UUIDOID, id)],
-        |row| found = Stored::of(row),
+        |row| found = Some(Stored::of(row)),
     );
     let is_open = |rule: &Stored| opened.tenant_id.is_none() || opened.tenant_id == rule.tenant_id;
     found.filter(is_open).unwrap_or_else(|| {
@@ -261,6 +286,9 @@ fn update_alert_rule(call: Call<'_>) -> Datum<'_> {
     let id = call.required(0, "id", ID);
     let rule = locked(|| {
         let mut rule = find(id, &opened);
+        if rule.is_damaged {
+            damaged().raise()
+        }
         rule.name = call.arg(1).map_or(rule.name, name);
         let at = transaction::now();
         let (conditions_before, was_enabled) = (rule.conditions.clone(), rule.enabled);
@@ -319,7 +347,7 @@ fn get_alert_rules(call: Call) -> Datum {
     spi::as_owner(events.get(), || {
         spi::query_now(&format!("{COLUMNS} ORDER BY r.created_at, r.id"), &[], |row| {
             let is_open = |rule: &Stored| opened.tenant_id.is_none() || opened.tenant_id == rule.tenant_id;
-            rules.extend(Stored::of(row).filter(is_open).map(|rule| rule.json()));
+            rules.extend(Some(Stored::of(row)).filter(is_open).map(|rule| rule.json()));
         });
     });
     call.memory().jsonb(&format!("{{\"data\":[{}]}}", rules.join(",")))

@@ -52,6 +52,11 @@ fn evaluate() -> Done {
 /// the actors stays.
 pub fn set_mark(table: &SmallTable, mark: &str) {
     if alert_state::lock().is_some_and(|lock| lock.acquire(true)) {
-        table.execute("UPDATE immutable.alert_feed SET mark = $1", &[Arg::text(mark)]);
+        // There is none where the rules come from a dump.
+        table.execute(
+            "INSERT INTO immutable.alert_feed (mark) VALUES ($1) \
+             ON CONFLICT (singleton) DO UPDATE SET mark = excluded.mark",
+            &[Arg::text(mark)],
+        );
     }
 }

@@ -56,7 +56,7 @@ fn count_next(table: &SmallTable, began: i64) -> (usize, bool) {
         if left <= 0 {
             return (completed, true);
         }
-        if !export.lock(table).acquire(false) {
+        if export.failure().is_some() || !export.lock(table).acquire(false) {
             continue;
         }
         match count_on(table, export, left) {

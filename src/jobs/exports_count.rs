@@ -57,7 +57,9 @@ pub fn count_on(table: &SmallTable, export: &Stored, micros: i64) -> bool {
         return false;
     }
     let until = transaction::now() + micros;
-    let (mut counted, mut last, mut whole) = (export.counted, None, false);
+    // Where nobody knows how far it was counted, it is counted anew.
+    let begun = export.counted_to.as_deref().and_then(place_of).map_or(0, |_| export.counted);
+    let (mut counted, mut last, mut whole) = (begun, None, false);
     spi::as_owner(table.relation(), || {
         let Statement { text, arguments } = rest(export);
         let mut cursor = spi::Cursor::open_now(&text, arguments);

@@ -2,6 +2,7 @@
 
 use crate::access::proof::Opened;
 use crate::log::columns::Column;
+use crate::log::row::stored_text;
 use crate::log::seam;
 use crate::log::small_table::SmallTable;
 use crate::pg::datum::{micros, text, uuid, Datum};
@@ -11,16 +12,21 @@ use crate::pg::lock::ObjectLock;
 use crate::pg::spi::Arg;
 use crate::pg::transaction;
 use crate::pg::tuple::Values;
+use crate::read::filter::FILTERS;
 use immutable_format::id::uuid_text;
 use immutable_format::json::{write_string, Value};
-use immutable_format::Id;
+use immutable_format::{time, Id};
 use pgrx::pg_sys::{self, Oid};
+use std::borrow::Cow;
 
 /// How long an export can be read, in microseconds: seven days.
 pub const KEPT: i64 = 7 * DAY;
 
 /// How long it is known after that that there was one.
 pub const KNOWN: i64 = 30 * DAY;
+
+/// Most bytes of a tenant_id.
+const TENANT_BYTES: usize = 255;
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 
@@ -59,6 +65,8 @@ pub struct Stored {
     pub tenant_id: Option<String>,
     /// Names and values. The value of a person who was erased is None.
     pub filters: Vec<(String, Option<String>)>,
+    /// Whether somebody changed them, or the tenant, so that they would let other events pass.
+    are_filters_damaged: bool,
     pub pin: Option<String>,
     pub pinned_in: Option<i64>,
     pub status: String,
@@ -74,10 +82,12 @@ impl Stored {
     pub fn of(row: &Values) -> Stored {
         let text_at = |place: Column| row.at(place).map(|value| text(value).to_string());
         let time_at = |place: Column| row.at(place).map(micros);
+        let filters = row.at(2).and_then(filters);
         Stored {
             id: row.at(0).map(uuid).unwrap_or_default(),
             tenant_id: text_at(1),
-            filters: row.at(2).and_then(filters).unwrap_or_default(),
+            are_filters_damaged: filters.is_none() || !row.at(1).is_none_or(is_tenant),
+            filters: filters.unwrap_or_default(),
             pin: text_at(3),
             pinned_in: time_at(4),
             status: text_at(5).unwrap_or_default(),
@@ -125,6 +135,10 @@ impl Stored {
         if self.pin.is_none() || self.pinned_in.is_none() || self.pinned_in != seam::written_here_since() {
             return Some(SEAM);
         }
+        // Only an export that failed has the filter of a person who was erased.
+        if self.are_filters_damaged || self.filters.iter().any(|(_, value)| value.is_none()) {
+            return Some(DAMAGED);
+        }
         None
     }
 
@@ -157,10 +171,27 @@ impl Stored {
 /// Why an export fails after a seam.
 pub const SEAM: &str = "the log has gone on elsewhere since the export was made: it was restored, promoted or copied";
 
+/// Why an export fails whose row somebody changed.
+const DAMAGED: &str = "its filters are damaged";
+
+fn is_tenant(stored: Datum) -> bool {
+    stored_text(stored).is_some_and(|tenant_id| tenant_id.len() <= TENANT_BYTES)
+}
+
+/// None for filters that were not written here.
 fn filters(stored: Datum) -> Option<Vec<(String, Option<String>)>> {
     let Ok(Value::Object(members)) = Reader::new(stored)?.value(FILTERS_DEPTH, FILTERS_BYTES) else { return None };
-    let filter = |(name, value): &(std::borrow::Cow<str>, Value)| (name.to_string(), value.as_str().map(String::from));
-    Some(members.iter().map(filter).collect())
+    let filter = |(name, value): &(Cow<str>, Value)| {
+        let value = match value {
+            Value::Null => None,
+            value => Some(value.as_str()?.to_string()),
+        };
+        let (_, oid) = FILTERS.iter().find(|(known, _)| known == name)?;
+        let is_sound = *oid == pg_sys::TEXTOID
+            || value.as_deref().is_none_or(|at| time::parse(at).is_ok() || ["infinity", "-infinity"].contains(&at));
+        is_sound.then(|| (name.to_string(), value))
+    };
+    members.iter().map(filter).collect()
 }
 
 /// Filters as a JSON object.

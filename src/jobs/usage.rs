@@ -44,6 +44,13 @@ pub fn step() -> Done {
         }
         return Done::NOTHING;
     }
+    if mark.as_deref().is_some_and(|mark| !feed::is_mark(mark)) {
+        mark = None;
+    }
+    if mark.is_none() {
+        // Everything is counted anew. What somebody made of the mark must not count twice.
+        table.execute("DELETE FROM immutable.api_key_usage", &[]);
+    }
     let mut used: HashMap<(Id, String), Used> = HashMap::new();
     let reached = feed::read(mark.as_deref(), MOST_EVENTS, |row, layout| {
         let key = row.get(layout, c::RECORDED_BY).and_then(stored_text).and_then(key_of);

@@ -346,7 +346,7 @@ pub struct OpenRelation {
 }
 
 impl OpenRelation {
-    /// Opens a relation; None if it does not exist. A lock for writing is owned by the transaction.
+    /// Opens a table; None if it does not exist or is none. A lock for writing is owned by the transaction.
     pub fn open(relation: Oid, mode: u32) -> Option<OpenRelation> {
         if mode > pg_sys::AccessShareLock {
             lock(relation, mode);
@@ -354,7 +354,9 @@ impl OpenRelation {
         // SAFETY: gives null where there is none.
         let opened = unsafe { pg_sys::try_relation_open(relation, mode as pg_sys::LOCKMODE) };
         // then_some() would make an OpenRelation of a null pointer, and close it.
-        (!opened.is_null()).then(|| OpenRelation { opened, unlock: pg_sys::NoLock })
+        let opened = (!opened.is_null()).then(|| OpenRelation { opened, unlock: pg_sys::NoLock });
+        // To scan a view, which somebody may have put in the place of a table, would crash the server.
+        opened.filter(|opened| opened.get().kind() == pg_sys::RELKIND_RELATION)
     }
 
     /// Opens a relation that is only read now; None if it does not exist. Its lock is released when it is

@@ -36,6 +36,11 @@ pub fn now() -> String {
     Mark::at(current()).to_string()
 }
 
+/// Whether a text is a mark.
+pub fn is_mark(text: &str) -> bool {
+    Mark::parse(text).is_some()
+}
+
 /// Calls `each` with the events behind the mark, at most `most` of them; no mark is before the first
 /// event. It reads with the owner's rights. Raises XX001 for a damaged mark, 55000 for one that is
 /// not of this server's past, 25006 on a standby, and 0A000 for a distributed log.

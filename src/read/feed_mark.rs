@@ -96,12 +96,16 @@ impl Mark {
             Fault::new(Code::ERRCODE_DATA_CORRUPTED, "a mark of the feed of events is damaged")
                 .field("mark")
                 .detail("It is not a snapshot as the feed writes it.")
-                .hint("Begin with a new mark; what came between is not given again.")
+                .hint(
+                    "Begin with a new mark; what came between is not given again. If it is that of alerts, \
+                     DELETE FROM immutable.alert_feed.",
+                )
                 .raise()
         })
     }
 
-    fn parse(text: &str) -> Option<Mark> {
+    /// Reads a mark; None for what is none.
+    pub fn parse(text: &str) -> Option<Mark> {
         let (text, place) = match text.split_once('@') {
             Some((text, place)) => (text, Some(Place::parse(place)?)),
             None => (text, None),

@@ -375,7 +375,12 @@ def test_no_other_role_gets_at_rules_or_memory(db):
     evaluated(db.conn, Event(at(), country="DE"))
     for role in ("immutable_writer", "immutable_auditor", "immutable_viewer", "immutable_eraser", "immutable_maintainer"):
         conn = db.connect(db.create_role(f"IN ROLE {role}"))
-        for statement in ("SELECT immutable.create_alert_rule('x', 'off_hours')", "SELECT immutable.get_alert_rules()",
+        if role == "immutable_auditor":
+            assert len(conn.execute("SELECT immutable.get_alert_rules() -> 'data'").fetchone()[0]) == 1
+        else:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute("SELECT immutable.get_alert_rules()")
+        for statement in ("SELECT immutable.create_alert_rule('x', 'off_hours')",
                           "SELECT immutable.delete_alert_rule(gen_random_uuid())", "TABLE immutable.alert_rules",
                           "TABLE immutable.alert_state", "TABLE immutable.alert_feed", "DELETE FROM immutable.alerts",
                           "UPDATE immutable.alerts SET reason = ''", "INSERT INTO immutable.alerts DEFAULT VALUES"):
@@ -463,9 +468,20 @@ def test_damaged_rules_and_memories_are_passed_over(db):
     conn.execute("UPDATE immutable.alert_state SET state = %s", [b"\x01\xff\xff"])
     notices = []
     conn.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    conn.execute("SET immutable.allow_ddl = on")
     record(conn, [Event(at(24 * 60 + 600))])
     assert maintain(conn) == {"events": 1, "alerts": 1}
     assert notices == ["2 alert rules are damaged and were not evaluated"]
+    # The advice of the warning works, whatever cannot be read.
+    conn.execute("ALTER TABLE immutable.alert_rules ALTER name DROP NOT NULL, ALTER conditions DROP NOT NULL")
+    for change in "conditions = '[[[[[]]]]]'", "conditions = NULL", "name = NULL", "rule_type = repeat('x', 70000)":
+        worse = rule(conn, "off_hours", "worse")
+        conn.execute(f"UPDATE immutable.alert_rules SET {change} WHERE id = %s", [worse])
+        listed, = conn.execute("SELECT immutable.get_alert_rules()").fetchone()
+        assert worse in [listed["id"] for listed in listed["data"]], change
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="the alert rule is damaged"):
+            conn.execute("SELECT immutable.update_alert_rule(%s, enabled => false)", [worse])
+        conn.execute("SELECT immutable.delete_alert_rule(%s)", [worse])
     # Any bytes are read without a crash: of a rule that remembers all there is to remember.
     rule(conn, "repeated_action", "bursts", threshold=2)
     rule(conn, "new_country", "countries")
@@ -511,6 +527,13 @@ def test_rules_and_alerts_survive_a_dump(db, server):
     assert maintain(db.conn) is None
     record(db.conn, [Event(at(48 * 60 + 600))])
     assert maintain(db.conn) == {"events": 1, "alerts": 1}
+    # After a seam they begin where maintenance is resumed, and not at the first call after that.
+    db.conn.execute("DELETE FROM immutable.alert_feed; UPDATE immutable.maintenance_position SET timeline = 999")
+    record(db.conn, [Event(at(72 * 60 + 600))])
+    assert maintain(db.conn) == "paused"
+    assert db.conn.execute("SELECT immutable.resume_maintenance()").fetchone() == (True,)
+    record(db.conn, [Event(at(96 * 60 + 600))])
+    assert maintain(db.conn)["alerts"] == 1
 
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]

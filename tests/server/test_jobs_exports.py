@@ -395,6 +395,14 @@ def test_expired_unknown_and_failed(db):
         conn.execute(f"UPDATE immutable.exports SET {change} WHERE id = %s", [failed])
         get(conn, failed)
     assert get(conn, failed)["status"] == "failed" and refused_rows(conn, failed)[0] == "55000"
+    # Filters that cannot be read let nothing pass, and other exports are counted.
+    damaged, sound = create(conn, actor_id="u1"), create(conn, actor_id="u1")
+    for filters in '[]', 'null', '{"actor_id": 1}', '{"actor_id": null}', '{"actor": "u1"}', '{"from_date": "x"}':
+        conn.execute("UPDATE immutable.exports SET filters = %s, status = 'pending', counted_to = NULL WHERE id = %s", [filters, damaged])
+        conn.execute("UPDATE immutable.exports SET status = 'pending', counted_to = NULL WHERE id = %s", [sound])
+        assert maintain(conn) == {"completed": 1} and get(conn, sound)["total_rows"] == 1, filters
+        assert (get(conn, damaged)["status"], get(conn, damaged)["error_message"]) == ("failed", "its filters are damaged")
+        assert refused_rows(conn, damaged) == ("55000", f"export {damaged} failed: its filters are damaged")
 
 
 def test_a_seam_ends_exports(db):

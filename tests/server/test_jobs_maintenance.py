@@ -132,6 +132,11 @@ def test_usage(db):
     db.conn.execute("SELECT set_config('immutable.proof', '', false)")
     assert run(db.conn)["api_keys"] == {"events": 10001}
     assert one(db.conn, USAGE) == 10009
+    # Where the mark is lost, nothing counts twice: a key would have recorded its quota.
+    for change in "SET usage_mark = NULL", "SET usage_mark = 'x'":
+        db.conn.execute(f"UPDATE immutable.maintenance_position {change}")
+        assert run(db.conn)["api_keys"] == {"events": 10010}  # and the forger's, which is none
+        assert one(db.conn, USAGE) == 10009
     db.conn.execute("UPDATE immutable.api_keys SET created_at = now() - interval '2 hours'")
     db.conn.execute("DELETE FROM immutable.maintenance_position")
     assert ["has not run" in problem for problem in problems(db.conn)] == [True]
@@ -163,9 +168,9 @@ def test_step_that_fails(db):
     db.conn.execute("SET session_replication_role = replica")
     db.conn.execute("UPDATE immutable.tree SET size = %s", [size])
     db.conn.execute("RESET session_replication_role")
-    db.conn.execute(f"{POSITION} usage_mark = 'nonsense'")
+    db.conn.execute(f"{POSITION} usage_mark = '1:9999999:'")
     did = run(db.conn)
-    assert did["checkpoint"]["size"] > size and did["api_keys"]["sqlstate"] == "XX001"
+    assert did["checkpoint"]["size"] > size and did["api_keys"]["sqlstate"] == "55000"
     db.conn.execute(f"{POSITION} usage_mark = NULL, failed = '[1]'")
     assert "error" not in str(run(db.conn)) and problems(db.conn) == []
     db.conn.execute(f"{POSITION} ran_at = now() - interval '2 hours'")
@@ -179,6 +184,21 @@ def test_step_that_fails(db):
     db.conn.execute("RESET session_replication_role")
     assert run(db.conn)["checkpoint"]["sqlstate"] == "55000"
     assert one(db.conn, "SELECT size FROM immutable.tree") == one(db.conn, "SELECT count(*) FROM immutable.events")
+
+
+@pytest.mark.parametrize("table", ["maintenance_position", "exports", "action_schemas", "api_keys", "revocations"])
+def test_view_in_place_of_a_table(db, table):
+    """Whoever has put it there gets an error. It crashed the server."""
+    key, proof = make_key(db.conn)
+    db.conn.execute("SET immutable.allow_ddl = on")
+    db.conn.execute(f"ALTER TABLE immutable.{table} RENAME TO away; CREATE VIEW immutable.{table} AS TABLE immutable.away")
+    for statement in ("CALL immutable.run_maintenance()", "SELECT immutable.resume_maintenance()", "SELECT immutable.create_export()",
+                      "SELECT immutable.get_action_schemas()", "SELECT immutable.list_api_keys()", "SELECT * FROM immutable.status()",
+                      "SELECT immutable.set_action_schema('a')", f"SET immutable.proof = '{proof}'", "SELECT immutable.track('u', 'x')"):
+        try:
+            db.conn.execute(statement)
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            assert f"table immutable.{table} is missing or altered" in str(error)
 
 
 def test_another_session(db):

@@ -2,6 +2,7 @@
 damaged rows, dumps."""
 
 import os
+import random
 import time
 
 import psycopg
@@ -336,6 +337,28 @@ def test_damaged_rows_refuse_what_they_would_decide(db, writer):
     db.conn.execute("UPDATE immutable.action_schema_modes SET mode = 'lax'")
     refused(writer, "bad", "55000", tenant="u")
     insert(writer, "bad", tenant="w")
+
+
+def test_what_looks_at_nothing_and_large_expressions_are_metered(db, writer):
+    """Seconds to minutes, which nothing could cancel, before they were: the validator has no look at a value in between."""
+    set_mode(db.conn, "strict")
+    text = "".join(random.Random(1).choices("ab", k=60000))
+    large = [{"pattern": f"[ab]*a[ab]{{{n}}}[c-z0-9A-Z]"} for n in range(1000, 1020)]
+    for schema, metadata in [
+            ({"properties": {"x": {"anyOf": large}}}, {"x": text}),
+            ({"properties": {"x": {"patternProperties": {one["pattern"]: {} for one in large}}}}, {"x": {text: 1}}),
+            ({"properties": {"x": {"propertyNames": {"anyOf": large}}}}, {"x": {text: 1}}),
+            ({"properties": {"x": {"items": {"anyOf": [False] * 9000 + [True]}}}}, {"x": [0] * 30000}),
+            ({"properties": {"x": {"items": {"allOf": [{"not": {"not": {}}}] * 3000}}}}, {"x": [0] * 30000})]:
+        set_schema(db.conn, "x", schema)
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded) as error:
+            insert(writer, "x", metadata=metadata)
+        assert error.value.diag.message_primary == 'it takes too long to compare metadata with the schema of pattern "x"'
+    # What people write is far from that.
+    usual = {"pattern": "^[A-Z]{2}-[0-9]{4,8}( [\\w.-]{1,40})?$", "format": "x"}
+    set_schema(db.conn, "x", {"properties": {"x": {"items": {"anyOf": [{"const": 1}, usual, {"not": {"type": "string"}}]}}}})
+    insert(writer, "x", metadata={"x": ["DE-12345 some.name"] * 2500})
+    refused(writer, "x", "23514", metadata={"x": ["DE-12345 some.name"] * 2000 + ["de-1"]})
 
 
 def test_a_statement_is_cancelled_within_a_validation(db, writer):

@@ -107,7 +107,8 @@ fn judge_metadata<'m>(entry: &Entry, metadata: impl FnOnce() -> Option<Reader<'m
             code: Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             field: "metadata",
             message: format!("it takes too long to compare metadata with the schema of pattern \"{pattern}\""),
-            hint: "Simplify the schema: references inside anyOf and oneOf multiply.",
+            hint: "Simplify the schema: references inside anyOf and oneOf multiply, and long regular expressions take \
+                   long for long texts.",
         }),
         Verdict::Failed(Failed::Panicked) => {
             Some(damaged(&format!("the schema for metadata of pattern \"{pattern}\" cannot be used")))

@@ -1,6 +1,6 @@
 //! JSON Schema documents: what of a schema is accepted, and whether metadata fits one.
 
-use crate::write::schemas::metered::{within, Failed, Metered, Seen};
+use crate::write::schemas::metered::{within, Budget, Failed, Metered, Seen};
 use immutable_format::json;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
@@ -17,16 +17,29 @@ const REFERENCES: usize = 200;
 const FOLLOWED: usize = 2000;
 /// Regular expressions that a schema may have. Each takes memory in every session.
 const EXPRESSIONS: usize = 100;
-/// Bytes that a compiled regular expression may have.
-const EXPRESSION_BYTES: usize = 256 * 1024;
+/// Bytes that a compiled regular expression may have. A schema is compiled with the least of these that
+/// suffices, which then says how long a byte of text may take: where an expression has too many
+/// states for a table, each byte is compared with each of them.
+const EXPRESSION_BYTES: [usize; 5] = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18];
 
 /// Steps that one validation may take: some milliseconds, and much more than metadata of 64 kB needs.
 const STEPS: usize = 200_000;
 /// Steps for finding out what does not fit, which takes longer for each.
 const EXPLAINING_STEPS: usize = 20_000;
 
+/// How many parts of a schema that look at nothing may be met with each step.
+const BLANK_PARTS: usize = 32;
+
 /// A schema that is ready for use.
-pub struct Document(Validator<Metered>);
+pub struct Document {
+    validator: Validator<Metered>,
+    /// How much more than others a step takes.
+    weight: usize,
+    /// Bytes that its largest regular expression may have.
+    expression: usize,
+    /// How many regular expressions a member's name may be compared with.
+    names: usize,
+}
 
 /// What a schema says of metadata.
 pub enum Verdict {
@@ -47,24 +60,35 @@ impl Document {
         if !(schema.is_object() || schema.is_boolean()) {
             return Err("A schema is an object, true or false.".to_string());
         }
-        Survey::of(schema)?;
-        // The engine without backtracking takes time in proportion to the text, whatever the pattern.
-        let patterns = PatternOptions::regex().size_limit(EXPRESSION_BYTES).dfa_size_limit(EXPRESSION_BYTES);
-        let options = jsonschema::options_for::<Metered>().offline().with_pattern_options(patterns);
-        match within(usize::MAX, || options.build(schema)) {
-            Ok(Ok(validator)) => Ok(Document(validator)),
-            Ok(Err(error)) => Err(explained(&error)),
-            Err(_) => Err("The validator cannot read it.".to_string()),
+        let Survey { expressions, names, blank, .. } = Survey::of(schema)?;
+        let mut refused = String::new();
+        for expression in if expressions == 0 { &EXPRESSION_BYTES[..1] } else { &EXPRESSION_BYTES } {
+            // The engine without backtracking takes time in proportion to the text, whatever the pattern.
+            let patterns = PatternOptions::regex().size_limit(*expression).dfa_size_limit(EXPRESSION_BYTES[4]);
+            let options = jsonschema::options_for::<Metered>().offline().with_pattern_options(patterns);
+            match within(Budget::of_steps(usize::MAX), || options.build(schema)) {
+                Ok(Ok(validator)) => {
+                    return Ok(Document { validator, weight: 1 + blank / BLANK_PARTS, expression: *expression, names });
+                }
+                Ok(Err(error)) => refused = explained(&error),
+                Err(_) => refused = "The validator cannot read it.".to_string(),
+            }
         }
+        Err(refused)
+    }
+
+    fn budget(&self, steps: usize) -> Budget {
+        Budget { steps: steps / self.weight, expression: self.expression, names: self.names }
     }
 
     /// Whether metadata fits.
     pub fn check(&self, metadata: &Value) -> Verdict {
-        match within(STEPS, || self.0.is_valid(Seen(metadata))) {
+        match within(self.budget(STEPS), || self.validator.is_valid(Seen(metadata))) {
             Ok(true) => Verdict::Fits,
             // To explain takes longer, and has a smaller budget.
             Ok(false) => {
-                match within(EXPLAINING_STEPS, || self.0.validate(Seen(metadata)).err().map(|error| broken(&error))) {
+                let explained = || self.validator.validate(Seen(metadata)).err().map(|error| broken(&error));
+                match within(self.budget(EXPLAINING_STEPS), explained) {
                     Ok(Some(broken)) => Verdict::Breaks(broken),
                     _ => Verdict::Breaks("it takes too long to say where".to_string()),
                 }
@@ -80,13 +104,17 @@ struct Survey<'v> {
     root: &'v Value,
     references: usize,
     expressions: usize,
+    /// Regular expressions for names of members.
+    names: usize,
+    /// Parts that a validation meets without looking at a value.
+    blank: usize,
     /// How many references are followed below a reference; None while that is being counted.
     followed: HashMap<&'v str, Option<usize>>,
 }
 
 impl<'v> Survey<'v> {
-    fn of(root: &'v Value) -> Result<(), String> {
-        let mut survey = Survey { root, references: 0, expressions: 0, followed: HashMap::new() };
+    fn of(root: &'v Value) -> Result<Survey<'v>, String> {
+        let mut survey = Survey { root, references: 0, expressions: 0, names: 0, blank: 0, followed: HashMap::new() };
         survey.look(root)?;
         let Survey { references, expressions, .. } = survey;
         if references > REFERENCES {
@@ -98,12 +126,20 @@ impl<'v> Survey<'v> {
         if survey.follow(root) > FOLLOWED {
             return Err(format!("Its references multiply: more than {FOLLOWED} would have to be followed."));
         }
-        Ok(())
+        Ok(survey)
     }
 
     fn look(&mut self, schema: &'v Value) -> Result<(), String> {
         match schema {
             Value::Array(elements) => elements.iter().try_for_each(|element| self.look(element)),
+            Value::Bool(_) => {
+                self.blank += 1;
+                Ok(())
+            }
+            Value::Object(members) if members.is_empty() => {
+                self.blank += 1;
+                Ok(())
+            }
             Value::Object(members) => members.iter().try_for_each(|(name, value)| {
                 match (name.as_str(), value) {
                     ("$ref", Value::String(reference)) => {
@@ -123,7 +159,15 @@ impl<'v> Survey<'v> {
                         return Err("Draft 4 is not supported.".to_string());
                     }
                     ("pattern", Value::String(_)) => self.expressions += 1,
-                    ("patternProperties", Value::Object(patterns)) => self.expressions += patterns.len(),
+                    ("patternProperties", Value::Object(patterns)) => {
+                        self.expressions += patterns.len();
+                        self.names += patterns.len();
+                    }
+                    (
+                        "allOf" | "anyOf" | "oneOf" | "not" | "if" | "then" | "else" | "format" | "contentEncoding"
+                        | "contentMediaType",
+                        _,
+                    ) => self.blank += 1,
                     _ => {}
                 }
                 self.look(value)

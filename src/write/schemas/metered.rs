@@ -12,9 +12,35 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
+/// What a validation may take.
+#[derive(Clone, Copy)]
+pub struct Budget {
+    pub steps: usize,
+    /// Bytes that the largest regular expression may have.
+    pub expression: usize,
+    /// How many regular expressions the name of a member may be compared with.
+    pub names: usize,
+}
+
+impl Budget {
+    /// So many steps, without a regular expression.
+    pub const fn of_steps(steps: usize) -> Budget {
+        Budget { steps, expression: 0, names: 0 }
+    }
+
+    /// The steps for a text. A regular expression compares each of its bytes with up to all of its states.
+    const fn of_text(self, bytes: usize) -> usize {
+        1 + bytes / 32 + bytes.saturating_mul(self.expression) / STATES
+    }
+}
+
+/// Bytes of a regular expression whose states one step compares with a byte of text.
+const STATES: usize = 8192;
+
 thread_local! {
     /// How many steps are left.
     static LEFT: Cell<usize> = const { Cell::new(0) };
+    static BUDGET: Cell<Budget> = const { Cell::new(Budget::of_steps(0)) };
 }
 
 /// Why a validation did not end.
@@ -28,9 +54,10 @@ pub enum Failed {
 
 struct Exhausted;
 
-/// Runs the validator's code, which may take so many steps. PostgreSQL's errors go on.
-pub fn within<T>(steps: usize, body: impl FnOnce() -> T) -> Result<T, Failed> {
-    LEFT.set(steps);
+/// Runs the validator's code, which may take so much. PostgreSQL's errors go on.
+pub fn within<T>(budget: Budget, body: impl FnOnce() -> T) -> Result<T, Failed> {
+    LEFT.set(budget.steps);
+    BUDGET.set(budget);
     catch_unwind(AssertUnwindSafe(body)).map_err(|payload: Box<dyn Any + Send>| {
         if payload.is::<Exhausted>() {
             Failed::Exhausted
@@ -110,7 +137,7 @@ impl<'a> Node<'a, Metered> for Seen<'a> {
     fn as_string(&self) -> Option<Cow<'a, str>> {
         let string = self.0.as_str();
         // What reads a string, such as a regular expression, takes time with its length.
-        spend(1 + string.map_or(0, str::len) / 32);
+        spend(BUDGET.get().of_text(string.map_or(0, str::len)));
         string.map(Cow::Borrowed)
     }
 
@@ -180,7 +207,12 @@ impl<'a> Iterator for MembersIter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         spend(1);
-        self.0.next().map(|(key, value)| (key.as_str(), Seen(value)))
+        let (key, value) = self.0.next()?;
+        let budget = BUDGET.get();
+        if budget.names > 0 {
+            spend(budget.of_text(key.len()).saturating_mul(budget.names));
+        }
+        Some((key.as_str(), Seen(value)))
     }
 }
 
