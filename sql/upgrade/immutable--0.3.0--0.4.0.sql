@@ -19,6 +19,13 @@ COMMENT ON ROLE immutable_maintainer IS
 COMMENT ON ROLE immutable_server IS
   'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';
 
+CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
+
+COMMENT ON FUNCTION immutable.guard_brought() IS
+'Trigger that accepts the rows of a dump in a table which functions write otherwise.
+It runs BEFORE INSERT. The next event after a restore is immutable.restored.
+Raises 42501 for a row that comes neither from the functions nor from a dump that is restored.';
+
 -- sql/access/api_keys.sql
 -- API keys, and the functions by which policies and other functions ask for the proof.
 
@@ -125,29 +132,19 @@ RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable
 COMMENT ON FUNCTION immutable.is_opened(text, text) IS
 'Says whether the caller''s proof opens rows of this tenant with this scope.
 Policies ask it. It is true for a caller that needs no proof and shows none. The proof is read once in a
-statement. Rows of one actor, which a token may be bound to, are not told apart: then it is false.
+statement, and anew where the settings change. Rows of one actor, which a token may be bound to, are not told apart: then it is false.
 - scope: write, read, verify, mint, export or admin.
 - tenant_id: the row''s tenant; NULL for a row that is about all tenants, which a proof of one tenant
   does not open.
 Raises 28000 for a proof that is missing or refused, 42501 for a key that may not be used from the
 client''s address, 22023 for a word that is no scope, and 22004 for a scope that is NULL.';
 
--- It runs with the owner's rights, and leaves the digests out.
 CREATE FUNCTION immutable.list_api_keys()
 RETURNS TABLE (id uuid, name text, prefix text, scopes text[], tenant_id text, allowed_ips cidr[], quota bigint,
   created_at timestamptz, created_by text, revoked_at timestamptz, revoked_by text, events_this_month bigint,
   last_event_at timestamptz)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-  SELECT k.id, k.name, k.prefix, k.scopes, k.tenant_id, k.allowed_ips, k.quota, k.created_at, k.created_by, k.revoked_at,
-    k.revoked_by,
-    coalesce((SELECT u.events FROM immutable.api_key_usage u WHERE u.key_id = k.id
-      AND u.month = (pg_catalog.date_trunc('month', pg_catalog.now() AT TIME ZONE 'UTC'))::date), 0),
-    (SELECT pg_catalog.max(u.last_event_at) FROM immutable.api_key_usage u WHERE u.key_id = k.id)
-  FROM immutable.api_keys k
-  WHERE immutable.require_scope('admin') AND immutable.is_opened('admin', k.tenant_id)
-  ORDER BY k.created_at, k.id;
-END;
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_list_api_keys';
 COMMENT ON FUNCTION immutable.list_api_keys() IS
 'Returns the API keys without anything that could be presented in their place.
 A key of one tenant sees the keys of that tenant.
@@ -944,6 +941,11 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.alerts', '');
 -- A dump with row security would leave out rows without an error.
 CREATE POLICY all_or_none ON immutable.alert_rules FOR SELECT USING (immutable.refuse_part_of('alert_rules'));
 COMMENT ON POLICY all_or_none ON immutable.alert_rules IS 'Refuses roles that row security applies to';
+-- Whoever restores brings no rule or alert unseen.
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.alert_rules
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.alerts
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
 ALTER TABLE immutable.alert_rules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.alerts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE immutable.alert_feed ENABLE ROW LEVEL SECURITY;
@@ -1254,6 +1256,15 @@ COMMENT ON POLICY all_or_none ON immutable.api_keys IS 'Refuses roles that row s
 
 COMMENT ON POLICY all_or_none ON immutable.api_key_usage IS 'Refuses roles that row security applies to';
 
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.revocations
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_keys
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_key_usage
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+
 CREATE OR REPLACE FUNCTION immutable.enable_search()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1434,6 +1445,25 @@ nothing from outside is compared: pass heads or a checkpoint to immutable.verify
 Raises 22023 for a limit below 1 and for a negative max_seconds, and 55000 if immutable.events was
 altered.';
 
+CREATE OR REPLACE FUNCTION immutable.erase(event_id uuid, tenant_id text, paths text[], reason text)
+RETURNS TABLE (event_id uuid, path text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_erase';
+
+CREATE OR REPLACE FUNCTION immutable.erase_subject(
+  tenant_id text, subject_id text, reason text, metadata_keys text[] DEFAULT '{}', actor_paths text[] DEFAULT NULL,
+  dry_run boolean DEFAULT false)
+RETURNS TABLE (event_id uuid, path text, found text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_erase_subject';
+
+CREATE OR REPLACE FUNCTION immutable.erase_subject(
+  tenant_id text, subject text[], reason text, metadata_keys text[] DEFAULT '{}', actor_paths text[] DEFAULT NULL,
+  dry_run boolean DEFAULT false)
+RETURNS TABLE (event_id uuid, path text, found text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_erase_subjects';
+
 -- immutable.status has other arguments or results.
 DROP FUNCTION immutable.status();
 
@@ -1477,6 +1507,9 @@ BEGIN ATOMIC
     ('tree_position', '~immutable_truncate', 'refuse'), ('tree_pending', '~immutable_truncate', 'refuse'),
     ('log_secrets', '~immutable_apply', 'replicate'), ('tree_position', '~immutable_apply', 'replicate'),
     ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate'),
+    ('revocations', '~immutable_brought', 'guard_brought'), ('api_keys', '~immutable_brought', 'guard_brought'),
+    ('api_key_usage', '~immutable_brought', 'guard_brought'), ('alert_rules', '~immutable_brought', 'guard_brought'),
+    ('alerts', '~immutable_brought', 'guard_brought'),
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
@@ -1843,6 +1876,7 @@ REVOKE ALL ON FUNCTION immutable.get_action_schemas(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_alert_rules() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_export(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.guard_brought() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_tree() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.is_opened(text, text) FROM PUBLIC;

@@ -6,11 +6,12 @@
 //! [`heads`] check the rest.
 
 use crate::access::key_scope;
-use crate::access::lent::{with_rights, with_rights_of_owner};
+use crate::access::lent::with_rights;
 use crate::access::proof;
+use crate::log::log_identity;
 use crate::log::tables::Events;
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{timestamptz, uuid, Datum};
+use crate::pg::datum::{timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::OpenRelation;
@@ -22,12 +23,12 @@ use crate::verify::{checkpoint, erasures, heads, lanes, targets};
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::link::Break;
-use immutable_format::{time, Id};
+use immutable_format::time;
 use pgrx::{notice, pg_sys};
 
 /// Verifies what is in scope and calls `report` with every break.
 fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
-    let mut counts = Counts { log_id: log_id(), ..Counts::default() };
+    let mut counts = Counts { log_id: log_identity::known(), ..Counts::default() };
     let mut breaks = 0;
     let mut report = |found: Break| {
         breaks += 1;
@@ -43,14 +44,6 @@ fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
     let reached = tree.map(|tree| tree.conclude(&run, &counts, &mut report)).unwrap_or_default();
     counts.breaks = breaks;
     Verdict::of(scope, counts, reached)
-}
-
-/// The log's identity.
-fn log_id() -> Option<Id> {
-    let mut log_id = None;
-    let statement = "SELECT l.log_id FROM immutable.log l WHERE l.log_id IS NOT NULL LIMIT 1";
-    with_rights_of_owner(|| spi::read(statement, &[], |row| log_id = row.at(0).map(uuid)));
-    log_id
 }
 
 /// The result of a run, and how much of the log it covers.
