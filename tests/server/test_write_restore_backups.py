@@ -4,6 +4,7 @@ log passes for the whole."""
 import pathlib
 import re
 
+import conftest
 import psycopg
 import pytest
 
@@ -49,6 +50,18 @@ def test_a_dump_that_leaves_rows_out_fails(db, logins, tmp_path, form):
     assert whole.returncode == 0, whole.stderr
     assert str(rows(db.conn, "SELECT id FROM immutable.events")[0][0]) in db.server.run(
         "pg_restore", "-f", "-", str(tmp_path / "whole")).stdout
+
+
+def test_the_guide_s_login_for_backups_may_dump_everything(db, tmp_path):
+    fill(db.conn)
+    role = db.create_role("BYPASSRLS")
+    guide = (conftest.ROOT / "docs/backup-and-restore.md").read_text()
+    grants = [line for line in guide.splitlines() if line.strip().startswith("GRANT") and line.endswith(" TO backup;")]
+    for grant in grants:
+        db.conn.execute(grant.replace(" TO backup", f" TO {role}"))
+    db.conn.execute(f"GRANT USAGE ON SCHEMA app TO {role}; GRANT SELECT ON app.t TO {role}")
+    dump = dump_as(db, role, tmp_path / "dump")
+    assert grants and dump.returncode == 0, dump.stderr
 
 
 def test_a_member_of_pg_read_all_data_gets_an_error_about_row_security(db, logins):
