@@ -148,8 +148,9 @@ def test_a_kill_in_a_first_checkpoint(cluster):
             break
         if rows(conn, "SELECT count(*) FROM immutable.tree") == [(1,)]:
             unfinished.append(len(tree_of(conn)))
-    # On a busy machine the first call may have finished before it was killed.
-    assert unfinished == sorted(unfinished) and all(size < 90_001 for size in unfinished)
+    # On a busy machine the first call may have finished before it was killed, or have everything but the note.
+    (events,), = rows(conn, "SELECT count(*) FROM immutable.events")
+    assert unfinished == sorted(unfinished) and all(size <= events for size in unfinished)
     note = checkpoint(conn)
     assert len(check(conn, [note])) >= 90_001
     assert rows(conn, "SELECT count(*) FROM immutable.events WHERE action = 'immutable.tree_begun'") == [(1,)]
