@@ -384,9 +384,6 @@ def test_no_other_role_gets_at_rules_or_memory(db):
                           "SELECT immutable.delete_alert_rule(gen_random_uuid())", "TABLE immutable.alert_rules",
                           "TABLE immutable.alert_state", "TABLE immutable.alert_feed", "DELETE FROM immutable.alerts",
                           "UPDATE immutable.alerts SET reason = ''", "INSERT INTO immutable.alerts DEFAULT VALUES"):
-            if role == "immutable_auditor" and "get_alert_rules" in statement:
-                assert len(conn.execute(statement).fetchone()[0]["data"]) == 1
-                continue
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 conn.execute(statement)
     # The maintainer evaluates without a right to any table, and its schemas are not used.
