@@ -16,7 +16,7 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all pg_config install package deb verifier install-verifier installcheck demo stop test reference clean help
+.PHONY: all pg_config install package deb verifier server install-verifier installcheck demo stop test reference clean help
 .NOTPARALLEL:
 
 all:
@@ -67,6 +67,11 @@ verifier:
 	cargo build --release --locked -p immutable-verify
 	@echo target/release/immutable-verify
 
+# The program that serves the log over HTTP. It needs no PostgreSQL on its machine.
+server:
+	cargo build --profile program --locked -p immutable-server
+	@echo target/program/immutable-server
+
 PREFIX ?= /usr/local
 install-verifier:
 	@[ -x target/release/immutable-verify ] || { echo 'run make verifier first' >&2; exit 1; }
@@ -110,6 +115,7 @@ help:
 	@echo 'make package       collect what an installation needs, in target/dist'
 	@echo 'make deb           make a Debian package for that PostgreSQL, in target/dist'
 	@echo 'make verifier      build immutable-verify, which checks exports and needs no PostgreSQL'
+	@echo 'make server        build immutable-server, which serves the log over HTTP'
 	@echo 'make install-verifier  install it and its manual page below PREFIX (default /usr/local)'
 	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'
 	@echo 'make demo          show it on a private server; nothing of the system is changed'

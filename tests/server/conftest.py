@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 
+import helpers_http
 import helpers_log
 import psycopg
 import pytest
@@ -170,3 +171,23 @@ def cluster(server):
     yield make
     for each in made:
         each.destroy()
+
+
+@pytest.fixture
+def program(db, tmp_path):
+    """program(flag=value, …) makes and starts an immutable-server on the test's database."""
+    made = []
+
+    def make(**options):
+        made.append(helpers_http.Program(db, tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop(9)
+
+
+@pytest.fixture
+def http(program):
+    """A running immutable-server with the usual flags."""
+    return program()

@@ -1,0 +1,1 @@
+//! Deliveries of events and alerts to other systems.

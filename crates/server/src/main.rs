@@ -1,0 +1,27 @@
+//! `immutable-server`: the audit log over HTTP, its viewer, and deliveries of its events.
+//!
+//! The program holds no rule and no state. Each request carries a proof into the database, where the
+//! log itself decides what it opens. `docs/server.md` is the guide, and `docs/design/` says why.
+
+mod app;
+mod database;
+mod deliveries;
+mod http;
+mod options;
+mod resources;
+mod serve;
+mod viewer;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = options::Options::parse();
+    match serve::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("immutable-server: {reason}");
+            ExitCode::from(2)
+        }
+    }
+}

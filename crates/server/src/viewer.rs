@@ -1,0 +1,3 @@
+//! The viewer's files, which are part of the program.
+
+pub(crate) mod files;
