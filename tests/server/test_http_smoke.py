@@ -6,4 +6,4 @@ def test_an_event_that_was_sent_is_listed(http):
     sent = http.post("/api/v1/events", key, {"actor_id": "u1", "action": "document.created"})
     assert sent.status_code == 202, sent.text
     listed = http.get("/api/v1/events", key).json()
-    assert [event["id"] for event in listed["data"]] == [sent.json()["id"]]
+    assert sent.json()["id"] in [event["id"] for event in listed["data"]]
