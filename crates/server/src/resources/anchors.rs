@@ -21,7 +21,7 @@ use axum::routing::get;
 use axum::Router;
 use immutable_format::tlog::checkpoint::Checkpoint;
 use immutable_format::tlog::tree::is_consistent;
-use immutable_format::tlog::{parse_base64, parse_hash};
+use immutable_format::tlog::parse_hash;
 use immutable_format::Hash;
 use serde::Deserialize;
 use serde_json::{json, Value};

@@ -48,6 +48,9 @@ const FORMATS: [(&str, &str, &str); 3] = [
     ("ndjson", "application/x-ndjson; charset=utf-8", "ndjson"),
 ];
 
+/// The most lines that are sent in one piece, if so many are there.
+const LINES: usize = 64;
+
 /// The routes of this resource.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -200,11 +203,8 @@ async fn rows(app: &App, credentials: &Credentials, id: Uuid, format: Option<Str
     let rows = app.database.rows(credentials, call).await;
     let rows = rows.map_err(|problem| instead_of(problem, &["55000"], expired))?;
     // An error in the midst of it breaks the connection off, so that the file is seen to be incomplete.
-    let lines = rows.map_ok(|mut line| {
-        line.push('\n');
-        line
-    });
-    let body = Body::from_stream(lines.map_err(|problem| std::io::Error::other(problem.body.message)));
+    let lines = rows.map_ok(|line| line + "\n").try_ready_chunks(LINES).map_ok(|lines| lines.concat());
+    let body = Body::from_stream(lines.map_err(|failed| std::io::Error::other(failed.1.body.message)));
     let mut headers = HeaderMap::new();
     let disposition = format!("attachment; filename=\"exp_{id}.{ending}\"");
     let values = [
