@@ -6,7 +6,7 @@
 //! is `confirmed`. There is no chain, and so no transaction.
 
 use super::parameters::Parameters;
-use super::public::Public;
+use super::public::{of_server, Public};
 use super::refusals::{is_of, not_found};
 use crate::app::App;
 use crate::database::call::Call;
@@ -134,7 +134,7 @@ async fn verify_publicly(
     Public(credentials): Public,
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
-    verified(&app, &credentials, id).await
+    verified(&app, &credentials, id).await.map_err(of_server)
 }
 
 async fn lookup(
@@ -150,7 +150,7 @@ async fn lookup(
         (Some(_), _) => Err(not_found("anchor")),
         (None, Some(root)) => {
             let found = anchors(&app, &credentials, [None, Some(root.to_ascii_lowercase()), Some(String::from("1"))]);
-            found.await?.first().map(data).ok_or_else(|| not_found("anchor"))
+            found.await.map_err(of_server)?.first().map(data).ok_or_else(|| not_found("anchor"))
         }
     }
 }
