@@ -62,8 +62,8 @@ const HEAD: &str = "SELECT json_build_object('head', immutable.tree_head(), \
 
 const BETWEEN: &str = "SELECT immutable.consistency_proof($1::text::bigint, $2::text::bigint)";
 
-/// The most anchors that are looked through for the one before another.
-const MOST: u32 = 100;
+/// The most anchors of a list.
+const MOST: i64 = 100;
 
 /// The routes of this resource.
 pub(crate) fn routes() -> Router<App> {
@@ -99,9 +99,7 @@ fn data(data: &Value) -> Response {
 }
 
 async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
-    let limit = parameters.only(&["limit"])?.number("limit")?.map_or(Ok(25), |limit| limit.parse::<u32>());
-    let limit = limit.ok().filter(|limit| (1..=MOST).contains(limit));
-    let limit = limit.ok_or_else(|| Problem::invalid("limit", format!("limit must be from 1 to {MOST}")))?;
+    let limit = parameters.only(&["limit"])?.within("limit", 1, MOST)?.unwrap_or(25);
     let found = anchors(&app, &credentials, [None, None, Some(limit.to_string())]).await?;
     Ok(data(&Value::Array(found)))
 }
