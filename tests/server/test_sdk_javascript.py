@@ -46,14 +46,13 @@ def project(tmp_path):
     """project({file: TypeScript}) compiles modules with the client's published types, as strictly as can be, and gives the
     folder with their JavaScript."""
     def compile(modules):
+        # As `npm pack` does, so that the types are those that a user of the package gets.
+        types = tmp_path / "types"
+        run(TSC, "--project", CLIENT, "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", types)
         for name in NAMES:
             package = tmp_path / "node_modules" / name
             shutil.copytree(CLIENT, package, ignore=shutil.ignore_patterns("node_modules", "types", "tests"))
-            if name == NAMES[0]:
-                # As `npm pack` does, so that the types are those that a user of the package gets.
-                run(TSC, "--project", package, "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", package / "types")
-            else:
-                shutil.copytree(tmp_path / "node_modules" / NAMES[0] / "types", package / "types")
+            shutil.copytree(types, package / "types")
         (tmp_path / "package.json").write_text('{"type": "module"}')
         for name, text in modules.items():
             (tmp_path / name).write_text(text)
