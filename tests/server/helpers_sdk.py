@@ -8,21 +8,31 @@ import subprocess
 import sys
 import time
 
+import test_readme
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SDK = ROOT / "tests/sdk"
 EXAMPLES = SDK / "examples"
+GUIDE = ROOT / "docs/sdk.md"
 CLIENT = ROOT / "clients/js"
 TSC = ROOT / "tests/browser/node_modules/.bin/tsc"
 # The versions of httpx under the Python client: that of the tests' environment, and what scripts/setup put beside it.
 HTTPX = {"0.28": {}, "0.27": {"PYTHONPATH": str(pathlib.Path(os.environ.get("IMMUTABLE_STATE", "/")) / "httpx-other")}}
+# The first line of a block that is a file says which.
+FILE = re.compile(r"# (\S+\.py)\n")
 # What the documents print for the reader to replace.
 ADDRESS = "https://getimmutable.dev"
 KEYS = re.compile(r"imk_your_api_key(_here)?|imk_sk_a1b2c3d4e5f6g7h8i9j0")
 
 
+def filled_in(text, url, key):
+    """A text of the documents with the server's address and a key."""
+    return KEYS.sub(key, text.replace(ADDRESS, url))
+
+
 def examples(name, url, key):
-    """The parts of a file of examples by their titles, with the server's address and a key."""
-    text = KEYS.sub(key, (EXAMPLES / name).read_text().replace(ADDRESS, url))
+    """The parts of a file of examples by their titles, filled in."""
+    text = filled_in((EXAMPLES / name).read_text(), url, key)
     parts = re.split(r"^(?:#|//) == (.*)\n", text, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2])) or {"": text}
 
@@ -66,3 +76,24 @@ def python(pieces, httpx="0.28", environment=None):
     answer = json.loads(done.stdout)
     assert answer["httpx"].startswith(httpx + "."), answer["httpx"]
     return answer["ran"]
+
+
+def settings(program, key):
+    """The environment that the guide's programs read."""
+    return {"IMMUTABLE_BASE_URL": program.url, "IMMUTABLE_API_KEY": key, "FLASK_IMMUTABLE_BASE_URL": program.url,
+            "FLASK_IMMUTABLE_API_KEY": key}
+
+
+def blocks(language):
+    """The guide's blocks of a language that are no files of an application, with what is shown to be their output."""
+    found = [block for block in test_readme.blocks("docs/sdk.md", language) if not FILE.match(block.text)]
+    assert found
+    return found
+
+
+def files(heading):
+    """The files of an application under a heading of the guide, by their paths."""
+    section = re.search(rf"^### {heading}\n(.*?)^##", GUIDE.read_text(), re.M | re.S)[1]
+    found = {FILE.match(text)[1]: text for text in re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)}
+    assert found
+    return found

@@ -8,6 +8,7 @@ import shutil
 import helpers_sdk
 import pytest
 from helpers_sdk import CLIENT, SDK, TSC, examples, node, run
+from test_readme import check_shown
 
 SCOPES = ["write", "read", "verify", "mint", "export"]
 # Names by which the documents import the client.
@@ -180,3 +181,33 @@ def test_a_key_of_a_tenant_and_the_builder(db, http):
     done = node(program, CLIENT / "index.js", http.url, http.key(["write"], "org_7rT2xBc"))
     assert json.loads(done.stdout) == ["queued", [403, "forbidden"]]
     assert db.conn.execute("SELECT tenant_id FROM immutable.events WHERE action = 'a.b'").fetchall() == [("org_7rT2xBc",)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The guide
+
+def test_the_javascript_of_the_guide(http, tmp_path):
+    """All blocks are one module, as a reader would type them."""
+    shutil.copytree(CLIENT, tmp_path / "node_modules/pg-immutable-client")
+    found = helpers_sdk.blocks("js")
+    (tmp_path / "guide.mjs").write_text("".join(f'{block.text}\nconsole.log("~~~");\n' for block in found))
+    done = run("node", tmp_path / "guide.mjs", environment=helpers_sdk.settings(http, http.key(SCOPES)))
+    for block, printed in zip(found, done.stdout.split("~~~\n")[:-1], strict=True):
+        block.printed = printed
+    check_shown(found)
+    assert all(block.shown is not None for block in found)
+
+
+def test_the_commands_of_the_guide(http):
+    found = helpers_sdk.blocks("sh")
+    for block in found:
+        block.printed = run("bash", "-c", block.text, environment=helpers_sdk.settings(http, http.key(SCOPES))).stdout
+    check_shown(found)
+    assert all(block.shown is not None for block in found)
+
+
+def test_the_readme_of_the_client(http, tmp_path):
+    shutil.copytree(CLIENT, tmp_path / "node_modules/pg-immutable-client")
+    text, = re.findall(r"^```js\n(.*?)^```", (CLIENT / "README.md").read_text(), re.M | re.S)
+    (tmp_path / "readme.mjs").write_text(text.replace("imk_…", http.key(SCOPES)).replace("https://audit.example.com", http.url))
+    assert re.fullmatch(r"\S+Z task.created null\n", run("node", tmp_path / "readme.mjs").stdout)

@@ -6,9 +6,11 @@ import json
 import re
 
 import getimmutable
+import helpers_log
 import helpers_sdk
 import jwt
 import pytest
+from test_readme import check_shown
 
 VERSIONS = list(helpers_sdk.HTTPX)
 SCOPES = ["write", "read", "verify", "mint", "export"]
@@ -224,9 +226,9 @@ for limits in {}, {"limit": 2}, {"from_date": "2099-01-01"}, {"limit": 0}:
     whole, two, none, zero = shown(sdk(whole=piece)["whole"])
     assert whole["valid"] and whole["breaks"] == [] and whole["events_checked"] >= 5
     assert (two["events_checked"], none["events_checked"], zero) == (2, 0, 422)
-    db.unguard()
-    db.conn.execute("UPDATE immutable.events SET actor_id = 'other' WHERE action = 'a.b' AND seq = "
-                    "(SELECT min(seq) FROM immutable.events WHERE action = 'a.b')")
+    with helpers_log.behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.events SET actor_id = 'other' WHERE action = 'a.b' AND seq = "
+                        "(SELECT min(seq) FROM immutable.events WHERE action = 'a.b')")
     broken = shown(sdk(whole=piece)["whole"])[0]
     assert not broken["valid"]
     event, = broken["breaks"]
@@ -335,3 +337,42 @@ def test_numbers_and_texts_that_json_does_not_have(db, http, sdk):
         actor, = db.conn.execute("SELECT actor_id FROM immutable.events WHERE id = %s", [shown(ran["pair"])["id"]]).fetchone()
         assert actor == "\U0001f600 é"
     assert db.conn.execute("SELECT count(*) FROM immutable.events WHERE action LIKE 'a.%'").fetchone() == (3,)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The guide
+
+def test_the_python_of_the_guide(db, http):
+    db.conn.execute("INSERT INTO immutable.events (actor_id, action) VALUES ('user_other', 'document.created')")
+    found = helpers_sdk.blocks("python")
+    ran = helpers_sdk.python({str(n): block.text for n, block in enumerate(found)}, environment=helpers_sdk.settings(http, http.key(SCOPES)))
+    for block, piece in zip(found, ran.values(), strict=True):
+        assert piece["raised"] is None, piece["raised"]
+        block.printed = piece["printed"]
+    check_shown(found)
+    assert sum(block.shown is not None for block in found) >= 5
+    assert db.conn.execute("SELECT count(*) FROM immutable.events WHERE tenant_id = 'org_7rT2xBc'").fetchone() == (1,)
+
+
+def test_the_scopes_of_the_guide(db, http):
+    """Each method works with a key that has the scope of its row, and is forbidden with all the others."""
+    calls = {"track": "{'actor_id': 'u', 'action': 'a.b'}", "track_batch": "[{'actor_id': 'u', 'action': 'a.b'}]", "get_event": "event",
+             "get_anchor": "anchor", "verify_anchor": "anchor", "get_export": "export"}
+    db.conn.execute("CALL immutable.checkpoint()")
+    names = helpers_sdk.python({"": f"""
+from getimmutable import ImmutableClient
+client = ImmutableClient({http.key(SCOPES)!r}, {http.url!r})
+print(client.track({{'actor_id': 'u', 'action': 'a.b'}})['id'], client.get_anchors()['data'][0]['id'], client.create_export()['data']['id'])"""})
+    event, anchor, export = names[""]["printed"].split()
+    rows = re.findall(r"^\| (`track`.*|`get_.*|`verify.*|`create_.*) \| .* \| `(\w+)` \|$", helpers_sdk.GUIDE.read_text(), re.M)
+    methods = {method: scope for cell, scope in rows for method in re.findall(r"`(\w+)`", cell)}
+    assert len(methods) == 12 and set(methods.values()) == set(SCOPES)
+    pieces = {"begin": f"from getimmutable import ImmutableClient\nevent, anchor, export = {event!r}, {anchor!r}, {export!r}"}
+    for scope in SCOPES:
+        pieces[scope] = f"client = ImmutableClient({http.key([scope])!r}, {http.url!r})"
+        pieces |= {f"{scope} {method}": f"client.{method}({calls.get(method, '')})" for method in methods}
+    ran = helpers_sdk.python(pieces)
+    for scope in SCOPES:
+        worked = {method for method in methods if not (raised := ran[f"{scope} {method}"]["raised"]) or raised.get("status") != 403}
+        assert worked == {method for method in methods if methods[method] == scope}, scope
+        assert [ran[f"{scope} {method}"]["raised"] for method in worked] == [None] * len(worked)
