@@ -54,6 +54,8 @@ export async function judge(text, trust) {
     parseKeys(trust.logKeys, "logKeys", LOG),
     parseKeys(trust.witnessKeys, "witnessKeys", WITNESS),
   ]);
+  const keys = [...logKeys, ...witnessKeys].map((key) => key.publicKey.join());
+  if (new Set(keys).size < keys.length) refuse("trust has one key twice");
   const { origin } = trust;
   if (typeof origin === "string" && origin !== checkpoint.origin) refuse("the checkpoint is one of another log");
   const ours = logKeys.filter((key) => key.name === checkpoint.origin);
