@@ -6,6 +6,9 @@ use clap_mangen::roff::{bold, italic, roman, Roff};
 use clap_mangen::Man;
 use std::io::{self, Write};
 
+#[path = "../src/configuration.rs"]
+#[allow(dead_code, reason = "the program alone reads files")]
+mod configuration;
 #[path = "../src/options.rs"]
 #[allow(dead_code, reason = "the fields are read by the program alone")]
 mod options;
