@@ -169,3 +169,40 @@ def test_no_request_that_can_be_described_breaks_it(db, public, tmp_path, who, o
     wrong = schemathesis(public, bearer, ids, tmp_path, "--max-examples", EXAMPLES, "--phases", "coverage,fuzzing", "--include-name-regex", of)
     assert wrong is None, wrong
     assert "panicked" not in public.log.read_text()
+
+
+GUIDE = (ROOT / "docs/http-api.md").read_text()
+# What differs from run to run: ids, hashes, times, tokens, notes.
+DIFFERS = [("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"), ("\\b[0-9a-f]{64}\\b", "HASH"), (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "TIME"),
+           (r"e\w*\.[\w-]+\.[\w-]+", "TOKEN"), (r"http://[\d.:]+", "URL"), ("anc_[0-9a-f]{8}", "anc_ID"), ('"expires_at": \\d+', '"expires_at": TIME'),
+           ('"next_cursor": "[\\w-]+"', '"next_cursor": CURSOR'), ('"checkpoint": "[^"]*"', '"checkpoint": NOTE')]
+
+
+def masked(text):
+    text = json.dumps(json.loads(text), sort_keys=True) if text.startswith("{") else text.strip()
+    for pattern, word in DIFFERS:
+        text = re.sub(pattern, word, text)
+    return text
+
+
+def test_the_guide_names_every_path_and_shows_what_is_answered(db, http, tmp_path):
+    for path in DESCRIPTION["paths"]:
+        assert f"{path}`" in GUIDE or f"{path}," in GUIDE, path
+    for status in {status for operation in OPERATIONS.values() for status in responses(operation) if status >= 400} - {500}:
+        assert re.search(rf"^\|.*\b{status}\b", GUIDE, re.M), status
+    event = {"tenant_id": "org_7rT2xBc", "actor_id": "user_2hG9kLm", "actor_name": "Sarah Chen", "actor_type": "user", "resource": "document", "resource_id": "doc_1",
+             "resource_name": "Q4 report", "metadata": {"via": "link"}, "targets": [{"type": "user", "id": "user_5"}]}
+    for action in ("user.invited", "document.created", "document.shared"):
+        made, = db.conn.execute("SELECT immutable.track(%s::jsonb) ->> 'id'", (json.dumps({**event, "action": action}),)).fetchone()
+    db.conn.execute("INSERT INTO immutable.alerts (id, rule_id, rule_name, rule_type, tenant_id, event_id, is_of_actor, reason, triggered_at) "
+                    "VALUES (gen_random_uuid(), gen_random_uuid(), 'Deletions', 'high_volume_destructive', 'org_7rT2xBc', %s, true, '10 events like *.deleted', now())", (made,))
+    t.checkpoint(db.conn)
+    script = "set -e\n" + "\necho '~~~'\n".join(re.findall(r"^```sh\n(.*?)^```", GUIDE, re.M | re.S))
+    environment = {**os.environ, "URL": http.url, "KEY": f"Authorization: Bearer {http.key(keys.SCOPES)}"}
+    done = subprocess.run(["bash", "-c", script], env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    shown = re.findall(r"^```sh\n.*?^```\n\n```(?:json|text)\n(.*?)^```", GUIDE, re.M | re.S)
+    printed = done.stdout.split("~~~\n")
+    assert len(shown) == len(printed) > 6
+    for ours, theirs in zip(shown, printed, strict=True):
+        assert masked(ours) == masked(theirs), theirs

@@ -22,8 +22,20 @@ use uuid::Uuid;
 
 /// The parameters of a page, in the order of the statement's arguments. A cursor carries them.
 const QUERY: [&str; 14] = [
-    "actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id", "search",
-    "from", "to", "limit", "order", "count",
+    "actor_id",
+    "action",
+    "resource",
+    "resource_id",
+    "tenant_id",
+    "session_id",
+    "target_type",
+    "target_id",
+    "search",
+    "from",
+    "to",
+    "limit",
+    "order",
+    "count",
 ];
 
 const PAGE: &str = "SELECT immutable.get_events(actor_id => $1, action => $2, resource => $3, resource_id => $4, \
@@ -39,11 +51,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(one))
 }
 
-async fn list(
-    State(app): State<App>,
-    credentials: Credentials,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
+async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     let query = read(parameters)?;
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();
     arguments.push(query.cursor.clone());
