@@ -200,7 +200,8 @@ fn shown_by_itself(call: &Call) -> String {
     let statement = call.statement;
     format!(
         "{statement} FROM (SELECT pg_catalog.set_config('immutable.proof', ${proof}, true), \
-         pg_catalog.set_config('immutable.client_address', ${address}, true)) AS shown"
+         pg_catalog.set_config('immutable.client_address', ${address}, true), \
+         pg_catalog.set_config('TimeZone', 'UTC', true)) AS shown"
     )
 }
 
