@@ -160,13 +160,13 @@ EXAMPLES = os.environ.get("IMMUTABLE_SCHEMATHESIS", "2")
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("who, of", [("key", "."), ("token", "^GET /api/v1/(events|alerts|exports)")])
-def test_no_request_that_can_be_described_breaks_it(db, public, tmp_path, who, of):
+@pytest.mark.parametrize("who, phases", [("key", "coverage,fuzzing"), ("token", "fuzzing")])
+def test_no_request_that_can_be_described_breaks_it(db, public, tmp_path, who, phases):
     ids = filled(db, public)
     bearer = public.key(keys.SCOPES)
     if who == "token":
         bearer = public.post("/api/v1/viewer-token", bearer, {"actor_id": "u1"}).json()["token"]
-    wrong = schemathesis(public, bearer, ids, tmp_path, "--max-examples", EXAMPLES, "--phases", "coverage,fuzzing", "--include-name-regex", of)
+    wrong = schemathesis(public, bearer, ids, tmp_path, "--max-examples", EXAMPLES, "--phases", phases)
     assert wrong is None, wrong
     assert "panicked" not in public.log.read_text()
 
