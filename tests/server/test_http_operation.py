@@ -48,7 +48,7 @@ def test_what_is_wrong_with_the_configuration_ends_the_program_with_a_sentence(t
         assert done.returncode == 2 and said in done.stderr, (text, done.stderr)
     for arguments, said in [((), "--database"), (("--database", "host"), "--database"), (("--database", dsn + " sslmode=maybe"), "sslmode must be"),
                             (("--database", "host=x"), "no user"), (("--database", dsn, "--config", tmp_path / "none"), "cannot be read"),
-                            (("--database", dsn, "--tls-cert", file), "--tls-key"), (("--database", dsn, "--tls-cert", file, "--tls-key", file), "--tls-cert"),
+                            (("--database", dsn, "--tls-cert", file), "--tls-key"), (("--database", dsn, "--tls-cert", file, "--tls-key", file), "--tls-"),
                             (("--database", dsn + " sslmode=verify-full sslrootcert=/none"), "sslrootcert"), (("--database", dsn, "--public-url", "x"), "--public-url"),
                             (("--database", dsn, "--listen", "192.0.2.1:1"), "cannot listen"), (("--database", dsn, "--log-level", "a=b=c"), "--log-level")]:
         done = started(*arguments)
