@@ -6,7 +6,6 @@ import uuid
 
 import helpers_keys as keys
 import helpers_log as h
-import pytest
 
 FLAT = {"actor_id": ("actor", "id"), "actor_name": ("actor", "name"), "actor_type": ("actor", "type"),
         "resource_type": ("resource", "type"), "resource_id": ("resource", "id"), "resource_name": ("resource", "name")}
@@ -80,25 +79,25 @@ def test_order_is_newest_first_and_a_session_is_a_timeline(db, http):
     refused(events(http, key, order="newest"), 422, "order")
 
 
-@pytest.mark.parametrize("query", [{}, {"session_id": "s"}, {"action": "a.*", "order": "asc"}, {"tenant_id": "t1", "from": "2020-01-01"}])
-def test_a_cursor_carries_filters_and_order(db, http, query):
+def test_a_cursor_carries_filters_and_order(db, http):
     key = http.key(["read"])
     record(db.conn, *[{"session_id": "s" if n % 2 else "other", "tenant_id": f"t{n % 2}", "action": "a.b" if n % 4 else "c.d"} for n in range(20)])
-    wanted = [event["id"] for event in events(http, key, limit=100, **query).json()["data"]]
-    assert len(wanted) > 8
-    for again in [{}, query, {**query, "tenant_id": query.get("tenant_id", "")}]:
-        seen, page = [], events(http, key, limit=4, **query)
-        for _ in range(9):
-            seen += [event["id"] for event in page.json()["data"]]
-            pagination = page.json()["pagination"]
-            if not pagination["has_more"]:
-                break
-            page = events(http, key, cursor=pagination["next_cursor"], **again)
-            assert len(page.json()["data"]) <= 4
-        assert seen == wanted, again
-    last = len(page.json()["data"])
-    back = events(http, key, cursor=page.json()["pagination"]["previous_cursor"])
-    assert [event["id"] for event in back.json()["data"]] == wanted[-last - 4:-last]
+    for query in ({}, {"session_id": "s"}, {"action": "a.*", "order": "asc"}, {"tenant_id": "t1", "from": "2020-01-01"}):
+        wanted = [event["id"] for event in events(http, key, limit=100, **query).json()["data"]]
+        assert len(wanted) > 8
+        for again in [{}, {**query, "tenant_id": query.get("tenant_id", "")}]:
+            seen, page = [], events(http, key, limit=4, **query)
+            for _ in range(9):
+                assert len(page.json()["data"]) <= 4
+                seen += [event["id"] for event in page.json()["data"]]
+                pagination = page.json()["pagination"]
+                if not pagination["has_more"]:
+                    break
+                page = events(http, key, cursor=pagination["next_cursor"], **again)
+            assert seen == wanted, (query, again)
+        last = len(page.json()["data"])
+        back = events(http, key, cursor=page.json()["pagination"]["previous_cursor"])
+        assert [event["id"] for event in back.json()["data"]] == wanted[-last - 4:-last]
 
 
 def test_a_cursor_of_another_query_or_of_somebody_is_refused(db, http):

@@ -29,7 +29,16 @@ use uuid::Uuid;
 
 /// The filters, in the order of the statement's arguments.
 const FILTERS: [&str; 11] = [
-    "from", "to", "actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id",
+    "from",
+    "to",
+    "actor_id",
+    "action",
+    "resource",
+    "resource_id",
+    "tenant_id",
+    "session_id",
+    "target_type",
+    "target_id",
     "search",
 ];
 
@@ -162,7 +171,7 @@ async fn download(
     let parameters = parameters.only(&["format", "signature"])?;
     let format = parameters.text("format")?;
     let opening = match parameters.text("signature")? {
-        Some(ticket) => Opening::Ticket(Credentials::of_bearer(&ticket, origin.address)),
+        Some(ticket) => Opening::Ticket(ticket_of(&ticket, &origin)?),
         None => Opening::Key(Credentials::from_request_parts(&mut request.into_parts().0, &app).await?),
     };
     let id = id_of(&id)?;
@@ -176,6 +185,16 @@ async fn download(
             Ok((StatusCode::FOUND, [(header::LOCATION, address), (header::CACHE_CONTROL, no_store())]).into_response())
         }
     }
+}
+
+/// The credentials of a ticket. An API key is none here: addresses stand in the logs of browsers and
+/// proxies.
+fn ticket_of(ticket: &str, origin: &Origin) -> Result<Credentials, Problem> {
+    let credentials = Credentials::of_bearer(ticket, origin.address);
+    if credentials.is_key() {
+        return Err(Problem::unauthenticated());
+    }
+    Ok(credentials)
 }
 
 fn no_store() -> String {
