@@ -128,7 +128,7 @@ def test_every_method_of_the_client(db, http):
     assert said["events"]["pagination"]["has_more"] is True and said["events"]["pagination"]["total"] == 3
     event = said["event"]["data"]
     assert (event["actor_id"], event["actor_name"], event["resource_id"], event["version"]) == ("7", "Ωmega 😀", "5", 0)
-    assert [target["id"] for target in event["targets"]] == ["f1", "e"] and event["metadata"] is None
+    assert [target["id"] for target in event["targets"]] == ["f1", "e"] and event["metadata"] == {}
     assert event["occurred_at"] == "2026-01-02T03:04:05.678000Z" and event["session_id"] == "s1"
     assert said["verify"]["data"]["valid"] is True
     assert said["token"]["token"] and said["seen"] == 3

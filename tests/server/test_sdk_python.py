@@ -95,8 +95,8 @@ def test_every_example_of_the_documentation_runs_as_printed(db, http, httpx):
         (created, "document", "doc_8nXpQr3", "Q4 Report", {"size": 1024, "mime_type": "application/pdf"}, None, None, None, None, 0),
         (created, "document", None, None, {"folder": "reports", "template": "quarterly"}, "unique_key_123", 1, "sess_4kN8pLm", "documents", 2),
         (created, "document", "doc_8nXpQr3", None, {"size": 1024}, None, None, None, None, 0),
-        (created, None, "doc_8nXpQr3", None, None, None, None, None, None, 0),
-        ("document.shared", None, "doc_8nXpQr3", None, None, None, None, None, None, 1)]
+        (created, None, "doc_8nXpQr3", None, {}, None, None, None, None, 0),
+        ("document.shared", None, "doc_8nXpQr3", None, {}, None, None, None, None, 1)]
 
 
 def test_a_download_opens_without_a_key(db, http, sdk):
@@ -188,7 +188,7 @@ show([client.actor("u", name=n).idempotency_key("k").track("a.b") for n in ("fir
     assert (first["status"], second["status"], second["id"]) == ("queued", "duplicate", first["id"])
     rows = [db.conn.execute("SELECT tenant_id, actor_id, actor_name, resource_type, resource_id, metadata, version, session_id, targets "
                             "FROM immutable.events WHERE id = %s", [each]).fetchone() for each in ids]
-    assert rows[0] == ("", "7", None, None, None, None, None, None, [])
+    assert rows[0] == ("", "7", None, None, None, {}, None, None, [])
     assert rows[1] == ("", "u", None, None, None, {"n": [1, {"x": None}]}, 0, None, [])
     assert [target["type"] for target in rows[2][8]] == ["only"] and rows[2][8][0]["metadata"] == {"k": 1}
     # Targets among the metadata are targets. A tenant there may be a user's input, and is none.
@@ -358,6 +358,7 @@ def test_the_scopes_of_the_guide(db, http):
     """Each method works with a key that has the scope of its row, and is forbidden with all the others."""
     calls = {"track": "{'actor_id': 'u', 'action': 'a.b'}", "track_batch": "[{'actor_id': 'u', 'action': 'a.b'}]", "get_event": "event",
              "get_anchor": "anchor", "verify_anchor": "anchor", "get_export": "export"}
+    db.conn.execute("SELECT immutable.track('u', 'a.b')")
     db.conn.execute("CALL immutable.checkpoint()")
     names = helpers_sdk.python({"": f"""
 from getimmutable import ImmutableClient

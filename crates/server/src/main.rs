@@ -7,6 +7,7 @@ mod app;
 mod configuration;
 mod database;
 mod deliveries;
+mod figures;
 mod http;
 mod options;
 mod resources;
@@ -16,7 +17,7 @@ mod viewer;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match options::Options::read().and_then(serve::run) {
+    match options::Options::read().and_then(serve::run::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("immutable-server: {reason}");

@@ -61,6 +61,25 @@ impl Database {
         task.await.unwrap_or_else(|_| Err(failure::unexpected()))
     }
 
+    /// The extension's version, None if the database does not have it; and whether the server is a standby.
+    ///
+    /// # Errors
+    /// 503 if the database does not answer within two seconds.
+    pub(crate) async fn version(&self) -> Result<(Option<String>, bool), Problem> {
+        let statement = "SELECT pg_catalog.pg_is_in_recovery(), \
+            (SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'immutable')";
+        let database = self.clone();
+        let asked = tokio::spawn(async move {
+            let lent = database.lend(Instant::now() + Duration::from_secs(2)).await?;
+            let rows = lent.query_one(statement, &[]);
+            let row = timeout(Duration::from_secs(2), rows).await.map_err(|_| failure::late())?;
+            let row = row.map_err(|error| failure::of_error(&error))?;
+            lent.give_back();
+            Ok((row.get(1), row.get(0)))
+        });
+        asked.await.unwrap_or_else(|_| Err(failure::unexpected()))
+    }
+
     async fn attempt(&self, credentials: &Credentials, call: &Call, until: Instant) -> Result<Option<String>, Problem> {
         let mut attempts = 1;
         loop {

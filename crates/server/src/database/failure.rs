@@ -1,5 +1,6 @@
 //! What a failed call means: for the client, and for the connection.
 
+use crate::figures::FIGURES;
 use crate::http::problem::Problem;
 use axum::http::StatusCode;
 use deadpool_postgres::{PoolError, TimeoutType};
@@ -49,6 +50,7 @@ pub(crate) fn unexpected() -> Problem {
 
 /// A call took too long, and was cancelled.
 pub(crate) fn late() -> Problem {
+    FIGURES.failed("timeout");
     Problem::unavailable("The database did not answer in time.")
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn of_pool(error: &PoolError) -> Problem {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => Problem::unavailable("All connections to the database are in use."),
         _ => {
+            FIGURES.failed("connect");
             tracing::warn!(target: "database", reason = %chain(error), "no connection");
             Problem::unavailable("The database cannot be reached.")
         }
@@ -70,6 +73,7 @@ pub(crate) fn of_error(error: &Error) -> Problem {
         None if error.is_closed()
             || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>()) =>
         {
+            FIGURES.failed("lost");
             tracing::warn!(target: "database", reason = %chain(error), "lost a connection");
             Problem::unavailable("The connection to the database was lost.")
         }
@@ -82,6 +86,7 @@ pub(crate) fn of_error(error: &Error) -> Problem {
 
 fn of_sqlstate(refused: &DbError) -> Problem {
     let (code, message) = (refused.code().code(), refused.message());
+    FIGURES.failed(code);
     let problem = match code {
         "28000" => Problem::unauthenticated(),
         "42501" => return forbidden(message, refused.hint()),
@@ -114,8 +119,16 @@ fn is_refusal(code: &str) -> bool {
     matches!(code.get(..2), Some("22" | "23")) || matches!(code, "54000" | "54001" | "428C9")
 }
 
+/// What the log says of one event of a batch, which is of a class that names the client's fault.
+pub(crate) fn of_refusal(code: &str, message: &str, field: Option<&str>, hint: Option<&str>) -> Problem {
+    match code {
+        "42501" => forbidden(message, hint),
+        _ => refusal(code, message, field, hint),
+    }
+}
+
 /// 422 for what the log refuses of a request.
-pub(crate) fn refusal(code: &str, message: &str, field: Option<&str>, hint: Option<&str>) -> Problem {
+fn refusal(code: &str, message: &str, field: Option<&str>, hint: Option<&str>) -> Problem {
     let sentence = match (code, field) {
         ("23502", Some(field)) => format!("The {field} field is required."),
         ("54001", _) => String::from("The body is nested too deeply."),

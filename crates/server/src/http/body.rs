@@ -48,7 +48,7 @@ impl JsonText {
 }
 
 /// 400 for a body that is not JSON.
-pub(crate) fn not_json() -> Problem {
+fn not_json() -> Problem {
     Problem::malformed("The body is not valid JSON.")
 }
 
