@@ -6,7 +6,7 @@
 //! is `confirmed`. There is no chain, and so no transaction.
 
 use super::parameters::Parameters;
-use super::public::Public;
+use super::public::{of_server, Public};
 use super::refusals::{is_of, not_found};
 use crate::app::App;
 use crate::database::call::Call;
@@ -62,8 +62,8 @@ const HEAD: &str = "SELECT json_build_object('head', immutable.tree_head(), \
 
 const BETWEEN: &str = "SELECT immutable.consistency_proof($1::text::bigint, $2::text::bigint)";
 
-/// The most anchors that are looked through for the one before another.
-const MOST: u32 = 100;
+/// The most anchors of a list.
+const MOST: i64 = 100;
 
 /// The routes of this resource.
 pub(crate) fn routes() -> Router<App> {
@@ -99,9 +99,7 @@ fn data(data: &Value) -> Response {
 }
 
 async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
-    let limit = parameters.only(&["limit"])?.number("limit")?.map_or(Ok(25), |limit| limit.parse::<u32>());
-    let limit = limit.ok().filter(|limit| (1..=MOST).contains(limit));
-    let limit = limit.ok_or_else(|| Problem::invalid("limit", format!("limit must be from 1 to {MOST}")))?;
+    let limit = parameters.only(&["limit"])?.within("limit", 1, MOST)?.unwrap_or(25);
     let found = anchors(&app, &credentials, [None, None, Some(limit.to_string())]).await?;
     Ok(data(&Value::Array(found)))
 }
@@ -134,7 +132,7 @@ async fn verify_publicly(
     Public(credentials): Public,
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
-    verified(&app, &credentials, id).await
+    verified(&app, &credentials, id).await.map_err(of_server)
 }
 
 async fn lookup(
@@ -150,7 +148,7 @@ async fn lookup(
         (Some(_), _) => Err(not_found("anchor")),
         (None, Some(root)) => {
             let found = anchors(&app, &credentials, [None, Some(root.to_ascii_lowercase()), Some(String::from("1"))]);
-            found.await?.first().map(data).ok_or_else(|| not_found("anchor"))
+            found.await.map_err(of_server)?.first().map(data).ok_or_else(|| not_found("anchor"))
         }
     }
 }

@@ -41,7 +41,15 @@ impl Known {
         Ok(self.0.one(name)?.map(str::to_owned))
     }
 
-    /// The same for a whole number, as the text that SQL takes.
+    /// A whole number within bounds.
+    ///
+    /// # Errors
+    /// 422 for anything else.
+    pub(crate) fn within(&self, name: &str, least: i64, most: i64) -> Result<Option<i64>, Problem> {
+        self.0.number(name, least, most)
+    }
+
+    /// The same for a whole number whose bounds the log knows, as the text that SQL takes.
     ///
     /// # Errors
     /// 422 for any other text.

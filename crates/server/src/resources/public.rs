@@ -8,6 +8,7 @@ use crate::http::origin::Origin;
 use crate::http::problem::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::http::StatusCode;
 
 /// The credentials of the public key.
 pub(crate) struct Public(pub(crate) Credentials);
@@ -24,5 +25,17 @@ impl FromRequestParts<App> for Public {
         })?;
         let Ok(origin) = Origin::from_request_parts(parts, app).await;
         Ok(Public(Credentials::of_bearer(key.trim(), origin.address)))
+    }
+}
+
+/// The client of a public path has shown no key: if the log refuses the server's, that is the
+/// server's fault.
+pub(crate) fn of_server(problem: Problem) -> Problem {
+    match problem.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            tracing::error!(reason = problem.body.message, "the public key is refused");
+            Problem::unavailable("The public key of this server is not accepted.")
+        }
+        _ => problem,
     }
 }

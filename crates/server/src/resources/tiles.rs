@@ -1,7 +1,7 @@
 //! `GET /checkpoint` and `GET /tile/…`: the tree as transparency logs publish theirs (C2SP
 //! tlog-tiles), for monitors and for whoever keeps a copy.
 
-use super::public::Public;
+use super::public::{of_server, Public};
 use super::refusals::{instead_of, not_found};
 use crate::app::App;
 use crate::database::call::Call;
@@ -35,7 +35,8 @@ pub(crate) fn routes() -> Router<App> {
 async fn checkpoint(State(app): State<App>, Public(credentials): Public) -> Result<Response, Problem> {
     let call = Call { statement: CHECKPOINT, arguments: vec![] };
     let found = app.database.call(&credentials, call).await;
-    let note = found.map_err(|problem| instead_of(problem, &["55000"], || not_found("checkpoint")))?;
+    let note = found.map_err(|problem| instead_of(problem, &["55000"], || not_found("checkpoint")));
+    let note = note.map_err(of_server)?;
     let note = note.ok_or_else(|| not_found("checkpoint"))?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, note).into_response())
@@ -44,7 +45,8 @@ async fn checkpoint(State(app): State<App>, Public(credentials): Public) -> Resu
 async fn tile(State(app): State<App>, Public(credentials): Public, Segment(path): Segment) -> Result<Response, Problem> {
     let wanted = Wanted::read(&path).ok_or_else(|| not_found("tile"))?;
     let found = app.database.call(&credentials, wanted.call()).await;
-    let found = found.map_err(|problem| instead_of(problem, &["P0002", "22023", "55000"], || not_found("tile")))?;
+    let found = found.map_err(|problem| instead_of(problem, &["P0002", "22023", "55000"], || not_found("tile")));
+    let found = found.map_err(of_server)?;
     // PostgreSQL breaks the lines of base64.
     let text: String = found.unwrap_or_default().split('\n').collect();
     let bytes = STANDARD.decode(text).map_err(|_| super::page::unreadable())?;
