@@ -51,12 +51,12 @@
 
 /**
  * What the server says of one event. `status` is `duplicate` if the idempotency key was there already: the id is
- * then that of the first event. In a batch it may be `error`, with the reason beside it.
+ * then that of the first event, and a warning says what differs. In a batch it may be `error`, with the reason beside it.
  *
  * @typedef {object} EventAnswer
  * @property {string} id
  * @property {"queued" | "duplicate"} status
- * @property {string[]} [warnings]
+ * @property {{field: string, message: string}[]} [warnings]
  */
 
 /**
