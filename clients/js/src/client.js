@@ -86,25 +86,36 @@ export class ImmutableClient {
   }
 
   /**
-   * One event.
+   * One event: as `data`, as the server answers it, and with its members beside that.
    *
    * @param {string} id
    * @param {CallOptions} [options]
-   * @returns {Promise<{data: import("./types.js").AuditEvent}>}
+   * @returns {Promise<import("./types.js").AuditEvent & {data: import("./types.js").AuditEvent}>}
    */
   async getEvent(id, options) {
     const answer = await this.#get(`events/${segment("id", id)}`, {}, options);
-    return { ...answer, data: flat(answer.data) };
+    return beside({ ...answer, data: flat(answer.data) });
   }
 
   /**
-   * Verifies the chains.
+   * Verifies the chains. The bounds and the limit may also be given one after the other: `verify(from, to, limit)`.
    *
+   * @overload
    * @param {import("./types.js").VerifyRange} [range]
    * @param {CallOptions} [options]
    * @returns {Promise<import("./types.js").Verdict>}
    */
-  async verify(range = {}, options) {
+  /**
+   * @overload
+   * @param {string | Date | undefined} from
+   * @param {string | Date} [to]
+   * @param {number} [limit]
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types.js").Verdict>}
+   */
+  /** @param {any[]} given */
+  async verify(...given) {
+    const [range, options] = isBag(given[0]) ? given : [{ from: given[0], to: given[1], limit: given[2] }, given[3]];
     return this.#get("verify", filters(range, ["from", "to", "limit"]), options);
   }
 
@@ -152,25 +163,25 @@ export class ImmutableClient {
   }
 
   /**
-   * How far an export is, and where it can be downloaded.
+   * How far an export is, and where it can be downloaded: as `data`, and with its members beside that.
    *
    * @param {string} id
    * @param {CallOptions} [options]
-   * @returns {Promise<{data: import("./types.js").ExportState}>}
+   * @returns {Promise<import("./types.js").ExportState & {data: import("./types.js").ExportState}>}
    */
   async getExport(id, options) {
-    return this.#get(`exports/${segment("id", id)}`, {}, options);
+    return beside(await this.#get(`exports/${segment("id", id)}`, {}, options));
   }
 
   /**
    * The checkpoints of the log, the newest first.
    *
-   * @param {{limit?: number}} [given]
+   * @param {{limit?: number} | number} [given] how many
    * @param {CallOptions} [options]
    * @returns {Promise<{data: import("./types.js").Anchor[]}>}
    */
   async getAnchors(given = {}, options) {
-    return this.#get("anchors", filters(given, ["limit"]), options);
+    return this.#get("anchors", filters(typeof given === "number" ? { limit: given } : given, ["limit"]), options);
   }
 
   /**
@@ -211,6 +222,25 @@ export class ImmutableClient {
   #post(path, body, repeatable, options) {
     return this.#transport.request({ method: "POST", path, body, repeatable }, options);
   }
+}
+
+/**
+ * An answer with the members of its data beside it, where the service's older pages read them.
+ *
+ * @param {any} answer
+ * @returns {any}
+ */
+function beside(answer) {
+  return { ...answer.data, ...answer };
+}
+
+/**
+ * Whether an argument is an object with named members.
+ *
+ * @param {unknown} value
+ */
+function isBag(value) {
+  return typeof value === "object" && value !== null && !(value instanceof Date);
 }
 
 /**
