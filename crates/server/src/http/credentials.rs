@@ -21,21 +21,21 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// The credentials that this bearer stands for. A key never leaves the program: its digest does.
+    /// The credentials that this bearer stands for. A key never leaves the program: its digest does. What is neither
+    /// a key nor a token is no proof; above all a digest is none, which logs and statistics of the database may show.
     pub(crate) fn of_bearer(bearer: &str, address: Option<IpAddr>) -> Credentials {
-        let proof = if api_key::is_like_key(bearer) {
-            hex::encode(api_key::digest(bearer))
-        } else {
-            // A key's digest opens the log for this program, and must not for a client: it is not as secret.
-            let token = bearer.strip_prefix("vt_").unwrap_or(bearer);
-            if token.contains('.') { token } else { "none" }.to_owned()
+        let token = bearer.strip_prefix("vt_").unwrap_or(bearer);
+        let proof = match () {
+            () if api_key::is_like_key(bearer) => hex::encode(api_key::digest(bearer)),
+            () if token.matches('.').count() == 2 => token.to_owned(),
+            () => String::new(),
         };
         Credentials { proof, address }
     }
 
     /// Whether the proof is an API key's, and not a token.
     pub(crate) fn is_key(&self) -> bool {
-        self.proof.len() == 64
+        !self.proof.contains('.')
     }
 }
 
@@ -46,6 +46,9 @@ impl FromRequestParts<App> for Credentials {
         let Ok(origin) = Origin::from_request_parts(parts, app).await;
         let bearer = bearer(&parts.headers).ok_or_else(Problem::unauthenticated)?;
         let credentials = Credentials::of_bearer(bearer, origin.address);
+        if credentials.proof.is_empty() {
+            return Err(Problem::unauthenticated());
+        }
         app.rates.admit(&credentials.proof)?;
         Ok(credentials)
     }

@@ -29,11 +29,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/api/v1/alerts", get(list))
 }
 
-async fn list(
-    State(app): State<App>,
-    credentials: Credentials,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
+async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     refuse_token(&app, &credentials).await?;
     let query = page::query(parameters, &QUERY)?;
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();
@@ -64,22 +60,19 @@ async fn refuse_token(app: &App, credentials: &Credentials) -> Result<(), Proble
 /// An alert with ids as the service has them.
 fn shown(alert: &str) -> Result<String, serde_json::Error> {
     let members: BTreeMap<&str, &RawValue> = serde_json::from_str(alert)?;
-    let mut text = String::with_capacity(alert.len() + 16);
-    for (name, value) in members {
+    let shown = |(name, value): (&str, &RawValue)| {
         let kind = match name {
             "id" => "alt_",
             "rule_id" => "rul_",
             _ => "",
         };
-        let value = value.get();
-        text.push_str(if text.is_empty() { "{" } else { "," });
-        match value.strip_prefix('"').filter(|_| !kind.is_empty()) {
-            Some(id) => text.push_str(&format!("\"{name}\":\"{kind}{id}")),
-            None => text.push_str(&format!("\"{name}\":{value}")),
+        match value.get().strip_prefix('"').filter(|_| !kind.is_empty()) {
+            Some(id) => format!("\"{name}\":\"{kind}{id}"),
+            None => format!("\"{name}\":{value}"),
         }
-    }
-    text.push('}');
-    Ok(text)
+    };
+    let members: Vec<String> = members.into_iter().map(shown).collect();
+    Ok(format!("{{{}}}", members.join(",")))
 }
 
 #[cfg(test)]

@@ -22,8 +22,20 @@ use uuid::Uuid;
 
 /// The parameters of a page, in the order of the statement's arguments. A cursor carries them.
 const QUERY: [&str; 14] = [
-    "actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id", "search",
-    "from", "to", "limit", "order", "count",
+    "actor_id",
+    "action",
+    "resource",
+    "resource_id",
+    "tenant_id",
+    "session_id",
+    "target_type",
+    "target_id",
+    "search",
+    "from",
+    "to",
+    "limit",
+    "order",
+    "count",
 ];
 
 const PAGE: &str = "SELECT immutable.get_events(actor_id => $1, action => $2, resource => $3, resource_id => $4, \
@@ -39,15 +51,11 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(one))
 }
 
-async fn list(
-    State(app): State<App>,
-    credentials: Credentials,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
+async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     let query = read(parameters)?;
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();
     arguments.push(query.cursor.clone());
-    let found = match app.database.call(&credentials, Call { statement: PAGE, arguments }).await {
+    let found = match app.database.call_function(&credentials, Call { statement: PAGE, arguments }).await {
         Ok(found) => found.unwrap_or_default(),
         Err(problem) if is_another_tenant(&problem, &credentials, &query) => String::from(EMPTY),
         Err(problem) => {
@@ -86,7 +94,7 @@ async fn one(
     let parameters = parameters.only(&["tenant_id"])?;
     let id = uuid_of(&id).ok_or_else(|| not_found("event"))?;
     let call = Call { statement: ONE, arguments: vec![Some(id.to_string()), parameters.text("tenant_id")?] };
-    let found = app.database.call(&credentials, call).await?;
+    let found = app.database.call_function(&credentials, call).await?;
     let found = found.ok_or_else(|| not_found("event"))?;
     let Listed { data } = serde_json::from_str::<Listed<&RawValue>>(&found).map_err(|_| page::unreadable())?;
     let event = shown(data.get()).map_err(|_| page::unreadable())?;

@@ -92,7 +92,7 @@ async fn track(State(app): State<App>, credentials: Credentials, body: JsonText)
     };
     let call =
         Call { statement: "SELECT immutable.track($1::text::json, 'answer')::text", arguments: vec![Some(json)] };
-    let answer = app.database.call(&credentials, call).await?;
+    let answer = app.database.call_function(&credentials, call).await?;
     let outcome: Outcome = understood(answer)?;
     Ok(answer::json(StatusCode::ACCEPTED, written(&outcome.taken(warnings))))
 }
@@ -128,7 +128,7 @@ async fn track_batch(State(app): State<App>, credentials: Credentials, body: Jso
             Call { statement, arguments: vec![Some(batch)] }
         }
     };
-    let answer = app.database.call(&credentials, call).await?;
+    let answer = app.database.call_function(&credentials, call).await?;
     let outcomes: Outcomes = understood(answer)?;
     Ok(answer::json(StatusCode::ACCEPTED, in_places(read, outcomes.events)))
 }
