@@ -16,7 +16,7 @@ PROGRAM = pathlib.Path(os.environ.get("IMMUTABLE_SERVER", ROOT / "target/program
 class Program:
     """A running immutable-server. Flags are given as listen="…", log_format="json", …; True is for a flag without a value."""
 
-    def __init__(self, database, directory, login=None, environment=None, **flags):
+    def __init__(self, database, directory, /, login=None, environment=None, **flags):
         self.database = database
         self.login = login or database.create_role("IN ROLE immutable_server")
         self.log = pathlib.Path(directory) / f"server-{time.monotonic_ns()}.log"

@@ -149,25 +149,47 @@ async fn ended(
 ) -> Result<Option<String>, Ended> {
     let mut exchange = pin!(async {
         match way {
-            Way::Pipelined => exchange(lent, credentials, call).await,
-            Way::AtOnce(statement) => exchange_at_once(lent, credentials, call, statement).await,
+            Way::Pipelined => pipelined(lent, credentials, call, until).await,
+            Way::AtOnce(statement) => at_once(lent, credentials, call, statement, until).await,
         }
     });
-    match timeout_at(until, &mut exchange).await {
-        Ok(result) => result.map_err(Ended::Failed),
-        Err(_) => {
-            lent.cancel().await;
-            match timeout(TO_CANCEL, &mut exchange).await {
-                Ok(Ok(answer)) => Ok(answer),
-                _ => Err(Ended::Late),
-            }
+    if let Ok(result) = timeout_at(until, &mut exchange).await {
+        return result;
+    }
+    // A cancellation that comes before the call does nothing, so there is a second one.
+    for _ in 0..2 {
+        lent.cancel().await;
+        if let Ok(result) = timeout(TO_CANCEL / 2, &mut exchange).await {
+            return result.map_err(|_| Ended::Late);
         }
+    }
+    Err(Ended::Late)
+}
+
+/// What has been prepared too late is not sent.
+fn hold_to(until: Instant) -> Result<(), Ended> {
+    if Instant::now() < until {
+        Ok(())
+    } else {
+        Err(Ended::Late)
     }
 }
 
-async fn exchange(lent: &Lent, credentials: &Credentials, call: &Call) -> Result<Option<String>, Error> {
+impl From<Error> for Ended {
+    fn from(error: Error) -> Ended {
+        Ended::Failed(error)
+    }
+}
+
+async fn pipelined(
+    lent: &Lent,
+    credentials: &Credentials,
+    call: &Call,
+    until: Instant,
+) -> Result<Option<String>, Ended> {
     let set = lent.prepare_cached(PROOF).await?;
     let function = lent.prepare_cached(call.statement).await?;
+    hold_to(until)?;
     let address = credentials.address.map(|a| a.to_string()).unwrap_or_default();
     let shown: [&(dyn ToSql + Sync); 2] = [&credentials.proof, &address];
     let arguments: Vec<&(dyn ToSql + Sync)> = call.arguments.iter().map(|a| a as _).collect();
@@ -182,7 +204,7 @@ async fn exchange(lent: &Lent, credentials: &Credentials, call: &Call) -> Result
     set?;
     let answer = answer?;
     ended?;
-    answer.try_get(0)
+    Ok(answer.try_get(0)?)
 }
 
 /// How the proof goes with a call.
@@ -205,15 +227,17 @@ fn shown_by_itself(call: &Call) -> String {
     )
 }
 
-async fn exchange_at_once(
+async fn at_once(
     lent: &Lent,
     credentials: &Credentials,
     call: &Call,
     statement: &str,
-) -> Result<Option<String>, Error> {
+    until: Instant,
+) -> Result<Option<String>, Ended> {
     let function = lent.prepare_cached(statement).await?;
+    hold_to(until)?;
     let address = credentials.address.map(|a| a.to_string()).unwrap_or_default();
     let shown: [&(dyn ToSql + Sync); 2] = [&credentials.proof, &address];
     let arguments: Vec<&(dyn ToSql + Sync)> = call.arguments.iter().map(|a| a as _).chain(shown).collect();
-    lent.query_one(&function, &arguments).await?.try_get(0)
+    Ok(lent.query_one(&function, &arguments).await?.try_get(0)?)
 }

@@ -26,6 +26,10 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name("immutable-server");
         }
+        // The server notices within this time that the program has given up, also while it waits for a lock.
+        let options = config.get_options().unwrap_or_default();
+        let options = format!("-c client_connection_check_interval=1000 {options}");
+        config.options(options);
         if let (None, Some(password)) = (config.get_password(), std::env::var_os("PGPASSWORD")) {
             config.password(password.as_encoded_bytes());
         }
