@@ -5,8 +5,9 @@ import { Transport } from "./transport.js";
 /** @typedef {import("./types.js").CallOptions} CallOptions */
 
 const EVENT = [
-  "actor_id", "action", "actor_name", "actor_type", "action_category", "resource", "resource_id", "resource_name",
-  "targets", "metadata", "tenant_id", "session_id", "idempotency_key", "version", "occurred_at", "ip_address", "user_agent",
+  "actor_id", "action", "actor_name", "actor_type", "action_category", "resource", "resource_type", "resource_id",
+  "resource_name", "targets", "metadata", "tenant_id", "session_id", "idempotency_key", "version", "occurred_at",
+  "ip_address", "ip_country", "ip_city", "user_agent",
 ];
 const EVENT_FILTERS = [
   "actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id", "search",
