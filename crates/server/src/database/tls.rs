@@ -2,8 +2,9 @@
 
 use super::address::{Address, Check};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{verify_server_name, WebPkiServerVerifier};
 use rustls::crypto::{ring, CryptoProvider};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -16,15 +17,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// A sentence for the operator, if the authorities' certificates cannot be read.
 pub(crate) fn connector(address: &Address) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
-    let chain = match address.check {
-        Check::None => None,
-        Check::Authority | Check::Host => {
-            let roots = Arc::new(roots(address.root_file.as_deref())?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-            Some(verifier.build().map_err(|e| format!("the authorities' certificates: {e}"))?)
-        }
-    };
-    let verifier = Arc::new(Verifier { chain, host: address.check == Check::Host, provider: provider.clone() });
+    let (mut chain, mut known) = (None, Vec::new());
+    if address.check != Check::None {
+        known = certificates(address.root_file.as_deref())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(&known)?), provider.clone());
+        chain = Some(verifier.build().map_err(|e| format!("the authorities' certificates: {e}"))?);
+    }
+    let host = address.check == Check::Host;
+    let verifier = Arc::new(Verifier { chain, known, host, provider: provider.clone() });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
@@ -34,15 +34,18 @@ pub(crate) fn connector(address: &Address) -> Result<MakeRustlsConnect, String> 
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
-    let certificates: Vec<CertificateDer> = match file {
+fn certificates(file: Option<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
+    match file {
         Some(file) => CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect)
-            .map_err(|e| format!("sslrootcert {file}: {e}"))?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
+            .map_err(|e| format!("sslrootcert {file}: {e}")),
+        None => Ok(rustls_native_certs::load_native_certs().certs),
+    }
+}
+
+fn roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match roots.add_parsable_certificates(certificates) {
+    match roots.add_parsable_certificates(certificates.iter().cloned()) {
         (0, _) => Err(String::from("there is no certificate of an authority; sslrootcert names a file with some")),
         _ => Ok(roots),
     }
@@ -52,6 +55,9 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
 #[derive(Debug)]
 struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
+    /// What sslrootcert holds. A server's own certificate may be there, as PostgreSQL's manual makes one, which signs
+    /// itself and so is an authority's: the library would not take it for a server's.
+    known: Vec<CertificateDer<'static>>,
     host: bool,
     provider: Arc<CryptoProvider>,
 }
@@ -67,6 +73,12 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(certificate, intermediates, host, ocsp, now) {
+            Err(_) if self.known.contains(certificate) => {
+                if self.host {
+                    verify_server_name(&ParsedCertificate::try_from(certificate)?, host)?;
+                }
+                Ok(ServerCertVerified::assertion())
+            }
             // The name is looked at last, when the chain has been found good.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
