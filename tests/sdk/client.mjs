@@ -31,7 +31,7 @@ do {
   ({ data: state } = await client.getExport(exported));
 } while (state.status === "pending" || state.status === "processing");
 const download = await fetch(state.download_url);
-show("export", { ...state, lines: (await download.text()).trimEnd().split("\r\n").length });
+show("export", { ...state, lines: (await download.text()).trimEnd().split(/\r?\n/).length });
 const anchors = await client.getAnchors({ limit: 1 });
 show("anchors", anchors);
 show("anchor", await client.getAnchor(anchors.data[0].id));

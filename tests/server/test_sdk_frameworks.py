@@ -58,7 +58,7 @@ def test_django(http, serve):
     assert first["actor"] == {"id": "42", "name": "Sarah Chen", "type": None}
     assert first["action"] == "document.created"
     assert first["resource"] == {"type": "document", "id": "1", "name": "Q4 Report"}
-    assert (first["tenant_id"], first["targets"], first["metadata"]) == (None, [], None)
+    assert (first["tenant_id"], first["targets"], first["metadata"]) == (None, [], {})
     assert second["actor"] == {"id": "43", "name": None, "type": None}
     assert second["resource"]["name"] == "Ω"
 

@@ -5,8 +5,9 @@ import { Transport } from "./transport.js";
 /** @typedef {import("./types.js").CallOptions} CallOptions */
 
 const EVENT = [
-  "actor_id", "action", "actor_name", "actor_type", "action_category", "resource", "resource_id", "resource_name",
-  "targets", "metadata", "tenant_id", "session_id", "idempotency_key", "version", "occurred_at", "ip_address", "user_agent",
+  "actor_id", "action", "actor_name", "actor_type", "action_category", "resource", "resource_type", "resource_id",
+  "resource_name", "targets", "metadata", "tenant_id", "session_id", "idempotency_key", "version", "occurred_at",
+  "ip_address", "ip_country", "ip_city", "user_agent",
 ];
 const EVENT_FILTERS = [
   "actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id", "search",
@@ -86,25 +87,36 @@ export class ImmutableClient {
   }
 
   /**
-   * One event.
+   * One event: as `data`, as the server answers it, and with its members beside that.
    *
    * @param {string} id
    * @param {CallOptions} [options]
-   * @returns {Promise<{data: import("./types.js").AuditEvent}>}
+   * @returns {Promise<import("./types.js").AuditEvent & {data: import("./types.js").AuditEvent}>}
    */
   async getEvent(id, options) {
     const answer = await this.#get(`events/${segment("id", id)}`, {}, options);
-    return { ...answer, data: flat(answer.data) };
+    return beside({ ...answer, data: flat(answer.data) });
   }
 
   /**
-   * Verifies the chains.
+   * Verifies the chains. The bounds and the limit may also be given one after the other: `verify(from, to, limit)`.
    *
+   * @overload
    * @param {import("./types.js").VerifyRange} [range]
    * @param {CallOptions} [options]
    * @returns {Promise<import("./types.js").Verdict>}
    */
-  async verify(range = {}, options) {
+  /**
+   * @overload
+   * @param {string | Date | undefined} from
+   * @param {string | Date} [to]
+   * @param {number} [limit]
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types.js").Verdict>}
+   */
+  /** @param {any[]} given */
+  async verify(...given) {
+    const [range, options] = isBag(given[0]) ? given : [{ from: given[0], to: given[1], limit: given[2] }, given[3]];
     return this.#get("verify", filters(range, ["from", "to", "limit"]), options);
   }
 
@@ -152,25 +164,25 @@ export class ImmutableClient {
   }
 
   /**
-   * How far an export is, and where it can be downloaded.
+   * How far an export is, and where it can be downloaded: as `data`, and with its members beside that.
    *
    * @param {string} id
    * @param {CallOptions} [options]
-   * @returns {Promise<{data: import("./types.js").ExportState}>}
+   * @returns {Promise<import("./types.js").ExportState & {data: import("./types.js").ExportState}>}
    */
   async getExport(id, options) {
-    return this.#get(`exports/${segment("id", id)}`, {}, options);
+    return beside(await this.#get(`exports/${segment("id", id)}`, {}, options));
   }
 
   /**
    * The checkpoints of the log, the newest first.
    *
-   * @param {{limit?: number}} [given]
+   * @param {{limit?: number} | number} [given] how many
    * @param {CallOptions} [options]
    * @returns {Promise<{data: import("./types.js").Anchor[]}>}
    */
   async getAnchors(given = {}, options) {
-    return this.#get("anchors", filters(given, ["limit"]), options);
+    return this.#get("anchors", filters(typeof given === "number" ? { limit: given } : given, ["limit"]), options);
   }
 
   /**
@@ -211,6 +223,25 @@ export class ImmutableClient {
   #post(path, body, repeatable, options) {
     return this.#transport.request({ method: "POST", path, body, repeatable }, options);
   }
+}
+
+/**
+ * An answer with the members of its data beside it, where the service's older pages read them.
+ *
+ * @param {any} answer
+ * @returns {any}
+ */
+function beside(answer) {
+  return { ...answer.data, ...answer };
+}
+
+/**
+ * Whether an argument is an object with named members.
+ *
+ * @param {unknown} value
+ */
+function isBag(value) {
+  return typeof value === "object" && value !== null && !(value instanceof Date);
 }
 
 /**

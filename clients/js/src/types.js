@@ -21,7 +21,8 @@
  * @property {string | null} [actor_name]
  * @property {string | null} [actor_type]
  * @property {string | null} [action_category]
- * @property {string | null} [resource]
+ * @property {string | null} [resource] Its type, which `resource_type` may say as well.
+ * @property {string | null} [resource_type]
  * @property {string | number | null} [resource_id]
  * @property {string | null} [resource_name]
  * @property {Target[] | null} [targets]
@@ -32,6 +33,8 @@
  * @property {number | null} [version]
  * @property {string | Date | null} [occurred_at]
  * @property {string | null} [ip_address]
+ * @property {string | null} [ip_country]
+ * @property {string | null} [ip_city]
  * @property {string | null} [user_agent]
  */
 
@@ -51,12 +54,12 @@
 
 /**
  * What the server says of one event. `status` is `duplicate` if the idempotency key was there already: the id is
- * then that of the first event. In a batch it may be `error`, with the reason beside it.
+ * then that of the first event, and a warning says what differs. In a batch it may be `error`, with the reason beside it.
  *
  * @typedef {object} EventAnswer
  * @property {string} id
  * @property {"queued" | "duplicate"} status
- * @property {string[]} [warnings]
+ * @property {{field: string, message: string}[]} [warnings]
  */
 
 /**
@@ -147,7 +150,7 @@
 
 /** @typedef {{event_id: string, type: string, expected_hash: string | null, actual_hash: string | null}} Break */
 
-/** @typedef {{data: {valid: boolean, events_checked: number, breaks: Break[]}}} Verdict */
+/** @typedef {{data: {valid: boolean | null, events_checked: number, breaks: Break[]}}} Verdict */
 
 /** @typedef {{token: string, viewer_token: string, expires_at: number}} ViewerToken */
 

@@ -85,6 +85,9 @@ test("filters go into the query under the server's names", async () => {
     await client.getEvents({ cursor: undefined, limit: 100 });
     await client.getEvents({ actor_id: "a&b=c d", targetType: "folder", from: new Date(0), action: "doc.*", search: "" });
     await client.verify({ to: "2026-01-01", limit: 5 });
+    await client.verify("2026-01-01", undefined, 7);
+    await client.verify();
+    await client.getAnchors(3);
     await client.getAlerts({ ruleType: "new_country" });
     await client.getAnchors({ limit: 1 });
     await client.getExport("exp_1");
@@ -96,6 +99,9 @@ test("filters go into the query under the server's names", async () => {
     "/audit/api/v1/events?limit=100",
     "/audit/api/v1/events?actor_id=a%26b%3Dc+d&target_type=folder&from=1970-01-01T00%3A00%3A00.000Z&action=doc.*&search=",
     "/audit/api/v1/verify?to=2026-01-01&limit=5",
+    "/audit/api/v1/verify?from=2026-01-01&limit=7",
+    "/audit/api/v1/verify",
+    "/audit/api/v1/anchors?limit=3",
     "/audit/api/v1/alerts?rule_type=new_country",
     "/audit/api/v1/anchors?limit=1",
     "/audit/api/v1/exports/exp_1",
@@ -117,7 +123,8 @@ test("rows have the members of actor and resource beside the others", async () =
     });
   }, page);
   await sent(async (client) => {
-    assert.equal((await client.getEvent("1")).data.resource_name, "Q4");
+    const answer = await client.getEvent("1");
+    assert.deepEqual([answer.data.resource_name, answer.resource_name, answer.actor.id], ["Q4", "Q4", "u"]);
   }, { data: event });
 });
 
