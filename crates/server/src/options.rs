@@ -19,4 +19,8 @@ pub(crate) struct Options {
     /// The most connections to PostgreSQL for requests
     #[arg(long, env = "IMMUTABLE_CONNECTIONS", default_value_t = 16, value_name = "N")]
     pub(crate) connections: usize,
+    // Viewer.
+    /// Who may show the viewer in a frame, as frame-ancestors of a Content-Security-Policy says it
+    #[arg(long, env = "IMMUTABLE_FRAME_ANCESTORS", default_value = "*", value_name = "SOURCES", value_parser = crate::viewer::ancestors::parse)]
+    pub(crate) frame_ancestors: String,
 }

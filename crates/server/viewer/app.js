@@ -53,6 +53,8 @@ export class App {
     /** @type {{button: HTMLElement, panel: HTMLElement}[]} */
     this.popups = [];
     this.codeHost = new URL(import.meta.url).host;
+    this.speech = new Speech(chooseLanguage(host.getAttribute('lang')));
+    this.format = new Format(this.speech.lang, this.zone);
     this.readHash(host.getAttribute('filter') ?? '');
     if (host.hasAttribute('url-hash') && location.hash.length > 1) this.readHash(location.hash);
     this.build();
@@ -223,7 +225,7 @@ export class App {
   /** @param {'local'|'utc'} zone */
   setZone(zone) {
     this.zone = zone;
-    this.format = new Format(this.speech?.lang ?? 'en', zone);
+    this.format = new Format(this.speech.lang, zone);
     this.#writeHash();
     this.table?.redraw();
     this.toolbar?.show();
@@ -264,18 +266,20 @@ export class App {
       host.keepToken(await getToken(from));
       page = await getPage({ endpoint, token: host.token, parameters, signal });
     }
-    const verification = await this.#verify(page);
+    const verification = await this.#verify(page, parameters);
     const rows = page.data.map(({ id }) => ({ id: String(id), .../** @type {import('./types.js').VerifiedRow} */ (verification.rows.get(id) ?? { status: 'unchecked' }) }));
     return { rows, pagination: page.pagination, level: verification.level, checkpoint: verification.checkpoint };
   }
 
   /**
    * @param {import('./types.js').Page} page
+   * @param {Record<string, string>} filters what the events must be, because it was asked for
    * @returns {Promise<import('./types.js').Verification>}
    */
-  async #verify(page) {
+  async #verify(page, filters) {
     try {
-      return await verifyPage({ events: page.data, evidence: page.evidence ?? null, trust: this.host.trust });
+      const verdict = await verifyPage({ events: page.data, evidence: page.evidence ?? null, trust: this.host.trust, filters });
+      return /** @type {import('./types.js').Verification} */ (/** @type {unknown} */ (verdict));
     } catch (error) {
       this.#tell('audit-log-error', { status: 0, code: 'unverifiable', message: String(error) });
       return { level: 'unavailable', rows: new Map(), checkpoint: null };
@@ -299,7 +303,7 @@ export class App {
       this.table?.setRows(page.rows);
       if (this.scroll) this.scroll.scrollTop = 0;
       this.#enter('ready');
-      this.announce(page.rows.length ? this.say('loaded', { count: this.format?.count(page.rows.length) ?? '' }, page.rows.length) : this.say('noneLoaded'));
+      this.announce(page.rows.length ? this.say('loaded', { count: this.format.count(page.rows.length) }, page.rows.length) : this.say('noneLoaded'));
       this.#tellVerified();
     } catch (error) {
       if (!loading.signal.aborted) this.#fail(error);
@@ -431,7 +435,7 @@ export class App {
     this.pending = rows;
     if (!this.fresh) return;
     this.fresh.hidden = rows.length === 0;
-    const count = rows.length >= 100 ? this.say('moreThan', { count: '100' }) : this.format?.count(rows.length) ?? '';
+    const count = rows.length >= 100 ? this.say('moreThan', { count: '100' }) : this.format.count(rows.length);
     this.fresh.replaceChildren(h('button', { type: 'button', class: 'button primary', onclick: () => void this.showPending(true) }, icon('up'), this.say('newEvents', { count }, rows.length)));
   }
 
@@ -538,8 +542,8 @@ export class App {
     footer.hidden = !page || (count === 0 && this.state !== 'loading');
     if (!page) return;
     const steps = (/** @type {string} */ name, /** @type {'previous'|'next'} */ word, /** @type {boolean} */ possible, /** @type {(string|null)[]} */ cursors) =>
-      h('button', { type: 'button', class: 'button', 'data-page': word, disabled: !possible, onclick: () => void this.load(cursors) },
-        word === 'previous' ? icon(name) : null, this.say(word), word === 'next' ? icon(name) : null);
+      h('button', { type: 'button', class: 'button wordless', title: this.say(word), 'data-page': word, disabled: !possible, onclick: () => void this.load(cursors) },
+        word === 'previous' ? icon(name) : null, h('span', { class: 'label' }, this.say(word)), word === 'next' ? icon(name) : null);
     const select = h('select', { 'aria-label': this.say('pageSize'), onchange: () => this.setSize(select.value === 'scroll' ? 'scroll' : Number(select.value)) },
       ...[...SIZES, 'scroll'].map((size) => h('option', { value: size, selected: size === this.size }, size === 'scroll' ? this.say('scrolling') : String(size))));
     const next = page.pagination.next_cursor;
@@ -556,9 +560,9 @@ export class App {
     if (!this.page || !count) return '';
     const first = (this.cursors.length - 1) * this.limit + 1;
     const { total, total_relation: relation } = this.page.pagination;
-    const values = { from: this.format?.count(first) ?? '', to: this.format?.count(first + count - 1) ?? '' };
+    const values = { from: this.format.count(first), to: this.format.count(first + count - 1) };
     if (typeof total !== 'number') return this.say('shownOpen', values);
-    const shown = this.format?.count(Math.max(total, first + count - 1)) ?? '';
+    const shown = this.format.count(Math.max(total, first + count - 1));
     return this.say('shown', { ...values, total: relation === 'estimate' ? this.say('about', { count: shown }) : shown });
   }
 

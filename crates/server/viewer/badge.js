@@ -27,10 +27,14 @@ export function reasonOf(row, app) {
   return row.reason || app.say('rowFailedText');
 }
 
-/** @param {import('./types.js').Checkpoint['time']} time */
+/** @param {string|null|undefined} time */
 function dateOf(time) {
-  const date = time === null || time === undefined ? null : new Date(typeof time === 'number' && time < 1e11 ? time * 1000 : time);
-  return date && !Number.isNaN(date.getTime()) ? date : null;
+  return time && !Number.isNaN(Date.parse(time)) ? new Date(time) : null;
+}
+
+/** @param {import('./types.js').Checkpoint|null} checkpoint */
+function witnessesOf(checkpoint) {
+  return checkpoint?.cosignedBy.map(({ name }) => name).join(', ') ?? '';
 }
 
 /**
@@ -46,15 +50,15 @@ function sentence(app, level, rows, checkpoint) {
   const date = dateOf(checkpoint?.time);
   const values = {
     count: app.format.count(count), proven: app.format.count(proven), host: app.codeHost,
-    time: date ? app.format.moment(date) : '–', witness: checkpoint?.cosignedBy.join(', ') ?? '',
+    time: date ? app.format.moment(date) : '–', witness: witnessesOf(checkpoint),
   };
   if (level === 'failed') {
     const failed = rows.filter(({ status }) => status === 'failed').length;
     return app.say('badgeFailed', { count: app.format.count(failed) }, failed);
   }
   if (level === 'unavailable') return app.say(globalThis.isSecureContext && globalThis.crypto?.subtle ? 'badgeUnavailable' : 'badgeInsecure');
-  if (level === 'proven' && date) return proven < count ? app.say('badgeProvenPart', values) : app.say('badgeProven', values, count);
-  if (level === 'signed' && date && proven === count) return app.say('badgeSigned', values, count);
+  if (proven > 0 && date) return proven < count ? app.say('badgeProvenPart', values) : app.say('badgeProven', values, count);
+  if (level === 'signed' && proven === count) return app.say('badgeSigned', values, count);
   return app.foreignCode ? app.say('badgeConsistentBy', values) : app.say('badgeConsistent');
 }
 
@@ -104,9 +108,9 @@ export class Badge {
     const date = dateOf(checkpoint.time);
     const pair = (/** @type {string} */ name, /** @type {string} */ value) => append(list, h('dt', {}, name), h('dd', {}, text(value)));
     pair(app.say('origin'), checkpoint.origin);
-    pair(app.say('checkpointSize'), app.format.count(checkpoint.size));
+    pair(app.say('checkpointSize'), typeof checkpoint.size === 'number' ? app.format.count(checkpoint.size) : checkpoint.size);
     if (date) pair(app.say('checkpointTime'), app.format.short(date));
-    if (checkpoint.cosignedBy.length) pair(app.say('witnesses'), checkpoint.cosignedBy.join(', '));
+    if (checkpoint.cosignedBy.length) pair(app.say('witnesses'), witnessesOf(checkpoint));
     return list;
   }
 }

@@ -1,6 +1,7 @@
 // The columns of the table: what each one shows of an event.
 
 import { h, text } from './dom.js';
+import { jsonText } from './evidence/index.js';
 
 /** @typedef {import('./app.js').App} App */
 /** @typedef {import('./types.js').EventFields} EventFields */
@@ -46,6 +47,14 @@ export function nameOf(thing) {
   return thing.name || thing.id || thing.type || '';
 }
 
+/**
+ * What stands for a value that was erased.
+ * @param {App} app
+ */
+export function erased(app) {
+  return h('span', { class: 'erased', title: app.say('erasedHint') }, app.say('erased'));
+}
+
 /** @param {string|null|undefined} value */
 const plain = (value) => (value ? h('span', { class: 'first' }, text(value)) : null);
 
@@ -70,9 +79,10 @@ export const COLUMNS = {
     label: 'actor', width: 15,
     render: (event, app) => {
       const { id, name, type } = event.actor ?? {};
-      if (!id && !name) return null;
-      const shown = filterValue(app, name || id || '', { actor_id: id ?? '' });
-      const second = name ? id : type;
+      const gone = event.erased?.columns ?? [];
+      if (!id && !name && !gone.includes('actor_id')) return null;
+      const shown = id ? filterValue(app, name || id, { actor_id: id }) : name ? text(name) : erased(app);
+      const second = name ? id : gone.includes('actor_name') && id ? erased(app) : type;
       return h('div', { class: 'person' }, h('span', { class: 'face', 'aria-hidden': 'true' }, initials(name || id || '')), lines(shown, second));
     },
   },
@@ -81,6 +91,8 @@ export const COLUMNS = {
     label: 'resourceColumn', width: 15,
     render: (event, app) => {
       const { type, id, name } = event.resource ?? {};
+      const gone = event.erased?.columns ?? [];
+      if (!id && !name && (gone.includes('resource_id') || gone.includes('resource_name'))) return lines(erased(app), type);
       if (!type && !id && !name) return null;
       const filters = { ...(type ? { resource: type } : {}), ...(id ? { resource_id: id } : {}) };
       return lines(filterValue(app, name || id || type || '', filters), name || id ? type : null);
@@ -105,7 +117,7 @@ export const COLUMNS = {
   occurred: { label: 'occurred', width: 13.5, render: (event, app) => (event.occurred_at ? timeLines(event.occurred_at, app) : null) },
   id: { label: 'id', width: 13, render: (event) => mono(event.id) },
   hash: { label: 'hash', width: 11, render: (event) => mono(event.integrity?.event_hash) },
-  metadata: { label: 'metadata', width: 15, render: (event) => (event.metadata && Object.keys(event.metadata).length ? mono(JSON.stringify(event.metadata).slice(0, 300)) : null) },
+  metadata: { label: 'metadata', width: 15, render: (event) => (event.metadata && Object.keys(event.metadata).length ? mono(jsonText(event.metadata).slice(0, 300)) : null) },
   version: { label: 'version', width: 6, render: (event) => plain(event.version === null || event.version === undefined ? null : String(event.version)) },
   key: { label: 'key', width: 11, render: (event) => mono(event.idempotency_key) },
 };

@@ -1,11 +1,16 @@
 // Writes events as CSV (RFC 4180), from verified fields alone.
 
+import { jsonText } from './evidence/index.js';
+
+/** @param {unknown} value */
+const json = (value) => jsonText(/** @type {import('./evidence/json.js').JsonValue} */ (value));
+
 /** @type {[string, (fields: import('./types.js').EventFields) => unknown][]} */
 const COLUMNS = [
   ['id', (e) => e.id], ['actor_id', (e) => e.actor?.id], ['actor_name', (e) => e.actor?.name], ['actor_type', (e) => e.actor?.type],
   ['action', (e) => e.action], ['action_category', (e) => e.action_category], ['resource', (e) => e.resource?.type],
   ['resource_id', (e) => e.resource?.id], ['resource_name', (e) => e.resource?.name],
-  ['targets', (e) => (e.targets?.length ? JSON.stringify(e.targets) : null)], ['metadata', (e) => (e.metadata ? JSON.stringify(e.metadata) : null)],
+  ['targets', (e) => (e.targets?.length ? json(e.targets) : null)], ['metadata', (e) => (e.metadata && Object.keys(e.metadata).length ? json(e.metadata) : null)],
   ['tenant_id', (e) => e.tenant_id], ['session_id', (e) => e.session_id], ['ip_address', (e) => e.ip_address],
   ['ip_country', (e) => e.ip_country], ['ip_city', (e) => e.ip_city], ['user_agent', (e) => e.user_agent],
   ['idempotency_key', (e) => e.idempotency_key], ['version', (e) => e.version], ['event_hash', (e) => e.integrity?.event_hash],

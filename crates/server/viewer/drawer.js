@@ -1,8 +1,9 @@
 // The drawer: everything that an event says, with buttons that copy it.
 
-import { filterValue, nameOf, timeLines } from './columns.js';
+import { erased, filterValue, nameOf, timeLines } from './columns.js';
 import { append, h, icon, text } from './dom.js';
 import { reasonOf } from './badge.js';
+import { jsonText } from './evidence/index.js';
 
 /** @typedef {import('./types.js').EventFields} EventFields */
 
@@ -65,6 +66,8 @@ export class Drawer {
   #event(event) {
     const { app } = this;
     const resource = event.resource ?? {};
+    const gone = event.erased ?? { columns: [], metadata: 0, targets: [] };
+    const lost = (/** @type {string} */ name) => (gone.columns.includes(name) ? erased(app) : null);
     const lead = h('div', {}, h('p', { class: 'lead' }, text(event.action ?? '')), h('p', {}, text([event.actor?.name || event.actor?.id, nameOf(resource)].filter(Boolean).join(' · '))));
     const actor = event.actor?.id;
     const location = [event.ip_city, event.ip_country].filter(Boolean).join(', ');
@@ -76,20 +79,20 @@ export class Drawer {
         ['occurred', event.occurred_at && event.occurred_at !== event.created_at ? timeLines(event.occurred_at, app) : null, event.occurred_at],
         ['action', event.action && filterValue(app, event.action, { action: event.action }), event.action], ['category', event.action_category],
         ['resource', resource.type && filterValue(app, resource.type, { resource: resource.type }), resource.type],
-        ['resourceColumn', resource.name], ['resource_id', resource.id && filterValue(app, resource.id, { ...(resource.type ? { resource: resource.type } : {}), resource_id: resource.id }), resource.id],
+        ['resourceColumn', resource.name || lost('resource_name')], ['resource_id', (resource.id || lost('resource_id')) && (!resource.id ? lost('resource_id') : filterValue(app, resource.id, { ...(resource.type ? { resource: resource.type } : {}), resource_id: resource.id })), resource.id],
       ])),
       this.#section('who', this.#pairs([
-        ['name', event.actor?.name], ['actor_id', actor && filterValue(app, actor, { actor_id: actor }), actor], ['type', event.actor?.type], ['tenant', event.tenant_id],
-        ['session', event.session_id && filterValue(app, event.session_id, { session_id: event.session_id }), event.session_id],
+        ['name', event.actor?.name || lost('actor_name')], ['actor_id', actor ? filterValue(app, actor, { actor_id: actor }) : lost('actor_id'), actor], ['type', event.actor?.type], ['tenant', event.tenant_id],
+        ['session', event.session_id ? filterValue(app, event.session_id, { session_id: event.session_id }) : lost('session_id'), event.session_id],
       ])),
-      this.#section('where', this.#pairs([['ip', event.ip_address], ['location', location], ['agent', event.user_agent]])),
-      this.#section('targets', this.#targets(event.targets ?? [])),
-      this.#section('metadata', this.#json(event.metadata), event.metadata ? JSON.stringify(event.metadata, null, 2) : null),
-      this.#section('more', this.#pairs([['key', event.idempotency_key], ['version', event.version === null || event.version === undefined ? null : String(event.version)], ['erased', event.erased?.join(', ')]])),
+      this.#section('where', this.#pairs([['ip', event.ip_address || lost('ip_address')], ['location', location || lost('ip_city') || lost('ip_country')], ['agent', event.user_agent || lost('user_agent')]])),
+      this.#section('targets', this.#targets(event.targets ?? [], gone.targets)),
+      this.#section('metadata', this.#metadata(event.metadata, gone.metadata), event.metadata && Object.keys(event.metadata).length ? jsonText(event.metadata, '  ') : null),
+      this.#section('more', this.#pairs([['key', event.idempotency_key], ['version', event.version === null || event.version === undefined ? null : String(event.version)]])),
       this.#section('integrity', this.#pairs([
         ['id', event.id], ['hash', integrity?.event_hash], ['previousHash', integrity?.previous_event_hash],
         ['place', typeof integrity?.lane === 'number' ? app.say('laneSeq', { lane: String(integrity.lane), seq: String(integrity.seq) }) : null],
-      ]), JSON.stringify(event, null, 2)),
+      ]), jsonText(event, '  ')),
     ].filter(Boolean));
   }
 
@@ -120,11 +123,15 @@ export class Drawer {
     return list.childElementCount ? list : null;
   }
 
-  /** @param {import('./types.js').Target[]} targets */
-  #targets(targets) {
+  /**
+   * @param {import('./types.js').Target[]} targets
+   * @param {number[]} gone which of them were erased
+   */
+  #targets(targets, gone) {
     if (!targets.length) return null;
     const { app } = this;
-    return h('ul', { class: 'targets' }, ...targets.map((target) => {
+    return h('ul', { class: 'targets' }, ...targets.map((target, at) => {
+      if (gone.includes(at)) return h('li', {}, h('div', { class: 'first' }, erased(app)), h('span', { class: 'second' }, text(target.type ?? '')));
       const filters = { ...(target.type ? { target_type: target.type } : {}), ...(target.id ? { target_id: target.id } : {}) };
       const button = filterValue(app, nameOf(target), filters);
       button.setAttribute('tabindex', '0');
@@ -134,10 +141,21 @@ export class Drawer {
     }));
   }
 
+  /**
+   * @param {Record<string, unknown>|null|undefined} metadata
+   * @param {number} gone how many of its members were erased
+   */
+  #metadata(metadata, gone) {
+    const shown = this.#json(metadata);
+    if (!gone) return shown;
+    const note = h('p', { class: 'erased', title: this.app.say('erasedHint') }, this.app.say('erasedMembers', { count: this.app.format.count(gone) }, gone));
+    return h('div', {}, shown, note);
+  }
+
   /** @param {Record<string, unknown>|null|undefined} value */
   #json(value) {
     if (!value || !Object.keys(value).length) return null;
-    return h('pre', { tabindex: 0, dir: 'ltr', role: 'group', 'aria-label': this.app.say('metadata') }, JSON.stringify(value, null, 2));
+    return h('pre', { tabindex: 0, dir: 'ltr', role: 'group', 'aria-label': this.app.say('metadata') }, jsonText(value, '  '));
   }
 
   /**

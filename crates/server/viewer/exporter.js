@@ -18,7 +18,7 @@ export class Exporter {
     const panel = h('div', { class: 'panel end', role: 'dialog', 'aria-label': app.say('csvTitle') }, h('h3', {}, app.say('csvTitle')), h('p', {}, app.say('csvText')),
       h('label', { class: 'choice' }, this.spreadsheet, app.say('csvSpreadsheet')), h('p', { class: 'note' }, app.say('csvSpreadsheetHint')),
       this.bar, this.said, h('div', { class: 'foot' }, this.stop, this.start));
-    const button = h('button', { type: 'button', class: 'button', title: app.say('csvTitle') }, icon('download'), h('span', { class: 'label' }, app.say('csv')));
+    const button = h('button', { type: 'button', class: 'button wordless', title: app.say('csvTitle') }, icon('download'), h('span', { class: 'label' }, app.say('csv')));
     this.element = app.popup(button, panel, () => {
       if (!this.running) this.said.textContent = '';
     });

@@ -11,6 +11,8 @@ export class Format {
     this.zone = zone;
     this.clock = new Intl.DateTimeFormat(lang, { timeZone, hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
     this.minute = new Intl.DateTimeFormat(lang, { timeZone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZoneName: 'short' });
+    this.dayOfYear = new Intl.DateTimeFormat(lang, { timeZone, day: 'numeric', month: 'short' });
+    this.year = new Intl.DateTimeFormat('en', { timeZone, year: 'numeric' });
     this.day = new Intl.DateTimeFormat(lang, { timeZone, day: 'numeric', month: 'short', year: 'numeric' });
     this.full = new Intl.DateTimeFormat(lang, { timeZone, dateStyle: 'full', timeStyle: 'long' });
     this.ago = new Intl.RelativeTimeFormat(lang, { numeric: 'auto' });
@@ -18,11 +20,12 @@ export class Format {
   }
 
   /**
-   * Day and time to the second.
+   * Day and time to the second. The year stands there unless it is this one.
    * @param {Date} date
    */
   short(date) {
-    return `${this.day.format(date)}, ${this.clock.format(date)}`;
+    const day = this.year.format(date) === this.year.format(new Date()) ? this.dayOfYear : this.day;
+    return `${day.format(date)}, ${this.clock.format(date)}`;
   }
 
   /**

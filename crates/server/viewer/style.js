@@ -136,7 +136,7 @@ tbody tr { cursor: pointer; }
 tbody tr:hover td { background: var(--hover); }
 tbody tr:has(:focus-visible) td { background: var(--hover); }
 tbody tr:has(:focus-visible) td:first-child { box-shadow: inset 3px 0 0 var(--accent); }
-tbody tr.open td { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
+tbody tr.is-open td { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
 tr.failed td, tr.failed:hover td, tr.failed:has(:focus-visible) td { background: var(--bad-bg); color: var(--bad); }
 tr.failed td:first-child { box-shadow: inset 3px 0 0 var(--bad); }
 tr.failed td { max-width: none; }
@@ -156,7 +156,7 @@ tr.space td { padding: 0; border: 0; background: none; }
 .value { border: 0; background: none; padding: 0; margin: 0; border-radius: 4px; text-align: start; max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; }
 .value:hover { color: var(--accent); text-decoration: underline; text-underline-offset: 3px; }
 .act { font-weight: 550; }
-.mono { font-family: var(--mono); font-size: .9em; }
+.mono { font-family: var(--mono); font-size: .92em; line-height: inherit; }
 .person { display: flex; gap: .65rem; min-width: 0; }
 .person > div { min-width: 0; }
 .face { flex: none; display: grid; place-items: center; width: 2.35em; height: 2.35em; border-radius: 50%; background: color-mix(in srgb, var(--accent) 12%, var(--bg)); color: var(--fg); font-size: .84em; font-weight: 600; margin-top: .1em; overflow: hidden; }
@@ -224,28 +224,36 @@ pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space:
   table, tbody, tr, td { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tbody tr { display: flex; flex-wrap: wrap; gap: .15rem .6rem; padding: .8rem; border-bottom: 1px solid var(--line); position: relative; }
-  tbody tr:hover td, tbody tr:has(:focus-visible) td, tbody tr.open td, tr.failed td, tr.failed:hover td { background: none; box-shadow: none; }
+  tbody tr:hover td, tbody tr:has(:focus-visible) td, tbody tr.is-open td, tr.failed td, tr.failed:hover td { background: none; box-shadow: none; }
   tbody tr.failed { background: var(--bad-bg); box-shadow: inset 3px 0 0 var(--bad); }
   tbody tr:has(:focus-visible) { background: var(--hover); box-shadow: inset 3px 0 0 var(--accent); }
-  tbody tr.open { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
+  tbody tr.is-open { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
   td, td:first-child { padding: 0; border: 0; max-width: 100%; min-width: 0; flex: 1 1 100%; }
   td.c-check, td.c-check:first-child { position: absolute; inset-inline-end: .8rem; top: .8rem; width: auto; padding: 0; }
-  td.c-action { order: -2; padding-inline-end: 2rem; font-size: 1.04em; }
-  td.c-actor { order: -1; }
+  td.c-action { order: -3; padding-inline-end: 2rem; font-size: 1.04em; }
+  td.c-action .box { display: flex; gap: .5em; align-items: baseline; }
+  td.c-resource { order: -2; }
+  td.c-actor { order: -1; margin-block: .3rem .1rem; }
   td.c-time { order: 9; }
-  td.c-time .open { display: flex; gap: .6em; color: var(--muted); font-size: .92em; }
+  td.c-time .open { color: var(--muted); font-size: .92em; }
+  td.c-time time { display: flex; gap: .45em; }
   td.c-time .second { font-size: 1em; }
-  td.c-time .first::after { content: ''; }
-  td:not(.c-action, .c-actor, .c-time, .c-check, .c-why) { display: flex; gap: .6rem; }
-  td:not(.c-action, .c-actor, .c-time, .c-check, .c-why)::before { content: attr(data-label); flex: none; width: 6.2rem; color: var(--muted); font-size: .92em; }
-  td:not(.c-action, .c-actor, .c-time, .c-check, .c-why) > * { min-width: 0; flex: 1; }
+  td.c-time .second::before { content: '· '; }
+  td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why) { display: flex; gap: .6rem; }
+  td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why)::before { content: attr(data-label); flex: none; width: 6.2rem; color: var(--muted); font-size: .92em; }
+  td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why) > * { min-width: 0; flex: 1; }
   td.void { display: none !important; }
   .c-resource .box { display: flex; flex-wrap: wrap; gap: 0 .5em; }
   tr.space { padding: 0; border: 0; }
   .fresh { top: .5rem; }
   .drawer { width: 100%; border: 0; }
   .pairs { grid-template-columns: 7rem minmax(0, 1fr); }
-  footer { padding: .5rem .8rem; }
+  footer { padding: .5rem .8rem; flex-wrap: nowrap; gap: .5rem; }
+  footer label > span { display: none; }
+  td.c-actor .box { display: flex; gap: 0 .5em; align-items: center; min-width: 0; }
+  .person { align-items: center; }
+  .person .second { flex-shrink: 4; }
+  .face { width: 1.9em; height: 1.9em; font-size: .78em; margin: 0; }
   .state { padding-block: 3rem; }
 }
 @media (prefers-reduced-motion: reduce) { *, *::before, *::after { animation: none !important; transition: none !important; scroll-behavior: auto !important; } }

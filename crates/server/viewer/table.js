@@ -92,7 +92,7 @@ export class EventTable {
   /** @param {string|null} id */
   setOpened(id) {
     this.opened = id;
-    for (const row of this.table.querySelectorAll('tbody tr')) row.classList.toggle('open', /** @type {HTMLElement} */ (row).dataset.id === id);
+    for (const row of this.table.querySelectorAll('tbody tr')) row.classList.toggle('is-open', /** @type {HTMLElement} */ (row).dataset.id === id);
   }
 
   /** @param {string} id */
@@ -180,7 +180,7 @@ export class EventTable {
   #row(row, fresh) {
     const { app } = this;
     const status = row.fields || row.status === 'failed' ? row.status : 'unchecked';
-    const line = h('tr', { role: 'row', 'data-id': row.id, class: `${status}${fresh ? ' fresh-row' : ''}${this.opened === row.id ? ' open' : ''}` });
+    const line = h('tr', { role: 'row', 'data-id': row.id, class: `${status}${fresh ? ' fresh-row' : ''}${this.opened === row.id ? ' is-open' : ''}` });
     const words = { verified: 'rowVerified', consistent: 'rowConsistent', failed: 'rowFailed', unchecked: 'rowUnchecked' };
     const label = app.say(/** @type {any} */ (words[status]));
     const mark = h('span', { class: 'mark', 'data-status': status, title: label }, icon(MARKS[status]), h('span', { class: 'quiet' }, label));

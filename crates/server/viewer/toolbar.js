@@ -18,10 +18,11 @@ export class Toolbar {
     this.app = app;
     /** @type {Record<string, HTMLInputElement>} */
     this.fields = {};
+    this.input = h('input', { type: 'search' });
     this.count = h('span', { class: 'count', hidden: true });
     this.periodLabel = h('span', { class: 'label' });
     this.chips = h('ul', { class: 'chips', 'aria-label': app.say('filters'), hidden: true });
-    this.live = h('button', { type: 'button', class: 'button', 'aria-pressed': 'false', onclick: () => app.toggleLive() }, icon('live'), h('span', { class: 'label' }, app.say('live')));
+    this.live = h('button', { type: 'button', class: 'button wordless', 'aria-pressed': 'false', onclick: () => app.toggleLive() }, icon('live'), h('span', { class: 'label' }, app.say('live')));
     this.pause = h('button', { type: 'button', class: 'button square', hidden: true, onclick: () => app.pauseLive() });
     this.element = h('div', { class: 'bar', role: 'search' }, this.#search(), this.#filter(), this.#period(), h('span', { class: 'spread' }),
       this.live, this.pause, new Exporter(app).element, this.#view());
@@ -93,7 +94,7 @@ export class Toolbar {
       const search = this.input.value.trim();
       if (search !== app.query.search) app.setQuery({ ...app.query, search });
     };
-    this.input = h('input', {
+    const input = h('input', {
       type: 'search', placeholder: app.say('search'), 'aria-label': app.say('searchHint'), title: app.say('searchHint'), autocomplete: 'off', spellcheck: 'false', enterkeyhint: 'search',
       oninput: () => {
         clearTimeout(timer);
@@ -101,7 +102,8 @@ export class Toolbar {
       },
       onkeydown: (event) => event.key === 'Enter' && now(),
     });
-    return h('div', { class: 'search' }, icon('search'), this.input);
+    this.input = input;
+    return h('div', { class: 'search' }, icon('search'), input);
   }
 
   #filter() {
@@ -175,7 +177,7 @@ export class Toolbar {
       h('h4', {}, app.say('timeZone')), segments('timeZone', ['local', 'utc'], () => app.zone, (zone) => app.setZone(zone)),
       h('h4', {}, app.say('theme')), segments('theme', ['auto', 'light', 'dark'], () => app.theme, (theme) => app.setTheme(theme)),
       h('h4', { id: 'alv-columns' }, app.say('columns')), h('div', { class: 'choices two', role: 'group', 'aria-labelledby': 'alv-columns' }, ...boxes));
-    const button = h('button', { type: 'button', class: 'button' }, icon('sliders'), h('span', { class: 'label' }, app.say('view')));
+    const button = h('button', { type: 'button', class: 'button wordless', title: app.say('view') }, icon('sliders'), h('span', { class: 'label' }, app.say('view')));
     return app.popup(button, panel, () => {
       for (const box of panel.querySelectorAll('input')) {
         if (box.type === 'checkbox') box.checked = app.columns.includes(box.value);

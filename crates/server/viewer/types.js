@@ -18,10 +18,10 @@
  * @property {string|null} [user_agent]
  * @property {string|null} [idempotency_key]
  * @property {number|null} [version]
- * @property {{event_hash?: string|null, previous_event_hash?: string|null, lane?: number|null, seq?: number|null}|null} [integrity]
+ * @property {{event_hash?: string|null, previous_event_hash?: string|null, lane?: number|null, seq?: number|string|null}|null} [integrity]
  * @property {string|null} [occurred_at]
  * @property {string|null} [created_at]
- * @property {string[]} [erased] names of the values that were erased
+ * @property {{columns: string[], metadata: number, targets: number[]}} [erased] what was hashed and is not there any more
  */
 
 /** @typedef {{type?: string|null, id?: string|null, name?: string|null, metadata?: Record<string, unknown>|null}} Target */
@@ -32,9 +32,9 @@
 
 /** @typedef {{status: RowStatus, reason?: string|null, fields?: EventFields|null}} VerifiedRow */
 
-/** @typedef {{origin: string, size: number, time?: string|number|Date|null, cosignedBy: string[]}} Checkpoint */
+/** @typedef {{origin: string, size: number|string, time: string|null, cosignedBy: {name: string, time: string}[]}} Checkpoint */
 
-/** @typedef {{level: Level, rows: Map<string, VerifiedRow>, checkpoint: Checkpoint|null}} Verification */
+/** @typedef {{level: Level, reason?: string|null, rows: Map<string, VerifiedRow>, checkpoint: Checkpoint|null}} Verification */
 
 /** @typedef {{origin?: string, logKeys?: string[], witnessKeys?: string[], tenantId?: string}} Trust */
 
