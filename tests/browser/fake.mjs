@@ -15,7 +15,7 @@ const hex = (n) => (n * 2654435761 >>> 0).toString(16).padStart(8, '0').repeat(8
 export function event(n, now = Date.now()) {
   const [action, type, id, name] = ACTIONS[(n * 7 + (n >> 3)) % ACTIONS.length];
   const [actorId, actorName] = PEOPLE[(n * 3 + (n >> 2)) % PEOPLE.length];
-  const time = new Date(now - 40_000 - n * 1000 * (311 + (n * 37) % 400)).toISOString().replace('Z', '847Z');
+  const time = new Date(now - 40_000 - n * 431_000 - (n * 37 % 400) * 1000).toISOString().replace('Z', '847Z');
   const system = action === 'api_key.revoked';
   return {
     id: `0195d3a0-6c1e-7c3a-9f00-${String(1e12 - n).padStart(12, '0')}`, tenant_id: 'org_acme',

@@ -96,6 +96,17 @@ export class App {
     return this.speech.say(name, values, count);
   }
 
+  /**
+   * A heading. Depth 0 is the title, whose level depends on the page around: the viewer's own page has no other.
+   * @param {0|1|2} depth
+   * @param {Record<string, string>} attributes
+   * @param {...import('./dom.js').Child} children
+   */
+  heading(depth, attributes, ...children) {
+    const level = /** @type {'h1'} */ (`h${(this.host.hasAttribute('framed') ? 1 : 2) + depth}`);
+    return h(level, { ...attributes, class: `t${depth}` }, ...children);
+  }
+
   /** Builds everything in the language of now; what is loaded stays. */
   build() {
     const rows = this.table?.rows ?? [];
@@ -115,8 +126,8 @@ export class App {
     this.toolbar = new Toolbar(this);
     this.drawer = new Drawer(this);
     this.footer = h('footer', {});
-    this.main = h('div', { class: 'main' }, h('header', {}, h('h2', {}, this.host.getAttribute('heading') ?? this.say('title')), this.badge.element),
-      this.toolbar.element, this.toolbar.chips, this.strip, this.scroll, this.footer);
+    this.main = h('div', { class: 'main' }, h('header', {}, this.heading(0, {}, this.host.getAttribute('heading') ?? this.say('title')), this.badge.element),
+      h('div', { role: 'search' }, this.toolbar.element, this.toolbar.chips), this.strip, this.scroll, this.footer);
     this.root = h('div', { class: 'root', lang: this.speech.lang }, this.main, this.drawer.element, this.status);
     this.root.addEventListener('keydown', (event) => this.#key(event));
     this.host.shadow.replaceChildren(this.root);
@@ -513,7 +524,7 @@ export class App {
     if (state === 'error' || state === 'offline') button = this.#retry();
     else if (state === 'ready' && !isEmpty(this.query)) button = h('button', { type: 'button', class: 'button', onclick: () => this.clear() }, this.say('clear'));
     return h('div', { class: `state${state === 'error' ? ' bad' : ''}`, role: state === 'ready' ? null : 'alert' },
-      h('span', { class: 'disc' }, icon(name)), h('h3', {}, title), h('p', {}, text), button);
+      h('span', { class: 'disc' }, icon(name)), this.heading(1, {}, title), h('p', {}, text), button);
   }
 
   #retry() {
@@ -542,14 +553,13 @@ export class App {
     footer.hidden = !page || (count === 0 && this.state !== 'loading');
     if (!page) return;
     const steps = (/** @type {string} */ name, /** @type {'previous'|'next'} */ word, /** @type {boolean} */ possible, /** @type {(string|null)[]} */ cursors) =>
-      h('button', { type: 'button', class: 'button wordless', title: this.say(word), 'data-page': word, disabled: !possible, onclick: () => void this.load(cursors) },
+      h('button', { type: 'button', class: 'button wordless', title: this.say(word), 'data-page': word, disabled: !possible, onclick: () => this.state !== 'loading' && void this.load(cursors) },
         word === 'previous' ? icon(name) : null, h('span', { class: 'label' }, this.say(word)), word === 'next' ? icon(name) : null);
     const select = h('select', { 'aria-label': this.say('pageSize'), onchange: () => this.setSize(select.value === 'scroll' ? 'scroll' : Number(select.value)) },
       ...[...SIZES, 'scroll'].map((size) => h('option', { value: size, selected: size === this.size }, size === 'scroll' ? this.say('scrolling') : String(size))));
     const next = page.pagination.next_cursor;
-    const idle = this.state === 'ready';
-    const pages = h('nav', { 'aria-label': this.say('pages') }, steps('left', 'previous', idle && this.cursors.length > 1, this.cursors.slice(0, -1)),
-      steps('right', 'next', idle && this.hasMore && Boolean(next), [...this.cursors, next]));
+    const pages = h('nav', { 'aria-label': this.say('pages') }, steps('left', 'previous', this.cursors.length > 1, this.cursors.slice(0, -1)),
+      steps('right', 'next', this.hasMore && Boolean(next), [...this.cursors, next]));
     footer.replaceChildren(h('span', { class: 'range' }, this.#rangeText(count)), h('label', {}, h('span', { 'aria-hidden': 'true' }, this.say('pageSize')), select));
     if (this.size !== 'scroll') footer.append(pages);
     if (focused) /** @type {HTMLElement|null} */ (footer.querySelector(`[data-page="${focused}"]:enabled`) ?? footer.querySelector('[data-page]:enabled'))?.focus();

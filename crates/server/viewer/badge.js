@@ -24,7 +24,7 @@ export function weaker(a, b) {
  * @param {import('./app.js').App} app
  */
 export function reasonOf(row, app) {
-  return row.reason || app.say('rowFailedText');
+  return row.reason ? app.speech.reason(row.reason) : app.say('rowFailedText');
 }
 
 /** @param {string|null|undefined} time */
@@ -79,7 +79,7 @@ export class Badge {
   constructor(app) {
     this.app = app;
     this.button = h('button', { type: 'button', class: 'badge' });
-    this.panel = h('div', { class: 'panel end', role: 'dialog', 'aria-label': app.say('aboutCheck') });
+    this.panel = h('div', { class: 'panel broad end', role: 'dialog', 'aria-label': app.say('aboutCheck') });
     this.element = app.popup(this.button, this.panel);
     this.element.hidden = true;
   }
@@ -97,7 +97,7 @@ export class Badge {
     this.button.dataset.level = level;
     this.button.replaceChildren(icon(ICONS[level]), h('span', {}, text(shown)));
     const paragraphs = [...meaning(app, level), app.say('aboutCode', { host: app.codeHost }), app.say('aboutLimits')];
-    this.panel.replaceChildren(h('h3', {}, app.say('aboutCheck')), ...paragraphs.map((words) => h('p', {}, words)));
+    this.panel.replaceChildren(app.heading(1, {}, app.say('aboutCheck')), ...paragraphs.map((words) => h('p', {}, words)));
     if (checkpoint) this.panel.append(this.#checkpoint(checkpoint));
   }
 

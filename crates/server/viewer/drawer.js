@@ -18,8 +18,8 @@ export class Drawer {
     this.newer = tool('up', 'previousEvent', () => app.step(-1));
     this.older = tool('down', 'nextEvent', () => app.step(1));
     this.body = h('div', { class: 'body', tabindex: 0, role: 'region', 'aria-label': app.say('details') });
-    this.element = h('aside', { class: 'drawer', role: 'dialog', 'aria-label': app.say('details'), tabindex: -1, hidden: true },
-      h('div', { class: 'head' }, h('h3', {}, app.say('details')), this.newer, this.older, tool('cross', 'close', () => app.close())), this.body);
+    this.element = h('div', { class: 'drawer', role: 'dialog', 'aria-label': app.say('details'), tabindex: -1, hidden: true },
+      h('div', { class: 'head' }, app.heading(1, {}, app.say('details')), this.newer, this.older, tool('cross', 'close', () => app.close())), this.body);
   }
 
   /**
@@ -51,9 +51,9 @@ export class Drawer {
   #verdict(row) {
     const { app } = this;
     const words = {
-      verified: app.say('rowVerified'), consistent: app.say('rowConsistent'),
+      verified: app.say('rowVerified'), consistent: `${app.say('rowConsistent')}. ${row.reason ? app.speech.reason(row.reason) : ''}`,
       failed: `${reasonOf(row, app)} ${row.reason ? app.say('rowFailedText') : ''}`,
-      unchecked: row.fields ? `${app.say('rowUnchecked')}${row.reason ? `: ${row.reason}` : ''}` : app.say('rowNothing'),
+      unchecked: row.fields ? `${app.say('rowUnchecked')}${row.reason ? ` – ${app.speech.reason(row.reason)}` : ''}` : app.say('rowNothing'),
     };
     const icons = { verified: 'shield', consistent: 'shield', failed: 'shieldAlert', unchecked: 'shieldPlain' };
     return h('p', { class: 'verdict', 'data-status': row.status }, icon(icons[row.status]), text(words[row.status]));
@@ -103,7 +103,7 @@ export class Drawer {
    */
   #section(title, content, copied) {
     if (!content) return null;
-    const heading = h('h4', {}, this.app.say(title));
+    const heading = this.app.heading(2, {}, this.app.say(title));
     const head = copied ? h('div', { class: 'titled' }, heading, this.#copy(copied, this.app.say('copyJson'))) : heading;
     return h('section', {}, head, content);
   }

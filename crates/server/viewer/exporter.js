@@ -15,7 +15,7 @@ export class Exporter {
     this.said = h('p', { class: 'note', role: 'status' });
     this.start = h('button', { type: 'button', class: 'button primary', onclick: () => this.#export() }, icon('download'), app.say('csvStart'));
     this.stop = h('button', { type: 'button', class: 'button', hidden: true, onclick: () => this.running?.abort() }, app.say('cancel'));
-    const panel = h('div', { class: 'panel end', role: 'dialog', 'aria-label': app.say('csvTitle') }, h('h3', {}, app.say('csvTitle')), h('p', {}, app.say('csvText')),
+    const panel = h('div', { class: 'panel end', role: 'dialog', 'aria-label': app.say('csvTitle') }, app.heading(1, {}, app.say('csvTitle')), h('p', {}, app.say('csvText')),
       h('label', { class: 'choice' }, this.spreadsheet, app.say('csvSpreadsheet')), h('p', { class: 'note' }, app.say('csvSpreadsheetHint')),
       this.bar, this.said, h('div', { class: 'foot' }, this.stop, this.start));
     const button = h('button', { type: 'button', class: 'button wordless', title: app.say('csvTitle') }, icon('download'), h('span', { class: 'label' }, app.say('csv')));

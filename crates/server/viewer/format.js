@@ -34,7 +34,15 @@ export class Format {
    */
   moment(date) {
     const day = this.day.format(date);
-    return day === this.day.format(new Date()) ? this.minute.format(date) : `${day}, ${this.minute.format(date)}`;
+    return day === this.day.format(new Date()) ? this.minute.format(date) : this.bound(date);
+  }
+
+  /**
+   * A bound of a period: day and time to the minute.
+   * @param {Date} date
+   */
+  bound(date) {
+    return `${this.day.format(date)}, ${this.minute.format(date)}`;
   }
 
   /**

@@ -58,5 +58,7 @@ const language = query.get('lang');
 if (language) document.documentElement.lang = language;
 const theme = query.get('theme');
 if (theme === 'light' || theme === 'dark') document.documentElement.style.colorScheme = theme;
-document.body.append(viewer);
+const main = document.createElement('main');
+main.append(viewer);
+document.body.append(main);
 post('ready');

@@ -35,7 +35,7 @@ const CSS = `
 button, input, select { font: inherit; color: inherit; letter-spacing: inherit; }
 button { cursor: pointer; }
 bdi { unicode-bidi: isolate; }
-h2, h3, p, dl, dd, ul, pre { margin: 0; padding: 0; }
+.t0, .t1, .t2, p, dl, dd, ul, pre { margin: 0; padding: 0; }
 .icon { width: 1.15em; height: 1.15em; flex: none; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
 :focus { outline: none; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
@@ -44,7 +44,7 @@ h2, h3, p, dl, dd, ul, pre { margin: 0; padding: 0; }
 .root { position: relative; display: flex; flex-direction: column; height: 100%; min-height: 0; background: var(--bg); border: 1px solid var(--alv-frame, var(--line)); border-radius: var(--alv-frame-radius, var(--radius)); overflow: hidden; }
 .main { display: flex; flex-direction: column; flex: 1; min-height: 0; }
 header { display: flex; align-items: center; gap: .75rem; padding: .9rem 1rem .7rem; flex-wrap: wrap; }
-h2 { font-size: 1.2em; font-weight: 620; letter-spacing: -.012em; margin-inline-end: auto; }
+.t0 { font-size: 1.2em; font-weight: 620; letter-spacing: -.012em; margin-inline-end: auto; }
 
 .badge { display: inline-flex; align-items: center; gap: .45em; max-width: 100%; padding: .28em .75em .28em .6em; border: 1px solid transparent; border-radius: 99px; font-size: .93em; font-weight: 500; text-align: start; background: var(--sunken); color: var(--muted); line-height: 1.35; }
 .badge:hover { border-color: currentColor; }
@@ -69,7 +69,8 @@ h2 { font-size: 1.2em; font-weight: 620; letter-spacing: -.012em; margin-inline-
 .button.square { padding: .3em .55em; }
 .button .count { min-width: 1.5em; padding: 0 .4em; border-radius: 99px; background: var(--accent); color: var(--on-accent); font-size: .82em; line-height: 1.5em; }
 .button.on { color: var(--ok); border-color: currentColor; background: var(--ok-bg); }
-.button.on .icon { color: inherit; }
+.button.on .icon, .button.held .icon { color: inherit; }
+.button.held { color: var(--warn); border-color: currentColor; background: var(--warn-bg); }
 .search { position: relative; flex: 1 1 14rem; max-width: 26rem; min-width: 9rem; }
 .search .icon { position: absolute; inset-inline-start: .7em; top: .6em; color: var(--muted); pointer-events: none; }
 .field, .search input, select { width: 100%; min-height: 2.3em; padding: .3em .7em; border: 1px solid var(--edge); border-radius: var(--radius); background: var(--raised); }
@@ -91,11 +92,12 @@ select { width: auto; padding-inline-end: .4em; }
 .pop { position: relative; display: inline-flex; }
 .panel { position: absolute; z-index: 6; top: calc(100% + 6px); inset-inline-start: 0; width: 21rem; max-width: calc(100cqw - 2rem); max-height: min(34rem, 70vh); overflow: auto; padding: 1rem; background: var(--raised); border: 1px solid var(--line); border-radius: calc(var(--radius) + 2px); box-shadow: 0 1px 2px rgb(0 0 0 / .06), 0 10px 32px rgb(0 0 0 / .16); white-space: normal; }
 .panel.end { inset-inline-start: auto; inset-inline-end: 0; }
-.panel h3 { font-size: 1em; font-weight: 600; margin-bottom: .7rem; }
-.panel h4 { margin: .9rem 0 .4rem; font-size: .86em; font-weight: 600; color: var(--muted); }
-.panel h4:first-child { margin-top: 0; }
+.panel .t1 { font-size: 1em; font-weight: 600; margin-bottom: .7rem; }
+.panel .t1 ~ .t1 { margin-top: 1.1rem; }
+.panel .t2, .panel .small { margin: .9rem 0 .4rem; font-size: .86em; font-weight: 600; color: var(--muted); }
+
 .panel p { color: var(--muted); margin-bottom: .5rem; }
-.panel .form { display: grid; grid-template-columns: 7.5rem 1fr; gap: .5rem .75rem; align-items: center; }
+.panel .form { display: grid; grid-template-columns: minmax(4rem, auto) minmax(0, 1fr); gap: .5rem .75rem; align-items: center; }
 .panel .wide { grid-column: 1 / -1; }
 .panel .foot { display: flex; justify-content: flex-end; gap: .5rem; margin-top: .9rem; }
 .panel .note { font-size: .93em; }
@@ -105,6 +107,8 @@ select { width: auto; padding-inline-end: .4em; }
 .choice:hover { background: var(--hover); }
 .choice input { accent-color: var(--accent); width: 1.05em; height: 1.05em; margin: 0; flex: none; }
 .choices.two { grid-template-columns: 1fr 1fr; }
+.choices.presets { gap: .4rem; }
+.button[aria-pressed="true"]:not(.on, .held) { border-color: var(--accent); color: var(--accent); }
 .segments { display: flex; border: 1px solid var(--edge); border-radius: var(--radius); overflow: clip; }
 .segments label { flex: 1; text-align: center; padding: .28em .5em; cursor: pointer; position: relative; }
 .segments label + label { border-inline-start: 1px solid var(--edge); }
@@ -112,7 +116,8 @@ select { width: auto; padding-inline-end: .4em; }
 .segments label:has(:checked) { background: var(--accent); color: var(--on-accent); font-weight: 500; }
 .segments label:has(:focus-visible) { outline: 2px solid var(--accent); outline-offset: -4px; outline-color: currentColor; }
 progress { width: 100%; height: 8px; accent-color: var(--accent); }
-.panel dl { display: grid; grid-template-columns: auto 1fr; gap: .25rem .9rem; margin-top: .7rem; padding-top: .7rem; border-top: 1px solid var(--line); }
+.panel.broad { width: 27rem; }
+.panel dl { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: .25rem .9rem; margin-top: .7rem; padding-top: .7rem; border-top: 1px solid var(--line); }
 .panel dt { color: var(--muted); }
 .panel dd { overflow-wrap: anywhere; }
 
@@ -167,7 +172,7 @@ tr.space td { padding: 0; border: 0; background: none; }
 .state { display: grid; justify-items: center; gap: .4rem; padding: 4.5rem 1.5rem; text-align: center; }
 .state .disc { display: grid; place-items: center; width: 3.4rem; height: 3.4rem; margin-bottom: .5rem; border-radius: 50%; background: var(--sunken); color: var(--muted); font-size: 1.35rem; }
 .state.bad .disc { background: var(--bad-bg); color: var(--bad); }
-.state h3 { font-size: 1.1em; font-weight: 600; }
+.state .t1 { font-size: 1.1em; font-weight: 600; }
 .state p { color: var(--muted); max-width: 30rem; overflow-wrap: anywhere; }
 .state .button { margin-top: .8rem; }
 .more { padding: 1rem; text-align: center; color: var(--muted); }
@@ -182,7 +187,7 @@ footer .button { color: var(--fg); }
 .drawer { position: absolute; z-index: 8; inset-block: 0; inset-inline-end: 0; width: min(30rem, 100%); display: flex; flex-direction: column; background: var(--raised); border-inline-start: 1px solid var(--line); box-shadow: -12px 0 36px rgb(0 0 0 / .14); animation: slide .18s ease-out; }
 @keyframes slide { from { transform: translateX(1.5rem); opacity: 0; } }
 .drawer .head { display: flex; align-items: center; gap: .2rem; padding: .7rem .7rem .7rem 1.2rem; border-bottom: 1px solid var(--line); }
-.drawer .head h3 { flex: 1; font-size: 1.05em; font-weight: 600; }
+.drawer .head .t1 { flex: 1; font-size: 1.05em; font-weight: 600; }
 .drawer .body { flex: 1; overflow: auto; padding: 1.1rem 1.2rem 2rem; scrollbar-width: thin; scrollbar-color: var(--edge) transparent; }
 .drawer .body:focus-visible { outline-offset: -2px; }
 .drawer .lead { font-size: 1.15em; font-weight: 600; overflow-wrap: anywhere; }
@@ -194,7 +199,7 @@ footer .button { color: var(--fg); }
 .drawer .verdict[data-status="failed"] { background: var(--bad-bg); color: var(--bad); }
 .drawer .verdict[data-status="failed"] .icon { color: inherit; }
 .drawer section { margin-top: 1.4rem; }
-.drawer h4 { margin: 0 0 .35rem; font-size: .86em; font-weight: 600; color: var(--muted); }
+.drawer .t2 { margin: 0 0 .35rem; font-size: .86em; font-weight: 600; color: var(--muted); }
 .pairs { display: grid; grid-template-columns: 8.5rem minmax(0, 1fr); }
 .pairs > div { display: contents; }
 .pairs dt, .pairs dd { padding: .38rem 0; border-top: 1px solid var(--line); min-width: 0; }
@@ -243,6 +248,9 @@ pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space:
   td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why)::before { content: attr(data-label); flex: none; width: 6.2rem; color: var(--muted); font-size: .92em; }
   td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why) > * { min-width: 0; flex: 1; }
   td.void { display: none !important; }
+  td .box { display: flex; align-items: baseline; flex-wrap: wrap; gap: 0 .5em; }
+  .bar { gap: .4rem; }
+  .bar .button { padding-inline: .65em; }
   .c-resource .box { display: flex; flex-wrap: wrap; gap: 0 .5em; }
   tr.space { padding: 0; border: 0; }
   .fresh { top: .5rem; }

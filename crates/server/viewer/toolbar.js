@@ -24,7 +24,7 @@ export class Toolbar {
     this.chips = h('ul', { class: 'chips', 'aria-label': app.say('filters'), hidden: true });
     this.live = h('button', { type: 'button', class: 'button wordless', 'aria-pressed': 'false', onclick: () => app.toggleLive() }, icon('live'), h('span', { class: 'label' }, app.say('live')));
     this.pause = h('button', { type: 'button', class: 'button square', hidden: true, onclick: () => app.pauseLive() });
-    this.element = h('div', { class: 'bar', role: 'search' }, this.#search(), this.#filter(), this.#period(), h('span', { class: 'spread' }),
+    this.element = h('div', { class: 'bar' }, this.#search(), this.#filter(), this.#period(), h('span', { class: 'spread' }),
       this.live, this.pause, new Exporter(app).element, this.#view());
     this.show();
   }
@@ -55,6 +55,7 @@ export class Toolbar {
     this.live.title = app.say(never ? 'liveNever' : state === 'off' ? 'liveOff' : state === 'on' ? 'liveOn' : 'livePaused');
     this.live.setAttribute('aria-pressed', String(state !== 'off'));
     this.live.classList.toggle('on', state === 'on');
+    this.live.classList.toggle('held', state === 'paused');
     this.pause.hidden = state === 'off';
     const word = app.say(state === 'paused' ? 'liveResume' : 'livePause');
     this.pause.title = word;
@@ -66,7 +67,7 @@ export class Toolbar {
     const { app } = this;
     const { preset, from, to } = app.query.range;
     if (preset !== 'custom') return app.say(preset);
-    const [first, last] = [from && app.format.moment(new Date(from)), to && app.format.moment(new Date(to))];
+    const [first, last] = [from && app.format.bound(new Date(from)), to && app.format.bound(new Date(to))];
     if (first && last) return app.say('between', { from: first, to: last });
     return first ? app.say('since', { value: first }) : app.say('until', { value: last ?? '' });
   }
@@ -122,9 +123,9 @@ export class Toolbar {
       event.preventDefault();
       app.setFilters(Object.fromEntries(FILTERS.map((name) => [name, this.fields[name]?.value.trim() ?? ''])));
       app.closePopups();
-    } }, h('h3', {}, app.say('filters')), h('div', { class: 'form' }, ...rows, h('p', { class: 'wide note' }, app.say('filterHint'))),
+    } }, app.heading(1, {}, app.say('filters')), h('div', { class: 'form' }, ...rows, h('p', { class: 'wide note' }, app.say('filterHint'))),
     h('div', { class: 'foot' }, clear, h('button', { type: 'submit', class: 'button primary' }, app.say('apply'))));
-    const button = h('button', { type: 'button', class: 'button' }, icon('filter'), h('span', { class: 'label' }, app.say('filter')), this.count);
+    const button = h('button', { type: 'button', class: 'button wordless', title: app.say('filters') }, icon('filter'), h('span', { class: 'label' }, app.say('filter')), this.count);
     return app.popup(button, h('div', { class: 'panel', role: 'dialog', 'aria-label': app.say('filters') }, form), () => {
       for (const name of FILTERS) /** @type {HTMLInputElement} */ (this.fields[name]).value = app.query.filters[name] ?? '';
     });
@@ -149,7 +150,7 @@ export class Toolbar {
     } }, h('div', { class: 'form' }, h('label', { for: 'alv-from' }, app.say('from')), from, h('label', { for: 'alv-to' }, app.say('to')), to), bad,
     h('div', { class: 'foot' }, h('button', { type: 'submit', class: 'button primary' }, app.say('apply'))));
     const grid = h('div', { class: 'choices two presets' }, ...presets);
-    const panel = h('div', { class: 'panel', role: 'dialog', 'aria-label': app.say('period') }, h('h3', {}, app.say('period')), grid, h('h4', {}, app.say('custom')), form);
+    const panel = h('div', { class: 'panel', role: 'dialog', 'aria-label': app.say('period') }, app.heading(1, {}, app.say('period')), grid, app.heading(2, {}, app.say('custom')), form);
     const button = h('button', { type: 'button', class: 'button', 'aria-label': null }, icon('calendar'), this.periodLabel);
     return app.popup(button, panel, () => {
       const { range } = app.query;
@@ -174,9 +175,9 @@ export class Toolbar {
       h('div', { class: 'segments', role: 'radiogroup', 'aria-label': app.say(title) }, ...words.map((word) =>
         h('label', {}, h('input', { type: 'radio', name: `alv-${title}`, value: word, checked: now() === word, onchange: () => set(word) }), app.say(word))));
     const panel = h('div', { class: 'panel end', role: 'dialog', 'aria-label': app.say('view') },
-      h('h4', {}, app.say('timeZone')), segments('timeZone', ['local', 'utc'], () => app.zone, (zone) => app.setZone(zone)),
-      h('h4', {}, app.say('theme')), segments('theme', ['auto', 'light', 'dark'], () => app.theme, (theme) => app.setTheme(theme)),
-      h('h4', { id: 'alv-columns' }, app.say('columns')), h('div', { class: 'choices two', role: 'group', 'aria-labelledby': 'alv-columns' }, ...boxes));
+      app.heading(1, {}, app.say('timeZone')), segments('timeZone', ['local', 'utc'], () => app.zone, (zone) => app.setZone(zone)),
+      app.heading(1, {}, app.say('theme')), segments('theme', ['auto', 'light', 'dark'], () => app.theme, (theme) => app.setTheme(theme)),
+      app.heading(1, { id: 'alv-columns' }, app.say('columns')), h('div', { class: 'choices two', role: 'group', 'aria-labelledby': 'alv-columns' }, ...boxes));
     const button = h('button', { type: 'button', class: 'button wordless', title: app.say('view') }, icon('sliders'), h('span', { class: 'label' }, app.say('view')));
     return app.popup(button, panel, () => {
       for (const box of panel.querySelectorAll('input')) {

@@ -37,8 +37,26 @@ export class Speech {
    * @param {number} [count]
    */
   say(name, values = {}, count = 2) {
-    const found = this.words[name];
+    const found = /** @type {string|{one: string, other: string}} */ (this.words[name]);
     const sentence = typeof found === 'string' ? found : this.plural.select(count) === 'one' ? found.one : found.other;
-    return sentence.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
+    return fill(sentence, values);
   }
+
+  /**
+   * Why a check failed, which the module that verifies says in English. What is not translated stays as it is.
+   * @param {string} reason
+   */
+  reason(reason) {
+    const known = Object.entries(this.words.reasons).find(([begin]) => reason.startsWith(begin));
+    const sentence = known ? known[1] + reason.slice(known[0].length) : reason;
+    return `${sentence.charAt(0).toLocaleUpperCase(this.lang)}${sentence.slice(1)}${/[.)]$/.test(sentence) ? '' : '.'}`;
+  }
+}
+
+/**
+ * @param {string} sentence
+ * @param {Record<string, string>} values
+ */
+function fill(sentence, values) {
+  return sentence.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
 }

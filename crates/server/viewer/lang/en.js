@@ -67,4 +67,6 @@ export default {
   origin: 'Log', checkpointSize: 'Events in the checkpoint', checkpointTime: 'Time of the checkpoint', witnesses: 'Seen by',
   minutesMore: 'Show all', minutesLess: 'Show less',
   confirmedColumn: 'Check of the event',
+  /** @type {Record<string, string>} Beginnings of reasons, which come in English, and what they are in this language. */
+  reasons: {},
 };
