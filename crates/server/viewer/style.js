@@ -139,10 +139,10 @@ th:first-child, td:first-child { padding-inline-start: 1rem; }
 th.c-check, td.c-check { width: 2.6rem; min-width: 0; padding-inline: 1rem 0; }
 tbody tr { cursor: pointer; }
 tbody tr:hover td { background: var(--hover); }
-tbody tr:has(:focus-visible) td { background: var(--hover); }
-tbody tr:has(:focus-visible) td:first-child { box-shadow: inset 3px 0 0 var(--accent); }
+tbody tr.at td { background: var(--hover); }
+tbody tr.at td:first-child { box-shadow: inset 3px 0 0 var(--accent); }
 tbody tr.is-open td { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
-tr.failed td, tr.failed:hover td, tr.failed:has(:focus-visible) td { background: var(--bad-bg); color: var(--bad); }
+tr.failed td, tr.failed:hover td, tr.failed.at td { background: var(--bad-bg); color: var(--bad); }
 tr.failed td:first-child { box-shadow: inset 3px 0 0 var(--bad); }
 tr.failed td { max-width: none; }
 tr.failed .second { color: inherit; }
@@ -191,7 +191,7 @@ footer .button { color: var(--fg); }
 .drawer .body { flex: 1; overflow: auto; padding: 1.1rem 1.2rem 2rem; scrollbar-width: thin; scrollbar-color: var(--edge) transparent; }
 .drawer .body:focus-visible { outline-offset: -2px; }
 .drawer .lead { font-size: 1.15em; font-weight: 600; overflow-wrap: anywhere; }
-.drawer .lead + p { color: var(--muted); }
+.drawer .lead + p { color: var(--muted); overflow-wrap: anywhere; }
 .drawer .verdict { display: flex; gap: .6em; margin: .9rem 0 0; padding: .6rem .75rem; border-radius: var(--radius); background: var(--sunken); overflow-wrap: anywhere; }
 .drawer .verdict .icon { margin-top: .15em; color: var(--muted); }
 .drawer .verdict[data-status="verified"] { background: var(--ok-bg); color: var(--ok); }
@@ -229,9 +229,9 @@ pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space:
   table, tbody, tr, td { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tbody tr { display: flex; flex-wrap: wrap; gap: .15rem .6rem; padding: .8rem; border-bottom: 1px solid var(--line); position: relative; }
-  tbody tr:hover td, tbody tr:has(:focus-visible) td, tbody tr.is-open td, tr.failed td, tr.failed:hover td { background: none; box-shadow: none; }
+  tbody tr:hover td, tbody tr.at td, tbody tr.is-open td, tr.failed td, tr.failed:hover td { background: none; box-shadow: none; }
   tbody tr.failed { background: var(--bad-bg); box-shadow: inset 3px 0 0 var(--bad); }
-  tbody tr:has(:focus-visible) { background: var(--hover); box-shadow: inset 3px 0 0 var(--accent); }
+  tbody tr.at { background: var(--hover); box-shadow: inset 3px 0 0 var(--accent); }
   tbody tr.is-open { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
   td, td:first-child { padding: 0; border: 0; max-width: 100%; min-width: 0; flex: 1 1 100%; }
   td.c-check, td.c-check:first-child { position: absolute; inset-inline-end: .8rem; top: .8rem; width: auto; padding: 0; }

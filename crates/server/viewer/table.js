@@ -25,6 +25,7 @@ export class EventTable {
     this.table = h('table', { role: 'table' }, h('caption', {}, app.say('caption')), this.head);
     this.table.addEventListener('keydown', (event) => this.#key(event));
     this.table.addEventListener('focusin', (event) => this.#rove(/** @type {HTMLElement} */ (event.target)));
+    this.table.addEventListener('focusout', (event) => /** @type {HTMLElement} */ (event.target).closest('tr')?.classList.remove('at'));
     this.table.addEventListener('click', (event) => this.#click(event));
     this.observer = new IntersectionObserver((entries) => this.#seen(entries), { root: app.scroll, rootMargin: '1500px 0px' });
     this.#drawHead();
@@ -245,6 +246,8 @@ export class EventTable {
   /** @param {HTMLElement} target */
   #rove(target) {
     if (!target.matches('[data-stop]')) return;
+    // A class does what :has(:focus-visible) would, which browsers compute anew for every row that comes.
+    if (target.matches(':focus-visible')) target.closest('tr')?.classList.add('at');
     for (const element of this.table.querySelectorAll('[data-stop][tabindex="0"]')) element.setAttribute('tabindex', '-1');
     target.setAttribute('tabindex', '0');
   }
