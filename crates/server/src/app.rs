@@ -1,10 +1,13 @@
 //! What all handlers share, and the routes.
 
 use crate::database::pool::Database;
-use crate::http::answer;
+use crate::http::rates::Rates;
+use crate::http::{answer, around};
 use crate::options::Options;
 use crate::{resources, viewer};
+use axum::middleware::from_fn_with_state;
 use axum::Router;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// What all handlers share.
@@ -12,6 +15,31 @@ use std::sync::Arc;
 pub(crate) struct App {
     pub(crate) options: Arc<Options>,
     pub(crate) database: Database,
+    /// How many requests each key has made in this minute.
+    pub(crate) rates: Arc<Rates>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl App {
+    /// What the options say.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(crate) fn new(options: Options) -> Result<App, String> {
+        let database = Database::new("--database", &options.log.database, options.log.connections)?;
+        let rates = Arc::new(Rates::new(options.http.rate_limit));
+        Ok(App { options: Arc::new(options), database, rates, stopping: Arc::default() })
+    }
+
+    /// From now on the program is not ready for more.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the program was told to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
 }
 
 /// All routes of the program.
@@ -20,8 +48,10 @@ pub(crate) fn router(app: App) -> Router {
         .merge(resources::events::routes())
         .merge(resources::ingestion::routes())
         .merge(resources::health::routes())
+        .merge(resources::metrics::routes())
         .merge(viewer::files::routes())
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
+        .layer(from_fn_with_state(app.clone(), around::around))
         .with_state(app)
 }

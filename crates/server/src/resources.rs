@@ -4,3 +4,5 @@
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod ingestion;
+pub(crate) mod metrics;
+pub(crate) mod payload;

@@ -32,7 +32,7 @@ async fn page(State(app): State<App>, headers: HeaderMap) -> Response {
         return answer::no_such_path().await.into_response();
     };
     let mut response = content(page, &headers);
-    let policy = format!("{POLICY}{}", app.options.frame_ancestors);
+    let policy = format!("{POLICY}{}", app.options.http.frame_ancestors);
     let fixed = [
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
