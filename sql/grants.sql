@@ -49,6 +49,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text),
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
   immutable.recorded_late(text), immutable.export_tree(bigint),
+  immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.verify_shard(regclass, boolean),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
@@ -169,6 +170,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tree_head(), immutable.verifier_key(),
+  immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
   immutable.receipt(uuid, text, text[])
 TO immutable_server;

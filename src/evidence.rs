@@ -4,8 +4,8 @@
 //! [`sequence`] appends events to the tree, and [`checkpoint`] signs its head with the keys of
 //! [`signing_key`]. [`position`] says where the log may sign, and [`incarnation`] how it goes on
 //! elsewhere. [`witness`] stores what others have signed. [`proof`] and [`receipt`] prove of an
-//! [`entry`] of the tree that a [`kept_note`] covers it. [`rebuild`] makes damaged tiles again, and
-//! [`tree_export`] writes the tree as a file.
+//! [`entry`] of the tree that a [`kept_note`] covers it. [`rebuild`] makes damaged tiles again,
+//! [`tree_export`] writes the tree as a file, and [`tile`] gives it out piece by piece.
 
 pub mod checkpoint;
 pub mod entry;
@@ -18,5 +18,6 @@ pub mod receipt;
 pub mod sequence;
 pub mod signing_key;
 pub mod tables;
+pub mod tile;
 pub mod tree_export;
 pub mod witness;

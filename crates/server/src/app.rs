@@ -46,6 +46,13 @@ impl App {
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(resources::events::routes())
+        .merge(resources::verify::routes())
+        .merge(resources::viewer_tokens::routes())
+        .merge(resources::alerts::routes())
+        .merge(resources::exports::routes())
+        .merge(resources::anchors::routes())
+        .merge(resources::tiles::routes())
+        .merge(resources::openapi::routes())
         .merge(resources::ingestion::routes())
         .merge(resources::health::routes())
         .merge(resources::metrics::routes())

@@ -25,7 +25,7 @@ const TO_CANCEL: Duration = Duration::from_millis(400);
 const ATTEMPTS: u32 = 5;
 
 pub(super) const PROOF: &str = "SELECT pg_catalog.set_config('immutable.proof', $1, true), \
-    pg_catalog.set_config('immutable.client_address', $2, true)";
+    pg_catalog.set_config('immutable.client_address', $2, true), pg_catalog.set_config('TimeZone', 'UTC', true)";
 
 /// An SQL function and its arguments.
 #[derive(Clone)]
