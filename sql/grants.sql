@@ -60,6 +60,8 @@ TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
   immutable.receipt(uuid, text, text[])
 TO immutable_auditor;
+-- The same holds for the evidence of a page, which shows an index and the size of the log too.
+GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
 -- For finding the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
 GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- status() runs with the owner's rights. Of the events it reveals an id and a time alone.

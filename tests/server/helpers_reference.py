@@ -18,7 +18,7 @@ PARTS = {
     "Recording events": ["write/track", "write/batch", "write/chain", "write/targets", "write/restore", "write/replica"],
     "Reading events": ["read/events", "read/time_bound", "read/changes", "read/feed", "read/search", "read/views"],
     "Verifying and exporting": ["verify", "read/export"],
-    "Evidence for others": ["evidence/checkpoint", "evidence/witness", "evidence/proof", "evidence/receipt", "evidence/tiles", "evidence/tree"],
+    "Evidence for others": ["evidence/checkpoint", "evidence/witness", "evidence/proof", "evidence/receipt", "evidence/page", "evidence/tiles", "evidence/tree"],
     "Erasing": ["erase"],
     "Tenants and viewers": ["access/viewers"],
     "API keys": ["access/api_keys"],

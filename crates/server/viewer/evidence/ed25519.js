@@ -30,15 +30,25 @@ function power(base, exponent) {
 const D = (P - ((121665n * power(121666n, P - 2n)) % P)) % P;
 
 /**
+ * The y of a point; null if 32 bytes are not its one text, or it is of small order.
+ * @param {Uint8Array} bytes
+ * @returns {bigint|null}
+ */
+function soundY(bytes) {
+  let y = 0n;
+  for (const byte of Array.from(bytes).reverse()) y = (y << 8n) | BigInt(byte);
+  y &= 2n ** 255n - 1n;
+  return bytes.length !== 32 || y >= P || SMALL.includes(y) ? null : y;
+}
+
+/**
  * Whether 32 bytes are the one text of a point that is not of small order.
  * @param {Uint8Array} bytes
  * @returns {boolean}
  */
 export function isSoundPoint(bytes) {
-  let y = 0n;
-  for (const byte of Array.from(bytes).reverse()) y = (y << 8n) | BigInt(byte);
-  y &= 2n ** 255n - 1n;
-  if (bytes.length !== 32 || y >= P || SMALL.includes(y)) return false;
+  const y = soundY(bytes);
+  if (y === null) return false;
   // x^2 = (y^2 - 1) / (d y^2 + 1) must be a square.
   const square = (y * y) % P;
   const x = ((square - 1n + P) * power((D * square + 1n) % P, P - 2n)) % P;
@@ -88,7 +98,7 @@ async function verifies(key, signature, message) {
  * @returns {Promise<boolean>}
  */
 export async function verify(key, signature, message) {
-  if (signature.length !== 64 || !isSoundPoint(signature.subarray(0, 32))) return false;
+  if (signature.length !== 64 || soundY(signature.subarray(0, 32)) === null) return false;
   try {
     return await verifies(key, signature, message);
   } catch {

@@ -28,12 +28,26 @@ function uint32(bytes) {
   return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
 }
 
+/** Keys that were read before: a page of a browser has a few, and reads them for each page of events. */
+const read = /** @type {Map<string, Key>} */ (new Map());
+
 /**
  * Reads a verifier key: name, key id and key with + between them.
  * @param {unknown} text
  * @returns {Promise<Key>}
  */
 export async function parseKey(text) {
+  const known = typeof text === "string" ? read.get(text) : undefined;
+  const key = known ?? (await readKey(text));
+  if (read.size < 100) read.set(key.text, key);
+  return key;
+}
+
+/**
+ * @param {unknown} text
+ * @returns {Promise<Key>}
+ */
+async function readKey(text) {
   const parts = typeof text === "string" ? /^([^+]*)\+([0-9a-f]{8})\+(.*)$/s.exec(text) : null;
   if (parts === null) return refuse("not a key of the form name+id+key");
   const [name, id, blob] = [parts[1] ?? "", parseInt(parts[2] ?? "", 16), fromBase64(parts[3] ?? "")];
