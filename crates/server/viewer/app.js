@@ -47,6 +47,8 @@ export class App {
     this.live = 'off';
     /** @type {AbortController|null} */
     this.loading = null;
+    /** @type {Record<string, string>} What the first page was asked with: cursors go on with the same bounds. */
+    this.asked = {};
     /** @type {AbortController|null} */
     this.exporting = null;
     this.stopped = new AbortController();
@@ -308,7 +310,8 @@ export class App {
     this.#enter('loading');
     try {
       const cursor = cursors.at(-1);
-      const page = await this.read({ ...toParameters(this.query), limit: String(this.limit), ...(cursor ? { cursor } : {}) }, loading.signal);
+      if (!cursor) this.asked = toParameters(this.query);
+      const page = await this.read({ ...this.asked, limit: String(this.limit), ...(cursor ? { cursor } : {}) }, loading.signal);
       if (loading.signal.aborted) return;
       this.page = page;
       this.table?.setRows(page.rows);
@@ -328,7 +331,7 @@ export class App {
     this.growing = true;
     const { loading } = this;
     try {
-      const page = await this.read({ ...toParameters(this.query), limit: String(SCROLL_SIZE), cursor: this.page.pagination.next_cursor ?? '' }, loading?.signal);
+      const page = await this.read({ ...this.asked, limit: String(SCROLL_SIZE), cursor: this.page.pagination.next_cursor ?? '' }, loading?.signal);
       if (loading !== this.loading) return;
       this.#merge(page);
       this.page.pagination = { ...page.pagination, total: page.pagination.total ?? this.page.pagination.total };
