@@ -10,7 +10,6 @@ import pytest
 
 import helpers_log as h
 from conftest import ROOT
-from helpers_keys import show
 from helpers_tree_model import LOG, STRANGER, W1, Model, tlog
 
 FOLDER = ROOT / "tests/browser/evidence"
@@ -56,13 +55,12 @@ def signed(checkpoint, *keys):
     return text + "\n" + "".join(key.sign(text) if key is not W1 else key.sign(text, 1_800_000_000) for key in keys)
 
 
-def page_of(db, model):
+def page_of(db, http, model):
     """What a viewer's browser gets of tenant acme, and what its page trusts."""
     token, = db.conn.execute("SELECT immutable.create_viewer_token('acme') ->> 'token'").fetchone()
-    server = show(db.connect(db.create_role("IN ROLE immutable_server")), token)
-    answer, = server.execute("SELECT immutable.get_events(\"limit\" => 100)").fetchone()
+    answer = http.get("/api/v1/events", token, params={"evidence": "true", "limit": 100, "action": "*"}).json()
     events = [event for event in answer["data"] if not event["action"].startswith("immutable.")]
-    evidence = server.execute("SELECT immutable.page_evidence(%s::uuid[])", [[event["id"] for event in events]]).fetchone()[0]
+    evidence = {**answer["evidence"], "events": {event["id"]: answer["evidence"]["events"][event["id"]] for event in events}}
     foreign, = db.conn.execute("SELECT immutable.page_evidence(ARRAY(SELECT id FROM immutable.events WHERE tenant_id = 'globex' LIMIT 1))").fetchone()
     return {
         "events": events, "evidence": evidence, "foreign": foreign,
@@ -73,8 +71,8 @@ def page_of(db, model):
     }
 
 
-def test_a_page_of_a_log(db, tmp_path):
-    page = page_of(db, build(db))
+def test_a_page_of_a_log(db, http, tmp_path):
+    page = page_of(db, http, build(db))
     file = tmp_path / "page.json"
     file.write_text(json.dumps(page))
     assert len(page["events"]) == 11 and all(given["index"] is not None for given in page["evidence"]["events"].values())

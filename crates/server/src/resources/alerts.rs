@@ -29,11 +29,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/api/v1/alerts", get(list))
 }
 
-async fn list(
-    State(app): State<App>,
-    credentials: Credentials,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
+async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     refuse_token(&app, &credentials).await?;
     let query = page::query(parameters, &QUERY)?;
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();

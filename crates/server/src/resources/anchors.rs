@@ -20,8 +20,8 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::Router;
 use immutable_format::tlog::checkpoint::Checkpoint;
-use immutable_format::tlog::tree::is_consistent;
 use immutable_format::tlog::parse_hash;
+use immutable_format::tlog::tree::is_consistent;
 use immutable_format::Hash;
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -213,8 +213,7 @@ async fn is_in_head(app: &App, credentials: &Credentials, tree: Tree) -> Result<
 }
 
 async fn continues(app: &App, credentials: &Credentials, before: Tree, tree: Tree) -> Result<bool, Problem> {
-    let call =
-        Call { statement: BETWEEN, arguments: vec![Some(before.size.to_string()), Some(tree.size.to_string())] };
+    let call = Call { statement: BETWEEN, arguments: vec![Some(before.size.to_string()), Some(tree.size.to_string())] };
     match app.database.call(credentials, call).await {
         Ok(proof) => Ok(before.is_continued_by(tree, &proof.unwrap_or_default())),
         Err(problem) if is_broken(&problem) => Ok(false),

@@ -29,7 +29,16 @@ use uuid::Uuid;
 
 /// The filters, in the order of the statement's arguments.
 const FILTERS: [&str; 11] = [
-    "from", "to", "actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id",
+    "from",
+    "to",
+    "actor_id",
+    "action",
+    "resource",
+    "resource_id",
+    "tenant_id",
+    "session_id",
+    "target_type",
+    "target_id",
     "search",
 ];
 

@@ -85,7 +85,9 @@ mod tests {
         for body in ["", " \n", "{}", "[]"] {
             assert!(read(body).unwrap().take_text("a").unwrap().is_none(), "{body}");
         }
-        for (body, status) in [("{", 400), ("nul", 400), ("NaN", 400), ("[1]", 422), ("\"a\"", 422), (r#"{"c":1}"#, 422)] {
+        for (body, status) in
+            [("{", 400), ("nul", 400), ("NaN", 400), ("[1]", 422), ("\"a\"", 422), (r#"{"c":1}"#, 422)]
+        {
             assert_eq!(read(body).err(), Some(status), "{body}");
         }
     }

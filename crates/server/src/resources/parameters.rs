@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn numbers_are_whole() {
-        for (query, number) in [("limit=7", Some("7")), ("limit=", None), ("limit=-1", Some("-1")), ("limit=007", Some("7"))] {
+        for (query, number) in
+            [("limit=7", Some("7")), ("limit=", None), ("limit=-1", Some("-1")), ("limit=007", Some("7"))]
+        {
             assert_eq!(known(query).unwrap().number("limit").unwrap().as_deref(), number, "{query}");
         }
         for query in ["limit=abc", "limit=1.5", "limit=99999999999", "limit=1e2", "limit=0x10"] {

@@ -42,7 +42,11 @@ async fn checkpoint(State(app): State<App>, Public(credentials): Public) -> Resu
     Ok((headers, note).into_response())
 }
 
-async fn tile(State(app): State<App>, Public(credentials): Public, Segment(path): Segment) -> Result<Response, Problem> {
+async fn tile(
+    State(app): State<App>,
+    Public(credentials): Public,
+    Segment(path): Segment,
+) -> Result<Response, Problem> {
     let wanted = Wanted::read(&path).ok_or_else(|| not_found("tile"))?;
     let found = app.database.call(&credentials, wanted.call()).await;
     let found = found.map_err(|problem| instead_of(problem, &["P0002", "22023", "55000"], || not_found("tile")));
@@ -111,8 +115,25 @@ mod tests {
         assert_eq!(Wanted::read("2/005.p/1"), tile(Some(2), 5, 1));
         assert_eq!(Wanted::read("entries/x001/000.p/255"), tile(None, 1000, 255));
         for path in [
-            "", "0", "0/", "0/0", "0/x001/67", "0/001/067", "00/000", "0/000.p/256", "0/000.p/0", "0/000.p/01", "+0/000",
-            "0/000.p/", "0/x000/000", "-1/000", "entries/", "x/000", "0/000/", "0/-01", "4294967296/000",
+            "",
+            "0",
+            "0/",
+            "0/0",
+            "0/x001/67",
+            "0/001/067",
+            "00/000",
+            "0/000.p/256",
+            "0/000.p/0",
+            "0/000.p/01",
+            "+0/000",
+            "0/000.p/",
+            "0/x000/000",
+            "-1/000",
+            "entries/",
+            "x/000",
+            "0/000/",
+            "0/-01",
+            "4294967296/000",
             "0/x999/x999/x999/x999/x999/x999/999",
         ] {
             assert_eq!(Wanted::read(path), None, "{path}");

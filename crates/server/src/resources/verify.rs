@@ -29,11 +29,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/api/v1/verify", get(verify))
 }
 
-async fn verify(
-    State(app): State<App>,
-    credentials: Credentials,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
+async fn verify(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     let parameters = parameters.only(&["from", "to", "limit"])?;
     let limit = parameters.number("limit")?;
     let mut given = BTreeMap::new();
