@@ -23,7 +23,7 @@ async function open(t, state = {}) {
 scenario('real: events that a witness saw', async (t) => {
   const page = await open(t);
   const count = await rows(page).count();
-  assert.match(await page.locator('.badge').innerText(), new RegExp(`^These ${count} events were in the log before 15 Jan 2027, 08:00 UTC \\(witness ${t.environment.witness}\\)$`));
+  assert.match(await page.locator('.badge').innerText(), new RegExp(`^These ${count} events were in the log before \\d\\d:\\d\\d UTC \\(witness ${t.environment.witness}\\)$`));
   assert.equal(await page.locator('.mark[data-status="verified"]').count(), count);
   assert.ok(count >= 10);
   const erased = page.locator('tr', { hasText: 'erased' }).first();

@@ -6,10 +6,12 @@ const ATTRIBUTES = { lang: 'lang', theme: 'theme', columns: 'columns', zone: 'ti
 
 const query = new URLSearchParams(location.search);
 const hash = new URLSearchParams(location.hash.slice(1));
-const token = hash.get('token') ?? query.get('token') ?? '';
+// A reload finds the token in the state of this entry of the tab's history, which no address and no request shows.
+const kept = typeof history.state?.token === 'string' ? history.state.token : '';
+const token = hash.get('token') ?? query.get('token') ?? kept;
 for (const each of [query, hash]) each.delete('token');
 const [asked, part] = [query.toString(), hash.toString()];
-history.replaceState(history.state, '', `${location.pathname}${asked ? `?${asked}` : ''}${part ? `#${part}` : ''}`);
+history.replaceState({ token }, '', `${location.pathname}${asked ? `?${asked}` : ''}${part ? `#${part}` : ''}`);
 
 const viewer = /** @type {import('./element.js').AuditLogViewer} */ (document.createElement('audit-log-viewer'));
 viewer.setAttribute('url-hash', '');
@@ -19,6 +21,8 @@ for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
   if (value !== null) viewer.setAttribute(attribute, value);
 }
 if (token) viewer.token = token;
+
+addEventListener('hashchange', () => history.replaceState({ token: viewer.token }, ''));
 
 // Whom the page talks with: the frame around it, and nobody else. Its origin is what the browser says, or what the address says.
 const framed = window.parent !== window;
@@ -49,7 +53,10 @@ viewer.addEventListener('event-open', (event) => post('event-open', { id: /** @t
 addEventListener('message', (event) => {
   if (!framed || event.source !== window.parent || event.origin !== parentOrigin) return;
   const { type, token: next, theme, lang } = event.data ?? {};
-  if (type === 'token' && typeof next === 'string') viewer.token = next;
+  if (type === 'token' && typeof next === 'string') {
+    viewer.token = next;
+    history.replaceState({ token: next }, '');
+  }
   if (type === 'settings' && typeof theme === 'string') viewer.setAttribute('theme', theme);
   if (type === 'settings' && typeof lang === 'string') viewer.setAttribute('lang', lang);
 });

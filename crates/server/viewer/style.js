@@ -210,7 +210,9 @@ footer .button { color: var(--fg); }
 .tool { flex: none; display: inline-flex; padding: .25em; border: 0; background: none; color: var(--muted); border-radius: 5px; }
 .tool:hover { color: var(--fg); background: var(--hover); }
 .tool.done { color: var(--ok); }
-.targets { list-style: none; display: grid; gap: .4rem; }
+.targets { list-style: none; display: grid; grid-template-columns: minmax(0, 1fr); gap: .4rem; }
+.targets .first, .targets .second, .targets .value { white-space: normal; overflow-wrap: anywhere; }
+.targets pre { margin-top: .5rem; }
 .targets li { padding: .5rem .7rem; border: 1px solid var(--line); border-radius: var(--radius); overflow-wrap: anywhere; }
 pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; padding: .7rem .8rem; max-height: 24rem; overflow: auto; background: var(--sunken); border: 1px solid var(--line); border-radius: var(--radius); unicode-bidi: plaintext; }
 .titled { display: flex; align-items: center; justify-content: space-between; }

@@ -23,7 +23,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/viewer", get(page))
         .route("/viewer.js", get(|headers: HeaderMap| async move { file("../viewer.js", &headers) }))
         .route("/viewer/integrity.json", get(pins))
-        .route("/viewer/{*path}", get(|Path(path): Path<String>, headers: HeaderMap| async move { file(&path, &headers) }))
+        .route("/viewer/{*path}", get(module))
 }
 
 /// The page. Its address had the token, so nothing may keep it or pass it on.
@@ -46,16 +46,18 @@ async fn page(State(app): State<App>, headers: HeaderMap) -> Response {
     response
 }
 
+async fn module(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    // The entry stands beside the folder, and is not reached through it.
+    file(if path.starts_with("..") { "" } else { &path }, &headers)
+}
+
 /// A module or a style sheet. Pages of other origins may load it.
 fn file(path: &str, headers: &HeaderMap) -> Response {
     let Some(file) = FILES.get(path).filter(|_| path != "index.html") else {
         return Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.").into_response();
     };
-    let mut response = if is_known(&file.etag, headers) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        content(file, headers)
-    };
+    let mut response =
+        if is_known(&file.etag, headers) { StatusCode::NOT_MODIFIED.into_response() } else { content(file, headers) };
     let fixed = [
         (header::CACHE_CONTROL, REVALIDATE),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -87,7 +89,12 @@ fn content(file: &'static Prepared, headers: &HeaderMap) -> Response {
 
 /// The members of a header that is a list.
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
 }
 
 fn is_known(etag: &str, headers: &HeaderMap) -> bool {
@@ -97,6 +104,7 @@ fn is_known(etag: &str, headers: &HeaderMap) -> bool {
 fn takes_gzip(headers: &HeaderMap) -> bool {
     members(headers, header::ACCEPT_ENCODING).any(|each| {
         let (name, quality) = each.split_once(';').unwrap_or((each, ""));
-        name.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+        name.trim().eq_ignore_ascii_case("gzip")
+            && !matches!(quality.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
     })
 }

@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn the_files_of_the_page_are_there_and_small() {
-        for path in ["index.html", "page.js", "page.css", "element.js", "lang/de.js", "evidence/index.js", "../viewer.js"] {
+        for path in
+            ["index.html", "page.js", "page.css", "element.js", "lang/de.js", "evidence/index.js", "../viewer.js"]
+        {
             assert!(FILES.contains_key(path), "{path} is missing");
         }
         let sent: usize = FILES.values().map(|file| file.gzip.as_ref().map_or(file.plain.len(), Vec::len)).sum();
