@@ -90,7 +90,8 @@ pub(crate) struct Http {
     #[arg(long, env = "IMMUTABLE_PUBLIC_KEY_FILE", value_name = "FILE")]
     pub(crate) public_key_file: Option<PathBuf>,
     /// Which pages may show the viewer in a frame, as in a Content-Security-Policy
-    #[arg(long, env = "IMMUTABLE_FRAME_ANCESTORS", default_value = "*", value_name = "SOURCES")]
+    #[arg(long, env = "IMMUTABLE_FRAME_ANCESTORS", default_value = "*", value_name = "SOURCES",
+        value_parser = crate::viewer::ancestors::parse)]
     pub(crate) frame_ancestors: String,
 }
 

@@ -1,3 +1,5 @@
 //! The viewer's files, which are part of the program.
 
+pub(crate) mod ancestors;
 pub(crate) mod files;
+pub(crate) mod prepared;
