@@ -2,6 +2,7 @@
 
 use crate::database::pool::Database;
 use crate::http::answer;
+use crate::http::rates::Rates;
 use crate::options::Options;
 use crate::{resources, viewer};
 use axum::Router;
@@ -12,6 +13,20 @@ use std::sync::Arc;
 pub(crate) struct App {
     pub(crate) options: Arc<Options>,
     pub(crate) database: Database,
+    /// How many requests each key has made in this minute.
+    pub(crate) rates: Arc<Rates>,
+}
+
+impl App {
+    /// What the options say.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(crate) fn new(options: Options) -> Result<App, String> {
+        let database = Database::new("--database", &options.log.database, options.log.connections)?;
+        let rates = Arc::new(Rates::new(options.http.rate_limit));
+        Ok(App { options: Arc::new(options), database, rates })
+    }
 }
 
 /// All routes of the program.

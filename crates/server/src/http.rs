@@ -1,5 +1,10 @@
-//! What every request and answer goes through: answers as JSON objects, errors, credentials.
+//! What every request and answer goes through: bodies and queries, answers as JSON objects, errors, credentials.
 
 pub(crate) mod answer;
+pub(crate) mod body;
 pub(crate) mod credentials;
+pub(crate) mod origin;
 pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod rates;
+pub(crate) mod segment;

@@ -4,6 +4,7 @@
 //! log itself decides what it opens. `docs/server.md` is the guide, and `docs/design/` says why.
 
 mod app;
+mod configuration;
 mod database;
 mod deliveries;
 mod http;
@@ -12,12 +13,10 @@ mod resources;
 mod serve;
 mod viewer;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = options::Options::parse();
-    match serve::run(options) {
+    match options::Options::read().and_then(serve::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("immutable-server: {reason}");

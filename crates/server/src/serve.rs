@@ -1,9 +1,11 @@
 //! Listens, serves, and stops when it is told to.
 
 use crate::app::{router, App};
-use crate::database::pool::Database;
+use crate::http::origin::Peer;
 use crate::options::Options;
-use std::sync::Arc;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{from_fn, Next};
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{signal, SignalKind};
 
@@ -18,13 +20,13 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
 }
 
 async fn serve(options: Options) -> Result<(), String> {
-    let database = Database::new(&options)?;
-    let listener =
-        TcpListener::bind(options.listen).await.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
+    let listen = options.listening.listen;
+    let app = App::new(options)?;
+    let listener = TcpListener::bind(listen).await.map_err(|e| format!("cannot listen on {listen}: {e}"))?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     tracing::info!(%address, "listens");
-    let app = App { options: Arc::new(options), database };
-    axum::serve(listener, router(app)).with_graceful_shutdown(told_to_stop()).await.map_err(|e| e.to_string())
+    let router = router(app).layer(from_fn(with_peer)).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, router).with_graceful_shutdown(told_to_stop()).await.map_err(|e| e.to_string())
 }
 
 async fn told_to_stop() {
@@ -33,4 +35,11 @@ async fn told_to_stop() {
     };
     tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     tracing::info!("stops");
+}
+
+async fn with_peer(mut request: Request, next: Next) -> axum::response::Response {
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
+        request.extensions_mut().insert(Peer { address: peer.ip(), tls: false });
+    }
+    next.run(request).await
 }

@@ -1,11 +1,15 @@
 //! What a request shows: the proof that goes to the database, and the client's address.
 
+use super::origin::Origin;
 use super::problem::Problem;
 use crate::app::App;
 use axum::extract::FromRequestParts;
-use axum::http::{header, request::Parts};
+use axum::http::{header, request::Parts, HeaderMap};
 use immutable_format::api_key;
 use std::net::IpAddr;
+
+/// The longest bearer that is looked at; a viewer token has some 600 bytes.
+const LONGEST: usize = 4096;
 
 /// The proof and the address of a request. The log decides what they open.
 #[derive(Clone)]
@@ -26,21 +30,31 @@ impl Credentials {
         };
         Credentials { proof, address }
     }
+
+    /// Whether the proof is an API key's, and not a token.
+    pub(crate) fn is_key(&self) -> bool {
+        self.proof.len() == 64
+    }
 }
 
 impl FromRequestParts<App> for Credentials {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
-        let bearer = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, bearer)| bearer.trim())
-            .filter(|bearer| !bearer.is_empty())
-            .ok_or_else(Problem::unauthenticated)?;
-        Ok(Credentials::of_bearer(bearer, None))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Ok(origin) = Origin::from_request_parts(parts, app).await;
+        let bearer = bearer(&parts.headers).ok_or_else(Problem::unauthenticated)?;
+        let credentials = Credentials::of_bearer(bearer, origin.address);
+        app.rates.admit(&credentials.proof)?;
+        Ok(credentials)
     }
+}
+
+/// What stands behind `Bearer`: an API key or a token, as far as its letters tell. Two such lines are none.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let (scheme, bearer) = line.to_str().ok()?.trim().split_once(' ')?;
+    let bearer = bearer.trim();
+    let is_plain = bearer.bytes().all(|byte| byte.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && is_plain && (1..=LONGEST).contains(&bearer.len())).then_some(bearer)
 }

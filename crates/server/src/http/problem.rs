@@ -58,6 +58,17 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Invalid or missing API key.")
     }
 
+    /// What the key or the token does not open.
+    pub(crate) fn forbidden(sentence: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", sentence)
+    }
+
+    /// The same with the SQLSTATE by which the log refused it.
+    pub(crate) fn with_code(mut self, sqlstate: &str) -> Problem {
+        self.body.sqlstate = Some(sqlstate.to_owned());
+        self
+    }
+
     /// The database cannot answer now.
     pub(crate) fn unavailable(sentence: impl Into<String>) -> Problem {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence);
