@@ -1,0 +1,4 @@
+//! Destinations: where items are delivered to, and how.
+
+pub(crate) mod destination;
+pub(crate) mod send;
