@@ -7,6 +7,7 @@ pub(crate) mod json;
 pub(crate) mod leef;
 pub(crate) mod ocsf;
 pub(crate) mod options;
+pub(crate) mod render;
 pub(crate) mod text;
 pub(crate) mod view;
 

@@ -16,6 +16,22 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// The name of the format.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Ocsf => "ocsf",
+            Format::CloudEvents => "cloudevents",
+            Format::Cef => "cef",
+            Format::Leef => "leef",
+        }
+    }
+
+    /// Whether an item is a JSON object in this format, and not a line of text.
+    pub(crate) fn is_json(self) -> bool {
+        !matches!(self, Format::Cef | Format::Leef)
+    }
+
     /// The format of this name.
     ///
     /// # Errors
