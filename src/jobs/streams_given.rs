@@ -24,15 +24,20 @@ pub const FILTER_LEVELS: usize = 3;
 /// Most bytes of a filter's value: those of the longest id that an event can have.
 const VALUE_BYTES: usize = 4096;
 
-/// The types of destinations, and the member that each needs.
-const TYPES: [(&str, &str); 5] =
-    [("webhook", "url"), ("splunk_hec", "url"), ("datadog", "secret"), ("syslog", "address"), ("file", "path")];
+/// The types of destinations.
+const TYPES: [&str; 5] = ["webhook", "splunk_hec", "datadog", "syslog", "file"];
 
 /// How events can be written.
 const FORMATS: [&str; 5] = ["json", "ocsf", "cloudevents", "cef", "leef"];
 
 /// Members that would hold what must not be in the database.
-const SECRETS: [&str; 6] = ["password", "token", "api_key", "key", "authorization", "headers"];
+const SECRETS: [&str; 5] = ["password", "token", "api_key", "key", "headers"];
+
+/// Members that name a file of the program which delivers.
+const FILES: [&str; 3] = ["secret", "authorization", "ca"];
+
+/// Most bytes of a file's name.
+const FILE_BYTES: usize = 64;
 
 /// The filters of events that compare a column.
 const EQUAL: [(&str, Column); 6] = [
@@ -172,17 +177,9 @@ pub fn destination(given: Datum) -> String {
             .hint("It is an object of a few texts, such as {\"type\": \"webhook\", \"url\": \"https://...\"}.")
             .raise()
     };
-    let kinds: Vec<&str> = TYPES.iter().map(|(kind, _)| *kind).collect();
-    let Some(kind) = member(&given, "type").and_then(|kind| TYPES.iter().find(|(known, _)| *known == kind)) else {
-        Fault::invalid("destination.type", format!("the type of a destination must be {}", kinds.join(", ")))
-            .hint("docs/deliveries.md says what each type needs.")
-            .raise()
-    };
-    if member(&given, kind.1).is_none() {
-        let field = format!("destination.{}", kind.1);
-        Fault::invalid(&field, format!("a destination of type {} needs a text {}", kind.0, kind.1))
-            .hint("docs/deliveries.md says what each type needs.")
-            .raise()
+    if !member(&given, "type").is_some_and(|kind| TYPES.contains(&kind)) {
+        let message = format!("the type of a destination must be {}", TYPES.join(", "));
+        Fault::invalid("destination.type", message).hint("docs/deliveries.md says what each type needs.").raise()
     }
     refuse_secrets(&given);
     given.canonical()
@@ -208,11 +205,11 @@ fn refuse_secrets(given: &Value) {
             Fault::invalid(&field, "a destination does not have secrets itself").hint(hint).raise()
         }
         let is_name = |name: &str| {
-            name.len() <= NAME_BYTES
-                && !name.starts_with('.')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'))
+            name.len() <= FILE_BYTES
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         };
-        if (&**name == "secret" || name.ends_with("_secret")) && !value.as_str().is_some_and(is_name) {
+        if FILES.contains(&&**name) && !value.as_str().is_some_and(is_name) {
             Fault::invalid(&field, format!("{field} must be the name of a file, without a directory"))
                 .hint(hint)
                 .raise()
@@ -239,7 +236,8 @@ fn host(url: &str) -> &str {
 /// What an event of the log says of a destination: its type, and where it is. A path may be a secret.
 pub fn told(destination: &str) -> (String, Option<String>) {
     let given = Value::parse(destination, DESTINATION_LEVELS, DESTINATION_BYTES).unwrap_or(Value::Null);
-    let to = ["url", "address", "site", "path"].iter().find_map(|name| member(&given, name).map(|to| (*name, to)));
+    let to =
+        ["url", "address", "host", "site", "path"].iter().find_map(|name| member(&given, name).map(|to| (*name, to)));
     let to = to.map(|(name, to)| if name == "path" { to } else { host(to) }.to_string());
     (member(&given, "type").unwrap_or_default().to_string(), to)
 }

@@ -1,6 +1,7 @@
 //! Listens, serves, and stops when it is told to.
 
 use crate::app::{router, App};
+use crate::deliveries::engine::Engine;
 use crate::http::origin::Peer;
 use crate::options::Options;
 use axum::extract::{ConnectInfo, Request};
@@ -21,12 +22,17 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
 
 async fn serve(options: Options) -> Result<(), String> {
     let listen = options.listening.listen;
+    let deliveries = Engine::start(&options.features)?;
     let app = App::new(options)?;
     let listener = TcpListener::bind(listen).await.map_err(|e| format!("cannot listen on {listen}: {e}"))?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     tracing::info!(%address, "listens");
     let router = router(app).layer(from_fn(with_peer)).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).with_graceful_shutdown(told_to_stop()).await.map_err(|e| e.to_string())
+    let served = axum::serve(listener, router).with_graceful_shutdown(told_to_stop()).await;
+    if let Some(deliveries) = deliveries {
+        deliveries.stop().await;
+    }
+    served.map_err(|e| e.to_string())
 }
 
 async fn told_to_stop() {
