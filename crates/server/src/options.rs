@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 /// The program logs in to PostgreSQL with a login that has the role immutable_server and no other. It
 /// can be stopped and started at any time, and several of them can serve one log.
 #[derive(Parser, Clone, Debug)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "immutable-server try-delivery --help: sends events to a destination once, and says what happened"
+)]
 pub(crate) struct Options {
     /// Where to listen
     #[arg(long, env = "IMMUTABLE_LISTEN", default_value = "127.0.0.1:7300", value_name = "ADDRESS:PORT")]
