@@ -1,5 +1,6 @@
 //! Deliveries of events and alerts to other systems.
 
+pub(crate) mod attempt;
 pub(crate) mod backoff;
 pub(crate) mod destinations;
 pub(crate) mod directories;

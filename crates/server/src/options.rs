@@ -14,7 +14,12 @@ use std::path::PathBuf;
 /// with the names of the flags, without the dashes in front. A flag is stronger than the environment,
 /// and the environment stronger than the file. In the environment several values are separated by commas.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "immutable-server", version, max_term_width = 100)]
+#[command(
+    name = "immutable-server",
+    version,
+    max_term_width = 100,
+    after_help = "immutable-server try-delivery --help: sends events to a destination once, and says what happened"
+)]
 pub(crate) struct Options {
     /// A file with settings, in TOML
     #[arg(long, env = "IMMUTABLE_CONFIG", value_name = "FILE")]

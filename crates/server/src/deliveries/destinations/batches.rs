@@ -74,7 +74,11 @@ mod tests {
             self.sizes.len()
         }
         fn size(&self, item: usize) -> Result<usize, String> {
-            if self.sizes[item] > 90 { Err(String::from("too large")) } else { Ok(self.sizes[item]) }
+            if self.sizes[item] > 90 {
+                Err(String::from("too large"))
+            } else {
+                Ok(self.sizes[item])
+            }
         }
         async fn post(&self, items: Range<usize>) -> Option<Outcome> {
             assert!(items.len() <= 8);

@@ -38,7 +38,9 @@ impl Datadog {
         }
         let url = format!("https://http-intake.logs.{site}/api/v2/logs");
         let mut fields = Vec::new();
-        for (member, name) in [("service", "service"), ("hostname", "hostname"), ("tags", "ddtags"), ("source", "ddsource")] {
+        for (member, name) in
+            [("service", "service"), ("hostname", "hostname"), ("tags", "ddtags"), ("source", "ddsource")]
+        {
             fields.extend(members.text_up_to(member, 1000)?.map(|value| (name, value)));
         }
         Ok(Datadog {

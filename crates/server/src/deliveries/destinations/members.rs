@@ -21,7 +21,8 @@ impl<'a> Members<'a> {
     /// # Errors
     /// A sentence, as for everything below.
     pub(crate) fn of(value: &'a Value, path: &'static str) -> Result<Members<'a>, String> {
-        let object = value.as_object().ok_or_else(|| format!("{} is not a JSON object.", path.trim_end_matches('.')))?;
+        let object =
+            value.as_object().ok_or_else(|| format!("{} is not a JSON object.", path.trim_end_matches('.')))?;
         Ok(Members { object, path, known: BTreeSet::new() })
     }
 

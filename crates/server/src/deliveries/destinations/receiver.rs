@@ -175,9 +175,18 @@ mod tests {
             assert!(parse(&json!({"url": url})).is_ok(), "{url}");
         }
         assert!(parse(&json!({"url": "http://10.0.0.1/", "insecure": true})).is_ok());
-        for url in ["http://10.0.0.1/", "http://localhost.example.com/", "ftp://x/", "file:///etc/passwd", "x", "https://u:p@x/",
-            "https://u@x/", "https://x/#f", "data:,x", "https://"]
-        {
+        for url in [
+            "http://10.0.0.1/",
+            "http://localhost.example.com/",
+            "ftp://x/",
+            "file:///etc/passwd",
+            "x",
+            "https://u:p@x/",
+            "https://u@x/",
+            "https://x/#f",
+            "data:,x",
+            "https://",
+        ] {
             let refused = parse(&json!({"url": url})).expect_err(url);
             assert!(refused.starts_with("destination.url"), "{refused}");
         }

@@ -72,7 +72,8 @@ fn parse_key(line: &str) -> Result<Key, String> {
 
 fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     // HMAC takes keys of every length.
-    Hmac::<Sha256>::new_from_slice(key).map_or_else(|_| Vec::new(), |mac| mac.chain_update(message).finalize().into_bytes().to_vec())
+    Hmac::<Sha256>::new_from_slice(key)
+        .map_or_else(|_| Vec::new(), |mac| mac.chain_update(message).finalize().into_bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -91,7 +92,8 @@ mod tests {
 
     #[test]
     fn each_line_signs() {
-        let keys = Keys::parse(&format!("whsk_{}\n\nat least sixteen characters\n", BASE64_STANDARD.encode([7; 32]))).unwrap();
+        let keys =
+            Keys::parse(&format!("whsk_{}\n\nat least sixteen characters\n", BASE64_STANDARD.encode([7; 32]))).unwrap();
         let signatures = keys.standard("a", 1, b"x");
         let (v1a, v1) = signatures.split_once(' ').unwrap();
         assert!(v1a.starts_with("v1a,") && v1.starts_with("v1,"), "{signatures}");

@@ -65,7 +65,9 @@ impl Splunk {
     }
 
     fn headers(&self, token: &str) -> Result<HeaderMap, String> {
-        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| String::from("The secret is not a token of a collector."));
+        let value = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| String::from("The secret is not a token of a collector."))
+        };
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, value(&format!("Splunk {token}"))?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -105,7 +107,9 @@ impl Requests<'_> {
     /// Waits until the indexers have the batch.
     async fn acknowledged(&self, answer: &Answer) -> Option<Outcome> {
         let Some(id) = member(answer, "ackId") else {
-            return Some(later("The collector gave no acknowledgement id: its token has none, so set acknowledge to false."));
+            return Some(later(
+                "The collector gave no acknowledgement id: its token has none, so set acknowledge to false.",
+            ));
         };
         let mut url = self.splunk.receiver.url.clone();
         url.set_path(&format!("{}/ack", url.path().trim_end_matches("/event").trim_end_matches('/')));
@@ -154,7 +158,9 @@ impl Batches for Requests<'_> {
         match answer.outcome(&detail) {
             None if self.splunk.acknowledge => self.acknowledged(&answer).await,
             // The token, the index or the channel is wrong: an operator mends it.
-            Some(Outcome::Refused { reason }) if code.is_some_and(|code| !REFUSALS.contains(&code)) => Some(later(reason)),
+            Some(Outcome::Refused { reason }) if code.is_some_and(|code| !REFUSALS.contains(&code)) => {
+                Some(later(reason))
+            }
             outcome => outcome,
         }
     }

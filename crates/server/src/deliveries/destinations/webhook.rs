@@ -36,7 +36,8 @@ impl Webhook {
 
     pub(crate) async fn send(&self, delivery: &Delivery<'_>) -> Sent {
         let secrets = delivery.directories.secret(&self.secret).and_then(|secret| {
-            let authorization = self.authorization.as_ref().map(|name| delivery.directories.secret(name)).transpose()?;
+            let authorization =
+                self.authorization.as_ref().map(|name| delivery.directories.secret(name)).transpose()?;
             Ok((Keys::parse(&secret)?, authorization))
         });
         let (keys, authorization) = match secrets {
@@ -73,7 +74,8 @@ impl Requests<'_> {
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let mut headers = HeaderMap::new();
         let mut put = |name: HeaderName, value: String| {
-            let value = HeaderValue::from_str(&value).map_err(|_| format!("{name} has a character that headers cannot have."))?;
+            let value = HeaderValue::from_str(&value)
+                .map_err(|_| format!("{name} has a character that headers cannot have."))?;
             headers.insert(name, value);
             Ok::<(), String>(())
         };
