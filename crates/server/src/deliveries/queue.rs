@@ -78,7 +78,9 @@ impl Target {
     /// # Errors
     /// A sentence for the operator.
     pub(crate) fn parse(&self) -> Result<(Destination, Format), String> {
-        Ok((Destination::parse(&self.destination)?, Format::parse(&self.format)?))
+        let (destination, format) = (Destination::parse(&self.destination)?, Format::parse(&self.format)?);
+        destination.accepts(format)?;
+        Ok((destination, format))
     }
 
     /// What a destination that is kept must be the same in.
