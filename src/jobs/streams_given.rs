@@ -202,7 +202,9 @@ fn refuse_secrets(given: &Value) {
     for (name, value) in members {
         let field = format!("destination.{}", name.chars().take(64).collect::<String>());
         if SECRETS.contains(&&**name) {
-            Fault::invalid(&field, "a destination does not have secrets itself").hint(hint).raise()
+            Fault::invalid(&field, format!("{field} must not be given, because it would be a secret in the database"))
+                .hint(hint)
+                .raise()
         }
         let is_name = |name: &str| {
             name.len() <= FILE_BYTES

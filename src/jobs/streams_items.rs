@@ -79,7 +79,9 @@ pub struct Read {
     pub before: String,
     /// The mark behind the items.
     pub behind: String,
-    /// What was acknowledged before and is not among what was read.
+    /// What was acknowledged behind that,
+    pub acknowledged: Vec<String>,
+    /// and of it what is not among what was read.
     pub left: Vec<String>,
     /// Whether the mark has moved although there is no item.
     pub has_moved: bool,
@@ -99,7 +101,7 @@ pub fn events(
     for _ in 0..MOST_PIECES {
         let (items, reached, rest) = piece(stream, filters, &before, since, &left, most);
         if !items.names.is_empty() {
-            return Read { items, before, behind: reached.mark, left: rest, has_moved };
+            return Read { items, before, behind: reached.mark, acknowledged: left, left: rest, has_moved };
         }
         has_moved |= reached.mark != before && (reached.events > 0 || reached.has_more);
         (before, left) = (reached.mark, rest);
@@ -107,7 +109,7 @@ pub fn events(
             break;
         }
     }
-    Read { items: Items::default(), behind: before.clone(), before, left, has_moved }
+    Read { items: Items::default(), behind: before.clone(), before, acknowledged: left.clone(), left, has_moved }
 }
 
 fn piece(
@@ -199,8 +201,11 @@ pub fn alerts(stream: &Stored, filters: &Filters, mark: &str, acknowledged: &[St
     });
     let left: Vec<String> = acknowledged.iter().filter(|name| !seen.contains(*name)).cloned().collect();
     let has_moved = items.names.is_empty() && behind != mark;
-    let before = if has_moved { behind.clone() } else { mark.to_string() };
-    Read { items, before, behind, left, has_moved }
+    let (before, acknowledged) = match has_moved {
+        true => (behind.clone(), left.clone()),
+        false => (mark.to_string(), acknowledged.to_vec()),
+    };
+    Read { items, before, behind, acknowledged, left, has_moved }
 }
 
 /// The dead letters of a stream that somebody asked to deliver again, as their events are now. Those whose

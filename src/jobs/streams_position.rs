@@ -8,7 +8,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
 use crate::read::feed;
 use immutable_format::id::{parse_uuid, uuid_text};
-use immutable_format::Id;
+use immutable_format::{time, Id};
 use pgrx::pg_sys;
 
 /// A position as it is stored.
@@ -98,7 +98,7 @@ impl Position {
     /// loses it.
     pub fn begin(stream: &Stored, start: Option<i64>) -> Position {
         let mark = beginning(&stream.content, start);
-        let since = start.map_or(Arg::Null(pg_sys::TIMESTAMPTZOID), Arg::Time);
+        let since = start.filter(|start| *start != i64::MIN).map_or(Arg::Null(pg_sys::TIMESTAMPTZOID), Arg::Time);
         spi::execute(
             "INSERT INTO immutable.stream_positions AS p (stream_id, mark, since) VALUES ($1, $2, $3) \
              ON CONFLICT (stream_id) DO UPDATE SET mark = excluded.mark, since = excluded.since, acknowledged = ''",
@@ -173,7 +173,7 @@ impl Position {
 /// The mark of a stream that begins at a time, or with what comes now.
 fn beginning(content: &str, start: Option<i64>) -> String {
     match (content, start) {
-        ("alerts", Some(start)) => alert_mark(start.saturating_sub(1), &[0xff; 16]),
+        ("alerts", Some(start)) => alert_mark(start.max(time::MIN) - 1, &[0xff; 16]),
         ("alerts", None) => last_alert(),
         (_, None) => feed::now(),
         (_, Some(i64::MIN)) => feed::beginning(),

@@ -141,12 +141,9 @@ impl Ask<'_> {
         if !replayed.names.is_empty() {
             return Some(self.lease(&stream, position, "replay", replayed));
         }
-        let Read { items, before, behind, left, has_moved } = self.read(&stream, &mut position)?;
+        let Read { items, before, behind, acknowledged, left, has_moved } = self.read(&stream, &mut position)?;
         let is_empty = items.names.is_empty();
-        if has_moved {
-            position.acknowledged.clone_from(&left);
-        }
-        position.mark = before;
+        (position.mark, position.acknowledged) = (before, acknowledged);
         if !is_empty {
             (position.pending_mark, position.pending_left) = (behind, left);
             return Some(self.lease(

@@ -8,6 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 import helpers_keys
+import helpers_log
 from helpers_streams import (actions, create, dead_letters, deliver, due, record, settle, stream, take, update)
 
 CALLS = ("create_stream('x', '{\"type\": \"file\", \"path\": \"x\"}')", "update_stream(gen_random_uuid())", "delete_stream(gen_random_uuid())",
@@ -98,7 +99,7 @@ def test_a_caller_s_search_path_is_not_used(db):
 
 def test_a_tenant_s_stream_has_that_tenant_alone(db):
     conn = db.conn
-    ids = {tenant: create(conn, str(tenant), tenant_id=tenant, filters={"action": "x*"}) for tenant in ("t", "", None)}
+    ids = {tenant: create(conn, f"of {tenant}", tenant_id=tenant, filters={"action": "x*"}) for tenant in ("t", "", None)}
     same, = conn.execute("SELECT gen_random_uuid()").fetchone()
     for tenant in ("t", "u", ""):
         record(conn, f"x.{tenant}", tenant=tenant, id=same)
@@ -145,7 +146,7 @@ def test_a_filter_that_names_an_erased_person(db):
     assert len(deliver(conn, ids[0])) == 2
     # Nothing of the tables has the value of the tenant's person; another tenant's filter stays.
     text = "".join(str(row) for table in TABLES for row in conn.execute(f"SELECT x::text FROM immutable.{table} x"))
-    assert text.count('"ann"') + text.count('""ann""') == 1
+    assert text.count('""ann""') == 1
 
 
 def test_damaged_streams_are_passed_over(db):
@@ -184,9 +185,9 @@ def test_damaged_streams_are_passed_over(db):
     assert len(deliver(conn, good)) == 2
     # An event that is damaged is delivered as it is shown, and keeps nothing back.
     record(conn, "x")
-    conn.execute("SET session_replication_role = replica")
-    conn.execute("UPDATE immutable.events SET salt = '\\x00', event_hash = '\\x' WHERE action = 'x'")
-    conn.execute("RESET session_replication_role")
+    helpers_log.drop_checks(conn, "events_chained_check")
+    with helpers_log.behind_triggers(conn):
+        conn.execute("UPDATE immutable.events SET salt = '\\x00', event_hash = '\\x' WHERE action = 'x'")
     taken = take(conn, good)
     assert taken["items"][0]["document"] is None and taken["items"][0]["json"]["action"] == "x"
 
