@@ -249,6 +249,15 @@ GRANT EXECUTE ON FUNCTION
   immutable.get_export(uuid), immutable.export_rows(uuid, text)
 TO immutable_auditor, immutable_server;
 
+-- Streams. Who makes one decides where events go, so that is the owner's, and whom the owner grants it.
+GRANT EXECUTE ON FUNCTION immutable.get_streams(), immutable.get_dead_letters(uuid, integer, uuid)
+TO immutable_auditor;
+GRANT USAGE ON SCHEMA immutable TO immutable_deliverer;
+GRANT EXECUTE ON FUNCTION immutable.due_deliveries(), immutable.take_delivery(uuid, text, integer, integer),
+  immutable.settle_delivery(uuid, bigint, text, integer, text, double precision)
+TO immutable_deliverer;
+GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
+
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;

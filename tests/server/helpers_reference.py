@@ -25,6 +25,7 @@ PARTS = {
     "Action schemas": ["write/schemas"],
     "Alerts": ["jobs/alerts"],
     "Exports for download": ["jobs/exports"],
+    "Deliveries": ["jobs/streams"],
     "Maintenance": ["jobs/maintenance"],
     "Operating": ["status", "citus"],
     "The log itself": ["schema", "log", "guard/append_only", "guard/ddl", "grants", "notice"],

@@ -14,7 +14,12 @@ use std::path::PathBuf;
 /// with the names of the flags, without the dashes in front. A flag is stronger than the environment,
 /// and the environment stronger than the file. In the environment several values are separated by commas.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "immutable-server", version, max_term_width = 100)]
+#[command(
+    name = "immutable-server",
+    version,
+    max_term_width = 100,
+    after_help = "immutable-server try-delivery --help: sends events to a destination once, and says what happened"
+)]
 pub(crate) struct Options {
     /// A file with settings, in TOML
     #[arg(long, env = "IMMUTABLE_CONFIG", value_name = "FILE")]
@@ -117,6 +122,21 @@ pub(crate) struct Features {
     /// A directory whose files are the secrets that destinations name
     #[arg(long, env = "IMMUTABLE_SECRETS_DIR", value_name = "DIRECTORY")]
     pub(crate) secrets_dir: Option<PathBuf>,
+    /// A directory below which destinations of type file write
+    #[arg(long, env = "IMMUTABLE_FILES_DIR", value_name = "DIRECTORY")]
+    pub(crate) files_dir: Option<PathBuf>,
+    /// The most connections to PostgreSQL for deliveries
+    #[arg(long, env = "IMMUTABLE_DELIVERY_CONNECTIONS", default_value_t = 4, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) delivery_connections: u16,
+    /// After how many seconds another program may go on where this one ended without a word
+    #[arg(long, env = "IMMUTABLE_DELIVERY_LEASE", default_value_t = 30, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub(crate) delivery_lease: u16,
+    /// The pauses, in seconds, after the first failure in a row, the second, and so on; the last is repeated
+    #[arg(long, env = "IMMUTABLE_DELIVERY_RETRY", value_name = "SECONDS", value_delimiter = ',', value_parser = pause,
+        default_value = "5,30,300,1800,7200,18000,36000,50400,72000,86400")]
+    pub(crate) delivery_retry: Vec<f64>,
 }
 
 /// How log lines are written.
@@ -155,6 +175,12 @@ fn config_file() -> Option<PathBuf> {
 fn network(text: &str) -> Result<IpNet, String> {
     let one = text.parse::<std::net::IpAddr>().map(IpNet::from);
     text.parse().or(one).map_err(|_| String::from("this is neither an address nor a network such as 10.0.0.0/8"))
+}
+
+/// A pause between two tries, up to a week.
+fn pause(text: &str) -> Result<f64, String> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.01..=604_800.0).contains(seconds));
+    seconds.ok_or_else(|| String::from("a pause is a number of seconds from 0.01 to 604800"))
 }
 
 fn public_url(text: &str) -> Result<String, String> {
