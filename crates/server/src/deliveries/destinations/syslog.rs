@@ -140,7 +140,9 @@ fn structured_data(item: &Item, enterprise: u64) -> String {
     let mut out = format!("[immutable@{enterprise}");
     let mut put = |name: &str, value: Option<&str>| {
         let Some(value) = value else { return };
-        out.push_str(&format!(" {name}=\""));
+        out.push(' ');
+        out.push_str(name);
+        out.push_str("=\"");
         for char in value.chars() {
             if matches!(char, '"' | '\\' | ']') {
                 out.push('\\');
