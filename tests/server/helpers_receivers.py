@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import types
 
 import helpers_http
 from cryptography import x509
@@ -116,9 +117,9 @@ class Http:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                self.body = self.rfile.read(int(self.headers["content-length"]))
-                requests.append(self)
-                status, headers, body = (*given, {}, b"")[:3] if isinstance(given := answer(self), tuple) else (given, {}, b"")
+                body = self.rfile.read(int(self.headers["content-length"]))
+                requests.append(request := types.SimpleNamespace(path=self.path, headers=self.headers, body=body))
+                status, headers, body = given if isinstance(given := answer(request), tuple) else (given, {}, b"")
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(
             refused,
             "destination.retries is not known; the members are authorization, batch, ca, format_options, \
-                             insecure, secret, type, url."
+                             insecure, secret, timeout, type, url."
         );
         let refused = refusal(&json!({"type": "file", "format_options": {"leef": 1}}));
         assert!(refused.starts_with("destination.format_options.leef is not known"), "{refused}");

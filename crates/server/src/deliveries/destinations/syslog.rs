@@ -22,7 +22,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// As much goes over one connection.
 const BYTES: usize = 4_000_000;
 /// Facility 13, log audit.
@@ -40,6 +39,7 @@ pub(crate) struct Syslog {
     enterprise: u64,
     max_message: Option<usize>,
     confirm: bool,
+    timeout: Duration,
     batch: usize,
 }
 
@@ -66,6 +66,7 @@ impl Syslog {
             // 32473 is the number that RFC 5612 gives to examples.
             enterprise: members.number("enterprise", 32473, &(1..=u64::from(u32::MAX)))?,
             confirm: members.flag("confirm", true)?,
+            timeout: members.timeout()?,
             batch: usize::try_from(members.number("batch", 500, &(1..=1000))?).unwrap_or(1),
             max_message: usize::try_from(max_message).ok().filter(|max| *max > 0),
             app_name: app_name.unwrap_or_else(|| String::from("immutable")),
@@ -189,10 +190,14 @@ impl Batches for Connections<'_> {
     }
 
     async fn post(&self, items: Range<usize>) -> Option<Outcome> {
-        match tokio::time::timeout(TIMEOUT, self.syslog.deliver(&self.messages[items], self.delivery)).await {
+        match tokio::time::timeout(self.syslog.timeout, self.syslog.deliver(&self.messages[items], self.delivery)).await
+        {
             Ok(Ok(())) => None,
             Ok(Err(reason)) => Some(later(reason)),
-            Err(_) => Some(later("The receiver did not take the batch and close the connection within 15 seconds.")),
+            Err(_) => Some(later(format!(
+                "The receiver did not take the batch and close the connection within {} seconds.",
+                self.syslog.timeout.as_secs()
+            ))),
         }
     }
 }
