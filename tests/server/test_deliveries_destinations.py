@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -72,6 +73,21 @@ def test_while_keys_are_exchanged_both_sign(send, receiver):
     v1a = headers["webhook-signature"].split()[0].removeprefix("v1a,")
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     key.public_key().verify(base64.b64decode(v1a), signed)
+
+
+def test_the_guide_verifies_what_is_sent(send, receiver):
+    guide = (receivers.helpers_http.ROOT / "docs/delivery-formats.md").read_text()
+    python, js = (re.search(rf"^```{language}\n(.*?)^```$", guide, re.M | re.S)[1] for language in ("python", "js"))
+    at = receiver()
+    send([receivers.event(actor={"id": "ü🦀", "name": None, "type": None})], hook(at.url))
+    body, headers = at.requests[0].body, {name.lower(): value for name, value in at.requests[0].headers.items()}
+    exec(python, names := {})
+    for key, text, genuine in ((SECRET, body, True), (SECRET, body + b" ", False), (SECRET[:-2] + "A=", body, False)):
+        assert names["is_genuine"](key, headers, text) == names["is_genuine_to_the_service"](key, headers, text) == genuine
+        call = f"{js}\nconsole.log(isGenuine({json.dumps(key)}, {json.dumps(headers)}, {json.dumps(text.decode())}))"
+        assert subprocess.run(["node", "-"], input=call, capture_output=True, text=True, check=True).stdout == f"{genuine}\n".lower()
+    late = {**headers, "webhook-timestamp": str(int(headers["webhook-timestamp"]) - 600)}
+    assert not names["is_genuine"](SECRET, late, body)
 
 
 def test_cloudevents_go_in_batches(send, receiver):
@@ -164,7 +180,7 @@ def test_hostile_receivers_do_no_harm(send, receiver):
         "a broken body": (answers(ok + b"content-length: 999\r\n\r\nx"), "delivered"),
         "a bomb": (answers(ok + b"content-encoding: gzip\r\ncontent-length: 3\r\n\r\n\x1f\x8b\x08"), "delivered"),
         "early hints": (answers(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", ok + b"content-length: 0\r\n\r\n"), "delivered"),
-        "nothing but hints": (answers(endless=b"HTTP/1.1 102 Processing\r\n\r\n" * 100), "retry"),
+        "nothing but hints": (answers(endless=b"HTTP/1.1 102 Processing\r\n\r\n" * 9, slow=True), "retry"),
         "endless headers": (answers(ok, endless=b"x: " + b"y" * 60000 + b"\r\n"), "retry"),
         "garbage": (answers(b"\x00\xff\r\n\r\n" * 9), "retry"),
         "SSH": (answers(b"SSH-2.0-OpenSSH_9.2\r\n"), "retry"),

@@ -179,3 +179,21 @@ def test_what_is_no_event_is_refused_with_its_line(line):
     done = receivers.subprocess.run([receivers.helpers_http.PROGRAM, "try-delivery", "--print"],
                                     input=line.encode(), capture_output=True)
     assert done.returncode == 2 and b"line 1 of standard input" in done.stderr and not done.stdout
+
+
+GUIDE = (receivers.helpers_http.ROOT / "docs/delivery-formats.md").read_text()
+
+
+def shown(form):
+    """The example of a format in the guide."""
+    return re.search(rf"^### {form}$.*?^```\w+\n(.*?)\n```$", GUIDE, re.M | re.S)[1]
+
+
+@pytest.mark.parametrize("form", ALL)
+def test_the_guide_shows_what_the_program_sends(form):
+    event = json.loads(re.search(r"^```json\n(.*?)\n```$", GUIDE, re.M | re.S)[1])
+    sent, = receivers.printed([event], form)
+    if form in ("cef", "leef"):
+        assert sent == shown(form)
+    else:
+        assert json.loads(sent) == json.loads(shown(form))
