@@ -47,11 +47,11 @@ ALERT = {
     "notified_at": None, "triggered_at": "2026-03-26T08:45:12.500000Z"}
 
 
-def run(items, *arguments, environment=None):
-    """The command; gives a CompletedProcess with texts."""
+def run(items, *arguments, environment=None, **options):
+    """The command; gives a CompletedProcess with bytes."""
     lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
     return subprocess.run([helpers_http.PROGRAM, "try-delivery", *map(str, arguments)], input=lines.encode(),
-                          capture_output=True, timeout=60, env={**ENVIRONMENT, **(environment or {})})
+                          capture_output=True, timeout=60, env={**ENVIRONMENT, **(environment or {})}, **options)
 
 
 def printed(items, form, destination=None):

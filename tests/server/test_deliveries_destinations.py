@@ -7,6 +7,8 @@ import hmac
 import json
 import pathlib
 import re
+import resource
+import signal
 import socket
 import subprocess
 import threading
@@ -382,6 +384,24 @@ def test_files_have_whole_lines(send):
     path.write_bytes(path.read_bytes()[:-40])
     send(EVENTS[1:], destination)
     assert [json.loads(line)["data"]["id"] for line in path.read_text().splitlines()] == [event["id"] for event in EVENTS]
+
+
+@pytest.mark.parametrize("is_crash", [True, False], ids=["crash", "full disk"])
+def test_a_write_that_ends_in_the_middle_of_a_line_tears_nothing(send, is_crash):
+    """A limit of the file's size kills the program while it writes, or, if the signal is ignored, fails the write."""
+    many = [receivers.event(number, metadata={"text": "x" * 2000}) for number in range(1, 11)]
+    assert send(many[:1], {"type": "file"})[0]["outcome"] == "delivered"
+    before, limit = written(send)[0].read_bytes(), 10_000
+    done = receivers.run(many[1:], "--destination", '{"type": "file"}', "--files-dir", send.files, restore_signals=is_crash,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    left = written(send)[0].read_bytes()
+    if is_crash:
+        assert done.returncode == -signal.SIGXFSZ and len(left) == limit and not left.endswith(b"\n")
+    else:
+        assert json.loads(done.stdout)["outcome"] == "retry" and left == before
+    assert send(many[1:], {"type": "file"}) == [{"outcome": "delivered", "delivered": 9}]
+    ids = [json.loads(line)["data"]["id"] for line in written(send)[0].read_text().splitlines()]
+    assert list(dict.fromkeys(sorted(ids))) == [event["id"] for event in many] and ids[-9:] == [event["id"] for event in many[1:]]
 
 
 def test_a_full_file_is_followed_by_another(send):
