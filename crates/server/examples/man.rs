@@ -58,7 +58,8 @@ fn write_rest(out: &mut dyn Write) -> io::Result<()> {
     roff.control("TP", []).text([italic("/etc/immutable/server.toml")]);
     roff.text([roman("The configuration of the service of Debian's package. Its names are those of the options.")]);
     roff.control("SH", ["EXAMPLES"]);
-    roff.control("PP", []).text([roman("Serve the log of the database app on loopback, behind a proxy on the same machine:")]);
+    roff.control("PP", [])
+        .text([roman("Serve the log of the database app on loopback, behind a proxy on the same machine:")]);
     roff.control("PP", []).control("RS", ["4"]).control("nf", []);
     roff.text([roman(
         "immutable-server --database 'host=/var/run/postgresql user=immutable_web dbname=app' --trusted-proxy 127.0.0.1/32",

@@ -11,6 +11,7 @@ mod figures;
 mod http;
 mod options;
 mod resources;
+mod routes;
 mod serve;
 mod viewer;
 

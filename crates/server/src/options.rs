@@ -96,7 +96,7 @@ pub(crate) struct Http {
     pub(crate) public_key_file: Option<PathBuf>,
     /// Which pages may show the viewer in a frame, as in a Content-Security-Policy
     #[arg(long, env = "IMMUTABLE_FRAME_ANCESTORS", default_value = "*", value_name = "SOURCES",
-        value_parser = crate::viewer::ancestors::parse)]
+        value_parser = frame_sources)]
     pub(crate) frame_ancestors: String,
 }
 
@@ -188,5 +188,62 @@ fn public_url(text: &str) -> Result<String, String> {
     match url.starts_with("http://") || url.starts_with("https://") {
         true => Ok(url.to_owned()),
         false => Err(String::from("this does not begin with https:// or http://")),
+    }
+}
+
+/// Sources as `frame-ancestors` of a Content-Security-Policy takes them: `*`, `'self'`, `'none'`,
+/// `https://app.example.com`, `https://*.example.com`.
+///
+/// # Errors
+/// A sentence for the operator: what is no list of sources could end the directive and begin another.
+fn frame_sources(text: &str) -> Result<String, String> {
+    let sources: Vec<&str> = text.split_ascii_whitespace().collect();
+    if sources.is_empty() {
+        return Err(String::from("it is empty; 'none' forbids all frames"));
+    }
+    let is_source = |source: &&str| source.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b',');
+    match sources.iter().find(|source| !is_source(source)) {
+        Some(source) => Err(format!("{source:?} is no source of a Content-Security-Policy")),
+        None => Ok(sources.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::configuration::of_text;
+    use super::frame_sources;
+    use super::Options;
+    use clap::CommandFactory;
+
+    #[test]
+    fn sources_stay_as_they_are() {
+        assert_eq!(frame_sources(" 'self'  https://*.example.com "), Ok(String::from("'self' https://*.example.com")));
+    }
+
+    #[test]
+    fn nothing_begins_another_directive() {
+        assert!(frame_sources("*; script-src *").is_err());
+        assert!(frame_sources("https://a.example, https://b.example").is_err());
+        assert!(frame_sources("https://ä.example").is_err());
+        assert!(frame_sources(" ").is_err());
+    }
+
+    #[test]
+    fn a_file_has_the_names_of_flags_and_no_others() {
+        let read = |text: &str| of_text(text, &Options::command());
+        assert_eq!(read("max-body = 2048").unwrap(), [("max_body".to_owned(), vec!["2048".to_owned()])]);
+        let proxies = read("trusted-proxy = [\"10.0.0.0/8\", \"::1\"]").unwrap();
+        assert_eq!(proxies, [("trusted_proxy".to_owned(), vec!["10.0.0.0/8".to_owned(), "::1".to_owned()])]);
+        for wrong in [
+            "maxbody = 1",
+            "max_body = 1",
+            "config = \"x\"",
+            "help = true",
+            "listen = [\"a\", \"b\"]",
+            "=",
+            "listen = {}",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

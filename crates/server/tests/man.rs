@@ -13,7 +13,9 @@ fn the_page_is_what_the_example_prints() {
         String::from_utf8(page).unwrap() == kept,
         "run: cargo run -p immutable-server --example man > crates/server/man/immutable-server.1"
     );
-    for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SIGNALS", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"] {
+    for section in
+        ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SIGNALS", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"]
+    {
         let heading = kept.lines().filter_map(|line| line.strip_prefix(".SH "));
         assert!(heading.map(|name| name.trim_matches('"')).any(|name| name == section), "{section}");
     }

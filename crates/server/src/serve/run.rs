@@ -3,9 +3,10 @@
 use super::certificate::Certificate;
 use super::clients::Clients;
 use super::logs;
-use crate::app::{router, App};
+use crate::app::App;
 use crate::deliveries::engine::Engine;
 use crate::options::Options;
+use crate::routes::router;
 use futures_util::future::join;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::sync::Arc;

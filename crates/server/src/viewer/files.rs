@@ -2,8 +2,8 @@
 
 use super::prepared::{integrity, Prepared, FILES};
 use crate::app::App;
-use crate::http::answer;
 use crate::http::problem::Problem;
+use crate::http::{answer, unknown};
 use axum::extract::{Path, State};
 use axum::http::{header, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Router<App> {
 /// The page. Its address had the token, so nothing may keep it or pass it on.
 async fn page(State(app): State<App>, headers: HeaderMap) -> Response {
     let Some(page) = FILES.get("index.html") else {
-        return answer::no_such_path().await.into_response();
+        return unknown::no_such_path().await.into_response();
     };
     let mut response = content(page, &headers);
     let policy = format!("{POLICY}{}", app.options.http.frame_ancestors);
