@@ -25,7 +25,7 @@ const TO_CANCEL: Duration = Duration::from_millis(400);
 const ATTEMPTS: u32 = 5;
 
 pub(super) const PROOF: &str = "SELECT pg_catalog.set_config('immutable.proof', $1, true), \
-    pg_catalog.set_config('immutable.client_address', $2, true)";
+    pg_catalog.set_config('immutable.client_address', $2, true), pg_catalog.set_config('TimeZone', 'UTC', true)";
 
 /// An SQL function and its arguments.
 #[derive(Clone)]
@@ -222,7 +222,8 @@ fn shown_by_itself(call: &Call) -> String {
     let statement = call.statement;
     format!(
         "{statement} FROM (SELECT pg_catalog.set_config('immutable.proof', ${proof}, true), \
-         pg_catalog.set_config('immutable.client_address', ${address}, true)) AS shown"
+         pg_catalog.set_config('immutable.client_address', ${address}, true), \
+         pg_catalog.set_config('TimeZone', 'UTC', true)) AS shown"
     )
 }
 

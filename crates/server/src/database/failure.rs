@@ -182,13 +182,14 @@ fn field_of(message: &str) -> Option<&str> {
     FIELDS.contains(&name).then_some(field)
 }
 
-const FIELDS: [&str; 37] = [
+const FIELDS: [&str; 38] = [
     "action",
     "action_category",
     "actor_id",
     "actor_name",
     "actor_type",
     "conditions",
+    "count",
     "cursor",
     "direction",
     "format",

@@ -9,7 +9,6 @@ pub(crate) fn preflight() -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Request-Id"),
         (header::ACCESS_CONTROL_MAX_AGE, "7200"),
-        (header::ALLOW, "GET, POST, OPTIONS"),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
 }
