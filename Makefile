@@ -16,7 +16,7 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all pg_config install package deb verifier server install-verifier installcheck demo stop test reference clean help
+.PHONY: all pg_config install package deb deb-server verifier server install-verifier installcheck demo serve stop test reference clean help
 .NOTPARALLEL:
 
 all:
@@ -62,6 +62,9 @@ package: pg_config
 deb: package
 	@scripts/deb "$(major)" "$(tree)"
 
+deb-server: server
+	@scripts/deb server
+
 # The program that verifies exports. It needs no PostgreSQL, and belongs where the exports are, not on the server.
 verifier:
 	cargo build --release --locked -p immutable-verify
@@ -94,8 +97,13 @@ demo:
 	@scripts/pg start demo
 	@scripts/demo
 
+serve:
+	@scripts/setup demo
+	@scripts/pg install
+	@scripts/serve
+
 stop:
-	@scripts/pg stop
+	@scripts/stop
 
 test:
 	@scripts/setup test
@@ -114,11 +122,13 @@ help:
 	@echo 'make install       install into that PostgreSQL (honours DESTDIR)'
 	@echo 'make package       collect what an installation needs, in target/dist'
 	@echo 'make deb           make a Debian package for that PostgreSQL, in target/dist'
+	@echo 'make deb-server    make a Debian package of immutable-server, in target/dist'
 	@echo 'make verifier      build immutable-verify, which checks exports and needs no PostgreSQL'
 	@echo 'make server        build immutable-server, which serves the log over HTTP'
 	@echo 'make install-verifier  install it and its manual page below PREFIX (default /usr/local)'
 	@echo 'make installcheck  run the SQL tests on its running server (PGHOST, PGPORT, PGUSER)'
 	@echo 'make demo          show it on a private server; nothing of the system is changed'
+	@echo 'make serve         serve an empty log over HTTP on loopback, until Ctrl-C; prints address and key'
 	@echo 'make test          install what the tests need, and run all of them'
 	@echo 'make reference    write docs/reference.md from the comments of sql/'
 	@echo 'make stop          stop the private servers of the demo and the tests'

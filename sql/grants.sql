@@ -60,6 +60,8 @@ TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
   immutable.receipt(uuid, text, text[])
 TO immutable_auditor;
+-- The same holds for the evidence of a page, which shows an index and the size of the log too.
+GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
 -- For finding the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
 GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- status() runs with the owner's rights. Of the events it reveals an id and a time alone.
@@ -246,6 +248,15 @@ GRANT EXECUTE ON FUNCTION
     text),
   immutable.get_export(uuid), immutable.export_rows(uuid, text)
 TO immutable_auditor, immutable_server;
+
+-- Streams. Who makes one decides where events go, so that is the owner's, and whom the owner grants it.
+GRANT EXECUTE ON FUNCTION immutable.get_streams(), immutable.get_dead_letters(uuid, integer, uuid)
+TO immutable_auditor;
+GRANT USAGE ON SCHEMA immutable TO immutable_deliverer;
+GRANT EXECUTE ON FUNCTION immutable.due_deliveries(), immutable.take_delivery(uuid, text, integer, integer),
+  immutable.settle_delivery(uuid, bigint, text, integer, text, double precision)
+TO immutable_deliverer;
+GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;

@@ -23,7 +23,8 @@ DECLARE
   role pg_catalog.text;
 BEGIN
   FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser',
-    'immutable_restorer', 'immutable_maintainer', 'immutable_server'] LOOP
+    'immutable_restorer', 'immutable_maintainer', 'immutable_server',
+    'immutable_deliverer'] LOOP
     BEGIN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -46,3 +47,5 @@ COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
 COMMENT ON ROLE immutable_server IS
   'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';
+COMMENT ON ROLE immutable_deliverer IS
+  'May take the events and alerts of the streams, to deliver them, and may read no table';

@@ -59,7 +59,8 @@ BEGIN ATOMIC
     ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate'),
     ('revocations', '~immutable_brought', 'guard_brought'), ('api_keys', '~immutable_brought', 'guard_brought'),
     ('api_key_usage', '~immutable_brought', 'guard_brought'), ('alert_rules', '~immutable_brought', 'guard_brought'),
-    ('alerts', '~immutable_brought', 'guard_brought'),
+    ('alerts', '~immutable_brought', 'guard_brought'), ('streams', '~immutable_brought', 'guard_brought'),
+    ('dead_letters', '~immutable_brought', 'guard_brought'), ('stream_positions', '~immutable_apply', 'replicate'),
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
@@ -70,7 +71,7 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes')),
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
@@ -104,6 +105,7 @@ BEGIN ATOMIC
       ('tree', 'all_or_none'), ('tree_runs', 'all_or_none'), ('tree_tiles', 'all_or_none'), ('tree_chunks', 'all_or_none'),
       ('tree_notes', 'all_or_none'), ('tree_cosignatures', 'all_or_none'), ('witnesses', 'all_or_none'),
       ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('alert_rules', 'all_or_none'),
+      ('streams', 'all_or_none'), ('dead_letters', 'all_or_none'),
       ('alerts', 'auditor_select'), ('alerts', 'viewer_select'), ('alerts', 'server_select'), ('events', 'server_insert'),
       ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
@@ -211,7 +213,7 @@ BEGIN ATOMIC
   signs_elsewhere AS (SELECT FROM immutable.tree, here h WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
     SELECT FROM immutable.tree_position p WHERE (p.system_identifier, p.database, p.timeline) = (h.system_identifier, h.database, h.timeline))),
   bad_maintenance AS (
-    SELECT 7 AS place, 'maintenance is paused, because the log was restored, promoted or copied: no alert is raised, and no use of API keys is counted. If this log is the one that goes on, run SELECT immutable.resume_maintenance()' AS problem
+    SELECT 7 AS place, 'maintenance is paused, because the log was restored, promoted or copied: no alert is raised, nothing is delivered, and no use of API keys is counted. If this log is the one that goes on, run SELECT immutable.resume_maintenance()' AS problem
       FROM immutable.maintenance_position p, here h
       WHERE NOT pg_is_in_recovery() AND (p.system_identifier, p.database, p.timeline)
         IS DISTINCT FROM (h.system_identifier, h.database, h.timeline)
@@ -224,6 +226,24 @@ BEGIN ATOMIC
           OR EXISTS (SELECT FROM immutable.api_keys k WHERE k.revoked_at IS NULL AND k.created_at < clock_timestamp() - interval '1 hour'))
     UNION ALL SELECT 8, format('run_maintenance() ran last at %s: call it every minute', p.ran_at)
       FROM immutable.maintenance_position p WHERE NOT pg_is_in_recovery() AND p.ran_at < clock_timestamp() - interval '1 hour'),
+  -- The streams. pg_monitor may call this function, and learns no name, tenant or address.
+  bad_streams AS (
+    SELECT 8 AS place, format('stream %s fails since %s: immutable.get_streams() says why', s.id, p.failed_at) AS problem
+      FROM immutable.streams s JOIN immutable.stream_positions p ON p.stream_id = s.id WHERE s.enabled AND p.failures >= 3
+    UNION ALL SELECT 8, format('stream %s was switched off: immutable.get_streams() says why', s.id)
+      FROM immutable.streams s WHERE NOT s.enabled AND s.disabled_because IS NOT NULL
+    UNION ALL SELECT 9, format('stream %s has %s dead letters: immutable.get_dead_letters() lists them', d.stream_id, count(*))
+      FROM immutable.dead_letters d GROUP BY d.stream_id
+    UNION ALL SELECT 8, format('stream %s has not delivered what was recorded since %s: does immutable-server run with --delivery-database?', u.id, u.since)
+      FROM (SELECT x.id, (SELECT min(e.created_at) FROM (
+          SELECT e.created_at FROM immutable.events e WHERE e.xact >= x.xmax::xid8 AND e.created_at >= x.since
+          ORDER BY e.xact LIMIT 100) e) AS since
+        FROM (SELECT s.id, substring(p.mark FROM '^[0-9]+:([0-9]{1,19}):') AS xmax,
+            coalesce(p.since, '-infinity') AS since
+          FROM immutable.streams s JOIN immutable.stream_positions p ON p.stream_id = s.id
+          WHERE s.enabled AND p.failures < 3 AND s.content = 'events' AND NOT pg_is_in_recovery()) x
+        WHERE x.xmax IS NOT NULL) u
+      WHERE u.since < clock_timestamp() - interval '10 minutes'),
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
@@ -304,6 +324,7 @@ BEGIN ATOMIC
       FROM foreign_xact
     UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT place, problem FROM bad_maintenance
+    UNION ALL SELECT place, problem FROM bad_streams
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)

@@ -10,6 +10,7 @@ pub mod grants_table;
 pub mod key_scope;
 pub mod keys;
 pub mod lent;
+pub mod opened;
 pub mod proof;
 pub mod revocation;
 pub mod scope;

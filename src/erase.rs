@@ -423,11 +423,18 @@ impl<'a> Erasing<'a> {
     }
 }
 
-/// Whether there are exports with filters. The table is not there before ALTER EXTENSION made it.
+/// Whether there are exports or streams with filters. The tables are not there before ALTER EXTENSION made
+/// them.
 fn are_filters_kept() -> bool {
     let mut are_kept = false;
-    if named(c"exports") != InvalidOid {
-        spi::query_now("SELECT FROM immutable.exports x WHERE x.filters <> '{}' LIMIT 1", &[], |_| are_kept = true);
+    let tables = [
+        (c"exports", "SELECT FROM immutable.exports x WHERE x.filters <> '{}' LIMIT 1"),
+        (c"streams", "SELECT FROM immutable.streams x WHERE x.filters <> '{}' LIMIT 1"),
+    ];
+    for (table, statement) in tables {
+        if named(table) != InvalidOid {
+            spi::query_now(statement, &[], |_| are_kept = true);
+        }
     }
     are_kept
 }

@@ -1,4 +1,4 @@
-//! What a scheduler runs: alerts, exports, the use of API keys, and the call that keeps it all going.
+//! What a scheduler runs: alerts, exports, deliveries, the use of API keys, and the call that keeps it all going.
 
 pub mod alert_conditions;
 pub mod alert_history;
@@ -18,6 +18,16 @@ pub mod exports_table;
 pub mod maintenance;
 pub mod pause;
 pub mod position;
+pub mod resume;
 pub mod step;
+pub mod streams_calls;
+pub mod streams_erased;
+pub mod streams_given;
+pub mod streams_items;
+pub mod streams_letters;
+pub mod streams_position;
+pub mod streams_settle;
+pub mod streams_table;
+pub mod streams_take;
 pub mod usage;
 pub mod worker;

@@ -10,7 +10,6 @@ pub mod feed_runs;
 pub mod filter;
 pub mod fold;
 pub mod lead;
-pub mod opened;
 pub mod page;
 pub mod probe;
 pub mod query;

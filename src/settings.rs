@@ -42,6 +42,9 @@ pub static ORIGIN_PREFIX: Text = Text::new(Some(c"immutable"));
 /// The setting immutable.log_key_file.
 pub static LOG_KEY_FILE: Text = Text::new(None);
 
+/// The setting immutable.viewer_proofs.
+pub static VIEWER_PROOFS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 /// The setting immutable.tenant_id.
 pub static TENANT_ID: Text = Text::new(None);
 /// The setting immutable.actor_id.
@@ -104,7 +107,7 @@ type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 const OF_SESSION: &CStr =
     c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
-const SETTINGS: [Setting; 26] = [
+const SETTINGS: [Setting; 27] = [
     (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
     (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
     (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
@@ -119,6 +122,7 @@ const SETTINGS: [Setting; 26] = [
     (c"immutable.sign_checkpoints", c"Signs checkpoints with a key of the log's own.", c"Set it to off where a program outside of the database signs what immutable.tree_head() returns.", Kind::Switch(&SIGN_CHECKPOINTS)),
     (c"immutable.origin_prefix", c"What the log's name in its checkpoints begins with, before the first checkpoint is made.", c"The name is this text, a slash and the log's identity. It should be a URL without scheme, such as audit.example.com.", Kind::Text(&ORIGIN_PREFIX)),
     (c"immutable.log_key_file", c"File with the private keys that sign checkpoints.", c"One line each: PRIVATE+KEY+..., or 64 hex digits. It must be outside of the data directory, so that copies of the server cannot sign.", Kind::File(&LOG_KEY_FILE)),
+    (c"immutable.viewer_proofs", c"Shows viewers where in the tree their events are, and the checkpoint that covers them.", c"An index and a size show how much the log as a whole grows. Whoever may call inclusion_proof() sees both anyway.", Kind::Switch(&VIEWER_PROOFS)),
     (c"immutable.tenant_id", c"Default of events.tenant_id in this session.", OF_SESSION, Kind::Default(&TENANT_ID)),
     (c"immutable.actor_id", c"Default of events.actor_id in this session.", OF_SESSION, Kind::Default(&ACTOR_ID)),
     (c"immutable.actor_name", c"Default of events.actor_name in this session.", OF_SESSION, Kind::Default(&ACTOR_NAME)),

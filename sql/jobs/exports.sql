@@ -109,7 +109,7 @@ CREATE FUNCTION immutable.forget_in_exports(tenant_id text, erased text[])
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_forget_in_exports';
 COMMENT ON FUNCTION immutable.forget_in_exports(text, text[]) IS
-'Ends the exports whose filters have a value that was erased, and removes the value.
+'Ends the exports whose filters have a value that was erased, pauses such streams, and removes it.
 immutable.erase() and immutable.erase_subject() call it. The export fails, because without the value
 it would be another.
 - tenant_id: the tenant whose values were erased.

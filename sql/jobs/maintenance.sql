@@ -33,7 +33,7 @@ ALTER TABLE immutable.maintenance_position ENABLE REPLICA TRIGGER "~immutable_ap
 CREATE PROCEDURE immutable.run_maintenance(INOUT did jsonb DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_run_maintenance';
 COMMENT ON PROCEDURE immutable.run_maintenance(jsonb) IS
-'Does what a scheduler has to do each minute: checkpoint, alerts, exports, revocations, use of API keys.
+'Does what a scheduler has to do each minute: checkpoint, alerts, exports, use of API keys and more.
 Each step has transactions of its own and takes at most about ten seconds; what is left is done by the
 next call. A step that fails is reported in the answer and as a WARNING, and the others go on. A step
 that another session does at the same time is skipped.
@@ -46,7 +46,7 @@ CREATE FUNCTION immutable.resume_maintenance()
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_resume_maintenance';
 COMMENT ON FUNCTION immutable.resume_maintenance() IS
-'Lets alerts, exports and the use of API keys go on here, after a restore, a promotion or a copy.
+'Lets alerts, deliveries, exports and the use of API keys go on here, after a restore or a promotion.
 They go on with the events that are recorded from now on. It is recorded as immutable.maintenance_resumed.
 It has nothing to do with signing: immutable.resume() resumes that.
 Returns whether they were paused; if not, nothing is changed and recorded.

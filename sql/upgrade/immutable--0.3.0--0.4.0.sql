@@ -18,6 +18,8 @@ COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
 COMMENT ON ROLE immutable_server IS
   'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';
+COMMENT ON ROLE immutable_deliverer IS
+  'May take the events and alerts of the streams, to deliver them, and may read no table';
 
 CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
 
@@ -764,6 +766,29 @@ tenant_id is not given, 22023 for a path at which the event has no value, or had
 22004 for a path that is NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the
 event, the tree or the checkpoint is damaged, and 28000 for a viewer token that is refused.';
 
+-- sql/evidence/page.sql
+-- What a reader of one page of events needs to verify it, in a browser for example.
+
+CREATE FUNCTION immutable.page_evidence(ids uuid[], tenant_id text DEFAULT NULL)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_page_evidence';
+COMMENT ON FUNCTION immutable.page_evidence(uuid[], text) IS
+'Returns what the reader of a page of events needs to verify it, with the checkpoint that covers it.
+The events are those that get_events() shows to the caller. An id of an event that the caller does not
+see is left out, like an id of no event. Where immutable.viewer_proofs is off, index, proof and
+checkpoint are given to those alone who may call immutable.inclusion_proof().
+- ids: the ids of the events, at most 100.
+- tenant_id: the tenant of the events; needed only if events of several tenants have one of the ids.
+Returns an object with the member events, which has for each id {"line", "index", "proof"}: the event as
+a line of an export, its index in the tree, and the hashes of the proof in base64, the leaf''s sibling
+first. index and proof are null if the checkpoint does not cover the event. An event that is damaged
+has {"unreadable": reason} instead. The member checkpoint is the newest cosigned checkpoint with the
+lines of its witnesses, else the newest signed one, or null. If it is damaged, unreadable says how. The
+members verifier_keys and witnesses are the database''s own lists of keys: they name keys, and whoever
+doubts the database must have the keys from elsewhere.
+Raises 22004 if ids is NULL, 22023 for more than 100 ids, 42501 for an API key without the scope read or
+for another tenant than the key''s, and 28000 for a proof or a viewer token that is refused.';
+
 -- sql/evidence/witness.sql
 -- Witnesses. The database opens no connection: a program such as curl sends the text that
 -- witness_request() returns, and the answer goes to add_cosignature().
@@ -820,7 +845,7 @@ Raises 22023 for a line that is malformed or not valid, and for a size of which 
 read-only transaction, and XX001 if the checkpoint is damaged.';
 
 -- sql/evidence/tiles.sql
--- Repair of the stored tree, and the tree as a file.
+-- Repair of the stored tree, and the tree as a file or piece by piece.
 
 CREATE FUNCTION immutable.rebuild_tiles()
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -843,6 +868,35 @@ The lines say up to which event the tree covers each lane, and give the leaf has
 - size: the size of the checkpoint that is compared; NULL for the whole tree.
 Raises 55000 before the first checkpoint, 22023 for a negative size and one above that of the tree, and
 XX001 if the stored tree is damaged.';
+
+CREATE FUNCTION immutable.tile(level integer, number bigint, width integer DEFAULT 256)
+RETURNS bytea LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_tile';
+COMMENT ON FUNCTION immutable.tile(integer, bigint, integer) IS
+'Returns a tile of the tree as a transparency log publishes it (C2SP tlog-tiles).
+What was once returned for a tile and a width never changes.
+- level: the level, from 0: 0 has the leaf hashes, 1 the roots of the full tiles of level 0.
+- number: the number of the tile in its level, from 0.
+- width: how many hashes, from 1: 256 for a full tile, less for a partial one.
+Returns so many hashes of 32 bytes.
+Raises P0002 if the tree has no such tile or not so many hashes of it, 22023 for a level, a number or a
+width that no tile has, 22004 for NULL, 55000 before the first checkpoint, XX001 if the stored tree is
+damaged, 42501 for a proof without the scope verify or of one tenant, and 28000 for a proof that is
+missing or refused.';
+
+CREATE FUNCTION immutable.entries(number bigint, width integer DEFAULT 256)
+RETURNS bytea LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_entries';
+COMMENT ON FUNCTION immutable.entries(bigint, integer) IS
+'Returns the entries of a tile of level 0 as a bundle (C2SP tlog-tiles): the hashes of its events.
+An entry is an event''s hash of 32 bytes, and two bytes with its length stand before it. The hashes
+were compared with the tile.
+- number: the number of the bundle, from 0. It has the entries of the tile with this number.
+- width: how many entries, from 1 to 256.
+Raises P0002 if the tree has no such bundle or not so many entries of it, 22023 for a number or a width
+that no bundle has, 22004 for NULL, 55000 before the first checkpoint, XX001 if the events are not those
+that the tree covers, 42501 for a proof without the scope verify or of one tenant, and 28000 for a proof
+that is missing or refused.';
 
 -- sql/jobs/alerts.sql
 -- Alerts: the rules, and what they found. CALL immutable.run_maintenance() evaluates them.
@@ -1134,12 +1188,297 @@ CREATE FUNCTION immutable.forget_in_exports(tenant_id text, erased text[])
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_forget_in_exports';
 COMMENT ON FUNCTION immutable.forget_in_exports(text, text[]) IS
-'Ends the exports whose filters have a value that was erased, and removes the value.
+'Ends the exports whose filters have a value that was erased, pauses such streams, and removes it.
 immutable.erase() and immutable.erase_subject() call it. The export fails, because without the value
 it would be another.
 - tenant_id: the tenant whose values were erased.
 - erased: the values.
 Raises no error of its own.';
+
+-- sql/jobs/streams.sql
+-- Streams: which events and alerts are delivered where, how far that came, and what a receiver refused.
+-- The program immutable-server delivers, as a login with the role immutable_deliverer.
+
+CREATE TABLE immutable.streams (
+  id uuid PRIMARY KEY,
+  name text COLLATE "C" NOT NULL UNIQUE,
+  destination jsonb NOT NULL,
+  format text COLLATE "C" NOT NULL,
+  filters jsonb NOT NULL,
+  tenant_id text COLLATE "C",
+  content text COLLATE "C" NOT NULL CHECK (content IN ('events', 'alerts')),
+  enabled boolean NOT NULL,
+  disabled_because text,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL
+);
+COMMENT ON TABLE immutable.streams IS
+  'What is delivered where. Functions write it, and record an event for each decision. It has no secret: '
+  'a destination names the file in which the server program finds one.';
+COMMENT ON COLUMN immutable.streams.id IS 'UUIDv7 (RFC 9562)';
+COMMENT ON COLUMN immutable.streams.name IS 'Name, once in a log. At most 255 bytes';
+COMMENT ON COLUMN immutable.streams.destination IS 'Where to deliver: its type, and what the type needs';
+COMMENT ON COLUMN immutable.streams.format IS 'How events are written: json, ocsf, cloudevents, cef or leef';
+COMMENT ON COLUMN immutable.streams.filters IS
+  'Which events are delivered; {} for all. The value of a person who was erased is null';
+COMMENT ON COLUMN immutable.streams.tenant_id IS
+  'The tenant whose events are delivered; empty for the events without a tenant, NULL for all events';
+COMMENT ON COLUMN immutable.streams.content IS 'events or alerts';
+COMMENT ON COLUMN immutable.streams.enabled IS 'Whether it is delivered';
+COMMENT ON COLUMN immutable.streams.disabled_because IS
+  'Why it is not delivered, where nobody asked for that: the receiver switched it off, or a filter was erased';
+COMMENT ON COLUMN immutable.streams.created_at IS 'When the stream was made';
+COMMENT ON COLUMN immutable.streams.updated_at IS 'When it was changed last';
+
+CREATE TABLE immutable.stream_positions (
+  stream_id uuid PRIMARY KEY,
+  mark text COLLATE "C" NOT NULL,
+  since timestamptz,
+  fence bigint NOT NULL DEFAULT 0,
+  worker text,
+  lease_seconds integer NOT NULL DEFAULT 0,
+  leased_until timestamptz,
+  pending_kind text COLLATE "C",
+  pending_mark text COLLATE "C",
+  pending text COLLATE "C" NOT NULL DEFAULT '',
+  pending_left text COLLATE "C" NOT NULL DEFAULT '',
+  acknowledged text COLLATE "C" NOT NULL DEFAULT '',
+  failures integer NOT NULL DEFAULT 0,
+  failed_at timestamptz,
+  last_error text,
+  retry_at timestamptz,
+  refused integer NOT NULL DEFAULT 0,
+  delivered bigint NOT NULL DEFAULT 0,
+  delivered_at timestamptz,
+  test_requested_at timestamptz,
+  test_finished_at timestamptz,
+  test_error text
+);
+-- It is written with each delivery.
+ALTER TABLE immutable.stream_positions SET (fillfactor = 40);
+COMMENT ON TABLE immutable.stream_positions IS
+  'How far each stream was delivered, who delivers it now, and what failed. No dump contains it: marks '
+  'and leases mean nothing elsewhere.';
+COMMENT ON COLUMN immutable.stream_positions.stream_id IS 'The stream';
+COMMENT ON COLUMN immutable.stream_positions.mark IS
+  'Everything before it was delivered: a mark of immutable.feed(), or, for alerts, time and id of the last one';
+COMMENT ON COLUMN immutable.stream_positions.since IS 'Events from before then are passed over; NULL for none';
+COMMENT ON COLUMN immutable.stream_positions.fence IS
+  'Number of the last lease. Whoever settles with another number has lost the stream';
+COMMENT ON COLUMN immutable.stream_positions.worker IS 'Who has the last lease';
+COMMENT ON COLUMN immutable.stream_positions.lease_seconds IS 'How long a lease is';
+COMMENT ON COLUMN immutable.stream_positions.leased_until IS 'When the lease ends; NULL if there is none';
+COMMENT ON COLUMN immutable.stream_positions.pending_kind IS
+  'What was taken and is not settled: events, alerts, replay or test; NULL for nothing';
+COMMENT ON COLUMN immutable.stream_positions.pending_mark IS 'The mark behind what was taken';
+COMMENT ON COLUMN immutable.stream_positions.pending IS 'What was taken and is not acknowledged, in its order';
+COMMENT ON COLUMN immutable.stream_positions.pending_left IS 'What stays acknowledged when it is settled';
+COMMENT ON COLUMN immutable.stream_positions.acknowledged IS 'What was acknowledged behind the mark';
+COMMENT ON COLUMN immutable.stream_positions.failures IS 'How many calls have failed in a row';
+COMMENT ON COLUMN immutable.stream_positions.failed_at IS 'When the last one failed';
+COMMENT ON COLUMN immutable.stream_positions.last_error IS 'Why; it has no value of an event';
+COMMENT ON COLUMN immutable.stream_positions.retry_at IS 'When it is tried again';
+COMMENT ON COLUMN immutable.stream_positions.refused IS 'How many events were refused in a row';
+COMMENT ON COLUMN immutable.stream_positions.delivered IS 'How many events or alerts were acknowledged';
+COMMENT ON COLUMN immutable.stream_positions.delivered_at IS 'When the last one was';
+COMMENT ON COLUMN immutable.stream_positions.test_requested_at IS 'When a test was asked for';
+COMMENT ON COLUMN immutable.stream_positions.test_finished_at IS 'When it was made';
+COMMENT ON COLUMN immutable.stream_positions.test_error IS 'Why it failed; NULL if it did not';
+
+CREATE TABLE immutable.dead_letters (
+  id uuid PRIMARY KEY,
+  stream_id uuid NOT NULL,
+  content text COLLATE "C" NOT NULL,
+  tenant_id text COLLATE "C" NOT NULL,
+  item_id uuid NOT NULL,
+  error text NOT NULL,
+  attempts integer NOT NULL,
+  died_at timestamptz NOT NULL,
+  replay_at timestamptz
+);
+CREATE INDEX dead_letters_stream ON immutable.dead_letters (stream_id, died_at, id);
+COMMENT ON TABLE immutable.dead_letters IS
+  'Events and alerts that a receiver refused for good. No row has a value of an event: a replay reads the '
+  'event again. run_maintenance() removes those that are older than 30 days.';
+COMMENT ON COLUMN immutable.dead_letters.id IS 'UUIDv7 (RFC 9562)';
+COMMENT ON COLUMN immutable.dead_letters.stream_id IS 'The stream';
+COMMENT ON COLUMN immutable.dead_letters.content IS 'events or alerts';
+COMMENT ON COLUMN immutable.dead_letters.tenant_id IS 'The tenant of the event; empty for none';
+COMMENT ON COLUMN immutable.dead_letters.item_id IS 'The event or the alert';
+COMMENT ON COLUMN immutable.dead_letters.error IS 'What the receiver answered; it has no value of the event';
+COMMENT ON COLUMN immutable.dead_letters.attempts IS 'How often it was refused';
+COMMENT ON COLUMN immutable.dead_letters.died_at IS 'When it was refused last';
+COMMENT ON COLUMN immutable.dead_letters.replay_at IS 'When somebody asked to deliver it again; NULL if nobody did';
+
+-- A column's statistics contain its values.
+ALTER TABLE immutable.streams ALTER name SET STATISTICS 0, ALTER destination SET STATISTICS 0,
+  ALTER filters SET STATISTICS 0, ALTER tenant_id SET STATISTICS 0;
+ALTER TABLE immutable.stream_positions ALTER mark SET STATISTICS 0, ALTER pending_mark SET STATISTICS 0,
+  ALTER pending SET STATISTICS 0, ALTER pending_left SET STATISTICS 0, ALTER acknowledged SET STATISTICS 0, ALTER last_error SET STATISTICS 0,
+  ALTER test_error SET STATISTICS 0;
+ALTER TABLE immutable.dead_letters ALTER tenant_id SET STATISTICS 0, ALTER item_id SET STATISTICS 0,
+  ALTER error SET STATISTICS 0;
+
+SELECT pg_catalog.pg_extension_config_dump('immutable.streams', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.dead_letters', '');
+
+-- A dump with row security would leave out rows without an error.
+CREATE POLICY all_or_none ON immutable.streams FOR SELECT USING (immutable.refuse_part_of('streams'));
+COMMENT ON POLICY all_or_none ON immutable.streams IS 'Refuses roles that row security applies to';
+CREATE POLICY all_or_none ON immutable.dead_letters FOR SELECT USING (immutable.refuse_part_of('dead_letters'));
+COMMENT ON POLICY all_or_none ON immutable.dead_letters IS 'Refuses roles that row security applies to';
+-- Whoever restores brings no stream unseen.
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.streams
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.dead_letters
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+ALTER TABLE immutable.streams ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.stream_positions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.dead_letters ENABLE ROW LEVEL SECURITY;
+-- A replication must not bring another server's positions.
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.stream_positions
+  FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+ALTER TABLE immutable.stream_positions ENABLE REPLICA TRIGGER "~immutable_apply";
+
+CREATE FUNCTION immutable.create_stream(name text, destination jsonb, format text DEFAULT 'json',
+  filters jsonb DEFAULT '{}', tenant_id text DEFAULT NULL, content text DEFAULT 'events',
+  start timestamptz DEFAULT NULL)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_create_stream';
+COMMENT ON FUNCTION immutable.create_stream(text, jsonb, text, jsonb, text, text, timestamptz) IS
+'Makes a stream: the events or alerts that the server program delivers to another system.
+It is recorded as immutable.stream_created, with the names of the filters and the address without its path.
+- name: a name, which no other stream has.
+- destination: a JSON object with the type (webhook, splunk_hec, datadog, syslog or file) and what the type
+  needs. It names secrets, which are files of the server program. docs/deliveries.md says which.
+- format: json, ocsf, cloudevents, cef or leef.
+- filters: a JSON object. Of events, action is an action in which * stands for any text, or an array of them;
+  action_category, actor_id, actor_type, resource, resource_id and session_id are the event''s value. Of
+  alerts, rule_type is the type of the rule.
+- tenant_id: the tenant whose events are delivered; empty for the events without a tenant, NULL for all
+  events.
+- content: events or alerts.
+- start: events that were recorded from then on, or alerts that were triggered from then on, are delivered:
+  ''-infinity'' is all there are. NULL is what comes from now on.
+Returns the stream, as immutable.get_streams() shows it.
+Raises 22004 without a name or destination, 22023 for what means nothing, 42710 for a name that another stream
+has, 54000 beyond 100 streams, 42501 for an API key, 25006 on a standby, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.update_stream(id uuid, name text DEFAULT NULL, destination jsonb DEFAULT NULL,
+  format text DEFAULT NULL, filters jsonb DEFAULT NULL, enabled boolean DEFAULT NULL, start timestamptz DEFAULT NULL)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_update_stream';
+COMMENT ON FUNCTION immutable.update_stream(uuid, text, jsonb, text, jsonb, boolean, timestamptz) IS
+'Changes a stream. It goes on where it was, and what failed is tried again at once.
+It is recorded as immutable.stream_updated. What is NULL stays as it is.
+- id: the stream.
+- name, destination, format: other ones.
+- filters: other filters, in place of all that it has.
+- enabled: false pauses the stream, and true lets it go on with what came meanwhile.
+- start: events that were recorded from then on are delivered, again if they were before; ''now'' passes over
+  what is not delivered.
+Returns the stream, as immutable.get_streams() shows it.
+Raises 22004 without an id, P0002 if there is no such stream, and the errors of immutable.create_stream().';
+
+CREATE FUNCTION immutable.delete_stream(id uuid)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_delete_stream';
+COMMENT ON FUNCTION immutable.delete_stream(uuid) IS
+'Deletes a stream and its dead letters. A call that has begun is not stopped.
+It is recorded as immutable.stream_deleted.
+- id: the stream.
+Raises 22004 without an id, P0002 if there is no such stream, 42501 for an API key, and 25006 on a standby.';
+
+CREATE FUNCTION immutable.get_streams()
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_streams';
+COMMENT ON FUNCTION immutable.get_streams() IS
+'Returns all streams, the oldest first.
+Returns {"data"}: an array of {"id", "name", "destination", "format", "filters", "tenant_id", "content", "enabled",
+"state", "reason", "failures", "failed_at", "last_error", "retry_at", "delivered", "delivered_at", "dead_letters",
+"test", "created_at", "updated_at"}. state is active, paused or error, and reason says why it is not active;
+test is {"requested_at", "finished_at", "error"}, or null.
+Raises 42501 for an API key.';
+
+CREATE FUNCTION immutable.test_stream(id uuid)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_test_stream';
+COMMENT ON FUNCTION immutable.test_stream(uuid) IS
+'Asks the server program to deliver one event that is not in the log, to see whether the receiver takes it.
+A stream that is paused is tested too. The answer stands in the member test of immutable.get_streams().
+It is recorded as immutable.stream_tested.
+- id: the stream.
+Returns {"id", "requested_at"}.
+Raises 22004 without an id, P0002 if there is no such stream, 55000 while deliveries are paused after a restore,
+a promotion or a copy, 42501 for an API key, and 25006 on a standby.';
+
+CREATE FUNCTION immutable.get_dead_letters(stream_id uuid DEFAULT NULL, "limit" integer DEFAULT 100,
+  after uuid DEFAULT NULL)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_dead_letters';
+COMMENT ON FUNCTION immutable.get_dead_letters(uuid, integer, uuid) IS
+'Returns what receivers refused for good, in the order of the ids.
+- stream_id: the stream; NULL for all.
+- limit: how many at most, from 1 to 1,000.
+- after: the id of the last one of the page before.
+Returns {"data", "has_more"}. One is {"id", "stream_id", "content", "tenant_id", "item_id", "error", "attempts",
+"died_at", "replay_at"}; item_id is the event or the alert.
+Raises 22023 for another limit, and 42501 for an API key.';
+
+CREATE FUNCTION immutable.replay_dead_letters(stream_id uuid, ids uuid[] DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_replay_dead_letters';
+COMMENT ON FUNCTION immutable.replay_dead_letters(uuid, uuid[]) IS
+'Asks the server program to deliver dead letters again, as the events are now.
+One that is taken is removed. It is recorded as immutable.dead_letters_replayed.
+- stream_id: the stream.
+- ids: the dead letters; NULL for all of the stream.
+Returns how many are delivered again.
+Raises 22004 without a stream, P0002 if there is no such stream, 42501 for an API key, and 25006 on a standby.';
+
+CREATE FUNCTION immutable.due_deliveries()
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_due_deliveries';
+COMMENT ON FUNCTION immutable.due_deliveries() IS
+'Returns the streams for which there may be something to deliver now, for the program that delivers.
+Returns {"state", "streams"}: state is active, paused (after a restore, a promotion or a copy), standby or copy;
+one of streams is {"id", "name", "due", "state", "failures", "dead_letters"}. due says whether to call
+immutable.take_delivery().
+Raises 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.take_delivery(stream_id uuid, worker text, "limit" integer DEFAULT 100,
+  lease_seconds integer DEFAULT 30)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_take_delivery';
+COMMENT ON FUNCTION immutable.take_delivery(uuid, text, integer, integer) IS
+'Takes what is to be delivered next of a stream, for the program that delivers.
+Nobody else gets anything of the stream until it is settled or the lease ends.
+- stream_id: the stream.
+- worker: a name of the program that delivers, different for each.
+- limit: most items, from 1 to 1,000.
+- lease_seconds: how long the lease is, from 1 to 600. Each immutable.settle_delivery() that leaves something
+  begins it again.
+Returns NULL if there is nothing to do, or {"fence", "kind", "stream", "log_id", "failures", "items"}. kind is
+events, alerts, replay or test; an item is {"id", "kind", "json", "document"}. Events are as
+immutable.get_events() shows them now, and alerts as immutable.get_alerts() does.
+Raises 22004 without a stream or worker, 22023 for another limit or lease, and 25006 on a standby.';
+
+CREATE FUNCTION immutable.settle_delivery(stream_id uuid, fence bigint, outcome text, delivered integer DEFAULT 0,
+  reason text DEFAULT NULL, retry_seconds double precision DEFAULT NULL)
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_settle_delivery';
+COMMENT ON FUNCTION immutable.settle_delivery(uuid, bigint, text, integer, text, double precision) IS
+'Says what became of what was taken, for the program that delivers.
+- stream_id: the stream.
+- fence: the number that came with it.
+- outcome: delivered, if nothing failed so far; retry, if the next item failed; refused, if the receiver will
+  never take the next item, which becomes a dead letter; off, if the receiver wants nothing more; released, to
+  give the lease back.
+- delivered: how many of the items that were left were acknowledged, in their order.
+- reason: why it failed. It must not have values of events.
+- retry_seconds: when to try again.
+Returns whether the caller still has the stream. If not, it must deliver nothing more of what it took.
+Raises 22004 without a stream, fence or outcome, 22023 for another outcome or number, and 25006 on a standby.';
 
 -- sql/jobs/maintenance.sql
 -- What a scheduler calls each minute.
@@ -1177,7 +1516,7 @@ ALTER TABLE immutable.maintenance_position ENABLE REPLICA TRIGGER "~immutable_ap
 CREATE PROCEDURE immutable.run_maintenance(INOUT did jsonb DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_run_maintenance';
 COMMENT ON PROCEDURE immutable.run_maintenance(jsonb) IS
-'Does what a scheduler has to do each minute: checkpoint, alerts, exports, revocations, use of API keys.
+'Does what a scheduler has to do each minute: checkpoint, alerts, exports, use of API keys and more.
 Each step has transactions of its own and takes at most about ten seconds; what is left is done by the
 next call. A step that fails is reported in the answer and as a WARNING, and the others go on. A step
 that another session does at the same time is skipped.
@@ -1190,13 +1529,16 @@ CREATE FUNCTION immutable.resume_maintenance()
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_resume_maintenance';
 COMMENT ON FUNCTION immutable.resume_maintenance() IS
-'Lets alerts, exports and the use of API keys go on here, after a restore, a promotion or a copy.
+'Lets alerts, deliveries, exports and the use of API keys go on here, after a restore or a promotion.
 They go on with the events that are recorded from now on. It is recorded as immutable.maintenance_resumed.
 It has nothing to do with signing: immutable.resume() resumes that.
 Returns whether they were paused; if not, nothing is changed and recorded.
 Raises 25006 on a standby, in a read-only transaction and in a copy that a replication feeds.';
 
 -- What has changed.
+
+COMMENT ON ROLE immutable_deliverer IS
+  'May take the events and alerts of the streams, to deliver them, and may read no table';
 
 COMMENT ON FUNCTION immutable.chain() IS
 'Trigger that validates an event, appends it to a lane of its tenant''s chain and computes its hash.
@@ -1509,7 +1851,8 @@ BEGIN ATOMIC
     ('tree_pending', '~immutable_apply', 'replicate'), ('maintenance_position', '~immutable_apply', 'replicate'),
     ('revocations', '~immutable_brought', 'guard_brought'), ('api_keys', '~immutable_brought', 'guard_brought'),
     ('api_key_usage', '~immutable_brought', 'guard_brought'), ('alert_rules', '~immutable_brought', 'guard_brought'),
-    ('alerts', '~immutable_brought', 'guard_brought'),
+    ('alerts', '~immutable_brought', 'guard_brought'), ('streams', '~immutable_brought', 'guard_brought'),
+    ('dead_letters', '~immutable_brought', 'guard_brought'), ('stream_positions', '~immutable_apply', 'replicate'),
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
@@ -1520,7 +1863,7 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes')),
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
@@ -1554,6 +1897,7 @@ BEGIN ATOMIC
       ('tree', 'all_or_none'), ('tree_runs', 'all_or_none'), ('tree_tiles', 'all_or_none'), ('tree_chunks', 'all_or_none'),
       ('tree_notes', 'all_or_none'), ('tree_cosignatures', 'all_or_none'), ('witnesses', 'all_or_none'),
       ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('alert_rules', 'all_or_none'),
+      ('streams', 'all_or_none'), ('dead_letters', 'all_or_none'),
       ('alerts', 'auditor_select'), ('alerts', 'viewer_select'), ('alerts', 'server_select'), ('events', 'server_insert'),
       ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy)
     WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
@@ -1661,7 +2005,7 @@ BEGIN ATOMIC
   signs_elsewhere AS (SELECT FROM immutable.tree, here h WHERE NOT pg_is_in_recovery() AND NOT EXISTS (
     SELECT FROM immutable.tree_position p WHERE (p.system_identifier, p.database, p.timeline) = (h.system_identifier, h.database, h.timeline))),
   bad_maintenance AS (
-    SELECT 7 AS place, 'maintenance is paused, because the log was restored, promoted or copied: no alert is raised, and no use of API keys is counted. If this log is the one that goes on, run SELECT immutable.resume_maintenance()' AS problem
+    SELECT 7 AS place, 'maintenance is paused, because the log was restored, promoted or copied: no alert is raised, nothing is delivered, and no use of API keys is counted. If this log is the one that goes on, run SELECT immutable.resume_maintenance()' AS problem
       FROM immutable.maintenance_position p, here h
       WHERE NOT pg_is_in_recovery() AND (p.system_identifier, p.database, p.timeline)
         IS DISTINCT FROM (h.system_identifier, h.database, h.timeline)
@@ -1674,6 +2018,24 @@ BEGIN ATOMIC
           OR EXISTS (SELECT FROM immutable.api_keys k WHERE k.revoked_at IS NULL AND k.created_at < clock_timestamp() - interval '1 hour'))
     UNION ALL SELECT 8, format('run_maintenance() ran last at %s: call it every minute', p.ran_at)
       FROM immutable.maintenance_position p WHERE NOT pg_is_in_recovery() AND p.ran_at < clock_timestamp() - interval '1 hour'),
+  -- The streams. pg_monitor may call this function, and learns no name, tenant or address.
+  bad_streams AS (
+    SELECT 8 AS place, format('stream %s fails since %s: immutable.get_streams() says why', s.id, p.failed_at) AS problem
+      FROM immutable.streams s JOIN immutable.stream_positions p ON p.stream_id = s.id WHERE s.enabled AND p.failures >= 3
+    UNION ALL SELECT 8, format('stream %s was switched off: immutable.get_streams() says why', s.id)
+      FROM immutable.streams s WHERE NOT s.enabled AND s.disabled_because IS NOT NULL
+    UNION ALL SELECT 9, format('stream %s has %s dead letters: immutable.get_dead_letters() lists them', d.stream_id, count(*))
+      FROM immutable.dead_letters d GROUP BY d.stream_id
+    UNION ALL SELECT 8, format('stream %s has not delivered what was recorded since %s: does immutable-server run with --delivery-database?', u.id, u.since)
+      FROM (SELECT x.id, (SELECT min(e.created_at) FROM (
+          SELECT e.created_at FROM immutable.events e WHERE e.xact >= x.xmax::xid8 AND e.created_at >= x.since
+          ORDER BY e.xact LIMIT 100) e) AS since
+        FROM (SELECT s.id, substring(p.mark FROM '^[0-9]+:([0-9]{1,19}):') AS xmax,
+            coalesce(p.since, '-infinity') AS since
+          FROM immutable.streams s JOIN immutable.stream_positions p ON p.stream_id = s.id
+          WHERE s.enabled AND p.failures < 3 AND s.content = 'events' AND NOT pg_is_in_recovery()) x
+        WHERE x.xmax IS NOT NULL) u
+      WHERE u.since < clock_timestamp() - interval '10 minutes'),
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
@@ -1754,6 +2116,7 @@ BEGIN ATOMIC
       FROM foreign_xact
     UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT place, problem FROM bad_maintenance
+    UNION ALL SELECT place, problem FROM bad_streams
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -1866,8 +2229,12 @@ REVOKE ALL ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text) FROM
 REVOKE ALL ON FUNCTION immutable.create_api_key(text, text[], text, cidr[], bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text,
     text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.create_stream(text, jsonb, text, jsonb, text, text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.delete_action_schema(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.delete_alert_rule(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.delete_stream(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.due_deliveries() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.entries(bigint, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.export_rows(uuid, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.export_tree(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.feed(text, integer) FROM PUBLIC;
@@ -1875,16 +2242,20 @@ REVOKE ALL ON FUNCTION immutable.forget_in_exports(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_action_schemas(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_alert_rules() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_dead_letters(uuid, integer, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_export(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_streams() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_brought() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_tree() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.is_opened(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.list_api_keys() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.page_evidence(uuid[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rebuild_tiles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.receipt(uuid, text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.recorded_late(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.remove_witness(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.replay_dead_letters(uuid, uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.require_scope(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume(text) FROM PUBLIC;
@@ -1893,10 +2264,15 @@ REVOKE ALL ON FUNCTION immutable.revoke_api_key(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rotate_log_key(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.set_action_schema(text, text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.set_action_schema_mode(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.settle_delivery(uuid, bigint, text, integer, text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.take_delivery(uuid, text, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.test_stream(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.tile(integer, bigint, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.tree_head() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.unmatched_events(timestamptz, timestamptz, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.update_alert_rule(uuid, text, jsonb, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.update_stream(uuid, text, jsonb, text, jsonb, boolean, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verifier_key() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) FROM PUBLIC;
@@ -1913,10 +2289,13 @@ REVOKE ALL ON immutable.alerts FROM PUBLIC;
 REVOKE ALL ON immutable.api_key_usage FROM PUBLIC;
 REVOKE ALL ON immutable.api_keys FROM PUBLIC;
 REVOKE ALL ON immutable.checkpoints FROM PUBLIC;
+REVOKE ALL ON immutable.dead_letters FROM PUBLIC;
 REVOKE ALL ON immutable.exports FROM PUBLIC;
 REVOKE ALL ON immutable.log_keys FROM PUBLIC;
 REVOKE ALL ON immutable.log_secrets FROM PUBLIC;
 REVOKE ALL ON immutable.maintenance_position FROM PUBLIC;
+REVOKE ALL ON immutable.stream_positions FROM PUBLIC;
+REVOKE ALL ON immutable.streams FROM PUBLIC;
 REVOKE ALL ON immutable.tree FROM PUBLIC;
 REVOKE ALL ON immutable.tree_chunks FROM PUBLIC;
 REVOKE ALL ON immutable.tree_cosignatures FROM PUBLIC;
@@ -1927,8 +2306,9 @@ REVOKE ALL ON immutable.tree_runs FROM PUBLIC;
 REVOKE ALL ON immutable.tree_tiles FROM PUBLIC;
 REVOKE ALL ON immutable.witnesses FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
-GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint), immutable.receipt(uuid, text, text[]) TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
 GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
   immutable.tree_cosignatures, immutable.witnesses, immutable.log_keys TO immutable_restorer;
 GRANT USAGE ON SCHEMA immutable TO immutable_maintainer;
@@ -1971,6 +2351,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tree_head(), immutable.verifier_key(),
+  immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
   immutable.receipt(uuid, text, text[])
 TO immutable_server;
@@ -2010,5 +2391,9 @@ GRANT EXECUTE ON FUNCTION
     text),
   immutable.get_export(uuid), immutable.export_rows(uuid, text)
 TO immutable_auditor, immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.get_streams(), immutable.get_dead_letters(uuid, integer, uuid) TO immutable_auditor;
+GRANT USAGE ON SCHEMA immutable TO immutable_deliverer;
+GRANT EXECUTE ON FUNCTION immutable.due_deliveries(), immutable.take_delivery(uuid, text, integer, integer), immutable.settle_delivery(uuid, bigint, text, integer, text, double precision) TO immutable_deliverer;
+GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;

@@ -243,6 +243,11 @@ pub fn acting_key() -> Option<Id> {
 }
 
 impl Opened {
+    /// Whether the proof opens this scope as well. Without a proof, the role alone decides.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
     /// Refuses (42501) another tenant than the proof's. `field` names the argument.
     pub fn hold_to(&self, field: &str, tenant_id: &str) {
         if let Some(own) = self.tenant_id.as_deref().filter(|own| *own != tenant_id) {

@@ -29,11 +29,11 @@ pub struct Entry {
     seq: i64,
 }
 
-/// Finds the event that the arguments `id` and `tenant_id` name, and calls `make` with its row and
-/// its document. Raises P0002 if the caller sees no such event, whether there is one or not, 21000
+/// Finds the event that the arguments `id` and `tenant_id` name, and calls `make` with its row,
+/// its document and its hash. Raises P0002 if the caller sees no such event, whether there is one or not, 21000
 /// if events of several tenants have this id and `tenant_id` is NULL, and XX001 if the event does
 /// not match its hash.
-pub fn find<T>(call: Call<'_>, mut make: impl FnMut(&Stored<'_>, &str) -> T) -> (Entry, T) {
+pub fn find<T>(call: Call<'_>, mut make: impl FnMut(&Stored<'_>, &str, &Hash) -> T) -> (Entry, T) {
     let id = call.required(0, "id", "Name the event by its id.");
     let mut statement = "SELECT e.* FROM ONLY immutable.events e WHERE e.id = $1".to_string();
     let mut arguments = vec![Arg::Given(pg_sys::UUIDOID, id)];
@@ -49,7 +49,7 @@ pub fn find<T>(call: Call<'_>, mut make: impl FnMut(&Stored<'_>, &str) -> T) -> 
             return;
         }
         let layout = Layout::of_events(tuple.descriptor());
-        found = Some(read(&tuple.values(), &layout, &mut make));
+        found = Some(read(&tuple.values(), &layout, &mut make).unwrap_or_else(|mismatch| mismatch.raise()));
     });
     match found {
         Some(_) if others => Fault::new(Code::ERRCODE_CARDINALITY_VIOLATION, "events of several tenants have this id")
@@ -67,8 +67,21 @@ pub fn find<T>(call: Call<'_>, mut make: impl FnMut(&Stored<'_>, &str) -> T) -> 
     }
 }
 
-fn read<T>(row: &Values, layout: &Layout, make: &mut impl FnMut(&Stored<'_>, &str) -> T) -> (Entry, T) {
-    let place = event::place(row, layout);
+/// Why nothing is proved of an event.
+pub struct Mismatch {
+    /// The id of the event.
+    pub id: Id,
+    place: String,
+    why: String,
+}
+
+/// Reads the event in a row and compares it with its hash. `make` gets the row, its
+/// document and its hash.
+pub fn read<T>(
+    row: &Values,
+    layout: &Layout,
+    make: &mut impl FnMut(&Stored<'_>, &str, &Hash) -> T,
+) -> Result<(Entry, T), Mismatch> {
     let stored_hash = row.get(layout, c::EVENT_HASH).and_then(row::hash);
     let read = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
     let why = match read {
@@ -84,17 +97,33 @@ fn read<T>(row: &Values, layout: &Layout, make: &mut impl FnMut(&Stored<'_>, &st
                     lane: envelope.lane,
                     seq: envelope.seq,
                 };
-                return (entry, make(&stored, &document));
+                return Ok((entry, make(&stored, &document, &hash)));
             }
             String::new()
         }
         Err(violation) => format!(" It has no valid document: {violation}."),
     };
-    let id = row.get(layout, c::ID).map(|id| uuid_text(&uuid(id))).unwrap_or_default();
-    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("event {id} does not match its hash, so nothing is proved of it"))
-        .detail(format!("{place}{why}"))
-        .hint("The event was altered or is damaged. immutable.verify_breaks() says how.")
-        .raise()
+    Err(Mismatch { id: row.get(layout, c::ID).map(uuid).unwrap_or_default(), place: event::place(row, layout), why })
+}
+
+impl Mismatch {
+    /// As a sentence.
+    pub fn text(&self) -> String {
+        format!("event {} does not match its hash, so nothing is proved of it", uuid_text(&self.id))
+    }
+
+    /// Where the event is, and why it does not match.
+    pub fn detail(&self) -> String {
+        format!("{}{}", self.place, self.why)
+    }
+
+    /// Raises XX001.
+    fn raise(self) -> ! {
+        Fault::new(Code::ERRCODE_DATA_CORRUPTED, self.text())
+            .detail(self.detail())
+            .hint("The event was altered or is damaged. immutable.verify_breaks() says how.")
+            .raise()
+    }
 }
 
 impl Entry {

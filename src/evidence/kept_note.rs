@@ -33,15 +33,24 @@ const COLUMNS: &str = "n.size, n.root, n.signed_at, n.note";
 impl KeptNote {
     /// The newest one that is signed.
     pub fn newest(view: View, origin: &str) -> Option<KeptNote> {
+        KeptNote::try_newest(view, origin).map(|kept| kept.unwrap_or_else(|damaged| damaged.raise()))
+    }
+
+    /// The same, where a damaged one is no error.
+    pub fn try_newest(view: View, origin: &str) -> Option<Result<KeptNote, Damaged>> {
         let statement =
             format!("SELECT {COLUMNS} FROM immutable.tree_notes n WHERE n.origin = $1 ORDER BY n.size DESC LIMIT 1");
-        KeptNote::read(view, origin, &statement, &[Arg::text(origin)])
+        KeptNote::try_read(view, origin, &statement, &[Arg::text(origin)])
     }
 
     /// The one of this size.
     pub fn of_size(view: View, origin: &str, size: u64) -> Option<KeptNote> {
+        KeptNote::try_of_size(view, origin, size).map(|kept| kept.unwrap_or_else(|damaged| damaged.raise()))
+    }
+
+    fn try_of_size(view: View, origin: &str, size: u64) -> Option<Result<KeptNote, Damaged>> {
         let statement = format!("SELECT {COLUMNS} FROM immutable.tree_notes n WHERE n.origin = $1 AND n.size = $2");
-        KeptNote::read(view, origin, &statement, &[Arg::text(origin), Arg::Int8(i64::try_from(size).ok()?)])
+        KeptNote::try_read(view, origin, &statement, &[Arg::text(origin), Arg::Int8(i64::try_from(size).ok()?)])
     }
 
     /// What is to be kept of a checkpoint that `keys` of the log have signed: their lines alone, and with
@@ -49,17 +58,12 @@ impl KeptNote {
     /// themselves, and a note with two of one witness would not be valid.
     pub fn text_of(signed: &SignedCheckpoint, keys: &[VerifierKey]) -> String {
         let Checkpoint { origin, size, .. } = &signed.checkpoint;
-        let statement = format!("SELECT {COLUMNS} FROM immutable.tree_notes n WHERE n.origin = $1 AND n.size = $2");
-        let kept = KeptNote::try_read(View::Now, origin, &statement, &[Arg::text(origin), Arg::Int8(*size as i64)]);
+        let kept = KeptNote::try_of_size(View::Now, origin, *size);
         let kept = kept.and_then(Result::ok).and_then(|kept| Note::parse(kept.note.as_bytes()).ok());
         let notes: Vec<&Note> = kept.iter().chain([&signed.note]).collect();
         let line = |key: &VerifierKey| notes.iter().find_map(|note| Some(note.lines_of(key).next()?.text()));
         let lines: String = keys.iter().filter_map(line).collect();
         format!("{}\n{lines}", signed.checkpoint.text())
-    }
-
-    fn read(view: View, origin: &str, statement: &str, given: &[Arg]) -> Option<KeptNote> {
-        KeptNote::try_read(view, origin, statement, given).map(|kept| kept.unwrap_or_else(|damaged| damaged.raise()))
     }
 
     fn try_read(view: View, origin: &str, statement: &str, given: &[Arg]) -> Option<Result<KeptNote, Damaged>> {
@@ -123,6 +127,12 @@ impl KeptNote {
 }
 
 impl Cosigned {
+    /// The checkpoint itself.
+    pub fn kept(&self, view: View, origin: &str) -> Result<KeptNote, Damaged> {
+        let missing = || Damaged(format!("the checkpoint of size {} was cosigned, and is missing", self.size));
+        KeptNote::try_of_size(view, origin, self.size).unwrap_or_else(|| Err(missing()))
+    }
+
     /// The newest checkpoint of the origin that any witness cosigned.
     pub fn newest(view: View, origin: &str) -> Option<Cosigned> {
         let mut found = None;

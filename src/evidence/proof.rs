@@ -41,7 +41,7 @@ sql_function!(immutable_inclusion_proof, pg_finfo_immutable_inclusion_proof, inc
 /// `immutable.inclusion_proof(id, tenant_id, size)`
 fn inclusion_proof(call: Call<'_>) -> Datum<'_> {
     proof::require(Scope::Verify);
-    let (entry, ()) = entry::find(call, |_, _| ());
+    let (entry, ()) = entry::find(call, |_, _, _| ());
     let head = head_or_refuse(VIEW);
     let index = entry.index(VIEW).unwrap_or_else(|damaged| damaged.raise());
     let kept = match (index, call.arg(2).map(Datum::i64)) {
@@ -62,10 +62,7 @@ fn newest(origin: &str, index: u64) -> Option<KeptNote> {
 /// The newest cosigned checkpoint, if it covers the index.
 pub fn newest_cosigned(origin: &str, index: u64) -> Option<KeptNote> {
     let cosigned = Cosigned::newest(VIEW, origin).filter(|cosigned| cosigned.size > index)?;
-    let kept = KeptNote::of_size(VIEW, origin, cosigned.size);
-    Some(kept.unwrap_or_else(|| {
-        Damaged(format!("the checkpoint of size {} was cosigned, and is missing", cosigned.size)).raise()
-    }))
+    Some(cosigned.kept(VIEW, origin).unwrap_or_else(|damaged| damaged.raise()))
 }
 
 /// The kept checkpoint of the size that the caller names. Raises 22023 if there is none, and 55000
@@ -114,18 +111,28 @@ fn uncovered(entry: &Entry, origin: &str) -> ! {
 /// The proof that the event is at `index` in the tree of the checkpoint, with the lines of its
 /// witnesses. It was verified from the event's hash to the root that was signed.
 pub fn prove(entry: &Entry, index: u64, kept: &KeptNote) -> Result<Proof, Damaged> {
-    let Checkpoint { size, root, .. } = kept.checkpoint;
-    let mut nodes = VIEW.nodes(size);
+    let hashes = prove_in(&mut VIEW.nodes(kept.checkpoint.size), entry, index, &kept.checkpoint)?;
+    Ok(Proof { extra: None, index, hashes, note: kept.cosigned(VIEW)? })
+}
+
+/// The hashes of that proof, from the nodes of the checkpoint's tree.
+pub fn prove_in(
+    nodes: &mut TiledNodes<StoredTiles>,
+    entry: &Entry,
+    index: u64,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<Hash>, Damaged> {
+    let Checkpoint { size, root, .. } = *checkpoint;
     let leaf = entry.leaf();
     if nodes.node(0, index)? != leaf {
         let id = uuid_text(&entry.id);
         return Err(Damaged(format!("the leaf at index {index} of the tree is not that of event {id}")));
     }
-    let hashes = inclusion(index, size, &mut nodes)?.unwrap_or_default();
-    if !is_included(&leaf, index, size, &root, &hashes) {
-        return Err(differs(size));
+    let hashes = inclusion(index, size, nodes)?.unwrap_or_default();
+    match is_included(&leaf, index, size, &root, &hashes) {
+        true => Ok(hashes),
+        false => Err(differs(size)),
     }
-    Ok(Proof { extra: None, index, hashes, note: kept.cosigned(VIEW)? })
 }
 
 fn differs(size: u64) -> Damaged {

@@ -17,6 +17,7 @@ use immutable_format::export::write;
 use immutable_format::id::uuid_text;
 use immutable_format::time;
 use immutable_format::tlog::receipt::Receipt;
+use immutable_format::Hash;
 
 sql_function!(immutable_receipt, pg_finfo_immutable_receipt, receipt);
 
@@ -24,7 +25,7 @@ sql_function!(immutable_receipt, pg_finfo_immutable_receipt, receipt);
 fn receipt(call: Call<'_>) -> Datum<'_> {
     proof::require(Scope::Verify);
     let chosen = call.arg(2).map(|paths| texts(paths, "disclose"));
-    let (entry, line) = entry::find(call, |stored, document| line(stored, document, chosen.as_deref()));
+    let (entry, line) = entry::find(call, |stored, document, hash| line(stored, document, hash, chosen.as_deref()));
     let head = head_or_refuse(VIEW);
     let index = entry.index(VIEW).unwrap_or_else(|damaged| damaged.raise());
     let covering = index.and_then(|index| Some((index, newest_cosigned(&head.origin, index)?)));
@@ -40,14 +41,13 @@ fn receipt(call: Call<'_>) -> Datum<'_> {
 }
 
 /// The event as a line of an export, with the disclosures of the chosen paths, or of all.
-fn line(stored: &Stored<'_>, document: &str, chosen: Option<&[&str]>) -> String {
+fn line(stored: &Stored<'_>, document: &str, hash: &Hash, chosen: Option<&[&str]>) -> String {
     let there = erasable_paths(&stored.content, stored.erasure());
     if let Some(path) = chosen.unwrap_or_default().iter().find(|path| there.iter().all(|known| known != *path)) {
         not_there(stored, path);
     }
-    let hash = immutable_format::document::hash(document);
     let is_shown = |path: &str| chosen.is_none_or(|chosen| chosen.contains(&path));
-    write::event_showing(document, Some(&hash), &stored.content, &stored.secret, is_shown)
+    write::event_showing(document, Some(hash), &stored.content, &stored.secret, is_shown)
 }
 
 /// Raises 22023 for a path that the event has no value at.

@@ -25,7 +25,7 @@ use std::ffi::CStr;
 
 /// The tables that must have no parent and no child tables, and that must keep their triggers,
 /// rules and policies.
-const TABLES: [&CStr; 20] = [
+const TABLES: [&CStr; 21] = [
     c"events",
     c"event_targets",
     c"log",
@@ -46,6 +46,7 @@ const TABLES: [&CStr; 20] = [
     c"log_keys",
     c"log_secrets",
     c"maintenance_position",
+    c"stream_positions",
 ];
 
 /// The prefix of the names of the extension's triggers. Other triggers may only run before them.

@@ -113,7 +113,7 @@ impl Conditions {
                 return Err(Fault::invalid("conditions", message).hint(hint));
             }
             match &**name {
-                "action_pattern" => conditions.patterns = patterns(value)?,
+                "action_pattern" => conditions.patterns = patterns("conditions.action_pattern", value)?,
                 "threshold" => {
                     let least = if rule_type == RuleType::RepeatedAction { 2 } else { 1 };
                     conditions.threshold = number(name, value, least, MOST_THRESHOLD)? as usize;
@@ -189,7 +189,7 @@ impl Conditions {
 }
 
 /// Whether the text is like the pattern, in which `*` stands for any text. It looks at no place twice.
-fn is_like(text: &str, pattern: &str) -> bool {
+pub fn is_like(text: &str, pattern: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return text == pattern };
     let Some(mut text) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();
@@ -203,10 +203,11 @@ fn is_like(text: &str, pattern: &str) -> bool {
     text.ends_with(last)
 }
 
-/// One pattern, or an array of them.
-fn patterns(value: &Value) -> Result<Vec<String>, Fault> {
+/// One pattern, or an array of them; `field` names where they were given.
+pub fn patterns(field: &str, value: &Value) -> Result<Vec<String>, Fault> {
+    let name = field.rsplit('.').next().unwrap_or(field);
     let refused = |message: &str| {
-        Fault::invalid("conditions.action_pattern", message.to_string()).hint(
+        Fault::invalid(field, message.to_string()).hint(
             "Give an action such as document.deleted, in which * stands for any text, or an array of 1 to 20 of them.",
         )
     };
@@ -215,10 +216,10 @@ fn patterns(value: &Value) -> Result<Vec<String>, Fault> {
         one => vec![one],
     };
     if given.is_empty() || given.len() > MOST_PATTERNS {
-        return Err(refused(&format!("action_pattern must have 1 to {MOST_PATTERNS} patterns, not {}", given.len())));
+        return Err(refused(&format!("{name} must have 1 to {MOST_PATTERNS} patterns, not {}", given.len())));
     }
     let read = |value: &&Value| match value.as_str() {
-        None => Err(refused("action_pattern must be a string, or an array of strings")),
+        None => Err(refused(&format!("{name} must be a string, or an array of strings"))),
         Some(pattern) if pattern.is_empty() || pattern.len() > PATTERN_BYTES => {
             Err(refused(&format!("a pattern must have 1 to {PATTERN_BYTES} bytes, not {}", pattern.len())))
         }

@@ -26,9 +26,10 @@ const MOST_PAGE: i32 = 100;
 const MOST_COUNTED: i64 = 10_000;
 
 /// The columns of an alert, which are selected behind those of its event.
-const COLUMNS: &str = "a.id, a.rule_id, a.rule_name, a.rule_type, a.tenant_id, a.event_id, a.reason, a.notified_at, \
+pub const COLUMNS: &str =
+    "a.id, a.rule_id, a.rule_name, a.rule_type, a.tenant_id, a.event_id, a.reason, a.notified_at, \
      a.triggered_at";
-const WIDTH: usize = 9;
+pub const WIDTH: usize = 9;
 
 /// Which alerts a call asks for.
 struct Query<'c> {
@@ -161,7 +162,7 @@ fn get_alerts(call: Call<'_>) -> Datum<'_> {
 }
 
 /// A column of the alert.
-fn at<'m>(row: &Values<'m>, layout: &Layout, place: usize) -> Option<Datum<'m>> {
+pub fn at<'m>(row: &Values<'m>, layout: &Layout, place: usize) -> Option<Datum<'m>> {
     row.at(layout.width - WIDTH + place)
 }
 
@@ -182,7 +183,8 @@ fn quoted(text: Option<impl AsRef<str>>) -> String {
     })
 }
 
-fn json(row: &Values, layout: &Layout) -> String {
+/// The alert of a row, as get_alerts() shows it.
+pub fn json(row: &Values, layout: &Layout) -> String {
     let text = |place| quoted(at(row, layout, place).and_then(stored_text));
     let id = |place| quoted(at(row, layout, place).map(|id| uuid_text(&uuid(id))));
     let time = |place| quoted(at(row, layout, place).and_then(|at| time::format(micros(at))));

@@ -225,7 +225,7 @@ impl Piece {
         if raised.is_empty() {
             return;
         }
-        let now = transaction::now();
+        let now = after_the_last(transaction::now());
         let of = |alert: &Raised| (&rules[alert.rule], &self.events[alert.event]);
         let texts = |text: &dyn Fn(&Raised) -> String| Arg::Texts(raised.iter().map(text).collect());
         here(|memory| {
@@ -261,4 +261,14 @@ impl Piece {
         // It has no payload, because every role of the database may listen.
         spi::execute("NOTIFY immutable_alerts", &[]);
     }
+}
+
+/// A time after that of every alert, so that alerts are delivered in the order in which they were
+/// committed, also where the clock was set back. The lock of the alerts is held.
+fn after_the_last(now: i64) -> i64 {
+    let mut last = i64::MIN;
+    spi::query_now("SELECT pg_catalog.max(a.triggered_at) FROM immutable.alerts a", &[], |row| {
+        last = row.at(0).map_or(last, micros);
+    });
+    now.max(last.saturating_add(1))
 }

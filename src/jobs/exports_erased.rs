@@ -1,6 +1,7 @@
-//! What an erasure does to exports: a filter's value may be a person's.
+//! What an erasure does to exports: a filter's value may be a person's. Streams have filters too.
 
 use crate::jobs::exports_table::{exports, filters_json, Stored, SELECTED};
+use crate::jobs::streams_erased;
 use crate::log::small_table::SmallTable;
 use crate::pg::call::{sql_function, texts, Call};
 use crate::pg::datum::{text, Datum};
@@ -41,6 +42,7 @@ fn forget_in_exports(call: Call) -> Datum {
     let tenant_id = call.arg(0).map_or("", text);
     let values: Vec<&str> = call.arg(1).map_or(Vec::new(), |erased| texts(erased, "erased"));
     let values: Vec<&str> = values.into_iter().filter(|value| !value.is_empty()).collect();
+    streams_erased::forget(tenant_id, &values);
     let folded = values.iter().map(|value| folded(value)).collect();
     let erased = Erased { values, folded };
     let table = exports(pg_sys::RowExclusiveLock);

@@ -6,7 +6,7 @@ use crate::evidence::checkpoint::Making;
 use crate::evidence::tables::try_lock_tree_to_record;
 use crate::jobs::pause;
 use crate::jobs::step::{both, Done};
-use crate::jobs::{alerts, exports, usage};
+use crate::jobs::{alerts, exports, streams_letters, usage};
 use crate::log::seam;
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
@@ -33,11 +33,12 @@ struct Step {
 }
 
 /// The steps after the checkpoint, in their order.
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     Step { name: "alerts", run: alerts::step, pauses: true },
     Step { name: "exports", run: exports::step, pauses: true },
     Step { name: "revocations", run: forget_revocations, pauses: false },
     Step { name: "api_keys", run: usage::step, pauses: true },
+    Step { name: "dead_letters", run: streams_letters::step, pauses: false },
 ];
 
 sql_function!(immutable_run_maintenance, pg_finfo_immutable_run_maintenance, run_maintenance);

@@ -1,26 +1,22 @@
-//! The pause after a seam. A log that was restored, promoted or copied raises no alerts and counts
+//! The pause after a seam. A log that was restored, promoted or copied raises no alerts, delivers and counts
 //! nothing until somebody says that it is the one that goes on: a copy for tests must not alarm
 //! whom the real log alarms.
 
 use crate::jobs::position::position;
-use crate::jobs::{alerts, usage};
-use crate::log::own_event::{record, LogEvent};
 use crate::log::place::Place;
+use crate::log::seam;
 use crate::log::small_table::SmallTable;
 use crate::log::tables::events_oid;
-use crate::log::{seam, subscription};
-use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::Datum;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::Arg;
 use crate::pg::transaction;
-use crate::read::feed;
 use pgrx::pg_sys;
 
 /// How often a run is noted that differs from the one before in nothing but its time, in seconds.
 const NOTED_EACH: i64 = 300;
 
-fn noted(table: &SmallTable) -> Option<Place> {
+/// Where maintenance goes on, if that is noted.
+pub fn noted(table: &SmallTable) -> Option<Place> {
     table.relation().any_row(|tuple| Place::of(&tuple.values(), 0))
 }
 
@@ -38,8 +34,20 @@ pub fn goes_on() -> bool {
     has_begun
 }
 
+/// Whether maintenance waits here for somebody who resumes it.
+pub fn is_paused() -> bool {
+    if transaction::is_in_recovery() {
+        return false;
+    }
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    match noted(&position(pg_sys::AccessShareLock)) {
+        Some(place) => !place.is_here(),
+        None => !seam::is_noted_here(events.get()) || seam::has_any(events.get()),
+    }
+}
+
 /// Notes that maintenance goes on here from now on.
-fn write(table: &SmallTable) {
+pub fn write(table: &SmallTable) {
     let [system_identifier, timeline, database] = Place::here().columns();
     table.execute(
         "INSERT INTO immutable.maintenance_position (system_identifier, timeline, database, noted_at) \
@@ -65,30 +73,4 @@ pub fn note_run(failed: Option<&str>) {
            OR p.failed IS DISTINCT FROM $2",
         &[Arg::Time(now), failed, Arg::Time(now - NOTED_EACH * 1_000_000)],
     );
-}
-
-sql_function!(immutable_resume_maintenance, pg_finfo_immutable_resume_maintenance, resume_maintenance);
-
-/// `immutable.resume_maintenance()`
-fn resume_maintenance(_: Call) -> Datum {
-    transaction::require_writable(c"immutable.resume_maintenance()");
-    let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
-    subscription::refuse_local_write(events.get());
-    seam::refuse_copy(events.get());
-    // Two that resume at the same time do it once.
-    let table = position(pg_sys::ShareRowExclusiveLock);
-    if goes_on() {
-        return Datum::from(false);
-    }
-    let from = noted(&table);
-    write(&table);
-    let mark = feed::now();
-    usage::set_mark(&table, &mark);
-    alerts::set_mark(&table, &mark);
-    record(&LogEvent {
-        action: "immutable.maintenance_resumed",
-        metadata_json: &[("from", &from.map_or("null".to_string(), Place::json)), ("to", &Place::here().json())],
-        ..LogEvent::default()
-    });
-    Datum::from(true)
 }

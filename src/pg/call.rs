@@ -143,13 +143,23 @@ impl<'c> Call<'c> {
 
 /// The elements of an array of a type that is a varlena with the alignment of int4, such as text.
 pub fn elements<'c>(array: Datum<'c>, of: pg_sys::Oid) -> Vec<Option<Datum<'c>>> {
+    apart(array, of, -1, pg_sys::TYPALIGN_INT)
+}
+
+/// How many elements an array of uuid has, NULLs among them.
+pub fn count_of_uuids(array: Datum<'_>) -> usize {
+    apart(array, pg_sys::UUIDOID, 16, pg_sys::TYPALIGN_CHAR).len()
+}
+
+/// The elements of an array of a type of this width and alignment that is passed by reference.
+fn apart<'c>(array: Datum<'c>, of: pg_sys::Oid, width: i32, align: u8) -> Vec<Option<Datum<'c>>> {
     let memory = array.memory();
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
     // SAFETY: an array of such values, taken apart in its own memory.
     memory.within(|| unsafe {
         let array = pg_sys::pg_detoast_datum(array.raw().cast_mut_ptr()).cast();
-        let align = pg_sys::TYPALIGN_INT as std::ffi::c_char;
-        pg_sys::deconstruct_array(array, of, -1, false, align, &mut elements, &mut nulls, &mut count);
+        let align = align as std::ffi::c_char;
+        pg_sys::deconstruct_array(array, of, width, false, align, &mut elements, &mut nulls, &mut count);
     });
     (0..count as usize)
         .map(|n| {

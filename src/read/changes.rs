@@ -4,6 +4,7 @@
 //! its own still runs, because that one may yet commit an event before it.
 
 use crate::access::lent::with_rights;
+use crate::access::opened::{conditions, hold};
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::Layout;
 use crate::log::event;
@@ -15,7 +16,6 @@ use crate::pg::memory::Memory;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::RowBuffer;
 use crate::read::feed_position::{FeedPosition, LanePositions, Position};
-use crate::read::opened::{conditions, hold};
 use pgrx::pg_sys;
 
 /// Most events of one call.

@@ -2,6 +2,7 @@
 //! rights and row security. Which statement gives a page is [`crate::read::page`]'s.
 
 use crate::access::lent::with_rights;
+use crate::access::opened::{conditions, hold};
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;
@@ -11,7 +12,6 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast;
 use crate::pg::tuple::{RowBuffer, Values};
-use crate::read::opened::{conditions, hold};
 use crate::read::probe::Order;
 use crate::read::query::{page_size, Query, COUNT, CURSOR};
 use crate::read::strategy::Strategy;

@@ -36,6 +36,33 @@ pub fn now() -> String {
     Mark::at(current()).to_string()
 }
 
+/// The mark before every event.
+pub fn beginning() -> String {
+    require_primary();
+    Mark::at(Seen::NOTHING).to_string()
+}
+
+/// A mark before every event that was recorded from a time on, in microseconds since 1970. Older
+/// events may be behind it too.
+pub fn before(at: i64) -> String {
+    require_primary();
+    let now = current();
+    let mut first = None;
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    spi::as_owner(events.get(), || {
+        spi::query_now(
+            "SELECT e.xact FROM ONLY immutable.events e WHERE e.created_at OPERATOR(pg_catalog.>=) $1 \
+             ORDER BY e.xact LIMIT 1",
+            &[Arg::Time(at)],
+            |row| first = row.at(0).map(|xact| xact.i64() as u64),
+        );
+    });
+    // What runs now may have recorded events at any time.
+    let running = now.xip.first().copied().unwrap_or(now.xmax);
+    let xmax = first.map_or(running, |first| first.min(running));
+    Mark::at(Seen { xmax, xip: BTreeSet::new() }).to_string()
+}
+
 /// Whether a text is a mark.
 pub fn is_mark(text: &str) -> bool {
     Mark::parse(text).is_some()

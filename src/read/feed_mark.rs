@@ -98,7 +98,7 @@ impl Mark {
                 .detail("It is not a snapshot as the feed writes it.")
                 .hint(
                     "Begin with a new mark; what came between is not given again. If it is that of alerts, \
-                     DELETE FROM immutable.alert_feed.",
+                     DELETE FROM immutable.alert_feed. If it is a stream's, give immutable.update_stream() a start.",
                 )
                 .raise()
         })

@@ -34,7 +34,8 @@ fn refuse_unchained(relation: Relation) {
 }
 
 /// The tables whose rows belong to one server.
-const OWN: [&str; 5] = ["cluster", "log_secrets", "tree_position", "tree_pending", "maintenance_position"];
+const OWN: [&str; 6] =
+    ["cluster", "log_secrets", "tree_position", "tree_pending", "maintenance_position", "stream_positions"];
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 

@@ -19,6 +19,7 @@ CALLS = {
               ("write", "SELECT immutable.track('{\"actor_id\": \"u\", \"action\": \"a.b\"}'::json)")],
     "get_event": [("read", f"SELECT immutable.get_event('{ANY}')")],
     "get_events": [("read", "SELECT immutable.get_events()")],
+    "page_evidence": [("read", f"SELECT immutable.page_evidence(ARRAY['{ANY}']::uuid[])")],
     "find_events": [("read", "SELECT * FROM immutable.find_events()")],
     "changes": [("read", "SELECT immutable.changes('mine')")],
     "heads": [("verify", "SELECT * FROM immutable.heads('no such tenant')")],

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = sorted(str(path.relative_to(ROOT)) for folder in ("*.md", "docs/**/*.md", "crates/*/*.md", "tests/**/*.md")
-               for path in ROOT.glob(folder))
+PAGES = sorted(str(path.relative_to(ROOT))
+               for folder in ("*.md", "docs/**/*.md", "crates/*/*.md", "clients/*/*.md", "tests/**/*.md")
+               for path in ROOT.glob(folder) if "node_modules" not in path.parts)
 ARCHITECTURE = ROOT / "docs/architecture.md"
 # What is made once there is a released version.
 LATER = {"sql/released", "sql/upgrade"}

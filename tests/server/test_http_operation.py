@@ -57,6 +57,13 @@ def test_what_is_wrong_with_the_configuration_ends_the_program_with_a_sentence(t
     assert shown.returncode == 0 and "IMMUTABLE_LISTEN" in shown.stdout and "geheim" not in shown.stdout
 
 
+def test_the_guide_has_every_flag():
+    flags = set(re.findall(r"^      (--[a-z-]+) <", started("--help").stdout, re.M))
+    guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/server.md").read_text()
+    table = guide[guide.index("| flag |"):guide.index("The file is TOML")]
+    assert set(re.findall(r"`(--[a-z-]+)`", table)) == flags and len(flags) > 15
+
+
 def test_health_says_what_works(http):
     assert http.get("/healthz").json()["status"] == "ok"
     ready = http.get("/readyz")

@@ -1,12 +1,8 @@
-//! What all handlers share, and the routes.
+//! What all handlers share.
 
 use crate::database::pool::Database;
 use crate::http::rates::Rates;
-use crate::http::{answer, around};
 use crate::options::Options;
-use crate::{resources, viewer};
-use axum::middleware::from_fn_with_state;
-use axum::Router;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -40,25 +36,4 @@ impl App {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
-
-/// All routes of the program.
-pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .merge(resources::events::routes())
-        .merge(resources::verify::routes())
-        .merge(resources::viewer_tokens::routes())
-        .merge(resources::alerts::routes())
-        .merge(resources::exports::routes())
-        .merge(resources::anchors::routes())
-        .merge(resources::tiles::routes())
-        .merge(resources::openapi::routes())
-        .merge(resources::ingestion::routes())
-        .merge(resources::health::routes())
-        .merge(resources::metrics::routes())
-        .merge(viewer::files::routes())
-        .fallback(answer::no_such_path)
-        .method_not_allowed_fallback(answer::no_such_method)
-        .layer(from_fn_with_state(app.clone(), around::around))
-        .with_state(app)
 }

@@ -14,7 +14,11 @@ pub(crate) fn settings(file: &Path, command: &Command) -> Result<Vec<(String, Ve
     of_text(&text, command).map_err(|reason| format!("{shown}: {reason}"))
 }
 
-fn of_text(text: &str, command: &Command) -> Result<Vec<(String, Vec<String>)>, String> {
+/// The same of the text of a file.
+///
+/// # Errors
+/// A sentence for the operator, without the name of the file.
+pub(crate) fn of_text(text: &str, command: &Command) -> Result<Vec<(String, Vec<String>)>, String> {
     let table: Table = text.parse().map_err(|e| format!("not TOML: {e}"))?;
     table.into_iter().map(|(name, value)| setting(&name, value, command)).collect()
 }
@@ -39,31 +43,5 @@ fn text(name: &str, value: Value) -> Result<String, String> {
         Value::Integer(number) => Ok(number.to_string()),
         Value::Boolean(is) => Ok(is.to_string()),
         _ => Err(format!("{name} must be a text or a number")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::of_text;
-    use crate::options::Options;
-    use clap::CommandFactory;
-
-    #[test]
-    fn a_file_has_the_names_of_flags_and_no_others() {
-        let read = |text: &str| of_text(text, &Options::command());
-        assert_eq!(read("max-body = 2048").unwrap(), [("max_body".to_owned(), vec!["2048".to_owned()])]);
-        let proxies = read("trusted-proxy = [\"10.0.0.0/8\", \"::1\"]").unwrap();
-        assert_eq!(proxies, [("trusted_proxy".to_owned(), vec!["10.0.0.0/8".to_owned(), "::1".to_owned()])]);
-        for wrong in [
-            "maxbody = 1",
-            "max_body = 1",
-            "config = \"x\"",
-            "help = true",
-            "listen = [\"a\", \"b\"]",
-            "=",
-            "listen = {}",
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -10,3 +10,4 @@ pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod rates;
 pub(crate) mod segment;
+pub(crate) mod unknown;

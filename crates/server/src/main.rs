@@ -11,12 +11,20 @@ mod figures;
 mod http;
 mod options;
 mod resources;
+mod routes;
 mod serve;
 mod viewer;
 
+use crate::deliveries::attempt;
+use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next();
+    if arguments.next().is_some_and(|argument| argument == attempt::NAME) {
+        return attempt::run(&attempt::Attempt::parse_from(program.into_iter().chain(arguments)));
+    }
     match options::Options::read().and_then(serve::run::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

@@ -14,7 +14,12 @@ use std::path::PathBuf;
 /// with the names of the flags, without the dashes in front. A flag is stronger than the environment,
 /// and the environment stronger than the file. In the environment several values are separated by commas.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "immutable-server", version, max_term_width = 100)]
+#[command(
+    name = "immutable-server",
+    version,
+    max_term_width = 100,
+    after_help = "immutable-server try-delivery --help: sends events to a destination once, and says what happened"
+)]
 pub(crate) struct Options {
     /// A file with settings, in TOML
     #[arg(long, env = "IMMUTABLE_CONFIG", value_name = "FILE")]
@@ -90,7 +95,8 @@ pub(crate) struct Http {
     #[arg(long, env = "IMMUTABLE_PUBLIC_KEY_FILE", value_name = "FILE")]
     pub(crate) public_key_file: Option<PathBuf>,
     /// Which pages may show the viewer in a frame, as in a Content-Security-Policy
-    #[arg(long, env = "IMMUTABLE_FRAME_ANCESTORS", default_value = "*", value_name = "SOURCES")]
+    #[arg(long, env = "IMMUTABLE_FRAME_ANCESTORS", default_value = "*", value_name = "SOURCES",
+        value_parser = frame_sources)]
     pub(crate) frame_ancestors: String,
 }
 
@@ -116,6 +122,21 @@ pub(crate) struct Features {
     /// A directory whose files are the secrets that destinations name
     #[arg(long, env = "IMMUTABLE_SECRETS_DIR", value_name = "DIRECTORY")]
     pub(crate) secrets_dir: Option<PathBuf>,
+    /// A directory below which destinations of type file write
+    #[arg(long, env = "IMMUTABLE_FILES_DIR", value_name = "DIRECTORY")]
+    pub(crate) files_dir: Option<PathBuf>,
+    /// The most connections to PostgreSQL for deliveries
+    #[arg(long, env = "IMMUTABLE_DELIVERY_CONNECTIONS", default_value_t = 4, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) delivery_connections: u16,
+    /// After how many seconds another program may go on where this one ended without a word
+    #[arg(long, env = "IMMUTABLE_DELIVERY_LEASE", default_value_t = 30, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub(crate) delivery_lease: u16,
+    /// The pauses, in seconds, after the first failure in a row, the second, and so on; the last is repeated
+    #[arg(long, env = "IMMUTABLE_DELIVERY_RETRY", value_name = "SECONDS", value_delimiter = ',', value_parser = pause,
+        default_value = "5,30,300,1800,7200,18000,36000,50400,72000,86400")]
+    pub(crate) delivery_retry: Vec<f64>,
 }
 
 /// How log lines are written.
@@ -156,10 +177,73 @@ fn network(text: &str) -> Result<IpNet, String> {
     text.parse().or(one).map_err(|_| String::from("this is neither an address nor a network such as 10.0.0.0/8"))
 }
 
+/// A pause between two tries, up to a week.
+fn pause(text: &str) -> Result<f64, String> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.01..=604_800.0).contains(seconds));
+    seconds.ok_or_else(|| String::from("a pause is a number of seconds from 0.01 to 604800"))
+}
+
 fn public_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
     match url.starts_with("http://") || url.starts_with("https://") {
         true => Ok(url.to_owned()),
         false => Err(String::from("this does not begin with https:// or http://")),
+    }
+}
+
+/// Sources as `frame-ancestors` of a Content-Security-Policy takes them: `*`, `'self'`, `'none'`,
+/// `https://app.example.com`, `https://*.example.com`.
+///
+/// # Errors
+/// A sentence for the operator: what is no list of sources could end the directive and begin another.
+fn frame_sources(text: &str) -> Result<String, String> {
+    let sources: Vec<&str> = text.split_ascii_whitespace().collect();
+    if sources.is_empty() {
+        return Err(String::from("it is empty; 'none' forbids all frames"));
+    }
+    let is_source = |source: &&str| source.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b',');
+    match sources.iter().find(|source| !is_source(source)) {
+        Some(source) => Err(format!("{source:?} is no source of a Content-Security-Policy")),
+        None => Ok(sources.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::configuration::of_text;
+    use super::frame_sources;
+    use super::Options;
+    use clap::CommandFactory;
+
+    #[test]
+    fn sources_stay_as_they_are() {
+        assert_eq!(frame_sources(" 'self'  https://*.example.com "), Ok(String::from("'self' https://*.example.com")));
+    }
+
+    #[test]
+    fn nothing_begins_another_directive() {
+        assert!(frame_sources("*; script-src *").is_err());
+        assert!(frame_sources("https://a.example, https://b.example").is_err());
+        assert!(frame_sources("https://ä.example").is_err());
+        assert!(frame_sources(" ").is_err());
+    }
+
+    #[test]
+    fn a_file_has_the_names_of_flags_and_no_others() {
+        let read = |text: &str| of_text(text, &Options::command());
+        assert_eq!(read("max-body = 2048").unwrap(), [("max_body".to_owned(), vec!["2048".to_owned()])]);
+        let proxies = read("trusted-proxy = [\"10.0.0.0/8\", \"::1\"]").unwrap();
+        assert_eq!(proxies, [("trusted_proxy".to_owned(), vec!["10.0.0.0/8".to_owned(), "::1".to_owned()])]);
+        for wrong in [
+            "maxbody = 1",
+            "max_body = 1",
+            "config = \"x\"",
+            "help = true",
+            "listen = [\"a\", \"b\"]",
+            "=",
+            "listen = {}",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

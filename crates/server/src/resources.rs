@@ -5,6 +5,7 @@ pub(crate) mod alerts;
 pub(crate) mod anchors;
 pub(crate) mod cursor;
 pub(crate) mod events;
+pub(crate) mod evidence;
 pub(crate) mod exports;
 pub(crate) mod health;
 pub(crate) mod ingestion;

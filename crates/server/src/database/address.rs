@@ -114,7 +114,7 @@ fn from_words(text: &str) -> Result<(String, Taken), String> {
             taken.push((name.to_owned(), value));
         } else {
             let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
-            rest.push_str(&format!("{name}='{quoted}' "));
+            rest.extend([name, "='", &quoted, "' "]);
         }
         left = after.trim_start();
     }

@@ -1,7 +1,7 @@
 //! The one part of a path that names something.
 
-use super::answer;
 use super::problem::Problem;
+use super::unknown;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
@@ -15,7 +15,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
         let params = RawPathParams::from_request_parts(parts, state).await.ok();
         match params.as_ref().and_then(|params| params.iter().next()) {
             Some((_, value)) => Ok(Segment(value.to_owned())),
-            None => Err(answer::no_such_path().await),
+            None => Err(unknown::no_such_path().await),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /api/v1/events` and `GET /api/v1/events/{id}`.
 
 use super::cursor::Query;
+use super::evidence::{self, EVIDENCE};
 use super::page::{self, Listed};
 use super::parameters::Parameters;
 use super::refusals::{is_of, not_found, with_names_of_http};
@@ -38,11 +39,25 @@ const QUERY: [&str; 14] = [
     "count",
 ];
 
-const PAGE: &str = "SELECT immutable.get_events(actor_id => $1, action => $2, resource => $3, resource_id => $4, \
-    tenant_id => $5, session_id => $6, target_type => $7, target_id => $8, search => $9, \
-    from_date => $10::text::immutable.day_or_time, to_date => $11::text::immutable.day_or_time, \
-    \"limit\" => coalesce($12::text::integer, 25), \"order\" => $13, \"count\" => coalesce($14, 'auto'), \
-    \"cursor\" => $15)::text";
+macro_rules! page {
+    () => {
+        "immutable.get_events(actor_id => $1, action => $2, resource => $3, resource_id => $4, \
+         tenant_id => $5, session_id => $6, target_type => $7, target_id => $8, search => $9, \
+         from_date => $10::text::immutable.day_or_time, to_date => $11::text::immutable.day_or_time, \
+         \"limit\" => coalesce($12::text::integer, 25), \"order\" => $13, \"count\" => coalesce($14, 'auto'), \
+         \"cursor\" => $15)"
+    };
+}
+
+const PAGE: &str = concat!("SELECT ", page!(), "::text");
+
+const PAGE_WITH_EVIDENCE: &str = concat!(
+    "SELECT (p.page || pg_catalog.jsonb_build_object('evidence', immutable.page_evidence(ARRAY(\
+     SELECT (e.event ->> 'id')::pg_catalog.uuid FROM pg_catalog.jsonb_array_elements(p.page -> 'data') e(event)), $5)))::text \
+     FROM (SELECT ",
+    page!(),
+    " AS page OFFSET 0) p"
+);
 
 const ONE: &str = "SELECT immutable.get_event($1::text::uuid, $2)::text";
 
@@ -52,10 +67,11 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
-    let query = read(parameters)?;
+    let mut query = read(parameters)?;
+    let statement = if evidence::is_asked(query.given.remove(EVIDENCE))? { PAGE_WITH_EVIDENCE } else { PAGE };
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();
     arguments.push(query.cursor.clone());
-    let found = match app.database.call_function(&credentials, Call { statement: PAGE, arguments }).await {
+    let found = match app.database.call_function(&credentials, Call { statement, arguments }).await {
         Ok(found) => found.unwrap_or_default(),
         Err(problem) if is_another_tenant(&problem, &credentials, &query) => String::from(EMPTY),
         Err(problem) => {
@@ -64,7 +80,7 @@ async fn list(State(app): State<App>, credentials: Credentials, parameters: Para
         }
     };
     let page = page::text(&found, &query, shown).map_err(|_| page::unreadable())?;
-    Ok(answer::json(StatusCode::OK, page))
+    Ok(answer::json(StatusCode::OK, evidence::put(&found, page)?))
 }
 
 /// The page of a token whose holder asks for another tenant.
@@ -79,7 +95,8 @@ fn is_another_tenant(problem: &Problem, credentials: &Credentials, query: &Query
 
 /// What is asked for. Events of a session are a timeline, so these come oldest first.
 fn read(parameters: Parameters) -> Result<Query, Problem> {
-    let mut query = page::query(parameters, &QUERY)?;
+    let names: Vec<&str> = QUERY.iter().copied().chain([EVIDENCE]).collect();
+    let mut query = page::query(parameters, &names)?;
     let order = if query.given.contains_key("session_id") { "asc" } else { "desc" };
     query.given.entry(String::from("order")).or_insert_with(|| order.to_owned());
     Ok(query)

@@ -2,10 +2,10 @@
 //! and what is said of anchors. Without that file there is nothing at these paths.
 
 use crate::app::App;
-use crate::http::answer::no_such_path;
 use crate::http::credentials::Credentials;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
+use crate::http::unknown::no_such_path;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::StatusCode;

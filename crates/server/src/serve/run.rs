@@ -3,8 +3,11 @@
 use super::certificate::Certificate;
 use super::clients::Clients;
 use super::logs;
-use crate::app::{router, App};
+use crate::app::App;
+use crate::deliveries::engine::Engine;
 use crate::options::Options;
+use crate::routes::router;
+use futures_util::future::join;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +36,7 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
 
 async fn serve(options: Options) -> Result<(), String> {
     let listening = options.listening.clone();
+    let deliveries = Engine::start(&options.features)?;
     let app = App::new(options)?;
     let clients = Arc::new(Clients {
         certificate: Certificate::new(&listening)?,
@@ -56,7 +60,13 @@ async fn serve(options: Options) -> Result<(), String> {
     tracing::info!("stops");
     app.stop();
     drop(listener);
-    if timeout(GRACE, graceful.shutdown()).await.is_err() {
+    let (requests, ()) = join(timeout(GRACE, graceful.shutdown()), async {
+        if let Some(deliveries) = deliveries {
+            deliveries.stop().await;
+        }
+    })
+    .await;
+    if requests.is_err() {
         tracing::warn!("some requests did not end in time");
     }
     Ok(())
