@@ -28,6 +28,8 @@ CALLS = {
     "verify": [("verify", "SELECT immutable.verify()")],
     "recorded_late": [("verify", "SELECT * FROM immutable.recorded_late()", "55000")],
     "export_tree": [("verify", "SELECT immutable.export_tree()", "55000")],
+    "tile": [("verify", "SELECT immutable.tile(0, 0)", "55000")],
+    "entries": [("verify", "SELECT immutable.entries(0)", "55000")],
     "tree_head": [("verify", "SELECT immutable.tree_head()", "55000")],
     "verifier_key": [("verify", "SELECT immutable.verifier_key()", "55000")],
     "inclusion_proof": [("verify", f"SELECT immutable.inclusion_proof('{ANY}')", "P0002")],
