@@ -282,8 +282,9 @@ def test_every_block_of_scale_out_runs(db):
     assert "autovacuum_freeze_min_age=0" in options
 
 
-# Guides whose blocks are run by a test of their own: above, in test_errors.py or in test_applications.py.
-ELSEWHERE = {"docs/backup-and-restore.md", "docs/errors.md", "docs/hash-format.md", "docs/import.md", "docs/operations.md", "docs/orm.md",
+# Guides whose blocks are run by a test of their own: above, in test_errors.py, in test_applications.py or in
+# test_deliveries_destinations.py.
+ELSEWHERE = {"docs/backup-and-restore.md", "docs/delivery-formats.md", "docs/errors.md", "docs/hash-format.md", "docs/import.md", "docs/operations.md", "docs/orm.md",
              "docs/scale-out.md"}
 
 

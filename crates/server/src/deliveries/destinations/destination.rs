@@ -98,6 +98,7 @@ fn parse_options(mut members: Members) -> Result<Options, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn refusal(json: &Value) -> String {
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!(
             refused,
             "destination.retries is not known; the members are authorization, batch, ca, format_options, \
-                             insecure, secret, type, url."
+                             insecure, secret, timeout, type, url."
         );
         let refused = refusal(&json!({"type": "file", "format_options": {"leef": 1}}));
         assert!(refused.starts_with("destination.format_options.leef is not known"), "{refused}");
@@ -159,6 +160,36 @@ mod tests {
         ] {
             let refused = refusal(&json);
             assert!(refused.starts_with(name), "{json}: {refused}");
+        }
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            Just(json!([])),
+            Just(json!({"a": "read"})),
+            prop::sample::select(vec!["https://x/", "localhost", "http://[::1", "x", "-", "a/b", "1.0"])
+                .prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_read_or_refused_with_a_sentence(
+            kind in prop::sample::select(vec!["webhook", "splunk_hec", "datadog", "syslog", "file"]),
+            members in prop::collection::btree_map(prop::sample::select(vec!["url", "secret", "ca", "insecure", "batch", "timeout",
+                "host", "port", "site", "directory", "name", "max_bytes", "format_options", "acknowledge", "enterprise", "confirm"]),
+                json_value(), 0..6)
+        ) {
+            let mut json = json!(members);
+            json["type"] = json!(kind);
+            if let Err(sentence) = Destination::parse(&json) {
+                prop_assert!(sentence.starts_with("destination.") && sentence.ends_with('.'), "{sentence}");
+                prop_assert!(!sentence.contains('\n'));
+            }
         }
     }
 

@@ -60,7 +60,7 @@ impl Files {
         std::fs::create_dir_all(&directory).map_err(|error| cannot("The directory cannot be made", error))?;
         let directory = directory.canonicalize().map_err(|error| cannot("The directory cannot be read", error))?;
         let root = root.canonicalize().map_err(|error| cannot("The directory --files-dir cannot be read", error))?;
-        if !directory.starts_with(root) {
+        if !directory.starts_with(&root) {
             return Err(String::from("A symbolic link leads out of --files-dir."));
         }
         let path = self.path(&directory, extension, lines.len() as u64)?;
@@ -80,8 +80,11 @@ impl Files {
             return Err(cannot("The file cannot be written", error));
         }
         if is_new {
-            let synced = File::open(&directory).and_then(|directory| directory.sync_all());
-            synced.map_err(|error| cannot("The directory cannot be written", error))?;
+            // The names on the way to the file have to be on disk too.
+            for directory in directory.ancestors().take_while(|directory| directory.starts_with(&root)) {
+                let synced = File::open(directory).and_then(|directory| directory.sync_all());
+                synced.map_err(|error| cannot("The directory cannot be written", error))?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// The most bytes of a text, if its member names no other limit.
 const TEXT: usize = 255;
@@ -91,6 +92,11 @@ impl<'a> Members<'a> {
                 self.wrong(name, &format!("is not a whole number from {} to {}", range.start(), range.end()))
             }),
         }
+    }
+
+    /// The time that a receiver has to answer.
+    pub(crate) fn timeout(&mut self) -> Result<Duration, String> {
+        self.number("timeout", 15, &(1..=15)).map(Duration::from_secs)
     }
 
     /// An object of texts.

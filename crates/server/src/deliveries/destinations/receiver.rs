@@ -12,8 +12,6 @@ use std::error::Error;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-/// The time for a whole request.
-const TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for the body of an answer, once its status is known.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +25,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(86_400);
 pub(crate) struct Receiver {
     pub(crate) url: Url,
     authority: Option<String>,
+    timeout: Duration,
     client: Mutex<Option<Client>>,
 }
 
@@ -39,7 +38,7 @@ pub(crate) struct Answer {
 }
 
 impl Receiver {
-    /// Reads the members `url`, `insecure` and `ca`. `default` is the URL of a destination that has one.
+    /// Reads the members `url`, `insecure`, `ca` and `timeout`. `default` is the URL of a destination that has one.
     ///
     /// # Errors
     /// A sentence that names the member which is wrong.
@@ -47,6 +46,7 @@ impl Receiver {
         let text = members.text_up_to("url", 2048)?.or(default).ok_or("destination.url is missing.")?;
         let insecure = members.flag("insecure", false)?;
         let authority = members.file_name("ca")?;
+        let timeout = members.timeout()?;
         let url = Url::parse(&text).map_err(|error| format!("destination.url is not a URL: {error}."))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(String::from("destination.url does not begin with https:// and a host."));
@@ -59,7 +59,7 @@ impl Receiver {
                 "destination.url begins with http://, so everyone on the way reads along: use https, or set insecure to true.",
             ));
         }
-        Ok(Receiver { url, authority, client: Mutex::new(None) })
+        Ok(Receiver { url, authority, timeout, client: Mutex::new(None) })
     }
 
     /// A client with the receiver's authorities, which follows no redirect and asks the proxy that the environment names.
@@ -71,11 +71,11 @@ impl Receiver {
         let client = Client::builder()
             .tls_backend_preconfigured(tls::config(self.authority.as_deref(), directories)?)
             .redirect(Policy::none())
-            .timeout(TIMEOUT)
+            .timeout(self.timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("immutable-server/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| reason_of(&error))?;
+            .map_err(|error| self.reason_of(&error))?;
         Ok(kept.insert(client).clone())
     }
 
@@ -92,7 +92,7 @@ impl Receiver {
     ) -> Result<Answer, Outcome> {
         let client = self.client(directories).map_err(later)?;
         let request = client.post(url.clone()).headers(headers).body(body);
-        let mut response = request.send().await.map_err(|error| later(reason_of(&error)))?;
+        let mut response = request.send().await.map_err(|error| later(self.reason_of(&error)))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(pause);
         let mut body = Vec::new();
@@ -107,6 +107,22 @@ impl Receiver {
         })
         .await;
         Ok(Answer { status, retry_after, body })
+    }
+
+    /// Why there was no answer. The URL may hold a token, so it is left out.
+    fn reason_of(&self, error: &reqwest::Error) -> String {
+        if error.is_timeout() {
+            return format!("The receiver did not answer within {} seconds.", self.timeout.as_secs());
+        }
+        let mut deepest: &dyn Error = error;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        let what = if error.is_connect() { "The receiver cannot be reached" } else { "The request failed" };
+        if std::ptr::addr_eq(deepest, std::ptr::from_ref(error)) {
+            return format!("{what}.");
+        }
+        format!("{what}: {deepest}.")
     }
 }
 
@@ -142,22 +158,6 @@ fn pause(value: &str) -> Option<Duration> {
         Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
     };
     Some(pause.min(MAX_PAUSE))
-}
-
-/// Why there was no answer. The URL may hold a token, so it is left out.
-fn reason_of(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("The receiver did not answer within {} seconds.", TIMEOUT.as_secs());
-    }
-    let mut deepest: &dyn Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    let what = if error.is_connect() { "The receiver cannot be reached" } else { "The request failed" };
-    if std::ptr::addr_eq(deepest, std::ptr::from_ref(error)) {
-        return format!("{what}.");
-    }
-    format!("{what}: {deepest}.")
 }
 
 #[cfg(test)]

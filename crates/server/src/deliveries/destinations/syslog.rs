@@ -14,22 +14,21 @@ use crate::deliveries::formats::view::View;
 use crate::deliveries::item::{Item, Kind};
 use crate::deliveries::outcome::{Outcome, Sent};
 use rustls::pki_types::ServerName;
+use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// As much goes over one connection.
 const BYTES: usize = 4_000_000;
 /// Facility 13, log audit.
 const FACILITY: u8 = 13;
 
 /// A receiver of syslog.
-#[derive(Debug)]
 pub(crate) struct Syslog {
     host: String,
     port: u16,
@@ -40,7 +39,9 @@ pub(crate) struct Syslog {
     enterprise: u64,
     max_message: Option<usize>,
     confirm: bool,
+    timeout: Duration,
     batch: usize,
+    connector: Mutex<Option<TlsConnector>>,
 }
 
 impl Syslog {
@@ -66,6 +67,8 @@ impl Syslog {
             // 32473 is the number that RFC 5612 gives to examples.
             enterprise: members.number("enterprise", 32473, &(1..=u64::from(u32::MAX)))?,
             confirm: members.flag("confirm", true)?,
+            timeout: members.timeout()?,
+            connector: Mutex::new(None),
             batch: usize::try_from(members.number("batch", 500, &(1..=1000))?).unwrap_or(1),
             max_message: usize::try_from(max_message).ok().filter(|max| *max > 0),
             app_name: app_name.unwrap_or_else(|| String::from("immutable")),
@@ -102,12 +105,21 @@ impl Syslog {
         if !self.tls {
             return self.exchange(tcp, messages).await;
         }
-        let config = tls::config(self.authority.as_deref(), delivery.directories)?;
         let host = self.host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name =
             ServerName::try_from(host).map_err(|_| String::from("destination.host is not the name of a host."))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
+        let stream = self.connector(delivery)?.connect(name, tcp).await;
         self.exchange(stream.map_err(|error| format!("The receiver cannot be reached: {error}."))?, messages).await
+    }
+
+    /// The authorities are read once: those of the system are many.
+    fn connector(&self, delivery: &Delivery) -> Result<TlsConnector, String> {
+        let mut kept = self.connector.lock().map_err(|error| error.to_string())?;
+        if let Some(connector) = kept.as_ref() {
+            return Ok(connector.clone());
+        }
+        let config = tls::config(self.authority.as_deref(), delivery.directories)?;
+        Ok(kept.insert(TlsConnector::from(Arc::new(config))).clone())
     }
 
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
@@ -140,7 +152,9 @@ fn structured_data(item: &Item, enterprise: u64) -> String {
     let mut out = format!("[immutable@{enterprise}");
     let mut put = |name: &str, value: Option<&str>| {
         let Some(value) = value else { return };
-        out.push_str(&format!(" {name}=\""));
+        out.push(' ');
+        out.push_str(name);
+        out.push_str("=\"");
         for char in value.chars() {
             if matches!(char, '"' | '\\' | ']') {
                 out.push('\\');
@@ -167,6 +181,12 @@ fn structured_data(item: &Item, enterprise: u64) -> String {
     out
 }
 
+impl fmt::Debug for Syslog {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        write!(out, "Syslog({}:{})", self.host, self.port)
+    }
+}
+
 struct Connections<'a> {
     syslog: &'a Syslog,
     delivery: &'a Delivery<'a>,
@@ -187,10 +207,14 @@ impl Batches for Connections<'_> {
     }
 
     async fn post(&self, items: Range<usize>) -> Option<Outcome> {
-        match tokio::time::timeout(TIMEOUT, self.syslog.deliver(&self.messages[items], self.delivery)).await {
+        match tokio::time::timeout(self.syslog.timeout, self.syslog.deliver(&self.messages[items], self.delivery)).await
+        {
             Ok(Ok(())) => None,
             Ok(Err(reason)) => Some(later(reason)),
-            Err(_) => Some(later("The receiver did not take the batch and close the connection within 15 seconds.")),
+            Err(_) => Some(later(format!(
+                "The receiver did not take the batch and close the connection within {} seconds.",
+                self.syslog.timeout.as_secs()
+            ))),
         }
     }
 }
