@@ -88,7 +88,7 @@ impl Filters {
                             format!("action, {}", names.join(", "))
                         }
                     };
-                    return Err(Fault::invalid(&field, format!("{content} cannot be filtered by this member"))
+                    return Err(Fault::invalid(&field, format!("{content} cannot be filtered by {field}"))
                         .hint(format!("Filters of {content} are {names}.")));
                 }
             }

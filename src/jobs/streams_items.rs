@@ -174,8 +174,9 @@ pub fn alerts(stream: &Stored, filters: &Filters, mark: &str, acknowledged: &[St
          WHERE (a.triggered_at, a.id) OPERATOR(pg_catalog.>) ($1, $2) \
            AND ($3 IS NULL OR a.tenant_id OPERATOR(pg_catalog.=) $3) \
            AND ($4 IS NULL OR a.rule_type OPERATOR(pg_catalog.=) $4) \
-         ORDER BY a.triggered_at, a.id LIMIT {most}",
-        alert_list::COLUMNS
+         ORDER BY a.triggered_at, a.id LIMIT {}",
+        alert_list::COLUMNS,
+        most + acknowledged.len()
     );
     let arguments = [
         Arg::Time(at),
