@@ -83,13 +83,13 @@ scenario('periods: presets and bounds of one\'s own, in the zone that is shown',
   await t.serve({ events: events(900) });
   const page = await t.page();
   for (const [name, hours] of [['Last 24 hours', 24], ['Last 7 days', 168], ['Last 30 days', 720]]) {
-    await page.locator('.bar > .pop > button').nth(1).click();
+    await page.locator('.tools > .pop > button').nth(1).click();
     await button(page, name).click();
     await settled(page);
     assert.ok(Math.abs(Date.now() - Date.parse(last(t).from) - hours * 3_600_000) < 60_000, name);
   }
   assert.equal(new URL(page.url()).hash, '#range=30d');
-  await page.locator('.bar > .pop > button').nth(1).click();
+  await page.locator('.tools > .pop > button').nth(1).click();
   await page.getByLabel('From').fill('2026-01-02T10:00');
   await page.getByLabel('To', { exact: true }).fill('2026-01-01T10:00');
   await button(page, 'Apply').click();
@@ -317,7 +317,7 @@ scenario('360 pixels: rows become cards', async (t) => {
   const page = await t.page({ width: 360, height: 740, path: '/viewer?token=a.b.c&lang=de#action=*.*&range=30d' });
   const overflow = () => page.evaluate(() => {
     const root = document.querySelector('audit-log-viewer').shadowRoot;
-    return [document.documentElement.scrollWidth, ...['.scroll', '.main', '.bar'].map((each) => root.querySelector(each).scrollWidth)].filter((width) => width > 360);
+    return [document.documentElement.scrollWidth, ...['.scroll', '.main', '.bar', '.tools'].map((each) => root.querySelector(each).scrollWidth)].filter((width) => width > 360);
   });
   assert.deepEqual(await overflow(), []);
   assert.equal(await rows(page).first().evaluate((row) => getComputedStyle(row).display), 'flex');
@@ -330,7 +330,7 @@ scenario('360 pixels: rows become cards', async (t) => {
   assert.deepEqual(await overflow(), []);
   await page.keyboard.press('Escape');
   for (const at of [0, 1, 2, 3]) {
-    await page.locator('.bar > .pop > button').nth(at).click().catch(() => assert.fail(`panel ${at}`));
+    await page.locator('.tools > .pop > button').nth(at).click().catch(() => assert.fail(`panel ${at}`));
     const box = await page.locator('.panel:visible').boundingBox();
     assert.ok(box.x >= 0 && box.x + box.width <= 360, `panel ${at} is inside`);
     await page.keyboard.press('Escape');
