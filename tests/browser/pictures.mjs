@@ -26,7 +26,6 @@ async function picture(name, { narrow = false, dark = false, lang = 'en-GB', has
 }
 
 const open = (at) => (page) => page.locator('tbody tr .open').nth(at).click();
-const click = (name) => (page) => page.getByRole('button', { name, exact: true }).click();
 const tampered = { ...proven, level: 'signed', failed: { [all[2].id]: 'the server\'s answer and the document differ in actor.name' } };
 
 await picture('viewer');
@@ -40,13 +39,5 @@ await picture('viewer-empty', { shown: [] });
 await picture('viewer-narrow', { narrow: true });
 await picture('viewer-narrow-de-dark', { narrow: true, dark: true, lang: 'de', hash: '#action=document.*' });
 await picture('viewer-narrow-details', { narrow: true, act: open(3) });
-await picture('viewer-filters', { hash: '#action=document.*', act: (page) => page.locator('.tools > .pop > button').first().click() });
-await picture('viewer-view-dark', { dark: true, act: click('View') });
-await picture('viewer-tampered-narrow-de', { narrow: true, lang: 'de', evidence: tampered });
-await picture('viewer-badge', { act: (page) => page.locator('.badge').click() });
-await picture('viewer-live', { act: async (page) => {
-  await click('Live')(page);
-  await click('Pause')(page);
-} });
 await browser.close();
 process.exit();
