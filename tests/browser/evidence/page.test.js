@@ -32,6 +32,9 @@ const erasedId = idsOf(page).find((id) => !lineOf(id).includes('"actor_name","')
 const numbersId = idsOf(page).find((id) => lineOf(id).includes('"metadata.price",1.10]'));
 const richId = idsOf(page).find((id) => lineOf(id).includes('"targets.1",'));
 
+/** Events of each kind. */
+const some = [...new Set([richId, erasedId, numbersId, page.events[0].id])];
+
 test("the page is proven, and what is shown is what the log has", async () => {
   const { level, reason, rows, counts, checkpoint } = await verifyPage(page);
   assert.deepEqual([level, reason], ["proven", null]);
@@ -123,7 +126,7 @@ const parts = (line) => [...line.split('"disclosures":[')[1].slice(0, -2).matchA
 const withParts = (line, list) => `${line.split('"disclosures":[')[0]}"disclosures":[${list.join(",")}]}`;
 
 test("each disclosure that is doubled, moved or changed fails, and one that is left out is erased", async () => {
-  for (const id of idsOf(page)) {
+  for (const id of some) {
     const line = lineOf(id);
     const list = parts(line);
     assert.equal(withParts(line, list), line);
@@ -140,7 +143,7 @@ test("each disclosure that is doubled, moved or changed fails, and one that is l
 
 test("every member of the evidence that is another, or no more there, fails", async () => {
   const wrong = [undefined, null, true, 7, -1, 1.5, "x", "", [], {}, ["x"], { a: 1 }, [null], Number.MAX_SAFE_INTEGER];
-  for (const id of idsOf(page)) {
+  for (const id of some) {
     for (const name of ["line", "index", "proof"]) {
       for (const value of wrong) {
         const given = alone(id, (own) => (value === undefined ? delete own[name] : (own[name] = value)));
@@ -153,7 +156,7 @@ test("every member of the evidence that is another, or no more there, fails", as
 });
 
 test("every proof that is another fails", async () => {
-  for (const id of idsOf(page)) {
+  for (const id of some) {
     const { proof, index } = page.evidence.events[id];
     for (const at of proof.keys()) {
       const flipped = proof[at].slice(0, 5) + (proof[at][5] === "A" ? "B" : "A") + proof[at].slice(6);

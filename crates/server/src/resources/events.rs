@@ -68,7 +68,8 @@ pub(crate) fn routes() -> Router<App> {
 
 async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     let mut query = read(parameters)?;
-    let statement = if evidence::is_asked(query.given.remove(EVIDENCE))? { PAGE_WITH_EVIDENCE } else { PAGE };
+    let statement =
+        if evidence::is_asked(query.given.remove(EVIDENCE).as_deref())? { PAGE_WITH_EVIDENCE } else { PAGE };
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();
     arguments.push(query.cursor.clone());
     let found = match app.database.call(&credentials, Call { statement, arguments }).await {

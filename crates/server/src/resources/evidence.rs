@@ -13,8 +13,8 @@ pub(crate) const EVIDENCE: &str = "evidence";
 ///
 /// # Errors
 /// 422 for any other value than true and false.
-pub(crate) fn is_asked(value: Option<String>) -> Result<bool, Problem> {
-    match value.as_deref() {
+pub(crate) fn is_asked(value: Option<&str>) -> Result<bool, Problem> {
+    match value {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(_) => Err(Problem::invalid(EVIDENCE, "The evidence parameter must be true or false.")),
@@ -56,7 +56,7 @@ mod tests {
         for (value, asked) in
             [(None, Some(false)), (Some("false"), Some(false)), (Some("true"), Some(true)), (Some("1"), None)]
         {
-            assert_eq!(is_asked(value.map(str::to_owned)).ok(), asked, "{value:?}");
+            assert_eq!(is_asked(value).ok(), asked, "{value:?}");
         }
     }
 }

@@ -106,7 +106,7 @@ function requireTime(createdAt, from, to) {
 /** Members that are texts in the API's event, as paths. */
 const SHOWN = [
   "id,action,action_category,tenant_id,session_id,ip_address,ip_country,ip_city,user_agent,idempotency_key",
-  "occurred_at,created_at,actor_id,actor_name,actor_type,resource_id,resource_name,actor.id,actor.name,actor.type",
+  "occurred_at,created_at,actor_id,actor_name,actor_type,resource_type,resource_id,resource_name,actor.id,actor.name,actor.type",
   "resource.type,resource.id,resource.name,integrity.event_hash,integrity.previous_event_hash,integrity.lane",
   "integrity.seq,version,metadata,targets",
 ].flatMap((names) => names.split(","));
