@@ -20,6 +20,15 @@ export function pass(base, request, headers = {}) {
   });
 }
 
+/** Modules that the program sent once: what they are is tested elsewhere, and each scenario loads them anew. */
+const modules = new Map();
+
+async function passModule(base, request) {
+  const key = `${base}${request.url} ${request.headers['accept-encoding']}`;
+  if (!modules.has(key)) modules.set(key, await pass(base, request));
+  return modules.get(key);
+}
+
 /**
  * Starts one. `state` can be changed while it runs:
  *   events, evidence: what the fake API answers; double: whether the test double verifies; respond(query, request): an answer of the test's own;
@@ -33,7 +42,7 @@ export async function front(program, state) {
     if (state.pages?.[url.pathname]) return send(response, 200, state.pages[url.pathname], { 'content-type': 'text/html; charset=utf-8', ...(state.pageHeaders ?? {}) });
     if (url.pathname === '/viewer/evidence/index.js' && state.double) return send(response, 200, await readFile(`${HERE}double/evidence.js`), { 'content-type': 'text/javascript' });
     if (!url.pathname.startsWith('/api/')) {
-      const { status, headers, body } = await pass(program, request);
+      const { status, headers, body } = await (url.pathname.startsWith('/viewer/') ? passModule : pass)(program, request);
       return response.writeHead(status, headers).end(body);
     }
     if (request.method === 'OPTIONS') return send(response, 204, '');

@@ -36,7 +36,7 @@ class Scenario {
     const context = await this.browser.newContext({ viewport: { width, height }, locale: 'en-GB', timezoneId: 'Europe/Berlin', ...options });
     this.contexts.push(context);
     const page = await context.newPage();
-    page.setDefaultTimeout(5000);
+    page.setDefaultTimeout(20_000);
     page.on('pageerror', (error) => this.faults.push(`error: ${error.stack}`));
     page.on('console', (message) => /content security policy|trusted ?type/i.test(message.text()) && this.faults.push(message.text()));
     await page.addInitScript(() => addEventListener('securitypolicyviolation', (event) => console.error(`Content Security Policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`)));

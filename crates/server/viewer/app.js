@@ -240,7 +240,7 @@ export class App {
     this.zone = zone;
     this.format = new Format(this.speech.lang, zone);
     this.#writeHash();
-    this.table?.redraw();
+    this.table?.setColumns(this.columns);
     this.toolbar?.show();
     if (this.drawer?.row) this.open(this.drawer.row.id, false);
     this.#showBadge();

@@ -55,7 +55,8 @@ header { display: flex; align-items: center; gap: .75rem; padding: .9rem 1rem .7
 .badge[data-level="unavailable"] { color: var(--warn); background: var(--warn-bg); }
 
 .bar { display: flex; flex-wrap: wrap; gap: .5rem; padding: 0 1rem .75rem; align-items: center; }
-.bar > .spread { flex: 1; }
+.tools { display: contents; }
+.tools > .spread { flex: 1; }
 .button { display: inline-flex; align-items: center; justify-content: center; gap: .45em; min-height: 2.3em; padding: .3em .8em; border: 1px solid var(--line); border-radius: var(--radius); background: var(--raised); font-weight: 500; white-space: nowrap; }
 .button:hover { background: var(--hover); border-color: var(--edge); }
 .button .icon { color: var(--muted); }
@@ -221,7 +222,12 @@ pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space:
   header { padding: .8rem .8rem .6rem; gap: .5rem; }
   .bar, .chips { padding-inline: .8rem; }
   .search { flex-basis: 100%; max-width: none; }
-  .bar > .spread { display: none; }
+  .tools { display: flex; gap: .4rem; flex: 1 1 100%; min-width: 0; }
+  .tools > .spread { min-width: 0; }
+  .tools > .button, .tools > .pop { flex: none; }
+  .tools > .period { flex: 0 1 auto; min-width: 0; }
+  .period > .button { min-width: 0; max-width: 100%; }
+  .period .label { overflow: hidden; text-overflow: ellipsis; }
   .pop { position: static; }
   .bar { position: relative; }
   header { position: relative; }
@@ -234,6 +240,9 @@ pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space:
   tbody tr:hover td, tbody tr.at td, tbody tr.is-open td, tr.failed td, tr.failed:hover td { background: none; box-shadow: none; }
   tbody tr.failed { background: var(--bad-bg); box-shadow: inset 3px 0 0 var(--bad); }
   tbody tr.at { background: var(--hover); box-shadow: inset 3px 0 0 var(--accent); }
+  tr.failed td:first-child, tr.failed.at td:first-child { box-shadow: none; }
+  td.c-why { padding-inline-end: 2rem; }
+  td.c-why .first, td.c-why .second { white-space: normal; }
   tbody tr.is-open { background: color-mix(in srgb, var(--accent) 9%, var(--bg)); }
   td, td:first-child { padding: 0; border: 0; max-width: 100%; min-width: 0; flex: 1 1 100%; }
   td.c-check, td.c-check:first-child { position: absolute; inset-inline-end: .8rem; top: .8rem; width: auto; padding: 0; }
@@ -247,7 +256,7 @@ pre { font-family: var(--mono); font-size: .88em; line-height: 1.5; white-space:
   td.c-time .second { font-size: 1em; }
   td.c-time .second::before { content: '· '; }
   td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why) { display: flex; gap: .6rem; }
-  td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why)::before { content: attr(data-label); flex: none; width: 6.2rem; color: var(--muted); font-size: .92em; }
+  td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why)::before { content: attr(data-label); flex: none; color: var(--muted); font-size: .92em; }
   td:not(.c-action, .c-actor, .c-resource, .c-time, .c-check, .c-why) > * { min-width: 0; flex: 1; }
   td.void { display: none !important; }
   td .box { display: flex; align-items: baseline; flex-wrap: wrap; gap: 0 .5em; }

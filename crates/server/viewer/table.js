@@ -107,7 +107,7 @@ export class EventTable {
     const { app } = this;
     const titles = this.columns.map((name) => {
       const column = /** @type {import('./columns.js').Column} */ (COLUMNS[name]);
-      const cell = h('th', { scope: 'col', role: 'columnheader', class: `c-${name}` }, app.say(column.label));
+      const cell = h('th', { scope: 'col', role: 'columnheader', class: `c-${name}` }, app.say(column.label), app.zone === 'utc' && ['time', 'occurred'].includes(name) && ' (UTC)');
       cell.style.width = `${column.width}rem`;
       return cell;
     });

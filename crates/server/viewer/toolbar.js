@@ -24,8 +24,8 @@ export class Toolbar {
     this.chips = h('ul', { class: 'chips', 'aria-label': app.say('filters'), hidden: true });
     this.live = h('button', { type: 'button', class: 'button wordless', 'aria-pressed': 'false', onclick: () => app.toggleLive() }, icon('live'), h('span', { class: 'label' }, app.say('live')));
     this.pause = h('button', { type: 'button', class: 'button square', hidden: true, onclick: () => app.pauseLive() });
-    this.element = h('div', { class: 'bar' }, this.#search(), this.#filter(), this.#period(), h('span', { class: 'spread' }),
-      this.live, this.pause, new Exporter(app).element, this.#view());
+    const tools = h('div', { class: 'tools' }, this.#filter(), this.#period(), h('span', { class: 'spread' }), this.live, this.pause, new Exporter(app).element, this.#view());
+    this.element = h('div', { class: 'bar' }, this.#search(), tools);
     this.show();
   }
 
@@ -152,13 +152,15 @@ export class Toolbar {
     const grid = h('div', { class: 'choices two presets' }, ...presets);
     const panel = h('div', { class: 'panel', role: 'dialog', 'aria-label': app.say('period') }, app.heading(1, {}, app.say('period')), grid, app.heading(2, {}, app.say('custom')), form);
     const button = h('button', { type: 'button', class: 'button', 'aria-label': null }, icon('calendar'), this.periodLabel);
-    return app.popup(button, panel, () => {
+    const popup = app.popup(button, panel, () => {
       const { range } = app.query;
       from.value = app.format.toField(range.from);
       to.value = app.format.toField(range.to);
       bad.textContent = '';
       for (const each of presets) each.setAttribute('aria-pressed', String(each.dataset.preset === range.preset));
     });
+    popup.classList.add('period');
+    return popup;
   }
 
   #view() {
