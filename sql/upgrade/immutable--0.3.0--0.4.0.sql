@@ -14,6 +14,13 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL;
 END
 $$;
+DO $$
+BEGIN
+  CREATE ROLE immutable_deliverer NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+  NULL;
+END
+$$;
 COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
 COMMENT ON ROLE immutable_server IS
@@ -1536,9 +1543,6 @@ Returns whether they were paused; if not, nothing is changed and recorded.
 Raises 25006 on a standby, in a read-only transaction and in a copy that a replication feeds.';
 
 -- What has changed.
-
-COMMENT ON ROLE immutable_deliverer IS
-  'May take the events and alerts of the streams, to deliver them, and may read no table';
 
 COMMENT ON FUNCTION immutable.chain() IS
 'Trigger that validates an event, appends it to a lane of its tenant''s chain and computes its hash.
