@@ -52,6 +52,7 @@ def test_an_export_is_made_counted_and_downloaded(db, http):
     download = opened(http, with_key.headers["location"])
     assert download.status_code == 200 and download.headers["content-type"].startswith("text/csv")
     assert download.headers["content-disposition"] == f'attachment; filename="{export}.csv"' and download.headers["cache-control"] == "no-store"
+    assert download.text.endswith("\r\n") and len(re.findall("(?<!\r)\n", download.text)) == 0
     rows = list(csv.DictReader(io.StringIO(download.text, newline="")))
     assert [(row["tenant_id"], row["actor_id"], row["action"]) for row in rows] == [("mine", "u1", "a.b")] * 4
     assert download.text.endswith("\n") and re.fullmatch("[0-9a-f]{64}", rows[0]["event_hash"])

@@ -222,7 +222,9 @@ async fn rows(app: &App, credentials: &Credentials, id: Uuid, format: Option<Str
     let rows = app.database.rows(credentials, call).await;
     let rows = rows.map_err(|problem| instead_of(problem, &["55000"], expired))?;
     // An error in the midst of it breaks the connection off, so that the file is seen to be incomplete.
-    let lines = rows.map_ok(|line| line + "\n").try_ready_chunks(LINES).map_ok(|lines| lines.concat());
+    // RFC 4180 ends the lines of a CSV file with both characters.
+    let end = if ending == "csv" { "\r\n" } else { "\n" };
+    let lines = rows.map_ok(move |line| line + end).try_ready_chunks(LINES).map_ok(|lines| lines.concat());
     let body = Body::from_stream(lines.map_err(|failed| std::io::Error::other(failed.1.body.message)));
     let mut headers = HeaderMap::new();
     let disposition = format!("attachment; filename=\"exp_{id}.{ending}\"");
