@@ -1,4 +1,6 @@
-"""The viewer: how its files are served, and every feature in a real Chromium."""
+"""The viewer: how its files are served, and every feature in a real Chromium.
+
+SCENARIO="live" tests/run --pg 15 test_viewer_page runs the scenarios alone that have this in their names."""
 
 import base64
 import gzip
