@@ -86,7 +86,7 @@ MEANINGLESS = [
     ({"destination": {**WEBHOOK, "x": [[[[1]]]]}}, "destination"),
     ({"filters": []}, "filters"), ({"filters": {"x": "y"}}, "filters.x"), ({"filters": {"action": []}}, "filters.action"),
     ({"filters": {"actor_id": ""}}, "filters.actor_id"), ({"filters": {"actor_id": 1}}, "filters.actor_id"),
-    ({"filters": {"rule_type": "off_hours"}}, "filters.rule_type"), ({"filters": {"action": ["x" * 256]}}, "filters.action"),
+    ({"filters": {"rule_type": "off_hours"}}, "filters.rule_type"), ({"filters": {"action": ["x" * 256]}}, "pattern"),
     ({"content": "alerts", "filters": {"action": "x"}}, "filters.action"), ({"content": "alerts", "filters": {"rule_type": "x"}}, "rule_type"),
     ({"start": datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)}, "start"), ({"tenant_id": "x" * 256}, "tenant_id")]
 
