@@ -70,9 +70,7 @@ pub(crate) fn of_pool(error: &PoolError) -> Problem {
 pub(crate) fn of_error(error: &Error) -> Problem {
     match error.as_db_error() {
         Some(refused) => of_sqlstate(refused),
-        None if error.is_closed()
-            || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>()) =>
-        {
+        None if error.is_closed() || is_of_the_network(error) => {
             FIGURES.failed("lost");
             tracing::warn!(target: "database", reason = %chain(error), "lost a connection");
             Problem::unavailable("The connection to the database was lost.")
@@ -82,6 +80,11 @@ pub(crate) fn of_error(error: &Error) -> Problem {
             unexpected()
         }
     }
+}
+
+fn is_of_the_network(error: &Error) -> bool {
+    let Some(source) = std::error::Error::source(error) else { return false };
+    source.is::<std::io::Error>()
 }
 
 fn of_sqlstate(refused: &DbError) -> Problem {

@@ -30,7 +30,7 @@ pub(crate) struct Body {
     pub(crate) hint: Option<String>,
     /// The SQLSTATE, if the log refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sqlstate: Option<String>,
+    pub(crate) sqlstate: Option<Box<str>>,
 }
 
 impl Problem {
@@ -65,7 +65,7 @@ impl Problem {
 
     /// The same with the SQLSTATE by which the log refused it.
     pub(crate) fn with_code(mut self, sqlstate: &str) -> Problem {
-        self.body.sqlstate = Some(sqlstate.to_owned());
+        self.body.sqlstate = Some(sqlstate.into());
         self
     }
 

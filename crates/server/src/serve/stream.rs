@@ -50,7 +50,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         if std::mem::replace(&mut this.turn, turn) != turn {
             this.head = None;
         }
-        let is_head = turn % 2 == 0;
+        let is_head = turn.is_multiple_of(2);
         match &polled {
             // The first bytes of a head start its clock, and whole heads mostly come with them.
             Poll::Ready(Ok(())) if is_head && buffer.filled().len() > before && this.head.is_none() => {
@@ -70,7 +70,7 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
         match polled {
             Poll::Pending if is_over(&mut self.stall, context, STALL) => Poll::Ready(Err(ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
-            ready => {
+            ready @ Poll::Ready(_) => {
                 self.stall = None;
                 ready
             }
