@@ -245,3 +245,12 @@ def test_alerts(db, http):
     refused(http.get("/api/v1/alerts", key, params={"cursor": events(http, key, limit=1).json()["pagination"]["next_cursor"]}), 422, "cursor")
     assert http.get("/api/v1/alerts", http.key(["read"], "rival")).json()["data"] == []
     assert len(http.get("/api/v1/alerts", http.key(["read"], "t")).json()["data"]) == 5
+
+
+def test_evidence_stands_beside_the_page(db, http):
+    made = record(db.conn, {"tenant_id": "t"}, {"tenant_id": "t"})
+    key = http.key(["read"], "t")
+    page = events(http, key, evidence="true", limit=1).json()
+    assert list(page["evidence"]["events"]) == [made[1]] and page["pagination"]["has_more"]
+    assert "evidence" not in events(http, key).json()
+    refused(events(http, key, evidence="yes"), 422, "evidence")

@@ -68,11 +68,14 @@ pub(crate) fn routes() -> Router<App> {
 
 async fn list(State(app): State<App>, credentials: Credentials, parameters: Parameters) -> Result<Response, Problem> {
     let mut query = read(parameters)?;
-    let statement =
-        if evidence::is_asked(query.given.remove(EVIDENCE).as_deref())? { PAGE_WITH_EVIDENCE } else { PAGE };
+    let with_evidence = evidence::is_asked(query.given.remove(EVIDENCE).as_deref())?;
     let mut arguments: Vec<_> = QUERY.iter().map(|name| query.given.get(*name).cloned()).collect();
     arguments.push(query.cursor.clone());
-    let found = match app.database.call_function(&credentials, Call { statement, arguments }).await {
+    let found = match with_evidence {
+        true => app.database.call(&credentials, Call { statement: PAGE_WITH_EVIDENCE, arguments }).await,
+        false => app.database.call_function(&credentials, Call { statement: PAGE, arguments }).await,
+    };
+    let found = match found {
         Ok(found) => found.unwrap_or_default(),
         Err(problem) if is_another_tenant(&problem, &credentials, &query) => String::from(EMPTY),
         Err(problem) => {
