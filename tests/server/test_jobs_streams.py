@@ -115,7 +115,7 @@ def test_what_means_nothing_is_refused(db):
             db.conn.execute(f"SELECT immutable.{call}", [id])
     record(db.conn, "x")
     with pytest.raises(psycopg.errors.InvalidParameterValue):
-        settle(db.conn, id, take(db.conn, id), delivered=2)
+        settle(db.conn, id, take(db.conn, id), delivered=200)
     for n in range(98):
         create(db.conn, f"n{n}")
     with pytest.raises(psycopg.errors.ProgramLimitExceeded):
