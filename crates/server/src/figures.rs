@@ -88,7 +88,9 @@ impl Figures {
             self.connections.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let mut text = Vec::new();
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        // Those of the deliveries are in the registry of the process.
+        let all = [self.registry.gather(), prometheus::gather()].concat();
+        let _ = TextEncoder::new().encode(&all, &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
 }

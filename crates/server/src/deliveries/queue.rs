@@ -41,7 +41,6 @@ pub(crate) struct Stream {
     pub(crate) name: String,
     pub(crate) due: bool,
     pub(crate) state: String,
-    pub(crate) failures: i64,
     pub(crate) dead_letters: i64,
 }
 
