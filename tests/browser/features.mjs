@@ -423,6 +423,19 @@ scenario('in a frame of another origin: messages, and who may send them', async 
   assert.equal(t.front.asked.some(({ token }) => token === 'second'), false, 'another frame cannot pass a token');
   await page.evaluate((origin) => document.querySelector('#frame').contentWindow.postMessage({ type: 'token', token: 'second' }, origin), t.front.url);
   await frame.locator('.strip').waitFor({ state: 'hidden' });
+  // The code of the guide asks its own server for another token, and passes it on.
+  const guide = (await readFile(new URL('../../docs/viewer.md', import.meta.url), 'utf8')).split('```js\n')[1].split('```')[0];
+  const code = guide.replace('https://audit.example.com', t.front.url);
+  assert.notEqual(code, guide);
+  t.state.pages['/my/viewer-token'] = '{"token": "third"}';
+  await page.addScriptTag({ content: code });
+  valid = 'third';
+  await frame.getByRole('button', { name: 'Older', exact: true }).click();
+  for (let waited = 0; t.front.asked.at(-1).token !== 'third'; waited += 1) {
+    assert.ok(waited < 100, 'the page passes the new token on');
+    await page.waitForTimeout(100);
+  }
+  await frame.locator('.strip').waitFor({ state: 'hidden' });
   await page.evaluate((origin) => document.querySelector('#frame').contentWindow.postMessage({ type: 'settings', theme: 'dark', lang: 'de' }, origin), t.front.url);
   await frame.getByRole('button', { name: 'Ansicht' }).waitFor();
 });

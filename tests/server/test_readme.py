@@ -282,10 +282,10 @@ def test_every_block_of_scale_out_runs(db):
     assert "autovacuum_freeze_min_age=0" in options
 
 
-# Guides whose blocks are run by a test of their own: above, in test_errors.py, in test_applications.py, in test_sdk_*.py or in
-# test_deliveries_destinations.py.
+# Guides whose blocks are run by a test of their own: above, in test_errors.py, in test_applications.py, in test_sdk_*.py, in
+# test_deliveries_destinations.py or in tests/browser/features.mjs.
 ELSEWHERE = {"docs/backup-and-restore.md", "docs/delivery-formats.md", "docs/errors.md", "docs/hash-format.md", "docs/import.md",
-             "docs/operations.md", "docs/orm.md", "docs/scale-out.md", "docs/sdk.md"}
+             "docs/operations.md", "docs/orm.md", "docs/scale-out.md", "docs/sdk.md", "docs/viewer.md"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
