@@ -52,10 +52,13 @@ def raw(http, data, half_close=True):
             client.sendall(data)
             if half_close:
                 client.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has answered and closed before everything was sent
+        try:
             while part := client.recv(65536):
                 parts.append(part)
         except OSError:
-            pass  # it has answered and closed before everything was sent
+            pass
     return b"".join(parts).decode("utf-8", "replace")
 
 
@@ -136,6 +139,26 @@ def test_weird_paths_and_queries(http):
             assert status < 500, (target, method, answer)
             if method not in ("HEAD", "OPTIONS"):
                 assert isinstance(body_of(answer), dict), (target, method, answer)
+
+
+def test_paths_that_are_no_utf8_are_answered_like_others(http):
+    for path in ["/viewer/%ff", "/tile/%ff", "/api/v1/events/%ff", "/api/v1/anchors/%ff/verify", "/api/v1/exports/%ff/download"]:
+        answer = raw(http, request(http, http.key(), path, b"", "GET", "Connection: close"))
+        assert answer.split(" ")[1] == "404" and body_of(answer)["error"] == "not_found", (path, answer)
+
+
+def test_members_that_are_not_known_do_not_make_the_answer_large(http):
+    body = json.dumps({"actor_id": "u", "action": "a.b", **{f"k{n}": n for n in range(50_000)}})
+    answer = http.post("/api/v1/events", http.key(), content=body, headers=JSON)
+    assert is_answered(answer) == 202
+    fields = [warning["field"] for warning in answer.json()["warnings"]]
+    assert fields == [f"k{n}" for n in range(21)] and "others" in answer.json()["warnings"][-1]["message"]
+
+
+def test_what_is_no_json_beside_the_events_of_a_batch_is_no_json(http):
+    for body in [b'{"events": [%s], "x": NaN}', b'{"x": [1,], "events": [%s]}']:
+        assert is_answered(http.post("/api/v1/events/batch", http.key(), content=body % EVENT, headers=JSON)) == 400, body
+    assert is_answered(http.post("/api/v1/events/batch", http.key(), content=b'{"events": [%s], "x": [{}]}' % EVENT, headers=JSON)) == 202
 
 
 def test_what_is_no_http_is_answered_too(http):

@@ -152,6 +152,9 @@ def test_limits_and_doubtful_parameters_are_refused(db, http):
     for query, field in {"from=someday": "from", "to=13.13.2026": "to", "from=2026-01-01&to=nonsense": "to", "from=x&to=2026-01-01": "from",
                          "from=2026-02-30": "from", "to=2026-01-01T25:00": "to", "action=a,b": "action", "count=all": "count"}.items():
         assert refused(http.get(f"/api/v1/events?{query}", key), 422, field)["message"]
+    for path in ["events", "verify", "alerts"]:
+        errors = http.get(f"/api/v1/{path}?from=one&to=two", key).json()["errors"]
+        assert list(errors) == ["from", "to"] and "one" in errors["from"][0] and "two" in errors["to"][0], errors
     for path in ["verify", "alerts"]:
         refused(http.get(f"/api/v1/{path}?to=nonsense&from=2026-01-01", key), 422, "to")
         refused(http.get(f"/api/v1/{path}?from=nonsense", key), 422, "from")

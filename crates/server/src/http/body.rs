@@ -34,7 +34,9 @@ impl JsonText {
             Value::Array(elements) if elements.is_empty() => Ok(serde_json::Map::new()),
             Value::Object(members) => match parts {
                 immutable_format::split::Parts::Object(all) if all.len() > members.len() => {
-                    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "A member is there twice."))
+                    let mut seen = std::collections::HashSet::new();
+                    let twice = all.iter().find(|(name, _)| !seen.insert(name)).map_or("", |(name, _)| name);
+                    Err(Problem::invalid(twice, format!("The member {twice} is there twice.")))
                 }
                 _ => Ok(members),
             },

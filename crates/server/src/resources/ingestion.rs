@@ -139,7 +139,11 @@ fn events(body: &str) -> Result<Vec<&str>, Problem> {
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok();
         return Err(if is_json { required() } else { payload::not_json() });
     };
-    let mut given = members.into_iter().filter(|(name, _)| name == "events").map(|(_, value)| value);
+    let (given, others): (Vec<_>, Vec<_>) = members.into_iter().partition(|(name, _)| name == "events");
+    if !others.iter().all(|(_, value)| payload::is_json(value)) {
+        return Err(payload::not_json());
+    }
+    let mut given = given.into_iter().map(|(_, value)| value);
     let value = given.next().ok_or_else(required)?;
     if given.next().is_some() {
         return Err(Problem::invalid("events", "The events field is there twice."));

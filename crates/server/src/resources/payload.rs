@@ -39,6 +39,9 @@ const NO_NUMBERS: [&str; 2] = ["occurred_at", "ip_address"];
 /// Members of a target that hold texts.
 const TARGET_TEXTS: [&str; 3] = ["type", "id", "name"];
 
+/// The most members that are named of those that were left out. A body has room for a million of them.
+const WARNINGS: usize = 20;
+
 /// Something that was done otherwise than the client may expect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Warning {
@@ -88,7 +91,7 @@ pub(crate) fn read(text: &str) -> Result<Payload, Problem> {
         } else if name == "version" {
             object.add(name, value);
         } else {
-            warnings.push(unknown(name, "an event"));
+            warn(&mut warnings, unknown(name, "an event"));
         }
     }
     if let Some(lifted) = metadata.filter(|_| !has_targets).and_then(lifted) {
@@ -96,6 +99,18 @@ pub(crate) fn read(text: &str) -> Result<Payload, Problem> {
         object.add("targets", &lifted);
     }
     Ok(Payload { json: object.close(), warnings })
+}
+
+/// Keeps a warning; beyond the most that there may be, the last one says that there are more.
+fn warn(warnings: &mut Vec<Warning>, warning: Warning) {
+    match warnings.len() {
+        0..WARNINGS => warnings.push(warning),
+        WARNINGS => {
+            let message = String::from("This member and others after it were left out.");
+            warnings.push(Warning { message, ..warning });
+        }
+        _ => {}
+    }
 }
 
 fn unknown(name: &str, of: &str) -> Warning {
@@ -114,7 +129,7 @@ fn no_object() -> Problem {
 }
 
 /// Whether a part of a text is JSON by itself. Values that no column can hold are the log's to refuse.
-fn is_json(text: &str) -> bool {
+pub(super) fn is_json(text: &str) -> bool {
     is_plain(text) || serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
@@ -212,7 +227,7 @@ fn target(n: usize, members: Vec<(Cow<str>, &str)>, warnings: &mut Vec<Warning>)
         } else if !empty {
             let mut warning = unknown(name, "a target");
             warning.field = format!("targets[{n}].{}", warning.field);
-            warnings.push(warning);
+            warn(warnings, warning);
         }
     }
     Ok(object.close())

@@ -3,8 +3,9 @@
 use super::prepared::{integrity, Prepared, FILES};
 use crate::app::App;
 use crate::http::problem::Problem;
+use crate::http::segment::Segment;
 use crate::http::{answer, unknown};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{header, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -46,7 +47,7 @@ async fn page(State(app): State<App>, headers: HeaderMap) -> Response {
     response
 }
 
-async fn module(Path(path): Path<String>, headers: HeaderMap) -> Response {
+async fn module(Segment(path): Segment, headers: HeaderMap) -> Response {
     // The entry stands beside the folder, and is not reached through it.
     file(if path.starts_with("..") { "" } else { &path }, &headers)
 }
