@@ -163,9 +163,10 @@ fn update_stream(call: Call<'_>) -> Datum<'_> {
     let id = uuid(call.required(0, "id", ID));
     let start = start(call.arg(6));
     let stream = locked(c"immutable.update_stream()", || {
+        // An erasure that has the lock may remove a value of the filters, so they are read after it.
+        lock(&id).acquire(true);
         let mut stream = Stored::required(&id);
         stream.refuse_damaged();
-        lock(&id).acquire(true);
         stream.name = call.arg(1).map_or(stream.name, name);
         stream.destination = call.arg(2).map_or(stream.destination, destination);
         stream.format = call.arg(3).map_or(stream.format, format);
@@ -218,8 +219,8 @@ fn delete_stream(call: Call) -> Datum {
     require_operator();
     let id = uuid(call.required(0, "id", ID));
     let stream = locked(c"immutable.delete_stream()", || {
-        let stream = Stored::required(&id);
         lock(&id).acquire(true);
+        let stream = Stored::required(&id);
         for statement in [
             "DELETE FROM immutable.streams s WHERE s.id OPERATOR(pg_catalog.=) $1",
             "DELETE FROM immutable.stream_positions p WHERE p.stream_id OPERATOR(pg_catalog.=) $1",
@@ -251,10 +252,10 @@ fn test_stream(call: Call) -> Datum {
     let id = uuid(call.required(0, "id", ID));
     let at = transaction::now();
     let stream = locked(c"immutable.test_stream()", || {
+        lock(&id).acquire(true);
         let stream = Stored::required(&id);
         stream.refuse_damaged();
         refuse_pause();
-        lock(&id).acquire(true);
         Position::of_stream(&stream);
         spi::execute(
             "UPDATE immutable.stream_positions p SET test_requested_at = $2, test_finished_at = NULL, test_error = NULL \

@@ -27,21 +27,31 @@ pub fn forget(tenant_id: &str, erased: &[&str]) {
 }
 
 fn forget_in(stream: &Stored, erased: &[&str]) {
-    let Ok(Value::Object(members)) = Value::parse(&stream.filters, FILTER_LEVELS, FILTER_BYTES) else { return };
-    let is_erased = |name: &str, value: &Value| {
-        ERASABLE.contains(&name) && value.as_str().is_some_and(|value| erased.contains(&value))
-    };
-    if !members.iter().any(|(name, value)| is_erased(name, value)) {
+    if without(stream, erased).is_none() {
         return;
     }
-    let left = members.into_iter().map(|(name, value)| {
-        let value = if is_erased(&name, &value) { Value::Null } else { value };
-        (name, value)
-    });
     lock(&stream.id).acquire(true);
-    spi::execute(
-        "UPDATE immutable.streams s SET filters = $2 WHERE s.id OPERATOR(pg_catalog.=) $1",
-        &[Arg::Uuid(stream.id), Arg::Json(Value::Object(left.collect()).canonical().into())],
-    );
-    switch_off(&stream.id, ERASED);
+    // Somebody may have given other filters, or deleted the stream, while this waited.
+    if let Some(left) = Stored::find(&stream.id).and_then(|stream| without(&stream, erased)) {
+        spi::execute(
+            "UPDATE immutable.streams s SET filters = $2 WHERE s.id OPERATOR(pg_catalog.=) $1",
+            &[Arg::Uuid(stream.id), Arg::Json(left.canonical().into())],
+        );
+        switch_off(&stream.id, ERASED);
+    }
+}
+
+/// The filters of a stream with null in the place of what is erased; None if they have nothing of it.
+fn without(stream: &Stored, erased: &[&str]) -> Option<Value> {
+    let Ok(Value::Object(mut members)) = Value::parse(&stream.filters, FILTER_LEVELS, FILTER_BYTES) else {
+        return None;
+    };
+    let mut is_any = false;
+    for (name, value) in &mut members {
+        if ERASABLE.contains(&&**name) && value.as_str().is_some_and(|value| erased.contains(&value)) {
+            *value = Value::Null;
+            is_any = true;
+        }
+    }
+    is_any.then_some(Value::Object(members))
 }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { event, events } from './fake.mjs';
+import { answer, event, events } from './fake.mjs';
 import { scenario } from './harness.mjs';
 
 const rows = (page) => page.locator('tbody tr[data-id]');
@@ -182,6 +182,8 @@ scenario('CSV: all pages of the filter, for spreadsheets too, and cancelled', as
   await page.getByText('250 events exported. One event failed its check.').waitFor();
   const sheet = await download(true);
   assert.ok(sheet.startsWith('\ufeffid,') && sheet.includes(",'=1+1,"));
+  all[0] = { ...all[0], actor: { id: 'x;=2+3', name: '\uff1d4+5', type: '; +6' } };
+  assert.ok((await download(true)).includes(",x;'=2+3,'\uff1d4+5,; +6,"), 'where a semicolon ends a cell, too');
   t.state.respond = async (query) => { if (query.get('cursor')) await new Promise((resolve) => setTimeout(resolve, 400)); };
   await button(page, 'Download').click();
   await page.getByText('100 of 250 events').waitFor();
@@ -396,6 +398,63 @@ scenario('an expired token: said, told, and replaced', async (t) => {
   await t.axe(none, 'no token');
 });
 
+scenario('pages with other checkpoints: the badge says of no row what was said of another', async (t) => {
+  const all = events(150);
+  const seen = (time, name) => ({ level: 'proven', checkpoint: { origin: 'log', size: 9, time, cosignedBy: [{ name, time }] } });
+  const signed = { level: 'signed', checkpoint: { origin: 'log', size: 9, time: null, cosignedBy: [] } };
+  const [late, early] = [seen('2020-05-05T10:00:00Z', 'W1'), seen('2020-05-01T10:00:00Z', 'W2')];
+  const badge = async (first, second) => {
+    t.state.respond = (query) => ({ body: answer(query, all, query.get('cursor') ? second : first) });
+    const page = await t.page({ path: '/viewer?token=a.b.c&rows=scroll&zone=utc&lang=en-GB' });
+    await page.locator('.scroll').evaluate((element) => element.scrollTo(0, 1e6));
+    await page.getByText('1–150 of 150').waitFor();
+    return page.locator('.badge').innerText();
+  };
+  await t.serve({ events: all });
+  assert.equal(await badge(signed, late), 'Before 5 May 2020, 10:00 UTC, 50 of these 150 events were in the log (witness W1)');
+  assert.equal(await badge(late, signed), 'Before 5 May 2020, 10:00 UTC, 100 of these 150 events were in the log (witness W1)');
+  assert.equal(await badge(late, early), 'These 150 events were in the log before 5 May 2020, 10:00 UTC (witness W2, W1)');
+});
+
+scenario('a server that repeats events, sends more than was asked for, or events without an id', async (t) => {
+  const all = events(250);
+  await t.serve({ events: all, respond: (query) => {
+    const page = answer(query, all);
+    if (!query.get('cursor')) return { body: page };
+    const again = answer(new URLSearchParams({ limit: '100' }), all);
+    return { body: { ...again, data: t.state.some ? [...again.data.slice(0, 2), all[200]] : again.data } };
+  } });
+  const page = await t.page({ path: '/viewer?token=a.b.c' });
+  await button(page, 'Export').click();
+  await button(page, 'Download').click();
+  await page.getByText('sends the same events again').waitFor();
+  t.state.some = true;
+  await page.keyboard.press('Escape');
+  await page.goto(`${t.front.url}/viewer?token=a.b.c&rows=scroll`);
+  await settled(page);
+  await page.locator('.scroll').evaluate((element) => element.scrollTo(0, 1e6));
+  await page.getByText('2 events failed their check').waitFor();
+  t.state.respond = () => ({ body: { ...answer(new URLSearchParams({ limit: '26' }), all) } });
+  await page.goto(`${t.front.url}/viewer?token=a.b.c&rows=25`);
+  await page.getByText('more events than were asked for').waitFor();
+  t.state = Object.assign(t.state, { double: false, respond: () => ({ body: { data: [null, { id: 5 }, 'x'], pagination: { has_more: false }, evidence: null } }) });
+  const own = await t.page();
+  await own.getByText('3 events failed their check').waitFor();
+  assert.equal(await rows(own).locator('.mark[data-status="failed"]').count(), 3);
+});
+
+scenario('a frame whose address gets another token', async (t) => {
+  await t.serve({ events: events(30), pages: {} });
+  t.state.pages['/host'] = `<!doctype html><title>Host</title><iframe id="frame" src="${t.front.url}/viewer#token=first&range=7d" width="900" height="600"></iframe>`;
+  const page = await t.page({ path: '/host', base: `http://app.test:${t.front.port}` });
+  await page.frameLocator('#frame').locator('tbody tr[data-id]').first().waitFor();
+  await page.evaluate((url) => (document.querySelector('#frame').src = `${url}/viewer#token=second&action=document.*`), t.front.url);
+  await page.frameLocator('#frame').locator('.chip').waitFor();
+  await settled(page.frameLocator('#frame'));
+  assert.deepEqual([t.front.asked.at(-1).token, last(t).action], ['second', 'document.*']);
+  assert.equal(page.frames()[1].url(), `${t.front.url}/viewer#action=document.*`, 'the address does not keep it');
+});
+
 scenario('in a frame of another origin: messages, and who may send them', async (t) => {
   let valid = 'first';
   await t.serve({ events: events(30), respond: (_, request) => (request.headers.authorization === `Bearer ${valid}` ? null : { status: 401, body: { error: 'unauthenticated', message: 'no' } }), pages: {} });
@@ -480,6 +539,7 @@ scenario('hostile values', async (t) => {
   for (let n = 0; n < all.length; n += 1) {
     await rows(page).nth(n).locator('.open').click();
     const body = page.locator('.drawer .body');
+    assert.equal((await body.locator('bdi').allInnerTexts()).some((words) => words.includes(' · ')), false, 'each value has a direction of its own');
     assert.equal(await body.evaluate((element) => element.scrollWidth <= element.clientWidth), true, `drawer ${n} does not overflow`);
     await sane(`drawer ${n}`);
     await page.keyboard.press('Escape');

@@ -1,5 +1,6 @@
 """Streams: who may not, what an erasure removes, and what happens to streams that are damaged, restored or copied."""
 
+import concurrent.futures
 import os
 import subprocess
 
@@ -9,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 import helpers_keys
 import helpers_log
+from helpers_servers import wait_for
 from helpers_streams import (actions, create, dead_letters, deliver, due, record, settle, stream, take, update)
 
 CALLS = ("create_stream('x', '{\"type\": \"file\", \"path\": \"x\"}')", "update_stream(gen_random_uuid())", "delete_stream(gen_random_uuid())",
@@ -258,3 +260,36 @@ def test_nothing_is_written_where_nothing_may_be(db):
             assert take(db.conn, id) is None
             # The log sequence number of the server also grows by what others do there.
             assert db.conn.execute("SELECT pg_current_xact_id_if_assigned()").fetchone() == (None,)
+
+
+def test_a_change_that_waits_for_an_erasure_brings_nothing_back(db):
+    conn = db.conn
+    ids = [create(conn, name, filters={"actor_id": "ann", "action": "x"}) for name in ("renamed", "enabled")]
+    record(conn, "x")
+    eraser = db.connect(autocommit=False)
+    eraser.execute("SELECT immutable.erase_subject('t', 'ann', 'ticket')").fetchall()
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        calls = [executor.submit(update, db.connect(), id, **changes) for id, changes in zip(ids, ({"name": "y"}, {"enabled": True}))]
+        wait_for(conn, "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+        eraser.commit()
+        assert calls[0].result()["enabled"] is False
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was erased"):
+            calls[1].result()
+    for id in ids:
+        shown = stream(conn, id)
+        assert (shown["filters"], shown["enabled"]) == ({"actor_id": None, "action": "x"}, False)
+
+
+def test_an_erasure_that_waits_for_a_change_takes_what_it_left(db):
+    conn = db.conn
+    ids = [create(conn, f"of {n}", filters={"actor_id": "ann", "action": "x"}) for n in range(2)]
+    record(conn, "x")
+    other = db.connect(autocommit=False)
+    update(other, ids[0], filters={"actor_id": "bob"})
+    other.execute("SELECT immutable.delete_stream(%s)", [ids[1]])
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        erasing = executor.submit(db.connect().execute, "SELECT immutable.erase_subject('t', 'ann', 'ticket')")
+        wait_for(conn, "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+        other.commit()
+        erasing.result()
+    assert (stream(conn, ids[0])["filters"], stream(conn, ids[0])["enabled"], stream(conn, ids[1])) == ({"actor_id": "bob"}, True, None)

@@ -47,6 +47,8 @@ export async function getPage({ endpoint, token, parameters, signal }) {
   if (!Array.isArray(body?.data) || typeof body.pagination !== 'object' || body.pagination === null) {
     throw new ApiError(response.status, 'unreadable', 'The answer is no page of events.');
   }
+  // More than was asked for would keep the browser busy for as long as the server likes.
+  if (body.data.length > Number(parameters.limit)) throw new ApiError(response.status, 'unreadable', 'The answer has more events than were asked for.');
   return body;
 }
 

@@ -1,7 +1,7 @@
 // The viewer: what it knows, what it asks the server, and which part shows what.
 
 import { ApiError, getPage, getToken } from './api.js';
-import { Badge, weaker } from './badge.js';
+import { Badge, checkpointsOf, weaker } from './badge.js';
 import { parseColumns } from './columns.js';
 import { h, icon } from './dom.js';
 import { Drawer } from './drawer.js';
@@ -264,9 +264,10 @@ export class App {
    * Reads and checks a page. A token that has expired is replaced once, if there is where to get another.
    * @param {Record<string, string>} parameters
    * @param {AbortSignal} [signal]
+   * @param {Set<string>} [known] the events that were on the pages before
    * @returns {Promise<Read>}
    */
-  async read(parameters, signal) {
+  async read(parameters, signal, known = new Set()) {
     const { host, endpoint } = this;
     const from = host.getAttribute('token-endpoint');
     if (!host.token && from) host.keepToken(await getToken(from));
@@ -280,8 +281,16 @@ export class App {
       page = await getPage({ endpoint, token: host.token, parameters, signal });
     }
     const verification = await this.#verify(page, parameters);
-    const rows = page.data.map(({ id }) => ({ id: String(id), .../** @type {import('./types.js').VerifiedRow} */ (verification.rows.get(id) ?? { status: 'unchecked' }) }));
-    return { rows, pagination: page.pagination, level: verification.level, checkpoint: verification.checkpoint };
+    const { checkpoint } = verification;
+    const rows = page.data.map((/** @type {{id?: unknown}|null} */ event, at) => {
+      const id = typeof event?.id === 'string' ? event.id : `row ${at + 1}`;
+      /** @type {Row} */
+      const row = { ...(verification.rows.get(id) ?? { status: 'unchecked' }), id };
+      if (known.has(id)) return { ...row, status: /** @type {const} */ ('failed'), reason: 'the page shows the event twice' };
+      return row.status === 'verified' ? { ...row, checkpoint } : row;
+    });
+    const level = rows.some(({ status }) => status === 'failed') ? 'failed' : verification.level;
+    return { rows, pagination: page.pagination, level, checkpoint };
   }
 
   /**
@@ -331,7 +340,8 @@ export class App {
     this.growing = true;
     const { loading } = this;
     try {
-      const page = await this.read({ ...this.asked, limit: String(SCROLL_SIZE), cursor: this.page.pagination.next_cursor ?? '' }, loading?.signal);
+      const known = new Set(this.table?.rows.map(({ id }) => id));
+      const page = await this.read({ ...this.asked, limit: String(SCROLL_SIZE), cursor: this.page.pagination.next_cursor ?? '' }, loading?.signal, known);
       if (loading !== this.loading) return;
       this.#merge(page);
       this.page.pagination = { ...page.pagination, total: page.pagination.total ?? this.page.pagination.total };
@@ -352,9 +362,9 @@ export class App {
 
   /** @param {Read} page */
   #merge(page) {
-    if (!this.page) return;
-    this.page.level = page.rows.length ? weaker(this.page.level, page.level) : this.page.level;
-    this.page.checkpoint = page.checkpoint ?? this.page.checkpoint;
+    if (!this.page || !page.rows.length) return;
+    this.page.level = this.table?.rows.length ? weaker(this.page.level, page.level) : page.level;
+    this.page.checkpoint = checkpointsOf([...(this.table?.rows ?? []), ...page.rows]).at(-1) ?? page.checkpoint ?? this.page.checkpoint;
   }
 
   /** @param {unknown} error */

@@ -32,9 +32,20 @@ function dateOf(time) {
   return time && !Number.isNaN(Date.parse(time)) ? new Date(time) : null;
 }
 
-/** @param {import('./types.js').Checkpoint|null} checkpoint */
-function witnessesOf(checkpoint) {
-  return checkpoint?.cosignedBy.map(({ name }) => name).join(', ') ?? '';
+/** @param {import('./types.js').Checkpoint[]} checkpoints */
+function witnessesOf(...checkpoints) {
+  return [...new Set(checkpoints.flatMap(({ cosignedBy }) => cosignedBy.map(({ name }) => name)))].join(', ');
+}
+
+/**
+ * The checkpoints of the rows that are verified, the one that was cosigned last at the end. What a witness says of
+ * one page says nothing of the rows of another: the last one is true of all that a witness has seen.
+ * @param {import('./types.js').Row[]} rows
+ */
+export function checkpointsOf(rows) {
+  const found = new Set(rows.map(({ status, checkpoint }) => (status === 'verified' && checkpoint) || null));
+  const at = (/** @type {import('./types.js').Checkpoint} */ { time }) => dateOf(time)?.getTime() ?? -Infinity;
+  return [...found].filter((each) => each !== null).sort((a, b) => (at(a) < at(b) ? -1 : 1));
 }
 
 /**
@@ -42,15 +53,16 @@ function witnessesOf(checkpoint) {
  * @param {import('./app.js').App} app
  * @param {Level} level
  * @param {import('./types.js').Row[]} rows
- * @param {import('./types.js').Checkpoint|null} checkpoint
  */
-function sentence(app, level, rows, checkpoint) {
+function sentence(app, level, rows) {
   const count = rows.length;
-  const proven = rows.filter(({ status }) => status === 'verified').length;
-  const date = dateOf(checkpoint?.time);
+  const verified = rows.filter(({ status }) => status === 'verified');
+  const proven = verified.filter(({ checkpoint }) => dateOf(checkpoint?.time)).length;
+  const seen = checkpointsOf(rows).filter(({ time }) => dateOf(time));
+  const date = dateOf(seen.at(-1)?.time);
   const values = {
     count: app.format.count(count), proven: app.format.count(proven), host: app.codeHost,
-    time: date ? app.format.moment(date) : '–', witness: witnessesOf(checkpoint),
+    time: date ? app.format.moment(date) : '–', witness: witnessesOf(...seen),
   };
   if (level === 'failed') {
     const failed = rows.filter(({ status }) => status === 'failed').length;
@@ -58,7 +70,7 @@ function sentence(app, level, rows, checkpoint) {
   }
   if (level === 'unavailable') return app.say(globalThis.isSecureContext && globalThis.crypto?.subtle ? 'badgeUnavailable' : 'badgeInsecure');
   if (proven > 0 && date) return proven < count ? app.say('badgeProvenPart', values) : app.say('badgeProven', values, count);
-  if (level === 'signed' && proven === count) return app.say('badgeSigned', values, count);
+  if (level === 'signed' && verified.length === count) return app.say('badgeSigned', values, count);
   return app.foreignCode ? app.say('badgeConsistentBy', values) : app.say('badgeConsistent');
 }
 
@@ -93,7 +105,7 @@ export class Badge {
     this.element.hidden = level === null || rows.length === 0;
     if (level === null || rows.length === 0) return;
     const { app } = this;
-    const shown = sentence(app, level, rows, checkpoint);
+    const shown = sentence(app, level, rows);
     this.button.dataset.level = level;
     this.button.replaceChildren(icon(ICONS[level]), h('span', {}, text(shown)));
     const paragraphs = [...meaning(app, level), app.say('aboutCode', { host: app.codeHost }), app.say('aboutLimits')];

@@ -18,14 +18,16 @@ const COLUMNS = [
 ];
 
 /**
- * A cell. With `spreadsheet`, what a spreadsheet would run as a formula gets an apostrophe in front.
+ * A cell. With `spreadsheet`, what a spreadsheet would run as a formula gets an apostrophe in front, also behind
+ * what may end a cell there.
  * @param {unknown} value
  * @param {boolean} spreadsheet
  */
 function cell(value, spreadsheet) {
   if (value === null || value === undefined) return '';
   let text = String(value);
-  if (spreadsheet && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+  // Programs in other languages take a semicolon or a tab for the end of a cell, and wide signs for signs.
+  if (spreadsheet) text = text.replace(/(^|[;\t\r\n])(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/g, "$1'");
   return /[",\r\n]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -68,7 +68,7 @@ export class Drawer {
     const resource = event.resource ?? {};
     const gone = event.erased ?? { columns: [], metadata: 0, targets: [] };
     const lost = (/** @type {string} */ name) => (gone.columns.includes(name) ? erased(app) : null);
-    const lead = h('div', {}, h('p', { class: 'lead' }, text(event.action ?? '')), h('p', {}, text([event.actor?.name || event.actor?.id, nameOf(resource)].filter(Boolean).join(' · '))));
+    const lead = h('div', {}, h('p', { class: 'lead' }, text(event.action ?? '')), h('p', {}, ...apart([event.actor?.name || event.actor?.id, nameOf(resource)])));
     const actor = event.actor?.id;
     const location = [event.ip_city, event.ip_country].filter(Boolean).join(', ');
     const { integrity } = event;
@@ -135,9 +135,9 @@ export class Drawer {
       const filters = { ...(target.type ? { target_type: target.type } : {}), ...(target.id ? { target_id: target.id } : {}) };
       const button = filterValue(app, nameOf(target), filters);
       button.setAttribute('tabindex', '0');
-      const second = [target.type, target.name ? target.id : null].filter(Boolean).join(' · ');
+      const second = apart([target.type, target.name ? target.id : null]);
       const metadata = target.metadata && Object.keys(target.metadata).length ? this.#json(target.metadata) : null;
-      return h('li', {}, h('div', { class: 'first' }, button), h('span', { class: 'second' }, text(second)), metadata);
+      return h('li', {}, h('div', { class: 'first' }, button), h('span', { class: 'second' }, ...second), metadata);
     }));
   }
 
@@ -176,6 +176,14 @@ export class Drawer {
     });
     return button;
   }
+}
+
+/**
+ * Values beside each other, each with a writing direction of its own: one cannot turn the other around.
+ * @param {unknown[]} values
+ */
+function apart(values) {
+  return values.filter(Boolean).flatMap((value, at) => (at ? [' · ', text(value)] : [text(value)]));
 }
 
 /**

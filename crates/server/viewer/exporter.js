@@ -1,5 +1,6 @@
 // The panel that exports the filtered events as CSV: it reads page after page, checks each, and writes a file.
 
+import { ApiError } from './api.js';
 import { header, line } from './csv.js';
 import { h, icon } from './dom.js';
 import { toParameters } from './query.js';
@@ -52,9 +53,15 @@ export class Exporter {
     let [done, failed] = [0, 0];
     /** @type {string|null} */
     let cursor = null;
+    /** @type {Set<string>} */
+    const known = new Set();
     do {
       /** @type {Awaited<ReturnType<import('./app.js').App['read']>>} */
-      const page = await app.read(cursor ? { ...parameters, cursor } : parameters, signal);
+      const page = await app.read(cursor ? { ...parameters, cursor } : parameters, signal, known);
+      const before = known.size;
+      for (const { id } of page.rows) known.add(id);
+      // It would never come to an end.
+      if (page.rows.length && known.size === before) throw new ApiError(200, 'unreadable', 'The server sends the same events again.');
       for (const row of page.rows) parts.push(line(row, spreadsheet));
       done += page.rows.length;
       failed += page.rows.filter(({ status }) => status === 'failed').length;

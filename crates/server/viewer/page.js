@@ -22,7 +22,15 @@ for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
 }
 if (token) viewer.token = token;
 
-addEventListener('hashchange', () => history.replaceState({ token: viewer.token }, ''));
+// A page around that gives the frame a new address with another token behind # loads nothing anew.
+addEventListener('hashchange', () => {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const next = given.get('token');
+  given.delete('token');
+  const kept = next === null ? location.hash.slice(1) : given.toString();
+  history.replaceState({ token: next ?? viewer.token }, '', `${location.pathname}${location.search}${kept ? `#${kept}` : ''}`);
+  if (next !== null) viewer.token = next;
+});
 
 // Whom the page talks with: the frame around it, and nobody else. Its origin is what the browser says, or what the address says.
 const framed = window.parent !== window;

@@ -48,7 +48,11 @@
  * @property {unknown} [evidence]
  */
 
-/** A row of the table. @typedef {VerifiedRow & {id: string}} Row */
+/**
+ * A row of the table. `checkpoint` is the one that covers it, if it is verified: pages that follow one another can have
+ * different ones.
+ * @typedef {VerifiedRow & {id: string, checkpoint?: Checkpoint|null}} Row
+ */
 
 /** @typedef {'actor_id'|'action'|'resource'|'resource_id'|'target_type'|'target_id'|'session_id'} FilterName */
 

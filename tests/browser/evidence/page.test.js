@@ -306,6 +306,7 @@ test("hashed texts that have two meanings fail", async () => {
     ['"lane":0', '"lane":0.0'], ['"lane":0', '"lane":0e0'], ['"lane":0', '"lane":-0'], ['"lane":0', '"lane":"0"'], ['"lane":0', '"lane":00'],
     ['"action":', '"action":"a","action":'], ['"v":1', '"v":1,"w":2,"v":1'], ['"v":1', '"v":2'], ['"v":1', '"v":1 '], ['"tenant_id":', '"tenant_id":5,"tenant_id":'],
     ['"action":"', '"action":"\\u0061'], ['"action":"', '"action":"\\/'], ['"action":"', '"action":"\\uD800'], ['"action":"', '"action":"\ud800'],
+    [/"created_at":"....-../, '"created_at":"2026-13'], [/"occurred_at":"....-..-../, '"occurred_at":"2026-01-32'],
     ['"action":"', '"action":"\u0001'], ['{"action":', '{"__proto__":{"v":1},"action":5,"x":'], ['"recorded_by":"', '"recorded_by":["'],
   ];
   for (const [from, to] of forms) {

@@ -90,8 +90,8 @@ function readDocument(text) {
     lane: Number(integer(members.lane, "lane", 0n, 32767n)),
     seq: integer(members.seq, "seq", 1n, 2n ** 63n - 1n),
     action: shaped(members.action, "action"),
-    created_at: shaped(members.created_at, "created_at", TIME),
-    occurred_at: shaped(members.occurred_at, "occurred_at", TIME),
+    created_at: instant(members.created_at, "created_at"),
+    occurred_at: instant(members.occurred_at, "occurred_at"),
     previous_event_hash: members.previous_event_hash === null ? null : shaped(members.previous_event_hash, "previous_event_hash", HEX),
     log_id: optional(members.log_id, "log_id", UUID),
     recorded_by: shaped(members.recorded_by, "recorded_by"),
@@ -133,6 +133,16 @@ function checkRules(document) {
 function shaped(value, name, form) {
   const is = typeof value === "string" && (form === undefined || form.test(value));
   return is ? value : refuse(`${name} of the document is missing or malformed`);
+}
+
+/**
+ * A time that there is: a month 13 has no date that a page could show.
+ * @param {JsonValue|undefined} value
+ * @param {string} name
+ */
+function instant(value, name) {
+  const text = shaped(value, name, TIME);
+  return Number.isNaN(Date.parse(text)) ? refuse(`${name} of the document is missing or malformed`) : text;
 }
 
 /**

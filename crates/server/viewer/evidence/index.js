@@ -207,7 +207,9 @@ function linked(rows) {
   for (const [id, { event }] of rows) {
     if (event === null) continue;
     const lane = JSON.stringify([event.document.tenant_id, event.document.lane]);
-    lanes.set(lane, [...(lanes.get(lane) ?? []), { id, event }]);
+    const events = lanes.get(lane) ?? [];
+    events.push({ id, event });
+    lanes.set(lane, events);
   }
   const fail = (/** @type {string} */ id, /** @type {string} */ reason) => {
     const row = rows.get(id);
