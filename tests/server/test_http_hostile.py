@@ -128,6 +128,17 @@ def test_bodies_that_are_too_large(http):
             assert is_answered(answer) == 413
 
 
+def test_who_is_refused_before_the_body_was_read_can_send_it_and_gets_the_answer(http):
+    key, body = http.key(), b"x" * 4_000_000
+    for data, status in [(request(http, "nonsense", body=body), 401), (request(http, key, "/none", body), 404), (request(http, key, body=body, method="PUT"), 405),
+                         (request(http, key, "/api/v1/events", body, "POST", "Content-Length: 1"), 400)]:
+        with socket.create_connection(http.flags["listen"].split(":"), timeout=10) as client:
+            client.sendall(data)
+            answer = client.recv(65536).decode()
+        assert int(answer.split(" ")[1]) == status, answer
+        assert body_of(answer)["error"]
+
+
 def test_weird_paths_and_queries(http):
     key = http.key()
     for target in ["/api/v1/events?%ff", "/api/v1/events?limit=%ff&limit", "/api/v1/events?a=1&a=2&&=&%", "/%ff%fe", "/api/v1/%00", "/api/v1/events/%ff", "/api/v1/events/..",

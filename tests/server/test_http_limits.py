@@ -1,5 +1,8 @@
 """Who may ask from where, how often and how much: CORS, trusted proxies, rates, ids of requests."""
 
+import socket
+import time
+
 import httpx
 import pytest
 
@@ -73,3 +76,27 @@ def test_connections_beyond_the_most_wait_for_their_turn(program):
         with pytest.raises(httpx.ReadTimeout):
             http.get("/healthz", timeout=0.5)
     assert http.post("/api/v1/events", key, EVENT).status_code == 202
+
+
+def test_large_bodies_that_arrive_slowly_do_not_fill_the_memory(program):
+    """Nothing is known of their clients yet. Small bodies are taken meanwhile, and large ones once the others are gone."""
+    http = program(max_body=131_072)
+    key, (host, port) = http.key(), http.flags["listen"].split(":")
+    head = f"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 131072\r\n\r\n".encode()
+    large = {"actor_id": "u", "action": "a.b", "left_out": "x" * 100_000}
+    slow = []
+    try:
+        for _ in range(70):
+            slow.append(socket.create_connection((host, int(port))))
+            slow[-1].sendall(head + b" " * 131_000)
+        deadline = time.monotonic() + 10
+        while (answer := http.post("/api/v1/events", key, large)).status_code != 503:
+            assert time.monotonic() < deadline, answer.text
+        assert answer.json()["error"] == "unavailable" and answer.headers["retry-after"]
+        assert http.post("/api/v1/events", key, {"actor_id": "u", "action": "a.b"}).status_code == 202
+    finally:
+        for client in slow:
+            client.close()
+    deadline = time.monotonic() + 10
+    while http.post("/api/v1/events", key, large).status_code != 202:
+        assert time.monotonic() < deadline

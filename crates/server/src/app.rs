@@ -2,9 +2,11 @@
 
 use crate::database::pool::Database;
 use crate::http::rates::Rates;
+use crate::http::room::room;
 use crate::options::Options;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -13,6 +15,8 @@ pub(crate) struct App {
     pub(crate) database: Database,
     /// How many requests each key has made in this minute.
     pub(crate) rates: Arc<Rates>,
+    /// The room for large bodies.
+    pub(crate) bodies: Arc<Semaphore>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -24,7 +28,8 @@ impl App {
     pub(crate) fn new(options: Options) -> Result<App, String> {
         let database = Database::new("--database", &options.log.database, options.log.connections)?;
         let rates = Arc::new(Rates::new(options.http.rate_limit));
-        Ok(App { options: Arc::new(options), database, rates, stopping: Arc::default() })
+        let bodies = room(options.http.max_body);
+        Ok(App { options: Arc::new(options), database, rates, bodies, stopping: Arc::default() })
     }
 
     /// From now on the program is not ready for more.

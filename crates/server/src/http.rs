@@ -9,5 +9,6 @@ pub(crate) mod origin;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod rates;
+pub(crate) mod room;
 pub(crate) mod segment;
 pub(crate) mod unknown;

@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::Error;
 
 /// A call is answered within this time, or refused: clients give up after five seconds.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(4);
 
 /// How long before the deadline a call is cancelled, so that its end is known when the client is told.
 const TO_CANCEL: Duration = Duration::from_millis(400);
@@ -41,31 +41,12 @@ impl Database {
     /// # Errors
     /// What the log or the way to it refused, as the client is told it.
     pub(crate) async fn call(&self, credentials: &Credentials, call: Call) -> Result<Option<String>, Problem> {
-        self.call_within(credentials, call, DEADLINE).await
+        self.spawned(credentials, call, Way::Pipelined).await
     }
 
-    /// The same with another deadline, for a function that may take longer, or has to be quicker.
-    ///
-    /// # Errors
-    /// The same.
-    pub(crate) async fn call_within(
-        &self,
-        credentials: &Credentials,
-        call: Call,
-        within: Duration,
-    ) -> Result<Option<String>, Problem> {
-        self.spawned(credentials, call, Way::Pipelined, within).await
-    }
-
-    async fn spawned(
-        &self,
-        credentials: &Credentials,
-        call: Call,
-        way: Way,
-        within: Duration,
-    ) -> Result<Option<String>, Problem> {
+    async fn spawned(&self, credentials: &Credentials, call: Call, way: Way) -> Result<Option<String>, Problem> {
         let (database, credentials) = (self.clone(), credentials.clone());
-        let until = Instant::now() + within.saturating_sub(TO_CANCEL);
+        let until = Instant::now() + DEADLINE.saturating_sub(TO_CANCEL);
         // A client that goes away ends the handler. The call goes on, so that no transaction stays open.
         let task = tokio::spawn(async move { database.attempt(&credentials, &call, &way, until).await });
         task.await.unwrap_or_else(|_| Err(failure::unexpected()))
@@ -79,7 +60,7 @@ impl Database {
     /// The same.
     pub(crate) async fn call_function(&self, credentials: &Credentials, call: Call) -> Result<Option<String>, Problem> {
         let way = Way::AtOnce(shown_by_itself(&call));
-        self.spawned(credentials, call, way, DEADLINE).await
+        self.spawned(credentials, call, way).await
     }
 
     /// The extension's version, None if the database does not have it; and whether the server is a standby.

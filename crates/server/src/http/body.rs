@@ -1,6 +1,7 @@
 //! The body of a request, as text.
 
 use super::problem::Problem;
+use super::room::{Room, SMALL};
 use crate::app::App;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -12,14 +13,20 @@ use tokio::time::{timeout, timeout_at, Instant};
 /// A body has to be there within this time.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How much of a body that is too large is read away, and for how long, so that its client comes to read the answer.
+/// How much of a body that is not taken is read away, and for how long, so that its client comes to read the answer.
 const READ_AWAY: (u64, Duration) = (64 * 1024 * 1024, Duration::from_secs(3));
 
 /// A JSON text: it is UTF-8, not too large, and its client does not say that it is something else. It may be
 /// empty, as some clients send it where they have nothing to say. Whether it is JSON is not looked at.
-pub(crate) struct JsonText(pub(crate) String);
+pub(crate) struct JsonText(pub(crate) String, #[expect(dead_code, reason = "it is held, not read")] Room);
 
 impl JsonText {
+    /// A text that has arrived otherwise.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> JsonText {
+        JsonText(text.to_owned(), Room::default())
+    }
+
     /// The members of the object; an empty body and PHP's empty array are an object without members.
     ///
     /// # Errors
@@ -65,7 +72,9 @@ impl FromRequest<App> for JsonText {
         if said.is_some_and(|bytes: u64| bytes > most) {
             return Err(too_large(body, most).await);
         }
-        let mut bytes = Vec::with_capacity(said.map_or(0, |bytes| usize::try_from(bytes.min(most)).unwrap_or(0)));
+        let mut bytes =
+            Vec::with_capacity(said.map_or(0, |bytes| usize::try_from(bytes).map_or(SMALL, |b| b.min(SMALL))));
+        let mut room = Room::default();
         let deadline = Instant::now() + DEADLINE;
         loop {
             match timeout_at(deadline, body.frame()).await {
@@ -77,11 +86,17 @@ impl FromRequest<App> for JsonText {
             if bytes.len() as u64 > most {
                 return Err(too_large(body, most).await);
             }
+            if !room.take(bytes.len(), &app.bodies) {
+                read_away(body).await;
+                return Err(Problem::unavailable("Too many large bodies are arriving."));
+            }
         }
         if bytes.starts_with(b"\xef\xbb\xbf") {
             bytes.drain(..3);
         }
-        String::from_utf8(bytes).map(JsonText).map_err(|_| Problem::malformed("The body is not UTF-8."))
+        String::from_utf8(bytes)
+            .map(|text| JsonText(text, room))
+            .map_err(|_| Problem::malformed("The body is not UTF-8."))
     }
 }
 
@@ -98,9 +113,14 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", sentence))
 }
 
-async fn too_large(mut body: Body, most: u64) -> Problem {
+async fn too_large(body: Body, most: u64) -> Problem {
+    read_away(body).await;
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", format!("The body has more than {most} bytes."))
+}
+
+async fn read_away(mut body: Body) {
     let (mut left, within) = READ_AWAY;
-    let read_away = async {
+    let all = async {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
             if left == 0 {
@@ -108,8 +128,7 @@ async fn too_large(mut body: Body, most: u64) -> Problem {
             }
         }
     };
-    let _ = timeout(within, read_away).await;
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", format!("The body has more than {most} bytes."))
+    let _ = timeout(within, all).await;
 }
 
 fn too_slow() -> Problem {

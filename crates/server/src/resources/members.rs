@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Members, u16> {
-        Members::read(&JsonText(body.to_owned()), &["a", "b"]).map_err(|e| e.status.as_u16())
+        Members::read(&JsonText::of(body), &["a", "b"]).map_err(|e| e.status.as_u16())
     }
 
     #[test]

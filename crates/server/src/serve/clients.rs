@@ -6,12 +6,12 @@ use crate::http::origin::Peer;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::Router;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,14 +75,18 @@ impl Clients {
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: Peer, watcher: Watcher) {
         let turns = Arc::new(AtomicUsize::new(0));
-        let stream = Stream::new(stream, turns.clone());
+        let refused = Arc::new(AtomicBool::new(false));
+        let stream = Stream::new(stream, turns.clone(), refused.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             turns.fetch_add(1, Ordering::Relaxed);
+            let (has_body, refused) = (!request.body().is_end_stream(), refused.clone());
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             let (mut router, turns) = (self.router.clone(), turns.clone());
             async move {
                 let response = router.call(request).await;
+                let is_refusal = response.as_ref().is_ok_and(|response| response.status().as_u16() >= 400);
+                refused.store(has_body && is_refusal, Ordering::Relaxed);
                 turns.fetch_add(1, Ordering::Relaxed);
                 response
             }

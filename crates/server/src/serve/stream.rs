@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
@@ -18,6 +18,10 @@ const HEAD: Duration = Duration::from_secs(15);
 /// How long a client may take nothing of an answer.
 const STALL: Duration = Duration::from_secs(60);
 
+/// How long what is left of a request is read away that was refused before it was read. To close without reading
+/// it would reset the connection, and the client might lose the answer.
+const READ_AWAY: Duration = Duration::from_secs(2);
+
 /// A connection, and what it waits for.
 pub(crate) struct Stream<S> {
     inner: S,
@@ -27,13 +31,16 @@ pub(crate) struct Stream<S> {
     stall: Option<Pin<Box<Sleep>>>,
     /// What is written in place of the library's answer, and how much of that it was.
     instead: Option<(Vec<u8>, usize)>,
+    /// Whether the last request was refused, and may have been read in part.
+    refused: Arc<AtomicBool>,
+    read_away: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stream<S> {
     /// `turns` grows when a request's head has been read, so that its handler has its turn, and again when it is
     /// answered: an even number is a client's turn.
-    pub(crate) fn new(inner: S, turns: Arc<AtomicUsize>) -> Stream<S> {
-        Stream { inner, turns, turn: 0, head: None, stall: None, instead: None }
+    pub(crate) fn new(inner: S, turns: Arc<AtomicUsize>, refused: Arc<AtomicBool>) -> Stream<S> {
+        Stream { inner, turns, turn: 0, head: None, stall: None, instead: None, refused, read_away: None }
     }
 }
 
@@ -81,6 +88,7 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
     fn write_instead(&mut self, context: &mut Context<'_>, head: &[u8]) -> Option<Poll<Result<usize>>> {
         if self.instead.is_none() {
             self.instead = Some((said_by_library(head)?, head.len()));
+            self.refused.store(true, Ordering::Relaxed);
         }
         loop {
             let (text, of) = self.instead.as_mut()?;
@@ -99,7 +107,22 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncRead + Unpin> Stream<S> {
+    /// Reads until the client has ended its side too.
+    fn read_away(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 8192];
+        while !is_over(&mut self.read_away, context, READ_AWAY) {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let polled = match this.write_instead(context, bytes) {
@@ -133,8 +156,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         this.written(context, polled)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.inner).poll_shutdown(context))?;
+        if this.refused.load(Ordering::Relaxed) {
+            ready!(this.read_away(context));
+        }
         Poll::Ready(Ok(()))
     }
 }
