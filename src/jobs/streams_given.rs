@@ -238,8 +238,9 @@ fn host(url: &str) -> &str {
 /// What an event of the log says of a destination: its type, and where it is. A path may be a secret.
 pub fn told(destination: &str) -> (String, Option<String>) {
     let given = Value::parse(destination, DESTINATION_LEVELS, DESTINATION_BYTES).unwrap_or(Value::Null);
-    let to =
-        ["url", "address", "host", "site", "path"].iter().find_map(|name| member(&given, name).map(|to| (*name, to)));
-    let to = to.map(|(name, to)| if name == "path" { to } else { host(to) }.to_string());
+    let to = ["url", "address", "host", "site", "directory"]
+        .iter()
+        .find_map(|name| member(&given, name).map(|to| (*name, to)));
+    let to = to.map(|(name, to)| if name == "directory" { to } else { host(to) }.to_string());
     (member(&given, "type").unwrap_or_default().to_string(), to)
 }
