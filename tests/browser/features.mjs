@@ -249,7 +249,7 @@ scenario('languages, dates, and the zone', async (t) => {
   await t.serve({ events: events(6) });
   const page = await t.page({ path: '/viewer?token=a.b.c&lang=de' });
   const bar = await page.locator('.bar').innerText();
-  assert.match(bar, /Gesamter Zeitraum[\s\S]*Ansicht/);
+  assert.match(bar, /Alle Zeiten[\s\S]*Ansicht/);
   assert.match(await range(page).innerText(), /1–6 von 6/);
   await t.axe(page, 'German');
   const time = page.locator('tbody time').first();
