@@ -32,7 +32,8 @@ fn forget_in(stream: &Stored, erased: &[&str]) {
     }
     lock(&stream.id).acquire(true);
     // Somebody may have given other filters, or deleted the stream, while this waited.
-    if let Some(left) = Stored::find(&stream.id).and_then(|stream| without(&stream, erased)) {
+    let now = Stored::find(&stream.id);
+    if let Some(left) = now.as_ref().and_then(|now| without(now, erased)) {
         spi::execute(
             "UPDATE immutable.streams s SET filters = $2 WHERE s.id OPERATOR(pg_catalog.=) $1",
             &[Arg::Uuid(stream.id), Arg::Json(left.canonical().into())],
@@ -42,7 +43,7 @@ fn forget_in(stream: &Stored, erased: &[&str]) {
 }
 
 /// The filters of a stream with null in the place of what is erased; None if they have nothing of it.
-fn without(stream: &Stored, erased: &[&str]) -> Option<Value> {
+fn without<'a>(stream: &'a Stored, erased: &[&str]) -> Option<Value<'a>> {
     let Ok(Value::Object(mut members)) = Value::parse(&stream.filters, FILTER_LEVELS, FILTER_BYTES) else {
         return None;
     };

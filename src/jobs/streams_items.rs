@@ -210,7 +210,7 @@ pub fn alerts(stream: &Stored, filters: &Filters, mark: &str, acknowledged: &[St
 }
 
 /// The dead letters of a stream that somebody asked to deliver again, as their events are now. Those whose
-/// event is gone stay dead.
+/// event is gone, or of another tenant than the stream, stay dead.
 pub fn replays(stream: &Stored, most: usize) -> Items {
     let of = "FROM immutable.dead_letters d";
     let (kind, joined) = match &*stream.content {
@@ -218,6 +218,7 @@ pub fn replays(stream: &Stored, most: usize) -> Items {
             "alert",
             format!(
                 "SELECT e.*, d.id, {} {of} LEFT JOIN immutable.alerts a ON a.id OPERATOR(pg_catalog.=) d.item_id \
+                   AND ($2 IS NULL OR a.tenant_id OPERATOR(pg_catalog.=) $2) \
                  LEFT JOIN immutable.events e ON e.id OPERATOR(pg_catalog.=) a.event_id \
                    AND e.tenant_id OPERATOR(pg_catalog.=) a.tenant_id",
                 alert_list::COLUMNS
@@ -227,7 +228,8 @@ pub fn replays(stream: &Stored, most: usize) -> Items {
             "event",
             format!(
                 "SELECT e.*, d.id {of} LEFT JOIN immutable.events e ON e.id OPERATOR(pg_catalog.=) d.item_id \
-                   AND e.tenant_id OPERATOR(pg_catalog.=) d.tenant_id"
+                   AND e.tenant_id OPERATOR(pg_catalog.=) d.tenant_id \
+                   AND ($2 IS NULL OR e.tenant_id OPERATOR(pg_catalog.=) $2)"
             ),
         ),
     };
@@ -236,7 +238,8 @@ pub fn replays(stream: &Stored, most: usize) -> Items {
          ORDER BY d.died_at, d.id LIMIT {most}"
     );
     let (mut items, mut gone) = (Items::default(), Vec::new());
-    each(&statement, &[Arg::Uuid(stream.id)], |row, layout| {
+    let arguments = [Arg::Uuid(stream.id), Arg::maybe_text(stream.tenant_id.as_deref())];
+    each(&statement, &arguments, |row, layout| {
         if items.is_full() {
             return;
         }

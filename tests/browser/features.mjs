@@ -104,7 +104,7 @@ scenario('periods: presets and bounds of one\'s own, in the zone that is shown',
 
 scenario('columns: the attribute and the picker', async (t) => {
   await t.serve({ events: events(6) });
-  const page = await t.page({ path: '/viewer?token=a.b.c&columns=action,time,hash,nonsense' });
+  const page = await t.page({ path: '/viewer?token=a.b.c&columns=action,time,hash,nonsense,constructor,__proto__' });
   const heads = () => page.locator('th').allInnerTexts();
   assert.deepEqual((await heads()).map((each) => each.trim()), ['Check', 'Action', 'Time', 'Hash']);
   await button(page, 'View').click();
@@ -249,7 +249,7 @@ scenario('languages, dates, and the zone', async (t) => {
   await t.serve({ events: events(6) });
   const page = await t.page({ path: '/viewer?token=a.b.c&lang=de' });
   const bar = await page.locator('.bar').innerText();
-  assert.match(bar, /Gesamter Zeitraum[\s\S]*Ansicht/);
+  assert.match(bar, /Alle Zeiten[\s\S]*Ansicht/);
   assert.match(await range(page).innerText(), /1–6 von 6/);
   await t.axe(page, 'German');
   const time = page.locator('tbody time').first();
@@ -422,7 +422,7 @@ scenario('a server that repeats events, sends more than was asked for, or events
     const page = answer(query, all);
     if (!query.get('cursor')) return { body: page };
     const again = answer(new URLSearchParams({ limit: '100' }), all);
-    return { body: { ...again, data: t.state.some ? [...again.data.slice(0, 2), all[200]] : again.data } };
+    return { body: { ...again, data: t.state.some ? again.data.slice(0, 2) : again.data } };
   } });
   const page = await t.page({ path: '/viewer?token=a.b.c' });
   await button(page, 'Export').click();

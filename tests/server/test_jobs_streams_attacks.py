@@ -293,3 +293,18 @@ def test_an_erasure_that_waits_for_a_change_takes_what_it_left(db):
         other.commit()
         erasing.result()
     assert (stream(conn, ids[0])["filters"], stream(conn, ids[0])["enabled"], stream(conn, ids[1])) == ({"actor_id": "bob"}, True, None)
+
+
+def test_a_dead_letter_that_somebody_put_there_opens_no_other_tenant(db):
+    conn = db.conn
+    streams = {content: create(conn, content, tenant_id="t", content=content) for content in ("events", "alerts")}
+    record(conn, "x", tenant="u")
+    with helpers_log.behind_triggers(conn):
+        conn.execute("INSERT INTO immutable.alerts (id, rule_id, rule_name, rule_type, tenant_id, event_id, is_of_actor, reason, triggered_at) "
+                     "SELECT id, id, 'r', 'repeated_action', tenant_id, id, false, 'x', now() FROM immutable.events WHERE action = 'x'")
+        for content, id in streams.items():
+            conn.execute("INSERT INTO immutable.dead_letters SELECT gen_random_uuid(), %s, %s, tenant_id, id, 'x', 1, now(), now() "
+                         "FROM immutable.events WHERE action = 'x'", [id, content])
+    for id in streams.values():
+        assert take(conn, id) is None
+        assert [letter["replay_at"] for letter in dead_letters(conn, id)] == [None]

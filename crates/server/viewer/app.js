@@ -344,7 +344,9 @@ export class App {
       const page = await this.read({ ...this.asked, limit: String(SCROLL_SIZE), cursor: this.page.pagination.next_cursor ?? '' }, loading?.signal, known);
       if (loading !== this.loading) return;
       this.#merge(page);
-      this.page.pagination = { ...page.pagination, total: page.pagination.total ?? this.page.pagination.total };
+      // A server that sends the same events again would be asked without end.
+      const isNew = page.rows.length === 0 || page.rows.some(({ id }) => !known.has(id));
+      this.page.pagination = { ...page.pagination, has_more: page.pagination.has_more && isNew, total: page.pagination.total ?? this.page.pagination.total };
       this.table?.append(page.rows);
       this.#show();
       this.#tellVerified();

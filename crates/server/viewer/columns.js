@@ -129,6 +129,6 @@ export const DEFAULT_COLUMNS = ['time', 'actor', 'action', 'resource', 'targets'
  * @param {string|null|undefined} list
  */
 export function parseColumns(list) {
-  const named = (list ?? '').split(/[\s,]+/).filter((name) => name in COLUMNS);
+  const named = (list ?? '').split(/[\s,]+/).filter((name) => Object.hasOwn(COLUMNS, name));
   return named.length ? [...new Set(named)] : DEFAULT_COLUMNS;
 }

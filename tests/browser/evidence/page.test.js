@@ -1,6 +1,7 @@
 // A page of a real log, as it is and changed in every way that a server could change it.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { verifyPage } from "../../../crates/server/viewer/evidence/index.js";
 import { changed, copy, documentOf, forged, hashOf, idsOf, page } from "./page.js";
@@ -278,6 +279,21 @@ function lane(change) {
   change(given, one);
   return verifyPage(given);
 }
+
+const sha256 = (text) => createHash("sha256").update(text).digest("hex");
+
+test("a target that a page could not show fails", async () => {
+  const line = lineOf(richId);
+  const texts = JSON.parse(line).disclosures.map((one) => JSON.stringify(one)).filter((text) => line.includes(text));
+  const old = texts.find((text) => JSON.parse(text)[1].startsWith("targets."));
+  const [salt, path, { type }] = JSON.parse(old);
+  for (const member of ['"id":{}', '"id":5', '"id":null', '"name":[]', '"metadata":"x"', '"metadata":[]', '"metadata":{}']) {
+    const other = `["${salt}","${path}",{${member},"type":${JSON.stringify(type)}}]`;
+    const made = forged(line, (text) => text.replace(sha256(old), sha256(other)), (rest) => rest.replace(old, other));
+    const { status, reason } = await rowOf({ ...alone(richId, (own) => Object.assign(own, { line: made, index: null, proof: null })), events: [{ id: richId }] }, richId);
+    assert.equal(`${status} ${/malformed/.test(reason)}`, member === '"metadata":{}' ? "consistent false" : "failed true", `${member} ${reason}`);
+  }
+});
 
 test("links between the events of a lane are checked", async () => {
   assert.equal((await lane(() => {})).level, "consistent");

@@ -272,6 +272,7 @@ class Shown {
       if (type === undefined || type !== this.document.target_types[at]) {
         refuse("the target's type is not the one in the document");
       }
+      checkTarget(value);
       this.targets.set(at, value);
     } else {
       this.columns.set(path, typeof value === "string" ? value : refuse("the value of a column is not a string"));
@@ -293,6 +294,16 @@ class Shown {
     }
     return hidden;
   }
+}
+
+/**
+ * A page shows id and name as texts, and the metadata as an object.
+ * @param {JsonValue} target
+ */
+function checkTarget(target) {
+  const { id, name, metadata } = isObject(target) ? target : refuse("the target is malformed");
+  const isText = [id, name].every((text) => text === undefined || typeof text === "string");
+  if (!isText || (metadata !== undefined && !isObject(metadata))) refuse("the target is malformed");
 }
 
 /**

@@ -16,7 +16,7 @@ export default {
   filterHint: 'In der Aktion steht * für beliebigen Text: document.*',
   actor_id: 'Akteur-ID', action: 'Aktion', resource: 'Ressourcentyp', resource_id: 'Ressourcen-ID',
   target_type: 'Zieltyp', target_id: 'Ziel-ID', session_id: 'Sitzung',
-  period: 'Zeitraum', all: 'Gesamter Zeitraum', '24h': 'Letzte 24 Stunden', '7d': 'Letzte 7 Tage', '30d': 'Letzte 30 Tage', custom: 'Eigener…',
+  period: 'Zeitraum', all: 'Alle Zeiten', '24h': 'Letzte 24 Stunden', '7d': 'Letzte 7 Tage', '30d': 'Letzte 30 Tage', custom: 'Eigener…',
   from: 'Von', to: 'Bis', since: 'seit {value}', until: 'bis {value}', between: '{from} bis {to}',
   badPeriod: 'Der Zeitraum endet vor seinem Beginn.',
   live: 'Live', liveOn: 'Live: neue Ereignisse erscheinen von selbst', liveOff: 'Live ist aus', livePause: 'Anhalten', liveResume: 'Fortsetzen',
