@@ -2,6 +2,7 @@
 
 import collections
 import random
+import re
 import threading
 import time
 
@@ -74,6 +75,9 @@ def test_what_a_receiver_answers(db, receiver, deliverer):
     assert hook.actions()[-1] == "e.5"
     shown = stream(db.conn, id)
     assert shown["state"] == "active" and shown["delivered"] == 9
+    figures = dict(re.findall(r'^immutable_(delivery_refused_total|delivered_items_total|stream_state)\{stream="[^"]+"\} (\d+)',
+                              program.get("/metrics").text, re.M))
+    assert figures == {"delivered_items_total": "9", "delivery_refused_total": "2", "stream_state": "0"}
     assert program.stop() == 0
 
 
