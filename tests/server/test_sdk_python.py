@@ -54,6 +54,15 @@ def prepare(conn):
 # ---------------------------------------------------------------------------------------------------------------------
 # What the documentation prints
 
+def test_the_readme(db, http):
+    """Its script, as it stands but for the key and the address."""
+    code, = re.findall(r"^```python\n(.*?)^```", (helpers_sdk.ROOT / "README.md").read_text(), re.M | re.S)
+    code = re.sub(r'api_key="[^"]+", base_url="[^"]+"', f'api_key="{http.key(["write"])}", base_url="{http.url}"', code)
+    assert helpers_sdk.python({"readme": code})["readme"]["raised"] is None
+    found = db.conn.execute("SELECT actor_name, resource_type, metadata FROM immutable.events WHERE action = 'document.created'").fetchall()
+    assert found == [("Sarah Chen", "document", {"folder": "reports"})]
+
+
 @pytest.mark.parametrize("httpx", VERSIONS)
 def test_every_example_of_the_documentation_runs_as_printed(db, http, httpx):
     known = prepare(db.conn)
