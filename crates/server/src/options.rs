@@ -43,7 +43,7 @@ pub(crate) struct Listening {
     /// Where to listen
     #[arg(long, env = "IMMUTABLE_LISTEN", default_value = "127.0.0.1:7300", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
-    /// How many threads serve requests [default: one for each processor]
+    /// How many threads serve requests [default: one for two processors]
     #[arg(long, env = "IMMUTABLE_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
     /// The most connections of clients at a time; more wait until one ends

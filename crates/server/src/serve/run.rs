@@ -27,9 +27,9 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(crate) fn run(options: Options) -> Result<(), String> {
     logs::begin(&options.output)?;
     let mut runtime = runtime::Builder::new_multi_thread();
-    if let Some(workers) = options.listening.workers {
-        runtime.worker_threads(usize::from(workers));
-    }
+    // PostgreSQL is often on the same machine and does most of the work. A thread less is a thread less to wake.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    runtime.worker_threads(options.listening.workers.map_or_else(|| processors.div_ceil(2), usize::from));
     let runtime = runtime.enable_all().build().map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(serve(options))
 }
