@@ -417,19 +417,22 @@ pub fn complete(statement: &str, given: &[Arg], mut each: impl FnMut(&Values)) {
     if plan.is_null() {
         internal("SPI_prepare_cursor failed")
     }
-    // SAFETY: a list of as many parameters as there are arguments.
-    let parameters = unsafe {
-        let parameters = pg_sys::makeParamList(count);
-        for n in 0..arguments.values.len() {
-            *(*parameters).params.as_mut_ptr().add(n) = pg_sys::ParamExternData {
-                value: arguments.values[n],
-                isnull: arguments.nulls[n] != b' ' as std::ffi::c_char,
-                pflags: pg_sys::PARAM_FLAG_CONST as u16,
-                ptype: arguments.types[n],
-            };
+    // Citus takes a list without parameters for one that it can copy, and follows the NULL that comes of it.
+    let mut parameters = std::ptr::null_mut();
+    if count > 0 {
+        // SAFETY: a list of as many parameters as there are arguments.
+        unsafe {
+            parameters = pg_sys::makeParamList(count);
+            for n in 0..arguments.values.len() {
+                *(*parameters).params.as_mut_ptr().add(n) = pg_sys::ParamExternData {
+                    value: arguments.values[n],
+                    isnull: arguments.nulls[n] != b' ' as std::ffi::c_char,
+                    pflags: pg_sys::PARAM_FLAG_CONST as u16,
+                    ptype: arguments.types[n],
+                };
+            }
         }
-        parameters
-    };
+    }
     let mut receiver = Receiver {
         receiver: pg_sys::DestReceiver {
             receiveSlot: Some(receive),

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys::{self, Oid};
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -54,20 +55,27 @@ unsafe extern "C-unwind" fn subtransaction_ends(
     }
 }
 
+thread_local! {
+    /// Who wants to know of changed relations.
+    static RELATION_CHANGES: RefCell<Vec<fn(Oid)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Calls `changed` with a relation whose catalog rows have changed; InvalidOid stands for all
-/// relations.
+/// relations. PostgreSQL has room for ten such callbacks of all libraries together, of which Citus
+/// alone takes five. That is why this library takes one, for all of its own.
 pub fn on_relation_change(changed: fn(Oid)) {
-    // SAFETY: as in `on_end`.
-    unsafe {
-        let argument = pg_sys::Datum::from(changed as Argument);
-        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changes), argument);
+    let is_first = RELATION_CHANGES.with_borrow_mut(|all| {
+        all.push(changed);
+        all.len() == 1
+    });
+    if is_first {
+        // SAFETY: as in `on_end`.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changes), pg_sys::Datum::from(0usize)) };
     }
 }
 
-unsafe extern "C-unwind" fn relation_changes(changed: pg_sys::Datum, relation: Oid) {
-    // SAFETY: registered with such a function by `on_relation_change` alone.
-    let changed = unsafe { std::mem::transmute::<Argument, fn(Oid)>(changed.cast_mut_ptr()) };
-    guarded(|| changed(relation));
+unsafe extern "C-unwind" fn relation_changes(_: pg_sys::Datum, relation: Oid) {
+    guarded(|| RELATION_CHANGES.with_borrow(|all| all.iter().for_each(|changed| changed(relation))));
 }
 
 /// Calls `changed` when an entry of this PostgreSQL cache is invalidated.
