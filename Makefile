@@ -16,7 +16,7 @@ regress = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/regress/pg_regres
 isolation = $(shell dirname "$$("$(PG_CONFIG)" --pgxs)")/../test/isolation/pg_isolation_regress
 names = $(sort $(basename $(notdir $(1))))
 
-.PHONY: all pg_config install package deb deb-server verifier server install-verifier installcheck demo serve stop test reference clean help
+.PHONY: all pg_config install package deb deb-server verifier server install-verifier installcheck demo serve stop test test-citus reference clean help
 .NOTPARALLEL:
 
 all:
@@ -109,6 +109,11 @@ test:
 	@scripts/setup test
 	@tests/run
 
+# The tests on a distributed log. They need a PostgreSQL with Citus, which PG_CONFIG names.
+test-citus: pg_config
+	@scripts/setup test
+	@tests/run --citus "$(PG_CONFIG)"
+
 # The comments of sql/ as docs/reference.md; a test fails where they differ.
 reference:
 	@scripts/setup test
@@ -130,6 +135,7 @@ help:
 	@echo 'make demo          show it on a private server; nothing of the system is changed'
 	@echo 'make serve         serve an empty log over HTTP on loopback, until Ctrl-C; prints address and key'
 	@echo 'make test          install what the tests need, and run all of them'
+	@echo 'make test-citus    the tests on three nodes of Citus; PG_CONFIG names a PostgreSQL that has it'
 	@echo 'make reference    write docs/reference.md from the comments of sql/'
 	@echo 'make stop          stop the private servers of the demo and the tests'
 	@echo 'make clean         delete what was built'

@@ -1,6 +1,12 @@
 -- The log on several machines, with Citus. docs/scale-out.md has the requirements, and what stays
 -- each node's own.
 
+CREATE TABLE immutable.placement (tenant_id text COLLATE "C" PRIMARY KEY);
+COMMENT ON TABLE immutable.placement IS
+  'Stays empty. In a log that is distributed, a statement about a tenant of it runs on the node of the tenant''s events';
+COMMENT ON COLUMN immutable.placement.tenant_id IS 'events.tenant_id';
+ALTER TABLE immutable.placement ENABLE ROW LEVEL SECURITY;
+
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_share_identity';
@@ -42,6 +48,8 @@ BEGIN
     PERFORM immutable.prepare_tables();
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
+      colocate_with => 'immutable.events')$q$;
+    EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.placement', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
     -- An erasure runs on the node of the shard: only a function of the owner in the same process
     -- may write its record.

@@ -33,6 +33,8 @@ TO immutable_writer;
 
 GRANT SELECT ON immutable.events, immutable.event_targets, immutable.activity, immutable.activity_targets
 TO immutable_auditor, immutable_viewer;
+-- The table is empty. The functions ask it where a tenant's events are.
+GRANT SELECT ON immutable.placement TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
 GRANT SELECT ON immutable.log, immutable.cluster TO immutable_auditor;
 -- These functions run with the caller's rights and under row security, so that both roles use the
 -- same ones.

@@ -38,6 +38,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::setting::reserve_prefix(c"immutable");
     log::lane::register_callbacks();
     log::tables::register_callbacks();
+    log::distributed::register_callbacks();
     log::subscription::register_callbacks();
     log::seam::register_callbacks();
     jobs::worker::register();

@@ -25,7 +25,7 @@ sql_function!(immutable_create_api_key, pg_finfo_immutable_create_api_key, creat
 fn create_api_key(call: Call) -> Datum {
     let opened = proof::require(Scope::Admin);
     let wanted = Wanted::of(call, &opened);
-    distributed::refuse("API keys");
+    distributed::refuse("API keys", "Use roles that grant_tenant() binds, or viewer tokens.");
     let key = Zeroizing::new(key(&Zeroizing::new(random::bytes())));
     let id = random::id(transaction::now());
     store(call, &wanted, &id, &key);

@@ -158,7 +158,10 @@ fn refuse_elsewhere() {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     subscription::refuse_local_write(events.get());
     seam::refuse_copy(events.get());
-    distributed::refuse("checkpoints");
+    distributed::refuse(
+        "checkpoints",
+        "Save what immutable.heads() returns outside of the database, and compare with verify_chain(heads => …).",
+    );
 }
 
 /// Records that the log has moved since it was written, if it has. Returns the identity of the log, and

@@ -165,7 +165,7 @@ pub fn enabled() -> Vec<Rule> {
 
 /// Runs `body` with the owner's rights and the lock of the alerts, so that no evaluation runs.
 fn locked<T>(body: impl FnOnce() -> T) -> T {
-    distributed::refuse("alert rules");
+    distributed::refuse("alert rules", "Watch the events with immutable.changes() and a tenant_id, tenant by tenant.");
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     if let Some(lock) = alert_state::lock() {
         lock.acquire(true);

@@ -106,7 +106,10 @@ fn hold_to_most(table: &SmallTable, opened: &Opened, here: i64) {
 /// Refuses a log that cannot have exports, or cannot have them here.
 fn require_place() {
     transaction::require_writable(c"immutable.create_export()");
-    distributed::refuse("exports for download");
+    distributed::refuse(
+        "exports for download",
+        "Use immutable.export_events(), which streams the events of all shards.",
+    );
     // Events are counted with the owner's rights, and a ticket lends them.
     if !are_policies_as_made() && !sees_all() {
         Fault::new(

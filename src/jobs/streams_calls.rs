@@ -42,7 +42,7 @@ pub fn require_operator() {
 /// Runs `body` with the owner's rights, while nobody else makes, changes or deletes a stream.
 fn locked<T>(command: &'static std::ffi::CStr, body: impl FnOnce() -> T) -> T {
     transaction::require_writable(command);
-    distributed::refuse("streams");
+    distributed::refuse("streams", "Use immutable.changes() with a tenant_id, tenant by tenant.");
     lock_all().acquire(true);
     as_owner(body)
 }

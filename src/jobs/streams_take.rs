@@ -45,7 +45,7 @@ fn place() -> &'static str {
     if transaction::is_in_recovery() {
         return "standby";
     }
-    distributed::refuse("streams");
+    distributed::refuse("streams", "Use immutable.changes() with a tenant_id, tenant by tenant.");
     if seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get()) {
         return "copy";
     }

@@ -1,27 +1,175 @@
-//! Logs that Citus has distributed: their events are on other nodes.
+//! Logs that Citus has distributed: a tenant's events are in a shard, perhaps on another node.
+//!
+//! What a plain statement about the events cannot do runs at the shard, by [`at_tenant`]. It asks for a count of
+//! `immutable.placement`, which has no rows and is distributed as the events are. Citus sends the whole statement to the
+//! node of the tenant's shard, in the caller's transaction and on the connection that the caller's own statements use.
+//! There a function gets the count, so that PostgreSQL cannot call it earlier, and with it the tenant. The function works
+//! on the shard itself, by [`on_own_shard`], because Citus plans few of this library's statements.
 
-use crate::log::tables::events_oid;
-use crate::pg::datum::Datum;
+use crate::log::tables::on_events_relation;
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
+use crate::pg::relation::{named_in_schema, OpenRelation};
 use crate::pg::spi::{self, Arg};
+use crate::pg::transaction::on_relation_change;
+use crate::pg::tuple::Tuple;
+use pgrx::pg_sys::{self, Oid};
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
 
-/// Refuses (0A000) what needs all events of the log on this node. `what` is a plural, such as
-/// `checkpoints`.
-pub fn refuse(what: &str) {
-    let mut is_distributed = false;
-    spi::query_now("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[], |row| {
-        is_distributed = row.at(0).is_some_and(Datum::bool);
+thread_local! {
+    /// The events table, and whether it is distributed; None where it is not known, or may have changed.
+    static IS_DISTRIBUTED: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
+    /// A tenant for each shard; see [`tenants_of_shards`].
+    static TENANTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Called once, when the library is loaded.
+pub fn register_callbacks() {
+    // Citus invalidates a table when its shards change.
+    on_relation_change(|changed| {
+        if changed == pg_sys::InvalidOid || IS_DISTRIBUTED.get().is_some_and(|(events, _)| events == changed) {
+            IS_DISTRIBUTED.set(None);
+            TENANTS.with_borrow_mut(Vec::clear);
+        }
     });
-    if is_distributed {
-        is_distributed = false;
+}
+
+/// Whether Citus has distributed the events.
+pub fn is() -> bool {
+    if let Some((_, known)) = IS_DISTRIBUTED.get() {
+        return known;
+    }
+    let events = named_in_schema(c"events");
+    let found = is_in_catalog(events);
+    IS_DISTRIBUTED.set(Some((events, found)));
+    found
+}
+
+fn is_in_catalog(events: Oid) -> bool {
+    let mut has_citus = false;
+    spi::query_now("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[], |row| {
+        has_citus = row.at(0).is_some_and(Datum::bool);
+    });
+    let mut found = false;
+    if has_citus {
         spi::query_now(
             "SELECT FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid OPERATOR(pg_catalog.=) $1",
-            &[Arg::Oid(events_oid())],
-            |_| is_distributed = true,
+            &[Arg::Oid(events)],
+            |_| found = true,
         );
     }
-    if is_distributed {
+    found
+}
+
+/// Refuses (0A000) what needs all events of the log on this node. `what` is a plural, such as
+/// `checkpoints`; `instead` says what the caller can do.
+pub fn refuse(what: &str, instead: &str) {
+    if is() {
         Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, format!("{what} of a distributed log are not supported"))
+            .hint(instead.to_string())
             .raise()
     }
+}
+
+/// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
+/// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
+pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: impl FnMut(Tuple<'_>)) {
+    let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
+    let statement = format!(
+        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
+         CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
+    );
+    let mut given = vec![Arg::text(tenant_id)];
+    given.extend(arguments.iter().cloned());
+    spi::stream_planned_each_time(&statement, &given, |tuple| each(tuple));
+}
+
+/// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
+/// before an [`at_tenant`] whose function writes: Citus takes a SELECT for one that only reads.
+pub fn will_write_at(tenant_id: &str) {
+    spi::execute_planned_each_time("DELETE FROM immutable.placement WHERE tenant_id = $1", &[Arg::text(tenant_id)]);
+}
+
+/// The tables of a shard, on this node.
+struct Shard {
+    events: OpenRelation,
+    targets: OpenRelation,
+}
+
+/// The shard of a tenant. Raises 55000 if it is on another node.
+fn own_shard(tenant_id: &str) -> Shard {
+    let open = |table: &str| {
+        let mut number = None;
+        spi::query_now_planned_each_time(
+            "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
+            &[Arg::Oid(named_in_schema(&name(table))), Arg::text(tenant_id)],
+            |row| number = row.at(0).map(Datum::i64),
+        );
+        let shard = number.map_or(pg_sys::InvalidOid, |number| named_in_schema(&name(&format!("{table}_{number}"))));
+        OpenRelation::open(shard, pg_sys::AccessShareLock).unwrap_or_else(|| {
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the shard of {table} for tenant \"{tenant_id}\" is not on this node"),
+            )
+            .hint("Call the function of the log that uses this one. It finds the node.")
+            .raise()
+        })
+    };
+    Shard { events: open("events"), targets: open("event_targets") }
+}
+
+fn name(table: &str) -> CString {
+    CString::new(table).unwrap_or_default()
+}
+
+/// Runs `body` on the shard of a tenant: all statements, and `tables::events_oid`, mean the shard's tables. Raises 55000
+/// if the shard is not on this node.
+pub fn on_own_shard<T>(tenant_id: &str, body: impl FnOnce() -> T) -> T {
+    let shard = own_shard(tenant_id);
+    let (events, targets) = (shard.events.get(), shard.targets.get());
+    on_events_relation(events.oid(), || spi::on_shard(events.qualified_name(), targets.qualified_name(), body))
+}
+
+/// The events relation of the shard that a tenant's events are in, if the log is distributed and the shard is on this
+/// node.
+pub fn shard_oid(tenant_id: &str) -> Oid {
+    own_shard(tenant_id).events.get().oid()
+}
+
+/// How many names are tried for each shard, to find a tenant that belongs to it.
+const TRIED: i32 = 40;
+
+/// A tenant for each shard, in the order of the shards. The tenant need not have events: its name addresses the shard. A
+/// shard that was isolated for one tenant is addressed by that tenant; one that is empty has no address, and is left out.
+pub fn tenants_of_shards() -> Vec<String> {
+    let known = TENANTS.with_borrow(Vec::clone);
+    if !known.is_empty() {
+        return known;
+    }
+    let mut found = Vec::new();
+    // Names are tried until each shard has one, because Citus has the hash function and no way back from it.
+    let statement = format!(
+        "WITH s AS (SELECT s.shardid, s.shardminvalue::pg_catalog.int4 AS first, s.shardmaxvalue::pg_catalog.int4 AS last \
+                      FROM pg_catalog.pg_dist_shard s WHERE s.logicalrelid = $1::pg_catalog.oid::pg_catalog.regclass), \
+              t AS (SELECT 't' || n AS tenant_id, pg_catalog.worker_hash('t' || n) AS hash \
+                      FROM pg_catalog.generate_series(1, (SELECT pg_catalog.count(*) FROM s)::pg_catalog.int4 * {TRIED}) n) \
+         SELECT s.shardid, (SELECT t.tenant_id FROM t WHERE t.hash BETWEEN s.first AND s.last LIMIT 1) FROM s ORDER BY s.first"
+    );
+    let mut narrow = Vec::new();
+    spi::query_now(&statement, &[Arg::Oid(named_in_schema(c"events"))], |row| match row.at(1) {
+        Some(tenant_id) => found.push(text(tenant_id).to_string()),
+        None => narrow.extend(row.at(0).map(|shard| shard.i64().to_string())),
+    });
+    if !narrow.is_empty() {
+        spi::query_now(
+            "SELECT r.result FROM pg_catalog.run_command_on_shards('immutable.events', \
+                 'SELECT pg_catalog.min(tenant_id) FROM %s') r \
+             WHERE r.shardid = ANY ($1::pg_catalog.int8[]) AND r.success AND r.result <> ''",
+            &[Arg::Texts(narrow)],
+            |row| found.extend(row.at(0).map(|tenant_id| text(tenant_id).to_string())),
+        );
+    }
+    TENANTS.set(found.clone());
+    found
 }

@@ -7,7 +7,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{named_in_schema, OpenRelation, Relation};
 use crate::pg::transaction::on_relation_change;
 use pgrx::pg_sys::{self, Oid};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::rc::Rc;
@@ -50,6 +50,8 @@ pub const TARGET_COLUMNS: [(&str, Oid); 8] = [
 ];
 
 thread_local! {
+    /// What is in the place of `immutable.events`; see [`on_events_relation`].
+    static STANDS_IN: Cell<Option<Oid>> = const { Cell::new(None) };
     static EVENTS: RefCell<HashMap<Oid, Rc<Events>>> = RefCell::new(HashMap::new());
     static TARGETS: RefCell<HashMap<Oid, Rc<Targets>>> = RefCell::new(HashMap::new());
 }
@@ -76,7 +78,19 @@ fn unfit(what: String) -> ! {
 /// The oid of `immutable.events`, for functions, which have no trigger's relation; InvalidOid if
 /// there is no such table. Raises 3F000 if there is no schema of that name either.
 pub fn events_oid() -> Oid {
-    named_in_schema(c"events")
+    STANDS_IN.get().unwrap_or_else(|| named_in_schema(c"events"))
+}
+
+/// Runs `body` with another relation in the place of `immutable.events` for [`events_oid`]: a shard of it.
+pub fn on_events_relation<T>(relation: Oid, body: impl FnOnce() -> T) -> T {
+    struct Restored(Option<Oid>);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            STANDS_IN.set(self.0);
+        }
+    }
+    let _restored = Restored(STANDS_IN.replace(Some(relation)));
+    body()
 }
 
 /// An insert finds the tail of a lane by this key of events.

@@ -293,6 +293,11 @@ pub fn query_now_planned_each_time(statement: &str, given: &[Arg], each: impl Fn
     run(statement, given, Planned::EachTime, false, each);
 }
 
+/// Runs a statement that returns nothing, with a new snapshot, planned anew for the arguments.
+pub fn execute_planned_each_time(statement: &str, given: &[Arg]) {
+    query_now_planned_each_time(statement, given, |_| {});
+}
+
 /// Runs a statement that returns nothing, with a new snapshot.
 pub fn execute(statement: &str, given: &[Arg]) {
     query_now(statement, given, |_| {});
@@ -483,6 +488,11 @@ pub fn stream_while(statement: &str, given: &[Arg], mut each: impl FnMut(Tuple<'
 /// The same, planned once.
 pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Once, true, each);
+}
+
+/// The same, planned anew for the arguments of each call, as Citus needs it to find their shard.
+pub fn stream_planned_each_time(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::EachTime, false, each);
 }
 
 /// Like [`stream`], but with a new snapshot, which sees what this transaction has written and what

@@ -73,7 +73,7 @@ pub fn is_mark(text: &str) -> bool {
 /// not of this server's past, 25006 on a standby, and 0A000 for a distributed log.
 pub fn read(mark: Option<&str>, most: usize, mut each: impl FnMut(&Values, &Layout)) -> Reached {
     require_primary();
-    distributed::refuse("feeds");
+    distributed::refuse("feeds", "Use immutable.changes() with a tenant_id, tenant by tenant.");
     let mark = mark.map_or_else(|| Mark::at(Seen::NOTHING), Mark::read);
     let now = current();
     let target = mark.target.clone().unwrap_or_else(|| now.clone());

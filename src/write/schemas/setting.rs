@@ -30,7 +30,7 @@ const PATTERN_HINT: &str = "A pattern is an action, such as document.created, or
 /// log. A key that is bound to a tenant sets that tenant's schemas alone, also if it names none.
 fn whose(given: Option<Datum>) -> Option<String> {
     let opened = require(Scope::Admin);
-    distributed::refuse("action schemas");
+    distributed::refuse("action schemas", "Check the events where the application records them.");
     held(&opened, given)
 }
 
