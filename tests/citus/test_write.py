@@ -361,17 +361,23 @@ def test_recorded_by_is_the_role_whose_rights_were_used(shared, writer, entry, t
         assert [row[0] for row in events(shared, tenant, "recorded_by")] == [boss, boss, writer, writer, "postgres"]
 
 
-def test_limits_are_those_of_the_shards_node(shared, writer, entry, tenants):
-    conn = shared.connect(writer, entry)
+def test_limits_are_those_of_the_shards_node(shared, entry, tenants):
+    """Citus sets what a role is given on the coordinator on every node. A database has its own settings on each."""
+    here, everywhere = shared.create_role(groups=["immutable_writer"]), shared.create_role(groups=["immutable_writer"])
+    shared.conn.execute(f"ALTER ROLE {everywhere} SET immutable.max_targets = 1")
+    shared.conn.execute(f"ALTER ROLE {everywhere} SET immutable.require_tenant = on")
     with shared.on_node(2) as admin:
         admin.execute(f"ALTER DATABASE {shared.name} SET immutable.max_targets = 1")
     try:
-        fresh = shared.connect(writer, entry)
-        assert track(fresh, tenants[0], targets=TARGETS)["status"] == "recorded"
-        shared.conn.execute("SELECT 1")
-        with shared.on_node(2, writer) as direct:
-            refused(lambda: track(direct, tenants[1], targets=TARGETS), psycopg.errors.ProgramLimitExceeded, "at most 1")
+        for role, refusing in ((here, tenants[1:2]), (everywhere, tenants[:2])):
+            conn = shared.connect(role, entry)
+            for tenant in tenants[:2]:
+                if tenant in refusing:
+                    refused(lambda: track(conn, tenant, targets=TARGETS), psycopg.errors.ProgramLimitExceeded, "at most 1", "immutable.max_targets")
+                else:
+                    assert track(conn, tenant, targets=TARGETS)["status"] == "recorded"
+        refused(lambda: track(conn, None), psycopg.errors.NotNullViolation, "require_tenant")
+        refused(lambda: conn.execute("INSERT INTO immutable.events (actor_id, action) VALUES ('a', 'b')"), psycopg.errors.NotNullViolation)
     finally:
         with shared.on_node(2) as admin:
             admin.execute(f"ALTER DATABASE {shared.name} RESET immutable.max_targets")
-    conn.close()
