@@ -6,10 +6,6 @@ COMMENT ON TABLE immutable.placement IS
   'Stays empty. In a log that is distributed, a statement about a tenant of it runs on the node of the tenant''s events';
 COMMENT ON COLUMN immutable.placement.tenant_id IS 'events.tenant_id';
 ALTER TABLE immutable.placement ENABLE ROW LEVEL SECURITY;
--- Without a policy, a query of another role than the owner would ask no shard.
-CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
-COMMENT ON POLICY all_see ON immutable.placement IS
-  'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
 
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -42,23 +38,14 @@ BEGIN
   END IF;
   EXECUTE $q$SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition
     WHERE logicalrelid = 'immutable.events'::pg_catalog.regclass)$q$ INTO done;
-  IF NOT done AND EXISTS (SELECT FROM immutable.events) THEN
-    RAISE EXCEPTION 'a log that has events cannot be distributed'
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = 'Distribute a new database, and restore the dump of this one into it.';
-  END IF;
-  -- On every node, because a node plans its clients' statements with its own tables. This comes before the transaction has
-  -- its own part there, for which these commands would wait.
-  FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'
-    USING 'SELECT immutable.prepare_tables()'
-  LOOP
-    IF NOT node.success THEN
-      RAISE EXCEPTION 'node %:% cannot prepare its tables: %', node.nodename, node.nodeport, node.result
-        USING ERRCODE = 'object_not_in_prerequisite_state',
-              HINT = 'Create the extension anew on that node, in the coordinator''s version. Then call distribute() again.';
-    END IF;
-  END LOOP;
   IF NOT done THEN
+    IF EXISTS (SELECT FROM immutable.events) THEN
+      RAISE EXCEPTION 'a log that has events cannot be distributed'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'Distribute a new database, and restore the dump of this one into it.';
+    END IF;
+    -- A node plans its clients' statements with its own tables.
+    EXECUTE $q$SELECT pg_catalog.run_command_on_workers('SELECT immutable.prepare_tables()')$q$;
     PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
     PERFORM immutable.prepare_tables();
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;

@@ -3,9 +3,7 @@
 use crate::log::{columns as c, session_context};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
-use crate::pg::relation::named_in_schema;
-use crate::pg::spi::{self, Arg};
-use crate::pg::{extension, setting};
+use crate::pg::{extension, spi};
 use pgrx::pg_sys;
 
 sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepare_tables);
@@ -15,26 +13,6 @@ sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepa
 /// statement. It also makes column defaults from the session's settings, which are read on the
 /// client's node, because the trigger on another node runs in another session.
 fn prepare_tables(call: Call<'_>) -> Datum<'_> {
-    // Once is enough: the commands would wait for everybody who uses the tables.
-    if !is_prepared() {
-        // On a node that was added later, the tables are distributed already. What is changed is this node's part alone.
-        setting::with(&[(c"citus.enable_ddl_propagation".to_owned(), c"off".to_owned())], prepare);
-    }
-    call.null()
-}
-
-fn is_prepared() -> bool {
-    let mut prepared = false;
-    spi::query_now(
-        "SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) $1 \
-         AND a.attname OPERATOR(pg_catalog.=) 'actor_id' AND a.atthasdef",
-        &[Arg::Oid(named_in_schema(c"events"))],
-        |_| prepared = true,
-    );
-    prepared
-}
-
-fn prepare() {
     extension::as_own_script(|| {
         for statement in [
             "ALTER POLICY viewer_select ON immutable.events \
@@ -52,4 +30,5 @@ fn prepare() {
             spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[]);
         }
     });
+    call.null()
 }

@@ -40,7 +40,7 @@ pub fn register_callbacks() {
 
 /// Whether the table is one of the shards of the log.
 pub fn is_shard(relation: Relation) -> bool {
-    with_hashes(relation, |hashes| hashes.is_some())
+    with_hashes(relation, Hashes::is_some)
 }
 
 /// Refuses an event whose tenant belongs to another shard than this table (23514). `tenant` is the datum of `tenant_id`.
