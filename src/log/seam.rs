@@ -12,7 +12,7 @@ use crate::log::log_identity;
 use crate::log::own_event::{reason, record, LogEvent};
 use crate::log::place::Place;
 use crate::log::subscription::{self, is_fed, is_there};
-use crate::log::tables::events_oid;
+use crate::log::tables::{events_oid, is_events_itself};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, timestamptz, Datum};
 use crate::pg::error::internal;
@@ -76,7 +76,7 @@ fn relation_changed(relation: Oid) {
 /// The oid of immutable.cluster. None if the relation is not immutable.events (a shard has no such
 /// row), or if the extension's objects are older than this library.
 fn table_for(relation: Relation) -> Option<Oid> {
-    if relation.oid() != events_oid() {
+    if !is_events_itself(relation.oid()) {
         return None;
     }
     let table = named(c"cluster");
