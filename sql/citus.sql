@@ -60,6 +60,7 @@ BEGIN
                    ('immutable.erase_subject(text, text, text, text[], text[], boolean)'),
                    ('immutable.erase_subject(text, text[], text, text[], text[], boolean)')) x(f)$q$;
   END IF;
+  PERFORM immutable.share_access();
   log := immutable.share_identity();
   FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'
     USING pg_catalog.format('SELECT immutable.share_identity(%L)', log)

@@ -66,6 +66,7 @@ CREATE TABLE immutable.tenant_grants (
   role_oid oid NOT NULL,
   granted_at timestamptz NOT NULL,
   granted_by text NOT NULL,
+  node integer,
   PRIMARY KEY (role, mode)
 );
 CREATE INDEX tenant_grants_role ON immutable.tenant_grants (role_oid, mode);
@@ -81,6 +82,8 @@ COMMENT ON COLUMN immutable.tenant_grants.role_oid IS
   'The role''s OID, which a trigger sets. A grant to read does not apply to a new role of the same name';
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
 COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the connection that granted it';
+COMMENT ON COLUMN immutable.tenant_grants.node IS
+  'With Citus, the node whose OID role_oid is (pg_dist_node.groupid), which a trigger sets; otherwise NULL';
 
 -- A dump contains the revocations and grants, and no secret.
 SELECT pg_catalog.pg_extension_config_dump('immutable.revocations', '');
@@ -114,6 +117,14 @@ COMMENT ON FUNCTION immutable.take_viewer_key() IS
 They are on immutable.viewer_key_import. The import is recorded as immutable.viewer_key_imported. In
 the workers of a replication they do nothing.
 Raises 22023 unless COPY brings one line of 32 to 1,024 bytes.';
+CREATE FUNCTION immutable.new_viewer_key()
+RETURNS TABLE (key_id uuid, secret bytea, made_at timestamptz, accept_until timestamptz, imported boolean)
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_new_viewer_key';
+COMMENT ON FUNCTION immutable.new_viewer_key() IS
+'Part of making a key in a distributed log: returns the key that the running statement is to store.
+Citus sends the rows of a function in a COPY, so that no statement and no log contains the secret.
+Returns the row of immutable.viewer_keys, once; otherwise no row.';
 CREATE FUNCTION immutable.refuse_viewer_key() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse_viewer_key';
 COMMENT ON FUNCTION immutable.refuse_viewer_key() IS
 'Rule of immutable.viewer_key_import that refuses an INSERT.

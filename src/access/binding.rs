@@ -1,6 +1,6 @@
 //! The tenants that a writer is bound to.
 
-use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
+use crate::access::grants_table::{grants, hold_to_known, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
 use crate::access::proof::{require_recording, Opened};
 use crate::log::small_table::SmallTable;
 use crate::log::{columns as c, session_context};
@@ -99,15 +99,13 @@ fn bound_to() -> Vec<Vec<String>> {
     if table.is_empty() {
         return bound;
     }
-    for role in roles {
-        // A superuser has the rights of every role, but is not bound.
-        if !role::is_superuser_role(role) {
-            let tenants = bindings(&table, role);
-            if !tenants.is_empty() {
-                bound.push(tenants);
-            }
-        }
+    // A superuser has the rights of every role, but is not bound.
+    roles.retain(|role| !role::is_superuser_role(*role));
+    if !roles.is_empty() {
+        // A binding outlasts a new name, so that without its OID any role may be the one that is bound.
+        hold_to_known(&table, Mode::Write, |_| true);
     }
+    bound.extend(roles.into_iter().map(|role| bindings(&table, role)).filter(|tenants| !tenants.is_empty()));
     bound
 }
 
