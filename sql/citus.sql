@@ -25,7 +25,9 @@ that have settings a default that is read on the client''s node. It changes this
 Raises 42501 for a role that does not own immutable.events.';
 
 CREATE FUNCTION immutable.local_shards(OUT tab oid, OUT shard oid, OUT shardid bigint)
-RETURNS SETOF record LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+RETURNS SETOF record LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+-- Citus hides shards in pg_class.
+SET citus.override_table_visibility = off AS $$
 BEGIN
   -- Without Citus there is no such catalog.
   IF pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
@@ -46,6 +48,7 @@ Raises no error of its own.';
 
 CREATE FUNCTION immutable.shard_changes()
 RETURNS SETOF text LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+SET citus.override_table_visibility = off
 BEGIN ATOMIC
   WITH shards AS MATERIALIZED (
     SELECT s.tab, s.shard, s.shardid, t.relname AS tabname,
@@ -87,15 +90,18 @@ BEGIN ATOMIC
       WHERE NOT EXISTS (SELECT FROM grants o WHERE o.rel = s.shard AND o.grantee = g.grantee AND o.privilege_type = g.privilege_type)
     UNION ALL SELECT 6, s.ident, format('DROP TRIGGER %I ON %s', g.name, s.ident)
       FROM shards s JOIN triggers g ON g.rel = s.shard
-      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.tab AND o.name = g.name AND o.function = g.function AND o.type = g.type)
-    UNION ALL SELECT 7, s.ident, replace(g.definition, format(' ON %s ', s.tabident), format(' ON %s ', s.ident))
+      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.tab AND format('%s_%s', o.name, s.shardid) = g.name
+        AND o.function = g.function AND o.type = g.type)
+    UNION ALL SELECT 7, s.ident, replace(replace(g.definition, format(' TRIGGER %I ', g.name), format(' TRIGGER %I ', format('%s_%s', g.name, s.shardid))),
+        format(' ON %s ', s.tabident), format(' ON %s ', s.ident))
       FROM shards s JOIN triggers g ON g.rel = s.tab
-      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.shard AND o.name = g.name AND o.function = g.function AND o.type = g.type)
+      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.shard AND o.name = format('%s_%s', g.name, s.shardid)
+        AND o.function = g.function AND o.type = g.type)
     UNION ALL SELECT 8, s.ident, format('ALTER TABLE %s %s TRIGGER %I', s.ident,
-        CASE g.enabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END, g.name)
+        CASE g.enabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END,
+        format('%s_%s', g.name, s.shardid))
       FROM shards s JOIN triggers g ON g.rel = s.tab
-      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.shard AND o.name = g.name AND o.enabled = g.enabled)
-        AND NOT (g.enabled = 'O' AND NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.shard AND o.name = g.name))
+      WHERE g.enabled <> coalesce((SELECT o.enabled FROM triggers o WHERE o.rel = s.shard AND o.name = format('%s_%s', g.name, s.shardid)), 'O')
     UNION ALL SELECT 9, s.ident, format('DROP INDEX immutable.%I', i.name)
       FROM shards s JOIN indexes i ON i.rel = s.shard AND i.name LIKE '%\_' || s.shardid
       WHERE NOT EXISTS (SELECT FROM indexes o WHERE o.rel = s.tab AND format('%s_%s', o.name, s.shardid) = i.name)

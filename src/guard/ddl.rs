@@ -141,10 +141,14 @@ impl Guard<'_> {
             }
             NodeTag::T_IndexStmt => self.create_index_begins(),
             NodeTag::T_RenameStmt | NodeTag::T_AlterObjectDependsStmt => {
-                let index = self.command.relation();
-                if index != pg_sys::InvalidOid && self.is_needed(index) {
+                let index = self.command.relation(); // or a shard
+                if index != pg_sys::InvalidOid && (self.is_needed(index) || is_guarded_shard(index)) {
                     self.refuse(&describe(pg_sys::RelationRelationId, index));
                 }
+            }
+            // Afterwards it has no name by which it could be recognised.
+            NodeTag::T_AlterObjectSchemaStmt if is_guarded_shard(self.command.relation()) => {
+                self.refuse(&describe(pg_sys::RelationRelationId, self.command.relation()));
             }
             _ => {}
         }

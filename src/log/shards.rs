@@ -2,11 +2,12 @@
 
 use crate::log::distributed;
 use crate::pg::catalog;
-use crate::pg::datum::Datum;
+use crate::pg::relation::named;
 use crate::pg::spi::{self, Arg};
 use crate::pg::{role, setting};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
+use std::ffi::CString;
 
 thread_local! {
     /// Whether distribute() or a part of it changes the tables now.
@@ -39,19 +40,24 @@ pub fn table_of(relation: Oid) -> Option<Oid> {
         return None;
     }
     let extension = catalog::extension(c"immutable")?;
-    let mut found = None;
+    let name = catalog::name_in_schema(relation)?;
+    let (table, number) = name.rsplit_once('_')?;
+    let number: i64 = number.parse().ok()?;
+    let table = named(&CString::new(table).ok()?);
+    if !catalog::is_member(extension, pg_sys::RelationRelationId, table) {
+        return None;
+    }
+    let mut is_here = false;
+    // Without pg_class: Citus hides shards there.
     spi::query_now(
-        "SELECT t.oid FROM pg_catalog.pg_class c \
-         JOIN pg_catalog.pg_class t ON t.relnamespace OPERATOR(pg_catalog.=) c.relnamespace \
-         JOIN pg_catalog.pg_dist_shard s ON s.logicalrelid::pg_catalog.oid OPERATOR(pg_catalog.=) t.oid \
-           AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) pg_catalog.format('%s_%s', t.relname, s.shardid) \
+        "SELECT 1 FROM pg_catalog.pg_dist_shard s \
          JOIN pg_catalog.pg_dist_placement p ON p.shardid OPERATOR(pg_catalog.=) s.shardid \
          JOIN pg_catalog.pg_dist_local_group g ON g.groupid OPERATOR(pg_catalog.=) p.groupid \
-         WHERE c.oid OPERATOR(pg_catalog.=) $1",
-        &[Arg::Oid(relation)],
-        |row| found = row.at(0).map(Datum::oid),
+         WHERE s.shardid OPERATOR(pg_catalog.=) $1 AND s.logicalrelid::pg_catalog.oid OPERATOR(pg_catalog.=) $2",
+        &[Arg::Int8(number), Arg::Oid(table)],
+        |_| is_here = true,
     );
-    found.filter(|table| catalog::is_member(extension, pg_sys::RelationRelationId, *table))
+    is_here.then_some(table)
 }
 
 /// Whether Citus gives this session its commands: another node passes on what the guard of that node has let through.
