@@ -3,7 +3,7 @@
 
 use crate::log::columns as c;
 use crate::log::small_table::SmallTable;
-use crate::log::tables::{events_oid, Events};
+use crate::log::tables::{is_events_itself, Events};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
@@ -22,7 +22,7 @@ const COLUMNS: [Oid; 3] = [pg_sys::UUIDOID, pg_sys::TIMESTAMPTZOID, pg_sys::BOOL
 /// immutable.events can begin a log, because shards on different nodes would make different
 /// identities. Raises 55000 on a node that does not have the identity.
 pub fn of(relation: Relation) -> Id {
-    if relation.oid() == events_oid() {
+    if is_events_itself(relation.oid()) {
         return get_or_make(None, Some(relation));
     }
     known().unwrap_or_else(|| {

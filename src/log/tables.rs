@@ -81,6 +81,16 @@ pub fn events_oid() -> Oid {
     STANDS_IN.get().unwrap_or_else(|| named_in_schema(c"events"))
 }
 
+/// Whether another relation is in the place of `immutable.events` now.
+pub fn is_on_shard() -> bool {
+    STANDS_IN.get().is_some()
+}
+
+/// Whether a relation is `immutable.events` itself, whatever is in its place now.
+pub fn is_events_itself(relation: Oid) -> bool {
+    STANDS_IN.get() != Some(relation) && relation == named_in_schema(c"events")
+}
+
 /// Runs `body` with another relation in the place of `immutable.events` for [`events_oid`]: a shard of it.
 pub fn on_events_relation<T>(relation: Oid, body: impl FnOnce() -> T) -> T {
     struct Restored(Option<Oid>);

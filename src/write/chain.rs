@@ -149,11 +149,10 @@ impl<'e> Entering<'e> {
         let (row, layout, link) = (&self.row, &self.events.layout, &place.link);
         let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
         // The proof was looked up once for the statement, and need not be for each row.
-        let key = match own_event::is_recording() {
-            true => own_event::acting_key(),
-            false => binding::key_of_proof(call),
+        let recorded_by = match own_event::recorder_of_recording() {
+            Some(recorder) => Cow::Owned(recorder),
+            None => own_event::recorder_by(binding::key_of_proof(call), row.memory()),
         };
-        let recorded_by = own_event::recorder_by(key, row.memory());
         let envelope = Envelope {
             log_id: place.log_id,
             id: self.id,
