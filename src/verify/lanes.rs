@@ -66,7 +66,9 @@ impl OddLanes {
         }
     }
 
-    fn push_misplaced(&mut self, found: Break) {
+    fn push_misplaced(&mut self, scope: &Scope, tenant_id: &str, lane: i16, before: i64) {
+        let first = before.saturating_add(1);
+        let Some(found) = scope.home.and_then(|home| home.misplaced(tenant_id, lane, first)) else { return };
         self.bytes += size_of::<Break>() + found.detail.len();
         self.in_order |= self.bytes > MOST_ODD;
         if !self.in_order {
@@ -195,11 +197,7 @@ fn add_up(
         };
         if lane.events > 0 {
             tenants.insert(short_hash(tenant_id));
-            let misplaced =
-                scope.home.and_then(|home| home.misplaced(tenant_id, number, lane.before.seq.saturating_add(1)));
-            if let Some(found) = misplaced {
-                odd.push_misplaced(found);
-            }
+            odd.push_misplaced(scope, tenant_id, number, lane.before.seq);
         }
         if let Some(coverage) = &mut coverage {
             coverage.add_rows(tenant_id, number, lane.leaves, lane.late);
@@ -218,9 +216,7 @@ fn add_up(
     sums.targets = targets.filter(|_| run.targets);
     sums.erasures = erased > 0 || records;
     if odd.in_order {
-        counts.events = 0;
-        counts.chains = 0;
-        counts.last_seqs = 0;
+        (counts.events, counts.chains, counts.last_seqs) = (0, 0, 0);
         if let Some(coverage) = coverage {
             coverage.forget_rows();
         }

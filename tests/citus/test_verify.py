@@ -281,7 +281,7 @@ def test_a_node_that_does_not_answer_is_named(log):
             verify(conn, "tenant_id => %s", [there])
     finally:
         log.nodes[2].start()
-    assert verify(log.connect(node=1))[0] is True
+    assert verify(log.connect(node=2))[0] is True
 
 
 def test_a_shard_that_moved_is_verified_where_it_is(log):
@@ -301,9 +301,13 @@ def test_a_shard_that_moved_is_verified_where_it_is(log):
 def test_damaged_bytes_are_breaks(filled, entry):
     conn = filled.connect(filled.auditor, entry)
     with forged(filled, "t4") as run:
+        constraint = filled.conn.execute("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'events_chained_check'").fetchone()[0]
+        run("t4", "ALTER TABLE EVENTS DROP CONSTRAINT events_chained_check")
         run("t4", "UPDATE EVENTS SET metadata = 'null', salt = '\\x00', targets = '\"x\"' WHERE tenant_id = 't4' AND seq = 1")
         run("t4", "UPDATE EVENTS SET event_hash = '\\x00', created_at = 'infinity' WHERE tenant_id = 't4' AND seq = 2")
+        undo = lambda: run("t4", f"ALTER TABLE EVENTS ADD CONSTRAINT events_chained_check {constraint} NOT VALID")
         found = kinds(conn)
+        undo()
         assert "hash_mismatch" in found and "chain_break" in found
 
 
