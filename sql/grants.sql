@@ -62,7 +62,8 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
   immutable.recorded_late(text), immutable.export_tree(bigint),
   immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
-  immutable.verify_shard(regclass, boolean),
+  immutable.verify_shard(regclass, boolean), immutable.shard_heads(bigint, text, text),
+  immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)

@@ -2,30 +2,51 @@
 
 CREATE FUNCTION immutable.heads(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
-BEGIN ATOMIC
-  -- One step of the index for each lane, however long the lanes are.
-  WITH RECURSIVE lanes AS (
-    (SELECT e.tenant_id, e.lane FROM immutable.events e
-     WHERE immutable.require_scope('verify') AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
-     ORDER BY e.tenant_id, e.lane LIMIT 1)
-    UNION ALL
-    SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL (
-      SELECT e.tenant_id, e.lane FROM immutable.events e
-      WHERE (e.tenant_id, e.lane) > (l.tenant_id, l.lane)
-        AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
-      ORDER BY e.tenant_id, e.lane LIMIT 1) n)
-  SELECT l.tenant_id, l.lane, h.seq, h.event_hash FROM lanes l CROSS JOIN LATERAL (
-    SELECT e.seq, e.event_hash FROM immutable.events e
-    WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h;
-END;
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_heads';
 COMMENT ON FUNCTION immutable.heads(text) IS
 'Returns the head of every lane: the number and hash of its last event.
 Heads that are kept elsewhere show later, through verify_chain(heads => ...), whether the end of a
 lane was cut off. SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h gives them as that
 argument takes them.
 - tenant_id: the tenant; NULL for all lanes.
+Of a distributed log it asks the shards, in the caller''s transaction.
 Raises 28000 for a proof that is missing or refused, and 42501 for one without the scope verify.';
+
+-- The parts of verification that run on the nodes of a distributed log. They show no more than the
+-- caller may read, and functions of a node call them for a client of another one.
+
+CREATE FUNCTION immutable.shard_heads(here bigint, tenant_id text, of_tenant text)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
+LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_heads';
+COMMENT ON FUNCTION immutable.shard_heads(bigint, text, text) IS
+'Part of immutable.heads(): returns the heads of the shard that a tenant belongs to.
+- here: ignored.
+- tenant_id: the tenant that the shard is found by.
+- of_tenant: the tenant whose heads are returned; NULL for all in the shard.
+Raises 55000 if the shard is on another node.';
+
+CREATE FUNCTION immutable.shard_verify(here bigint, tenant_id text, request jsonb)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_verify';
+COMMENT ON FUNCTION immutable.shard_verify(bigint, text, jsonb) IS
+'Part of immutable.verify_chain(): verifies a tenant on the node of its shard.
+- here: ignored.
+- tenant_id: the tenant.
+- request: what is to be verified, as verify_chain() writes it.
+Returns what was counted and the breaks, as JSON.
+Raises 22023 for a request that verify_chain() did not make, and 55000 if the shard is on another
+node.';
+
+CREATE FUNCTION immutable.verify_shards(request jsonb)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shards';
+COMMENT ON FUNCTION immutable.verify_shards(jsonb) IS
+'Part of immutable.verify_chain(): verifies shards that are on this node, one after the other.
+- request: the shards and what is to be verified, as verify_chain() writes it.
+Returns for each shard what was counted and the breaks, as JSON.
+Raises 22023 for a request that verify_chain() did not make, and 55000 for tables that are no shards.';
 
 -- The parts of verification that run in every process of a parallel plan. Only verify_chain() has a
 -- use for their arguments and results.

@@ -35,8 +35,11 @@ pub fn register_callbacks() {
     });
 }
 
-/// Whether Citus has distributed the events.
+/// Whether Citus has distributed the events that statements mean now. On a shard they are in one table.
 pub fn is() -> bool {
+    if spi::is_on_shard() {
+        return false;
+    }
     if let Some((_, known)) = IS_DISTRIBUTED.get() {
         return known;
     }

@@ -170,6 +170,11 @@ pub fn on_shard<T>(events: String, targets: String, body: impl FnOnce() -> T) ->
     body()
 }
 
+/// Whether other tables are in their place now.
+pub fn is_on_shard() -> bool {
+    SHARD.with_borrow(Option::is_some)
+}
+
 /// The statement with the names of the tables on which it is to run.
 fn named(statement: &str) -> Cow<'_, str> {
     SHARD.with_borrow(|shard| match shard {
