@@ -103,6 +103,11 @@ pub fn debug(message: std::fmt::Arguments) {
     }
 }
 
+/// Runs `body`, and raises another error instead of one with this code.
+pub fn instead_of<T>(code: Code, fault: fn() -> Fault, body: impl FnOnce() -> T) -> T {
+    PgTryBuilder::new(AssertUnwindSafe(body)).catch_when(code, move |_| fault().raise()).execute()
+}
+
 /// Raises XX000 for a state that only a bug or a damaged catalog can cause.
 pub fn internal(message: &str) -> ! {
     Fault::new(Code::ERRCODE_INTERNAL_ERROR, format!("immutable: {message}")).raise()
