@@ -54,7 +54,13 @@ GRANT EXECUTE ON FUNCTION
     immutable.day_or_time, text, integer, text, text),
   immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text),
-  immutable.changes(text, jsonb, integer)
+  immutable.changes(text, jsonb, integer),
+  -- These are called by those above.
+  immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean),
+  immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint),
+  immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_changes(bigint, text, jsonb, bigint, text)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),

@@ -1,5 +1,6 @@
 //! Answers: pages of events, the feed of changes, exports.
 
+pub mod answer;
 pub mod changes;
 pub mod events;
 pub mod export;
@@ -13,6 +14,8 @@ pub mod lead;
 pub mod page;
 pub mod probe;
 pub mod query;
+pub mod shard;
+pub mod shards;
 pub mod strategy;
 pub mod time_bound;
 pub mod total;

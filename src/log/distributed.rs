@@ -78,7 +78,7 @@ pub fn refuse(what: &str, instead: &str) {
 
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
-pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: impl FnMut(Tuple<'_>)) {
+pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
         "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
@@ -86,7 +86,23 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: i
     );
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
-    spi::stream_planned_each_time(&statement, &given, |tuple| each(tuple));
+    spi::stream_planned_each_time(&statement, &given, each);
+}
+
+/// The same for a caller who has taken another role's rights. Raises 25001, with a hint, if the transaction has written to
+/// the shard with its own: Citus has a connection for each role, and the one would not see what the other has written.
+pub fn at_tenant_as_other(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    in_place_of(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, written_before, || {
+        at_tenant(tenant_id, function, arguments, each);
+    });
+}
+
+fn written_before() -> Fault {
+    Fault::new(
+        Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        "a viewer token opens nothing in a transaction that has recorded events in the same shard",
+    )
+    .hint("End the transaction first, or read in another one.")
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
@@ -179,12 +195,6 @@ pub fn on_own_shard<T>(tenant_id: &str, body: impl FnOnce() -> T) -> T {
     let shard = own_shard(tenant_id);
     let (events, targets) = (shard.events.get(), shard.targets.get());
     on_events_relation(events.oid(), || spi::on_shard(events.qualified_name(), targets.qualified_name(), body))
-}
-
-/// The events relation of the shard that a tenant's events are in, if the log is distributed and the shard is on this
-/// node.
-pub fn shard_oid(tenant_id: &str) -> Oid {
-    own_shard(tenant_id).events.get().oid()
 }
 
 /// How many names are tried for each shard, to find a tenant that belongs to it.
