@@ -75,7 +75,7 @@ pub fn refuse(what: &str, instead: &str) {
 
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
-pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: impl FnMut(Tuple<'_>)) {
+pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
         "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
@@ -83,7 +83,7 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: i
     );
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
-    spi::stream_planned_each_time(&statement, &given, |tuple| each(tuple));
+    spi::stream_planned_each_time(&statement, &given, each);
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
