@@ -275,6 +275,18 @@ A policy calls it, so that a writer sees the events that its own transaction has
 transaction that appends to more than 65,536 lanes, these are those of the lanes that came last.
 Raises no error.';
 
+CREATE FUNCTION immutable.shard_record_own(
+  here bigint, tenant_id text, action text, resource_type text, resource_id text, targets jsonb, metadata jsonb,
+  actor_id text, actor_type text, recorded_by text)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_record_own';
+COMMENT ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, jsonb, jsonb, text, text, text) IS
+'Part of a log that is distributed: records an event of the log''s own at the shard of its tenant.
+- here: a number that is known only at the shard.
+- tenant_id and the others: the columns of the event, with those who caused it in another session.
+Returns the event''s id. Only the log''s owner may execute it.
+Raises 22004 for an argument that must not be NULL, and 55000 if the shard is not on this node.';
+
 CREATE FUNCTION immutable.record_restore(reason text)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_record_restore';

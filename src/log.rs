@@ -14,6 +14,7 @@ pub mod row;
 pub mod seam;
 pub mod session_context;
 pub mod shard_range;
+pub mod shards;
 pub mod small_table;
 pub mod snapshot;
 pub mod subscription;

@@ -8,7 +8,7 @@
 
 use crate::log::tables::on_events_relation;
 use crate::pg::datum::{text, Datum};
-use crate::pg::error::{Code, Fault};
+use crate::pg::error::{in_place_of, Code, Fault};
 use crate::pg::relation::{named_in_schema, OpenRelation};
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::on_relation_change;
@@ -90,6 +90,48 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl 
 /// before an [`at_tenant`] whose function writes: Citus takes a SELECT for one that only reads.
 pub fn will_write_at(tenant_id: &str) {
     spi::execute_planned_each_time("DELETE FROM immutable.placement WHERE tenant_id = $1", &[Arg::text(tenant_id)]);
+}
+
+/// The hint of a function that runs at the shard, for whoever calls it by hand.
+pub const CALLED_BY_LOG: &str = "Only the log's own functions call this one.";
+
+/// Runs `immutable.<function>(here, tenant_id, arguments …)` at the tenant's shard, as [`at_tenant`] does, but with the
+/// rights of the log's owner. The function writes, and what it writes is committed if and only if this transaction is.
+pub fn write_as_owner(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    as_owner(|| {
+        commit_in_two_phases();
+        will_write_at(tenant_id);
+        at_tenant(tenant_id, function, arguments, each);
+    });
+}
+
+/// Runs `body` with the rights of the log's owner. In a distributed log it raises 25001 if another role has written to
+/// a shard that `body` needs in this transaction: Citus would need two connections to the shard, of which one does not
+/// see what the other has written.
+pub fn as_owner<T>(body: impl FnOnce() -> T) -> T {
+    let events = OpenRelation::table(named_in_schema(c"events"), pg_sys::RowExclusiveLock);
+    if !is() {
+        return spi::as_owner(events.get(), body);
+    }
+    let instead = || {
+        Fault::new(
+            Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            "this transaction has written to the shard with another role than the log's owner",
+        )
+        .detail("In a distributed log, the owner records and erases on a connection of its own to the shard.")
+        .hint("End the transaction first, and call the function in another one.")
+    };
+    in_place_of(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, instead, || spi::as_owner(events.get(), body))
+}
+
+/// Makes Citus commit this transaction in two phases. It does so by itself only if several nodes write to distributed
+/// tables; otherwise what this node writes to its own tables could be lost where the shard's part is not. Citus copies
+/// rows in two phases, also if there are none to copy, and then asks no node.
+fn commit_in_two_phases() {
+    spi::execute_planned_each_time(
+        "INSERT INTO immutable.placement (tenant_id) SELECT n::pg_catalog.text FROM pg_catalog.generate_series(1, 0) n",
+        &[],
+    );
 }
 
 /// The tables of a shard, on this node.

@@ -1,10 +1,14 @@
 //! Events that the log records about itself: erasures, decisions about who sees which events,
 //! seams, and DDL. Their actions begin with `immutable.`, which is reserved for them. Only
 //! `metadata.reason` can be erased from them.
+//!
+//! In a log that Citus has distributed, the event is recorded at the shard of its tenant, in the same
+//! transaction. The session there is another one, so that who caused the event goes along with it.
 
-use crate::log::tables::events_oid;
-use crate::pg::call::Call;
-use crate::pg::datum::{text, uuid};
+use crate::log::distributed;
+use crate::log::tables::{events_oid, is_on_shard};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::memory::{here, Memory};
 use crate::pg::relation::OpenRelation;
@@ -15,29 +19,59 @@ use immutable_format::json::write_string;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 thread_local! {
-    static RECORDING: Cell<bool> = const { Cell::new(false) };
+    /// What `recorded_by` says of the event of the log's own that this process is recording.
+    static RECORDING: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Whether this process is recording an event of the log's own.
 pub fn is_recording() -> bool {
-    RECORDING.get()
+    RECORDING.with_borrow(Option::is_some)
+}
+
+/// What `recorded_by` says of the event of the log's own that this process is recording, if it is.
+pub fn recorder_of_recording() -> Option<String> {
+    RECORDING.with_borrow(Clone::clone)
 }
 
 /// While this lives, [`is_recording`] is true.
-struct Recording(bool);
+struct Recording(Option<String>);
 
 impl Recording {
-    fn begin() -> Recording {
-        Recording(RECORDING.replace(true))
+    fn begin(recorded_by: &str) -> Recording {
+        Recording(RECORDING.replace(Some(recorded_by.to_string())))
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        RECORDING.set(self.0);
+        RECORDING.set(self.0.take());
+    }
+}
+
+/// Who causes an event of the log's own.
+pub struct Cause {
+    /// The API key, the role, or the log itself.
+    pub actor_id: String,
+    /// What `actor_id` is.
+    pub actor_type: Cow<'static, str>,
+    /// What `recorded_by` says.
+    pub recorded_by: String,
+}
+
+impl Cause {
+    /// The caller of this session, or the log itself if nobody asked for what it does.
+    pub fn of_session(unasked: bool) -> Cause {
+        let (actor_id, actor_type) = match unasked {
+            true => ("immutable".to_string(), "extension"),
+            false => match acting_key() {
+                Some(key) => (key_name(&key), "api_key"),
+                None => (caller(), "role"),
+            },
+        };
+        Cause { actor_id, actor_type: actor_type.into(), recorded_by: recorder() }
     }
 }
 
@@ -136,19 +170,43 @@ pub fn login() -> String {
     role::name(role::session())
 }
 
-/// Records the event with the owner's rights, with the caller as the actor, and returns its id. It
-/// gives every column that has a setting, so that no setting of the session is used.
+/// Records the event with the owner's rights, with the caller as the actor, and returns its id.
 pub fn record(event: &LogEvent<'_>) -> Id {
-    let (actor, actor_type) = match event.unasked {
-        true => ("immutable".to_string(), "extension"),
-        false => match acting_key() {
-            Some(key) => (key_name(&key), "api_key"),
-            None => (caller(), "role"),
-        },
+    record_for(event, &Cause::of_session(event.unasked))
+}
+
+/// The same for a caller of another session, which runs this one.
+pub fn record_for(event: &LogEvent<'_>, cause: &Cause) -> Id {
+    let columns = Columns {
+        tenant_id: event.tenant_id,
+        action: event.action,
+        resource: [event.resource_type, event.resource_id],
+        targets: Arg::Json(event.targets.into()),
+        metadata: Arg::Json(metadata(event).into()),
     };
+    match distributed::is() && !is_on_shard() {
+        true => send(columns, cause),
+        false => append(columns, cause),
+    }
+}
+
+/// What an event of the log's own says besides who caused it.
+struct Columns<'a> {
+    tenant_id: &'a str,
+    action: &'a str,
+    /// Its type, and its name or id.
+    resource: [Option<&'a str>; 2],
+    targets: Arg<'a>,
+    metadata: Arg<'a>,
+}
+
+/// Records the event here. It gives every column that has a setting, so that no setting of the session
+/// is used.
+fn append(event: Columns<'_>, cause: &Cause) -> Id {
+    let [resource_type, resource_id] = event.resource;
     let relation = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     let mut id = None;
-    let _recording = Recording::begin();
+    let _recording = Recording::begin(&cause.recorded_by);
     spi::as_owner(relation.get(), || {
         spi::query_now(
             "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
@@ -158,18 +216,66 @@ pub fn record(event: &LogEvent<'_>) -> Id {
                  NULL) RETURNING id",
             &[
                 Arg::text(event.tenant_id),
-                Arg::text(&*actor),
-                Arg::text(actor_type),
+                Arg::text(&*cause.actor_id),
+                Arg::text(&*cause.actor_type),
                 Arg::text(event.action),
-                Arg::maybe_text(event.resource_type),
-                Arg::maybe_text(event.resource_id),
-                Arg::Json(event.targets.into()),
-                Arg::Json(metadata(event).into()),
+                Arg::maybe_text(resource_type),
+                Arg::maybe_text(resource_id),
+                event.targets,
+                event.metadata,
             ],
             |row| id = row.at(0).map(uuid),
         );
     });
-    id.unwrap_or_else(|| internal("one of the log's own events was not recorded"))
+    id.unwrap_or_else(|| not_recorded())
+}
+
+fn not_recorded() -> ! {
+    internal("one of the log's own events was not recorded")
+}
+
+/// Has the event recorded at the shard of its tenant, in this transaction.
+fn send(event: Columns<'_>, cause: &Cause) -> Id {
+    let [resource_type, resource_id] = event.resource;
+    let arguments = [
+        Arg::text(event.action),
+        Arg::maybe_text(resource_type),
+        Arg::maybe_text(resource_id),
+        event.targets,
+        event.metadata,
+        Arg::text(&*cause.actor_id),
+        Arg::text(&*cause.actor_type),
+        Arg::text(&*cause.recorded_by),
+    ];
+    let mut id = None;
+    distributed::write_as_owner(event.tenant_id, "shard_record_own", &arguments, |row| {
+        id = row.values().at(0).map(uuid);
+    });
+    id.unwrap_or_else(|| not_recorded())
+}
+
+sql_function!(immutable_shard_record_own, pg_finfo_immutable_shard_record_own, shard_record_own);
+
+/// `immutable.shard_record_own(here, tenant_id, action, resource_type, resource_id, targets, metadata, actor_id,
+/// actor_type, recorded_by)`
+fn shard_record_own(call: Call) -> Datum {
+    let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG));
+    let (tenant_id, action) = (given(1, "tenant_id"), given(2, "action"));
+    let json = |index, name| Arg::given(pg_sys::JSONBOID, Some(call.required(index, name, distributed::CALLED_BY_LOG)));
+    let cause = Cause {
+        actor_id: given(7, "actor_id").to_string(),
+        actor_type: given(8, "actor_type").to_string().into(),
+        recorded_by: given(9, "recorded_by").to_string(),
+    };
+    let columns = Columns {
+        tenant_id,
+        action,
+        resource: [call.arg(3).map(text), call.arg(4).map(text)],
+        targets: json(5, "targets"),
+        metadata: json(6, "metadata"),
+    };
+    let id = distributed::on_own_shard(tenant_id, || append(columns, &cause));
+    call.memory().uuid(&id)
 }
 
 /// The event's metadata, as JSON.

@@ -8,11 +8,11 @@
 //! The same row notes if a replication that is not PostgreSQL's own feeds the log, because no
 //! catalog of PostgreSQL shows that.
 
-use crate::log::log_identity;
 use crate::log::own_event::{reason, record, LogEvent};
 use crate::log::place::Place;
 use crate::log::subscription::{self, is_fed, is_there};
 use crate::log::tables::{events_oid, is_events_itself};
+use crate::log::{distributed, log_identity};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, timestamptz, Datum};
 use crate::pg::error::internal;
@@ -243,8 +243,7 @@ fn record_restore(call: Call<'_>) -> Datum<'_> {
 /// without one, it is the log itself.
 fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
     let mut last = None;
-    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    spi::as_owner(events.get(), || {
+    distributed::as_owner(|| {
         spi::query_now(
             "SELECT e.created_at FROM ONLY immutable.events e ORDER BY e.created_at DESC LIMIT 1",
             &[],

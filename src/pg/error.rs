@@ -90,6 +90,17 @@ impl Fault {
     }
 }
 
+/// Runs `body`. An error with this code becomes the one that `instead` makes.
+pub fn in_place_of<T>(code: Code, instead: impl FnOnce() -> Fault, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        use pgrx::pg_sys::panic::CaughtError::{ErrorReport, PostgresError};
+        match payload.downcast_ref() {
+            Some(PostgresError(report) | ErrorReport(report)) if report.sql_error_code() == code => instead().raise(),
+            _ => resume_unwind(payload),
+        }
+    })
+}
+
 /// Returns the field of the last fault that was raised, and forgets it.
 pub fn take_field() -> Option<String> {
     FIELD.with(|field| field.borrow_mut().take())

@@ -153,13 +153,15 @@ impl<'e> Entering<'e> {
         let (row, layout, link) = (&self.row, &self.events.layout, &place.link);
         let occurred_at = row.get(layout, c::OCCURRED_AT).map_or(link.created_at, micros);
         // The proof was looked up once for the statement, and need not be for each row.
-        let key = match own_event::is_recording() {
-            true => own_event::acting_key(),
-            false => binding::key_of_proof(call),
-        };
-        let recorded_by = match shard_range::is_shard(self.relation) {
-            true => own_event::recorder_at_shard(key, row.memory()),
-            false => own_event::recorder_by(key, row.memory()),
+        let recorded_by = match own_event::recorder_of_recording() {
+            Some(recorder) => Cow::Owned(recorder),
+            None => {
+                let key = binding::key_of_proof(call);
+                match shard_range::is_shard(self.relation) {
+                    true => own_event::recorder_at_shard(key, row.memory()),
+                    false => own_event::recorder_by(key, row.memory()),
+                }
+            }
         };
         let envelope = Envelope {
             log_id: place.log_id,
