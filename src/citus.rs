@@ -1,8 +1,10 @@
 //! The parts of immutable.distribute() that SQL cannot do.
 
-use crate::log::{columns as c, distributed, session_context, shards};
+use crate::log::tables::events_oid;
+use crate::log::{columns as c, distributed, seam, session_context, shards};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{uuid, Datum};
+use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::{extension, transaction};
 use pgrx::pg_sys;
@@ -45,6 +47,8 @@ fn distribute(call: Call<'_>) -> Datum<'_> {
     transaction::require_writable(c"immutable.distribute()");
     let log_id = Arg::given(pg_sys::UUIDOID, call.arg(0));
     shards::changing(|| spi::execute("SELECT immutable.distribute_log($1)", &[log_id]));
+    // After a restore, nothing else on this node records that the log goes on here: the events are other nodes'.
+    seam::notice(OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock).get());
     call.null()
 }
 

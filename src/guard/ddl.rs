@@ -539,7 +539,8 @@ fn is_guarded_shard(relation: Oid) -> bool {
 
 /// Whether a shard has rows. The table is locked as the DROP locks it.
 fn has_rows(table: Oid) -> bool {
-    let may_drop = OpenRelation::read(table).is_some_and(|table| role::has_rights_of(role::current(), table.get().owner()));
+    let may_drop =
+        OpenRelation::read(table).is_some_and(|table| role::has_rights_of(role::current(), table.get().owner()));
     // PostgreSQL refuses the others. They may not lock the log by an attempt.
     let Some(table) = may_drop.then(|| OpenRelation::open(table, pg_sys::AccessExclusiveLock)).flatten() else {
         return false;
