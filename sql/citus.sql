@@ -51,12 +51,6 @@ BEGIN
       colocate_with => 'immutable.events')$q$;
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.placement', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
-    -- An erasure runs on the node of the shard: only a function of the owner in the same process
-    -- may write its record.
-    EXECUTE $q$SELECT pg_catalog.create_distributed_function(f::pg_catalog.regprocedure, 'tenant_id', colocate_with => 'immutable.events')
-      FROM (VALUES ('immutable.erase(uuid, text, text[], text)'),
-                   ('immutable.erase_subject(text, text, text, text[], text[], boolean)'),
-                   ('immutable.erase_subject(text, text[], text, text[], text[], boolean)')) x(f)$q$;
   END IF;
   log := immutable.share_identity();
   FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'
