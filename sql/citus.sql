@@ -1,15 +1,36 @@
 -- The log on several machines, with Citus. docs/scale-out.md has the requirements, and what stays
 -- each node's own.
 
-CREATE TABLE immutable.placement (tenant_id text COLLATE "C" PRIMARY KEY);
+CREATE TABLE immutable.placement (
+  tenant_id text COLLATE "C" PRIMARY KEY,
+  action text,
+  metadata jsonb,
+  actor_id text,
+  actor_type text,
+  recorded_by text
+);
 COMMENT ON TABLE immutable.placement IS
   'Stays empty. In a log that is distributed, a statement about a tenant of it runs on the node of the tenant''s events';
 COMMENT ON COLUMN immutable.placement.tenant_id IS 'events.tenant_id';
+COMMENT ON COLUMN immutable.placement.action IS
+  'The action of an event of the log''s own that the trigger records in place of the row, such as immutable.ddl';
+COMMENT ON COLUMN immutable.placement.metadata IS 'Its metadata';
+COMMENT ON COLUMN immutable.placement.actor_id IS 'Its actor_id';
+COMMENT ON COLUMN immutable.placement.actor_type IS 'Its actor_type';
+COMMENT ON COLUMN immutable.placement.recorded_by IS 'Its recorded_by';
 ALTER TABLE immutable.placement ENABLE ROW LEVEL SECURITY;
 -- Without a policy, a query of another role than the owner would ask no shard.
 CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
 COMMENT ON POLICY all_see ON immutable.placement IS
   'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
+
+CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
+COMMENT ON FUNCTION immutable.record_at_shard() IS
+'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
+It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
+Raises 55000 where the table is no shard of this node.';
+CREATE TRIGGER "~immutable_record" BEFORE INSERT ON immutable.placement
+  FOR EACH ROW EXECUTE FUNCTION immutable.record_at_shard();
 
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -136,6 +157,12 @@ DECLARE
   done pg_catalog.int4 := 0;
 BEGIN
   PERFORM pg_catalog.set_config('citus.enable_manual_changes_to_shards', 'on', true);
+  -- Version 0.3 let Citus find the shard by an argument of the functions that erase. Citus crashes where it is NULL.
+  IF pg_catalog.to_regclass('pg_catalog.pg_dist_object') IS NOT NULL THEN
+    EXECUTE $q$UPDATE pg_catalog.pg_dist_object o SET distribution_argument_index = NULL, colocationid = NULL
+      FROM pg_catalog.pg_proc p WHERE o.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = o.objid
+        AND p.pronamespace = 'immutable'::pg_catalog.regnamespace AND o.distribution_argument_index IS NOT NULL$q$;
+  END IF;
   FOR statement IN SELECT c FROM immutable.shard_changes() c LOOP
     EXECUTE statement;
     done := done + 1;

@@ -4,7 +4,7 @@
 //! command do not matter; an error then rolls the command back. Only commands that would remove the
 //! event triggers themselves are recognised before they run, by their parse tree.
 
-use crate::log::own_event::{caller, record, LogEvent};
+use crate::log::own_event::{caller, record_during_ddl, LogEvent};
 use crate::log::subscription::others_sleep;
 use crate::log::tables::{events_oid, has_keys};
 use crate::log::{seam, shards};
@@ -477,7 +477,7 @@ impl Guard<'_> {
         let detail = why.map(|why| ("detail", why));
         let metadata: Vec<(&str, &str)> =
             [("command", self.tag.as_str()), ("object", what)].into_iter().chain(detail).collect();
-        record(&LogEvent { action: "immutable.ddl", metadata: &metadata, ..LogEvent::default() });
+        record_during_ddl(&LogEvent { action: "immutable.ddl", metadata: &metadata, ..LogEvent::default() });
     }
 }
 

@@ -178,7 +178,10 @@ fn own_shard(tenant_id: &str) -> Shard {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("the shard of {table} for tenant \"{tenant_id}\" is not on this node"),
             )
-            .hint("Call the function of the log that uses this one. It finds the node.")
+            .hint(
+                "Call the function of the log that uses this one. It finds the node. After ALTER EXTENSION immutable \
+                 UPDATE, call immutable.distribute() on the coordinator first.",
+            )
             .raise()
         })
     };

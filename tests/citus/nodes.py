@@ -30,6 +30,11 @@ class Nodes(list):
 
     def __init__(self, major):
         super().__init__(Cluster(major, **SETTINGS) for _ in range(4))
+        for node in self:
+            with node.connect() as admin:
+                # To move shards, Citus connects to its own node too, and takes it for localhost.
+                admin.execute(f"ALTER SYSTEM SET citus.local_hostname = '{node.host}'")
+                admin.execute("SELECT pg_reload_conf()")
 
     def stop(self):
         for node in self:
@@ -39,7 +44,7 @@ class Nodes(list):
 class Distributed:
     """A database with a distributed log. `conn` is a superuser's connection to the coordinator."""
 
-    def __init__(self, nodes, distribute=True):
+    def __init__(self, nodes, distribute=True, version=None):
         self.nodes, self.name = nodes, f"log_{next(numbers)}"
         self.roles, self.connections = [], []
         for node in nodes:
@@ -51,7 +56,7 @@ class Distributed:
         self.conn.execute("SELECT citus_set_coordinator_host(%s, %s)", self.address(COORDINATOR))
         for worker in WORKERS:
             self.add(worker)
-        self.conn.execute("CREATE EXTENSION immutable")
+        self.conn.execute("CREATE EXTENSION immutable" + (f" VERSION '{version}'" if version else ""))
         if distribute:
             self.conn.execute("SELECT immutable.distribute()")
 
