@@ -44,6 +44,8 @@ BEGIN
         USING ERRCODE = 'object_not_in_prerequisite_state',
               HINT = 'Distribute a new database, and restore the dump of this one into it.';
     END IF;
+    -- A node plans its clients' statements with its own tables.
+    EXECUTE $q$SELECT pg_catalog.run_command_on_workers('SELECT immutable.prepare_tables()')$q$;
     PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
     PERFORM immutable.prepare_tables();
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
