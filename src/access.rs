@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod api_key_arguments;
 pub mod api_keys;
 pub mod binding;
+pub mod client;
 pub mod decision;
 pub mod grant;
 pub mod grant_row;

@@ -218,6 +218,14 @@ It is recorded as immutable.tenant_revoked.
 Raises 22004 for a role that is NULL, 42704 if there is no such grant, 22023 for another mode, and
 55000 if the role would still be a member through another role, and so hold more than before.';
 
+CREATE FUNCTION immutable.client_roles()
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_client_roles';
+COMMENT ON FUNCTION immutable.client_roles() IS
+'Default of events.recorded_by in a distributed log: the session''s roles, sealed, for the node of the tenant.
+There the chain''s trigger holds each of them to the tenant that it is bound to, and writes recorded_by itself.
+Returns NULL in a log that is not distributed, or that binds no role.
+Raises no error of its own.';
+
 -- The functions that the policies call. What they answer is decided in one place,
 -- src/access/scope.rs.
 CREATE FUNCTION immutable.visible_tenant()

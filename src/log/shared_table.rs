@@ -107,9 +107,11 @@ pub fn node() -> Option<i32> {
     found
 }
 
-/// Whether another node has opened this session, to run a statement of a client of its own. The client of a session
-/// can pretend it, so that nothing may be allowed by it.
+/// Whether Citus has opened this session, to run a statement of a session on another node. A client can pretend it, so
+/// that it may only take rights away.
 pub fn is_session_of_citus() -> bool {
-    let name = setting::value(c"application_name");
-    name.is_some_and(|name| name.to_bytes().starts_with(b"citus_internal gpid="))
+    setting::at_start(c"application_name").is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("citus_") && name.contains(" gpid=")
+    })
 }
