@@ -54,6 +54,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.verify_shard(regclass, boolean), immutable.shard_heads(bigint, text, text),
   immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb),
+  immutable.shard_export(bigint, text, text, smallint, bigint, jsonb),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)

@@ -353,7 +353,8 @@ BEGIN ATOMIC
     (SELECT clock_timestamp() - since FROM longest_writing),
     (SELECT size FROM note), (SELECT signed_at FROM note), (SELECT size FROM cosigned), (SELECT at FROM cosigned),
     (SELECT since FROM uncovered),
-    immutable.node_here(), (SELECT l.log_id FROM immutable.log l LIMIT 1),
+    -- Not by the column, which could then not be altered, not even by force.
+    immutable.node_here(), (SELECT (to_jsonb(l) ->> 'log_id')::uuid FROM immutable.log l LIMIT 1),
     (SELECT count(s.relation) FROM shard s WHERE s.tab = 'events' HAVING (SELECT is_distributed FROM begun)),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;

@@ -4,9 +4,6 @@ import psycopg
 import pytest
 from nodes import COORDINATOR, WORKERS
 
-FIELDS = "version, node, log_id, shards, estimated_events, chains, last_event_id, triggers_enabled, row_security_enabled, guard_enabled, problems"
-
-
 @pytest.fixture(scope="module")
 def filled(shared):
     for n in range(16):
@@ -16,13 +13,18 @@ def filled(shared):
     return shared
 
 
+def sound(row):
+    """The row without what is wrong with the servers of all tests."""
+    return {**row, "problems": [problem for problem in row["problems"] if not problem.startswith("fsync is off")]}
+
+
 def status(conn):
-    return conn.cursor(row_factory=psycopg.rows.dict_row).execute("SELECT * FROM immutable.status()").fetchone()
+    return sound(conn.cursor(row_factory=psycopg.rows.dict_row).execute("SELECT * FROM immutable.status()").fetchone())
 
 
 def all_nodes(conn):
     found = conn.cursor(row_factory=psycopg.rows.dict_row).execute("SELECT * FROM immutable.nodes()").fetchall()
-    return {row["node"]: row for row in found}
+    return {row["node"]: sound(row) for row in found}
 
 
 def name(log, node):
@@ -39,7 +41,7 @@ def test_each_node_says_what_is_on_it(filled):
         assert found["log_id"] == filled.conn.execute("SELECT log_id FROM immutable.log").fetchone()[0]
         chains[node] = found["chains"]
         if node in WORKERS:
-            assert found["total_bytes"] > 1_000_000 or found["total_bytes"] > 100_000
+            assert found["total_bytes"] > 1_000_000
     assert sum(chains.values()) == 16 and chains[COORDINATOR] == 0
     newest = [status(filled.connect(node=node))["last_event_id"] for node in WORKERS]
     assert filled.last in newest
@@ -55,8 +57,10 @@ def test_all_nodes_in_one_query(filled, entry):
     for group in ("immutable_viewer", "immutable_writer"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             filled.connect(filled.create_role(groups=[group]), entry).execute("SELECT * FROM immutable.nodes()")
-    assert all_nodes(filled.connect(filled.create_role(groups=["pg_monitor"]), entry)) == found | {
-        address: {**row, "is_here": address == name(filled, entry)} for address, row in found.items()}
+    monitored = all_nodes(filled.connect(filled.create_role(groups=["pg_monitor"]), entry))
+    said = ("answers", "version", "log_id", "shards", "problems", "last_event_at")
+    assert {address: [row[field] for field in said] for address, row in monitored.items()} == {
+        address: [row[field] for field in said] for address, row in found.items()}
 
 
 def test_the_protections_of_the_shards_are_looked_at(filled):
