@@ -68,6 +68,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.verify_shard(regclass, boolean), immutable.shard_heads(bigint, text, text),
   immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb),
+  immutable.shard_export(bigint, text, text, smallint, bigint, jsonb),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)
@@ -82,7 +83,7 @@ GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_aud
 -- For finding the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
 GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- status() runs with the owner's rights. Of the events it reveals an id and a time alone.
-GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
+GRANT EXECUTE ON FUNCTION immutable.status(), immutable.nodes() TO immutable_auditor, pg_monitor;
 GRANT USAGE ON SCHEMA immutable TO pg_monitor;
 -- Verification runs with the caller's rights, and so do its parts, except for those of an
 -- aggregate, which run with the aggregate owner's.

@@ -299,6 +299,64 @@ Returns the event''s id.
 Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a
 subscriber, and the errors of immutable.chain().';
 
+-- What status() asks of the events on this server. With Citus those are in the shards on this node.
+
+CREATE FUNCTION immutable.shards_here()
+RETURNS TABLE (tab text, shard bigint, relation oid) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 64
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shards_here';
+COMMENT ON FUNCTION immutable.shards_here() IS
+'Part of immutable.status(): returns the shards of events and event_targets on this node of Citus.
+Returns table, number and OID of each; no row if the log is not distributed, and no OID for a table
+that is missing.
+Raises no error.';
+CREATE FUNCTION immutable.node_here()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_node_here';
+COMMENT ON FUNCTION immutable.node_here() IS
+'Part of immutable.status(): returns the address of this node of Citus.
+Returns NULL if the log is not distributed.
+Raises no error.';
+CREATE FUNCTION immutable.count_lanes(most integer)
+RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE COST 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_count_lanes';
+COMMENT ON FUNCTION immutable.count_lanes(integer) IS
+'Part of immutable.status(): counts the lanes on this server, one step of an index for each.
+- most: after so many it stops.
+Returns the number, which is larger than most if it stopped.
+Raises no error.';
+CREATE FUNCTION immutable.newest_events(most integer)
+RETURNS TABLE (id uuid, created_at timestamptz, lane smallint, has_country boolean) LANGUAGE c STABLE PARALLEL UNSAFE
+ROWS 1 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_newest_events';
+COMMENT ON FUNCTION immutable.newest_events(integer) IS
+'Part of immutable.status(): returns the newest events on this server.
+- most: how many.
+Returns id, time, lane and whether ip_country is given.
+Raises no error.';
+CREATE FUNCTION immutable.foreign_xact()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_foreign_xact';
+COMMENT ON FUNCTION immutable.foreign_xact() IS
+'Part of immutable.status(): returns an event''s transaction number that this server has not reached yet.
+Returns NULL if there is none, and if the log is distributed, because shards move.
+Raises no error.';
+CREATE FUNCTION immutable.recorded_from(first xid8, last xid8, not_before timestamptz)
+RETURNS timestamptz LANGUAGE c STABLE PARALLEL UNSAFE COST 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_from';
+COMMENT ON FUNCTION immutable.recorded_from(xid8, xid8, timestamptz) IS
+'Part of immutable.status(): returns when the oldest of some events was recorded.
+- first, last: their transaction numbers, of which the first hundred events are looked at. NULL as
+  last is for no bound.
+- not_before: earlier events do not count; NULL for no bound.
+Returns NULL if there is none, and if the log is distributed.
+Raises no error.';
+CREATE FUNCTION immutable.event_at(tenant_id text, lane smallint, seq bigint)
+RETURNS TABLE (id uuid, created_at timestamptz) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_event_at';
+COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
+'Part of immutable.status(): returns id and time of the event at a place in a lane.
+Returns no row if there is none, and if the log is distributed.
+Raises no error.';
+
 -- The data that a dump must contain. event_targets follows from events.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');
 SELECT pg_catalog.pg_extension_config_dump('immutable.events', '');

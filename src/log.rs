@@ -10,6 +10,7 @@ pub mod log_identity;
 pub mod own_event;
 pub mod place;
 pub mod readable;
+pub mod recorded;
 pub mod row;
 pub mod seam;
 pub mod session_context;

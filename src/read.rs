@@ -4,6 +4,8 @@ pub mod answer;
 pub mod changes;
 pub mod events;
 pub mod export;
+pub mod export_events;
+pub mod export_shards;
 pub mod feed;
 pub mod feed_mark;
 pub mod feed_position;

@@ -79,11 +79,7 @@ pub fn refuse(what: &str, instead: &str) {
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
 pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
-    let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
-    let statement = format!(
-        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
-         CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
-    );
+    let statement = statement_at_tenant(function, arguments.len());
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
     spi::stream_planned_each_time(&statement, &given, each);
@@ -103,6 +99,21 @@ fn written_before() -> Fault {
         "a viewer token opens nothing in a transaction that has recorded events in the same shard",
     )
     .hint("End the transaction first, or read in another one.")
+}
+
+/// The same as a query that is read further from call to call.
+pub fn at_tenant_cursor(tenant_id: &str, function: &str, arguments: Vec<Arg<'static>>) -> spi::Cursor {
+    let statement = statement_at_tenant(function, arguments.len());
+    let given = std::iter::once(Arg::text(tenant_id.to_string())).chain(arguments).collect();
+    spi::Cursor::open_planned_each_time(&statement, given)
+}
+
+fn statement_at_tenant(function: &str, arguments: usize) -> String {
+    let numbers: String = (0..arguments).map(|n| format!(", ${}", n + 2)).collect();
+    format!(
+        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
+         CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
+    )
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes

@@ -623,6 +623,7 @@ fn pages_touched() -> i64 {
 pub struct Cursor {
     statement: String,
     arguments: Vec<Arg<'static>>,
+    planned: Planned,
     read_only: bool,
     portal: CString,
     /// How many rows were read so far.
@@ -632,18 +633,28 @@ pub struct Cursor {
 impl Cursor {
     /// Opens a query with the caller's snapshot and rights. It takes no transaction ID.
     pub fn open(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
-        Cursor::begin(statement, arguments, true)
+        Cursor::begin(statement, arguments, Planned::Each, true)
+    }
+
+    /// The same, planned anew for the arguments, as Citus needs it to find their shard.
+    pub fn open_planned_each_time(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
+        Cursor::begin(statement, arguments, Planned::EachTime, true)
     }
 
     /// The same with a new snapshot, which sees what others have committed by now.
     pub fn open_now(statement: &str, arguments: Vec<Arg<'static>>) -> Cursor {
-        Cursor::begin(statement, arguments, false)
+        Cursor::begin(statement, arguments, Planned::Each, false)
     }
 
-    fn begin(statement: &str, arguments: Vec<Arg<'static>>, read_only: bool) -> Cursor {
+    fn begin(statement: &str, arguments: Vec<Arg<'static>>, planned: Planned, read_only: bool) -> Cursor {
         let _session = Session::connect();
-        let portal = Portal::open(statement, &arguments, Planned::Each, read_only).name();
-        Cursor { statement: statement.to_string(), arguments, read_only, portal, given: 0 }
+        let portal = Portal::open(statement, &arguments, planned, read_only).name();
+        Cursor { statement: statement.to_string(), arguments, planned, read_only, portal, given: 0 }
+    }
+
+    /// Whether the transaction has not ended the query.
+    pub fn is_open(&self) -> bool {
+        self.portal().is_some()
     }
 
     /// The portal, if it still exists.
@@ -658,7 +669,7 @@ impl Cursor {
     pub fn fetch(&mut self, most: i64, mut each: impl FnMut(Tuple<'_>)) -> usize {
         let _session = Session::connect();
         let portal = self.portal().unwrap_or_else(|| {
-            let portal = Portal::open(&self.statement, &self.arguments, Planned::Each, self.read_only);
+            let portal = Portal::open(&self.statement, &self.arguments, self.planned, self.read_only);
             self.portal = portal.name();
             portal.skip(self.given);
             portal

@@ -52,6 +52,8 @@ class Distributed:
                 admin.execute(f"CREATE DATABASE {self.name}")
             with node.connect(self.name) as conn:
                 conn.execute("CREATE EXTENSION citus")
+                # By this address a node connects to itself, as it does when it moves a shard.
+                conn.execute(f"ALTER DATABASE {self.name} SET citus.local_hostname = '{node.host}'")
         self.conn = self.connect()
         self.conn.execute("SELECT citus_set_coordinator_host(%s, %s)", self.address(COORDINATOR))
         for worker in WORKERS:
