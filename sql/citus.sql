@@ -6,6 +6,10 @@ COMMENT ON TABLE immutable.placement IS
   'Stays empty. In a log that is distributed, a statement about a tenant of it runs on the node of the tenant''s events';
 COMMENT ON COLUMN immutable.placement.tenant_id IS 'events.tenant_id';
 ALTER TABLE immutable.placement ENABLE ROW LEVEL SECURITY;
+-- Without a policy, a query of another role than the owner would ask no shard.
+CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
+COMMENT ON POLICY all_see ON immutable.placement IS
+  'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
 
 CREATE FUNCTION immutable.share_identity(log_id uuid DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

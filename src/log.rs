@@ -13,6 +13,7 @@ pub mod readable;
 pub mod row;
 pub mod seam;
 pub mod session_context;
+pub mod shard_name;
 pub mod small_table;
 pub mod snapshot;
 pub mod subscription;
