@@ -58,7 +58,7 @@ GRANT EXECUTE ON FUNCTION
     text, boolean, bigint, uuid, bytea, boolean, bigint, boolean),
   immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
     text, boolean, bigint, uuid, bytea, boolean, bigint),
-  immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_changes(bigint, text, jsonb, bigint, text)
+  immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, jsonb, bigint, text)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),

@@ -17,6 +17,7 @@ pub mod session_context;
 pub mod shard_range;
 pub mod shared_table;
 pub mod shards;
+pub mod shard_name;
 pub mod small_table;
 pub mod snapshot;
 pub mod subscription;

@@ -110,7 +110,7 @@ Raises 55000 if the shard is not on this node, 22023 for a number that is out of
 that cannot be read, and 28000 for a viewer token that is refused.';
 
 CREATE FUNCTION immutable.shard_event(here bigint, tenant_id text, id uuid, of_tenant text, of_actor text)
-RETURNS TABLE (event text) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+RETURNS text[] LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_shard_event';
 COMMENT ON FUNCTION immutable.shard_event(bigint, text, uuid, text, text) IS
 'Part of immutable.get_event() in a distributed log: returns the events with an id in one shard, as JSON.

@@ -6,6 +6,7 @@
 //! There a function gets the count, so that PostgreSQL cannot call it earlier, and with it the tenant. The function works
 //! on the shard itself, by [`on_own_shard`], because Citus plans few of this library's statements.
 
+use crate::log::shard_name;
 use crate::log::tables::on_events_relation;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{in_place_of, Code, Fault};
@@ -214,36 +215,25 @@ pub fn on_own_shard<T>(tenant_id: &str, body: impl FnOnce() -> T) -> T {
 /// How many names are tried for each shard, to find a tenant that belongs to it.
 const TRIED: i32 = 40;
 
-/// A tenant for each shard, in the order of the shards. The tenant need not have events: its name addresses the shard. A
-/// shard that was isolated for one tenant is addressed by that tenant; one that is empty has no address, and is left out.
+/// A tenant for each shard, in the order of the shards. The tenant need not have events: its name addresses the shard.
 pub fn tenants_of_shards() -> Vec<String> {
     let known = TENANTS.with_borrow(Vec::clone);
     if !known.is_empty() {
         return known;
     }
     let mut found = Vec::new();
-    // Names are tried until each shard has one, because Citus has the hash function and no way back from it.
+    // Short names are tried first. A shard of few hashes, such as one that was isolated for a tenant, has none of them.
     let statement = format!(
-        "WITH s AS (SELECT s.shardid, s.shardminvalue::pg_catalog.int4 AS first, s.shardmaxvalue::pg_catalog.int4 AS last \
+        "WITH s AS (SELECT s.shardminvalue::pg_catalog.int4 AS first, s.shardmaxvalue::pg_catalog.int4 AS last \
                       FROM pg_catalog.pg_dist_shard s WHERE s.logicalrelid = $1::pg_catalog.oid::pg_catalog.regclass), \
               t AS (SELECT 't' || n AS tenant_id, pg_catalog.worker_hash('t' || n) AS hash \
                       FROM pg_catalog.generate_series(1, (SELECT pg_catalog.count(*) FROM s)::pg_catalog.int4 * {TRIED}) n) \
-         SELECT s.shardid, (SELECT t.tenant_id FROM t WHERE t.hash BETWEEN s.first AND s.last LIMIT 1) FROM s ORDER BY s.first"
+         SELECT (SELECT t.tenant_id FROM t WHERE t.hash BETWEEN s.first AND s.last LIMIT 1), s.first FROM s ORDER BY s.first"
     );
-    let mut narrow = Vec::new();
-    spi::query_now(&statement, &[Arg::Oid(named_in_schema(c"events"))], |row| match row.at(1) {
-        Some(tenant_id) => found.push(text(tenant_id).to_string()),
-        None => narrow.extend(row.at(0).map(|shard| shard.i64().to_string())),
+    spi::query_now(&statement, &[Arg::Oid(named_in_schema(c"events"))], |row| {
+        let short = row.at(0).map(|tenant_id| text(tenant_id).to_string());
+        found.extend(short.or_else(|| row.at(1).map(|hash| shard_name::of_hash(hash.i32()))));
     });
-    if !narrow.is_empty() {
-        spi::query_now(
-            "SELECT r.result FROM pg_catalog.run_command_on_shards('immutable.events', \
-                 'SELECT pg_catalog.min(tenant_id) FROM %s') r \
-             WHERE r.shardid = ANY ($1::pg_catalog.int8[]) AND r.success AND r.result <> ''",
-            &[Arg::Texts(narrow)],
-            |row| found.extend(row.at(0).map(|tenant_id| text(tenant_id).to_string())),
-        );
-    }
     TENANTS.set(found.clone());
     found
 }

@@ -122,18 +122,14 @@ sql_function!(immutable_shard_event, pg_finfo_immutable_shard_event, shard_event
 /// `immutable.shard_event(here, tenant_id, id, of_tenant, actor_id)`
 fn shard_event(call: Call<'_>) -> Datum<'_> {
     let opened = narrowed(proof::require(Scope::Read), call.arg(4));
-    let mut set = call.rows();
     let Some(id) = call.arg(2) else { return call.null() };
-    for event in on_shard(call, || events_of_id(id, call.arg(3), &opened)) {
-        set.put(&[Some(call.text(&event))]);
-    }
-    call.null()
+    call.memory().texts(&on_shard(call, || events_of_id(id, call.arg(3), &opened)))
 }
 
-sql_function!(immutable_shard_changes, pg_finfo_immutable_shard_changes, shard_changes);
+sql_function!(immutable_shard_feed, pg_finfo_immutable_shard_feed, shard_feed);
 
-/// `immutable.shard_changes(here, tenant_id, after, most, actor_id)`
-fn shard_changes(call: Call<'_>) -> Datum<'_> {
+/// `immutable.shard_feed(here, tenant_id, after, most, actor_id)`
+fn shard_feed(call: Call<'_>) -> Datum<'_> {
     let opened = narrowed(proof::require(Scope::Read), call.arg(4));
     let tenant_id = call.required(SHARD, "tenant_id", HINT);
     let after = call.arg(2).map(Jsonb::new);

@@ -10,6 +10,7 @@ use crate::access::proof::Opened;
 use crate::access::scope::shown_here;
 use crate::log::columns::Layout;
 use crate::log::distributed;
+use crate::pg::call::elements;
 use crate::pg::datum::{bytes, text, timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::set::Rows as Set;
@@ -267,7 +268,8 @@ pub fn events_of_id(id: Datum, tenant_id: Option<Datum>, opened: &Opened) -> Vec
     let arguments =
         [Arg::Given(pg_sys::UUIDOID, id), Arg::maybe_text(of_tenant), Arg::maybe_text(reader.actor_id.as_deref())];
     let mut found = reader.ask("shard_event", &arguments, |found: &mut Vec<String>, tuple| {
-        found.extend(tuple.values().at(0).map(|event| text(event).to_string()));
+        let events = tuple.values().at(0).map_or(Vec::new(), |events| elements(events, pg_sys::TEXTOID));
+        found.extend(events.into_iter().flatten().map(|event| text(event).to_string()));
     });
     found.truncate(2);
     found
@@ -278,7 +280,7 @@ pub fn changes(tenant_id: Datum, after: Option<Datum>, limit: usize, opened: &Op
     let reader = Reader::of(Some(text(tenant_id)), opened);
     let arguments =
         [Arg::given(pg_sys::JSONBOID, after), Arg::Int8(limit as i64), Arg::maybe_text(reader.actor_id.as_deref())];
-    reader.ask("shard_changes", &arguments, |answer, tuple| {
+    reader.ask("shard_feed", &arguments, |answer, tuple| {
         *answer = tuple.values().at(0).map(|found| text(found).to_string());
     })
 }

@@ -12,7 +12,9 @@ ACTIONS = ["document.viewed", "document.shared", "documents.listed", "user.login
 FILTERS = ["actor_id", "action", "resource", "resource_id", "tenant_id", "session_id", "target_type", "target_id", "search",
            "from_date", "to_date"]
 BASE = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
-EXECUTE_AT_SHARD = "SELECT * FROM (SELECT count(*) FROM immutable.placement WHERE tenant_id = %s) p(here), LATERAL immutable.{} a"
+# A statement that runs at the shard of a tenant.
+AT_SHARD = ("SELECT a.* FROM (SELECT count(*) AS here FROM immutable.placement WHERE tenant_id = %(tenant)s) p "
+            "CROSS JOIN LATERAL immutable.{} a")
 
 
 def fill(log, seed, tenants, events):
@@ -158,10 +160,10 @@ def bind_to_tenant(log, role, tenant, mode="read"):
                              "VALUES (%s, %s, %s, 0, now(), 'test')", [role, mode, tenant])
 
 
-def viewer(log, node, tenant, actor=None):
+def viewer(log, node, tenant, actor=None, groups=("immutable_viewer",)):
     """A connection of a viewer whose token is known at its node alone."""
     with log.on_node(node) as admin:
         token, = admin.execute("SELECT immutable.create_viewer_token(%s, %s) ->> 'token'", [tenant, actor]).fetchone()
-    conn = log.connect(log.create_role(groups=["immutable_viewer"]), node)
+    conn = log.connect(log.create_role(groups=groups), node)
     conn.execute("SELECT set_config('immutable.viewer_token', %s, false)", [token])
     return conn

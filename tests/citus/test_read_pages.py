@@ -135,8 +135,9 @@ def test_settings_of_the_client_do_not_change_what_is_found(filled, entry):
     """Texts and times reach the shards whatever the client's formats are, in transactions and in prepared statements too."""
     log, events = filled
     conn = log.connect(log.create_role(groups=["immutable_auditor"]), entry, prepare_threshold=0)
-    conn.execute("SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Kathmandu'; SET search_path = pg_temp; "
-                 "SET standard_conforming_strings = off; SET bytea_output = 'escape'; SET IntervalStyle = sql_standard")
+    for setting in ("DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kathmandu'", "search_path = pg_temp", "standard_conforming_strings = off",
+                    "bytea_output = 'escape'"):
+        conn.execute(f"SET {setting}")
     for given in [{"tenant_id": "acme", "from_date": BASE}, {"from_date": BASE}, {"tenant_id": "tenant,{}\"'\\"}, {"search": "back\\slash"}]:
         expected = model(events, given, "desc") if given.get("search") != "back\\slash" else None
         for _ in range(7):
@@ -169,3 +170,26 @@ def test_estimates_are_said_to_be_estimates(filled, entry):
         for node in range(3):
             with log.on_node(node) as conn:
                 conn.execute(f"ALTER DATABASE {log.name} RESET immutable.max_exact_total")
+
+
+def test_shards_that_are_split_or_hold_one_tenant(log):
+    """Every shard is asked, also one that was made for a tenant who has no events yet, by sessions that began before."""
+    conns = [log.connect(node=node) for node in (0, 1)]
+    tenants = ["alone", *(f"t{n}" for n in range(20))]
+
+    def record():
+        for tenant in tenants:
+            log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES (%s, 'a', 'x')", [tenant])
+    record()
+    assert [page(conn, {"limit": 100})[1]["total"] for conn in conns] == [21, 21]
+    for tenant in ("alone", "new"):
+        log.conn.execute("SELECT isolate_tenant_to_new_shard('immutable.events', %s, 'CASCADE', shard_transfer_mode => 'block_writes')", [tenant])
+    assert len(log.shards()) > 10
+    record()
+    assert [page(conn, {"limit": 100})[1]["total"] for conn in [*conns, log.connect(node=2)]] == [42] * 3
+    for conn in conns:
+        conn.execute("BEGIN")
+        conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('new', 'b', 'x')")
+        assert page(conn, {"actor_id": "b"})[0][0][0] == "new"
+        assert len(found(conn, {}, "asc")) == 43
+        conn.execute("ROLLBACK")
