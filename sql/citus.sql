@@ -19,6 +19,10 @@ COMMENT ON COLUMN immutable.placement.actor_id IS 'Its actor_id';
 COMMENT ON COLUMN immutable.placement.actor_type IS 'Its actor_type';
 COMMENT ON COLUMN immutable.placement.recorded_by IS 'Its recorded_by';
 ALTER TABLE immutable.placement ENABLE ROW LEVEL SECURITY;
+-- Without a policy, a query of another role than the owner would ask no shard.
+CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
+COMMENT ON POLICY all_see ON immutable.placement IS
+  'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
 
 CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
 COMMENT ON FUNCTION immutable.record_at_shard() IS

@@ -187,7 +187,7 @@ COMMENT ON COLUMN immutable.events.salt IS
 COMMENT ON COLUMN immutable.events.erased IS
   'The commitments of the values that are erased and the salts of those that are not; NULL while '
   'nothing is erased';
-COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event';
+COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event; in a distributed log, the role whose rights it used';
 COMMENT ON COLUMN immutable.events.log_id IS 'The log''s identity, in the first event of a lane; NULL in the others';
 COMMENT ON COLUMN immutable.events.xact IS 'The transaction that recorded the event. Not part of the hash';
 
@@ -271,7 +271,8 @@ CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq b
 RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';
 COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
 'Says whether the current transaction has recorded this event.
-A policy calls it, so that a writer sees the events that its own transaction has recorded.
+A policy calls it, so that a writer sees the events that its own transaction has recorded. Of a
+transaction that appends to more than 65,536 lanes, these are those of the lanes that came last.
 Raises no error.';
 
 CREATE FUNCTION immutable.shard_record_own(

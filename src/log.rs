@@ -13,6 +13,7 @@ pub mod readable;
 pub mod row;
 pub mod seam;
 pub mod session_context;
+pub mod shard_range;
 pub mod shards;
 pub mod small_table;
 pub mod snapshot;

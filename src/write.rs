@@ -1,5 +1,6 @@
 //! An event's way into the log.
 
+pub mod at_shard;
 pub mod batch;
 pub mod chain;
 pub mod payload;
@@ -7,6 +8,7 @@ pub mod repeated;
 pub mod replica;
 pub mod restore;
 pub mod schemas;
+pub mod shard;
 pub mod targets;
 pub mod track;
 pub mod validate;

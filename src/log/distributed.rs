@@ -46,7 +46,8 @@ pub fn is() -> bool {
     found
 }
 
-fn is_in_catalog(events: Oid) -> bool {
+/// Whether Citus has distributed this table. It asks each time.
+pub fn is_in_catalog(events: Oid) -> bool {
     let mut has_citus = false;
     spi::query_now("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", &[], |row| {
         has_citus = row.at(0).is_some_and(Datum::bool);
@@ -74,7 +75,7 @@ pub fn refuse(what: &str, instead: &str) {
 
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
-pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: impl FnMut(Tuple<'_>)) {
+pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
         "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
@@ -82,7 +83,7 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: i
     );
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
-    spi::stream_planned_each_time(&statement, &given, |tuple| each(tuple));
+    spi::stream_planned_each_time(&statement, &given, each);
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
@@ -143,11 +144,15 @@ struct Shard {
 fn own_shard(tenant_id: &str) -> Shard {
     let open = |table: &str| {
         let mut number = None;
-        spi::query_now_planned_each_time(
-            "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
-            &[Arg::Oid(named_in_schema(&name(table))), Arg::text(tenant_id)],
-            |row| number = row.at(0).map(Datum::i64),
-        );
+        let distributed = OpenRelation::table(named_in_schema(&name(table)), pg_sys::AccessShareLock);
+        // Citus tells it to whoever may select from the table. A writer may not, where targets are concerned.
+        spi::as_owner(distributed.get(), || {
+            spi::query_now_planned_each_time(
+                "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
+                &[Arg::Oid(distributed.get().oid()), Arg::text(tenant_id)],
+                |row| number = row.at(0).map(Datum::i64),
+            );
+        });
         let shard = number.map_or(pg_sys::InvalidOid, |number| named_in_schema(&name(&format!("{table}_{number}"))));
         OpenRelation::open(shard, pg_sys::AccessShareLock).unwrap_or_else(|| {
             Fault::new(

@@ -18,7 +18,7 @@ use crate::pg::trigger::BEFORE_INSERT_ROW;
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 
@@ -149,10 +149,20 @@ pub fn recorder() -> String {
 
 /// The same for a caller who knows already which API key acts, in this memory.
 pub fn recorder_by(key: Option<Id>, memory: Memory<'_>) -> Cow<'_, str> {
-    let login = role::name_in(role::session(), memory);
+    recorder_of(role::session(), key, memory)
+}
+
+/// The same at a shard. Citus connects to another node as the role whose rights apply, so that there is no other login. It
+/// is that role also where the shard is on the client's node: what an event says must not depend on where its shard is.
+pub fn recorder_at_shard(key: Option<Id>, memory: Memory<'_>) -> Cow<'_, str> {
+    recorder_of(role::current(), key, memory)
+}
+
+fn recorder_of(role: Oid, key: Option<Id>, memory: Memory<'_>) -> Cow<'_, str> {
+    let role = role::name_in(role, memory);
     match key {
-        Some(key) => Cow::Owned(format!("{login} {}", key_name(&key))),
-        None => login,
+        Some(key) => Cow::Owned(format!("{role} {}", key_name(&key))),
+        None => role,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::log::columns::{self as c, Column};
 use crate::pg::datum::{utf8, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::Memory;
-use crate::pg::setting::bytes_of;
+use crate::pg::setting::{self, bytes_of};
 use crate::settings;
 use pgrx::{GucSetting, PgTryBuilder};
 use std::ffi::CString;
@@ -42,6 +42,29 @@ impl Context {
             })
         })
     }
+}
+
+/// The values of all settings, in the order of [`CONTEXT`], for another session to take over; see [`with_values`]. Empty
+/// texts stand for those that are not set. Raises 22021 for a value that is not UTF-8.
+pub fn values() -> Vec<String> {
+    let value = |context: &Context| {
+        bytes_of(context.setting, |bytes| {
+            let value = utf8(bytes.unwrap_or_default()).unwrap_or_else(|| refuse_encoding(context.column));
+            value.to_string()
+        })
+    };
+    CONTEXT.iter().map(value).collect()
+}
+
+/// Runs `body` with these values of the settings, in the order of [`CONTEXT`]. Those that are missing are empty.
+pub fn with_values<T>(values: &[&str], body: impl FnOnce() -> T) -> T {
+    let value = |place: usize| CString::new(values.get(place).copied().unwrap_or_default()).unwrap_or_default();
+    let settings: Vec<(CString, CString)> = CONTEXT
+        .iter()
+        .enumerate()
+        .map(|(place, context)| (CString::new(context.name).unwrap_or_default(), value(place)))
+        .collect();
+    setting::with(&settings, body)
 }
 
 fn context_of(column: Column) -> Option<&'static Context> {

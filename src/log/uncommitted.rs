@@ -18,17 +18,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 struct Recorded {
     xact: u64,
     lanes: HashMap<(u64, i16), i64>,
-    /// Whether there were too many lanes to remember. Then all lanes count, and only xact is
-    /// compared.
-    is_full: bool,
 }
 
 thread_local! {
     static RECORDED: RefCell<Recorded> = RefCell::default();
 }
 
-/// How many lanes of a transaction are remembered.
-const REMEMBERED: usize = 4096;
+/// How many lanes of a transaction are remembered. One that writes to more no longer sees what it
+/// recorded first: if xact alone counted, a row from another server could be another tenant's.
+const REMEMBERED: usize = 65_536;
 
 fn key(tenant_id: &str, lane: i16) -> (u64, i16) {
     let mut hasher = DefaultHasher::new();
@@ -48,12 +46,9 @@ pub fn recorded(row: &Values, layout: &Layout) -> u64 {
         }
         if recorded.lanes.len() >= REMEMBERED {
             recorded.lanes.clear();
-            recorded.is_full = true;
         }
-        if !recorded.is_full {
-            let first = recorded.lanes.entry(key(tenant_id, lane)).or_insert(seq);
-            *first = seq.min(*first);
-        }
+        let first = recorded.lanes.entry(key(tenant_id, lane)).or_insert(seq);
+        *first = seq.min(*first);
     });
     xact
 }
@@ -67,6 +62,6 @@ fn is_own(call: Call<'_>) -> Datum<'_> {
     };
     Datum::from(RECORDED.with_borrow(|recorded| {
         let is_since = || recorded.lanes.get(&key(text(tenant), lane.i16())).is_some_and(|first| seq.i64() >= *first);
-        recorded.xact == xact.i64() as u64 && (recorded.is_full || is_since())
+        recorded.xact == xact.i64() as u64 && is_since()
     }))
 }

@@ -280,6 +280,12 @@ pub(in crate::pg) fn output(function: Function, datum: Datum<'_>) -> String {
     }
 }
 
+/// The hash of a text that is compared byte by byte. Citus distributes rows by it.
+pub fn hash(text: Datum<'_>) -> i32 {
+    // SAFETY: the function takes a text, and any collation that compares bytes.
+    unsafe { pg_sys::OidFunctionCall1Coll(pg_sys::F_HASHTEXT.into(), pg_sys::C_COLLATION_OID, text.raw) }.value() as i32
+}
+
 /// An inet as PostgreSQL prints it.
 pub fn inet_text(address: Datum<'_>) -> String {
     output(pg_sys::inet_out, address)

@@ -64,6 +64,11 @@ impl<'m> Jsonb<'m> {
         unsafe { Datum::new(pg_sys::Datum::from(self.0), self.1) }
     }
 
+    /// The value as PostgreSQL prints it.
+    pub fn text(self) -> String {
+        output(pg_sys::jsonb_out, self.datum())
+    }
+
     /// The whole value, within the bounds.
     pub fn value(self, depth: usize, bytes: usize) -> Result<Value<'m>, Error> {
         self.reader().ok_or(CORRUPT)?.value(depth, bytes)

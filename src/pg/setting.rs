@@ -138,6 +138,24 @@ unsafe extern "C-unwind" fn empty_in_files(
 
 /// Sets one of PostgreSQL's settings until the transaction ends.
 pub fn for_transaction(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+/// Runs `body` with other values of these settings. An error puts the old ones back with the transaction or subtransaction
+/// that it ends.
+pub fn with<T>(settings: &[(CString, CString)], body: impl FnOnce() -> T) -> T {
+    // SAFETY: a level that is ended below.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    for (name, value) in settings {
+        set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+    }
+    let done = body();
+    // SAFETY: begun above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    done
+}
+
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     // SAFETY: both are C strings; a value that the setting does not accept raises an error.
     unsafe {
         pg_sys::set_config_option(
@@ -145,7 +163,7 @@ pub fn for_transaction(name: &CStr, value: &CStr) {
             value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            action,
             true,
             0,
             false,

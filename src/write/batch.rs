@@ -8,11 +8,13 @@ use crate::pg::jsonb::{Jsonb, Kind, Member};
 use crate::pg::memory::Memory;
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
 use crate::settings;
+use crate::write::at_shard;
 use crate::write::payload::{self, not_an_object, not_json, Given};
 use crate::write::track::{conflict, record, Outcome, CONFLICT_HINT};
 use immutable_format::json::write_string;
 use immutable_format::split::{split, Parts};
 use std::cell::Cell;
+use std::collections::HashMap;
 
 const BATCH_HINT: &str = "For example [{\"actor_id\": \"user_1\", \"action\": \"document.created\"}].";
 
@@ -111,10 +113,59 @@ fn check_length(elements: usize) {
 }
 
 fn answer<'c>(call: Call<'c>, elements: &[Element<'c>]) -> Datum<'c> {
+    let answers = match at_shard::is_needed() {
+        true => record_at_shards(elements, call.memory()),
+        false => record_all(&payloads_of(elements, call.memory())),
+    };
+    call.memory().jsonb(&format!("{{\"events\":[{}]}}", answers.join(",")))
+}
+
+/// Records the events in these JSON texts and returns the answers.
+pub fn answers_to_texts<'c>(events: &[&'c str], memory: Memory<'c>) -> Vec<String> {
+    let elements: Vec<Element> = events.iter().map(|event| Element::Text(event)).collect();
+    record_all(&payloads_of(&elements, memory))
+}
+
+fn payloads_of<'c>(elements: &[Element<'c>], memory: Memory<'c>) -> Vec<Result<Given<'c>, Refused>> {
     // A subtransaction that writes nothing costs no transaction id.
-    let events: Vec<Result<Given, Refused>> =
-        elements.iter().map(|element| attempt(|| payload_of(element, call.memory()), is_refusal)).collect();
-    call.memory().jsonb(&format!("{{\"events\":[{}]}}", record_all(&events).join(",")))
+    elements.iter().map(|element| attempt(|| payload_of(element, memory), is_refusal)).collect()
+}
+
+/// Sends the events to the shards of their tenants, those of a tenant together and in their order, and returns the answers
+/// to all.
+fn record_at_shards<'c>(elements: &[Element<'c>], memory: Memory<'c>) -> Vec<String> {
+    let mut answers = vec![String::new(); elements.len()];
+    let mut tenants: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for (n, event) in payloads_of(elements, memory).iter().enumerate() {
+        match event {
+            Err(refused) => answers[n] = error_json(refused),
+            Ok(given) => {
+                let tenant_id = at_shard::tenant_of(given);
+                let at = *known.entry(tenant_id).or_insert_with_key(|tenant_id| {
+                    tenants.push((tenant_id.clone(), Vec::new()));
+                    tenants.len() - 1
+                });
+                tenants[at].1.push(n);
+            }
+        }
+    }
+    for (tenant_id, places) in tenants {
+        pgrx::check_for_interrupts!();
+        let events = places.iter().map(|n| text_of(&elements[*n])).collect();
+        for (n, answer) in places.iter().zip(at_shard::record(&tenant_id, events)) {
+            answers[*n] = answer;
+        }
+    }
+    answers
+}
+
+fn text_of(element: &Element) -> String {
+    match element {
+        Element::Jsonb(event) => event.text(),
+        Element::Text(event) => event.to_string(),
+        Element::Scalar => String::new(),
+    }
 }
 
 fn payload_of<'c>(element: &Element<'c>, memory: Memory<'c>) -> Given<'c> {

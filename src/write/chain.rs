@@ -4,8 +4,8 @@
 use crate::access::binding;
 use crate::log::columns::Layout;
 use crate::log::row::with_scratch;
-use crate::log::tables::{events_oid, Events};
-use crate::log::{columns as c, lane, log_identity, own_event, seam, subscription, tail, uncommitted};
+use crate::log::tables::{is_events_itself, Events};
+use crate::log::{columns as c, lane, log_identity, own_event, seam, shard_range, subscription, tail, uncommitted};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, micros, timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
@@ -36,6 +36,9 @@ fn chain(call: Call) -> Datum {
     subscription::refuse_local_write(relation);
     let row = trigger.row().values();
     if settings::RESTORE.get() {
+        if let Some(tenant) = row.get(&events.layout, c::TENANT_ID) {
+            shard_range::hold_to_shard(relation, tenant);
+        }
         return trigger.go_on_with(restore::keep(relation, &events.layout, row));
     }
     let event = Entering::admit(call, relation, events, row);
@@ -109,9 +112,10 @@ impl<'e> Entering<'e> {
         Entering { relation, events, row, admitted, id, by_log }
     }
 
-    /// Refuses a tenant that the caller is not bound to. A function that lends its owner's rights
-    /// may write the log's actions, but does not lift a binding.
+    /// Refuses a tenant that the caller is not bound to, or that belongs to another shard. A function
+    /// that lends its owner's rights may write the log's actions, but does not lift a binding.
     fn bind(&self, call: Call) {
+        shard_range::hold_to_shard(self.relation, self.admitted.tenant);
         if !own_event::is_recording() {
             binding::hold_to_binding(call, self.admitted.tenant_id());
         }
@@ -151,7 +155,10 @@ impl<'e> Entering<'e> {
         // The proof was looked up once for the statement, and need not be for each row.
         let recorded_by = match own_event::recorder_of_recording() {
             Some(recorder) => Cow::Owned(recorder),
-            None => own_event::recorder_by(binding::key_of_proof(call), row.memory()),
+            None => match shard_range::is_shard(self.relation) {
+                true => own_event::recorder_at_shard(binding::key_of_proof(call), row.memory()),
+                false => own_event::recorder_by(binding::key_of_proof(call), row.memory()),
+            },
         };
         let envelope = Envelope {
             log_id: place.log_id,
@@ -208,7 +215,7 @@ impl<'e> Entering<'e> {
 fn name_tenant(call: Call, relation: Relation, layout: &Layout, row: &mut Values) {
     let Some(own) = binding::tenant_of_proof(call) else { return };
     let names_none = row.get(layout, c::TENANT_ID).is_none_or(|tenant| bytes(tenant).is_empty());
-    if names_none && !own.is_empty() && relation.oid() == events_oid() {
+    if names_none && !own.is_empty() && is_events_itself(relation.oid()) {
         row.set(layout, c::TENANT_ID, row.memory().text(own));
     }
 }

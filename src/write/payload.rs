@@ -2,11 +2,11 @@
 //! it is ignored: an unknown field, or one that is there twice, is refused.
 
 use crate::log::columns::{self as c, SetBy};
-use crate::pg::datum::{timestamptz, Datum};
+use crate::pg::datum::{inet_text, micros, text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 use crate::pg::memory::Memory;
-use immutable_format::json::{Error, Value};
+use immutable_format::json::{write_string, Error, Value};
 use immutable_format::split::{split, Parts};
 use immutable_format::{limits, time};
 use pgrx::pg_sys::panic::CaughtError;
@@ -89,6 +89,29 @@ pub fn of_text<'m>(event: &str, memory: Memory<'m>) -> Given<'m> {
         payload.given[field] = value_of(field, member(FIELDS[field].0, json, memory), memory);
     }
     payload.given
+}
+
+/// The JSON text of an event, which [`of_text`] reads.
+pub fn json_of(given: &Given) -> String {
+    let mut json = String::from("{");
+    for ((name, _, oid), value) in FIELDS.iter().zip(given) {
+        let Some(value) = value else { continue };
+        if json.len() > 1 {
+            json.push(',');
+        }
+        write_string(name, &mut json);
+        json.push(':');
+        match *oid {
+            pg_sys::JSONBOID => json.push_str(&Jsonb::new(*value).text()),
+            pg_sys::INT4OID => json.push_str(&value.i32().to_string()),
+            // An INSERT refuses a time that has no such text.
+            pg_sys::TIMESTAMPTZOID => write_string(&time::format(micros(*value)).unwrap_or_default(), &mut json),
+            pg_sys::INETOID => write_string(&inet_text(*value), &mut json),
+            _ => write_string(text(*value), &mut json),
+        }
+    }
+    json.push('}');
+    json
 }
 
 /// Raises 22023 for an event that is not a JSON object.

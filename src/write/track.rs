@@ -8,10 +8,12 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::memory::here;
 use crate::pg::relation::OpenRelation;
+use crate::pg::setting;
 use crate::pg::spi::{self, Arg};
 use crate::pg::subtransaction::attempt;
 use crate::pg::tuple::CopiedTuple;
 use crate::settings;
+use crate::write::at_shard;
 use crate::write::payload::{self, Given, ACTOR_ID, EVENT_HINT, FIELDS, IDEMPOTENCY_KEY, TENANT_ID};
 use crate::write::repeated::Original;
 use crate::write::schemas::warnings::{self, Warning};
@@ -113,10 +115,9 @@ fn required(call: Call<'_>) -> Datum<'_> {
     })
 }
 
-/// Records the event and returns the answer. If another event has the key, that is an error
-/// (23505), unless the argument at `on_conflict` asks for an answer.
-fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c> {
-    let answered = match call.arg(on_conflict).map(text) {
+/// What the argument on_conflict says: whether the call answers if another event has the key, and is not refused.
+pub fn is_answered(on_conflict: Option<Datum>) -> bool {
+    match on_conflict.map(text) {
         None | Some("error") => false,
         Some("answer") => true,
         Some(_) => Fault::invalid("on_conflict", "on_conflict must be error or answer")
@@ -125,9 +126,24 @@ fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c>
                  returns {\"status\": \"conflict\"}.",
             )
             .raise(),
+    }
+}
+
+/// Records the event and returns the answer. `on_conflict` is the place of that argument.
+fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c> {
+    let is_answered = is_answered(call.arg(on_conflict));
+    let answer = match at_shard::is_needed() {
+        true => answer_through_citus(&given, is_answered),
+        false => answer_once(&given, is_answered),
     };
-    let outcome = record_once(&given);
-    if let (Outcome::Conflict(id, differing), false) = (&outcome, answered) {
+    call.memory().jsonb(&answer)
+}
+
+/// Records one event that is not part of a batch and returns the answer. If another event has the key, that is an error
+/// (23505), unless the call is to answer.
+pub fn answer_once(given: &Given, is_answered: bool) -> String {
+    let outcome = record_once(given);
+    if let (Outcome::Conflict(id, differing), false) = (&outcome, is_answered) {
         Fault::new(Code::ERRCODE_UNIQUE_VIOLATION, conflict(id, differing))
             .field("idempotency_key")
             .hint(format!(
@@ -136,15 +152,32 @@ fn answer<'c>(call: Call<'c>, on_conflict: usize, given: Given<'c>) -> Datum<'c>
             ))
             .raise()
     }
-    call.memory().jsonb(&outcome.json())
+    outcome.json()
+}
+
+/// The same in a distributed log. Only the shard can say to whom a key that is in use belongs.
+fn answer_through_citus(given: &Given, is_answered: bool) -> String {
+    let mut given = *given;
+    drop_empty_key(&mut given);
+    // Citus writes a time into its statement as DateStyle says, and no node reads all of these styles as they were meant.
+    let recorded = setting::with(&[(c"DateStyle".to_owned(), c"ISO".to_owned())], || insert(&given));
+    match recorded {
+        Some(id) => Outcome::Recorded(id, Vec::new()).json(),
+        None if given[IDEMPOTENCY_KEY].is_none() => refuse_left_out(),
+        None => at_shard::repeat(&given, if is_answered { "answer" } else { "error" }),
+    }
+}
+
+/// An empty key counts as no key.
+fn drop_empty_key(given: &mut Given) {
+    given[IDEMPOTENCY_KEY] = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
 }
 
 /// Inserts one event. If its idempotency key is already in use, compares it with the event that has
 /// the key.
 pub fn record(given: &Given) -> Outcome {
     let mut given = *given;
-    // An empty key counts as no key.
-    given[IDEMPOTENCY_KEY] = given[IDEMPOTENCY_KEY].filter(|key| !bytes(*key).is_empty());
+    drop_empty_key(&mut given);
     let is_keyed = given[IDEMPOTENCY_KEY].is_some();
     let mut id = None;
     let mut insert = || id = insert(&given);

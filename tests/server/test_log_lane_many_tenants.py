@@ -269,3 +269,18 @@ def test_two_strict_imports_at_once_end(db, app, pool):
     assert None not in pool.map(run, conns, range(2))
     assert db.conn.execute("SELECT valid, events_checked, chains_checked FROM immutable.verify_chain()").fetchone() == (
         True, 2001, 1001)
+
+
+def test_a_transaction_of_many_tenants_sees_its_own_events_alone(db, app):
+    """Also beside a row that another server has given the ID of this transaction, as a shard that was moved may have."""
+    db.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('rival', 'u1', 'secret')")
+    conn = app(autocommit=False)
+    many(conn, 1, 5000)
+    xact, count = conn.execute("SELECT max(xact::text), count(*) FROM immutable.events").fetchone()
+    assert count == 5000
+    with db.conn.transaction():
+        db.conn.execute("SET LOCAL session_replication_role = replica")
+        assert db.conn.execute("UPDATE immutable.events SET xact = %s::xid8 WHERE tenant_id = 'rival'", [xact]).rowcount == 1
+    assert conn.execute("SELECT count(*) FROM immutable.events").fetchone() == (5000,)
+    assert conn.execute("SELECT count(*) FROM immutable.events WHERE tenant_id = 'rival'").fetchone() == (0,)
+    conn.rollback()
