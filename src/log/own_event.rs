@@ -74,6 +74,16 @@ impl Cause {
         };
         Cause { actor_id, actor_type: actor_type.into(), recorded_by: recorder() }
     }
+
+    /// What another session has sent, as three arguments of a function from `index` on.
+    pub fn received(call: Call, index: usize) -> Cause {
+        let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG)).to_string();
+        Cause {
+            actor_id: given(index, "actor_id"),
+            actor_type: given(index + 1, "actor_type").into(),
+            recorded_by: given(index + 2, "recorded_by"),
+        }
+    }
 }
 
 /// An event that the log records about itself. Values that it does not give are NULL; the session's
@@ -313,11 +323,7 @@ fn shard_record_own(call: Call) -> Datum {
     let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG));
     let (tenant_id, action) = (given(1, "tenant_id"), given(2, "action"));
     let json = |index, name| Arg::given(pg_sys::JSONBOID, Some(call.required(index, name, distributed::CALLED_BY_LOG)));
-    let cause = Cause {
-        actor_id: given(7, "actor_id").to_string(),
-        actor_type: given(8, "actor_type").to_string().into(),
-        recorded_by: given(9, "recorded_by").to_string(),
-    };
+    let cause = Cause::received(call, 7);
     let columns = Columns {
         tenant_id,
         action,
