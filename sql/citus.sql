@@ -278,6 +278,7 @@ BEGIN
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.placement', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
   END IF;
+  PERFORM immutable.share_access();
 END
 $$;
 COMMENT ON FUNCTION immutable.distribute_log(uuid) IS

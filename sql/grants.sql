@@ -12,6 +12,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION immutable.day_or_time_in(cstring), immutable.day_or_time_out(immutable.day_or_time),
   immutable.day_or_time(date), immutable.day_or_time(timestamptz), immutable.day_or_time(timestamp)
 TO PUBLIC;
+-- A default, which says nothing but the caller's own roles.
+GRANT EXECUTE ON FUNCTION immutable.client_roles() TO PUBLIC;
 -- This policy function runs with the rights of the roles that row security applies to, and refuses.
 GRANT EXECUTE ON FUNCTION immutable.refuse_part_of(text) TO PUBLIC;
 

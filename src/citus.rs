@@ -14,7 +14,7 @@ sql_function!(immutable_prepare_tables, pg_finfo_immutable_prepare_tables, prepa
 /// `immutable.prepare_tables()`: makes the viewers' policies without a subquery, because Citus does
 /// not accept one. They show the same rows, but the tenant is resolved for each scan, not for each
 /// statement. It also makes column defaults from the session's settings, which are read on the
-/// client's node, because the trigger on another node runs in another session.
+/// client's node, because the trigger on another node runs in another session; and one that brings the client's roles.
 fn prepare_tables(call: Call<'_>) -> Datum<'_> {
     if distributed::is() {
         // Every node changes its own tables; what Citus passed on would meet the shards as well.
@@ -36,6 +36,8 @@ fn prepare_tables(call: Call<'_>) -> Datum<'_> {
             let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
             spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[]);
         }
+        let default = "ALTER TABLE immutable.events ALTER recorded_by SET DEFAULT immutable.client_roles()";
+        spi::execute(default, &[]);
     });
     call.null()
 }

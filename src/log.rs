@@ -15,6 +15,7 @@ pub mod seam;
 pub mod session_context;
 pub mod shard_range;
 pub mod shards;
+pub mod shared_table;
 pub mod small_table;
 pub mod snapshot;
 pub mod subscription;

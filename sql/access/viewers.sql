@@ -66,6 +66,7 @@ CREATE TABLE immutable.tenant_grants (
   role_oid oid NOT NULL,
   granted_at timestamptz NOT NULL,
   granted_by text NOT NULL,
+  node integer,
   PRIMARY KEY (role, mode)
 );
 CREATE INDEX tenant_grants_role ON immutable.tenant_grants (role_oid, mode);
@@ -81,6 +82,8 @@ COMMENT ON COLUMN immutable.tenant_grants.role_oid IS
   'The role''s OID, which a trigger sets. A grant to read does not apply to a new role of the same name';
 COMMENT ON COLUMN immutable.tenant_grants.granted_at IS 'When it was granted';
 COMMENT ON COLUMN immutable.tenant_grants.granted_by IS 'session_user of the connection that granted it';
+COMMENT ON COLUMN immutable.tenant_grants.node IS
+  'With Citus, the node whose OID role_oid is (pg_dist_node.groupid), which a trigger sets; otherwise NULL';
 
 -- A dump contains the revocations and grants, and no secret.
 SELECT pg_catalog.pg_extension_config_dump('immutable.revocations', '');
@@ -114,6 +117,14 @@ COMMENT ON FUNCTION immutable.take_viewer_key() IS
 They are on immutable.viewer_key_import. The import is recorded as immutable.viewer_key_imported. In
 the workers of a replication they do nothing.
 Raises 22023 unless COPY brings one line of 32 to 1,024 bytes.';
+CREATE FUNCTION immutable.new_viewer_key()
+RETURNS TABLE (key_id uuid, secret bytea, made_at timestamptz, accept_until timestamptz, imported boolean)
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_new_viewer_key';
+COMMENT ON FUNCTION immutable.new_viewer_key() IS
+'Part of making a key in a distributed log: returns the key that the running statement is to store.
+Citus sends the rows of a function in a COPY, so that no statement and no log contains the secret.
+Returns the row of immutable.viewer_keys, once; otherwise no row.';
 CREATE FUNCTION immutable.refuse_viewer_key() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_refuse_viewer_key';
 COMMENT ON FUNCTION immutable.refuse_viewer_key() IS
 'Rule of immutable.viewer_key_import that refuses an INSERT.
@@ -206,6 +217,14 @@ It is recorded as immutable.tenant_revoked.
 - mode: ''read'' or ''write''.
 Raises 22004 for a role that is NULL, 42704 if there is no such grant, 22023 for another mode, and
 55000 if the role would still be a member through another role, and so hold more than before.';
+
+CREATE FUNCTION immutable.client_roles()
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_client_roles';
+COMMENT ON FUNCTION immutable.client_roles() IS
+'Default of events.recorded_by in a distributed log: the session''s roles, sealed, for the node of the tenant.
+There the chain''s trigger holds each of them to the tenant that it is bound to, and writes recorded_by itself.
+Returns NULL in a log that is not distributed, or that binds no role.
+Raises no error of its own.';
 
 -- The functions that the policies call. What they answer is decided in one place,
 -- src/access/scope.rs.

@@ -1,7 +1,9 @@
 //! The tenants that a writer is bound to.
 
-use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
+use crate::access::client;
+use crate::access::grants_table::{grants, hold_to_known, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
 use crate::access::proof::{require_recording, Opened};
+use crate::log::shared_table::is_session_of_citus;
 use crate::log::small_table::SmallTable;
 use crate::log::{columns as c, session_context};
 use crate::pg::call::Call;
@@ -11,16 +13,46 @@ use crate::pg::memory::here;
 use crate::pg::role;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
+use std::cell::RefCell;
 
 /// What holds a writer: its roles, and its proof.
 struct Held {
     roles: Vec<Vec<String>>,
     proof: Opened,
+    /// Whether any role is bound.
+    is_any_bound: bool,
+    /// The seal that the last event came with, and the tenants of the roles behind it.
+    behind: RefCell<Option<Behind>>,
 }
+
+/// A seal, and the tenants of the roles that it names.
+type Behind = (Option<String>, Vec<Vec<String>>);
 
 /// Read once in a statement. Raises 28000 and 42501 for a proof that opens no recording.
 fn held<'c>(call: Call<'c>) -> &'c Held {
-    call.once(|| Held { proof: require_recording(), roles: bound_to() })
+    call.once(|| {
+        let proof = require_recording();
+        // Every statement that inserts calls this. If no role is bound, no index is read.
+        let table = grants(pg_sys::AccessShareLock);
+        let is_any_bound = !table.is_empty();
+        let roles = if is_any_bound { bound_to(&table, own_roles()) } else { Vec::new() };
+        Held { proof, roles, is_any_bound, behind: RefCell::default() }
+    })
+}
+
+impl Held {
+    /// The tenants of the roles behind an event that comes from another node with this seal; see [`client`].
+    fn behind(&self, seal: Option<&str>) -> Vec<Vec<String>> {
+        let mut known = self.behind.borrow_mut();
+        match &mut *known {
+            Some((of, bound)) if of.as_deref() == seal => bound.clone(),
+            known => {
+                let bound = bound_to(&grants(pg_sys::AccessShareLock), client::roles_behind(seal));
+                *known = Some((seal.map(str::to_string), bound.clone()));
+                bound
+            }
+        }
+    }
 }
 
 /// The tenant that the proof opens, if it opens one alone: events that name none are that tenant's.
@@ -36,12 +68,24 @@ pub fn key_of_proof(call: Call) -> Option<Id> {
 /// Refuses a tenant that the caller is not bound to (42501). The chain's trigger calls this instead
 /// of a policy, because the owner of the function that inserts may bypass row security, and because
 /// a bound caller must neither wait for another tenant's lanes nor learn about its keys.
-pub fn hold_to_binding(call: Call, tenant_id: &str) {
-    let Held { roles: bound, proof } = held(call);
-    proof.hold_to("tenant_id", tenant_id);
-    if is_common(bound, tenant_id) {
-        return;
+///
+/// `seal` is what an event at a shard came with. In a session of Citus', the client's roles count like the session's.
+pub fn hold_to_binding(call: Call, tenant_id: &str, is_at_shard: bool, seal: Option<&str>) {
+    let held = held(call);
+    held.proof.hold_to("tenant_id", tenant_id);
+    let mut bound = &held.roles;
+    let mut of_all;
+    if is_at_shard && held.is_any_bound && is_session_of_citus() {
+        of_all = held.behind(seal.map(str::to_string).or_else(client::passed).as_deref());
+        of_all.extend(bound.iter().cloned());
+        bound = &of_all;
     }
+    if !is_common(bound, tenant_id) {
+        refuse_other_tenant(bound, tenant_id);
+    }
+}
+
+fn refuse_other_tenant(bound: &[Vec<String>], tenant_id: &str) -> ! {
     let common: Vec<&str> = bound[0].iter().map(String::as_str).filter(|tenant| is_common(bound, tenant)).collect();
     let Some(first) = common.first() else {
         let each: Vec<String> = bound.iter().map(|allowed| shown(allowed.iter().map(String::as_str))).collect();
@@ -84,31 +128,27 @@ fn shown<'a>(tenants: impl ExactSizeIterator<Item = &'a str>) -> String {
     format!("{}{more}", first.join(" or "))
 }
 
-/// The tenants that each of the caller's roles is bound to. Not only the current role counts:
-/// neither SET ROLE nor a function that runs with its owner's rights lifts a binding.
-fn bound_to() -> Vec<Vec<String>> {
+/// The caller's roles. Not only the current role counts: neither SET ROLE nor a function that runs with its
+/// owner's rights lifts a binding.
+fn own_roles() -> Vec<Oid> {
     let mut roles = vec![role::current()];
     for role in [role::outer(), role::session()] {
         if !roles.contains(&role) {
             roles.push(role);
         }
     }
-    let mut bound = Vec::new();
-    // Every statement that inserts calls this. If no role is bound, no index is read.
-    let table = grants(pg_sys::AccessShareLock);
-    if table.is_empty() {
-        return bound;
+    roles
+}
+
+/// The tenants that each of these roles is bound to.
+fn bound_to(table: &SmallTable, mut roles: Vec<Oid>) -> Vec<Vec<String>> {
+    // A superuser has the rights of every role, but is not bound.
+    roles.retain(|role| !role::is_superuser_role(*role));
+    if !roles.is_empty() {
+        // A binding outlasts a new name, so that without its OID any role may be the one that is bound.
+        hold_to_known(table, Mode::Write, |_| true);
     }
-    for role in roles {
-        // A superuser has the rights of every role, but is not bound.
-        if !role::is_superuser_role(role) {
-            let tenants = bindings(&table, role);
-            if !tenants.is_empty() {
-                bound.push(tenants);
-            }
-        }
-    }
-    bound
+    roles.into_iter().map(|role| bindings(table, role)).filter(|tenants| !tenants.is_empty()).collect()
 }
 
 /// The tenants that a role may record for, if it is bound: its own, or else those of the roles

@@ -4,12 +4,13 @@
 
 use crate::access::decision::decide;
 use crate::log::own_event::LogEvent;
+use crate::log::shared_table::copy_of;
 use crate::log::small_table::SmallTable;
 use crate::log::subscription;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, seconds, timestamptz_of_seconds, uuid, Datum};
 use crate::pg::error::{hide_statement, internal, Code, Fault};
-use crate::pg::memory::here;
+use crate::pg::memory::{here, Memory};
 use crate::pg::relation::{named, Relation};
 use crate::pg::spi::Arg;
 use crate::pg::transaction::now_in_seconds;
@@ -77,12 +78,24 @@ pub fn signing() -> SigningKey {
     }
     // Until this transaction commits, no other can make a key. A key that was committed meanwhile
     // is seen after the wait.
-    let table = open(pg_sys::ShareRowExclusiveLock);
+    let table = open_to_change();
     current(&table).unwrap_or_else(|| {
         let key = new_key();
         store(&table, &key, false);
         key
     })
+}
+
+/// Opens the table so that, until this transaction ends, no other changes it.
+fn open_to_change() -> SmallTable {
+    if copy_of(c"viewer_keys").is_none() {
+        return open(pg_sys::ShareRowExclusiveLock);
+    }
+    // Each node would lock its own copy, and then wait for the others'. Citus lets one transaction after the other
+    // change such a table.
+    let table = open(pg_sys::RowExclusiveLock);
+    forget_old(&table);
+    table
 }
 
 fn new_key() -> SigningKey {
@@ -99,30 +112,70 @@ fn current(table: &SmallTable) -> Option<SigningKey> {
     found
 }
 
-/// It does not use SPI, because a log of statements may contain their parameters.
-fn store(table: &SmallTable, key: &[u8], imported: bool) {
-    here(|memory| {
-        let row: [Option<Datum>; COLUMNS.len()] = [
+/// A key as a row of the table.
+struct NewKey {
+    secret: SigningKey,
+    imported: bool,
+}
+
+impl NewKey {
+    fn row<'m>(&self, memory: Memory<'m>) -> [Option<Datum<'m>>; COLUMNS.len()] {
+        [
             Some(memory.uuid(&random::bytes())),
-            Some(memory.bytes(key)),
+            Some(memory.bytes(&self.secret)),
             Some(timestamptz_of_seconds(now_in_seconds())),
             None,
-            Some(Datum::from(imported)),
-        ];
-        table.insert(&row);
-    });
+            Some(Datum::from(self.imported)),
+        ]
+    }
+}
+
+thread_local! {
+    /// The key that the running statement takes; see [`store`].
+    static NEW: RefCell<Option<NewKey>> = const { RefCell::new(None) };
+}
+
+/// A log of statements may contain their parameters. So it does not use SPI, or where Citus has to write the copies
+/// of all nodes, a statement that takes the key from a function: Citus sends such rows in a COPY.
+fn store(table: &SmallTable, key: &[u8], imported: bool) {
+    let new = NewKey { secret: SigningKey::new(key.to_vec()), imported };
+    if !table.is_shared() {
+        return here(|memory| table.insert(&new.row(memory)));
+    }
+    NEW.set(Some(new));
+    table.execute(
+        "INSERT INTO immutable.viewer_keys (key_id, secret, made_at, accept_until, imported) \
+         SELECT k.key_id, k.secret, k.made_at, k.accept_until, k.imported FROM immutable.new_viewer_key() k",
+        &[],
+    );
+}
+
+sql_function!(immutable_new_viewer_key, pg_finfo_immutable_new_viewer_key, new_viewer_key);
+
+/// `immutable.new_viewer_key()`
+fn new_viewer_key(call: Call) -> Datum {
+    let mut rows = call.rows();
+    if let Some(new) = NEW.take() {
+        rows.put(&new.row(call.memory()));
+    }
+    call.null()
+}
+
+/// Deletes the keys that are no longer accepted.
+fn forget_old(table: &SmallTable) {
+    table.execute(
+        "DELETE FROM immutable.viewer_keys WHERE accept_until OPERATOR(pg_catalog.<) $1",
+        &[Arg::seconds(now_in_seconds())],
+    );
 }
 
 /// Makes a key the one that signs.
 fn replace(key: &[u8], imported: bool, revoke_old: bool) {
-    let table = open(pg_sys::ShareRowExclusiveLock);
+    let table = open_to_change();
     if revoke_old {
         table.execute("DELETE FROM immutable.viewer_keys", &[]);
     } else {
-        table.execute(
-            "DELETE FROM immutable.viewer_keys WHERE accept_until OPERATOR(pg_catalog.<) $1",
-            &[Arg::seconds(now_in_seconds())],
-        );
+        forget_old(&table);
         table.execute(
             "UPDATE immutable.viewer_keys SET accept_until = $1 WHERE accept_until IS NULL",
             &[Arg::seconds(now_in_seconds() + RUN_OUT)],

@@ -1,6 +1,7 @@
 //! Viewer tokens that were revoked.
 
 use crate::access::keys::RUN_OUT;
+use crate::log::own_event;
 use crate::log::small_table::SmallTable;
 use crate::pg::datum::seconds;
 use crate::pg::memory::{here, Memory};
@@ -103,7 +104,7 @@ pub fn revoke(revoked: Revoked<'_>) {
     };
     let statement = format!(
         "INSERT INTO immutable.revocations AS r (jti, tenant_id, actor_id, revoked_at, forget_at, revoked_by) \
-         VALUES ($1, $2, $3, $4, $5, session_user) \
+         VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT ({key}) WHERE {condition} IS NOT NULL DO UPDATE \
          SET revoked_at = greatest(r.revoked_at, excluded.revoked_at), \
              forget_at = greatest(r.forget_at, excluded.forget_at), revoked_by = excluded.revoked_by"
@@ -116,6 +117,7 @@ pub fn revoke(revoked: Revoked<'_>) {
             Arg::maybe_text(actor_id),
             Arg::Time(now),
             Arg::seconds(forget_at),
+            Arg::text(own_event::login()), // on another node, session_user is the owner
         ],
     );
 }

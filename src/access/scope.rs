@@ -1,17 +1,19 @@
 //! Which events a viewer sees. [`visible`] is the only place that decides it; the functions that
 //! the policies call use it.
 
-use crate::access::grants_table::{grants, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
+use crate::access::grants_table::{grants, hold_to_known, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
 use crate::access::proof;
 use crate::access::token::{self, PresentedIn};
-use crate::log::columns as c;
-use crate::log::tables::{events_oid, Events};
+use crate::log::tables::{events_oid, is_on_shard, Events};
+use crate::log::{columns as c, distributed, shared_table};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, name, text, Datum};
+use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{Equal, OpenRelation, Seen};
 use crate::pg::{role, setting};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
+use std::cell::OnceCell;
 
 /// What the caller sees: all events, a tenant's, or those of one actor of it.
 #[derive(Default)]
@@ -63,10 +65,37 @@ fn by_role() -> Option<Visible> {
         token::verify(PresentedIn::Setting, token.as_bytes())?
     } else if let Some(tenant_id) = readable(role::current()) {
         return Some(Visible { tenant_id: Some(tenant_id), actor_id: None });
+    } else if let Some(headers) = setting::value(c"request.headers") {
+        token::verify(PresentedIn::Headers, headers.as_bytes())?
     } else {
-        token::verify(PresentedIn::Headers, setting::value(c"request.headers")?.as_bytes())?
+        refuse_token_left_behind();
+        return None;
     };
     Some(Visible { tenant_id: Some(claims.tenant_id.clone()), actor_id: claims.actor_id.clone() })
+}
+
+/// Raises 28000 for a viewer without a token on another node than its client's. A token may have stayed there, and
+/// no rows would be a wrong answer. A role that also writes shows none when it asks for what it has written.
+fn refuse_token_left_behind() {
+    let role = role::current();
+    let has_rights_of = |group| role::by_name(group).is_some_and(|group| role::has_rights_of(role, group));
+    if !shared_table::is_session_of_citus()
+        || !distributed::is()
+        || has_rights_of(c"immutable_writer")
+        || has_rights_of(c"immutable_auditor")
+    {
+        return;
+    }
+    Fault::new(
+        Code::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+        "no viewer token has reached the node that has the events",
+    )
+    .field("viewer_token")
+    .hint(
+        "In a transaction, SET LOCAL citus.propagate_set_commands = 'local', then SET LOCAL immutable.viewer_token. Or call \
+         immutable.get_events(), which reads the token where the client is.",
+    )
+    .raise()
 }
 
 /// The actor whose events alone the caller sees as a viewer, if the token names one. It serves to
@@ -112,7 +141,8 @@ sql_function!(immutable_is_target_visible, pg_finfo_immutable_is_target_visible,
 
 /// `immutable.is_target_visible(tenant_id, event_id)`
 fn is_target_visible(call: Call) -> Datum {
-    let Some(visible) = call.once(visible) else { return Datum::from(false) };
+    let (visible, events) = call.once(|| (visible(), OnceCell::new()));
+    let Some(visible) = visible else { return Datum::from(false) };
     let (Some(tenant_id), Some(event_id)) = (call.arg(0), call.arg(1)) else { return Datum::from(false) };
     if !visible.is_of(Some(tenant_id)) {
         return Datum::from(false);
@@ -120,7 +150,12 @@ fn is_target_visible(call: Call) -> Datum {
     let Some(actor_id) = &visible.actor_id else { return Datum::from(true) };
     // The event is looked up by its key and in the statement's snapshot, so that the statement and
     // this function see the same events.
-    let relation = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    let oid = *events.get_or_init(|| match distributed::is() && !is_on_shard() {
+        // The tenant is the token's, and so the same for all rows that come here.
+        true => distributed::shard_oid(text(tenant_id)),
+        false => events_oid(),
+    });
+    let relation = OpenRelation::table(oid, pg_sys::AccessShareLock);
     let events = Events::of(relation.get());
     let equal =
         |column, function, value| Equal { attribute: events.layout.number(column), function, value: Some(value) };
@@ -138,10 +173,12 @@ fn is_target_visible(call: Call) -> Datum {
 /// and created again is another role, and because a dump keeps names, a renamed role's grant could
 /// come back as another role's.
 fn readable(role: Oid) -> Option<String> {
+    let (table, own) = (grants(pg_sys::AccessShareLock), role::known_name(role));
+    hold_to_known(&table, Mode::Read, |role| own.as_deref() == Some(role));
     let mut tenant = None;
-    rows_of(&grants(pg_sys::AccessShareLock), Datum::from(role), ROLE_OID, Mode::Read, |row| {
+    rows_of(&table, Datum::from(role), ROLE_OID, Mode::Read, |row| {
         let granted = row.at(ROLE as usize - 1).map(name);
-        if granted.is_some() && granted == role::known_name(role).as_deref() {
+        if granted.is_some() && granted == own.as_deref() {
             tenant = row.at(TENANT_ID).map(|tenant| text(tenant).to_string());
         }
     });

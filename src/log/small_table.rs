@@ -2,6 +2,7 @@
 //! regard to the caller's rights, and with a new snapshot, because a revocation counts even if it
 //! is newer than the transaction's snapshot.
 
+use crate::log::shared_table::{self, NodeCopy};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{named, Equal, OpenRelation, Relation, Seen};
@@ -10,36 +11,47 @@ use crate::pg::tuple::Values;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
-/// A table of the schema `immutable`, open for as long as this lives.
-pub struct SmallTable(OpenRelation);
+/// A table of the schema `immutable`, open for as long as this lives. In a distributed log, it is this node's copy of a
+/// table that all nodes share.
+pub struct SmallTable {
+    table: OpenRelation,
+    copy: Option<NodeCopy>,
+}
 
 impl SmallTable {
     /// Opens a table, with a lock that is kept until the transaction ends. Raises 55000 if it is missing or
     /// does not have columns of these types.
     pub fn open(name: &CStr, types: &[Oid], lock: u32) -> SmallTable {
-        SmallTable::of(name, types, OpenRelation::open(named(name), lock))
+        SmallTable::of(name, types, |table| OpenRelation::open(table, lock))
     }
 
     /// The same to read it alone. The lock is released when this is dropped.
     pub fn read(name: &CStr, types: &[Oid]) -> SmallTable {
-        SmallTable::of(name, types, OpenRelation::read(named(name)))
+        SmallTable::of(name, types, OpenRelation::read)
     }
 
-    fn of(name: &CStr, types: &[Oid], relation: Option<OpenRelation>) -> SmallTable {
-        let relation = relation.filter(|relation| relation.get().descriptor().is_of(types));
-        SmallTable(relation.unwrap_or_else(|| {
+    fn of(name: &CStr, types: &[Oid], open: impl FnOnce(Oid) -> Option<OpenRelation>) -> SmallTable {
+        let copy = shared_table::copy_of(name);
+        let relation = open(copy.map_or_else(|| named(name), |copy| copy.oid));
+        let table = relation.filter(|relation| relation.get().descriptor().is_of(types)).unwrap_or_else(|| {
             let name = name.to_string_lossy();
             Fault::new(
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("table immutable.{name} is missing or altered"),
             )
             .raise()
-        }))
+        });
+        SmallTable { table, copy }
+    }
+
+    /// Whether all nodes share the table, so that statements are Citus' to run.
+    pub fn is_shared(&self) -> bool {
+        self.copy.is_some()
     }
 
     /// The table itself.
     pub fn relation(&self) -> Relation<'_> {
-        self.0.get()
+        self.table.get()
     }
 
     /// Whether the table has no blocks, because it never had a row or VACUUM truncated it. Nothing
@@ -51,7 +63,11 @@ impl SmallTable {
     /// Calls `each` with every row that matches the keys, which are columns of the index. Without
     /// such an index, all rows are read.
     pub fn rows(&self, index: Option<&CStr>, keys: &[Equal], mut each: impl FnMut(&Values)) {
-        let index = index.map(named).filter(|index| *index != pg_sys::InvalidOid);
+        let index = index.map(|index| match self.copy {
+            Some(copy) => named(&copy.index(index)),
+            None => named(index),
+        });
+        let index = index.filter(|index| *index != pg_sys::InvalidOid);
         self.relation().rows(index, Seen::Now, keys, |tuple| {
             each(&tuple.values());
             true
@@ -72,6 +88,10 @@ impl SmallTable {
 
     /// The same for a statement that returns rows; calls `each` with every row.
     pub fn returning(&self, statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
-        spi::as_owner(self.relation(), || spi::query_now(statement, given, each));
+        spi::as_owner(self.relation(), || match self.copy {
+            // Citus plans a statement for the values of its parameters.
+            Some(_) => spi::query_now_planned_each_time(statement, given, each),
+            None => spi::query_now(statement, given, each),
+        });
     }
 }

@@ -17,6 +17,16 @@ pub fn value(name: &CStr) -> Option<CString> {
     }
 }
 
+/// The value that a session began with, which it cannot change: from its connection, or else from the server. None if
+/// it is empty.
+pub fn at_start(name: &CStr) -> Option<CString> {
+    // SAFETY: a C string, or null; an error where there is no such setting.
+    unsafe {
+        let value = pg_sys::GetConfigOptionResetString(name.as_ptr());
+        (!value.is_null() && *value != 0).then(|| CStr::from_ptr(value).to_owned())
+    }
+}
+
 /// How to turn off a superuser's setting that is on, as sentences for a hint. It depends on where
 /// the setting was set.
 pub fn how_to_end(name: &str) -> String {

@@ -2,6 +2,7 @@
 //! the tenant, so that here nobody sees what the chain's trigger saw, and no error has its field. That is why the rest of
 //! the work is done there, by the functions of [`shard`](super::shard), in the caller's transaction and with its rights.
 
+use crate::access::client;
 use crate::log::tables::is_on_shard;
 use crate::log::{distributed, session_context};
 use crate::pg::call::texts;
@@ -26,7 +27,7 @@ pub fn tenant_of(given: &Given) -> String {
 /// Repeats the call for an event whose key is in use, and returns its answer. Citus has noted that the transaction writes
 /// to the shard, because the INSERT was sent there before.
 pub fn repeat(given: &Given, on_conflict: &str) -> String {
-    let arguments = [Arg::text(payload::json_of(given)), Arg::text(on_conflict), Arg::Texts(session_context::values())];
+    let arguments = [Arg::text(payload::json_of(given)), Arg::text(on_conflict), Arg::Texts(session())];
     let mut answer = None;
     distributed::at_tenant(&tenant_of(given), "shard_track", &arguments, |row| {
         answer = row.values().at(0).map(|answer| text(answer).to_string());
@@ -38,7 +39,7 @@ pub fn repeat(given: &Given, on_conflict: &str) -> String {
 pub fn record(tenant_id: &str, events: Vec<String>) -> Vec<String> {
     let count = events.len();
     distributed::will_write_at(tenant_id);
-    let arguments = [Arg::Texts(events), Arg::Texts(session_context::values())];
+    let arguments = [Arg::Texts(events), Arg::Texts(session())];
     let mut answers = Vec::with_capacity(count);
     distributed::at_tenant(tenant_id, "shard_track_batch", &arguments, |row| {
         let given = row.values().at(0).map_or_else(Vec::new, |given| texts(given, "answers"));
@@ -48,6 +49,13 @@ pub fn record(tenant_id: &str, events: Vec<String>) -> Vec<String> {
         unanswered()
     }
     answers
+}
+
+/// What the shard must know of this session: its settings, and the seal of its roles.
+fn session() -> Vec<String> {
+    let mut session = session_context::values();
+    session.extend(client::seal());
+    session
 }
 
 fn unanswered() -> ! {

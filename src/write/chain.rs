@@ -1,7 +1,7 @@
 //! The BEFORE INSERT row trigger: it validates the event, commits to its values, takes a lane, and
 //! links the row to the last one there.
 
-use crate::access::binding;
+use crate::access::{binding, client};
 use crate::log::columns::Layout;
 use crate::log::row::with_scratch;
 use crate::log::tables::{is_events_itself, Events};
@@ -73,6 +73,8 @@ struct Entering<'e> {
     id: Id,
     /// Whether it is the log itself that may write.
     by_log: bool,
+    /// What says, at a shard, which roles stand behind it.
+    seal: Option<String>,
 }
 
 /// The commitments to an event's values, and the salt that they are made with.
@@ -103,13 +105,14 @@ impl<'e> Entering<'e> {
     /// enter.
     fn admit(call: Call, relation: Relation<'e>, events: Rc<Events>, mut row: Values<'e>) -> Entering<'e> {
         let by_log = role::is_lent_by(relation.owner());
+        let seal = if shard_range::is_shard(relation) { client::take(&mut row, &events.layout) } else { None };
         validate::complete(&mut row, &events.layout);
         if !own_event::is_recording() {
             name_tenant(call, relation, &events.layout, &mut row);
         }
         let admitted = validate::admit(&row, &events.layout, by_log);
         let id = row.get(&events.layout, c::ID).map_or_else(|| random::id(transaction::now()), uuid);
-        Entering { relation, events, row, admitted, id, by_log }
+        Entering { relation, events, row, admitted, id, by_log, seal }
     }
 
     /// Refuses a tenant that the caller is not bound to, or that belongs to another shard. A function
@@ -117,7 +120,8 @@ impl<'e> Entering<'e> {
     fn bind(&self, call: Call) {
         shard_range::hold_to_shard(self.relation, self.admitted.tenant);
         if !own_event::is_recording() {
-            binding::hold_to_binding(call, self.admitted.tenant_id());
+            let is_at_shard = shard_range::is_shard(self.relation);
+            binding::hold_to_binding(call, self.admitted.tenant_id(), is_at_shard, self.seal.as_deref());
         }
     }
 

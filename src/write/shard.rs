@@ -2,6 +2,7 @@
 //! [`at_shard`](super::at_shard). They run with the caller's rights and record as those do, so that whoever may call those
 //! may call these.
 
+use crate::access::client;
 use crate::log::{distributed, session_context};
 use crate::pg::call::{sql_function, texts, Call};
 use crate::pg::datum::{text, Datum};
@@ -29,9 +30,10 @@ fn shard_track_batch(call: Call<'_>) -> Datum<'_> {
 }
 
 /// Runs `body` on the shard of the argument tenant_id, with the settings of the client's session, which are the argument
-/// at `session`.
+/// at `session`; after them comes the seal of its roles.
 fn at_shard<T>(call: Call<'_>, session: usize, body: impl FnOnce() -> T) -> T {
     let tenant_id = text(call.required(1, "tenant_id", HINT));
     let session = texts(call.required(session, "session", HINT), "session");
-    session_context::with_values(&session, || distributed::on_own_shard(tenant_id, body))
+    let seal = session.get(session_context::CONTEXT.len()).copied();
+    client::with_passed(seal, || session_context::with_values(&session, || distributed::on_own_shard(tenant_id, body)))
 }
