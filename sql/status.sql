@@ -125,7 +125,7 @@ BEGIN ATOMIC
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
-    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
+    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop'), ('immutable_ddl_shard')) x (name)
       LEFT JOIN pg_event_trigger e ON e.evtname = x.name
         AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'guard_ddl'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
@@ -291,6 +291,8 @@ BEGIN ATOMIC
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes
+    UNION ALL SELECT 6, 'the shards of this node are not as its tables are, as after ALTER EXTENSION UPDATE: call immutable.distribute() on the coordinator'
+      WHERE EXISTS (SELECT FROM immutable.shard_changes())
     UNION ALL SELECT 6, problem FROM bad_keys
     UNION ALL SELECT 7, format('prepared transaction %L has held %s lanes since %s: run COMMIT PREPARED or ROLLBACK PREPARED', gid, lanes, prepared)
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'

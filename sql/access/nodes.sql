@@ -29,8 +29,11 @@ BEGIN
     ARRAY['immutable.viewer_keys', 'immutable.revocations', 'immutable.tenant_grants']::pg_catalog.regclass[])$q$
     INTO is_shared;
   IF is_shared THEN
-    -- For nodes that were added. Otherwise Citus waits until the first shard is moved there.
-    EXECUTE 'SELECT pg_catalog.replicate_reference_tables(''block_writes'')';
+    -- For nodes that were added. Otherwise Citus waits until it is asked to move the first shard there.
+    EXECUTE $q$SELECT pg_catalog.replicate_reference_tables('block_writes') WHERE EXISTS (
+      SELECT FROM pg_catalog.pg_dist_node n, pg_catalog.pg_dist_shard s
+      WHERE n.noderole = 'primary' AND n.isactive AND s.logicalrelid = 'immutable.tenant_grants'::pg_catalog.regclass
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_dist_placement p WHERE p.shardid = s.shardid AND p.groupid = n.groupid))$q$;
   ELSE
     FOREACH tab IN ARRAY ARRAY['immutable.viewer_keys', 'immutable.revocations', 'immutable.tenant_grants']::pg_catalog.regclass[]
     LOOP

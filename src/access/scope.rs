@@ -4,7 +4,7 @@
 use crate::access::grants_table::{grants, hold_to_known, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
 use crate::access::proof;
 use crate::access::token::{self, PresentedIn};
-use crate::log::tables::{events_oid, Events};
+use crate::log::tables::{events_oid, is_on_shard, Events};
 use crate::log::{columns as c, distributed, shared_table};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, name, text, Datum};
@@ -13,6 +13,7 @@ use crate::pg::relation::{Equal, OpenRelation, Seen};
 use crate::pg::{role, setting};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
+use std::cell::OnceCell;
 
 /// What the caller sees: all events, a tenant's, or those of one actor of it.
 #[derive(Default)]
@@ -158,7 +159,8 @@ sql_function!(immutable_is_target_visible, pg_finfo_immutable_is_target_visible,
 
 /// `immutable.is_target_visible(tenant_id, event_id)`
 fn is_target_visible(call: Call) -> Datum {
-    let Some(visible) = call.once(visible) else { return Datum::from(false) };
+    let (visible, events) = call.once(|| (visible(), OnceCell::new()));
+    let Some(visible) = visible else { return Datum::from(false) };
     let (Some(tenant_id), Some(event_id)) = (call.arg(0), call.arg(1)) else { return Datum::from(false) };
     if !visible.is_of(Some(tenant_id)) {
         return Datum::from(false);
@@ -166,7 +168,12 @@ fn is_target_visible(call: Call) -> Datum {
     let Some(actor_id) = &visible.actor_id else { return Datum::from(true) };
     // The event is looked up by its key and in the statement's snapshot, so that the statement and
     // this function see the same events.
-    let relation = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    let oid = *events.get_or_init(|| match distributed::is() && !is_on_shard() {
+        // The tenant is the token's, and so the same for all rows that come here.
+        true => distributed::shard_oid(text(tenant_id)),
+        false => events_oid(),
+    });
+    let relation = OpenRelation::table(oid, pg_sys::AccessShareLock);
     let events = Events::of(relation.get());
     let equal =
         |column, function, value| Equal { attribute: events.layout.number(column), function, value: Some(value) };

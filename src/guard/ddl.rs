@@ -191,7 +191,7 @@ impl Guard<'_> {
         for table in self.command.drop().map(DropCommand::tables).unwrap_or_default() {
             // Citus drops a shard that is in use only in citus_drop_all_shards().
             if shards::table_of(table).is_some() && has_rows(table) {
-                self.refuse(&describe(pg_sys::RelationRelationId, table));
+                self.refuse_everybody(&describe(pg_sys::RelationRelationId, table), None);
             }
         }
     }
@@ -390,8 +390,7 @@ impl Guard<'_> {
         catalog::is_member(self.extension, class, object)
     }
 
-    /// Whether an object is a member of the extension, or a shard of one of its tables. A shard that Citus changes does
-    /// not count: the guard of the node that gave the command has let it through.
+    /// Whether an object is a member of the extension, or a shard of one of its tables.
     fn is_of_log(&self, class: Oid, object: Oid) -> bool {
         self.is_member(class, object) || class == pg_sys::RelationRelationId && is_guarded_shard(object)
     }
@@ -427,6 +426,15 @@ impl Guard<'_> {
     }
 
     fn refuse_because(&self, what: &str, why: Option<&str>) {
+        if shards::is_session_of_citus() {
+            // The guard of the node that passes the command on has let it through, and recorded it.
+            log_line(&self.tag, what);
+            return;
+        }
+        self.refuse_everybody(what, why);
+    }
+
+    fn refuse_everybody(&self, what: &str, why: Option<&str>) {
         let refused = format!("{what} belongs to the audit log: {} is refused", self.tag);
         if !settings::ALLOW_DDL.get() {
             not_allowed(refused, why)
@@ -531,10 +539,10 @@ fn can_append(events: Relation) -> bool {
     chaining.count() == 2 && has_keys(events)
 }
 
-/// Whether a relation is a shard that this node answers for, and the running command is the client's own.
+/// Whether a relation is a shard that this node answers for, and the client's statement was not recorded yet.
 fn is_guarded_shard(relation: Oid) -> bool {
     // Where the client's node has shards itself, Citus changes them in the client's session.
-    shards::table_of(relation).is_some() && !shards::is_session_of_citus() && RECORDED_IN.get() != statement_start()
+    shards::table_of(relation).is_some() && RECORDED_IN.get() != statement_start()
 }
 
 /// Whether a shard has rows. The table is locked as the DROP locks it.

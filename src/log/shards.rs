@@ -60,13 +60,15 @@ pub fn table_of(relation: Oid) -> Option<Oid> {
     is_here.then_some(table)
 }
 
-/// Whether Citus gives this session its commands: another node passes on what the guard of that node has let through.
+/// Whether Citus gives this session its commands: in a distributed log, another node passes on what the guard of that node
+/// has let through.
 ///
 /// The name of the session says so, as Citus itself decides it. Anybody can take such a name, so that only a superuser's
 /// session counts: a superuser can also switch the guard off.
 pub fn is_session_of_citus() -> bool {
     let prefixes = ["citus_internal gpid=", "citus_rebalancer gpid="];
-    setting::value(c"application_name")
+    distributed::is()
+        && setting::value(c"application_name")
         .is_some_and(|name| prefixes.iter().any(|prefix| name.to_bytes().starts_with(prefix.as_bytes())))
         && role::is_superuser_role(role::session())
 }

@@ -45,7 +45,7 @@ def calls(conn):
         names = names or [""] * len(types)
         verb = "CALL" if kind == "p" else "SELECT"
         nulls = ", ".join(f"NULL::{kind}" if kind != "record" else "NULL::record" for kind in types)
-        given = ", ".join(f"{BY_NAME[label] if label in BY_NAME and (kind.startswith(('text', 'integer', 'jsonb', 'uuid', 'double'))) else BY_TYPE[kind]}::{kind}"
+        given = ", ".join(f"{BY_NAME[label] if label in BY_NAME and (kind.startswith(('text', 'integer', 'jsonb', 'uuid', 'double'))) else BY_TYPE.get(kind, 'NULL')}::{kind}"
                           if kind != "record" else "ROW(1)" for label, kind in zip(names, types))
         for arguments in dict.fromkeys((nulls, given)):
             yield signature, name, f"{verb} immutable.{name}({arguments})", comment, grantees
@@ -99,7 +99,9 @@ def test_every_function_answers_or_refuses(filled, entry, who):
                 wrong[f"{group}: {statement}"] = what
     crashes = [log_of(node)[start:] for node, start in zip(filled.nodes, before)]
     assert not any("terminated by signal" in text for text in crashes)
-    assert wrong == {} and done > 100
+    assert done > 100
+    if wrong:
+        pytest.fail("\n".join(f"{call}: {what}" for call, what in wrong.items()))
 
 
 # What a distributed log lacks, and a word of the hint.
@@ -123,7 +125,6 @@ LACKING = [
     ("SELECT immutable.tile(0, 0)", "heads"),
     ("SELECT immutable.entries(0)", "heads"),
     ("SELECT * FROM immutable.export_tree()", "heads"),
-    ("SELECT immutable.recorded_late('x')", "heads"),
     ("SELECT immutable.begin_incarnation('r')", "heads"),
     ("SELECT immutable.rebuild_tiles()", "heads"),
     ("SELECT immutable.rotate_log_key()", "heads"),

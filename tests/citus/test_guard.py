@@ -120,7 +120,7 @@ def test_ddl_on_the_tables_reaches_all_shards_and_is_recorded_once(filled):
         conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT x")
         conn.execute("ALTER TABLE immutable.events SET (fillfactor = 90)")
         conn.execute("CREATE INDEX own ON immutable.events (ip_city)")
-    assert ddl_events(filled) == before + [("ALTER TABLE", "table immutable.events")] * 2
+    assert ddl_events(filled) == before + [("ALTER TABLE", "table immutable.events")] * 3
     (rows,), = filled.conn.execute(
         "SELECT count(*) FROM run_command_on_shards('immutable.events', $$SELECT count(*) FROM pg_index WHERE indrelid = '%s'::regclass$$) "
         "WHERE result = (SELECT count(*)::text FROM pg_index WHERE indrelid = 'immutable.events'::regclass)").fetchall()

@@ -84,6 +84,8 @@ def test_before_distribute_the_server_says_what_is_missing(nodes):
     try:
         log.conn.execute("SELECT immutable.distribute()")
         log.conn.execute("ALTER EXTENSION immutable UPDATE")
+        with log.on_node(1) as conn:
+            assert "immutable.distribute()" in " ".join(conn.execute("SELECT problems FROM immutable.status()").fetchone()[0])
         event = log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t1', 'a', 'b') RETURNING id").fetchone()[0]
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             log.conn.execute("SELECT immutable.erase(%s::uuid, 't1'::text, ARRAY['actor_id'], 'r')", [event])
