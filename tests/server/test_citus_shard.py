@@ -258,10 +258,8 @@ def test_distribute_asks_citus_for_the_right_things(db):
     db.conn.execute(distribute)
     identity = db.conn.execute("SELECT log_id FROM immutable.log").fetchone()[0]
     assert [call for call, in db.conn.execute("SELECT call FROM public.calls ORDER BY n")] == [
-        "SELECT immutable.prepare_tables()",
         "immutable.events by tenant_id with none, triggers on, policies with subquery 0",
         "immutable.event_targets by tenant_id with immutable.events, triggers on, policies with subquery 0",
-        "immutable.placement by tenant_id with immutable.events, triggers on, policies with subquery 0",
         "immutable.erase(uuid,text,text[],text) by tenant_id with immutable.events",
         "immutable.erase_subject(text,text,text,text[],text[],boolean) by tenant_id with immutable.events",
         "immutable.erase_subject(text,text[],text,text[],text[],boolean) by tenant_id with immutable.events",
