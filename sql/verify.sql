@@ -139,6 +139,9 @@ COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigin
 It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
 max_events or since is given. If all of a log is verified that has a tree, its events are compared
 with the leaves of the tree, and the tree with a checkpoint.
+Of a distributed log each node verifies its shards, and sees what is committed; with tenant_id the
+node of the tenant''s shard verifies, and also sees what the caller''s transaction has recorded. Breaks
+are also tenants outside of their shard, and shards that are missing or that the nodes do not agree on.
 - tenant_id: one tenant alone; an empty text is for the events without a tenant.
 - from_date, to_date: inclusive bounds of created_at. Each lane must follow the stored event before
   the range.
@@ -177,7 +180,9 @@ Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of anoth
 valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
 42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
-altered.';
+altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
+answer, 38000 if a node cannot verify, and 55000 if a node has another version of the extension or a
+shard was moved meanwhile.';
 
 CREATE FUNCTION immutable.verify_breaks(
   tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
@@ -194,8 +199,9 @@ or checkpoint_mismatch. The hashes of a break that the tree shows are leaf hashe
 tree; tenant_id is NULL if the break is of the tree itself. No row means that no break was found in
 what was checked; immutable.verify_chain() says how much that was. The arguments are those of that
 function, except for max_breaks.
-- max_breaks: the most breaks to return, from 0; NULL for all.
-Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
+- max_breaks: the most breaks to return, from 0; NULL for all. Of a distributed log they are at most
+  100,000 of each shard, and a warning says if there are more.
+Raises the errors of immutable.verify_chain().';
 
 CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
@@ -208,7 +214,7 @@ under way are among them; so are events that somebody has put into the log later
 - checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
   knows. NULL for the newest stored checkpoint that is cosigned.
 Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
-stored, and 42501 if the caller may not read every event.';
+stored, and 42501 if the caller may not read every event, and 0A000 for a distributed log.';
 
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,

@@ -1,6 +1,6 @@
 //! export_events(): the events as lines that verify outside of the database.
 
-use crate::access::lent::with_rights;
+use crate::access::lent::{are_policies_as_made, with_rights};
 use crate::access::proof::{self, Scope};
 use crate::log::distributed;
 use crate::pg::call::{sql_function, Call};
@@ -41,6 +41,8 @@ sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_
 fn export_events(call: Call<'_>) -> Datum<'_> {
     call.series(|| {
         let opened = proof::require(Scope::Export);
+        // At the shards there is no proof: what it opens is among the filters.
+        let is_lent = proof::is_needed() && are_policies_as_made();
         with_rights(|| {
             let mut filters = Filters::of(call);
             if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| filters.narrow_to(own)) {
@@ -51,7 +53,7 @@ fn export_events(call: Call<'_>) -> Datum<'_> {
             let lines = Verifiable::new(statement_start(), written(given));
             if distributed::is() {
                 let tenant_id = FILTERS.iter().position(|(name, _)| *name == "tenant_id").and_then(given).map(text);
-                return AnyExport::Shards(ShardExport::begin(given, tenant_id, lines));
+                return AnyExport::Shards(ShardExport::begin(given, tenant_id, lines, is_lent));
             }
             AnyExport::Here(Export::begin(statement(filters, ""), Box::new(lines), false))
         })

@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import os
+import subprocess
 
 import psycopg
 import pytest
+from conftest_of_servers import module
 from nodes import COORDINATOR
 
 INSERT = "INSERT INTO immutable.events (tenant_id, actor_id, action, targets, metadata) VALUES (%s, %s, %s, %s, %s) RETURNING id, lane, seq"
@@ -358,3 +361,23 @@ def test_the_parts_at_the_shards_take_nothing_else(filled):
                                 psycopg.errors.NullValueNotAllowed)):
                 conn.execute(f"SELECT * FROM immutable.{call}")
     assert verify(filled.connect(filled.auditor)) == ALL
+
+
+def test_night_after_night(filled, entry, tmp_path):
+    """immutable-nightly, as an auditor's machine runs it against one of the nodes."""
+    server, heads = filled.nodes[entry], tmp_path / "heads.json"
+
+    def run(*arguments):
+        done = subprocess.run([module.ROOT / "scripts/immutable-nightly", *arguments, "-d", server.dsn(filled.name, filled.auditor), heads],
+                              text=True, env={**os.environ, "PATH": f"{server.bin}:{os.environ['PATH']}"}, capture_output=True)
+        return done.returncode, done.stdout + done.stderr
+    assert run("--first")[0] == 0, run("--first")
+    assert len(json.loads(heads.read_text())) == len(TENANTS)
+    for arguments in ((), ("--quick",)):
+        status, said = run(*arguments)
+        assert status == 0 and f"{len(TENANTS)} saved heads, 0 breaks" in said, said
+    with forged(filled, "t4") as forge:
+        forge("t4", "UPDATE EVENTS SET action = 'changed' WHERE tenant_id = 't4' AND seq = 3")
+        for arguments in ((), ("--quick",)):
+            status, said = run(*arguments)
+            assert status == 1 and "hash_mismatch" in said, said
