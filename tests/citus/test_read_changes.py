@@ -6,6 +6,7 @@ import threading
 import psycopg
 import pytest
 from helpers_reading import call, viewer
+from nodes import COORDINATOR
 
 
 def feed(conn, tenant, limit, after=None):
@@ -71,6 +72,7 @@ def test_a_position_of_another_actor_is_no_position(shared, entry):
 
 
 def move(log, tenant, to, mode):
+    log.conn.execute("SELECT set_config('citus.local_hostname', %s, false)", [log.nodes[COORDINATOR].host])
     shard, node = log.shard_of(tenant)
     log.conn.execute("SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, shard_transfer_mode => %s)",
                      [int(shard.rsplit("_", 1)[1]), *log.address(node), *log.address(to), mode])
