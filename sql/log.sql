@@ -287,6 +287,12 @@ COMMENT ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, j
 Returns the event''s id. Only the log''s owner may execute it.
 Raises 22004 for an argument that must not be NULL, and 55000 if the shard is not on this node.';
 
+CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
+COMMENT ON FUNCTION immutable.record_at_shard() IS
+'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
+It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
+Raises 55000 where the table is no shard of this node.';
+
 CREATE FUNCTION immutable.record_restore(reason text)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_record_restore';

@@ -212,6 +212,11 @@ pub fn on_own_shard<T>(tenant_id: &str, body: impl FnOnce() -> T) -> T {
     on_events_relation(events.oid(), || spi::on_shard(events.qualified_name(), targets.qualified_name(), body))
 }
 
+/// The events relation of the shard that a tenant's events are in. Raises 55000 if it is on another node.
+pub fn shard_oid(tenant_id: &str) -> Oid {
+    own_shard(tenant_id).events.get().oid()
+}
+
 /// How many names are tried for each shard, to find a tenant that belongs to it.
 const TRIED: i32 = 40;
 

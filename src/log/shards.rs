@@ -65,10 +65,10 @@ pub fn table_of(relation: Oid) -> Option<Oid> {
 ///
 /// The name of the session says so, as Citus itself decides it. Anybody can take such a name, so that only a superuser's
 /// session counts: a superuser can also switch the guard off.
-pub fn is_session_of_citus() -> bool {
+pub fn is_passed_on() -> bool {
     let prefixes = ["citus_internal gpid=", "citus_rebalancer gpid="];
     distributed::is()
         && setting::value(c"application_name")
-        .is_some_and(|name| prefixes.iter().any(|prefix| name.to_bytes().starts_with(prefix.as_bytes())))
+            .is_some_and(|name| prefixes.iter().any(|prefix| name.to_bytes().starts_with(prefix.as_bytes())))
         && role::is_superuser_role(role::session())
 }
