@@ -74,7 +74,7 @@ pub fn refuse(what: &str, instead: &str) {
 
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
-pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: impl FnMut(Tuple<'_>)) {
+pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
         "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
@@ -82,7 +82,7 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: i
     );
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
-    spi::stream_planned_each_time(&statement, &given, |tuple| each(tuple));
+    spi::stream_planned_each_time(&statement, &given, each);
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
@@ -126,7 +126,7 @@ pub fn as_owner<T>(body: impl FnOnce() -> T) -> T {
 /// Makes Citus commit this transaction in two phases. It does so by itself only if several nodes write to distributed
 /// tables; otherwise what this node writes to its own tables could be lost where the shard's part is not. Citus copies
 /// rows in two phases, also if there are none to copy, and then asks no node.
-fn commit_in_two_phases() {
+pub fn commit_in_two_phases() {
     spi::execute_planned_each_time(
         "INSERT INTO immutable.placement (tenant_id) SELECT n::pg_catalog.text FROM pg_catalog.generate_series(1, 0) n",
         &[],
@@ -143,11 +143,13 @@ struct Shard {
 fn own_shard(tenant_id: &str) -> Shard {
     let open = |table: &str| {
         let mut number = None;
-        spi::query_now_planned_each_time(
-            "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
-            &[Arg::Oid(named_in_schema(&name(table))), Arg::text(tenant_id)],
-            |row| number = row.at(0).map(Datum::i64),
-        );
+        if is() {
+            spi::query_now_planned_each_time(
+                "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
+                &[Arg::Oid(named_in_schema(&name(table))), Arg::text(tenant_id)],
+                |row| number = row.at(0).map(Datum::i64),
+            );
+        }
         let shard = number.map_or(pg_sys::InvalidOid, |number| named_in_schema(&name(&format!("{table}_{number}"))));
         OpenRelation::open(shard, pg_sys::AccessShareLock).unwrap_or_else(|| {
             Fault::new(
