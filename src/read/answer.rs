@@ -58,7 +58,7 @@ fn total_of(query: &Query, read: usize, is_cut: bool, strategy: Strategy) -> Tot
         return Total { events: read as i64, exact: true };
     }
     let is_searched = strategy == Strategy::SearchIndex;
-    let total = total(query.asked.filters.clone(), query.plan.lead, query.is_limited, is_searched);
+    let total = total(query, is_searched);
     // An estimate knows nothing of the page, but the events of the page are there.
     Total { events: if total.exact { total.events } else { total.events.max(read as i64) }, ..total }
 }

@@ -83,7 +83,7 @@ fn query<'c>(call: Call<'c>, opened: &Opened) -> Query<'c> {
     if let Some(actor_id) = call.arg(ACTOR) {
         asked.filters.bind_actor(text(actor_id));
     }
-    Query::bound(asked, is_limited || is(call, LIMITED))
+    Query::bound(asked, is_limited, is(call, LIMITED))
 }
 
 sql_function!(immutable_shard_page, pg_finfo_immutable_shard_page, shard_page);
