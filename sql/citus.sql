@@ -24,11 +24,6 @@ CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
 COMMENT ON POLICY all_see ON immutable.placement IS
   'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
 
-CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
-COMMENT ON FUNCTION immutable.record_at_shard() IS
-'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
-It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
-Raises 55000 where the table is no shard of this node.';
 CREATE TRIGGER "~immutable_record" BEFORE INSERT ON immutable.placement
   FOR EACH ROW EXECUTE FUNCTION immutable.record_at_shard();
 
