@@ -86,12 +86,21 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl 
     spi::stream_planned_each_time(&statement, &given, each);
 }
 
-/// The same for a caller who has taken another role's rights. Raises 25001, with a hint, if the transaction has written to
-/// the shard with its own: Citus has a connection for each role, and the one would not see what the other has written.
-pub fn at_tenant_as_other(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
-    in_place_of(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, written_before, || {
-        at_tenant(tenant_id, function, arguments, each);
-    });
+/// The same for a function that returns one value. Citus needs less time for this statement, and keeps its plan.
+pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
+    let statement = format!(
+        "SELECT immutable.{function}(pg_catalog.count(*), $1{numbers}) FROM immutable.placement p WHERE p.tenant_id = $1"
+    );
+    let mut given = vec![Arg::text(tenant_id)];
+    given.extend(arguments.iter().cloned());
+    spi::stream_now_planned_once(&statement, &given, each);
+}
+
+/// Runs `body`, which asks a shard with another role's rights. Raises 25001, with a hint, if the transaction has written
+/// to the shard with its own: Citus has a connection for each role, and the one would not see what the other has written.
+pub fn as_other<T>(body: impl FnOnce() -> T) -> T {
+    in_place_of(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, written_before, body)
 }
 
 fn written_before() -> Fault {

@@ -504,6 +504,11 @@ pub fn stream_planned_each_time(statement: &str, given: &[Arg], each: impl FnMut
     fetch(statement, given, Planned::EachTime, false, each);
 }
 
+/// Like [`stream_now`], planned once.
+pub fn stream_now_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::Once, false, each);
+}
+
 /// Like [`stream`], but with a new snapshot, which sees what this transaction has written and what
 /// others have committed while it waited for a lock.
 pub fn stream_now(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
