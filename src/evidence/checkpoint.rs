@@ -11,7 +11,7 @@ use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, refuse_d
 use crate::log::own_event::{record, LogEvent};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
-use crate::log::{distributed, log_identity, seam, subscription};
+use crate::log::{log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
