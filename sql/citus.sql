@@ -184,7 +184,7 @@ DECLARE
   part pg_catalog.record;
   found pg_catalog.bool;
 BEGIN
-  IF EXISTS (SELECT FROM immutable.events) THEN
+  IF EXISTS (SELECT 1 FROM immutable.events) THEN
     RAISE EXCEPTION 'a log that has events cannot be distributed'
       USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = pg_catalog.format('Make a new database, call immutable.distribute(%L) there, and restore the dump of this one into it.',
