@@ -31,9 +31,9 @@ class Nodes(list):
     def __init__(self, major):
         super().__init__(Cluster(major, **SETTINGS) for _ in range(4))
         for node in self:
-            # Citus also connects from a node to itself, when it copies tables or moves shards.
             with node.connect() as admin:
-                admin.execute(sql.SQL("ALTER SYSTEM SET citus.local_hostname = {}").format(node.host))
+                # To move shards, Citus connects to its own node too, and takes it for localhost.
+                admin.execute(f"ALTER SYSTEM SET citus.local_hostname = '{node.host}'")
                 admin.execute("SELECT pg_reload_conf()")
 
     def stop(self):
