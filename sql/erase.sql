@@ -60,3 +60,30 @@ records.
 - subject: the person''s ids, at least one.
 Returns what that function returns.
 Raises the errors of that function, and 22004 for an id that is NULL.';
+
+CREATE FUNCTION immutable.shard_erase(
+  here bigint, tenant_id text, reason text, actor_id text, actor_type text, recorded_by text, event_id uuid, paths text[])
+RETURNS TABLE (event_id uuid, path text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_erase';
+COMMENT ON FUNCTION immutable.shard_erase(bigint, text, text, text, text, text, uuid, text[]) IS
+'Part of immutable.erase() in a log that is distributed: erases at the shard of the tenant.
+- here: a number that is known only at the shard.
+- actor_id, actor_type, recorded_by: who erases, in another session.
+- tenant_id, reason, event_id, paths: the checked arguments of immutable.erase().
+Returns what that function returns. Only the log''s owner may execute it.
+Raises the errors of that function, and 55000 if the shard is not on this node.';
+
+CREATE FUNCTION immutable.shard_erase_subject(
+  here bigint, tenant_id text, reason text, actor_id text, actor_type text, recorded_by text, subject text[],
+  metadata_keys text[], actor_paths text[], dry_run boolean)
+RETURNS TABLE (event_id uuid, path text, found text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_erase_subject';
+COMMENT ON FUNCTION immutable.shard_erase_subject(bigint, text, text, text, text, text, text[], text[], text[], boolean) IS
+'Part of immutable.erase_subject() in a log that is distributed: erases at the shard of the tenant.
+- here: a number that is known only at the shard.
+- actor_id, actor_type, recorded_by: who erases, in another session.
+- tenant_id and the others: the checked arguments of immutable.erase_subject().
+Returns what that function returns. Only the log''s owner may execute it.
+Raises the errors of that function, and 55000 if the shard is not on this node.';

@@ -35,10 +35,6 @@ TO immutable_writer;
 -- In a distributed log track_batch() calls the shard of the tenant. DELETE removes nothing, because the table is empty; it
 -- makes Citus commit on all nodes or on none.
 GRANT SELECT, DELETE ON immutable.placement TO immutable_writer, immutable_server;
--- Without a policy, a query of another role than the owner would ask no shard.
-CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
-COMMENT ON POLICY all_see ON immutable.placement IS
-  'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
 GRANT EXECUTE ON FUNCTION immutable.shard_track(bigint, text, text, text, text[]),
   immutable.shard_track_batch(bigint, text, text[], text[])
 TO immutable_writer, immutable_server;
@@ -56,7 +52,13 @@ GRANT EXECUTE ON FUNCTION
     immutable.day_or_time, text, integer, text, text),
   immutable.find_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time, text, integer, text),
-  immutable.changes(text, jsonb, integer)
+  immutable.changes(text, jsonb, integer),
+  -- These are called by those above.
+  immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean),
+  immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint),
+  immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, jsonb, bigint, text)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),
@@ -64,7 +66,9 @@ GRANT EXECUTE ON FUNCTION
   immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text),
   immutable.recorded_late(text), immutable.export_tree(bigint),
   immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
-  immutable.verify_shard(regclass, boolean),
+  immutable.verify_shard(regclass, boolean), immutable.shard_heads(bigint, text, text),
+  immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb),
+  immutable.shard_export(bigint, text, text, smallint, bigint, jsonb),
   immutable.verify(timestamptz, timestamptz, integer, double precision),
   immutable.export_events(text, text, text, text, text, text, text, text, text, immutable.day_or_time,
     immutable.day_or_time)
@@ -79,7 +83,7 @@ GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_aud
 -- For finding the events that cannot be read: SELECT ... WHERE NOT immutable.is_readable(metadata).
 GRANT EXECUTE ON FUNCTION immutable.is_readable(jsonb), immutable.is_readable(text) TO immutable_auditor;
 -- status() runs with the owner's rights. Of the events it reveals an id and a time alone.
-GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
+GRANT EXECUTE ON FUNCTION immutable.status(), immutable.nodes() TO immutable_auditor, pg_monitor;
 GRANT USAGE ON SCHEMA immutable TO pg_monitor;
 -- Verification runs with the caller's rights, and so do its parts, except for those of an
 -- aggregate, which run with the aggregate owner's.

@@ -187,7 +187,7 @@ COMMENT ON COLUMN immutable.events.salt IS
 COMMENT ON COLUMN immutable.events.erased IS
   'The commitments of the values that are erased and the salts of those that are not; NULL while '
   'nothing is erased';
-COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event';
+COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event; in a distributed log, the role whose rights it used';
 COMMENT ON COLUMN immutable.events.log_id IS 'The log''s identity, in the first event of a lane; NULL in the others';
 COMMENT ON COLUMN immutable.events.xact IS 'The transaction that recorded the event. Not part of the hash';
 
@@ -271,7 +271,8 @@ CREATE FUNCTION immutable.is_own(xact xid8, tenant_id text, lane smallint, seq b
 RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_is_own';
 COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
 'Says whether the current transaction has recorded this event.
-A policy calls it, so that a writer sees the events that its own transaction has recorded.
+A policy calls it, so that a writer sees the events that its own transaction has recorded. Of a
+transaction that appends to more than 65,536 lanes, these are those of the lanes that came last.
 Raises no error.';
 
 CREATE FUNCTION immutable.shard_record_own(
@@ -286,6 +287,12 @@ COMMENT ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, j
 Returns the event''s id. Only the log''s owner may execute it.
 Raises 22004 for an argument that must not be NULL, and 55000 if the shard is not on this node.';
 
+CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
+COMMENT ON FUNCTION immutable.record_at_shard() IS
+'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
+It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
+Raises 55000 where the table is no shard of this node.';
+
 CREATE FUNCTION immutable.record_restore(reason text)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_record_restore';
@@ -297,6 +304,64 @@ actor is the role that calls it.
 Returns the event''s id.
 Raises 22004, 22023 or 22001 for a reason that is NULL, empty or too long, 25006 on a standby or a
 subscriber, and the errors of immutable.chain().';
+
+-- What status() asks of the events on this server. With Citus those are in the shards on this node.
+
+CREATE FUNCTION immutable.shards_here()
+RETURNS TABLE (tab text, shard bigint, relation oid) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 64
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shards_here';
+COMMENT ON FUNCTION immutable.shards_here() IS
+'Part of immutable.status(): returns the shards of events and event_targets on this node of Citus.
+Returns table, number and OID of each; no row if the log is not distributed, and no OID for a table
+that is missing.
+Raises no error.';
+CREATE FUNCTION immutable.node_here()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_node_here';
+COMMENT ON FUNCTION immutable.node_here() IS
+'Part of immutable.status(): returns the address of this node of Citus.
+Returns NULL if the log is not distributed.
+Raises no error.';
+CREATE FUNCTION immutable.count_lanes(most integer)
+RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE COST 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_count_lanes';
+COMMENT ON FUNCTION immutable.count_lanes(integer) IS
+'Part of immutable.status(): counts the lanes on this server, one step of an index for each.
+- most: after so many it stops.
+Returns the number, which is larger than most if it stopped.
+Raises no error.';
+CREATE FUNCTION immutable.newest_events(most integer)
+RETURNS TABLE (id uuid, created_at timestamptz, lane smallint, has_country boolean) LANGUAGE c STABLE PARALLEL UNSAFE
+ROWS 1 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_newest_events';
+COMMENT ON FUNCTION immutable.newest_events(integer) IS
+'Part of immutable.status(): returns the newest events on this server.
+- most: how many.
+Returns id, time, lane and whether ip_country is given.
+Raises no error.';
+CREATE FUNCTION immutable.foreign_xact()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_foreign_xact';
+COMMENT ON FUNCTION immutable.foreign_xact() IS
+'Part of immutable.status(): returns an event''s transaction number that this server has not reached yet.
+Returns NULL if there is none, and if the log is distributed, because shards move.
+Raises no error.';
+CREATE FUNCTION immutable.recorded_from(first xid8, last xid8, not_before timestamptz)
+RETURNS timestamptz LANGUAGE c STABLE PARALLEL UNSAFE COST 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_from';
+COMMENT ON FUNCTION immutable.recorded_from(xid8, xid8, timestamptz) IS
+'Part of immutable.status(): returns when the oldest of some events was recorded.
+- first, last: their transaction numbers, of which the first hundred events are looked at. NULL as
+  last is for no bound.
+- not_before: earlier events do not count; NULL for no bound.
+Returns NULL if there is none, and if the log is distributed.
+Raises no error.';
+CREATE FUNCTION immutable.event_at(tenant_id text, lane smallint, seq bigint)
+RETURNS TABLE (id uuid, created_at timestamptz) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_event_at';
+COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
+'Part of immutable.status(): returns id and time of the event at a place in a lane.
+Returns no row if there is none, and if the log is distributed.
+Raises no error.';
 
 -- The data that a dump must contain. event_targets follows from events.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');

@@ -24,10 +24,12 @@ CREATE FUNCTION immutable.status(
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
   OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT checkpoint_size bigint,
   OUT checkpoint_at timestamptz, OUT cosigned_size bigint, OUT cosigned_at timestamptz, OUT uncovered_since timestamptz,
-  OUT problems text[])
+  OUT node text, OUT log_id uuid, OUT shards bigint, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- Settings of a session, such as enable_indexscan = off, must not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
+-- Citus would hide its shards in pg_class.
+SET citus.override_table_visibility = off
 BEGIN ATOMIC
   WITH RECURSIVE expected (tab, name, function) AS (VALUES
     ('events', '~immutable_chain', 'chain'), ('events', '~immutable_targets', 'derive_targets'),
@@ -65,39 +67,45 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed')),
-  tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
+  shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
+  -- A shard is checked like its table. The names of its triggers and constraints end with its number.
+  tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')),
-  events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')
+    UNION ALL
+    SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
+    FROM shard s JOIN pg_class c ON c.oid = s.relation),
+  events AS (SELECT c.* FROM pg_class c WHERE c.oid IN (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
-      x.name, x.tab, CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
-    FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname = x.name
+      x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
+    FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid
+      AND t.tgname::text IN (x.name, x.name || r.suffix)
       AND t.tgqual IS NULL AND t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE p.proname = x.function AND l.lanname = 'c'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
     WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END)
     UNION ALL
-    SELECT format('trigger %I of immutable.%I does not belong to the extension and runs after its triggers: drop it', t.tgname, r.tab)
+    SELECT format('trigger %I of immutable.%I does not belong to the extension and runs after its triggers: drop it', t.tgname, r.name)
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgname COLLATE "C" > '~immutable_' AND t.tgenabled <> 'D'
-      AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
+      AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND t.tgname::text IN (x.name, x.name || r.suffix))),
   -- These run before the extension's triggers, in the order of their names: what they change is
   -- hashed as they leave it, and what they leave out is not recorded at all.
   other_triggers AS (
     SELECT format('trigger %I of immutable.%I does not belong to the extension and runs before its triggers: it can change an event before it is recorded, or leave it out. Check function %s, or drop the trigger',
-      t.tgname, r.tab, t.tgfoid::regprocedure) AS problem
+      t.tgname, r.name, t.tgfoid::regprocedure) AS problem
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 2 <> 0 AND t.tgname COLLATE "C" < '~immutable_'),
   open_tables AS (
-    SELECT format('row security of immutable.%I is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', tab) AS problem
+    SELECT format('row security of immutable.%I is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', name) AS problem
     FROM tables WHERE NOT relrowsecurity AND tab <> 'cluster'
     UNION ALL
-    SELECT format('policy %s of immutable.%s is missing: %s', x.policy, x.tab, CASE x.policy WHEN 'all_or_none'
+    SELECT format('policy %s of immutable.%s is missing: %s', x.policy, coalesce(r.name, x.tab), CASE x.policy WHEN 'all_or_none'
       THEN 'pg_dump --enable-row-security leaves its rows out' ELSE 'its role sees or records nothing' END)
     FROM (VALUES ('events', 'writer_insert'), ('events', 'writer_returning'), ('events', 'auditor_select'),
       ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select'),
@@ -107,17 +115,17 @@ BEGIN ATOMIC
       ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('alert_rules', 'all_or_none'),
       ('streams', 'all_or_none'), ('dead_letters', 'all_or_none'),
       ('alerts', 'auditor_select'), ('alerts', 'viewer_select'), ('alerts', 'server_select'), ('events', 'server_insert'),
-      ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy)
-    WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
+      ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy) LEFT JOIN tables r ON r.tab = x.tab
+    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid AND p.polname = x.policy)
     UNION ALL
-    SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.tab)
+    SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.name)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
     WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'server_insert', 'server_select',
       'all_or_none')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
-    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
+    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop'), ('immutable_ddl_shard')) x (name)
       LEFT JOIN pg_event_trigger e ON e.evtname = x.name
         AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'guard_ddl'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
@@ -127,7 +135,7 @@ BEGIN ATOMIC
     WHERE current_setting('event_triggers', true) = 'off'),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
     -- A number below 0 is no lane, but the lock of the writer that gets the next lane.
-    WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid = (SELECT oid FROM events)
+    WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid IN (SELECT oid FROM events)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
   -- The locks of a prepared transaction have no process, and the virtual transaction ID of the
   -- lock that it holds on itself.
@@ -139,17 +147,10 @@ BEGIN ATOMIC
   holders AS (SELECT a.pid, a.state, a.xact_start, count(*) AS lanes FROM holds h JOIN pg_stat_activity a ON a.pid = h.pid
     GROUP BY a.pid, a.state, a.xact_start),
   -- One step of the index for each lane, and at most a thousand of them.
-  chain (tenant_id, lane, n) AS (
-    (SELECT e.tenant_id, e.lane, 1 FROM immutable.events e ORDER BY e.tenant_id, e.lane LIMIT 1)
-    UNION ALL
-    SELECT s.tenant_id, s.lane, c.n + 1 FROM chain c CROSS JOIN LATERAL (
-      SELECT e.tenant_id, e.lane FROM immutable.events e WHERE (e.tenant_id, e.lane) > (c.tenant_id, c.lane)
-      ORDER BY e.tenant_id, e.lane LIMIT 1) s
-    WHERE c.n <= 1000),
-  chained AS (SELECT coalesce(max(n), 0) AS n FROM chain),
-  newest AS (SELECT e.id, e.created_at, e.lane FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1),
+  chained AS MATERIALIZED (SELECT immutable.count_lanes(1000) AS n),
+  newest AS MATERIALIZED (SELECT e.id, e.created_at, e.lane FROM immutable.newest_events(1) e),
   begun AS (SELECT EXISTS (SELECT FROM immutable.log) AS has_identity, EXISTS (SELECT FROM newest) AS has_events,
-    EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS is_distributed),
+    immutable.node_here() IS NOT NULL AS is_distributed),
   -- A transaction that has a number holds back the feed of all tenants, in whatever database it
   -- runs.
   writing AS (
@@ -160,16 +161,13 @@ BEGIN ATOMIC
     SELECT format('prepared transaction %L in database %I', p.gid, p.database), 'run COMMIT PREPARED or ROLLBACK PREPARED', p.prepared
     FROM pg_prepared_xacts p),
   longest_writing AS (SELECT w.* FROM writing w WHERE w.since IS NOT NULL ORDER BY w.since LIMIT 1),
-  -- Transaction numbers of another server, which this one has not reached yet.
-  foreign_xact AS (SELECT e.xact FROM immutable.events e
-    WHERE e.xact >= pg_snapshot_xmax(pg_current_snapshot()) AND e.xact IS DISTINCT FROM pg_current_xact_id_if_assigned()
-      AND NOT pg_is_in_recovery() ORDER BY e.xact DESC LIMIT 1),
+  foreign_xact AS MATERIALIZED (SELECT immutable.foreign_xact() AS xact),
   held_logins AS (SELECT nullif(array_to_string(immutable.logins_that_cannot_dump(), ', '), '') AS names),
   -- An erasure is an UPDATE, which PostgreSQL refuses if the publication needs more columns of the
   -- row than its key.
   bad_publications AS (
     SELECT format('publication %I publishes updates of immutable.%I, but its %s: erasures fail. Publish the whole table, or only inserts (ALTER PUBLICATION %I SET (publish = ''insert''))',
-      b.pubname, r.tab, CASE WHEN x.filters THEN 'WHERE clause uses a column that is not in the primary key'
+      b.pubname, r.name, CASE WHEN x.filters THEN 'WHERE clause uses a column that is not in the primary key'
         ELSE 'column list lacks a column of the primary key' END, b.pubname) AS problem
     FROM pg_publication_rel p JOIN pg_publication b ON b.oid = p.prpubid JOIN tables r ON r.oid = p.prrelid
       JOIN pg_index i ON i.indrelid = r.oid AND i.indisprimary
@@ -183,12 +181,12 @@ BEGIN ATOMIC
     SELECT format('index immutable.%I is invalid: run DROP INDEX immutable.%I and create it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
   bad_keys AS (
-    SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, x.tab) AS problem
+    SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, coalesce(r.name, x.tab)) AS problem
     FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
       ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
-      ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
-    WHERE NOT EXISTS (SELECT FROM pg_constraint k JOIN tables r ON r.oid = k.conrelid
-      WHERE k.conname = x.name AND r.tab = x.tab AND k.convalidated)),
+      ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name) LEFT JOIN tables r ON r.tab = x.tab
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k
+      WHERE k.conrelid = r.oid AND k.conname::text IN (x.name, x.name || r.suffix) AND k.convalidated)),
   -- The evidence. Without a checkpoint all of it is empty.
   note AS (SELECT n.size, n.signed_at FROM immutable.tree_notes n JOIN immutable.tree t ON t.origin = n.origin
     ORDER BY n.size DESC LIMIT 1),
@@ -196,15 +194,11 @@ BEGIN ATOMIC
     GROUP BY c.size ORDER BY c.size DESC LIMIT 1),
   covered AS MATERIALIZED (SELECT split_part(p.snapshot, ':', 2) AS xmax, split_part(p.snapshot, ':', 3) AS xip
     FROM immutable.tree_position p WHERE p.snapshot ~ '^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$'),
-  -- Events of transactions that the last pass did not see. The first hundred are enough for the
-  -- oldest one's time.
+  -- Events of transactions that the last pass did not see.
   uncovered AS (SELECT min(u.created_at) AS since FROM (
-    -- As LATERAL subqueries with a limit, so that the index on xact is read from there on.
-    SELECT e.created_at FROM covered c CROSS JOIN LATERAL (
-      SELECT e.created_at FROM immutable.events e WHERE e.xact >= c.xmax::xid8 ORDER BY e.xact LIMIT 100) e
+    SELECT immutable.recorded_from(c.xmax::xid8, NULL, NULL) AS created_at FROM covered c
     UNION ALL
-    SELECT e.created_at FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x CROSS JOIN LATERAL (
-      SELECT e.created_at FROM immutable.events e WHERE e.xact = x::xid8 ORDER BY e.xact LIMIT 100) e) u),
+    SELECT immutable.recorded_from(x::xid8, x::xid8, NULL) FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x) u),
   -- This server, as positions name it.
   here AS (SELECT (SELECT c.system_identifier FROM pg_control_system() c) AS system_identifier,
     (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AS database,
@@ -235,9 +229,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('stream %s has %s dead letters: immutable.get_dead_letters() lists them', d.stream_id, count(*))
       FROM immutable.dead_letters d GROUP BY d.stream_id
     UNION ALL SELECT 8, format('stream %s has not delivered what was recorded since %s: does immutable-server run with --delivery-database?', u.id, u.since)
-      FROM (SELECT x.id, (SELECT min(e.created_at) FROM (
-          SELECT e.created_at FROM immutable.events e WHERE e.xact >= x.xmax::xid8 AND e.created_at >= x.since
-          ORDER BY e.xact LIMIT 100) e) AS since
+      FROM (SELECT x.id, immutable.recorded_from(x.xmax::xid8, NULL, x.since) AS since
         FROM (SELECT s.id, substring(p.mark FROM '^[0-9]+:([0-9]{1,19}):') AS xmax,
             coalesce(p.since, '-infinity') AS since
           FROM immutable.streams s JOIN immutable.stream_positions p ON p.stream_id = s.id
@@ -247,8 +239,7 @@ BEGIN ATOMIC
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
-    CROSS JOIN LATERAL (SELECT e.id, e.created_at FROM immutable.events e WHERE e.tenant_id = r.tenant_id AND e.lane = r.lane
-      AND e.seq = r.first_seq + (c.size - 1 - r.first_index) LIMIT 1) e),
+    CROSS JOIN LATERAL immutable.event_at(r.tenant_id, r.lane, r.first_seq + (c.size - 1 - r.first_index)) e),
   bad_evidence AS (
     -- pg_monitor may call this function, and learns no tenant.
     SELECT 7 AS place, format('lane %s of a tenant is not in the tree from seq %s on: %s. It has waited since %s. Call verify_chain(); the owner finds the tenant in immutable.tree_pending',
@@ -290,16 +281,18 @@ BEGIN ATOMIC
       FROM pg_settings s WHERE s.name IN ('immutable.allow_ddl', 'immutable.restore') AND s.source IN ('configuration file', 'command line')
     UNION ALL SELECT 4, problem FROM open_tables
     UNION ALL SELECT 5, format('immutable.%I has a parent or child table: rows in %s are not in the chain. Run ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
-        r.tab, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
+        r.name, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
-    UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.tab)
+    UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.name)
       FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
-    UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.tab)
+    UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.name)
       FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
       WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND t.tgname COLLATE "C" < '~immutable_'
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes
+    UNION ALL SELECT 6, 'the shards of this node are not as its tables are, as after ALTER EXTENSION UPDATE: call immutable.distribute() on the coordinator'
+      WHERE EXISTS (SELECT FROM immutable.shard_changes())
     UNION ALL SELECT 6, problem FROM bad_keys
     UNION ALL SELECT 7, format('prepared transaction %L has held %s lanes since %s: run COMMIT PREPARED or ROLLBACK PREPARED', gid, lanes, prepared)
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
@@ -313,15 +306,18 @@ BEGIN ATOMIC
       FROM begun WHERE has_identity AND NOT has_events AND NOT is_distributed
     UNION ALL SELECT 6, 'the log has events but no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command in its hint'
       FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
+    UNION ALL SELECT 6, 'this node does not know the log''s identity, so that no lane can begin here: call immutable.distribute() on the coordinator'
+      FROM begun WHERE is_distributed AND NOT has_identity
+    UNION ALL SELECT 5, format('the shard immutable.%s_%s is missing, although Citus has it on this node: its events are not found. Call verify_chain()', s.tab, s.shard)
+      FROM shard s WHERE s.relation IS NULL
     UNION ALL SELECT 6, problem FROM bad_publications
     UNION ALL SELECT 9, 'alert rules of type new_country are enabled, but none of the newest events has an ip_country: they cannot raise an alert. Record ip_country, or disable the rules'
       WHERE EXISTS (SELECT FROM immutable.alert_rules r WHERE r.rule_type = 'new_country' AND r.enabled)
-        AND (SELECT count(*) > 0 AND count(n.ip_country) = 0
-          FROM (SELECT e.ip_country FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1000) n)
+        AND (SELECT count(*) > 0 AND NOT bool_or(n.has_country) FROM immutable.newest_events(1000) n)
     UNION ALL SELECT 8, format('%s has had a transaction ID since %s: changes() over all tenants returns no event that was recorded later. To resume changes(), %s', who, since, what)
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
-      FROM foreign_xact
+      FROM foreign_xact WHERE xact IS NOT NULL
     UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT place, problem FROM bad_streams
@@ -331,7 +327,7 @@ BEGIN ATOMIC
       FROM known WHERE extversion <> there
     UNION ALL SELECT 11, format('%s is off: a crash can lose committed events. Set it to on', name)
       FROM (VALUES ('fsync'), ('full_page_writes')) x (name) WHERE current_setting(name) = 'off'
-    UNION ALL SELECT 12, format('immutable.events was last frozen %s transactions ago: run VACUUM (FREEZE) immutable.events', age(relfrozenxid))
+    UNION ALL SELECT 12, format('immutable.%s was last frozen %s transactions ago: run VACUUM (FREEZE) immutable.events', relname, age(relfrozenxid))
       FROM events WHERE age(relfrozenxid) > 1000000000)
   SELECT
     (SELECT extversion FROM known),
@@ -341,8 +337,8 @@ BEGIN ATOMIC
       (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
         WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
           OR s.name LIKE 'immutable.%' AND s.context = 'superuser') END,
-    (SELECT CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
-      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END FROM events e),
+    (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
+      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint FROM events e),
     (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),
     least((SELECT n FROM chained), 1000),
     CASE WHEN (SELECT n FROM chained) > 1000 THEN 'gte' ELSE 'eq' END,
@@ -354,16 +350,20 @@ BEGIN ATOMIC
     coalesce(current_setting('immutable.allow_ddl', true) = 'on', false),
     coalesce(current_setting('immutable.restore', true) = 'on', false),
     coalesce((SELECT CASE WHEN i.indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-      WHERE i.indrelid = (SELECT oid FROM events) AND c.relname = 'events_search'), 'missing'),
+      WHERE i.indrelid = (SELECT oid FROM tables WHERE name = 'events') AND c.relname = 'events_search'), 'missing'),
     pg_is_in_recovery(),
     (SELECT clock_timestamp() - since FROM longest_writing),
     (SELECT size FROM note), (SELECT signed_at FROM note), (SELECT size FROM cosigned), (SELECT at FROM cosigned),
     (SELECT since FROM uncovered),
+    -- Not by the column, which could then not be altered, not even by force.
+    immutable.node_here(), (SELECT (to_jsonb(l) ->> 'log_id')::uuid FROM immutable.log l LIMIT 1),
+    (SELECT count(s.relation) FROM shard s WHERE s.tab = 'events' HAVING (SELECT is_distributed FROM begun)),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
 'Returns the state of the log in one row, within milliseconds however long the log is.
-It does not verify the log: immutable.verify_chain() does.
+It does not verify the log: immutable.verify_chain() does. Of a distributed log it says what is on this
+node; immutable.nodes() asks all nodes.
 - version: version of the extension.
 - settings: settings that matter to the log, as a JSON object.
 - estimated_events, total_bytes: events, by the planner''s statistics, and size of the tables with
@@ -386,5 +386,64 @@ It does not verify the log: immutable.verify_chain() does.
   the witness''s.
 - uncovered_since: when the oldest event was recorded that no checkpoint covers; NULL if there is
   none, or if there is no checkpoint. Nothing shows that such an event was deleted.
+- node, shards: the address of this node and how many shards of events it has, if the log is
+  distributed; NULL otherwise.
+- log_id: the log''s identity; NULL if it has none yet.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';
+
+CREATE FUNCTION immutable.nodes(
+  OUT node text, OUT is_here boolean, OUT answers boolean, OUT version text, OUT log_id uuid, OUT shards bigint,
+  OUT estimated_events bigint, OUT total_bytes bigint, OUT last_event_at timestamptz, OUT problems text[])
+RETURNS SETOF record LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 8 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  own record;
+  other record;
+  status jsonb;
+BEGIN
+  SELECT s.node, s.version, s.log_id INTO own FROM immutable.status() s;
+  IF own.node IS NULL THEN
+    RETURN;
+  END IF;
+  FOR other IN EXECUTE $q$
+    SELECT r.node_name || ':' || r.node_port AS address, r.success, r.result
+    FROM (SELECT array_agg(n.nodename ORDER BY n.groupid) AS names, array_agg(n.nodeport ORDER BY n.groupid) AS ports, count(*) AS n
+        FROM pg_dist_node n WHERE n.noderole = 'primary' AND n.nodecluster = current_setting('citus.cluster_name')::name) a
+      CROSS JOIN LATERAL master_run_on_worker(a.names, a.ports,
+        array_fill('SELECT pg_catalog.to_jsonb(s) FROM immutable.status() s'::text, ARRAY[a.n::integer]), true) r
+    WHERE a.n > 0$q$
+  LOOP
+    node := other.address;
+    is_here := other.address = own.node;
+    answers := other.success;
+    status := CASE WHEN other.success THEN other.result::jsonb END;
+    version := status ->> 'version';
+    log_id := (status ->> 'log_id')::uuid;
+    shards := (status ->> 'shards')::bigint;
+    estimated_events := (status ->> 'estimated_events')::bigint;
+    total_bytes := (status ->> 'total_bytes')::bigint;
+    last_event_at := (status ->> 'last_event_at')::timestamptz;
+    problems := CASE WHEN other.success
+      THEN ARRAY(SELECT p.problem FROM jsonb_array_elements_text(status -> 'problems') WITH ORDINALITY p(problem, n) ORDER BY p.n)
+      ELSE ARRAY['the node does not answer: ' || btrim(other.result)] END;
+    IF version <> own.version THEN
+      problems := format('the node has version %s of the extension, and %s has %s: install the same library on every node, and run ALTER EXTENSION immutable UPDATE on the coordinator',
+        version, own.node, own.version) || problems;
+    END IF;
+    IF log_id <> own.log_id THEN
+      problems := format('the node has the identity of another log than %s: call verify_chain()', own.node) || problems;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION immutable.nodes() IS
+'Returns the state of every node of a distributed log, from any node of it.
+It asks immutable.status() of each, at the same time.
+- node: the address that the cluster has for it.
+- is_here, answers: whether it is the node that is asked, and whether it has answered.
+- version, log_id, shards, estimated_events, total_bytes, last_event_at, problems: as status() says
+  them on that node. A problem is also another version or identity than on the node that is asked, and
+  that the node does not answer.
+Returns no row if the log is not distributed.
+Raises 42501 for a role that may not call status().';

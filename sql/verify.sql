@@ -2,30 +2,51 @@
 
 CREATE FUNCTION immutable.heads(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
-BEGIN ATOMIC
-  -- One step of the index for each lane, however long the lanes are.
-  WITH RECURSIVE lanes AS (
-    (SELECT e.tenant_id, e.lane FROM immutable.events e
-     WHERE immutable.require_scope('verify') AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
-     ORDER BY e.tenant_id, e.lane LIMIT 1)
-    UNION ALL
-    SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL (
-      SELECT e.tenant_id, e.lane FROM immutable.events e
-      WHERE (e.tenant_id, e.lane) > (l.tenant_id, l.lane)
-        AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
-      ORDER BY e.tenant_id, e.lane LIMIT 1) n)
-  SELECT l.tenant_id, l.lane, h.seq, h.event_hash FROM lanes l CROSS JOIN LATERAL (
-    SELECT e.seq, e.event_hash FROM immutable.events e
-    WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h;
-END;
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_heads';
 COMMENT ON FUNCTION immutable.heads(text) IS
 'Returns the head of every lane: the number and hash of its last event.
 Heads that are kept elsewhere show later, through verify_chain(heads => ...), whether the end of a
 lane was cut off. SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h gives them as that
 argument takes them.
 - tenant_id: the tenant; NULL for all lanes.
+Of a distributed log it asks the shards, in the caller''s transaction.
 Raises 28000 for a proof that is missing or refused, and 42501 for one without the scope verify.';
+
+-- The parts of verification that run on the nodes of a distributed log. They show no more than the
+-- caller may read, and functions of a node call them for a client of another one.
+
+CREATE FUNCTION immutable.shard_heads(here bigint, tenant_id text, of_tenant text)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
+LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_heads';
+COMMENT ON FUNCTION immutable.shard_heads(bigint, text, text) IS
+'Part of immutable.heads(): returns the heads of the shard that a tenant belongs to.
+- here: ignored.
+- tenant_id: the tenant that the shard is found by.
+- of_tenant: the tenant whose heads are returned; NULL for all in the shard.
+Raises 55000 if the shard is on another node.';
+
+CREATE FUNCTION immutable.shard_verify(here bigint, tenant_id text, request jsonb)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_verify';
+COMMENT ON FUNCTION immutable.shard_verify(bigint, text, jsonb) IS
+'Part of immutable.verify_chain(): verifies a tenant on the node of its shard.
+- here: ignored.
+- tenant_id: the tenant.
+- request: what is to be verified, as verify_chain() writes it.
+Returns what was counted and the breaks, as JSON.
+Raises 22023 for a request that verify_chain() did not make, and 55000 if the shard is on another
+node.';
+
+CREATE FUNCTION immutable.verify_shards(request jsonb)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shards';
+COMMENT ON FUNCTION immutable.verify_shards(jsonb) IS
+'Part of immutable.verify_chain(): verifies shards that are on this node, one after the other.
+- request: the shards and what is to be verified, as verify_chain() writes it.
+Returns for each shard what was counted and the breaks, as JSON.
+Raises 22023 for a request that verify_chain() did not make, and 55000 for tables that are no shards.';
 
 -- The parts of verification that run in every process of a parallel plan. Only verify_chain() has a
 -- use for their arguments and results.
@@ -118,6 +139,9 @@ COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigin
 It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
 max_events or since is given. If all of a log is verified that has a tree, its events are compared
 with the leaves of the tree, and the tree with a checkpoint.
+Of a distributed log each node verifies its shards, and sees what is committed; with tenant_id the
+node of the tenant''s shard verifies, and also sees what the caller''s transaction has recorded. Breaks
+are also tenants outside of their shard, and shards that are missing or that the nodes do not agree on.
 - tenant_id: one tenant alone; an empty text is for the events without a tenant.
 - from_date, to_date: inclusive bounds of created_at. Each lane must follow the stored event before
   the range.
@@ -156,7 +180,9 @@ Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of anoth
 valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
 42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
-altered.';
+altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
+answer, 38000 if a node cannot verify, and 55000 if a node has another version of the extension or a
+shard was moved meanwhile.';
 
 CREATE FUNCTION immutable.verify_breaks(
   tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,
@@ -173,8 +199,9 @@ or checkpoint_mismatch. The hashes of a break that the tree shows are leaf hashe
 tree; tenant_id is NULL if the break is of the tree itself. No row means that no break was found in
 what was checked; immutable.verify_chain() says how much that was. The arguments are those of that
 function, except for max_breaks.
-- max_breaks: the most breaks to return, from 0; NULL for all.
-Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
+- max_breaks: the most breaks to return, from 0; NULL for all. Of a distributed log they are at most
+  100,000 of each shard, and a warning says if there are more.
+Raises the errors of immutable.verify_chain().';
 
 CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
@@ -187,7 +214,7 @@ under way are among them; so are events that somebody has put into the log later
 - checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
   knows. NULL for the newest stored checkpoint that is cosigned.
 Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
-stored, and 42501 if the caller may not read every event.';
+stored, and 42501 if the caller may not read every event, and 0A000 for a distributed log.';
 
 CREATE FUNCTION immutable.verify_shard(
   events regclass, targets boolean DEFAULT true,

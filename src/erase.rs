@@ -6,14 +6,17 @@
 //! The order is always the same: find the events, lock their lanes, read each row again (because
 //! another erasure may have come first), rewrite the row and its rows of event_targets, and record
 //! what was erased.
+//!
+//! In a log that Citus has distributed, all arguments are checked where the client is. The rest is done by
+//! functions that the owner alone may call, at the shard of the tenant.
 
 use crate::access::lent::with_rights_of_owner;
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
-use crate::log::own_event::{self, reason, record, LogEvent};
+use crate::log::own_event::{reason, record_for, Cause, LogEvent};
 use crate::log::row::{self, stored_address, stored_text, Stored};
 use crate::log::tables::events_oid;
-use crate::log::{alert_state, event, lane};
+use crate::log::{alert_state, distributed, event, lane};
 use crate::pg::call::{sql_function, texts, Call};
 use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::encoding::normalized;
@@ -65,6 +68,20 @@ fn erase(call: Call) -> Datum {
         check_path("paths", path);
     }
     let reason = reason(call, 3);
+    let request = Request { tenant_id, reason, cause: Cause::of_session(false) };
+    match distributed::is() {
+        true => {
+            let paths = paths.iter().map(ToString::to_string).collect();
+            request.send(call, "shard_erase", vec![Arg::Uuid(uuid(id)), Arg::Texts(paths)]);
+        }
+        false => erase_one(call, &request, id, &paths),
+    }
+    call.null()
+}
+
+/// Erases values of one event.
+fn erase_one(call: Call, request: &Request, id: Datum, paths: &[&str]) {
+    let tenant_id = request.tenant_id;
     lock_events();
     with_rights_of_owner(|| {
         let mut found = None;
@@ -74,12 +91,53 @@ fn erase(call: Call) -> Datum {
             |row| found = place_in(row),
         );
         let Some(place) = found else { not_found(id, tenant_id) };
-        let mut erasing = Erasing::begin(call, tenant_id, reason);
+        let mut erasing = Erasing::begin(call, request);
         erasing.lock(place.0);
-        erasing.rewrite(place, |event| asked(event, &paths));
+        erasing.rewrite(place, |event| asked(event, paths));
         erasing.end();
     });
+}
+
+sql_function!(immutable_shard_erase, pg_finfo_immutable_shard_erase, shard_erase);
+
+/// `immutable.shard_erase(here, tenant_id, reason, actor_id, actor_type, recorded_by, event_id, paths)`
+fn shard_erase(call: Call) -> Datum {
+    let request = Request::received(call);
+    let id = call.required(6, "event_id", distributed::CALLED_BY_LOG);
+    let paths = texts(call.required(7, "paths", distributed::CALLED_BY_LOG), "paths");
+    distributed::on_own_shard(request.tenant_id, || erase_one(call, &request, id, &paths));
     call.null()
+}
+
+/// For which tenant values are erased, why, and who erases them.
+struct Request<'a> {
+    tenant_id: &'a str,
+    reason: &'a str,
+    cause: Cause,
+}
+
+impl<'a> Request<'a> {
+    /// Has it carried out at the shard, by `immutable.<function>(here, tenant_id, reason, actor_id, actor_type,
+    /// recorded_by, arguments …)`, and returns the rows that come from there.
+    fn send(&self, call: Call, function: &str, arguments: Vec<Arg>) {
+        refuse_in_recovery(c"erasing");
+        let mut answer = call.rows();
+        let arguments = self.with(arguments);
+        distributed::write_as_owner(self.tenant_id, function, &arguments, |row| answer.put_tuple(row));
+    }
+
+    /// What it says, in front of other arguments.
+    fn with<'b>(&'b self, arguments: Vec<Arg<'b>>) -> Vec<Arg<'b>> {
+        let Cause { actor_id, actor_type, recorded_by } = &self.cause;
+        let texts = [self.reason, actor_id, actor_type, recorded_by].map(Arg::text);
+        texts.into_iter().chain(arguments).collect()
+    }
+
+    /// What `send` has sent.
+    fn received(call: Call<'a>) -> Request<'a> {
+        let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG));
+        Request { tenant_id: given(1, "tenant_id"), reason: given(2, "reason"), cause: Cause::received(call, 3) }
+    }
 }
 
 sql_function!(immutable_erase_subject, pg_finfo_immutable_erase_subject, erase_subject);
@@ -132,22 +190,68 @@ fn erase_ids<'c>(call: Call<'c>, field: &str, ids: Vec<&str>) -> Datum<'c> {
     }
     let dry_run = call.required(5, "dry_run", "true shows what would be erased, false erases it.").bool();
     let subject = Subject { ids, metadata_keys, actor_paths };
+    let request = Request { tenant_id, reason, cause: Cause::of_session(false) };
+    match distributed::is() {
+        true => send_subject(call, &request, &subject, dry_run),
+        false => erase_person(call, &request, &subject, &variants, dry_run),
+    }
+    call.null()
+}
+
+/// Erases a person, or shows what would be erased.
+fn erase_person(call: Call, request: &Request, subject: &Subject, variants: &Variants, dry_run: bool) {
     if !dry_run {
         lock_events();
     }
     with_rights_of_owner(|| {
-        let mut erasing = Erasing::begin(call, tenant_id, reason);
+        let mut erasing = Erasing::begin(call, request);
         erasing.actors.extend(subject.ids.iter().map(|id| (*id).to_string()));
         if dry_run {
-            return erasing.preview(&subject, &variants);
+            return erasing.preview(subject, variants);
         }
-        for place in erasing.lock_events_of(&subject) {
+        for place in erasing.lock_events_of(subject) {
             pgrx::check_for_interrupts!();
-            erasing.rewrite(place, |event| hits_in(&subject, event));
+            erasing.rewrite(place, |event| hits_in(subject, event));
         }
         erasing.erased.extend(subject.ids.iter().map(ToString::to_string));
         erasing.end();
     });
+}
+
+fn send_subject(call: Call, request: &Request, subject: &Subject, dry_run: bool) {
+    let owned = |texts: &[&str]| Arg::Texts(texts.iter().map(ToString::to_string).collect());
+    let arguments = vec![
+        owned(&subject.ids),
+        owned(&subject.metadata_keys),
+        subject.actor_paths.as_deref().map_or(Arg::Null(pg_sys::TEXTARRAYOID), owned),
+        Arg::Given(pg_sys::BOOLOID, Datum::from(dry_run)),
+    ];
+    if !dry_run {
+        return request.send(call, "shard_erase_subject", arguments);
+    }
+    let mut answer = call.rows();
+    let arguments = request.with(arguments);
+    distributed::as_owner(|| {
+        distributed::at_tenant(request.tenant_id, "shard_erase_subject", &arguments, |row| answer.put_tuple(row));
+    });
+}
+
+sql_function!(immutable_shard_erase_subject, pg_finfo_immutable_shard_erase_subject, shard_erase_subject);
+
+/// `immutable.shard_erase_subject(here, tenant_id, reason, actor_id, actor_type, recorded_by, subject, metadata_keys,
+/// actor_paths, dry_run)`
+fn shard_erase_subject(call: Call) -> Datum {
+    let request = Request::received(call);
+    let given = |index, name| texts(call.required(index, name, distributed::CALLED_BY_LOG), name);
+    let subject = Subject {
+        ids: given(6, "subject"),
+        metadata_keys: given(7, "metadata_keys"),
+        actor_paths: call.arg(8).map(|paths| texts(paths, "actor_paths")),
+    };
+    let dry_run = call.required(9, "dry_run", distributed::CALLED_BY_LOG).bool();
+    let variants = Variants::new(&subject.ids, decomposed);
+    let tenant_id = request.tenant_id;
+    distributed::on_own_shard(tenant_id, || erase_person(call, &request, &subject, &variants, dry_run));
     call.null()
 }
 
@@ -181,6 +285,7 @@ struct Erasing<'a> {
     events: Oid,
     tenant_id: &'a str,
     reason: &'a str,
+    cause: &'a Cause,
     answer: Rows<'a>,
     /// The targets of the next record.
     unrecorded: Vec<String>,
@@ -192,23 +297,21 @@ struct Erasing<'a> {
     by_eraser: u64,
     /// The actors of events from which the actor or the country was erased.
     actors: BTreeSet<String>,
-    /// The role or API key that erases, and what `recorded_by` says of it.
-    erasers: [String; 2],
 }
 
 impl<'a> Erasing<'a> {
-    fn begin(call: Call<'a>, tenant_id: &'a str, reason: &'a str) -> Erasing<'a> {
+    fn begin(call: Call<'a>, request: &'a Request<'a>) -> Erasing<'a> {
         Erasing {
             events: events_oid(),
-            tenant_id,
-            reason,
+            tenant_id: request.tenant_id,
+            reason: request.reason,
+            cause: &request.cause,
             answer: call.rows(),
             unrecorded: Vec::new(),
             is_in_filters: are_filters_kept(),
             erased: Vec::new(),
             by_eraser: 0,
             actors: BTreeSet::new(),
-            erasers: [own_event::caller(), own_event::recorder()],
         }
     }
 
@@ -367,7 +470,7 @@ impl<'a> Erasing<'a> {
     /// could use an erasure to hide what they did.
     fn is_of_eraser(&self, event: &Stored<'_>) -> bool {
         let actor = event.content.columns[ACTOR_ID].as_deref();
-        let is_eraser = |name: &str| self.erasers.iter().any(|eraser| eraser == name);
+        let is_eraser = |name: &str| name == self.cause.actor_id || name == self.cause.recorded_by;
         !event.envelope.action.starts_with(RESERVED)
             && (is_eraser(event.envelope.recorded_by) || actor.is_some_and(is_eraser))
     }
@@ -402,14 +505,15 @@ impl<'a> Erasing<'a> {
         self.unrecorded.clear();
         let by_eraser = std::mem::take(&mut self.by_eraser).to_string();
         let own_events: &[(&str, &str)] = if by_eraser == "0" { &[] } else { &[("own_events", &by_eraser)] };
-        record(&LogEvent {
+        let event = LogEvent {
             tenant_id: self.tenant_id,
             action: "immutable.event_erased",
             targets: &targets,
             metadata: &[("reason", self.reason)],
             metadata_json: own_events,
             ..LogEvent::default()
-        });
+        };
+        record_for(&event, self.cause);
         self.forget();
     }
 

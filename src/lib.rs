@@ -39,8 +39,8 @@ pub extern "C-unwind" fn _PG_init() {
     log::lane::register_callbacks();
     log::tables::register_callbacks();
     log::distributed::register_callbacks();
-    log::shared_table::register_callbacks();
     log::shard_range::register_callbacks();
+    log::shared_table::register_callbacks();
     log::subscription::register_callbacks();
     log::seam::register_callbacks();
     jobs::worker::register();

@@ -1,8 +1,11 @@
 //! Answers: pages of events, the feed of changes, exports.
 
+pub mod answer;
 pub mod changes;
 pub mod events;
 pub mod export;
+pub mod export_events;
+pub mod export_shards;
 pub mod feed;
 pub mod feed_mark;
 pub mod feed_position;
@@ -13,6 +16,8 @@ pub mod lead;
 pub mod page;
 pub mod probe;
 pub mod query;
+pub mod shard;
+pub mod shards;
 pub mod strategy;
 pub mod time_bound;
 pub mod total;

@@ -19,3 +19,16 @@ In the select list it streams: COPY (SELECT immutable.export_events()) TO STDOUT
 QUOTE e''\x01'', DELIMITER e''\x02'', ENCODING ''UTF8''). COPY''s text format would double every backslash.
 A cursor WITH HOLD goes on after COMMIT.
 Raises 22023 for an action with a comma, and 55000 if immutable.events was altered.';
+
+CREATE FUNCTION immutable.shard_export(
+  here bigint, tenant_id text, after_tenant text, after_lane smallint, after_seq bigint, filters jsonb)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, line text) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 2000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_export';
+COMMENT ON FUNCTION immutable.shard_export(bigint, text, text, smallint, bigint, jsonb) IS
+'Part of immutable.export_events(): returns lines of the shard that a tenant belongs to, of whole tenants.
+- here: ignored.
+- tenant_id: the tenant that the shard is found by.
+- after_tenant, after_lane, after_seq: the place after which the lines begin; NULL for all.
+- filters: those of export_events(), as it writes them.
+Returns the place of each event and its line.
+Raises 22023 for filters that export_events() did not write, and 55000 if the shard is on another node.';

@@ -8,7 +8,8 @@ COMMENT ON FUNCTION immutable.chain() IS
 It runs BEFORE INSERT on immutable.events. It fills in the session''s settings for columns that are
 left out or NULL, sorts the targets, and sets the columns that belong to the chain. With
 immutable.restore = on it takes the events of a dump as they are, if they match their hash.
-Raises 23514 for an event that does not fit the action schemas, 23502 for a column that is missing,
+Raises 23514 for an event that does not fit the action schemas, and for a tenant that belongs to another
+shard than the table, where the log is distributed; 23502 for a column that is missing,
 22023 for a value of the wrong form, 22001 for a text that is too long, 22021 for a setting that is
 not UTF-8, 22008 for a time outside the years 0001 to 9999, 54000 for an event that is larger than
 the limits, 42501 for a reserved name or a tenant that the role may not record for, 428C9 for a

@@ -50,18 +50,40 @@ pub fn are_policies_as_made() -> bool {
     as_made
 }
 
+/// The policies by which a caller sees events and targets, as they were made; in a distributed log the first two have no
+/// subquery.
+const MADE: &str = "ARRAY[\
+    '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_visible(tenant_id, actor_id))', \
+    '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_target_visible(tenant_id, event_id))', \
+    '((tenant_id = immutable.visible_tenant()) AND immutable.is_visible(tenant_id, actor_id))', \
+    '((tenant_id = immutable.visible_tenant()) AND immutable.is_target_visible(tenant_id, event_id))', \
+    '(immutable.is_visible(tenant_id, actor_id) OR ((xact = pg_current_xact_id_if_assigned()) AND immutable.is_own(xact, tenant_id, lane, seq) AND immutable.is_opened(''write''::text, tenant_id)))', \
+    'immutable.is_target_visible(tenant_id, event_id)']";
+
+/// The policies that concern the caller when it reads.
+const CONCERNING: &str = "FROM pg_catalog.pg_policy p \
+    WHERE p.polrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
+    AND p.polcmd IN ('r', '*') AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE r = 0 OR pg_catalog.pg_has_role(r, 'USAGE'))";
+
 fn ask_for_policies() -> bool {
-    let statement = "SELECT pg_catalog.count(*) = 2 AND pg_catalog.count(DISTINCT p.polname) = 1 AND pg_catalog.bool_and(\
+    is_so(&format!(
+        "SELECT pg_catalog.count(*) = 2 AND pg_catalog.count(DISTINCT p.polname) = 1 AND pg_catalog.bool_and(\
              p.polname IN ('viewer_select', 'server_select') AND p.polpermissive \
-             AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY (ARRAY[\
-                 '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_visible(tenant_id, actor_id))', \
-                 '((tenant_id = ( SELECT immutable.visible_tenant() AS visible_tenant)) AND immutable.is_target_visible(tenant_id, event_id))', \
-                 '(immutable.is_visible(tenant_id, actor_id) OR ((xact = pg_current_xact_id_if_assigned()) AND immutable.is_own(xact, tenant_id, lane, seq) AND immutable.is_opened(''write''::text, tenant_id)))', \
-                 'immutable.is_target_visible(tenant_id, event_id)'])) \
-         FROM pg_catalog.pg_policy p \
-         WHERE p.polrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
-         AND p.polcmd IN ('r', '*') AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE r = 0 OR pg_catalog.pg_has_role(r, 'USAGE'))";
-    let mut as_made = false;
-    spi::read_planned_once(statement, &[], |row| as_made = row.at(0).is_some_and(Datum::bool));
-    as_made
+             AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY ({MADE})) {CONCERNING}"
+    ))
+}
+
+/// Whether other policies than the extension's own, as they were made, concern the caller. What a writer sees of its own
+/// transaction does not count.
+pub fn has_other_policies() -> bool {
+    is_so(&format!(
+        "SELECT pg_catalog.count(*) > 0 {CONCERNING} AND NOT (p.polpermissive AND (p.polname = 'writer_returning' \
+             OR p.polname IN ('viewer_select', 'server_select') AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = ANY ({MADE})))"
+    ))
+}
+
+fn is_so(statement: &str) -> bool {
+    let mut is = false;
+    spi::read_planned_once(statement, &[], |row| is = row.at(0).is_some_and(Datum::bool));
+    is
 }

@@ -98,6 +98,24 @@ fn refuse_token_left_behind() {
     .raise()
 }
 
+/// What the caller sees as a viewer, for reading where its token is not known.
+pub struct ShownHere {
+    /// None for all tenants.
+    pub tenant_id: Option<String>,
+    /// None for all actors.
+    pub actor_id: Option<String>,
+    /// Whether the caller's role shows it, which every node knows, and no token.
+    pub by_role: bool,
+}
+
+/// What the caller sees as a viewer; None for nothing. Raises 28000 for a proof or a token that is refused.
+pub fn shown_here() -> Option<ShownHere> {
+    let Visible { tenant_id, actor_id } = visible()?;
+    let is_role_alone = proof::seen().is_none() && settings::viewer_token().is_none();
+    let by_role = is_role_alone && readable(role::current()).is_some();
+    Some(ShownHere { tenant_id, actor_id, by_role })
+}
+
 /// The actor whose events alone the caller sees as a viewer, if the token names one. It serves to
 /// find the events through an index; the policies still decide. Raises 28000 for a token that is
 /// refused.

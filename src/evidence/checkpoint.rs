@@ -7,11 +7,11 @@ use crate::evidence::kept_note::{self, KeptNote};
 use crate::evidence::position::{self, Position};
 use crate::evidence::sequence::{self, Pass};
 use crate::evidence::signing_key;
-use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, NOTES, TREE};
+use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, refuse_distributed, NOTES, TREE};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
-use crate::log::{distributed, log_identity, seam, subscription};
+use crate::log::{log_identity, seam, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
@@ -38,6 +38,7 @@ sql_function!(immutable_checkpoint, pg_finfo_immutable_checkpoint, checkpoint);
 
 /// `CALL immutable.checkpoint(note)`
 fn checkpoint(call: Call) -> Datum {
+    refuse_distributed();
     call.require_own_transactions("immutable.checkpoint()");
     transaction::require_writable(c"immutable.checkpoint()");
     let note = in_transactions(|transactions| {
@@ -153,15 +154,11 @@ fn begin(transactions: &Transactions) {
     lock_tree();
 }
 
-/// Refuses a log that is another's copy, or distributed.
+/// Refuses a log that is another's copy.
 fn refuse_elsewhere() {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     subscription::refuse_local_write(events.get());
     seam::refuse_copy(events.get());
-    distributed::refuse(
-        "checkpoints",
-        "Save what immutable.heads() returns outside of the database, and compare with verify_chain(heads => …).",
-    );
 }
 
 /// Records that the log has moved since it was written, if it has. Returns the identity of the log, and
@@ -382,6 +379,7 @@ sql_function!(immutable_rotate_log_key, pg_finfo_immutable_rotate_log_key, rotat
 
 /// `immutable.rotate_log_key(overlap_days)`
 fn rotate_log_key(call: Call) -> Datum {
+    refuse_distributed();
     let days = call.arg(0).map_or(OVERLAP_DAYS, Datum::i32);
     if !(0..=3650).contains(&days) {
         Fault::invalid("overlap_days", format!("overlap_days must be from 0 to 3650, not {days}"))
@@ -423,6 +421,7 @@ sql_function!(immutable_tree_head, pg_finfo_immutable_tree_head, tree_head);
 
 /// `immutable.tree_head()`
 fn tree_head(call: Call) -> Datum {
+    refuse_distributed();
     proof::require(Scope::Verify);
     call.text(&head_or_refuse(View::Statement).text())
 }
@@ -431,6 +430,7 @@ sql_function!(immutable_verifier_key, pg_finfo_immutable_verifier_key, verifier_
 
 /// `immutable.verifier_key()`
 fn verifier_key(call: Call) -> Datum {
+    refuse_distributed();
     proof::require(Scope::Verify);
     let origin = head_or_refuse(View::Statement).origin;
     let now = transaction::now();
@@ -442,6 +442,7 @@ sql_function!(immutable_add_checkpoint, pg_finfo_immutable_add_checkpoint, add_c
 
 /// `immutable.add_checkpoint(note)`
 fn add_checkpoint(call: Call) -> Datum {
+    refuse_distributed();
     let given = text(call.required(0, "note", "Give the checkpoint as a signed note."));
     transaction::require_writable(c"immutable.add_checkpoint()");
     lock_tree();
@@ -469,6 +470,7 @@ sql_function!(immutable_add_log_key, pg_finfo_immutable_add_log_key, add_log_key
 
 /// `immutable.add_log_key(vkey)`
 fn add_log_key(call: Call) -> Datum {
+    refuse_distributed();
     let given = text(call.required(0, "vkey", "Give the verifier key of the program that signs."));
     transaction::require_writable(c"immutable.add_log_key()");
     lock_tree_to_record();

@@ -3,7 +3,7 @@
 
 use crate::evidence::checkpoint::{extends, head_or_refuse, new_origin, read_note, read_own, require_extended};
 use crate::evidence::sequence::replace_head;
-use crate::evidence::tables::{lock_tree_to_record, read_now};
+use crate::evidence::tables::{lock_tree_to_record, read_now, refuse_distributed};
 use crate::evidence::{position, signing_key};
 use crate::log::own_event::{reason, record, LogEvent};
 use crate::log::tree::View;
@@ -18,6 +18,7 @@ sql_function!(immutable_resume, pg_finfo_immutable_resume, resume);
 
 /// `immutable.resume(note)`
 fn resume(call: Call) -> Datum {
+    refuse_distributed();
     let given =
         text(call.required(0, "note", "Give the newest checkpoint that is known outside, for example a witness's."));
     transaction::require_writable(c"immutable.resume()");
@@ -45,6 +46,7 @@ sql_function!(immutable_begin_incarnation, pg_finfo_immutable_begin_incarnation,
 
 /// `immutable.begin_incarnation(reason, note)`
 fn begin_incarnation(call: Call) -> Datum {
+    refuse_distributed();
     let reason = reason(call, 0);
     let note = call.arg(1).map(text);
     transaction::require_writable(c"immutable.begin_incarnation()");
@@ -84,6 +86,7 @@ sql_function!(immutable_report_checkpoint, pg_finfo_immutable_report_checkpoint,
 
 /// `immutable.report_checkpoint(note)`
 fn report_checkpoint(call: Call) -> Datum {
+    refuse_distributed();
     let given = text(call.required(0, "note", "Give the checkpoint that a witness has."));
     transaction::require_writable(c"immutable.report_checkpoint()");
     lock_tree_to_record();

@@ -8,6 +8,7 @@ use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{Cosigned, KeptNote};
 use crate::evidence::proof::{prove_in, VIEW};
 use crate::evidence::signing_key::verifier_keys;
+use crate::evidence::tables::refuse_distributed;
 use crate::log::columns::Layout;
 use crate::log::row::stored_text;
 use crate::log::tree::{Damaged, StoredTiles};
@@ -41,6 +42,7 @@ sql_function!(immutable_page_evidence, pg_finfo_immutable_page_evidence, page_ev
 
 /// `immutable.page_evidence(ids, tenant_id)`
 fn page_evidence(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     let opened = proof::require(Scope::Read);
     let ids = call.required(0, "ids", "Give the ids of the events of a page, or an empty array.");
     if count_of_uuids(ids) > MOST {

@@ -6,6 +6,7 @@ use crate::access::proof::{self, Scope};
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{sizes_near, Cosigned, KeptNote};
+use crate::evidence::tables::refuse_distributed;
 use crate::log::tree::{Damaged, StoredTiles, View};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
@@ -40,6 +41,7 @@ sql_function!(immutable_inclusion_proof, pg_finfo_immutable_inclusion_proof, inc
 
 /// `immutable.inclusion_proof(id, tenant_id, size)`
 fn inclusion_proof(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     proof::require(Scope::Verify);
     let (entry, ()) = entry::find(call, |_, _, _| ());
     let head = head_or_refuse(VIEW);
@@ -165,6 +167,7 @@ sql_function!(immutable_consistency_proof, pg_finfo_immutable_consistency_proof,
 
 /// `immutable.consistency_proof(old_size, new_size)`
 fn consistency_proof(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     proof::require(Scope::Verify);
     call.required(0, "old_size", "Give the size of the smaller tree.");
     let head = head_or_refuse(VIEW);

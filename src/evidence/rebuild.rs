@@ -3,7 +3,7 @@
 
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::sequence::{damaged, store_chunk, store_tile};
-use crate::evidence::tables::{lock_tree_to_record, read_now, CHUNKS, TILES};
+use crate::evidence::tables::{lock_tree_to_record, read_now, refuse_distributed, CHUNKS, TILES};
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::row;
@@ -26,6 +26,7 @@ sql_function!(immutable_rebuild_tiles, pg_finfo_immutable_rebuild_tiles, rebuild
 
 /// `immutable.rebuild_tiles()`
 fn rebuild_tiles(_: Call) -> Datum {
+    refuse_distributed();
     transaction::require_writable(c"immutable.rebuild_tiles()");
     lock_tree_to_record();
     let head = head_or_refuse(View::Now);

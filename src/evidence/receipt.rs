@@ -6,6 +6,7 @@ use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::entry::{self, Entry};
 use crate::evidence::kept_note::{Cosigned, KeptNote};
 use crate::evidence::proof::{newest_cosigned, prove, VIEW};
+use crate::evidence::tables::refuse_distributed;
 use crate::log::row::Stored;
 use crate::log::tree::Damaged;
 use crate::pg::call::{sql_function, texts, Call};
@@ -23,6 +24,7 @@ sql_function!(immutable_receipt, pg_finfo_immutable_receipt, receipt);
 
 /// `immutable.receipt(id, tenant_id, disclose)`
 fn receipt(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     proof::require(Scope::Verify);
     let chosen = call.arg(2).map(|paths| texts(paths, "disclose"));
     let (entry, line) = entry::find(call, |stored, document, hash| line(stored, document, hash, chosen.as_deref()));

@@ -1,6 +1,7 @@
 //! Writing the tables of the tree. They are written without SPI, because their triggers refuse every
 //! change that somebody else makes.
 
+use crate::log::distributed;
 use crate::log::small_table::SmallTable;
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
@@ -13,6 +14,14 @@ use crate::pg::tuple::Values;
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
+
+/// Refuses (0A000) what needs the tree, which a distributed log does not have: its events are in shards, without an order.
+pub fn refuse_distributed() {
+    distributed::refuse(
+        "checkpoints and their proofs",
+        "Save what immutable.heads() returns outside of the database, and compare with verify_chain(heads => …).",
+    );
+}
 
 const TEXT: Oid = pg_sys::TEXTOID;
 const INT8: Oid = pg_sys::INT8OID;

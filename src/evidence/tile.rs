@@ -6,6 +6,7 @@ use crate::access::proof::{self, Scope};
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::proof::VIEW;
 use crate::evidence::sequence::damaged;
+use crate::evidence::tables::refuse_distributed;
 use crate::log::row::hash;
 use crate::log::tree::{Damaged, StoredTiles};
 use crate::pg::call::{sql_function, Call};
@@ -56,6 +57,7 @@ sql_function!(immutable_tile, pg_finfo_immutable_tile, tile);
 
 /// `immutable.tile(level, number, width)`
 fn tile(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     proof::require(Scope::Verify).hold_to_all("tiles");
     let hint = "0 has the leaf hashes, and every other level the roots of the full tiles below.";
     let level = call.required(0, "level", hint).i32();
@@ -70,6 +72,7 @@ sql_function!(immutable_entries, pg_finfo_immutable_entries, entries);
 
 /// `immutable.entries(number, width)`
 fn entries(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     proof::require(Scope::Verify).hold_to_all("entries");
     let number = number(call, 0);
     let leaves = hashes_of(Tile { level: 0, number }, width(call, 1));

@@ -4,6 +4,7 @@
 use crate::access::proof::{self, Scope};
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::sequence::damaged;
+use crate::evidence::tables::refuse_distributed;
 use crate::log::log_identity;
 use crate::log::tree::{as_owner, Damaged, StoredTiles, View};
 use crate::log::tree_runs::Runs;
@@ -104,6 +105,7 @@ sql_function!(immutable_export_tree, pg_finfo_immutable_export_tree, export_tree
 
 /// `immutable.export_tree(size)`
 fn export_tree(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     proof::require(Scope::Verify).hold_to_all("trees");
     let size = call.arg(0).map(Datum::i64);
     call.series(|| TreeExport::begin(size))

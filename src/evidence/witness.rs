@@ -5,7 +5,7 @@ use crate::access::decision::decide;
 use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::kept_note::KeptNote;
 use crate::evidence::proof::{near, prove_consistency, VIEW};
-use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, COSIGNATURES, WITNESSES};
+use crate::evidence::tables::{lock_tree, lock_tree_to_record, read_now, refuse_distributed, COSIGNATURES, WITNESSES};
 use crate::log::own_event::{login, LogEvent};
 use crate::log::row::stored_text;
 use crate::log::tree::View;
@@ -53,6 +53,7 @@ sql_function!(immutable_add_witness, pg_finfo_immutable_add_witness, add_witness
 
 /// `immutable.add_witness(vkey)`
 fn add_witness(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     let key = vkey(call);
     require_writable(c"add_witness()");
     lock_tree_to_record();
@@ -75,6 +76,7 @@ sql_function!(immutable_remove_witness, pg_finfo_immutable_remove_witness, remov
 
 /// `immutable.remove_witness(vkey)`
 fn remove_witness(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     let key = vkey(call);
     require_writable(c"remove_witness()");
     lock_tree_to_record();
@@ -93,6 +95,7 @@ sql_function!(immutable_witness_request, pg_finfo_immutable_witness_request, wit
 
 /// `immutable.witness_request(old_size, size)`
 fn witness_request(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     let old = call.required(0, "old_size", "Give the size that the witness has cosigned last, or 0.").i64();
     let head = head_or_refuse(VIEW);
     let kept = match call.arg(1).map(Datum::i64) {
@@ -122,6 +125,7 @@ sql_function!(immutable_add_cosignature, pg_finfo_immutable_add_cosignature, add
 
 /// `immutable.add_cosignature(size, lines)`
 fn add_cosignature(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     let size = call.required(0, "size", "Give the size of the checkpoint that was cosigned.").i64();
     let given = text(call.required(1, "lines", LINES));
     let lines = parse_lines(given.strip_suffix('\n').unwrap_or(given)).unwrap_or_else(|error| refuse(&error.0));

@@ -4,10 +4,10 @@
 //! command do not matter; an error then rolls the command back. Only commands that would remove the
 //! event triggers themselves are recognised before they run, by their parse tree.
 
-use crate::log::own_event::{caller, record, LogEvent};
-use crate::log::seam;
+use crate::log::own_event::{caller, record_during_ddl, LogEvent};
 use crate::log::subscription::others_sleep;
 use crate::log::tables::{events_oid, has_keys};
+use crate::log::{seam, shards};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::catalog::{self, describe, CONSTRAINTS, POLICIES, RULES};
 use crate::pg::command::{Collected, Command, CreateIndex, DropCommand};
@@ -17,17 +17,19 @@ use crate::pg::lock::may_have_changed;
 use crate::pg::relation::{named, OpenRelation, Relation};
 use crate::pg::role;
 use crate::pg::spi::{self, Arg};
+use crate::pg::time::statement_start;
 use crate::pg::tuple::Values;
 use crate::settings;
 use pgrx::pg_sys::{self, AlterTableType as Alter, NodeTag, Oid};
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// The tables that must have no parent and no child tables, and that must keep their triggers,
 /// rules and policies.
-const TABLES: [&CStr; 21] = [
+const TABLES: [&CStr; 22] = [
     c"events",
     c"event_targets",
+    c"placement",
     c"log",
     c"cluster",
     c"viewer_keys",
@@ -72,6 +74,9 @@ const SWITCHES: [Alter::Type; 4] =
 thread_local! {
     /// Whether the running command was recorded before it began.
     static RECORDED: Cell<bool> = const { Cell::new(false) };
+    /// The client's statement in which a command on the log's tables was recorded last. Citus then does the same to the
+    /// shards.
+    static RECORDED_IN: Cell<i64> = const { Cell::new(0) };
 }
 
 sql_function!(immutable_guard_ddl, pg_finfo_immutable_guard_ddl, guard_ddl);
@@ -88,6 +93,9 @@ fn guard_ddl(call: Call) -> Datum {
     let Some(extension) = catalog::extension(c"immutable").filter(|extension| !catalog::is_scripted(*extension)) else {
         return call.null();
     };
+    if shards::are_changing() {
+        return call.null();
+    }
     let event = trigger.event().to_bytes();
     let begins = event == b"ddl_command_start";
     let guard = Guard { extension, command: trigger.command(), tag: trigger.tag(), begins };
@@ -117,7 +125,10 @@ impl Guard<'_> {
     fn begins(&self) {
         RECORDED.set(false);
         match self.command.kind() {
-            NodeTag::T_DropStmt => self.drop_begins(),
+            NodeTag::T_DropStmt => {
+                self.drop_begins();
+                self.drop_of_shard_begins();
+            }
             NodeTag::T_DropOwnedStmt => {
                 for role in self.command.drop_owned() {
                     if let Some(what) = self.owned_by(role) {
@@ -130,10 +141,14 @@ impl Guard<'_> {
             }
             NodeTag::T_IndexStmt => self.create_index_begins(),
             NodeTag::T_RenameStmt | NodeTag::T_AlterObjectDependsStmt => {
-                let index = self.command.relation();
-                if index != pg_sys::InvalidOid && self.is_needed(index) {
+                let index = self.command.relation(); // or a shard
+                if index != pg_sys::InvalidOid && (self.is_needed(index) || is_guarded_shard(index)) {
                     self.refuse(&describe(pg_sys::RelationRelationId, index));
                 }
+            }
+            // Afterwards it has no name by which it could be recognised.
+            NodeTag::T_AlterObjectSchemaStmt if is_guarded_shard(self.command.relation()) => {
+                self.refuse(&describe(pg_sys::RelationRelationId, self.command.relation()));
             }
             _ => {}
         }
@@ -141,7 +156,7 @@ impl Guard<'_> {
         // record an event may be off.
         if settings::ALLOW_DDL.get() && !RECORDED.get() {
             let relation = self.command.relation();
-            if self.is_member(pg_sys::RelationRelationId, relation) {
+            if self.is_of_log(pg_sys::RelationRelationId, relation) {
                 self.refuse(&describe(pg_sys::RelationRelationId, relation));
             }
         }
@@ -152,7 +167,7 @@ impl Guard<'_> {
     fn create_index_begins(&self) {
         let Some(command) = self.command.create_index() else { return };
         let table = command.table();
-        if self.is_member(pg_sys::RelationRelationId, table) && (command.is_unique() || !may_have_indexes(table)) {
+        if self.is_of_log(pg_sys::RelationRelationId, table) && (command.is_unique() || !may_have_indexes(table)) {
             self.refuse(&describe(pg_sys::RelationRelationId, table));
         }
     }
@@ -168,6 +183,16 @@ impl Guard<'_> {
             command.extensions().iter().any(|name| name == "immutable" || command.cascades() && self.depends_on(name));
         if goes {
             self.drop_of_extension_begins();
+        }
+    }
+
+    /// Before a DROP TABLE: PostgreSQL does not keep anybody from dropping a shard, which is no member of the extension.
+    fn drop_of_shard_begins(&self) {
+        for table in self.command.drop().map(DropCommand::tables).unwrap_or_default() {
+            // Citus drops a shard that is in use only in citus_drop_all_shards().
+            if shards::table_of(table).is_some() && has_rows(table) {
+                self.refuse_everybody(&describe(pg_sys::RelationRelationId, table), None);
+            }
         }
     }
 
@@ -215,7 +240,7 @@ impl Guard<'_> {
         spi::query_now(
             "SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid OPERATOR(pg_catalog.=) $1 AND indisunique AND indisvalid",
             &[Arg::Oid(index)],
-            |row| unique = self.is_member(pg_sys::RelationRelationId, oid(row, 0)),
+            |row| unique = self.is_of_log(pg_sys::RelationRelationId, oid(row, 0)),
         );
         unique
     }
@@ -237,7 +262,14 @@ impl Guard<'_> {
     fn depends_on(&self, name: &str) -> bool {
         let mut found = false;
         spi::query_now(
-            "SELECT 1 FROM pg_catalog.pg_depend m, pg_catalog.pg_depend d, pg_catalog.pg_depend o, pg_catalog.pg_extension e
+            "SELECT 1 FROM pg_catalog.pg_depend m, pg_catalog.pg_depend d, pg_catalog.pg_extension e
+             WHERE m.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+               AND m.refobjid OPERATOR(pg_catalog.=) $1 AND m.deptype OPERATOR(pg_catalog.=) 'e'
+               AND d.classid OPERATOR(pg_catalog.=) m.classid AND d.objid OPERATOR(pg_catalog.=) m.objid
+               AND d.deptype OPERATOR(pg_catalog.<>) 'e' AND d.refclassid OPERATOR(pg_catalog.=) e.tableoid
+               AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND e.extname OPERATOR(pg_catalog.=) $2::pg_catalog.name
+             UNION ALL
+             SELECT 1 FROM pg_catalog.pg_depend m, pg_catalog.pg_depend d, pg_catalog.pg_depend o, pg_catalog.pg_extension e
              WHERE m.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
                AND m.refobjid OPERATOR(pg_catalog.=) $1 AND m.deptype OPERATOR(pg_catalog.=) 'e'
                AND d.classid OPERATOR(pg_catalog.=) m.classid AND d.objid OPERATOR(pg_catalog.=) m.objid
@@ -306,7 +338,7 @@ impl Guard<'_> {
         // GRANT and similar commands name no single object, and stay possible.
         let (class, object) = (row.at(0)?.oid(), row.at(1)?.oid());
         let in_schema = row.at(2).map(text) == Some("immutable");
-        let is_forbidden = if self.is_member(class, object) {
+        let is_forbidden = if self.is_of_log(class, object) {
             let is_table =
                 class == pg_sys::RelationRelationId && catalog::relation_kind(object) == pg_sys::RELKIND_RELATION;
             !(is_table && row.at(3).is_some_and(|command| is_harmless(Collected::new(command), object)))
@@ -323,7 +355,7 @@ impl Guard<'_> {
                 // only values that are too long for it.
                 pg_sys::RelationRelationId => {
                     self.command.create_index().is_some_and(CreateIndex::is_unique)
-                        && self.is_member(class, catalog::table_of_index(object))
+                        && self.is_of_log(class, catalog::table_of_index(object))
                 }
                 _ => false,
             }
@@ -358,6 +390,11 @@ impl Guard<'_> {
         catalog::is_member(self.extension, class, object)
     }
 
+    /// Whether an object is a member of the extension, or a shard of one of its tables.
+    fn is_of_log(&self, class: Oid, object: Oid) -> bool {
+        self.is_member(class, object) || class == pg_sys::RelationRelationId && is_guarded_shard(object)
+    }
+
     /// The name of a trigger, rule, policy or constraint, if it is one of a table or view of the
     /// extension.
     fn is_of_member(&self, class: Oid, object: Oid) -> Option<String> {
@@ -375,7 +412,7 @@ impl Guard<'_> {
             ),
             &[Arg::Oid(object)],
             |row| {
-                if self.is_member(pg_sys::RelationRelationId, oid(row, 0)) {
+                if self.is_of_log(pg_sys::RelationRelationId, oid(row, 0)) {
                     found = row.at(1).map(|name| text(name).to_string());
                 }
             },
@@ -389,6 +426,15 @@ impl Guard<'_> {
     }
 
     fn refuse_because(&self, what: &str, why: Option<&str>) {
+        if shards::is_passed_on() {
+            // The guard of the node that passes the command on has let it through, and recorded it.
+            log_line(&self.tag, what);
+            return;
+        }
+        self.refuse_everybody(what, why);
+    }
+
+    fn refuse_everybody(&self, what: &str, why: Option<&str>) {
         let refused = format!("{what} belongs to the audit log: {} is refused", self.tag);
         if !settings::ALLOW_DDL.get() {
             not_allowed(refused, why)
@@ -431,6 +477,7 @@ impl Guard<'_> {
         }
         log_line(&self.tag, what);
         RECORDED.set(true);
+        RECORDED_IN.set(statement_start());
     }
 
     /// Records the command. The event does not contain the statement, which may contain secrets.
@@ -438,7 +485,7 @@ impl Guard<'_> {
         let detail = why.map(|why| ("detail", why));
         let metadata: Vec<(&str, &str)> =
             [("command", self.tag.as_str()), ("object", what)].into_iter().chain(detail).collect();
-        record(&LogEvent { action: "immutable.ddl", metadata: &metadata, ..LogEvent::default() });
+        record_during_ddl(&LogEvent { action: "immutable.ddl", metadata: &metadata, ..LogEvent::default() });
     }
 }
 
@@ -465,7 +512,9 @@ fn log_line(tag: &str, what: &str) {
 fn dropped_part(row: &Values) -> Option<String> {
     let (class, kind, identity) = (row.at(0)?.oid(), text(row.at(1)?), text(row.at(2)?));
     let (schema, table, name) = (text(row.at(3)?), text(row.at(4)?), text(row.at(5)?));
-    let ours = schema == "immutable" && TABLES.iter().any(|known| known.to_bytes() == table.as_bytes());
+    let is_known = || TABLES.iter().any(|known| known.to_bytes() == table.as_bytes());
+    let is_shard = || CString::new(table).is_ok_and(|table| is_guarded_shard(named(&table)));
+    let ours = schema == "immutable" && (is_known() || is_shard());
     let kept = class != pg_sys::TriggerRelationId || is_own_trigger(name.as_bytes());
     let is_index = class == pg_sys::RelationRelationId;
     (ours && kept && !is_index).then(|| format!("{kind} {identity}"))
@@ -490,12 +539,30 @@ fn can_append(events: Relation) -> bool {
     chaining.count() == 2 && has_keys(events)
 }
 
+/// Whether a relation is a shard that this node answers for, and the client's statement was not recorded yet.
+fn is_guarded_shard(relation: Oid) -> bool {
+    // Where the client's node has shards itself, Citus changes them in the client's session.
+    shards::table_of(relation).is_some() && RECORDED_IN.get() != statement_start()
+}
+
+/// Whether a shard has rows. The table is locked as the DROP locks it.
+fn has_rows(table: Oid) -> bool {
+    let may_drop =
+        OpenRelation::read(table).is_some_and(|table| role::has_rights_of(role::current(), table.get().owner()));
+    // PostgreSQL refuses the others. They may not lock the log by an attempt.
+    let Some(table) = may_drop.then(|| OpenRelation::open(table, pg_sys::AccessExclusiveLock)).flatten() else {
+        return false;
+    };
+    table.get().any_row(|_| ()).is_some()
+}
+
 fn has_events() -> bool {
     // The table is locked as the DROP locks it, so that no event can be appended between this check
     // and the DROP.
     let Some(events) = OpenRelation::open(events_oid(), pg_sys::AccessExclusiveLock) else { return false };
     let mut any = false;
-    spi::as_owner(events.get(), || spi::query_now("SELECT 1 FROM immutable.events LIMIT 1", &[], |_| any = true));
+    let found = "SELECT 1 FROM immutable.events LIMIT 1";
+    spi::as_owner(events.get(), || spi::query_now_planned_each_time(found, &[], |_| any = true));
     any
 }
 
@@ -549,6 +616,7 @@ fn is_others_trigger(table: Oid, name: &CStr) -> bool {
 /// Whether the table may have indexes that are not the extension's. Events and their targets may,
 /// because reports read them. The other tables are small, and are written without SPI.
 fn may_have_indexes(table: Oid) -> bool {
+    let table = shards::table_of(table).unwrap_or(table);
     [c"events", c"event_targets"].into_iter().any(|name| named(name) == table)
 }
 

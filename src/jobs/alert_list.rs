@@ -4,6 +4,7 @@ use crate::access::proof::{self, Scope};
 use crate::access::token::parse_identity;
 use crate::jobs::alert_conditions::RuleType;
 use crate::log::columns::{self as c, Column, Layout};
+use crate::log::distributed;
 use crate::log::row::{stored_address, stored_text};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{any_micros, micros, text, uuid, Datum};
@@ -118,6 +119,7 @@ sql_function!(immutable_get_alerts, pg_finfo_immutable_get_alerts, get_alerts);
 
 /// `immutable.get_alerts(rule_type, from_date, to_date, limit, cursor, tenant_id)`
 fn get_alerts(call: Call<'_>) -> Datum<'_> {
+    distributed::refuse("alerts", "Watch the events with immutable.changes() and a tenant_id, tenant by tenant.");
     let limit = call.arg(3).map_or(25, Datum::i32);
     if !(1..=MOST_PAGE).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {MOST_PAGE}, not {limit}"))

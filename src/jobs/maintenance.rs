@@ -7,9 +7,9 @@ use crate::evidence::tables::try_lock_tree_to_record;
 use crate::jobs::pause;
 use crate::jobs::step::{both, Done};
 use crate::jobs::{alerts, exports, streams_letters, usage};
-use crate::log::seam;
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
+use crate::log::{distributed, seam};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{contain, Code, Fault};
@@ -54,7 +54,14 @@ fn run_maintenance(call: Call) -> Datum {
         let is_copy = seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
         match is_copy {
             true => "{\"state\":\"copy\"}".to_string(),
-            false => Run { transactions, did: Vec::new(), failed: Vec::new() }.all(),
+            false => {
+                let run = Run { transactions, did: Vec::new(), failed: Vec::new() };
+                if distributed::is() {
+                    run.of_distributed()
+                } else {
+                    run.all()
+                }
+            }
         }
     });
     call.out(&[Some(call.memory().jsonb(&did))])
@@ -93,6 +100,29 @@ impl Run<'_> {
             let hint =
                 "\"The log was restored, promoted or copied. SELECT immutable.resume_maintenance() goes on here.\"";
             self.did.push(("hint", hint.to_string()));
+        }
+        self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
+        object(&self.did)
+    }
+
+    /// Does what a distributed log has to do: it has no checkpoints, alerts, exports, API keys and streams. This node
+    /// notices here that the log was restored or promoted, because its events are in shards, perhaps of other nodes.
+    fn of_distributed(mut self) -> String {
+        let begun = transaction::now();
+        let notice = || seam::notice(OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock).get());
+        if let Err(refused) = self.part(notice) {
+            self.fail("seam", &refused);
+        }
+        for (number, step) in (1..).zip(&STEPS).filter(|(_, step)| step.name == "revocations") {
+            self.step(number, step);
+        }
+        let failed = (!self.failed.is_empty()).then(|| object(&self.failed));
+        let noted = || {
+            pause::begin();
+            pause::note_run(failed.as_deref());
+        };
+        if let Err(refused) = self.part(noted) {
+            self.fail("position", &refused);
         }
         self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
         object(&self.did)

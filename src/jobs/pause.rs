@@ -34,6 +34,14 @@ pub fn goes_on() -> bool {
     has_begun
 }
 
+/// Notes that maintenance goes on here, unless something is noted already.
+pub fn begin() {
+    let table = position(pg_sys::RowExclusiveLock);
+    if noted(&table).is_none() {
+        write(&table);
+    }
+}
+
 /// Whether maintenance waits here for somebody who resumes it.
 pub fn is_paused() -> bool {
     if transaction::is_in_recovery() {

@@ -6,7 +6,7 @@ use crate::jobs::{alerts, pause, streams_position, usage};
 use crate::log::own_event::{record, LogEvent};
 use crate::log::place::Place;
 use crate::log::tables::events_oid;
-use crate::log::{seam, subscription};
+use crate::log::{distributed, seam, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::relation::{named, OpenRelation};
@@ -19,6 +19,10 @@ sql_function!(immutable_resume_maintenance, pg_finfo_immutable_resume_maintenanc
 /// `immutable.resume_maintenance()`
 fn resume_maintenance(_: Call) -> Datum {
     transaction::require_writable(c"immutable.resume_maintenance()");
+    if distributed::is() {
+        // Nothing pauses: what pauses is what a distributed log does not have.
+        return Datum::from(false);
+    }
     let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
     subscription::refuse_local_write(events.get());
     seam::refuse_copy(events.get());

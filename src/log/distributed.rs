@@ -6,6 +6,7 @@
 //! There a function gets the count, so that PostgreSQL cannot call it earlier, and with it the tenant. The function works
 //! on the shard itself, by [`on_own_shard`], because Citus plans few of this library's statements.
 
+use crate::log::shard_name;
 use crate::log::tables::on_events_relation;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{in_place_of, Code, Fault};
@@ -35,8 +36,11 @@ pub fn register_callbacks() {
     });
 }
 
-/// Whether Citus has distributed the events.
+/// Whether Citus has distributed the events that statements mean now. On a shard they are in one table.
 pub fn is() -> bool {
+    if spi::is_on_shard() {
+        return false;
+    }
     if let Some((_, known)) = IS_DISTRIBUTED.get() {
         return known;
     }
@@ -75,15 +79,42 @@ pub fn refuse(what: &str, instead: &str) {
 
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` on the node of the tenant's shard, with the caller's rights,
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
-pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut each: impl FnMut(Tuple<'_>)) {
-    let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
-    let statement = format!(
-        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
-         CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
-    );
+pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    let statement = statement_at_tenant(function, arguments.len());
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
-    spi::stream_planned_each_time(&statement, &given, |tuple| each(tuple));
+    spi::stream_planned_each_time(&statement, &given, each);
+}
+
+/// The same for a caller who has taken another role's rights. Raises 25001, with a hint, if the transaction has written to
+/// the shard with its own: Citus has a connection for each role, and the one would not see what the other has written.
+pub fn at_tenant_as_other(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    in_place_of(Code::ERRCODE_ACTIVE_SQL_TRANSACTION, written_before, || {
+        at_tenant(tenant_id, function, arguments, each);
+    });
+}
+
+fn written_before() -> Fault {
+    Fault::new(
+        Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        "a viewer token opens nothing in a transaction that has recorded events in the same shard",
+    )
+    .hint("End the transaction first, or read in another one.")
+}
+
+/// The same as a query that is read further from call to call.
+pub fn at_tenant_cursor(tenant_id: &str, function: &str, arguments: Vec<Arg<'static>>) -> spi::Cursor {
+    let statement = statement_at_tenant(function, arguments.len());
+    let given = std::iter::once(Arg::text(tenant_id.to_string())).chain(arguments).collect();
+    spi::Cursor::open_planned_each_time(&statement, given)
+}
+
+fn statement_at_tenant(function: &str, arguments: usize) -> String {
+    let numbers: String = (0..arguments).map(|n| format!(", ${}", n + 2)).collect();
+    format!(
+        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
+         CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
+    )
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
@@ -159,7 +190,10 @@ fn own_shard(tenant_id: &str) -> Shard {
                 Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("the shard of {table} for tenant \"{tenant_id}\" is not on this node"),
             )
-            .hint("Call the function of the log that uses this one. It finds the node.")
+            .hint(
+                "Call the function of the log that uses this one. It finds the node. After ALTER EXTENSION immutable \
+                 UPDATE, call immutable.distribute() on the coordinator first.",
+            )
             .raise()
         })
     };
@@ -178,8 +212,7 @@ pub fn on_own_shard<T>(tenant_id: &str, body: impl FnOnce() -> T) -> T {
     on_events_relation(events.oid(), || spi::on_shard(events.qualified_name(), targets.qualified_name(), body))
 }
 
-/// The events relation of the shard that a tenant's events are in, if the log is distributed and the shard is on this
-/// node.
+/// The events relation of the shard that a tenant's events are in. Raises 55000 if it is on another node.
 pub fn shard_oid(tenant_id: &str) -> Oid {
     own_shard(tenant_id).events.get().oid()
 }
@@ -187,36 +220,25 @@ pub fn shard_oid(tenant_id: &str) -> Oid {
 /// How many names are tried for each shard, to find a tenant that belongs to it.
 const TRIED: i32 = 40;
 
-/// A tenant for each shard, in the order of the shards. The tenant need not have events: its name addresses the shard. A
-/// shard that was isolated for one tenant is addressed by that tenant; one that is empty has no address, and is left out.
+/// A tenant for each shard, in the order of the shards. The tenant need not have events: its name addresses the shard.
 pub fn tenants_of_shards() -> Vec<String> {
     let known = TENANTS.with_borrow(Vec::clone);
     if !known.is_empty() {
         return known;
     }
     let mut found = Vec::new();
-    // Names are tried until each shard has one, because Citus has the hash function and no way back from it.
+    // Short names are tried first. A shard of few hashes, such as one that was isolated for a tenant, has none of them.
     let statement = format!(
-        "WITH s AS (SELECT s.shardid, s.shardminvalue::pg_catalog.int4 AS first, s.shardmaxvalue::pg_catalog.int4 AS last \
+        "WITH s AS (SELECT s.shardminvalue::pg_catalog.int4 AS first, s.shardmaxvalue::pg_catalog.int4 AS last \
                       FROM pg_catalog.pg_dist_shard s WHERE s.logicalrelid = $1::pg_catalog.oid::pg_catalog.regclass), \
               t AS (SELECT 't' || n AS tenant_id, pg_catalog.worker_hash('t' || n) AS hash \
                       FROM pg_catalog.generate_series(1, (SELECT pg_catalog.count(*) FROM s)::pg_catalog.int4 * {TRIED}) n) \
-         SELECT s.shardid, (SELECT t.tenant_id FROM t WHERE t.hash BETWEEN s.first AND s.last LIMIT 1) FROM s ORDER BY s.first"
+         SELECT (SELECT t.tenant_id FROM t WHERE t.hash BETWEEN s.first AND s.last LIMIT 1), s.first FROM s ORDER BY s.first"
     );
-    let mut narrow = Vec::new();
-    spi::query_now(&statement, &[Arg::Oid(named_in_schema(c"events"))], |row| match row.at(1) {
-        Some(tenant_id) => found.push(text(tenant_id).to_string()),
-        None => narrow.extend(row.at(0).map(|shard| shard.i64().to_string())),
+    spi::query_now(&statement, &[Arg::Oid(named_in_schema(c"events"))], |row| {
+        let short = row.at(0).map(|tenant_id| text(tenant_id).to_string());
+        found.extend(short.or_else(|| row.at(1).map(|hash| shard_name::of_hash(hash.i32()))));
     });
-    if !narrow.is_empty() {
-        spi::query_now(
-            "SELECT r.result FROM pg_catalog.run_command_on_shards('immutable.events', \
-                 'SELECT pg_catalog.min(tenant_id) FROM %s') r \
-             WHERE r.shardid = ANY ($1::pg_catalog.int8[]) AND r.success AND r.result <> ''",
-            &[Arg::Texts(narrow)],
-            |row| found.extend(row.at(0).map(|tenant_id| text(tenant_id).to_string())),
-        );
-    }
     TENANTS.set(found.clone());
     found
 }

@@ -14,6 +14,7 @@ use crate::pg::memory::{here, Memory};
 use crate::pg::relation::OpenRelation;
 use crate::pg::role;
 use crate::pg::spi::{self, Arg};
+use crate::pg::trigger::BEFORE_INSERT_ROW;
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
 use immutable_format::Id;
@@ -72,6 +73,16 @@ impl Cause {
             },
         };
         Cause { actor_id, actor_type: actor_type.into(), recorded_by: recorder() }
+    }
+
+    /// What another session has sent, as three arguments of a function from `index` on.
+    pub fn received(call: Call, index: usize) -> Cause {
+        let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG)).to_string();
+        Cause {
+            actor_id: given(index, "actor_id"),
+            actor_type: given(index + 1, "actor_type").into(),
+            recorded_by: given(index + 2, "recorded_by"),
+        }
     }
 }
 
@@ -190,6 +201,56 @@ pub fn record_for(event: &LogEvent<'_>, cause: &Cause) -> Id {
     }
 }
 
+/// Records the event where [`record`] could not: while Citus runs an ALTER TABLE, it skips every SELECT of distributed
+/// tables. A row for immutable.placement goes to the shard instead, where the trigger records the event.
+pub fn record_during_ddl(event: &LogEvent<'_>) {
+    if !distributed::is() || is_on_shard() {
+        record(event);
+        return;
+    }
+    let cause = Cause::of_session(event.unasked);
+    distributed::as_owner(|| {
+        spi::execute_planned_each_time(
+            "INSERT INTO immutable.placement (tenant_id, action, metadata, actor_id, actor_type, recorded_by) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            &[
+                Arg::text(event.tenant_id),
+                Arg::text(event.action),
+                Arg::Json(metadata(event).into()),
+                Arg::text(&*cause.actor_id),
+                Arg::text(&*cause.actor_type),
+                Arg::text(&*cause.recorded_by),
+            ],
+        );
+    });
+}
+
+sql_function!(immutable_record_at_shard, pg_finfo_immutable_record_at_shard, record_at_shard);
+
+/// The trigger of immutable.placement: records the event that the row holds, and keeps no row.
+fn record_at_shard(call: Call) -> Datum {
+    let trigger = call.trigger(BEFORE_INSERT_ROW);
+    let row = trigger.row().values();
+    let given = |place| row.at(place).map(|value| text(value).to_string());
+    let (Some(tenant_id), Some(action), Some(metadata)) = (given(0), given(1), row.at(2)) else {
+        return trigger.nothing();
+    };
+    let cause = Cause {
+        actor_id: given(3).unwrap_or_default(),
+        actor_type: given(4).unwrap_or_default().into(),
+        recorded_by: given(5).unwrap_or_default(),
+    };
+    let columns = Columns {
+        tenant_id: &tenant_id,
+        action: &action,
+        resource: [None, None],
+        targets: Arg::Json("[]".into()),
+        metadata: Arg::given(pg_sys::JSONBOID, Some(metadata)),
+    };
+    distributed::on_own_shard(&tenant_id, || append(columns, &cause));
+    trigger.nothing()
+}
+
 /// What an event of the log's own says besides who caused it.
 struct Columns<'a> {
     tenant_id: &'a str,
@@ -262,11 +323,7 @@ fn shard_record_own(call: Call) -> Datum {
     let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG));
     let (tenant_id, action) = (given(1, "tenant_id"), given(2, "action"));
     let json = |index, name| Arg::given(pg_sys::JSONBOID, Some(call.required(index, name, distributed::CALLED_BY_LOG)));
-    let cause = Cause {
-        actor_id: given(7, "actor_id").to_string(),
-        actor_type: given(8, "actor_type").to_string().into(),
-        recorded_by: given(9, "recorded_by").to_string(),
-    };
+    let cause = Cause::received(call, 7);
     let columns = Columns {
         tenant_id,
         action,

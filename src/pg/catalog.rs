@@ -52,6 +52,17 @@ pub fn relation_kind(relation: Oid) -> u8 {
     unsafe { pg_sys::get_rel_relkind(relation) as u8 }
 }
 
+/// The name of a relation in the schema `immutable`; None for another relation.
+pub fn name_in_schema(relation: Oid) -> Option<String> {
+    // SAFETY: takes any oid; a C string, or null.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+        let name = pg_sys::get_rel_name(relation);
+        let is_there = !name.is_null() && pg_sys::get_rel_namespace(relation) == schema;
+        is_there.then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
 /// The table of an index; InvalidOid where there is none.
 pub fn table_of_index(index: Oid) -> Oid {
     // SAFETY: takes any oid.

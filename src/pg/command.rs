@@ -155,16 +155,25 @@ impl DropCommand<'_> {
 
     /// The indexes that it names, if they exist; empty for another kind of object.
     pub fn indexes(self) -> Vec<Oid> {
-        if self.of() != ObjectType::OBJECT_INDEX {
+        self.relations(ObjectType::OBJECT_INDEX)
+    }
+
+    /// The tables that it names, if they exist; empty for another kind of object.
+    pub fn tables(self) -> Vec<Oid> {
+        self.relations(ObjectType::OBJECT_TABLE)
+    }
+
+    fn relations(self, kind: ObjectType::Type) -> Vec<Oid> {
+        if self.of() != kind {
             return Vec::new();
         }
-        // SAFETY: indexes are named by lists of names.
+        // SAFETY: tables and indexes are named by lists of names.
         let named = |names: &pg_sys::ListCell| unsafe {
             relation_named(pg_sys::makeRangeVarFromNameList(names.ptr_value.cast()))
         };
         // SAFETY: the statement's own list.
-        let indexes = unsafe { cells(self.0.objects) }.iter().map(named);
-        indexes.filter(|index| *index != pg_sys::InvalidOid).collect()
+        let relations = unsafe { cells(self.0.objects) }.iter().map(named);
+        relations.filter(|relation| *relation != pg_sys::InvalidOid).collect()
     }
 
     /// The extensions that it names; empty for another kind of object.

@@ -8,7 +8,7 @@ use crate::pg::datum::Datum;
 use crate::pg::error::internal;
 use crate::pg::memory::Memory;
 use crate::pg::transaction::guarded;
-use crate::pg::tuple::Tuple;
+use crate::pg::tuple::{CopiedTuple, Tuple};
 use pgrx::pg_sys;
 use std::marker::PhantomData;
 
@@ -55,6 +55,12 @@ impl Rows<'_> {
     pub fn put_tuple(&mut self, tuple: Tuple<'_>) {
         // SAFETY: the store lives as long as the call, and copies the row.
         unsafe { pg_sys::tuplestore_puttuple((*self.0).setResult, tuple.raw()) };
+    }
+
+    /// Adds a copy of such a row.
+    pub fn put_copied(&mut self, row: &CopiedTuple) {
+        // SAFETY: the store lives as long as the call, and copies the row.
+        unsafe { pg_sys::tuplestore_puttuple((*self.0).setResult, row.raw()) };
     }
 }
 

@@ -162,6 +162,10 @@ impl CopiedTuple {
         CopiedTuple { tuple, _data: data, shape: row.descriptor.shape() }
     }
 
+    pub(in crate::pg) fn raw(&self) -> pg_sys::HeapTuple {
+        std::ptr::addr_of!(self.tuple).cast_mut()
+    }
+
     /// The row. The descriptor must be that of the copied row, in the same transaction.
     pub fn tuple<'t>(&'t self, descriptor: Descriptor<'t>, memory: Memory<'t>) -> Tuple<'t> {
         assert_eq!(self.shape, descriptor.shape(), "a row was copied from another relation");

@@ -7,7 +7,7 @@ use crate::access::lent::with_rights;
 use crate::access::opened::{conditions, hold};
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::Layout;
-use crate::log::event;
+use crate::log::{distributed, event};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::Fault;
@@ -16,6 +16,7 @@ use crate::pg::memory::Memory;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::RowBuffer;
 use crate::read::feed_position::{FeedPosition, LanePositions, Position};
+use crate::read::shards;
 use pgrx::pg_sys;
 
 /// Most events of one call.
@@ -38,13 +39,30 @@ fn changes(call: Call<'_>) -> Datum<'_> {
             .hint("Call again with the position that came with the events.")
             .raise()
     }
-    let after = call.arg(1).map(Jsonb::new);
-    with_rights(|| match call.arg(0) {
+    let limit = limit as usize;
+    let answer = with_rights(|| match call.arg(0) {
         Some(tenant) => {
             hold(&opened, tenant);
-            of_tenant(call.memory(), tenant, after, limit as usize, &opened)
+            match distributed::is() {
+                true => at_shard(tenant, call.arg(1), limit, &opened),
+                false => of_tenant(call.memory(), tenant, call.arg(1).map(Jsonb::new), limit, &opened),
+            }
         }
-        None => of_all(call.memory(), after, limit as usize, &opened),
+        None => {
+            distributed::refuse("changes over all tenants", "Call immutable.changes() for each tenant.");
+            of_all(call.arg(1).map(Jsonb::new), limit, &opened)
+        }
+    });
+    call.memory().jsonb(&answer)
+}
+
+/// The next events of a tenant of a distributed log.
+fn at_shard(tenant: Datum, after: Option<Datum>, limit: usize, opened: &Opened) -> String {
+    // What is no position is refused here, with the name of the argument.
+    let position = LanePositions::read(after.map(Jsonb::new));
+    shards::changes(tenant, after, limit, opened).unwrap_or_else(|| {
+        position.check_that_none();
+        written(&[], &position, false)
     })
 }
 
@@ -52,15 +70,9 @@ fn changes(call: Call<'_>) -> Datum<'_> {
 /// its seq that way too, so wherever the answer is cut, each lane is cut after its last event in
 /// the answer. An event whose created_at somebody changed must not come before those before it,
 /// which would be passed over: it counts as no older than they are.
-fn of_tenant<'c>(
-    memory: Memory<'c>,
-    tenant: Datum<'c>,
-    after: Option<Jsonb>,
-    limit: usize,
-    opened: &Opened,
-) -> Datum<'c> {
+pub fn of_tenant(memory: Memory, tenant: Datum, after: Option<Jsonb>, limit: usize, opened: &Opened) -> String {
     let position = LanePositions::read(after);
-    position.check(memory, tenant);
+    position.check(memory, tenant, opened);
     let most = limit + 1;
     let [lanes, seqs] = position.arguments(memory);
     let mut arguments = vec![Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs];
@@ -81,12 +93,12 @@ fn of_tenant<'c>(
                         ORDER BY e.seq LIMIT {most}) e) e \
          ORDER BY e.reached, e.lane, e.seq LIMIT {most}"
     );
-    answer(memory, &statement, &arguments, limit, position)
+    answer(&statement, &arguments, limit, position)
 }
 
 /// The next events in the order of their transactions, as far as no running transaction can put one
 /// before them.
-fn of_all<'c>(memory: Memory<'c>, after: Option<Jsonb>, limit: usize, opened: &Opened) -> Datum<'c> {
+fn of_all(after: Option<Jsonb>, limit: usize, opened: &Opened) -> String {
     let position = FeedPosition::read(after);
     position.check();
     let mut arguments: Vec<Arg> = position.arguments();
@@ -101,18 +113,12 @@ fn of_all<'c>(memory: Memory<'c>, after: Option<Jsonb>, limit: usize, opened: &O
          ORDER BY e.xact, e.tenant_id, e.id LIMIT {}",
         limit + 1
     );
-    answer(memory, &statement, &arguments, limit, position)
+    answer(&statement, &arguments, limit, position)
 }
 
 /// The events that a statement selects, at most `limit` of them, and the position behind the last
 /// one. The statement selects one more, which tells that there are more.
-fn answer<'c>(
-    memory: Memory<'c>,
-    statement: &str,
-    arguments: &[Arg],
-    limit: usize,
-    mut position: impl Position,
-) -> Datum<'c> {
+fn answer(statement: &str, arguments: &[Arg], limit: usize, mut position: impl Position) -> String {
     let mut events: Vec<String> = Vec::new();
     let (mut layout, mut buffer) = (None, RowBuffer::default());
     let (mut has_more, mut bytes) = (false, 0);
@@ -129,6 +135,11 @@ fn answer<'c>(
         bytes += event.len();
         events.push(event);
     });
+    written(&events, &position, has_more)
+}
+
+/// The answer as JSON.
+fn written(events: &[String], position: &impl Position, has_more: bool) -> String {
     let (events, position) = (events.join(","), position.json());
-    memory.jsonb(&format!("{{\"data\":[{events}],\"position\":{position},\"has_more\":{has_more}}}"))
+    format!("{{\"data\":[{events}],\"position\":{position},\"has_more\":{has_more}}}")
 }

@@ -2,22 +2,19 @@
 //! line, from a cursor that stays open between the calls, so that neither the server nor a COPY
 //! ever holds more than a few of them.
 
-use crate::access::lent::{with_rights, with_rights_of_owner};
-use crate::access::proof::{self, Scope};
+use crate::access::lent::with_rights_of_owner;
 use crate::log::columns::{self as c, Layout};
 use crate::log::{log_identity, row};
-use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, uuid, Datum};
 use crate::pg::encoding;
 use crate::pg::memory::Memory;
 use crate::pg::set::Series;
 use crate::pg::spi::{self, Arg};
-use crate::pg::time::statement_start;
 use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::{Tuple, Values};
-use crate::read::filter::{argument, Filters, FILTERS};
+use crate::read::filter::{Filters, FILTERS};
 use immutable_format::export::{ascii, write, ChainPosition, Header, Lanes};
-use immutable_format::time;
+use immutable_format::{time, Id};
 use pgrx::pg_sys;
 use pgrx::pg_sys::pg_enc::{PG_SQL_ASCII, PG_UTF8};
 use std::borrow::Cow;
@@ -170,6 +167,22 @@ impl Verifiable {
         self
     }
 
+    /// The first line.
+    pub fn header(&self) -> String {
+        self.sent(write::header(&self.header))
+    }
+
+    /// The line of an event that another node has made.
+    pub fn of_another_node(&mut self, tenant_id: &str, lane: i16, line: String) -> String {
+        self.count(&ChainPosition { tenant_id: Cow::Borrowed(tenant_id), lane, seq: 0, id: Id::default() });
+        self.sent(line)
+    }
+
+    /// The last line.
+    pub fn end(&self) -> String {
+        self.sent(write::end(self.events, self.lanes))
+    }
+
     fn sent(&self, line: String) -> String {
         match self.header.escaped {
             true => ascii::escape(&line).into_owned(),
@@ -189,7 +202,7 @@ impl Verifiable {
 
 impl Lines for Verifiable {
     fn first(&mut self) -> Option<String> {
-        Some(self.sent(write::header(&self.header)))
+        Some(self.header())
     }
 
     fn event(&mut self, row: &Values, layout: &Layout) -> String {
@@ -210,7 +223,7 @@ impl Lines for Verifiable {
     }
 
     fn last(&mut self) -> Option<String> {
-        Some(self.sent(write::end(self.events, self.lanes)))
+        Some(self.end())
     }
 }
 
@@ -218,7 +231,8 @@ fn infinite(micros: i64) -> Cow<'static, str> {
     Cow::Borrowed(if micros < 0 { "-infinity" } else { "infinity" })
 }
 
-fn position<'a>(row: &Values<'a>, layout: &Layout) -> ChainPosition<'a> {
+/// The place of an event's row.
+pub fn position<'a>(row: &Values<'a>, layout: &Layout) -> ChainPosition<'a> {
     let get = |column| row.get(layout, column);
     ChainPosition {
         tenant_id: Cow::Borrowed(get(c::TENANT_ID).map_or("", readable_text)),
@@ -228,7 +242,8 @@ fn position<'a>(row: &Values<'a>, layout: &Layout) -> ChainPosition<'a> {
     }
 }
 
-fn line(row: &Values, layout: &Layout, position: &ChainPosition) -> String {
+/// The line of an event, as UTF-8.
+pub fn line(row: &Values, layout: &Layout, position: &ChainPosition) -> String {
     let hash = |column| row.get(layout, column).and_then(toast::read);
     let event_hash = hash(c::EVENT_HASH);
     let stored = row::read(|column| row.get(layout, column)).and_then(|stored| Ok((stored.document()?, stored)));
@@ -252,23 +267,4 @@ impl Series for Export {
     fn close(&mut self) {
         self.cursor.close();
     }
-}
-
-sql_function!(immutable_export_events, pg_finfo_immutable_export_events, export_events);
-
-/// `immutable.export_events(…)`: the lines of an export, one a call. Raises 22023 for arguments
-/// that mean nothing, and 0A000 where no set of rows is expected.
-fn export_events(call: Call<'_>) -> Datum<'_> {
-    call.series(|| {
-        let opened = proof::require(Scope::Export);
-        with_rights(|| {
-            let mut filters = Filters::of(call);
-            if let Some(asked) = opened.tenant_id.as_ref().and_then(|own| filters.narrow_to(own)) {
-                opened.hold_to("tenant_id", &asked);
-            }
-            let own = opened.tenant_id.as_ref().map(|own| call.memory().text(own));
-            let given = written(|index| argument(call, index).or(own.filter(|_| FILTERS[index].0 == "tenant_id")));
-            Export::begin(statement(filters, ""), Box::new(Verifiable::new(statement_start(), given)), false)
-        })
-    })
 }

@@ -73,7 +73,7 @@ pub fn is_mark(text: &str) -> bool {
 /// not of this server's past, 25006 on a standby, and 0A000 for a distributed log.
 pub fn read(mark: Option<&str>, most: usize, mut each: impl FnMut(&Values, &Layout)) -> Reached {
     require_primary();
-    distributed::refuse("feeds", "Use immutable.changes() with a tenant_id, tenant by tenant.");
+    refuse_distributed();
     let mark = mark.map_or_else(|| Mark::at(Seen::NOTHING), Mark::read);
     let now = current();
     let target = mark.target.clone().unwrap_or_else(|| now.clone());
@@ -376,10 +376,16 @@ fn give(given: &Given, each: &mut impl FnMut(&Values, &Layout)) {
 /// Most events of one call.
 const MOST_EVENTS: i32 = 10_000;
 
+/// Refuses (0A000) a distributed log, whose transactions have no common order.
+fn refuse_distributed() {
+    distributed::refuse("feeds", "Use immutable.changes() with a tenant_id, tenant by tenant.");
+}
+
 sql_function!(immutable_feed, pg_finfo_immutable_feed, feed);
 
 /// `immutable.feed(mark, limit)`
 fn feed(call: Call<'_>) -> Datum<'_> {
+    refuse_distributed();
     let limit = call.arg(1).map_or(1000, Datum::i32);
     if !(1..=MOST_EVENTS).contains(&limit) {
         Fault::invalid("limit", format!("limit must be from 1 to {MOST_EVENTS}, not {limit}"))

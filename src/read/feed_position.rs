@@ -2,6 +2,8 @@
 //! in a log that was set back, by a failover that lost events or by a restore, other events have
 //! their places. A consumer that went on there would miss those without a sign.
 
+use crate::access::opened::conditions;
+use crate::access::proof::Opened;
 use crate::log::columns::{self as c, Layout};
 use crate::log::seam;
 use crate::log::tables::events_oid;
@@ -134,22 +136,33 @@ impl LanePositions {
         arrays(memory, self.0.iter())
     }
 
+    /// A check for a caller who sees no event of the tenant: raises 55000 if it names one.
+    pub fn check_that_none(&self) {
+        if let Some((lane, last)) = self.0.iter().find(|(_, last)| last.seq > 0) {
+            set_back(&format!("event {} of lane {lane}", last.seq))
+        }
+    }
+
     /// Looks up every event of the position, with one step of an index each and the caller's
     /// rights: a caller learns nothing of events that row security hides. Raises 55000 if one is
     /// not there.
-    pub fn check<'c>(&self, memory: Memory<'c>, tenant: Datum<'c>) {
+    pub fn check<'c>(&self, memory: Memory<'c>, tenant: Datum<'c>, opened: &'c Opened) {
         let given: Vec<(&i16, &LanePosition)> = self.0.iter().filter(|(_, last)| last.seq > 0).collect();
         if given.is_empty() {
             return;
         }
-        // A subquery, so that it is one probe a lane whatever the planner expects.
-        let statement = "SELECT (SELECT coalesce(e.event_hash, '') FROM immutable.events e \
-                           WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq) \
-                         FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
-                           WITH ORDINALITY p(lane, seq, n) ORDER BY p.n";
         let [lanes, seqs] = arrays(memory, given.iter().copied());
+        let mut arguments = vec![Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs];
+        let conditions = conditions(opened, &mut arguments);
+        // A subquery, so that it is one probe a lane whatever the planner expects.
+        let statement = format!(
+            "SELECT (SELECT coalesce(e.event_hash, '') FROM immutable.events e \
+               WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq{conditions}) \
+             FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
+               WITH ORDINALITY p(lane, seq, n) ORDER BY p.n"
+        );
         let mut found = Vec::with_capacity(given.len());
-        spi::read_planned_once(statement, &[Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs], |row| {
+        spi::read_planned_once(&statement, &arguments, |row| {
             found.push(row.at(0).map(|hash| mark(Some(hash))));
         });
         for ((lane, last), there) in given.iter().zip(found) {

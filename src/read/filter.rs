@@ -31,6 +31,11 @@ pub const FILTERS: [(&str, Oid); 11] = [
     ("to_date", pg_sys::TIMESTAMPTZOID),
 ];
 
+/// The filter by tenant, and the last bound of time, as indexes into [`FILTERS`]. Those before the bounds are texts.
+pub const TENANT: usize = 4;
+
+pub const TO_DATE: usize = FILTERS.len() - 1;
+
 /// What `search` looks through, as one text: what the index of enable_search() is on. Folded by the
 /// extension and compared by bytes, so that no locale has a say in what is found.
 pub const SEARCHED: &str = "immutable.fold((coalesce(immutable.text_of(e.actor_name), '') || E'\\n' || immutable.text_of(e.action) || E'\\n' || \
@@ -188,6 +193,11 @@ impl<'c> Filters<'c> {
             self.fingerprint = format!("{before}now;");
             self.to = None;
         }
+    }
+
+    /// Whether there is a bound of time to the end.
+    pub fn has_end(&self) -> bool {
+        self.to.is_some()
     }
 
     /// Adds an argument; its number in the statement, counted from 1.

@@ -118,7 +118,7 @@ pub fn actions(filters: &Filters, limited: bool) -> Option<Vec<String>> {
     let pattern = filters.pattern.as_ref()?;
     let range = Pattern { range: pattern.range, like: None }.on("e.action").join(" AND ");
     let found = match limited {
-        true => visible_actions()?,
+        true => visible_actions(filters)?,
         false => skip("immutable.events e", "action", &range, &filters.arguments, usize::MAX),
     };
     let mut arguments = filters.arguments.clone();
@@ -143,18 +143,21 @@ fn text_at(row: &Values) -> Option<String> {
 /// log's actions are listed with the owner's rights, all of them whatever is asked, and each is
 /// looked for with the caller's rights. How long that takes tells the caller how many actions the
 /// log has, and nothing of what they are or who has them.
-fn visible_actions() -> Option<Vec<String>> {
+fn visible_actions(filters: &Filters) -> Option<Vec<String>> {
     let all = with_rights_of_owner(|| skip("immutable.events e", "action", "", &[], ACTIONS + 1));
     if all.len() > ACTIONS {
         return None;
     }
-    let mut visible = Vec::new();
-    spi::read_planned_once(
-        "SELECT a FROM pg_catalog.unnest($1::text[]) a \
-         WHERE (SELECT true FROM immutable.events e WHERE e.action = a LIMIT 1)",
-        &[Arg::Texts(all)],
-        |row| visible.extend(text_at(row)),
+    let mut arguments = filters.arguments.clone();
+    arguments.push(Arg::Texts(all));
+    let tenant = filters.tenant.map_or(String::new(), |n| format!(" AND e.tenant_id = ${n}"));
+    let statement = format!(
+        "SELECT a FROM pg_catalog.unnest(${}::text[]) a \
+         WHERE (SELECT true FROM immutable.events e WHERE e.action = a{tenant} LIMIT 1)",
+        arguments.len()
     );
+    let mut visible = Vec::new();
+    spi::read_planned_once(&statement, &arguments, |row| visible.extend(text_at(row)));
     Some(visible)
 }
 

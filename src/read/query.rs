@@ -5,7 +5,7 @@ use crate::access::proof::Opened;
 use crate::pg::call::Call;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::Fault;
-use crate::read::filter::{Filters, FILTERS};
+use crate::read::filter::{argument, Filters, FILTERS};
 use crate::read::lead::ReadPlan;
 use crate::read::page::Page;
 use crate::read::probe::{bind, is_limited, Order};
@@ -43,23 +43,21 @@ fn order(call: Call) -> Order {
     }
 }
 
-/// Which events a call asks for: by which filters, from which cursor on, in which direction from
-/// it, in which order.
-pub struct Query<'c> {
-    /// The filters, with the actor that the caller is bound to.
+/// What a call asks for: events by which filters, from which cursor on, in which direction from it, in which order.
+pub struct Asked<'c> {
+    /// The values of the filters, as they are in [`FILTERS`].
+    pub values: [Option<Datum<'c>>; FILTERS.len()],
     pub filters: Filters<'c>,
     pub cursor: Option<PageCursor>,
     pub way: Way,
     pub order: Order,
-    /// Whether row security shows the caller less than everything.
-    pub is_limited: bool,
-    pub plan: ReadPlan,
 }
 
-impl<'c> Query<'c> {
+impl<'c> Asked<'c> {
     /// Reads the arguments of a call; 22023 for those that mean nothing.
-    pub fn of(call: Call<'c>, opened: &Opened) -> Query<'c> {
-        let mut filters = Filters::of(call);
+    pub fn of(call: Call<'c>) -> Asked<'c> {
+        let values = std::array::from_fn(|index| argument(call, index));
+        let mut filters = Filters::of_values(call.memory(), |index| values[index]);
         filters.until_now();
         let order = order(call);
         if order == Order::OldestFirst {
@@ -71,26 +69,51 @@ impl<'c> Query<'c> {
             Some(Ok((cursor, way))) => (Some(cursor), way),
             Some(Err(error)) => refuse(error),
         };
-        let is_limited = is_limited();
-        bind(&mut filters, is_limited, opened);
-        let plan = ReadPlan::of(&filters);
-        Query { filters, cursor, way, order, is_limited, plan }
+        Asked { values, filters, cursor, way, order }
     }
 
-    /// The `rows` rows from the cursor on, in the order in which they are read: away from the
-    /// cursor.
-    pub fn page(&self, rows: usize) -> Page<'c> {
-        let order = match self.way {
+    /// The order in which rows are read: away from the cursor.
+    pub fn order_read(&self) -> Order {
+        match self.way {
             Way::Next => self.order,
             Way::Previous => self.order.reversed(),
-        };
-        Page::new(self.filters.clone(), self.plan, self.is_limited, self.cursor.as_ref(), order, rows)
+        }
+    }
+}
+
+/// What a call asks for, and how it is read here, by this caller.
+pub struct Query<'c> {
+    pub asked: Asked<'c>,
+    /// Whether row security shows the caller less than everything.
+    pub is_limited: bool,
+    pub plan: ReadPlan,
+}
+
+impl<'c> Query<'c> {
+    /// Narrows what is asked for to what the caller is bound to, and looks for the best index. Raises 42501 for a
+    /// tenant that the proof does not open.
+    pub fn of(mut asked: Asked<'c>, opened: &Opened) -> Query<'c> {
+        let is_limited = is_limited();
+        bind(&mut asked.filters, is_limited, opened);
+        Query::bound(asked, is_limited)
+    }
+
+    /// The query of a caller who is bound already.
+    pub fn bound(asked: Asked<'c>, is_limited: bool) -> Query<'c> {
+        let plan = ReadPlan::of(&asked.filters);
+        Query { asked, is_limited, plan }
+    }
+
+    /// The `rows` rows from the cursor on, in the order in which they are read.
+    pub fn page(&self, rows: usize) -> Page<'c> {
+        let Asked { filters, cursor, .. } = &self.asked;
+        Page::new(filters.clone(), self.plan, self.is_limited, cursor.as_ref(), self.asked.order_read(), rows)
     }
 
     /// The same in the order that is asked for.
     pub fn page_in_order(&self, rows: usize) -> Page<'c> {
         let page = self.page(rows);
-        match self.way {
+        match self.asked.way {
             Way::Next => page,
             Way::Previous => page.reversed(),
         }

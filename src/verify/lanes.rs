@@ -50,6 +50,8 @@ struct Odd {
 #[derive(Default)]
 struct OddLanes {
     lanes: Vec<Odd>,
+    /// The lanes whose tenants do not belong into the shard.
+    misplaced: Vec<Break>,
     bytes: usize,
     /// Whether everything is to be walked instead.
     in_order: bool,
@@ -61,6 +63,16 @@ impl OddLanes {
         self.in_order |= self.bytes > MOST_ODD;
         if !self.in_order {
             self.lanes.push(lane);
+        }
+    }
+
+    fn push_misplaced(&mut self, scope: &Scope, tenant_id: &str, lane: i16, before: i64) {
+        let first = before.saturating_add(1);
+        let Some(found) = scope.home.and_then(|home| home.misplaced(tenant_id, lane, first)) else { return };
+        self.bytes += size_of::<Break>() + found.detail.len();
+        self.in_order |= self.bytes > MOST_ODD;
+        if !self.in_order {
+            self.misplaced.push(found);
         }
     }
 }
@@ -104,7 +116,8 @@ pub fn check(
         report(found);
     };
     match found {
-        Some(mut odd) => {
+        Some(OddLanes { lanes: mut odd, misplaced, .. }) => {
+            misplaced.into_iter().for_each(&mut report);
             odd.sort_unstable_by(|a, b| (a.tenant_id.as_bytes(), a.lane).cmp(&(b.tenant_id.as_bytes(), b.lane)));
             let mut walk = Walk::new(counts.log_id);
             for lane in &odd {
@@ -162,7 +175,7 @@ fn add_up(
     mut coverage: Option<&mut Coverage>,
     counts: &mut Counts,
     sums: &mut Sums,
-) -> Option<Vec<Odd>> {
+) -> Option<OddLanes> {
     let mut sql = Sql::default();
     let statement = sums_of_lanes(scope, run, &mut sql);
     let mut tenants: HashSet<[u8; 16]> = HashSet::new();
@@ -184,6 +197,7 @@ fn add_up(
         };
         if lane.events > 0 {
             tenants.insert(short_hash(tenant_id));
+            odd.push_misplaced(scope, tenant_id, number, lane.before.seq);
         }
         if let Some(coverage) = &mut coverage {
             coverage.add_rows(tenant_id, number, lane.leaves, lane.late);
@@ -202,9 +216,7 @@ fn add_up(
     sums.targets = targets.filter(|_| run.targets);
     sums.erasures = erased > 0 || records;
     if odd.in_order {
-        counts.events = 0;
-        counts.chains = 0;
-        counts.last_seqs = 0;
+        (counts.events, counts.chains, counts.last_seqs) = (0, 0, 0);
         if let Some(coverage) = coverage {
             coverage.forget_rows();
         }
@@ -212,7 +224,7 @@ fn add_up(
     }
     counts.erased = erased;
     counts.tenants = tenants.len() as u64;
-    Some(odd.lanes)
+    Some(odd)
 }
 
 /// Whether a lane begins where it must: at its mark, with the log's identity, or after the event
@@ -354,6 +366,8 @@ fn walk_all(
         let row = read(&values, layout, |_| true);
         if walk.begins_lane(row.tenant_id, row.lane) {
             walk.begin_lane(row.tenant_id, row.lane, before(scope, marks, &row));
+            let misplaced = scope.home.and_then(|home| home.misplaced(row.tenant_id, row.lane, row.seq));
+            misplaced.into_iter().for_each(&mut *report);
         }
         if let Some(coverage) = &mut coverage {
             let created_at = values.get(layout, c::CREATED_AT).map_or(i64::MAX, micros);

@@ -3,9 +3,9 @@
 
 use crate::access::lent::with_rights;
 use crate::access::proof::{self, Scope};
-use crate::log::log_identity;
 use crate::log::tree::{as_owner, View};
 use crate::log::tree_runs::Runs;
+use crate::log::{distributed, log_identity};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
@@ -22,6 +22,10 @@ sql_function!(immutable_recorded_late, pg_finfo_immutable_recorded_late, recorde
 /// `immutable.recorded_late(checkpoint)`
 fn recorded_late(call: Call) -> Datum {
     proof::require(Scope::Verify).hold_to_all("events that were recorded late");
+    distributed::refuse(
+        "checkpoints",
+        "Save what immutable.heads() returns outside of the database, and compare with verify_chain(heads => …).",
+    );
     with_rights(|| late(call))
 }
 

@@ -3,11 +3,14 @@
 
 use crate::access::proof::Opened;
 use crate::pg::call::Call;
-use crate::pg::datum::{text, Datum};
+use crate::pg::datum::{hash, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
+use crate::pg::memory::here;
 use crate::pg::spi::Arg;
 use crate::pg::transaction::now;
+use immutable_format::json::write_string;
+use immutable_format::link::{Break, BreakType};
 use immutable_format::tlog::checkpoint::SignedCheckpoint;
 use immutable_format::{parse_hex, Hash};
 use pgrx::pg_sys::{self, Oid};
@@ -36,6 +39,45 @@ pub struct Scope<'c> {
     pub max_seconds: Option<f64>,
     /// Whether these are the events of a shard, which may have none.
     pub of_shard: bool,
+    /// The tenants that belong into the shard.
+    pub home: Option<Home>,
+    /// How many breaks the caller looks at.
+    pub listed: usize,
+}
+
+/// The tenants of a shard: those whose hashes are from the first to the last.
+#[derive(Clone, Copy)]
+pub struct Home {
+    pub shard: i64,
+    pub first: i32,
+    pub last: i32,
+}
+
+impl Home {
+    /// The break of a lane whose tenant does not belong here; None if it does.
+    pub fn misplaced(&self, tenant_id: &str, lane: i16, seq: i64) -> Option<Break> {
+        if (self.first..=self.last).contains(&hash_of(tenant_id)) {
+            return None;
+        }
+        Some(Break {
+            kind: BreakType::ChainBreak,
+            tenant_id: Some(tenant_id.to_string()),
+            lane: Some(lane),
+            seq: Some(seq),
+            event_id: None,
+            expected: None,
+            actual: None,
+            detail: format!(
+                "the lane has events in immutable.events_{}, which is not the shard of this tenant",
+                self.shard
+            ),
+        })
+    }
+}
+
+/// The hash by which Citus finds the shard of a tenant.
+pub fn hash_of(tenant_id: &str) -> i32 {
+    here(|memory| hash(memory.text(tenant_id)))
 }
 
 /// A saved head: the last event of a lane when the heads were saved.
@@ -50,6 +92,12 @@ pub struct SavedHead {
 pub struct Marks<'c> {
     pub heads: Vec<SavedHead>,
     jsonb: Datum<'c>,
+}
+
+impl<'c> Marks<'c> {
+    pub fn of(since: Jsonb<'c>) -> Marks<'c> {
+        Marks { heads: read_heads("since", since), jsonb: since.datum() }
+    }
 }
 
 /// The arguments that a part of a statement refers to.
@@ -84,7 +132,7 @@ impl<'c> Scope<'c> {
             to_date: call.arg(2),
             max_events,
             heads: call.arg(4).map_or(Vec::new(), |heads| read_heads("heads", Jsonb::new(heads))),
-            since: call.arg(5).map(|since| Marks { heads: read_heads("since", Jsonb::new(since)), jsonb: since }),
+            since: call.arg(5).map(|since| Marks::of(Jsonb::new(since))),
             targets: call.arg(6).is_none_or(Datum::bool),
             progress: call.arg(8).is_some_and(Datum::bool),
             checkpoints: call.new_arg(9).map_or(Vec::new(), |notes| read_checkpoints(text(notes))),
@@ -240,7 +288,8 @@ pub fn read_checkpoints(notes: &str) -> Vec<SignedCheckpoint> {
     })
 }
 
-fn read_heads(field: &str, heads: Jsonb) -> Vec<SavedHead> {
+/// The heads in a jsonb. Raises 22023 for anything else.
+pub fn read_heads(field: &str, heads: Jsonb) -> Vec<SavedHead> {
     if heads.kind() != Kind::Array {
         refuse(field)
     }
@@ -270,6 +319,15 @@ fn read_heads(field: &str, heads: Jsonb) -> Vec<SavedHead> {
 }
 
 impl SavedHead {
+    /// As immutable.heads() gives it.
+    pub fn json(&self) -> String {
+        let SavedHead { tenant_id, lane, seq, event_hash } = self;
+        let mut name = String::new();
+        write_string(tenant_id, &mut name);
+        let hash = hex::encode(event_hash);
+        format!("{{\"tenant_id\":{name},\"lane\":{lane},\"seq\":{seq},\"event_hash\":\"{hash}\"}}")
+    }
+
     /// Whether the head is in scope.
     pub fn is_in(&self, scope: &Scope) -> bool {
         scope.tenant_id.is_none_or(|tenant| text(tenant) == self.tenant_id)

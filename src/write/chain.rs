@@ -159,10 +159,13 @@ impl<'e> Entering<'e> {
         // The proof was looked up once for the statement, and need not be for each row.
         let recorded_by = match own_event::recorder_of_recording() {
             Some(recorder) => Cow::Owned(recorder),
-            None => match shard_range::is_shard(self.relation) {
-                true => own_event::recorder_at_shard(binding::key_of_proof(call), row.memory()),
-                false => own_event::recorder_by(binding::key_of_proof(call), row.memory()),
-            },
+            None => {
+                let key = binding::key_of_proof(call);
+                match shard_range::is_shard(self.relation) {
+                    true => own_event::recorder_at_shard(key, row.memory()),
+                    false => own_event::recorder_by(key, row.memory()),
+                }
+            }
         };
         let envelope = Envelope {
             log_id: place.log_id,

@@ -5,8 +5,8 @@
 use crate::guard::append_only::append_only;
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
-use crate::log::tables::events_oid;
-use crate::log::{lane, log_identity, seam, uncommitted};
+use crate::log::tables::{events_oid, is_events_itself};
+use crate::log::{distributed, lane, log_identity, seam, uncommitted};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
@@ -15,7 +15,7 @@ use crate::pg::setting;
 use crate::pg::trigger::BEFORE_INSERT_ROW;
 use crate::pg::tuple::{Tuple, Values};
 use crate::settings;
-use immutable_format::{document, id};
+use immutable_format::{document, id, Id};
 use pgrx::pg_sys;
 
 /// Takes a row as it is, except for xact, which becomes the restoring transaction: transaction
@@ -33,13 +33,34 @@ pub fn keep<'c>(relation: Relation<'c>, layout: &Layout, mut row: Values<'c>) ->
     };
     lane::acquire_all(relation.oid());
     match read(|column| row.get(layout, column)) {
-        Ok(stored) => check(&stored, hash(event_hash)),
+        Ok(stored) => {
+            refuse_another_log(relation, &stored);
+            check(&stored, hash(event_hash))
+        }
         Err(violation) => refuse(&row, layout, &format!("It has no valid document: {violation}.")),
     }
     .unwrap_or_else(|why| refuse(&row, layout, &why));
     seam::forget(relation);
     row.set(layout, c::XACT, Datum::from(uncommitted::recorded(&row, layout)));
     row.form(relation.descriptor())
+}
+
+/// Refuses an event of another log in a distributed one (XX001). A COPY by Citus passes on the message alone.
+fn refuse_another_log(relation: Relation, stored: &Stored<'_>) {
+    let (Some(given), Some(log)) = (stored.envelope.log_id, log_identity::known()) else { return };
+    if given != log && !is_events_itself(relation.oid()) {
+        let id = id::uuid_text(&stored.envelope.id);
+        refuse_identity(&format!("event {id} is of log {}", id::uuid_text(&given)), given, log)
+    }
+}
+
+/// Refuses to restore a log into a distributed one that has another identity (XX001).
+fn refuse_identity(what: &str, given: Id, log: Id) -> ! {
+    let (given, log) = (id::uuid_text(&given), id::uuid_text(&log));
+    Fault::new(Code::ERRCODE_DATA_CORRUPTED, format!("{what} and cannot be restored into log {log}"))
+        .field("log_id")
+        .hint(format!("Restore it into a new database in which immutable.distribute('{given}') was called."))
+        .raise()
 }
 
 fn check(stored: &Stored<'_>, event_hash: Option<immutable_format::Hash>) -> Result<(), String> {
@@ -109,6 +130,13 @@ fn guard_log(call: Call) -> Datum {
         }
     }
     seam::forget(events.get());
+    // distribute() has told every node the identity.
+    if let (Some(given), Some(log), true) = (given, log_identity::known(), distributed::is()) {
+        if given != log {
+            refuse_identity(&format!("the dump is of log {}", id::uuid_text(&given)), given, log)
+        }
+        return trigger.nothing();
+    }
     trigger.go_on_with(trigger.row())
 }
 

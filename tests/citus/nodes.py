@@ -34,6 +34,9 @@ class Nodes(list):
             with node.connect() as admin:
                 # To move shards, Citus connects to its own node too, and takes it for localhost.
                 admin.execute(f"ALTER SYSTEM SET citus.local_hostname = '{node.host}'")
+                # Later minor releases ask for this before Citus may split a shard by logical replication.
+                if admin.execute("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'output_plugin_libraries')").fetchone()[0]:
+                    admin.execute("ALTER SYSTEM SET output_plugin_libraries = 'pgoutput, citus'")
                 admin.execute("SELECT pg_reload_conf()")
 
     def stop(self):
@@ -44,7 +47,7 @@ class Nodes(list):
 class Distributed:
     """A database with a distributed log. `conn` is a superuser's connection to the coordinator."""
 
-    def __init__(self, nodes, distribute=True):
+    def __init__(self, nodes, distribute=True, version=None):
         self.nodes, self.name = nodes, f"log_{next(numbers)}"
         self.roles, self.connections = [], []
         for node in nodes:
@@ -52,11 +55,13 @@ class Distributed:
                 admin.execute(f"CREATE DATABASE {self.name}")
             with node.connect(self.name) as conn:
                 conn.execute("CREATE EXTENSION citus")
+                # By this address a node connects to itself, as it does when it moves a shard.
+                conn.execute(f"ALTER DATABASE {self.name} SET citus.local_hostname = '{node.host}'")
         self.conn = self.connect()
         self.conn.execute("SELECT citus_set_coordinator_host(%s, %s)", self.address(COORDINATOR))
         for worker in WORKERS:
             self.add(worker)
-        self.conn.execute("CREATE EXTENSION immutable")
+        self.conn.execute("CREATE EXTENSION immutable" + (f" VERSION '{version}'" if version else ""))
         if distribute:
             self.conn.execute("SELECT immutable.distribute()")
 

@@ -189,6 +189,21 @@ def test_a_transaction_that_wrote_to_the_shard_with_another_role_is_refused_with
     assert own_events(shared, "in another transaction")
 
 
+@pytest.mark.parametrize("owner", [True, False])
+def test_they_are_recorded_from_event_triggers(shared, owner):
+    """By the log's owner and by another superuser, who writes to the shard as the owner, and to the nodes as itself."""
+    role = "postgres" if owner else shared.create_role("SUPERUSER")
+    conn = shared.connect(role)
+    conn.execute("SET immutable.allow_ddl = on")
+    with conn.transaction():
+        conn.execute("CREATE OR REPLACE FUNCTION immutable.new_id() RETURNS uuid LANGUAGE c VOLATILE AS 'immutable', 'immutable_new_id'")
+        conn.execute(f"CREATE ROLE {role}_made")  # Citus refuses this after a statement that it ran in parallel
+        conn.execute(f"DROP ROLE {role}_made")
+    found = shared.conn.execute("SELECT actor_id, recorded_by, metadata FROM immutable.events WHERE tenant_id = '' AND "
+                                "action = 'immutable.ddl' AND actor_id = %s", [role]).fetchall()
+    assert found == [(role, role, {"command": "CREATE FUNCTION", "object": "function immutable.new_id()"})]
+
+
 @pytest.mark.parametrize("group", [None, "immutable_viewer", "immutable_writer", "immutable_auditor", "immutable_eraser", "immutable_restorer"])
 def test_nobody_but_the_owner_calls_the_functions_of_the_shards(shared, group, entry):
     role = shared.create_role(groups=[group] if group else ["immutable_viewer"])

@@ -21,8 +21,10 @@ def writer(shared):
 
 @pytest.fixture(scope="module")
 def places(shared):
-    """Node -> some tenants of it. The names are fresh for each test; see `tenants`."""
-    return {node: iter(shared.tenants_on(node, 60)) for node in (1, 2)}
+    """Node -> the names of many tenants of it."""
+    node_of = {int(name.rpartition("_")[2]): node for name, node in shared.shards().items()}
+    named = shared.conn.execute("SELECT 't' || n, get_shard_id_for_distribution_column('immutable.events', 't' || n) FROM generate_series(1, 300) n").fetchall()
+    return {node: iter([name for name, shard in named if node_of[shard] == node]) for node in (1, 2)}
 
 
 @pytest.fixture
@@ -298,20 +300,71 @@ def test_a_batch_is_the_callers_transaction(shared, conn, tenants):
     assert not any(events(shared, tenant) for tenant in tenants)
 
 
+def test_what_runs_at_the_shard_refuses_strange_calls(shared, writer, tenants):
+    """A writer may call it by hand, and gets no further than with track()."""
+    tenant = tenants[0]
+    conn = shared.connect(writer, 1)
+    for arguments in ("NULL, NULL, '{}', 'error', '{}'", "0, %s, NULL, 'error', '{}'", "0, %s, '{}', 'error', NULL", "0, %s, '{}', 'error', '{NULL}'"):
+        refused(lambda: conn.execute(f"SELECT immutable.shard_track({arguments})", [tenant] * arguments.count("%s")), psycopg.errors.NullValueNotAllowed)
+    for arguments in ("0, NULL, '{}', '{}'", "0, %s, NULL, '{}'", "0, %s, '{NULL}', '{}'", "0, %s, '{}', NULL"):
+        refused(lambda: conn.execute(f"SELECT immutable.shard_track_batch({arguments})", [tenant] * arguments.count("%s")), psycopg.errors.NullValueNotAllowed)
+    refused(lambda: conn.execute("SELECT immutable.shard_track(0, %s, '{}', 'maybe', '{}')", [tenant]), psycopg.errors.InvalidParameterValue)
+    answers, = conn.execute("""SELECT immutable.shard_track_batch(0, %s, '{x,[],7,"{}"}', '{}')""", [tenant]).fetchone()
+    assert [json.loads(answer)["error"]["field"] for answer in answers] == ["event", "event", "event", "actor_id"]
+    # The session's own settings are as they were.
+    conn.execute("SET immutable.actor_id = 'mine'")
+    conn.execute("""SELECT immutable.shard_track(0, %s, %s, 'error', '{"",given}')""", [tenant, json.dumps({"action": "b", "tenant_id": tenant})])
+    assert events(shared, tenant, "actor_id") == [("given",)] and conn.execute("SHOW immutable.actor_id").fetchone() == ("mine",)
+    other = shared.connect(writer, 2)
+    refused(lambda: other.execute("SELECT immutable.shard_track(0, %s, '{}', 'error', '{}')", [tenant]), psycopg.errors.ObjectNotInPrerequisiteState, tenant)
+
+
+def test_a_trigger_of_a_table_beside_the_events_records(shared, writer, entry, tenants):
+    """In the transaction of the row, which may have rows of tenants of several nodes."""
+    table = f"public.orders_{entry}"
+    shared.conn.execute(f'CREATE TABLE {table} (tenant_id text COLLATE "C", n int)')
+    shared.conn.execute("SELECT create_distributed_table(%s, 'tenant_id', colocate_with => 'immutable.events')", [table])
+    shared.conn.execute(f"CREATE FUNCTION {table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                        "PERFORM immutable.track(actor_id => 'a', action => 'ordered', tenant_id => NEW.tenant_id, idempotency_key => NEW.n::text); "
+                        "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES (NEW.tenant_id, 'a', 'inserted'); RETURN NEW; END $$")
+    with shared.conn.transaction():
+        shared.conn.execute("SET LOCAL citus.enable_unsafe_triggers = on")
+        shared.conn.execute(f"CREATE TRIGGER ordered AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {table}()")
+    shared.conn.execute(f"GRANT INSERT ON {table} TO {writer}")
+    conn = shared.connect(writer, entry)
+    insert = f"INSERT INTO {table} VALUES (%s, %s)"
+    for rolled_back in (True, False):
+        with conn.transaction(force_rollback=rolled_back):
+            for tenant in tenants:
+                conn.execute(f"{COLUMNS} (%s, 'a', 'b')", [tenant])
+                for n in (1, 2, 1):
+                    conn.execute(insert, [tenant, n])
+    for tenant in tenants:
+        assert events(shared, tenant, "action") == [("b",), ("ordered",), ("inserted",), ("ordered",), ("inserted",), ("inserted",)]
+    verify(shared, *tenants)
+
+
 def test_a_shard_takes_only_its_own_tenants(shared, writer, tenants):
     """A writer may log in to a worker, where the shards are tables."""
-    for tenant, other in (tenants[::2], tenants[1::2]):
+    for tenant in tenants[:2]:
         shard, node = shared.shard_of(tenant)
-        foreign = next(name for name in (f"t{n}" for n in itertools.count(1000)) if shared.shard_of(name)[0] != shard)
+        foreign = next(name for name in (f"f{n}" for n in itertools.count()) if shared.shard_of(name)[0] != shard)
         for role in (writer, "postgres"):
             conn = shared.connect(role, node)
-            insert = f"INSERT INTO {shard} (tenant_id, actor_id, action) VALUES (%s, 'a', 'misplaced')"
-            diag = refused(lambda: conn.execute(insert, [foreign]), psycopg.errors.CheckViolation, foreign, shard.split(".")[1], "immutable.events")
-            refused(lambda: conn.execute(f"SELECT immutable.shard_track(0, %s, %s, 'error', '{{}}')",
+            for values in (f"('{foreign}', 'a', 'misplaced')", f"('{tenant}', 'a', 'misplaced'), ('{foreign}', 'a', 'misplaced')"):
+                refused(lambda: conn.execute(f"INSERT INTO {shard} (tenant_id, actor_id, action) VALUES {values}"),
+                        psycopg.errors.CheckViolation, foreign, shard.split(".")[1], "immutable.events")
+            refused(lambda: conn.execute("SELECT immutable.shard_track(0, %s, %s, 'error', '{}')",
                                          [tenant, json.dumps({**EVENT, "tenant_id": foreign})]), psycopg.errors.CheckViolation, foreign)
-        assert not events(shared, foreign)
-        for each in (tenant, other):
-            assert shared.conn.execute("SELECT count(*) FROM immutable.events WHERE action = 'misplaced'").fetchone() == (0,)
+            answers, = conn.execute("SELECT immutable.shard_track_batch(0, %s, %s, '{}')",
+                                    [tenant, [json.dumps({**EVENT, "tenant_id": foreign, "action": "misplaced"})]]).fetchone()
+            assert json.loads(answers[0])["error"]["field"] == "tenant_id"
+        # As does a dump that is restored by force.
+        with shared.on_node(node) as admin:
+            admin.execute("SET immutable.restore = on")
+            refused(lambda: admin.execute(f"INSERT INTO {shard} (tenant_id, actor_id, action) VALUES (%s, 'a', 'b')", [foreign]),
+                    psycopg.errors.CheckViolation, foreign)
+    assert shared.conn.execute("SELECT count(*) FROM immutable.events WHERE action = 'misplaced'").fetchone() == (0,)
     verify(shared, *tenants)
 
 

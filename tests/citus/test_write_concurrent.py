@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import random
@@ -20,7 +21,7 @@ def verified(log):
     """Tenant -> number of its events. Every shard must be valid, seen from the coordinator as the documentation says."""
     shards = log.conn.execute("SELECT shardid, success, result FROM run_command_on_shards('immutable.events', "
                               "$$SELECT to_jsonb(v) FROM immutable.verify_shard('%s') v$$)").fetchall()
-    assert len(shards) == 8
+    assert len(shards) >= 8
     for shard, success, result in shards:
         assert success, result
         assert json.loads(result)["breaks"] == [], (shard, result)
@@ -141,6 +142,48 @@ def test_opposite_orders_with_one_lane(shared):
     found = shared.conn.execute("SELECT tenant_id, lane, array_agg(seq ORDER BY seq) FROM immutable.events WHERE tenant_id = ANY (%s) GROUP BY 1, 2", [pair])
     assert sorted(found.fetchall()) == sorted((tenant, 0, [1, 2]) for tenant in pair)
     verified(shared)
+
+
+def test_recording_goes_on_after_a_shard_was_moved_or_split(log):
+    """In the sessions that recorded in it before, too: on the client's node, and on both shards' nodes."""
+    role = log.create_role(groups=["immutable_writer"])
+    tenant, = log.tenants_on(1, 1)
+    shard, _ = log.shard_of(tenant)
+    beside = next(name for name in (f"b{n}" for n in itertools.count()) if log.shard_of(name)[0] == shard)
+    conns = [log.connect(role, node) for node in (COORDINATOR, 1, 2)]
+
+    def record():
+        for conn, each in itertools.product(conns, (tenant, beside)):
+            key = str(next(numbers))
+            call = "SELECT immutable.track(actor_id => 'a', action => 'b', tenant_id => %s, idempotency_key => %s) ->> 'status'"
+            assert [conn.execute(call, [each, key]).fetchone()[0] for _ in range(2)] == ["recorded", "duplicate"]
+            conn.execute(f"{COLUMNS} (%s, 'a', 'b')", [each])
+            conn.execute("SELECT immutable.track_batch(%s::jsonb)", [json.dumps([{"actor_id": "a", "action": "b", "tenant_id": each}])])
+
+    def place():
+        name, node = log.shard_of(tenant)
+        return int(name.rpartition("_")[2]), node
+    numbers = itertools.count()
+    log.conn.execute("SELECT set_config('citus.local_hostname', %s, false)", [log.nodes[COORDINATOR].host])
+    record()
+    for _ in range(2):
+        number, node = place()
+        move = [number, *log.address(node), *log.address(3 - node)]
+        while place()[1] == node:
+            # Citus may still be dropping what the last move left behind.
+            with contextlib.suppress(psycopg.errors.InternalError_):
+                log.conn.execute("SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, 'block_writes')", move)
+        record()
+    log.conn.execute("SELECT isolate_tenant_to_new_shard('immutable.events', %s::text, 'CASCADE', shard_transfer_mode => 'block_writes')", [tenant])
+    assert log.shard_of(tenant)[0] != log.shard_of(beside)[0]
+    record()
+    # The tenant has a shard of its own, which takes no other.
+    alone, node = log.shard_of(tenant)
+    with log.on_node(node, role) as conn, pytest.raises(psycopg.errors.CheckViolation, match=beside):
+        conn.execute(f"INSERT INTO {alone} (tenant_id, actor_id, action) VALUES (%s, 'a', 'b')", [beside])
+    found = log.conn.execute("SELECT tenant_id, lane, count(*), max(seq) FROM immutable.events GROUP BY 1, 2 ORDER BY 1, 2 DESC").fetchall()
+    assert [row for row in found if row[0]] == [(beside, 0, 36, 36), (tenant, 0, 36, 36)]
+    verified(log)
 
 
 @pytest.mark.timeout(120)

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # The parts of the reference, in the order in which a reader needs them, and the files of sql/ that each is about.
 PARTS = {
-    "Recording events": ["write/track", "write/batch", "write/chain", "write/targets", "write/restore", "write/replica"],
+    "Recording events": ["write/track", "write/batch", "write/shard", "write/chain", "write/targets", "write/restore", "write/replica"],
     "Reading events": ["read/events", "read/time_bound", "read/changes", "read/feed", "read/search", "read/views"],
     "Verifying and exporting": ["verify", "read/export"],
     "Evidence for others": ["evidence/checkpoint", "evidence/witness", "evidence/proof", "evidence/receipt", "evidence/page", "evidence/tiles", "evidence/tree"],

@@ -1,6 +1,7 @@
 //! What the action schemas are, and which recorded events do not fit them.
 
 use crate::access::proof::{require, Scope};
+use crate::log::distributed;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, text, uuid, Datum};
 use crate::pg::error::Fault;
@@ -103,6 +104,7 @@ sql_function!(immutable_unmatched_events, pg_finfo_immutable_unmatched_events, u
 
 /// `immutable.unmatched_events(from_date, to_date, limit)`. It reads with the caller's rights.
 fn unmatched_events(call: Call) -> Datum {
+    distributed::refuse("action schemas", "Check the events where the application records them.");
     let opened = require(Scope::Read);
     let most = call.arg(2).map_or(100, Datum::i32);
     if !(1..=MOST).contains(&most) {
