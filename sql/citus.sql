@@ -184,7 +184,7 @@ DECLARE
   part pg_catalog.record;
   found pg_catalog.bool;
 BEGIN
-  IF EXISTS (SELECT FROM immutable.events) THEN
+  IF EXISTS (SELECT 1 FROM immutable.events) THEN
     RAISE EXCEPTION 'a log that has events cannot be distributed'
       USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = pg_catalog.format('Make a new database, call immutable.distribute(%L) there, and restore the dump of this one into it.',
@@ -273,6 +273,12 @@ BEGIN
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.placement', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
   END IF;
+  -- Citus notes the collation of the type text, not that of the column. It would then place the application's own tables
+  -- beside the events, and refuse them because the collations differ.
+  EXECUTE $q$UPDATE pg_catalog.pg_dist_colocation g SET distributioncolumncollation = a.attcollation
+    FROM pg_catalog.pg_dist_partition p JOIN pg_catalog.pg_attribute a ON a.attrelid = p.logicalrelid AND a.attname = 'tenant_id'
+    WHERE p.logicalrelid = 'immutable.events'::pg_catalog.regclass AND g.colocationid = p.colocationid
+      AND g.distributioncolumncollation <> a.attcollation$q$;
   PERFORM immutable.share_access();
 END
 $$;

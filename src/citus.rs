@@ -36,8 +36,12 @@ fn prepare_tables(call: Call<'_>) -> Datum<'_> {
             let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
             spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[]);
         }
-        let default = "ALTER TABLE immutable.events ALTER recorded_by SET DEFAULT immutable.client_roles()";
-        spi::execute(default, &[]);
+        let mut has_roles = false; // before an ALTER EXTENSION UPDATE from 0.3 there is no such function
+        let statement = "SELECT pg_catalog.to_regprocedure('immutable.client_roles()') IS NOT NULL";
+        spi::query_now(statement, &[], |row| has_roles = row.at(0).is_some_and(Datum::bool));
+        if has_roles {
+            spi::execute("ALTER TABLE immutable.events ALTER recorded_by SET DEFAULT immutable.client_roles()", &[]);
+        }
     });
     call.null()
 }

@@ -72,8 +72,7 @@ CREATE FUNCTION immutable.shard_page(
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
   target_id text, search text, from_date bigint, to_date bigint,
   of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint, counted boolean)
-RETURNS TABLE (event text, created_at bigint, id uuid, tenant bytea, total bigint, is_exact boolean)
-LANGUAGE c STABLE PARALLEL UNSAFE ROWS 26 SET search_path = pg_catalog, pg_temp
+RETURNS text[] LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_page';
 COMMENT ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
@@ -90,7 +89,7 @@ Calling it by hand shows nothing that get_events() does not show.
 - oldest_first: the order.
 - most: the most events of the page; one more is returned if there is one.
 - counted: whether the total is counted.
-Returns the events, and a row with the total.
+Returns the total, whether it is exact, and each event with its place, as texts.
 Raises 55000 if the shard is not on this node, 22023 for a number that is out of bounds, and 28000 for a
 viewer token that is refused.';
 

@@ -1544,12 +1544,207 @@ Raises 25006 on a standby, in a read-only transaction and in a copy that a repli
 
 -- What has changed.
 
+COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event; in a distributed log, the role whose rights it used';
+
+COMMENT ON FUNCTION immutable.is_own(xid8, text, smallint, bigint) IS
+'Says whether the current transaction has recorded this event.
+A policy calls it, so that a writer sees the events that its own transaction has recorded. Of a
+transaction that appends to more than 65,536 lanes, these are those of the lanes that came last.
+Raises no error.';
+
+CREATE FUNCTION immutable.shard_record_own(
+  here bigint, tenant_id text, action text, resource_type text, resource_id text, targets jsonb, metadata jsonb,
+  actor_id text, actor_type text, recorded_by text)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_record_own';
+
+COMMENT ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, jsonb, jsonb, text, text, text) IS
+'Part of a log that is distributed: records an event of the log''s own at the shard of its tenant.
+- here: a number that is known only at the shard.
+- tenant_id and the others: the columns of the event, with those who caused it in another session.
+Returns the event''s id. Only the log''s owner may execute it.
+Raises 22004 for an argument that must not be NULL, and 55000 if the shard is not on this node.';
+
+CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
+
+COMMENT ON FUNCTION immutable.record_at_shard() IS
+'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
+It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
+Raises 55000 where the table is no shard of this node.';
+
+CREATE FUNCTION immutable.shards_here()
+RETURNS TABLE (tab text, shard bigint, relation oid) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 64
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shards_here';
+
+COMMENT ON FUNCTION immutable.shards_here() IS
+'Part of immutable.status(): returns the shards of events and event_targets on this node of Citus.
+Returns table, number and OID of each; no row if the log is not distributed, and no OID for a table
+that is missing.
+Raises no error.';
+
+CREATE FUNCTION immutable.node_here()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_node_here';
+
+COMMENT ON FUNCTION immutable.node_here() IS
+'Part of immutable.status(): returns the address of this node of Citus.
+Returns NULL if the log is not distributed.
+Raises no error.';
+
+CREATE FUNCTION immutable.count_lanes(most integer)
+RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE COST 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_count_lanes';
+
+COMMENT ON FUNCTION immutable.count_lanes(integer) IS
+'Part of immutable.status(): counts the lanes on this server, one step of an index for each.
+- most: after so many it stops.
+Returns the number, which is larger than most if it stopped.
+Raises no error.';
+
+CREATE FUNCTION immutable.newest_events(most integer)
+RETURNS TABLE (id uuid, created_at timestamptz, lane smallint, has_country boolean) LANGUAGE c STABLE PARALLEL UNSAFE
+ROWS 1 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_newest_events';
+
+COMMENT ON FUNCTION immutable.newest_events(integer) IS
+'Part of immutable.status(): returns the newest events on this server.
+- most: how many.
+Returns id, time, lane and whether ip_country is given.
+Raises no error.';
+
+CREATE FUNCTION immutable.foreign_xact()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_foreign_xact';
+
+COMMENT ON FUNCTION immutable.foreign_xact() IS
+'Part of immutable.status(): returns an event''s transaction number that this server has not reached yet.
+Returns NULL if there is none, and if the log is distributed, because shards move.
+Raises no error.';
+
+CREATE FUNCTION immutable.recorded_from(first xid8, last xid8, not_before timestamptz)
+RETURNS timestamptz LANGUAGE c STABLE PARALLEL UNSAFE COST 100
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_recorded_from';
+
+COMMENT ON FUNCTION immutable.recorded_from(xid8, xid8, timestamptz) IS
+'Part of immutable.status(): returns when the oldest of some events was recorded.
+- first, last: their transaction numbers, of which the first hundred events are looked at. NULL as
+  last is for no bound.
+- not_before: earlier events do not count; NULL for no bound.
+Returns NULL if there is none, and if the log is distributed.
+Raises no error.';
+
+CREATE FUNCTION immutable.event_at(tenant_id text, lane smallint, seq bigint)
+RETURNS TABLE (id uuid, created_at timestamptz) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_event_at';
+
+COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
+'Part of immutable.status(): returns id and time of the event at a place in a lane.
+Returns no row if there is none, and if the log is distributed.
+Raises no error.';
+
+CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
+
+COMMENT ON FUNCTION immutable.record_at_shard() IS
+'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
+It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
+Raises 55000 where the table is no shard of this node.';
+
+ALTER TABLE immutable.tenant_grants ADD COLUMN node integer;
+
+COMMENT ON COLUMN immutable.tenant_grants.node IS
+  'With Citus, the node whose OID role_oid is (pg_dist_node.groupid), which a trigger sets; otherwise NULL';
+
+CREATE FUNCTION immutable.new_viewer_key()
+RETURNS TABLE (key_id uuid, secret bytea, made_at timestamptz, accept_until timestamptz, imported boolean)
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_new_viewer_key';
+
+COMMENT ON FUNCTION immutable.new_viewer_key() IS
+'Part of making a key in a distributed log: returns the key that the running statement is to store.
+Citus sends the rows of a function in a COPY, so that no statement and no log contains the secret.
+Returns the row of immutable.viewer_keys, once; otherwise no row.';
+
+CREATE FUNCTION immutable.client_roles()
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'immutable_client_roles';
+
+COMMENT ON FUNCTION immutable.client_roles() IS
+'Default of events.recorded_by in a distributed log: the session''s roles, sealed, for the node of the tenant.
+There the chain''s trigger holds each of them to the tenant that it is bound to, and writes recorded_by itself.
+Returns NULL in a log that is not distributed, or that binds no role.
+Raises no error of its own.';
+
+CREATE FUNCTION immutable.share_access()
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  tab pg_catalog.regclass;
+  is_shared pg_catalog.bool;
+  grants immutable.tenant_grants[];
+  given immutable.tenant_grants;
+  today pg_catalog.name;
+  ended pg_catalog.name[] := '{}';
+BEGIN
+  EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_local_group WHERE groupid = 0)
+    AND EXISTS (SELECT FROM pg_catalog.pg_dist_node WHERE groupid = 0)' INTO is_shared;
+  IF NOT is_shared THEN
+    RAISE EXCEPTION 'the coordinator must be one of Citus'' nodes, and this function must be called there'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'On the coordinator, call citus_set_coordinator_host() with its address. Then call distribute() there.';
+  END IF;
+  IF EXISTS (SELECT FROM immutable.api_keys) THEN
+    RAISE EXCEPTION 'a log that has API keys cannot be distributed'
+      USING ERRCODE = 'feature_not_supported',
+            HINT = 'The other nodes do not know the keys. Begin with a log without them.';
+  END IF;
+  -- The names of the roles are read before the trigger looks them up anew.
+  SELECT pg_catalog.array_agg(g) INTO grants FROM immutable.tenant_grants g;
+  PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
+  EXECUTE $q$SELECT pg_catalog.count(*) = 3 FROM pg_catalog.pg_dist_partition WHERE logicalrelid = ANY (
+    ARRAY['immutable.viewer_keys', 'immutable.revocations', 'immutable.tenant_grants']::pg_catalog.regclass[])$q$
+    INTO is_shared;
+  IF is_shared THEN
+    -- For nodes that were added. Otherwise Citus waits until it is asked to move the first shard there.
+    EXECUTE $q$SELECT pg_catalog.replicate_reference_tables('block_writes') WHERE EXISTS (
+      SELECT FROM pg_catalog.pg_dist_node n, pg_catalog.pg_dist_shard s
+      WHERE n.noderole = 'primary' AND n.isactive AND s.logicalrelid = 'immutable.tenant_grants'::pg_catalog.regclass
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_dist_placement p WHERE p.shardid = s.shardid AND p.groupid = n.groupid))$q$;
+  ELSE
+    FOREACH tab IN ARRAY ARRAY['immutable.viewer_keys', 'immutable.revocations', 'immutable.tenant_grants']::pg_catalog.regclass[]
+    LOOP
+      EXECUTE 'SELECT pg_catalog.create_reference_table($1) WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)' USING tab;
+    END LOOP;
+  END IF;
+  -- A node that has got a copy now looks its roles up by their names. A grant to write has followed its role to a new
+  -- name. A grant to read has ended with the name, and must not become that of another role with it.
+  FOREACH given IN ARRAY coalesce(grants, '{}') LOOP
+    CONTINUE WHEN is_shared AND given.node IS DISTINCT FROM 0;
+    SELECT r.rolname INTO today FROM pg_catalog.pg_roles r WHERE r.oid = given.role_oid;
+    CONTINUE WHEN today = given.role;
+    IF given.mode = 'read' THEN
+      ended := ended || given.role;
+      UPDATE immutable.tenant_grants g SET role_oid = 3 WHERE g.role = given.role AND g.mode = 'read';
+    ELSIF today IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.unnest(grants) o WHERE o.role = today AND o.mode = 'write') THEN
+      UPDATE immutable.tenant_grants g SET role = today WHERE g.role = given.role AND g.mode = 'write';
+    END IF;
+  END LOOP;
+  UPDATE immutable.tenant_grants g SET role = g.role WHERE g.mode = 'write' OR g.role <> ALL (ended);
+  -- The first token makes the key, so that two nodes do not make two.
+  PERFORM immutable.create_viewer_token('');
+END
+$$;
+
+COMMENT ON FUNCTION immutable.share_access() IS
+'Part of immutable.distribute(): gives every node the keys of viewer tokens, the revocations and the grants.
+It makes the three tables reference tables of Citus, copies them to nodes that were added, and makes each node look up
+the roles that the grants name.
+Raises 55000 elsewhere than on a coordinator that is one of Citus'' nodes, and 0A000 for a log that has API keys.';
+
 COMMENT ON FUNCTION immutable.chain() IS
 'Trigger that validates an event, appends it to a lane of its tenant''s chain and computes its hash.
 It runs BEFORE INSERT on immutable.events. It fills in the session''s settings for columns that are
 left out or NULL, sorts the targets, and sets the columns that belong to the chain. With
 immutable.restore = on it takes the events of a dump as they are, if they match their hash.
-Raises 23514 for an event that does not fit the action schemas, 23502 for a column that is missing,
+Raises 23514 for an event that does not fit the action schemas, and for a tenant that belongs to another
+shard than the table, where the log is distributed; 23502 for a column that is missing,
 22023 for a value of the wrong form, 22001 for a text that is too long, 22021 for a setting that is
 not UTF-8, 22008 for a time outside the years 0001 to 9999, 54000 for an event that is larger than
 the limits, 42501 for a reserved name or a tenant that the role may not record for, 428C9 for a
@@ -1588,6 +1783,30 @@ nothing is recorded.
 A call takes one subtransaction, and one more for each event that is refused while it is inserted.
 Raises 22004 for NULL, 22023 for what is no array of events, and 54000 for too many.';
 
+CREATE FUNCTION immutable.shard_track(here bigint, tenant_id text, event text, on_conflict text, session text[])
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_shard_track';
+
+COMMENT ON FUNCTION immutable.shard_track(bigint, text, text, text, text[]) IS
+'Part of immutable.track() in a distributed log: records one event at the shard of its tenant.
+- here: not used; it makes Citus call the function at the shard.
+- tenant_id: the tenant whose shard it is.
+- event, on_conflict: as in immutable.track(payload).
+- session: the values of the settings of the client''s session, in the order of the columns.
+Returns what immutable.track() returns, as text.
+Raises the errors of immutable.track(payload); 22004 for an argument that is NULL, and 55000 if the
+shard is not on this node.';
+
+CREATE FUNCTION immutable.shard_track_batch(here bigint, tenant_id text, events text[], session text[])
+RETURNS text[] LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'immutable_shard_track_batch';
+
+COMMENT ON FUNCTION immutable.shard_track_batch(bigint, text, text[], text[]) IS
+'Part of immutable.track_batch() in a distributed log: records events of one tenant at its shard.
+- here, tenant_id, session: as in immutable.shard_track().
+- events: JSON texts of the events.
+Returns the answer to each event, as immutable.track_batch() returns it, as text.
+Raises the errors of immutable.track_batch(); 22004 for an argument that is NULL, and 55000 if the
+shard is not on this node.';
+
 COMMENT ON FUNCTION immutable.refuse_part_of(text) IS
 'Policy that stops a dump which row security would leave rows out of.
 It is on immutable.log and on the other tables whose rows a dump contains and row security hides.
@@ -1610,6 +1829,92 @@ CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_keys
 
 CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_key_usage
   FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+
+CREATE FUNCTION immutable.shard_page(
+  here bigint, tenant_id text,
+  actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
+  target_id text, search text, from_date bigint, to_date bigint,
+  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint, counted boolean)
+RETURNS TABLE (event text, created_at bigint, id uuid, tenant bytea, total bigint, is_exact boolean)
+LANGUAGE c STABLE PARALLEL UNSAFE ROWS 26 SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
+AS 'MODULE_PATHNAME', 'immutable_shard_page';
+
+COMMENT ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean) IS
+'Part of immutable.get_events() in a distributed log: returns a page of what the caller sees in one shard.
+Calling it by hand shows nothing that get_events() does not show.
+- here: is of no interest.
+- tenant_id: the tenant whose shard is read.
+- actor_id, action, resource, resource_id, of_tenant, session_id, target_type, target_id, search: the filters.
+- from_date, to_date: bounds of created_at, in microseconds since 2000.
+- of_actor: the events of this actor alone; NULL is for all.
+- limited: whether the page is for somebody who sees less than the caller.
+- after, after_id, after_tenant: the place after which the page begins; NULL is the beginning.
+- oldest_first: the order.
+- most: the most events of the page; one more is returned if there is one.
+- counted: whether the total is counted.
+Returns the events, and a row with the total.
+Raises 55000 if the shard is not on this node, 22023 for a number that is out of bounds, and 28000 for a
+viewer token that is refused.';
+
+CREATE FUNCTION immutable.shard_found(
+  here bigint, tenant_id text,
+  actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
+  target_id text, search text, from_date bigint, to_date bigint,
+  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint)
+RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL UNSAFE ROWS 25 SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
+AS 'MODULE_PATHNAME', 'immutable_shard_found';
+
+COMMENT ON FUNCTION immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint) IS
+'Part of immutable.find_events() in a distributed log: returns what the caller finds in one shard.
+The arguments are those of immutable.shard_page().
+Raises 55000 if the shard is not on this node, 22023 for a number that is out of bounds, XX001 for an event
+that cannot be read, and 28000 for a viewer token that is refused.';
+
+CREATE FUNCTION immutable.shard_event(here bigint, tenant_id text, id uuid, of_tenant text, of_actor text)
+RETURNS text[] LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_event';
+
+COMMENT ON FUNCTION immutable.shard_event(bigint, text, uuid, text, text) IS
+'Part of immutable.get_event() in a distributed log: returns the events with an id in one shard, as JSON.
+- here: is of no interest.
+- tenant_id: the tenant whose shard is read.
+- id: the id.
+- of_tenant, of_actor: the events of this tenant and this actor alone; NULL is for all.
+Raises 55000 if the shard is not on this node, and 28000 for a viewer token that is refused.';
+
+COMMENT ON FUNCTION immutable.changes(text, jsonb, integer) IS
+'Returns the events after a position, for consumers that must see each event once.
+- tenant_id: the tenant; an empty text is for the events without a tenant, NULL for all events.
+- after: position of the answer before; NULL begins at the first event.
+- limit: the most events, from 1 to 10,000. An answer ends earlier with the event that passes 16 MB.
+Returns {"data": [...], "position", "has_more"}. For one tenant, position is {lane: "seq:hash"}, and
+is valid on standbys and after a restore. For all events it is {"xact", "id", "tenant_id", "hash"},
+the order is that of the recording transactions, the oldest transaction that still writes in the
+cluster holds events back (immutable.status() says for how long), and the position is not valid
+after a restore by pg_dump. hash is the first 8 bytes of the event_hash in hex.
+Raises 22023 for another limit and for what is no position, and 55000 for a position whose event the
+log does not have or the caller does not see, as after a failover that lost events, a recovery or a
+restore (on a standby or a subscriber, a missing event may still arrive and is no error), 28000 for a
+viewer token that is refused, and 0A000 for all events of a distributed log.';
+
+CREATE FUNCTION immutable.shard_feed(here bigint, tenant_id text, after jsonb, most bigint, of_actor text)
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_sort = off SET enable_seqscan = off
+AS 'MODULE_PATHNAME', 'immutable_shard_feed';
+
+COMMENT ON FUNCTION immutable.shard_feed(bigint, text, jsonb, bigint, text) IS
+'Part of immutable.changes() in a distributed log: returns the next events of a tenant, as JSON.
+- here: is of no interest.
+- tenant_id: the tenant, whose shard is read.
+- after: the position after which the events come; NULL is the beginning.
+- most: the most events.
+- of_actor: the events of this actor alone; NULL is for all.
+Raises 55000 if the shard is not on this node or the position is none of this log, 22023 for what is no
+position and for a number that is out of bounds, and 28000 for a viewer token that is refused.';
 
 CREATE OR REPLACE FUNCTION immutable.enable_search()
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -1635,25 +1940,24 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION immutable.shard_export(
+  here bigint, tenant_id text, after_tenant text, after_lane smallint, after_seq bigint, filters jsonb)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, line text) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 2000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_export';
+
+COMMENT ON FUNCTION immutable.shard_export(bigint, text, text, smallint, bigint, jsonb) IS
+'Part of immutable.export_events(): returns lines of the shard that a tenant belongs to, of whole tenants.
+- here: ignored.
+- tenant_id: the tenant that the shard is found by.
+- after_tenant, after_lane, after_seq: the place after which the lines begin; NULL for all.
+- filters: those of export_events(), as it writes them.
+Returns the place of each event and its line.
+Raises 22023 for filters that export_events() did not write, and 55000 if the shard is on another node.';
+
 CREATE OR REPLACE FUNCTION immutable.heads(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
-BEGIN ATOMIC
-  -- One step of the index for each lane, however long the lanes are.
-  WITH RECURSIVE lanes AS (
-    (SELECT e.tenant_id, e.lane FROM immutable.events e
-     WHERE immutable.require_scope('verify') AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
-     ORDER BY e.tenant_id, e.lane LIMIT 1)
-    UNION ALL
-    SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL (
-      SELECT e.tenant_id, e.lane FROM immutable.events e
-      WHERE (e.tenant_id, e.lane) > (l.tenant_id, l.lane)
-        AND (heads.tenant_id IS NULL OR e.tenant_id = heads.tenant_id)
-      ORDER BY e.tenant_id, e.lane LIMIT 1) n)
-  SELECT l.tenant_id, l.lane, h.seq, h.event_hash FROM lanes l CROSS JOIN LATERAL (
-    SELECT e.seq, e.event_hash FROM immutable.events e
-    WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h;
-END;
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_heads';
 
 COMMENT ON FUNCTION immutable.heads(text) IS
 'Returns the head of every lane: the number and hash of its last event.
@@ -1661,7 +1965,43 @@ Heads that are kept elsewhere show later, through verify_chain(heads => ...), wh
 lane was cut off. SELECT coalesce(jsonb_agg(h), ''[]'') FROM immutable.heads() h gives them as that
 argument takes them.
 - tenant_id: the tenant; NULL for all lanes.
+Of a distributed log it asks the shards, in the caller''s transaction.
 Raises 28000 for a proof that is missing or refused, and 42501 for one without the scope verify.';
+
+CREATE FUNCTION immutable.shard_heads(here bigint, tenant_id text, of_tenant text)
+RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
+LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_heads';
+
+COMMENT ON FUNCTION immutable.shard_heads(bigint, text, text) IS
+'Part of immutable.heads(): returns the heads of the shard that a tenant belongs to.
+- here: ignored.
+- tenant_id: the tenant that the shard is found by.
+- of_tenant: the tenant whose heads are returned; NULL for all in the shard.
+Raises 55000 if the shard is on another node.';
+
+CREATE FUNCTION immutable.shard_verify(here bigint, tenant_id text, request jsonb)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_verify';
+
+COMMENT ON FUNCTION immutable.shard_verify(bigint, text, jsonb) IS
+'Part of immutable.verify_chain(): verifies a tenant on the node of its shard.
+- here: ignored.
+- tenant_id: the tenant.
+- request: what is to be verified, as verify_chain() writes it.
+Returns what was counted and the breaks, as JSON.
+Raises 22023 for a request that verify_chain() did not make, and 55000 if the shard is on another
+node.';
+
+CREATE FUNCTION immutable.verify_shards(request jsonb)
+RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shards';
+
+COMMENT ON FUNCTION immutable.verify_shards(jsonb) IS
+'Part of immutable.verify_chain(): verifies shards that are on this node, one after the other.
+- request: the shards and what is to be verified, as verify_chain() writes it.
+Returns for each shard what was counted and the breaks, as JSON.
+Raises 22023 for a request that verify_chain() did not make, and 55000 for tables that are no shards.';
 
 -- immutable.verify_chain has other arguments or results.
 DROP FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean);
@@ -1682,6 +2022,9 @@ COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigin
 It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
 max_events or since is given. If all of a log is verified that has a tree, its events are compared
 with the leaves of the tree, and the tree with a checkpoint.
+Of a distributed log each node verifies its shards, and sees what is committed; with tenant_id the
+node of the tenant''s shard verifies, and also sees what the caller''s transaction has recorded. Breaks
+are also tenants outside of their shard, and shards that are missing or that the nodes do not agree on.
 - tenant_id: one tenant alone; an empty text is for the events without a tenant.
 - from_date, to_date: inclusive bounds of created_at. Each lane must follow the stored event before
   the range.
@@ -1720,7 +2063,9 @@ Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of anoth
 valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
 42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
-altered.';
+altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
+answer, 38000 if a node cannot verify, and 55000 if a node has another version of the extension or a
+shard was moved meanwhile.';
 
 -- immutable.verify_breaks has other arguments or results.
 DROP FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean);
@@ -1741,8 +2086,9 @@ or checkpoint_mismatch. The hashes of a break that the tree shows are leaf hashe
 tree; tenant_id is NULL if the break is of the tree itself. No row means that no break was found in
 what was checked; immutable.verify_chain() says how much that was. The arguments are those of that
 function, except for max_breaks.
-- max_breaks: the most breaks to return, from 0; NULL for all.
-Raises 22023, 42501 and 55000 as immutable.verify_chain() does.';
+- max_breaks: the most breaks to return, from 0; NULL for all. Of a distributed log they are at most
+  100,000 of each shard, and a warning says if there are more.
+Raises the errors of immutable.verify_chain().';
 
 CREATE FUNCTION immutable.recorded_late(checkpoint text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, created_at timestamptz)
@@ -1756,7 +2102,7 @@ under way are among them; so are events that somebody has put into the log later
 - checkpoint: a signed checkpoint of this log with the signature line of a witness that the log
   knows. NULL for the newest stored checkpoint that is cosigned.
 Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
-stored, and 42501 if the caller may not read every event.';
+stored, and 42501 if the caller may not read every event, and 0A000 for a distributed log.';
 
 COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
 'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
@@ -1810,6 +2156,337 @@ RETURNS TABLE (event_id uuid, path text, found text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_erase_subjects';
 
+CREATE FUNCTION immutable.shard_erase(
+  here bigint, tenant_id text, reason text, actor_id text, actor_type text, recorded_by text, event_id uuid, paths text[])
+RETURNS TABLE (event_id uuid, path text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_erase';
+
+COMMENT ON FUNCTION immutable.shard_erase(bigint, text, text, text, text, text, uuid, text[]) IS
+'Part of immutable.erase() in a log that is distributed: erases at the shard of the tenant.
+- here: a number that is known only at the shard.
+- actor_id, actor_type, recorded_by: who erases, in another session.
+- tenant_id, reason, event_id, paths: the checked arguments of immutable.erase().
+Returns what that function returns. Only the log''s owner may execute it.
+Raises the errors of that function, and 55000 if the shard is not on this node.';
+
+CREATE FUNCTION immutable.shard_erase_subject(
+  here bigint, tenant_id text, reason text, actor_id text, actor_type text, recorded_by text, subject text[],
+  metadata_keys text[], actor_paths text[], dry_run boolean)
+RETURNS TABLE (event_id uuid, path text, found text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_shard_erase_subject';
+
+COMMENT ON FUNCTION immutable.shard_erase_subject(bigint, text, text, text, text, text, text[], text[], text[], boolean) IS
+'Part of immutable.erase_subject() in a log that is distributed: erases at the shard of the tenant.
+- here: a number that is known only at the shard.
+- actor_id, actor_type, recorded_by: who erases, in another session.
+- tenant_id and the others: the checked arguments of immutable.erase_subject().
+Returns what that function returns. Only the log''s owner may execute it.
+Raises the errors of that function, and 55000 if the shard is not on this node.';
+
+CREATE TABLE immutable.placement (
+  tenant_id text COLLATE "C" PRIMARY KEY,
+  action text,
+  metadata jsonb,
+  actor_id text,
+  actor_type text,
+  recorded_by text
+);
+
+COMMENT ON TABLE immutable.placement IS
+  'Stays empty. In a log that is distributed, a statement about a tenant of it runs on the node of the tenant''s events';
+
+COMMENT ON COLUMN immutable.placement.tenant_id IS 'events.tenant_id';
+
+COMMENT ON COLUMN immutable.placement.action IS
+  'The action of an event of the log''s own that the trigger records in place of the row, such as immutable.ddl';
+
+COMMENT ON COLUMN immutable.placement.metadata IS 'Its metadata';
+
+COMMENT ON COLUMN immutable.placement.actor_id IS 'Its actor_id';
+
+COMMENT ON COLUMN immutable.placement.actor_type IS 'Its actor_type';
+
+COMMENT ON COLUMN immutable.placement.recorded_by IS 'Its recorded_by';
+
+ALTER TABLE immutable.placement ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY all_see ON immutable.placement USING (true) WITH CHECK (false);
+
+COMMENT ON POLICY all_see ON immutable.placement IS
+  'Whoever has a right to the table may ask it for a shard; it has no rows, and takes none';
+
+CREATE TRIGGER "~immutable_record" BEFORE INSERT ON immutable.placement
+  FOR EACH ROW EXECUTE FUNCTION immutable.record_at_shard();
+
+COMMENT ON FUNCTION immutable.prepare_tables() IS
+'Part of immutable.distribute(): makes policies and column defaults that Citus can distribute.
+It writes the viewers'' policies without a subquery, which show the same rows, and gives the columns
+that have settings a default that is read on the client''s node. It changes this node alone.
+Raises 42501 for a role that does not own immutable.events.';
+
+CREATE FUNCTION immutable.local_shards(OUT tab oid, OUT shard oid, OUT shardid bigint)
+RETURNS SETOF record LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+-- Citus hides shards in pg_class.
+SET citus.override_table_visibility = off AS $$
+BEGIN
+  -- Without Citus there is no such catalog.
+  IF pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+    RETURN QUERY EXECUTE $q$
+      SELECT t.oid, c.oid, s.shardid FROM pg_catalog.pg_dist_shard s
+        JOIN pg_catalog.pg_dist_placement p ON p.shardid = s.shardid
+        JOIN pg_catalog.pg_dist_local_group g ON g.groupid = p.groupid
+        JOIN pg_catalog.pg_class t ON t.oid = s.logicalrelid
+        JOIN pg_catalog.pg_class c ON c.relnamespace = t.relnamespace AND c.relname = pg_catalog.format('%s_%s', t.relname, s.shardid)
+      WHERE t.relnamespace = 'immutable'::pg_catalog.regnamespace ORDER BY t.relname, s.shardid$q$;
+  END IF;
+END
+$$;
+
+COMMENT ON FUNCTION immutable.local_shards() IS
+'Lists the shards of the log''s tables that this node answers for.
+Returns for each its table, its relation and its number; no row without Citus.
+Raises no error of its own.';
+
+CREATE FUNCTION immutable.shard_changes()
+RETURNS SETOF text LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+SET citus.override_table_visibility = off
+BEGIN ATOMIC
+  WITH shards AS MATERIALIZED (
+    SELECT s.tab, s.shard, s.shardid, t.relname AS tabname,
+      format('%I.%I', 'immutable', t.relname) AS tabident, format('%I.%I', 'immutable', c.relname) AS ident
+    FROM immutable.local_shards() s JOIN pg_class t ON t.oid = s.tab JOIN pg_class c ON c.oid = s.shard),
+  policies AS (
+    SELECT p.polrelid AS rel, p.polname AS name, format('AS %s FOR %s TO %s%s%s', CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+        CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+        (SELECT string_agg(CASE WHEN r.role = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r.role)) END, ', ' ORDER BY r.role) FROM unnest(p.polroles) r(role)),
+        ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')') AS definition
+    FROM pg_policy p WHERE p.polrelid IN (SELECT tab FROM shards UNION ALL SELECT shard FROM shards)),
+  grants AS (
+    SELECT c.oid AS rel, a.grantee, a.privilege_type, a.is_grantable FROM pg_class c,
+      aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+    WHERE c.oid IN (SELECT tab FROM shards UNION ALL SELECT shard FROM shards)),
+  triggers AS (
+    SELECT g.tgrelid AS rel, g.tgname AS name, g.tgenabled AS enabled, g.tgfoid AS function, g.tgtype AS type,
+      pg_get_triggerdef(g.oid) AS definition
+    FROM pg_trigger g WHERE NOT g.tgisinternal AND g.tgrelid IN (SELECT tab FROM shards UNION ALL SELECT shard FROM shards)),
+  indexes AS (
+    SELECT i.indrelid AS rel, c.relname AS name, pg_get_indexdef(i.indexrelid) AS definition
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE NOT i.indisunique AND i.indrelid IN (SELECT tab FROM shards UNION ALL SELECT shard FROM shards))
+  SELECT x.statement FROM (
+    SELECT 1 AS step, s.ident, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', s.ident) AS statement
+      FROM shards s WHERE (SELECT relrowsecurity FROM pg_class WHERE oid = s.tab) AND NOT (SELECT relrowsecurity FROM pg_class WHERE oid = s.shard)
+    UNION ALL SELECT 2, s.ident, format('DROP POLICY %I ON %s', p.name, s.ident)
+      FROM shards s JOIN policies p ON p.rel = s.shard
+      WHERE NOT EXISTS (SELECT FROM policies o WHERE o.rel = s.tab AND o.name = p.name AND o.definition = p.definition)
+    UNION ALL SELECT 3, s.ident, format('CREATE POLICY %I ON %s %s', p.name, s.ident, p.definition)
+      FROM shards s JOIN policies p ON p.rel = s.tab
+      WHERE NOT EXISTS (SELECT FROM policies o WHERE o.rel = s.shard AND o.name = p.name AND o.definition = p.definition)
+    UNION ALL SELECT 4, s.ident, format('REVOKE %s ON %s FROM %s', g.privilege_type, s.ident, CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+      FROM shards s JOIN grants g ON g.rel = s.shard
+      WHERE NOT EXISTS (SELECT FROM grants o WHERE o.rel = s.tab AND o.grantee = g.grantee AND o.privilege_type = g.privilege_type)
+    UNION ALL SELECT 5, s.ident, format('GRANT %s ON %s TO %s%s', g.privilege_type, s.ident,
+        CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END, CASE WHEN g.is_grantable AND g.grantee <> c.relowner THEN ' WITH GRANT OPTION' ELSE '' END)
+      FROM shards s JOIN grants g ON g.rel = s.tab JOIN pg_class c ON c.oid = s.tab
+      WHERE NOT EXISTS (SELECT FROM grants o WHERE o.rel = s.shard AND o.grantee = g.grantee AND o.privilege_type = g.privilege_type)
+    UNION ALL SELECT 6, s.ident, format('DROP TRIGGER %I ON %s', g.name, s.ident)
+      FROM shards s JOIN triggers g ON g.rel = s.shard
+      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.tab AND format('%s_%s', o.name, s.shardid) = g.name
+        AND o.function = g.function AND o.type = g.type)
+    UNION ALL SELECT 7, s.ident, replace(replace(g.definition, format(' TRIGGER %I ', g.name), format(' TRIGGER %I ', format('%s_%s', g.name, s.shardid))),
+        format(' ON %s ', s.tabident), format(' ON %s ', s.ident))
+      FROM shards s JOIN triggers g ON g.rel = s.tab
+      WHERE NOT EXISTS (SELECT FROM triggers o WHERE o.rel = s.shard AND o.name = format('%s_%s', g.name, s.shardid)
+        AND o.function = g.function AND o.type = g.type)
+    UNION ALL SELECT 8, s.ident, format('ALTER TABLE %s %s TRIGGER %I', s.ident,
+        CASE g.enabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END,
+        format('%s_%s', g.name, s.shardid))
+      FROM shards s JOIN triggers g ON g.rel = s.tab
+      WHERE g.enabled <> coalesce((SELECT o.enabled FROM triggers o WHERE o.rel = s.shard AND o.name = format('%s_%s', g.name, s.shardid)), 'O')
+    UNION ALL SELECT 9, s.ident, format('DROP INDEX immutable.%I', i.name)
+      FROM shards s JOIN indexes i ON i.rel = s.shard AND i.name LIKE '%\_' || s.shardid
+      WHERE NOT EXISTS (SELECT FROM indexes o WHERE o.rel = s.tab AND format('%s_%s', o.name, s.shardid) = i.name)
+    UNION ALL SELECT 10, s.ident, replace(replace(i.definition, format('INDEX %I ON ', i.name), format('INDEX %I ON ', format('%s_%s', i.name, s.shardid))),
+        format(' ON %s ', s.tabident), format(' ON %s ', s.ident))
+      FROM shards s JOIN indexes i ON i.rel = s.tab
+      WHERE NOT EXISTS (SELECT FROM indexes o WHERE o.rel = s.shard AND o.name = format('%s_%s', i.name, s.shardid))
+    UNION ALL SELECT 11, s.ident, format('ALTER TABLE %s SET (%s)', s.ident, o.option)
+      FROM shards s JOIN pg_class t ON t.oid = s.tab JOIN pg_class c ON c.oid = s.shard, unnest(t.reloptions) o(option)
+      WHERE o.option <> ALL (coalesce(c.reloptions, '{}'))
+    UNION ALL SELECT 12, s.ident, format('ALTER TABLE %s ALTER %I SET STATISTICS %s', s.ident, t.attname, t.attstattarget)
+      FROM shards s JOIN pg_attribute t ON t.attrelid = s.tab AND t.attnum > 0 AND NOT t.attisdropped
+        JOIN pg_attribute c ON c.attrelid = s.shard AND c.attname = t.attname
+      WHERE c.attstattarget IS DISTINCT FROM t.attstattarget) x
+  ORDER BY x.ident, x.step, x.statement;
+END;
+
+COMMENT ON FUNCTION immutable.shard_changes() IS
+'Lists what this node''s shards lack to be as its tables are: policies, grants, triggers, indexes, options.
+After an ALTER EXTENSION UPDATE there may be some, until immutable.distribute() is called again. Indexes
+of a table that have the number of the shard in their name are compared by name.
+Returns the statements; no row without Citus, and none where there is nothing to do.
+Raises no error of its own.';
+
+CREATE FUNCTION immutable.mend_shards()
+RETURNS integer LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  statement pg_catalog.text;
+  done pg_catalog.int4 := 0;
+BEGIN
+  PERFORM pg_catalog.set_config('citus.enable_manual_changes_to_shards', 'on', true);
+  -- Version 0.3 let Citus find the shard by an argument of the functions that erase. Citus crashes where it is NULL.
+  IF pg_catalog.to_regclass('pg_catalog.pg_dist_object') IS NOT NULL THEN
+    EXECUTE $q$UPDATE pg_catalog.pg_dist_object o SET distribution_argument_index = NULL, colocationid = NULL
+      FROM pg_catalog.pg_proc p WHERE o.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = o.objid
+        AND p.pronamespace = 'immutable'::pg_catalog.regnamespace AND o.distribution_argument_index IS NOT NULL$q$;
+  END IF;
+  FOR statement IN SELECT c FROM immutable.shard_changes() c LOOP
+    EXECUTE statement;
+    done := done + 1;
+  END LOOP;
+  RETURN done;
+END
+$$;
+
+COMMENT ON FUNCTION immutable.mend_shards() IS
+'Part of immutable.distribute(): makes this node''s shards as its tables are.
+Returns how many statements of immutable.shard_changes() it has run.
+Raises 42501 where it is not called by distribute().';
+
+CREATE FUNCTION immutable.prepare_node(log_id uuid)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_prepare_node';
+
+COMMENT ON FUNCTION immutable.prepare_node(uuid) IS
+'Part of immutable.distribute(): gives this node the identity, and makes its tables and shards alike.
+- log_id: the identity of the log.
+Raises 22004 for NULL, and 55000 if this node has another identity.';
+
+CREATE FUNCTION immutable.require_distributable()
+RETURNS void LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  part pg_catalog.record;
+  found pg_catalog.bool;
+BEGIN
+  IF EXISTS (SELECT FROM immutable.events) THEN
+    RAISE EXCEPTION 'a log that has events cannot be distributed'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = pg_catalog.format('Make a new database, call immutable.distribute(%L) there, and restore the dump of this one into it.',
+              (SELECT l.log_id FROM immutable.log l));
+  END IF;
+  FOR part IN
+    SELECT * FROM (VALUES
+      ('api_keys', 'API keys', 'Use roles that grant_tenant() binds, or viewer tokens, and begin in a database without API keys.'),
+      ('action_schemas', 'action schemas', 'Check the events where the application records them, and call delete_action_schema() for each.'),
+      ('action_schema_modes', 'a mode of action schemas', 'Call set_action_schema_mode(NULL, …) as it was set.'),
+      ('alert_rules', 'alert rules', 'Watch the events with immutable.changes() and a tenant_id, and call delete_alert_rule() for each.'),
+      ('streams', 'streams', 'Read the events with immutable.changes() and a tenant_id, and call delete_stream() for each.'),
+      ('exports', 'exports for download', 'Use export_events(), and begin in a new database, or wait until the exports are removed.'),
+      ('tree', 'checkpoints', 'Save heads() elsewhere instead of checkpoints, and begin in a new database.'),
+      ('log_keys', 'keys that sign checkpoints', 'Save heads() elsewhere instead of checkpoints, and begin in a new database.'),
+      ('witnesses', 'witnesses', 'Call remove_witness() for each.')) v(tab, what, hint)
+  LOOP
+    EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM immutable.%I)', part.tab) INTO found;
+    IF found THEN
+      RAISE EXCEPTION 'a log that has % cannot be distributed', part.what
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = part.hint;
+    END IF;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION immutable.require_distributable() IS
+'Part of immutable.distribute(): refuses a log that has what a distributed log cannot have.
+Raises 55000 for a log with events, API keys, action schemas, alert rules, streams, exports or checkpoints.';
+
+CREATE FUNCTION immutable.distribute_log(log_id uuid)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  log pg_catalog.uuid;
+  node pg_catalog.record;
+  done pg_catalog.bool;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus') THEN
+    RAISE EXCEPTION 'distribute() needs the extension citus in this database'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Without Citus there is nothing to distribute. To use Citus, run CREATE EXTENSION citus as a superuser, then citus_add_node().';
+  END IF;
+  EXECUTE 'SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group' INTO done;
+  IF done THEN
+    RAISE EXCEPTION 'distribute() runs on the coordinator, and this node is a worker'
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call it on the coordinator. It reaches all nodes from there.';
+  END IF;
+  -- Tables that are the same on every node are on the coordinator too.
+  EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_node WHERE groupid = 0)' INTO done;
+  IF NOT done THEN
+    RAISE EXCEPTION 'the coordinator is not among the nodes of Citus'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'Call citus_set_coordinator_host() with the name by which the workers reach this server, then distribute() again.';
+  END IF;
+  EXECUTE $q$SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition
+    WHERE logicalrelid = 'immutable.events'::pg_catalog.regclass)$q$ INTO done;
+  IF NOT done THEN
+    PERFORM immutable.require_distributable();
+  END IF;
+  -- An earlier call may have been rolled back after the nodes had taken the identity.
+  IF log_id IS NULL AND NOT EXISTS (SELECT FROM immutable.log) THEN
+    EXECUTE $q$SELECT pg_catalog.max(r.result)::pg_catalog.uuid
+      FROM pg_catalog.run_command_on_workers('SELECT l.log_id FROM immutable.log l') r WHERE r.success AND r.result <> ''$q$ INTO log;
+  END IF;
+  log := immutable.share_identity(coalesce(log_id, log));
+  -- The nodes come first, because they take locks in sessions of their own.
+  FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'
+    USING pg_catalog.format('SELECT immutable.prepare_node(%L)', log)
+  LOOP
+    IF NOT node.success THEN
+      RAISE EXCEPTION 'node %:% cannot take the log''s identity: %', node.nodename, node.nodeport, node.result
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'Create the extension anew on that node, in the coordinator''s version. Then call distribute() again.';
+    END IF;
+  END LOOP;
+  PERFORM immutable.prepare_node(log);
+  PERFORM pg_catalog.set_config('citus.enable_unsafe_triggers', 'on', true);
+  IF NOT done THEN
+    EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.events', 'tenant_id', colocate_with => 'none')$q$;
+    EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.event_targets', 'tenant_id',
+      colocate_with => 'immutable.events')$q$;
+  END IF;
+  -- A log that was distributed by an earlier version has no such table yet.
+  EXECUTE $q$SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition
+    WHERE logicalrelid = 'immutable.placement'::pg_catalog.regclass)$q$ INTO done;
+  IF NOT done THEN
+    EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.placement', 'tenant_id',
+      colocate_with => 'immutable.events')$q$;
+  END IF;
+  PERFORM immutable.share_access();
+END
+$$;
+
+COMMENT ON FUNCTION immutable.distribute_log(uuid) IS
+'Does what immutable.distribute() says.
+- log_id: the identity, or NULL.
+Raises what immutable.distribute() raises.';
+
+-- immutable.distribute has other arguments or results.
+DROP FUNCTION immutable.distribute();
+
+CREATE FUNCTION immutable.distribute(log_id uuid DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_distribute';
+
+COMMENT ON FUNCTION immutable.distribute(uuid) IS
+'Distributes the log over the nodes of Citus by tenant_id, before the first event.
+It co-locates events and event_targets, and makes all nodes alike: the log''s identity, policies, grants
+and column defaults. Call it again after adding a node, and after ALTER EXTENSION immutable UPDATE.
+docs/scale-out.md says what stays each node''s own.
+- log_id: the identity that the log is to have, which is that of the dump that will be restored; NULL
+  keeps the one that it has, or makes one.
+Raises 55000 without the extension citus, on a worker, if the coordinator is not among the nodes, for a
+log with events, API keys, action schemas, alert rules, streams, exports or checkpoints, and if a node
+has another identity.';
+
 -- immutable.status has other arguments or results.
 DROP FUNCTION immutable.status();
 
@@ -1820,10 +2497,12 @@ CREATE FUNCTION immutable.status(
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
   OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT checkpoint_size bigint,
   OUT checkpoint_at timestamptz, OUT cosigned_size bigint, OUT cosigned_at timestamptz, OUT uncovered_since timestamptz,
-  OUT problems text[])
+  OUT node text, OUT log_id uuid, OUT shards bigint, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- Settings of a session, such as enable_indexscan = off, must not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
+-- Citus would hide its shards in pg_class.
+SET citus.override_table_visibility = off
 BEGIN ATOMIC
   WITH RECURSIVE expected (tab, name, function) AS (VALUES
     ('events', '~immutable_chain', 'chain'), ('events', '~immutable_targets', 'derive_targets'),
@@ -1861,39 +2540,45 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed')),
-  tables AS (SELECT c.oid, c.relname::text AS tab, c.relrowsecurity, c.relpersistence
+  shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
+  -- A shard is checked like its table. The names of its triggers and constraints end with its number.
+  tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'immutable' AND c.relkind = 'r' AND c.relname IN ('events', 'event_targets', 'log', 'cluster', 'viewer_keys',
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')),
-  events AS (SELECT c.* FROM pg_class c WHERE c.oid = (SELECT oid FROM tables WHERE tab = 'events')),
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')
+    UNION ALL
+    SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
+    FROM shard s JOIN pg_class c ON c.oid = s.relation),
+  events AS (SELECT c.* FROM pg_class c WHERE c.oid IN (SELECT oid FROM tables WHERE tab = 'events')),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
-      x.name, x.tab, CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
-    FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid AND t.tgname = x.name
+      x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
+    FROM expected x LEFT JOIN tables r ON r.tab = x.tab LEFT JOIN pg_trigger t ON t.tgrelid = r.oid
+      AND t.tgname::text IN (x.name, x.name || r.suffix)
       AND t.tgqual IS NULL AND t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE p.proname = x.function AND l.lanname = 'c'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
     WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END)
     UNION ALL
-    SELECT format('trigger %I of immutable.%I does not belong to the extension and runs after its triggers: drop it', t.tgname, r.tab)
+    SELECT format('trigger %I of immutable.%I does not belong to the extension and runs after its triggers: drop it', t.tgname, r.name)
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgname COLLATE "C" > '~immutable_' AND t.tgenabled <> 'D'
-      AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND x.name = t.tgname)),
+      AND NOT EXISTS (SELECT FROM expected x WHERE x.tab = r.tab AND t.tgname::text IN (x.name, x.name || r.suffix))),
   -- These run before the extension's triggers, in the order of their names: what they change is
   -- hashed as they leave it, and what they leave out is not recorded at all.
   other_triggers AS (
     SELECT format('trigger %I of immutable.%I does not belong to the extension and runs before its triggers: it can change an event before it is recorded, or leave it out. Check function %s, or drop the trigger',
-      t.tgname, r.tab, t.tgfoid::regprocedure) AS problem
+      t.tgname, r.name, t.tgfoid::regprocedure) AS problem
     FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 2 <> 0 AND t.tgname COLLATE "C" < '~immutable_'),
   open_tables AS (
-    SELECT format('row security of immutable.%I is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', tab) AS problem
+    SELECT format('row security of immutable.%I is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', name) AS problem
     FROM tables WHERE NOT relrowsecurity AND tab <> 'cluster'
     UNION ALL
-    SELECT format('policy %s of immutable.%s is missing: %s', x.policy, x.tab, CASE x.policy WHEN 'all_or_none'
+    SELECT format('policy %s of immutable.%s is missing: %s', x.policy, coalesce(r.name, x.tab), CASE x.policy WHEN 'all_or_none'
       THEN 'pg_dump --enable-row-security leaves its rows out' ELSE 'its role sees or records nothing' END)
     FROM (VALUES ('events', 'writer_insert'), ('events', 'writer_returning'), ('events', 'auditor_select'),
       ('events', 'viewer_select'), ('event_targets', 'auditor_select'), ('event_targets', 'viewer_select'),
@@ -1903,17 +2588,17 @@ BEGIN ATOMIC
       ('log_keys', 'all_or_none'), ('api_keys', 'all_or_none'), ('api_key_usage', 'all_or_none'), ('alert_rules', 'all_or_none'),
       ('streams', 'all_or_none'), ('dead_letters', 'all_or_none'),
       ('alerts', 'auditor_select'), ('alerts', 'viewer_select'), ('alerts', 'server_select'), ('events', 'server_insert'),
-      ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy)
-    WHERE NOT EXISTS (SELECT FROM pg_policy p JOIN tables r ON r.oid = p.polrelid WHERE p.polname = x.policy AND r.tab = x.tab)
+      ('events', 'server_select'), ('event_targets', 'server_select')) x (tab, policy) LEFT JOIN tables r ON r.tab = x.tab
+    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid AND p.polname = x.policy)
     UNION ALL
-    SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.tab)
+    SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.name)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
     WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'server_insert', 'server_select',
       'all_or_none')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
-    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
+    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop'), ('immutable_ddl_shard')) x (name)
       LEFT JOIN pg_event_trigger e ON e.evtname = x.name
         AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'guard_ddl'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
@@ -1923,7 +2608,7 @@ BEGIN ATOMIC
     WHERE current_setting('event_triggers', true) = 'off'),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
     -- A number below 0 is no lane, but the lock of the writer that gets the next lane.
-    WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid = (SELECT oid FROM events)
+    WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid IN (SELECT oid FROM events)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
   -- The locks of a prepared transaction have no process, and the virtual transaction ID of the
   -- lock that it holds on itself.
@@ -1935,17 +2620,10 @@ BEGIN ATOMIC
   holders AS (SELECT a.pid, a.state, a.xact_start, count(*) AS lanes FROM holds h JOIN pg_stat_activity a ON a.pid = h.pid
     GROUP BY a.pid, a.state, a.xact_start),
   -- One step of the index for each lane, and at most a thousand of them.
-  chain (tenant_id, lane, n) AS (
-    (SELECT e.tenant_id, e.lane, 1 FROM immutable.events e ORDER BY e.tenant_id, e.lane LIMIT 1)
-    UNION ALL
-    SELECT s.tenant_id, s.lane, c.n + 1 FROM chain c CROSS JOIN LATERAL (
-      SELECT e.tenant_id, e.lane FROM immutable.events e WHERE (e.tenant_id, e.lane) > (c.tenant_id, c.lane)
-      ORDER BY e.tenant_id, e.lane LIMIT 1) s
-    WHERE c.n <= 1000),
-  chained AS (SELECT coalesce(max(n), 0) AS n FROM chain),
-  newest AS (SELECT e.id, e.created_at, e.lane FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1),
+  chained AS MATERIALIZED (SELECT immutable.count_lanes(1000) AS n),
+  newest AS MATERIALIZED (SELECT e.id, e.created_at, e.lane FROM immutable.newest_events(1) e),
   begun AS (SELECT EXISTS (SELECT FROM immutable.log) AS has_identity, EXISTS (SELECT FROM newest) AS has_events,
-    EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS is_distributed),
+    immutable.node_here() IS NOT NULL AS is_distributed),
   -- A transaction that has a number holds back the feed of all tenants, in whatever database it
   -- runs.
   writing AS (
@@ -1956,16 +2634,13 @@ BEGIN ATOMIC
     SELECT format('prepared transaction %L in database %I', p.gid, p.database), 'run COMMIT PREPARED or ROLLBACK PREPARED', p.prepared
     FROM pg_prepared_xacts p),
   longest_writing AS (SELECT w.* FROM writing w WHERE w.since IS NOT NULL ORDER BY w.since LIMIT 1),
-  -- Transaction numbers of another server, which this one has not reached yet.
-  foreign_xact AS (SELECT e.xact FROM immutable.events e
-    WHERE e.xact >= pg_snapshot_xmax(pg_current_snapshot()) AND e.xact IS DISTINCT FROM pg_current_xact_id_if_assigned()
-      AND NOT pg_is_in_recovery() ORDER BY e.xact DESC LIMIT 1),
+  foreign_xact AS MATERIALIZED (SELECT immutable.foreign_xact() AS xact),
   held_logins AS (SELECT nullif(array_to_string(immutable.logins_that_cannot_dump(), ', '), '') AS names),
   -- An erasure is an UPDATE, which PostgreSQL refuses if the publication needs more columns of the
   -- row than its key.
   bad_publications AS (
     SELECT format('publication %I publishes updates of immutable.%I, but its %s: erasures fail. Publish the whole table, or only inserts (ALTER PUBLICATION %I SET (publish = ''insert''))',
-      b.pubname, r.tab, CASE WHEN x.filters THEN 'WHERE clause uses a column that is not in the primary key'
+      b.pubname, r.name, CASE WHEN x.filters THEN 'WHERE clause uses a column that is not in the primary key'
         ELSE 'column list lacks a column of the primary key' END, b.pubname) AS problem
     FROM pg_publication_rel p JOIN pg_publication b ON b.oid = p.prpubid JOIN tables r ON r.oid = p.prrelid
       JOIN pg_index i ON i.indrelid = r.oid AND i.indisprimary
@@ -1979,12 +2654,12 @@ BEGIN ATOMIC
     SELECT format('index immutable.%I is invalid: run DROP INDEX immutable.%I and create it again', c.relname, c.relname) AS problem
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
   bad_keys AS (
-    SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, x.tab) AS problem
+    SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, coalesce(r.name, x.tab)) AS problem
     FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
       ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
-      ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name)
-    WHERE NOT EXISTS (SELECT FROM pg_constraint k JOIN tables r ON r.oid = k.conrelid
-      WHERE k.conname = x.name AND r.tab = x.tab AND k.convalidated)),
+      ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name) LEFT JOIN tables r ON r.tab = x.tab
+    WHERE NOT EXISTS (SELECT FROM pg_constraint k
+      WHERE k.conrelid = r.oid AND k.conname::text IN (x.name, x.name || r.suffix) AND k.convalidated)),
   -- The evidence. Without a checkpoint all of it is empty.
   note AS (SELECT n.size, n.signed_at FROM immutable.tree_notes n JOIN immutable.tree t ON t.origin = n.origin
     ORDER BY n.size DESC LIMIT 1),
@@ -1992,15 +2667,11 @@ BEGIN ATOMIC
     GROUP BY c.size ORDER BY c.size DESC LIMIT 1),
   covered AS MATERIALIZED (SELECT split_part(p.snapshot, ':', 2) AS xmax, split_part(p.snapshot, ':', 3) AS xip
     FROM immutable.tree_position p WHERE p.snapshot ~ '^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$'),
-  -- Events of transactions that the last pass did not see. The first hundred are enough for the
-  -- oldest one's time.
+  -- Events of transactions that the last pass did not see.
   uncovered AS (SELECT min(u.created_at) AS since FROM (
-    -- As LATERAL subqueries with a limit, so that the index on xact is read from there on.
-    SELECT e.created_at FROM covered c CROSS JOIN LATERAL (
-      SELECT e.created_at FROM immutable.events e WHERE e.xact >= c.xmax::xid8 ORDER BY e.xact LIMIT 100) e
+    SELECT immutable.recorded_from(c.xmax::xid8, NULL, NULL) AS created_at FROM covered c
     UNION ALL
-    SELECT e.created_at FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x CROSS JOIN LATERAL (
-      SELECT e.created_at FROM immutable.events e WHERE e.xact = x::xid8 ORDER BY e.xact LIMIT 100) e) u),
+    SELECT immutable.recorded_from(x::xid8, x::xid8, NULL) FROM covered c CROSS JOIN LATERAL unnest(string_to_array(c.xip, ',')) x) u),
   -- This server, as positions name it.
   here AS (SELECT (SELECT c.system_identifier FROM pg_control_system() c) AS system_identifier,
     (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AS database,
@@ -2031,9 +2702,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('stream %s has %s dead letters: immutable.get_dead_letters() lists them', d.stream_id, count(*))
       FROM immutable.dead_letters d GROUP BY d.stream_id
     UNION ALL SELECT 8, format('stream %s has not delivered what was recorded since %s: does immutable-server run with --delivery-database?', u.id, u.since)
-      FROM (SELECT x.id, (SELECT min(e.created_at) FROM (
-          SELECT e.created_at FROM immutable.events e WHERE e.xact >= x.xmax::xid8 AND e.created_at >= x.since
-          ORDER BY e.xact LIMIT 100) e) AS since
+      FROM (SELECT x.id, immutable.recorded_from(x.xmax::xid8, NULL, x.since) AS since
         FROM (SELECT s.id, substring(p.mark FROM '^[0-9]+:([0-9]{1,19}):') AS xmax,
             coalesce(p.since, '-infinity') AS since
           FROM immutable.streams s JOIN immutable.stream_positions p ON p.stream_id = s.id
@@ -2043,8 +2712,7 @@ BEGIN ATOMIC
   -- The last event that the cosigned checkpoint covers.
   cosigned_last AS (SELECT e.id, e.created_at, c.at FROM cosigned c CROSS JOIN LATERAL (
       SELECT r.* FROM immutable.tree_runs r WHERE r.first_index < c.size ORDER BY r.first_index DESC LIMIT 1) r
-    CROSS JOIN LATERAL (SELECT e.id, e.created_at FROM immutable.events e WHERE e.tenant_id = r.tenant_id AND e.lane = r.lane
-      AND e.seq = r.first_seq + (c.size - 1 - r.first_index) LIMIT 1) e),
+    CROSS JOIN LATERAL immutable.event_at(r.tenant_id, r.lane, r.first_seq + (c.size - 1 - r.first_index)) e),
   bad_evidence AS (
     -- pg_monitor may call this function, and learns no tenant.
     SELECT 7 AS place, format('lane %s of a tenant is not in the tree from seq %s on: %s. It has waited since %s. Call verify_chain(); the owner finds the tenant in immutable.tree_pending',
@@ -2086,16 +2754,18 @@ BEGIN ATOMIC
       FROM pg_settings s WHERE s.name IN ('immutable.allow_ddl', 'immutable.restore') AND s.source IN ('configuration file', 'command line')
     UNION ALL SELECT 4, problem FROM open_tables
     UNION ALL SELECT 5, format('immutable.%I has a parent or child table: rows in %s are not in the chain. Run ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
-        r.tab, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
+        r.name, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
-    UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.tab)
+    UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.name)
       FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
-    UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.tab)
+    UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.name)
       FROM pg_trigger t JOIN tables r ON r.oid = t.tgrelid
       WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND t.tgname COLLATE "C" < '~immutable_'
     UNION ALL SELECT 5, format('table immutable.%I is missing', x.tab) FROM (SELECT DISTINCT e.tab FROM expected e) x
       WHERE NOT EXISTS (SELECT FROM tables r WHERE r.tab = x.tab)
     UNION ALL SELECT 6, problem FROM bad_indexes
+    UNION ALL SELECT 6, 'the shards of this node are not as its tables are, as after ALTER EXTENSION UPDATE: call immutable.distribute() on the coordinator'
+      WHERE EXISTS (SELECT FROM immutable.shard_changes())
     UNION ALL SELECT 6, problem FROM bad_keys
     UNION ALL SELECT 7, format('prepared transaction %L has held %s lanes since %s: run COMMIT PREPARED or ROLLBACK PREPARED', gid, lanes, prepared)
       FROM prepared WHERE prepared < clock_timestamp() - interval '5 minutes'
@@ -2109,15 +2779,18 @@ BEGIN ATOMIC
       FROM begun WHERE has_identity AND NOT has_events AND NOT is_distributed
     UNION ALL SELECT 6, 'the log has events but no identity: nothing can be recorded. Restore the row of immutable.log from the same dump, or make it from the first event: the error of an INSERT has the command in its hint'
       FROM begun WHERE has_events AND NOT has_identity AND NOT is_distributed
+    UNION ALL SELECT 6, 'this node does not know the log''s identity, so that no lane can begin here: call immutable.distribute() on the coordinator'
+      FROM begun WHERE is_distributed AND NOT has_identity
+    UNION ALL SELECT 5, format('the shard immutable.%s_%s is missing, although Citus has it on this node: its events are not found. Call verify_chain()', s.tab, s.shard)
+      FROM shard s WHERE s.relation IS NULL
     UNION ALL SELECT 6, problem FROM bad_publications
     UNION ALL SELECT 9, 'alert rules of type new_country are enabled, but none of the newest events has an ip_country: they cannot raise an alert. Record ip_country, or disable the rules'
       WHERE EXISTS (SELECT FROM immutable.alert_rules r WHERE r.rule_type = 'new_country' AND r.enabled)
-        AND (SELECT count(*) > 0 AND count(n.ip_country) = 0
-          FROM (SELECT e.ip_country FROM immutable.events e ORDER BY e.created_at DESC, e.id DESC LIMIT 1000) n)
+        AND (SELECT count(*) > 0 AND NOT bool_or(n.has_country) FROM immutable.newest_events(1000) n)
     UNION ALL SELECT 8, format('%s has had a transaction ID since %s: changes() over all tenants returns no event that was recorded later. To resume changes(), %s', who, since, what)
       FROM longest_writing WHERE since < clock_timestamp() - interval '10 minutes'
     UNION ALL SELECT 9, format('events have a transaction ID of another server (%s): changes() over all tenants does not return them. They were loaded with the triggers disabled', xact)
-      FROM foreign_xact
+      FROM foreign_xact WHERE xact IS NOT NULL
     UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT place, problem FROM bad_streams
@@ -2127,7 +2800,7 @@ BEGIN ATOMIC
       FROM known WHERE extversion <> there
     UNION ALL SELECT 11, format('%s is off: a crash can lose committed events. Set it to on', name)
       FROM (VALUES ('fsync'), ('full_page_writes')) x (name) WHERE current_setting(name) = 'off'
-    UNION ALL SELECT 12, format('immutable.events was last frozen %s transactions ago: run VACUUM (FREEZE) immutable.events', age(relfrozenxid))
+    UNION ALL SELECT 12, format('immutable.%s was last frozen %s transactions ago: run VACUUM (FREEZE) immutable.events', relname, age(relfrozenxid))
       FROM events WHERE age(relfrozenxid) > 1000000000)
   SELECT
     (SELECT extversion FROM known),
@@ -2137,8 +2810,8 @@ BEGIN ATOMIC
       (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
         WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
           OR s.name LIKE 'immutable.%' AND s.context = 'superuser') END,
-    (SELECT CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
-      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END FROM events e),
+    (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
+      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint FROM events e),
     (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),
     least((SELECT n FROM chained), 1000),
     CASE WHEN (SELECT n FROM chained) > 1000 THEN 'gte' ELSE 'eq' END,
@@ -2150,17 +2823,21 @@ BEGIN ATOMIC
     coalesce(current_setting('immutable.allow_ddl', true) = 'on', false),
     coalesce(current_setting('immutable.restore', true) = 'on', false),
     coalesce((SELECT CASE WHEN i.indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-      WHERE i.indrelid = (SELECT oid FROM events) AND c.relname = 'events_search'), 'missing'),
+      WHERE i.indrelid = (SELECT oid FROM tables WHERE name = 'events') AND c.relname = 'events_search'), 'missing'),
     pg_is_in_recovery(),
     (SELECT clock_timestamp() - since FROM longest_writing),
     (SELECT size FROM note), (SELECT signed_at FROM note), (SELECT size FROM cosigned), (SELECT at FROM cosigned),
     (SELECT since FROM uncovered),
+    -- Not by the column, which could then not be altered, not even by force.
+    immutable.node_here(), (SELECT (to_jsonb(l) ->> 'log_id')::uuid FROM immutable.log l LIMIT 1),
+    (SELECT count(s.relation) FROM shard s WHERE s.tab = 'events' HAVING (SELECT is_distributed FROM begun)),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 
 COMMENT ON FUNCTION immutable.status() IS
 'Returns the state of the log in one row, within milliseconds however long the log is.
-It does not verify the log: immutable.verify_chain() does.
+It does not verify the log: immutable.verify_chain() does. Of a distributed log it says what is on this
+node; immutable.nodes() asks all nodes.
 - version: version of the extension.
 - settings: settings that matter to the log, as a JSON object.
 - estimated_events, total_bytes: events, by the planner''s statistics, and size of the tables with
@@ -2183,8 +2860,75 @@ It does not verify the log: immutable.verify_chain() does.
   the witness''s.
 - uncovered_since: when the oldest event was recorded that no checkpoint covers; NULL if there is
   none, or if there is no checkpoint. Nothing shows that such an event was deleted.
+- node, shards: the address of this node and how many shards of events it has, if the log is
+  distributed; NULL otherwise.
+- log_id: the log''s identity; NULL if it has none yet.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';
+
+CREATE FUNCTION immutable.nodes(
+  OUT node text, OUT is_here boolean, OUT answers boolean, OUT version text, OUT log_id uuid, OUT shards bigint,
+  OUT estimated_events bigint, OUT total_bytes bigint, OUT last_event_at timestamptz, OUT problems text[])
+RETURNS SETOF record LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 8 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  own record;
+  other record;
+  status jsonb;
+BEGIN
+  SELECT s.node, s.version, s.log_id INTO own FROM immutable.status() s;
+  IF own.node IS NULL THEN
+    RETURN;
+  END IF;
+  FOR other IN EXECUTE $q$
+    SELECT r.node_name || ':' || r.node_port AS address, r.success, r.result
+    FROM (SELECT array_agg(n.nodename ORDER BY n.groupid) AS names, array_agg(n.nodeport ORDER BY n.groupid) AS ports, count(*) AS n
+        FROM pg_dist_node n WHERE n.noderole = 'primary' AND n.nodecluster = current_setting('citus.cluster_name')::name) a
+      CROSS JOIN LATERAL master_run_on_worker(a.names, a.ports,
+        array_fill('SELECT pg_catalog.to_jsonb(s) FROM immutable.status() s'::text, ARRAY[a.n::integer]), true) r
+    WHERE a.n > 0$q$
+  LOOP
+    node := other.address;
+    is_here := other.address = own.node;
+    answers := other.success;
+    status := CASE WHEN other.success THEN other.result::jsonb END;
+    version := status ->> 'version';
+    log_id := (status ->> 'log_id')::uuid;
+    shards := (status ->> 'shards')::bigint;
+    estimated_events := (status ->> 'estimated_events')::bigint;
+    total_bytes := (status ->> 'total_bytes')::bigint;
+    last_event_at := (status ->> 'last_event_at')::timestamptz;
+    problems := CASE WHEN other.success
+      THEN ARRAY(SELECT p.problem FROM jsonb_array_elements_text(status -> 'problems') WITH ORDINALITY p(problem, n) ORDER BY p.n)
+      ELSE ARRAY['the node does not answer: ' || btrim(other.result)] END;
+    IF version <> own.version THEN
+      problems := format('the node has version %s of the extension, and %s has %s: install the same library on every node, and run ALTER EXTENSION immutable UPDATE on the coordinator',
+        version, own.node, own.version) || problems;
+    END IF;
+    IF log_id <> own.log_id THEN
+      problems := format('the node has the identity of another log than %s: call verify_chain()', own.node) || problems;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION immutable.nodes() IS
+'Returns the state of every node of a distributed log, from any node of it.
+It asks immutable.status() of each, at the same time.
+- node: the address that the cluster has for it.
+- is_here, answers: whether it is the node that is asked, and whether it has answered.
+- version, log_id, shards, estimated_events, total_bytes, last_event_at, problems: as status() says
+  them on that node. A problem is also another version or identity than on the node that is asked, and
+  that the node does not answer.
+Returns no row if the log is not distributed.
+Raises 42501 for a role that may not call status().';
+
+CREATE EVENT TRIGGER immutable_ddl_shard ON ddl_command_start WHEN TAG IN ('DROP TABLE')
+  EXECUTE FUNCTION immutable.guard_ddl();
+
+ALTER EVENT TRIGGER immutable_ddl_shard ENABLE ALWAYS;
+
+COMMENT ON EVENT TRIGGER immutable_ddl_shard IS 'Refuses to drop a shard that holds events';
 
 CREATE POLICY server_insert ON immutable.events FOR INSERT TO immutable_server WITH CHECK (true);
 
@@ -2228,7 +2972,9 @@ REVOKE ALL ON FUNCTION immutable.add_cosignature(bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_log_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.begin_incarnation(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.client_roles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.consistency_proof(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.count_lanes(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.create_alert_rule(text, text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.create_api_key(text, text[], text, cidr[], bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.create_export(immutable.day_or_time, immutable.day_or_time, text, text, text, text, text,
@@ -2237,11 +2983,15 @@ REVOKE ALL ON FUNCTION immutable.create_stream(text, jsonb, text, jsonb, text, t
 REVOKE ALL ON FUNCTION immutable.delete_action_schema(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.delete_alert_rule(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.delete_stream(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.distribute(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.distribute_log(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.due_deliveries() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.entries(bigint, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.event_at(text, smallint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.export_rows(uuid, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.export_tree(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.feed(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.foreign_xact() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.forget_in_exports(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_action_schemas(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_alert_rules() FROM PUBLIC;
@@ -2254,13 +3004,23 @@ REVOKE ALL ON FUNCTION immutable.guard_tree() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.is_opened(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.list_api_keys() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.local_shards() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.mend_shards() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.new_viewer_key() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.newest_events(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.node_here() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.nodes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.page_evidence(uuid[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.prepare_node(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rebuild_tiles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.receipt(uuid, text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.record_at_shard() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.recorded_from(xid8, xid8, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.recorded_late(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.remove_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.replay_dead_letters(uuid, uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.require_distributable() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.require_scope(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume_maintenance() FROM PUBLIC;
@@ -2269,6 +3029,23 @@ REVOKE ALL ON FUNCTION immutable.rotate_log_key(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.set_action_schema(text, text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.set_action_schema_mode(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.settle_delivery(uuid, bigint, text, integer, text, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_changes() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_erase(bigint, text, text, text, text, text, uuid, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_erase_subject(bigint, text, text, text, text, text, text[], text[], text[], boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_event(bigint, text, uuid, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_export(bigint, text, text, smallint, bigint, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_feed(bigint, text, jsonb, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_heads(bigint, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
+    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, jsonb, jsonb, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_track(bigint, text, text, text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_track_batch(bigint, text, text[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_verify(bigint, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shards_here() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.share_access() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.take_delivery(uuid, text, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.test_stream(uuid) FROM PUBLIC;
@@ -2281,6 +3058,7 @@ REVOKE ALL ON FUNCTION immutable.verifier_key() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.verify_shards(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.witness_request(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE immutable.checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE immutable.run_maintenance(jsonb) FROM PUBLIC;
@@ -2309,10 +3087,18 @@ REVOKE ALL ON immutable.tree_position FROM PUBLIC;
 REVOKE ALL ON immutable.tree_runs FROM PUBLIC;
 REVOKE ALL ON immutable.tree_tiles FROM PUBLIC;
 REVOKE ALL ON immutable.witnesses FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION immutable.status() TO immutable_auditor, pg_monitor;
-GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
+
+GRANT EXECUTE ON FUNCTION immutable.client_roles() TO PUBLIC;
+GRANT SELECT, DELETE ON immutable.placement TO immutable_writer, immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.shard_track(bigint, text, text, text, text[]),
+  immutable.shard_track_batch(bigint, text, text[], text[])
+TO immutable_writer, immutable_server;
+GRANT SELECT ON immutable.placement TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
+GRANT EXECUTE ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, bytea, boolean, bigint, boolean), immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, bytea, boolean, bigint), immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, jsonb, bigint, text) TO immutable_auditor, immutable_viewer;
+GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer), immutable.shard_heads(bigint, text, text), immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb), immutable.shard_export(bigint, text, text, smallint, bigint, jsonb), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint), immutable.receipt(uuid, text, text[]) TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
+GRANT EXECUTE ON FUNCTION immutable.status(), immutable.nodes() TO immutable_auditor, pg_monitor;
 GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
   immutable.tree_cosignatures, immutable.witnesses, immutable.log_keys TO immutable_restorer;
 GRANT USAGE ON SCHEMA immutable TO immutable_maintainer;

@@ -260,12 +260,19 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     let (count, types) = (types.len() as i32, types.as_ptr().cast_mut());
     // SAFETY: as many types as said; a plan that is kept lives until it is freed.
     let plan = unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types, options as i32) };
+    if plan.is_null() {
+        internal("SPI_prepare failed")
+    }
+    if DEPTH.get() > 1 && PLANS.with_borrow(HashMap::len) >= KEPT {
+        // None can be freed now. This one goes with the session.
+        return plan;
+    }
     // SAFETY: a plan that was made just now.
-    if plan.is_null() || unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
+    if unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
         internal("SPI_prepare failed")
     }
     PLANS.with_borrow_mut(|plans| {
-        if plans.len() >= KEPT && DEPTH.get() == 1 {
+        if plans.len() >= KEPT {
             for (_, old) in plans.drain() {
                 // SAFETY: kept above, and in use by no session but this one.
                 unsafe { pg_sys::SPI_freeplan(old) };
@@ -495,6 +502,11 @@ pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tupl
 /// The same, planned anew for the arguments of each call, as Citus needs it to find their shard.
 pub fn stream_planned_each_time(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::EachTime, false, each);
+}
+
+/// Like [`stream_now`], planned once.
+pub fn stream_now_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::Once, false, each);
 }
 
 /// Like [`stream`], but with a new snapshot, which sees what this transaction has written and what

@@ -2,7 +2,7 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::event;
-use crate::pg::datum::{any_micros, uuid};
+use crate::pg::datum::{any_micros, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::toast;
 use crate::pg::tuple::{RowBuffer, Values};
@@ -53,12 +53,45 @@ impl Rows {
     }
 }
 
+/// How many texts an event of a page is sent as from its shard: itself, and the three parts of its place.
+const TEXTS: usize = 4;
+
+/// What was read, as a shard sends it: the total and whether it is exact, then the events. Numbers are written in decimal and
+/// bytes in hex.
+pub fn texts_of(Rows { events, total }: Rows) -> Vec<String> {
+    let mut texts = match total {
+        Some(Total { events, exact }) => vec![events.to_string(), exact.to_string()],
+        None => vec![String::new(); 2],
+    };
+    for Shown { json, cursor } in events {
+        let PageCursor { created_at, id, tenant_id } = cursor;
+        texts.extend([json, created_at.to_string(), hex::encode(id), hex::encode(tenant_id)]);
+    }
+    texts
+}
+
+/// The events and the total that a shard has sent.
+pub fn rows_of(texts: &[Option<Datum>]) -> (Vec<Shown>, Option<Total>) {
+    let texts: Vec<&str> = texts.iter().map(|sent| sent.map_or("", text)).collect();
+    let [events, exact, sent @ ..] = texts.as_slice() else { return (Vec::new(), None) };
+    let total = events.parse().ok().map(|events| Total { events, exact: *exact == "true" });
+    let shown = sent.chunks_exact(TEXTS).map(|event| Shown {
+        json: event[0].to_string(),
+        cursor: PageCursor {
+            created_at: event[1].parse().unwrap_or_default(),
+            id: hex::decode(event[2]).ok().and_then(|id| id.try_into().ok()).unwrap_or_default(),
+            tenant_id: hex::decode(event[3]).unwrap_or_default(),
+        },
+    });
+    (shown.collect(), total)
+}
+
 fn total_of(query: &Query, read: usize, is_cut: bool, strategy: Strategy) -> Total {
     if query.asked.cursor.is_none() && !is_cut {
         return Total { events: read as i64, exact: true };
     }
     let is_searched = strategy == Strategy::SearchIndex;
-    let total = total(query.asked.filters.clone(), query.plan.lead, query.is_limited, is_searched);
+    let total = total(query, is_searched);
     // An estimate knows nothing of the page, but the events of the page are there.
     Total { events: if total.exact { total.events } else { total.events.max(read as i64) }, ..total }
 }

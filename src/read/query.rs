@@ -86,6 +86,8 @@ pub struct Query<'c> {
     pub asked: Asked<'c>,
     /// Whether row security shows the caller less than everything.
     pub is_limited: bool,
+    /// Whether the arguments limit what is read, and not row security: the owner reads for somebody.
+    pub is_for_other: bool,
     pub plan: ReadPlan,
 }
 
@@ -95,13 +97,13 @@ impl<'c> Query<'c> {
     pub fn of(mut asked: Asked<'c>, opened: &Opened) -> Query<'c> {
         let is_limited = is_limited();
         bind(&mut asked.filters, is_limited, opened);
-        Query::bound(asked, is_limited)
+        Query::bound(asked, is_limited, false)
     }
 
-    /// The query of a caller who is bound already.
-    pub fn bound(asked: Asked<'c>, is_limited: bool) -> Query<'c> {
+    /// The query of a caller who is bound already; with `for_other`, of one who asks for somebody who sees less.
+    pub fn bound(asked: Asked<'c>, is_limited: bool, for_other: bool) -> Query<'c> {
         let plan = ReadPlan::of(&asked.filters);
-        Query { asked, is_limited, plan }
+        Query { asked, is_limited: is_limited || for_other, is_for_other: for_other && !is_limited, plan }
     }
 
     /// The `rows` rows from the cursor on, in the order in which they are read.

@@ -8,7 +8,7 @@ use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::Jsonb;
-use crate::read::answer::Rows;
+use crate::read::answer::{texts_of, Rows};
 use crate::read::changes::of_tenant;
 use crate::read::events::{events_of_id, put_events};
 use crate::read::filter::{Filters, FILTERS, TO_DATE};
@@ -83,7 +83,7 @@ fn query<'c>(call: Call<'c>, opened: &Opened) -> Query<'c> {
     if let Some(actor_id) = call.arg(ACTOR) {
         asked.filters.bind_actor(text(actor_id));
     }
-    Query::bound(asked, is_limited || is(call, LIMITED))
+    Query::bound(asked, is_limited, is(call, LIMITED))
 }
 
 sql_function!(immutable_shard_page, pg_finfo_immutable_shard_page, shard_page);
@@ -91,20 +91,8 @@ sql_function!(immutable_shard_page, pg_finfo_immutable_shard_page, shard_page);
 /// `immutable.shard_page(here, tenant_id, …)`: the rows of a page, one more than it has, and the total.
 fn shard_page(call: Call<'_>) -> Datum<'_> {
     let opened = proof::require(Scope::Read);
-    let mut set = call.rows();
-    let Rows { events, total } =
-        on_shard(call, || Rows::read(&query(call, &opened), count_of(call, MOST), is(call, COUNTED)));
-    let memory = call.memory();
-    for shown in &events {
-        let PageCursor { created_at, id, tenant_id } = &shown.cursor;
-        let place = [Datum::from(*created_at), memory.uuid(id), memory.bytes(tenant_id)].map(Some);
-        let [created_at, id, tenant_id] = place;
-        set.put(&[Some(memory.text(&shown.json)), created_at, id, tenant_id, None, None]);
-    }
-    if let Some(total) = total {
-        set.put(&[None, None, None, None, Some(Datum::from(total.events)), Some(Datum::from(total.exact))]);
-    }
-    call.null()
+    let rows = on_shard(call, || Rows::read(&query(call, &opened), count_of(call, MOST), is(call, COUNTED)));
+    call.memory().texts(&texts_of(rows))
 }
 
 sql_function!(immutable_shard_found, pg_finfo_immutable_shard_found, shard_found);

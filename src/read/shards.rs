@@ -11,12 +11,12 @@ use crate::access::scope::shown_here;
 use crate::log::columns::Layout;
 use crate::log::distributed;
 use crate::pg::call::elements;
-use crate::pg::datum::{bytes, text, timestamptz, uuid, Datum};
+use crate::pg::datum::{text, timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::set::Rows as Set;
 use crate::pg::spi::Arg;
-use crate::pg::tuple::{CopiedTuple, RowBuffer, Tuple};
-use crate::read::answer::{place, Rows, Shown};
+use crate::pg::tuple::{CopiedTuple, RowBuffer};
+use crate::read::answer::{place, rows_of, Rows, Shown};
 use crate::read::filter::{TENANT, TO_DATE};
 use crate::read::probe::{is_limited, Order};
 use crate::read::query::Asked;
@@ -84,19 +84,25 @@ impl Reader {
         }
     }
 
-    /// Calls `immutable.<function>` at each of the shards, with these arguments, and gathers all rows of all shards by
-    /// `each`.
-    fn ask<T: Default>(&self, function: &str, arguments: &[Arg], mut each: impl FnMut(&mut T, Tuple<'_>)) -> T {
+    /// Calls `immutable.<function>`, which returns one value, at each of the shards, with these arguments. Gathers the
+    /// values by `each`.
+    fn ask<T: Default>(&self, function: &str, arguments: &[Arg], mut each: impl FnMut(&mut T, Datum<'_>)) -> T {
+        self.gather(|tenant_id, found| {
+            distributed::value_at_tenant(tenant_id, function, arguments, |tuple| {
+                tuple.values().at(0).into_iter().for_each(|value| each(found, value));
+            });
+        })
+    }
+
+    /// Gathers by `at` what each of the shards has.
+    fn gather<T: Default>(&self, mut at: impl FnMut(&str, &mut T)) -> T {
         loop {
             let mut found = T::default();
             let shards = self.shards();
             for tenant_id in &shards {
-                let take = |tuple: Tuple<'_>| each(&mut found, tuple);
                 match self.is_owner {
-                    true => with_rights_of_owner(|| {
-                        distributed::at_tenant_as_other(tenant_id, function, arguments, take);
-                    }),
-                    false => distributed::at_tenant(tenant_id, function, arguments, take),
+                    true => with_rights_of_owner(|| distributed::as_other(|| at(tenant_id, &mut found))),
+                    false => at(tenant_id, &mut found),
                 }
             }
             // Of a shard that was split meanwhile, only one half was asked.
@@ -161,11 +167,13 @@ pub fn page(asked: &Asked, opened: &Opened, limit: usize, is_counted: bool) -> R
     let reader = Reader::of(tenant_asked(asked, opened), opened);
     let mut arguments = arguments(asked, &reader, limit);
     arguments.push(Arg::Given(pg_sys::BOOLOID, Datum::from(is_counted)));
-    let (mut events, total) =
-        reader.ask("shard_page", &arguments, |(events, total): &mut (Vec<Shown>, Sum), tuple| match shown(tuple) {
-            Answered::Event(shown) => events.push(shown),
-            Answered::Total(of_shard) => total.add(&of_shard),
-        });
+    let (mut events, total) = reader.ask("shard_page", &arguments, |(events, total): &mut (Vec<Shown>, Sum), page| {
+        let (of_shard, count) = rows_of(&elements(page, pg_sys::TEXTOID));
+        events.extend(of_shard);
+        if let Some(count) = count {
+            total.add(&count);
+        }
+    });
     if reader.is_of_many() {
         put_in_order(&mut events, asked.order_read(), limit + 1, |shown: &Shown| &shown.cursor);
     }
@@ -185,30 +193,6 @@ impl Sum {
     fn add(&mut self, of_shard: &Total) {
         self.0.events = self.0.events.saturating_add(of_shard.events);
         self.0.exact &= of_shard.exact;
-    }
-}
-
-/// A row of shard_page().
-enum Answered {
-    Event(Shown),
-    Total(Total),
-}
-
-fn shown(tuple: Tuple<'_>) -> Answered {
-    let row = tuple.values();
-    match row.at(0) {
-        Some(event) => Answered::Event(Shown {
-            json: text(event).to_string(),
-            cursor: PageCursor {
-                created_at: row.at(1).map_or(0, Datum::i64),
-                id: row.at(2).map(uuid).unwrap_or_default(),
-                tenant_id: row.at(3).map_or(Vec::new(), |tenant_id| bytes(tenant_id).to_vec()),
-            },
-        }),
-        None => Answered::Total(Total {
-            events: row.at(4).map_or(0, Datum::i64),
-            exact: row.at(5).is_some_and(Datum::bool),
-        }),
     }
 }
 
@@ -241,13 +225,15 @@ pub fn find(asked: &Asked, opened: &Opened, limit: usize, set: &mut Set<'_>) {
     let arguments = arguments(asked, &reader, limit);
     let put_in_order = |rows: &mut Vec<Found>| put_in_order(rows, asked.order_read(), limit, |row| &row.0);
     let (mut layout, mut buffer) = (None, RowBuffer::default());
-    let mut rows = reader.ask("shard_found", &arguments, |rows: &mut Vec<Found>, tuple| {
-        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-        rows.push((buffer.take_apart(tuple, |row| place(row, layout)), CopiedTuple::of(tuple)));
-        // What cannot be in the answer is not kept.
-        if rows.len() >= 2 * limit {
-            put_in_order(rows);
-        }
+    let mut rows = reader.gather(|tenant_id, rows: &mut Vec<Found>| {
+        distributed::at_tenant(tenant_id, "shard_found", &arguments, |tuple| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            rows.push((buffer.take_apart(tuple, |row| place(row, layout)), CopiedTuple::of(tuple)));
+            // What cannot be in the answer is not kept.
+            if rows.len() >= 2 * limit {
+                put_in_order(rows);
+            }
+        });
     });
     if reader.is_of_many() {
         put_in_order(&mut rows);
@@ -267,9 +253,8 @@ pub fn events_of_id(id: Datum, tenant_id: Option<Datum>, opened: &Opened) -> Vec
     };
     let arguments =
         [Arg::Given(pg_sys::UUIDOID, id), Arg::maybe_text(of_tenant), Arg::maybe_text(reader.actor_id.as_deref())];
-    let mut found = reader.ask("shard_event", &arguments, |found: &mut Vec<String>, tuple| {
-        let events = tuple.values().at(0).map_or(Vec::new(), |events| elements(events, pg_sys::TEXTOID));
-        found.extend(events.into_iter().flatten().map(|event| text(event).to_string()));
+    let mut found = reader.ask("shard_event", &arguments, |found: &mut Vec<String>, events| {
+        found.extend(elements(events, pg_sys::TEXTOID).into_iter().flatten().map(|event| text(event).to_string()));
     });
     found.truncate(2);
     found
@@ -280,7 +265,5 @@ pub fn changes(tenant_id: Datum, after: Option<Datum>, limit: usize, opened: &Op
     let reader = Reader::of(Some(text(tenant_id)), opened);
     let arguments =
         [Arg::given(pg_sys::JSONBOID, after), Arg::Int8(limit as i64), Arg::maybe_text(reader.actor_id.as_deref())];
-    reader.ask("shard_feed", &arguments, |answer, tuple| {
-        *answer = tuple.values().at(0).map(|found| text(found).to_string());
-    })
+    reader.ask("shard_feed", &arguments, |answer, found| *answer = Some(text(found).to_string()))
 }

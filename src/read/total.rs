@@ -6,6 +6,7 @@ use crate::pg::spi::{self, Counted};
 use crate::pg::tuple::Values;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
 use crate::read::probe::{actions, found, pages, whole_tenant, Source, ENTRIES_A_PAGE};
+use crate::read::query::Query;
 use crate::settings;
 
 /// How many events pass the filters.
@@ -25,16 +26,20 @@ const LANES_OF_TENANT: usize = 1024;
 /// the lead's index, and touches a tenth as many pages of the database; beyond that it is an
 /// estimate. A caller whom row security limits gets no estimate, since it is made of everybody's
 /// rows, but the number that was counted to. `is_searched`: the index for searches found the page.
-pub fn total(mut filters: Filters, lead: LeadFilter, is_limited: bool, is_searched: bool) -> Total {
+pub fn total(query: &Query, is_searched: bool) -> Total {
+    let Query { is_limited, is_for_other, plan, .. } = *query;
+    let mut filters = query.asked.filters.clone();
     let most = i64::from(settings::MAX_EXACT_TOTAL.get());
-    let tenant = is_limited.then(whole_tenant).flatten();
+    let is_checked = is_limited && !is_for_other;
+    let tenant = is_checked.then(whole_tenant).flatten();
     if let Some(tenant_id) = &tenant {
         if filters.narrow_to(tenant_id).is_some() {
             return Total { events: 0, exact: true };
         }
     }
-    let is_checked = is_limited && tenant.is_none();
-    let mut count = Count { filters, lead, is_checked, is_searched: is_searched && tenant.is_none(), most };
+    let is_checked = is_checked && tenant.is_none();
+    let is_searched = is_searched && tenant.is_none();
+    let mut count = Count { filters, lead: plan.lead, is_checked, is_searched, most };
     let Counted { rows, whole } = match tenant {
         // The policies would ask for each event's actor, which most indexes lack, to find that it
         // does not matter.

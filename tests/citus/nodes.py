@@ -36,7 +36,7 @@ class Nodes(list):
                 admin.execute(f"ALTER SYSTEM SET citus.local_hostname = '{node.host}'")
                 # Later minor releases ask for this before Citus may split a shard by logical replication.
                 if admin.execute("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'output_plugin_libraries')").fetchone()[0]:
-                    admin.execute("ALTER SYSTEM SET output_plugin_libraries = 'pgoutput, citus'")
+                    admin.execute("ALTER SYSTEM SET output_plugin_libraries = pgoutput, citus")
                 admin.execute("SELECT pg_reload_conf()")
 
     def stop(self):

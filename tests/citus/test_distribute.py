@@ -200,3 +200,17 @@ def test_the_coordinator_has_to_be_a_node_and_an_identity_can_be_given(nodes):
             log.conn.execute("SELECT immutable.distribute()")
     finally:
         log.close()
+
+
+def test_tables_of_an_application_are_distributed_as_before(log):
+    """Citus places a table beside others of the same kind unless it is told otherwise. The log's tables are not of that kind."""
+    log.conn.execute("CREATE TABLE orders (customer text, n int)")
+    log.conn.execute("SELECT create_distributed_table('orders', 'customer')")
+    log.conn.execute("INSERT INTO orders SELECT 'c' || n, n FROM generate_series(1, 20) n")
+    assert log.conn.execute("SELECT count(*) FROM orders").fetchone() == (20,)
+    log.conn.execute("CREATE TABLE notes (tenant_id text COLLATE \"C\", note text)")
+    log.conn.execute("SELECT create_distributed_table('notes', 'tenant_id', colocate_with => 'immutable.events')")
+    log.conn.execute("INSERT INTO notes VALUES ('t1', 'x')")
+    log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t1', 'a', 'b')")
+    together = "SELECT count(*) FROM notes n JOIN immutable.events e USING (tenant_id) WHERE n.tenant_id = 't1'"
+    assert log.conn.execute(together).fetchone() == (1,)

@@ -163,3 +163,11 @@ def test_an_empty_log_can_be_removed(nodes):
                 assert conn.execute("SELECT relname FROM pg_class WHERE relname LIKE 'event%' AND relkind = 'r'").fetchall() == []
     finally:
         log.close()
+
+
+def test_nobody_records_the_logs_own_events_through_placement(filled, entry):
+    for group in ("immutable_writer", "immutable_eraser", "immutable_auditor", "immutable_restorer"):
+        conn = filled.connect(filled.create_role(groups=[group]), entry)
+        with pytest.raises(REFUSED):
+            conn.execute("INSERT INTO immutable.placement (tenant_id, action, metadata, actor_id, actor_type, recorded_by) "
+                         "VALUES ('t1', 'immutable.ddl', '{}', 'a', 'role', 'x')")

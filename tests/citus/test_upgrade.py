@@ -11,14 +11,39 @@ OLD = "0.3.0"
 TABLES = ("events", "event_targets", "placement")
 
 
+def fill(log):
+    """Puts events into the shards as the earlier version's library has written them: it wrote the same bytes. The new library
+    writes nothing before distribute(), because no node has the grants."""
+    server = log.nodes[COORDINATOR]
+    identity, = log.conn.execute("SELECT log_id FROM immutable.log").fetchone()
+    with server.connect() as admin:
+        admin.execute("CREATE DATABASE source_of_events")
+    try:
+        with server.connect("source_of_events") as source:
+            source.execute("CREATE EXTENSION immutable")
+            source.execute("SELECT immutable.share_identity(%s)", [identity])
+            for n in range(60):
+                source.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES (%s, 'a', 'b', %s)",
+                               [f"t{n % 12}", '[{"type": "doc", "id": "1"}]'])
+            with log.conn.transaction():
+                log.conn.execute("SET LOCAL citus.propagate_set_commands = 'local'")
+                log.conn.execute("SET LOCAL session_replication_role = replica")
+                for table in ("events", "event_targets"):
+                    with source.cursor().copy(f"COPY immutable.{table} TO STDOUT") as rows, \
+                            log.conn.cursor().copy(f"COPY immutable.{table} FROM STDIN") as copy:
+                        for row in rows:
+                            copy.write(row)
+    finally:
+        with server.connect() as admin:
+            admin.execute("DROP DATABASE source_of_events WITH (FORCE)")
+
+
 @pytest.fixture(scope="module")
 def old(nodes):
-    """A log of the earlier version, distributed by it, with events; and what it was before the update."""
+    """A log of the earlier version, distributed by it, with events."""
     log = Distributed(nodes, distribute=False, version=OLD)
     log.conn.execute("SELECT immutable.distribute()")
-    for n in range(60):
-        log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action, targets) VALUES (%s, 'a', 'b', %s)",
-                         [f"t{n % 12}", '[{"type": "doc", "id": "1"}]'])
+    fill(log)
     yield log
     log.close()
 
@@ -83,14 +108,16 @@ def test_before_distribute_the_server_says_what_is_missing(nodes):
     log = Distributed(nodes, distribute=False, version=OLD)
     try:
         log.conn.execute("SELECT immutable.distribute()")
-        log.conn.execute("ALTER EXTENSION immutable UPDATE")
+        fill(log)
+        record = "INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t1', 'a', 'b')"
+        for update in ("SELECT 1", "ALTER EXTENSION immutable UPDATE"):
+            log.conn.execute(update)
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+                log.conn.execute(record)
+            assert "distribute()" in refused.value.diag.message_hint
         with log.on_node(1) as conn:
-            assert "immutable.distribute()" in " ".join(conn.execute("SELECT problems FROM immutable.status()").fetchone()[0])
-        event = log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t1', 'a', 'b') RETURNING id").fetchone()[0]
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
-            log.conn.execute("SELECT immutable.erase(%s::uuid, 't1'::text, ARRAY['actor_id'], 'r')", [event])
-        assert "distribute()" in refused.value.diag.message_hint
+            assert conn.execute("SELECT count(*) FROM immutable.shard_changes()").fetchone()[0] > 0
         log.conn.execute("SELECT immutable.distribute()")
-        log.conn.execute("SELECT immutable.erase(%s::uuid, 't1'::text, ARRAY['actor_id'], 'r')", [event])
+        log.conn.execute(record)
     finally:
         log.close()

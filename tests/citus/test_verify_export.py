@@ -1,6 +1,6 @@
 """export_events() of a distributed log: the lines verify with immutable-verify, whichever node makes them."""
 
-import json
+import hashlib
 import os
 import subprocess
 
@@ -95,3 +95,32 @@ def test_who_may_export(filled, entry):
     for filters in ("1", "[]", '{"x": 1}', '{"actor_id": 1}', '{"from_date": "x"}'):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
             conn.execute("SELECT immutable.shard_export(0, 't1', NULL, NULL, NULL, %s)", [filters])
+
+
+def test_what_the_proof_of_an_api_key_opens(filled, entry):
+    """The shards see no proof: what it opens is what is asked of them. (The keys are another log's, put in by hand.)"""
+    server = filled.nodes[entry]
+    with server.connect() as admin:
+        admin.execute("CREATE DATABASE of_keys")
+    with server.connect("of_keys") as other:
+        other.execute("CREATE EXTENSION immutable")
+        keys = [other.execute("SELECT immutable.create_api_key('k', '{verify,export}', %s) ->> 'key'", [tenant]).fetchone()[0]
+                for tenant in (None, "t1")]
+        rows = other.execute("SELECT jsonb_agg(k)::text FROM immutable.api_keys k").fetchone()[0]
+    with server.connect() as admin:
+        admin.execute("DROP DATABASE of_keys WITH (FORCE)")
+    with filled.on_node(entry) as conn:
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("INSERT INTO immutable.api_keys SELECT r.* FROM jsonb_populate_recordset(NULL::immutable.api_keys, %s) r", [rows])
+    conn = filled.connect(filled.create_role(groups=["immutable_server"]), entry)
+    with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+        export(conn)
+    for key, tenants in zip(keys, (len(TENANTS), 1)):
+        conn.execute("SELECT set_config('immutable.proof', %s, false)", [hashlib.sha256(key.encode()).hexdigest()])
+        assert len(export(conn)) == tenants * EACH + 2
+        assert conn.execute("SELECT valid, tenants_checked FROM immutable.verify_chain()").fetchone() == (True, tenants)
+        assert conn.execute("SELECT count(*) FROM immutable.heads()").fetchone() == (tenants,)
+    assert conn.execute("SELECT count(*) FROM immutable.heads('t2')").fetchone() == (0,)
+    for call in ("export_events(tenant_id => 't2')", "verify_chain(tenant_id => 't2')"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(f"SELECT immutable.{call}")

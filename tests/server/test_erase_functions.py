@@ -453,3 +453,23 @@ def test_hashes_are_the_same_before_and_after(db, officer, log):
         assert now[place]["erased"]["salts"] == {}
     check_breaks(db.conn, heads=heads)
     assert TARGETS[1]["id"] not in everything_left(db.conn)
+
+
+OF_SHARDS = {
+    "shard_record_own": ["0", "'t'", "'immutable.restored'", "NULL", "NULL", "'[]'", "'{}'", "'a'", "'role'", "'r'"],
+    "shard_erase": ["0", "'t'", "'why'", "'a'", "'role'", "'r'", "gen_random_uuid()", "'{actor_id}'"],
+    "shard_erase_subject": ["0", "'t'", "'why'", "'a'", "'role'", "'r'", "'{u1}'", "'{}'", "NULL", "false"],
+}
+
+
+@pytest.mark.parametrize("function", OF_SHARDS)
+def test_functions_of_shards_are_the_owners_and_harmless_in_a_log_that_is_not_distributed(db, function):
+    arguments = OF_SHARDS[function]
+    for group in ["immutable_viewer", "immutable_writer", "immutable_auditor", "immutable_eraser", "immutable_restorer"]:
+        with db.connect(db.create_role(f"IN ROLE {group}")) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(f"SELECT immutable.{function}({', '.join(arguments)})")
+    for missing in [None, *range(len(arguments))]:
+        given = ["NULL" if place == missing else argument for place, argument in enumerate(arguments)]
+        with pytest.raises((psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.NullValueNotAllowed)):
+            db.conn.execute(f"SELECT immutable.{function}({', '.join(given)})")
+    assert db.conn.execute("SELECT count(*) FROM immutable.events").fetchone() == (0,)
