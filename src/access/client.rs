@@ -24,18 +24,7 @@ const PREFIX: &str = "roles:";
 /// use one again, but only as the role that it names.
 const GOOD: i64 = 300;
 
-/// For how many seconds a session uses a seal again.
-const KEPT: i64 = 30;
-
-/// A seal that was made.
-struct Made {
-    roles: [Oid; 3],
-    at: i64,
-    seal: String,
-}
-
 thread_local! {
-    static MADE: RefCell<Option<Made>> = const { RefCell::new(None) };
     /// The seal that another node has passed with the running call.
     static PASSED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -56,19 +45,11 @@ pub fn seal() -> Option<String> {
     if !distributed::is() || shared_table::is_session_of_citus() || grants(pg_sys::AccessShareLock).is_empty() {
         return None;
     }
-    let (roles, now) = ([role::current(), role::outer(), role::session()], now_in_seconds());
-    let known = MADE.with_borrow(|made| {
-        let made = made.as_ref().filter(|made| made.roles == roles && (made.at..made.at + KEPT).contains(&now));
-        made.map(|made| made.seal.clone())
-    });
-    if known.is_some() {
-        return known;
-    }
+    let roles = [role::current(), role::outer(), role::session()];
     let names = roles.map(|role| hex::encode(role::known_name(role).unwrap_or_default().as_bytes()));
-    let sealed = format!("{PREFIX}{now}:{}", names.join(":"));
-    let seal = format!("{sealed}:{}", token::seal(&keys::signing(), &sealed)?);
-    MADE.set(Some(Made { roles, at: now, seal: seal.clone() }));
-    Some(seal)
+    let sealed = format!("{PREFIX}{}:{}", now_in_seconds(), names.join(":"));
+    let tag = token::seal(&keys::signing_if_made()?, &sealed)?;
+    Some(format!("{sealed}:{tag}"))
 }
 
 /// Takes the seal out of a row. Another value stays, for the chain's trigger to refuse.

@@ -60,8 +60,11 @@ fn bind_role(call: Call) -> Datum {
         }
         obey(trigger, &row, given);
     }
-    let is_nobody = node.is_some() && oid_of(&row) == NOBODY;
-    let role = role::by_name(given).filter(|_| !is_nobody).unwrap_or(pg_sys::InvalidOid);
+    let role = match node {
+        Some(_) if oid_of(&row) == NOBODY => pg_sys::InvalidOid,
+        Some(_) if is_update => kept_oid(trigger, given),
+        _ => role::by_name(given).unwrap_or(pg_sys::InvalidOid),
+    };
     row.put(ROLE_OID as usize - 1, Some(Datum::from(role)));
     row.put(NODE as usize - 1, node.map(Datum::from));
     trigger.go_on_with(row.form(table.descriptor()))
@@ -86,6 +89,17 @@ fn is_known(trigger: TriggerCall, row: &Values) -> bool {
     let old = trigger.row().values();
     let is_same_role = old.at(ROLE as usize - 1).map(name) == row.at(ROLE as usize - 1).map(name);
     is_same_role && oid_of(&old) == oid_of(row) && is_of_node(old.at(NODE as usize - 1))
+}
+
+/// The OID for an update of a node's copy. A new name in the row is that of the same role, by which other nodes find
+/// it; this node may not have the new name yet, because Citus does not pass a new name on.
+fn kept_oid(trigger: TriggerCall, given: &CStr) -> Oid {
+    let old = trigger.row().values();
+    let is_renamed = old.at(ROLE as usize - 1).map(name) != Some(given);
+    if is_renamed && is_of_node(old.at(NODE as usize - 1)) && role::known_name(oid_of(&old)).is_some() {
+        return oid_of(&old);
+    }
+    role::by_name(given).unwrap_or(pg_sys::InvalidOid)
 }
 
 /// Does on this node what grant_tenant() and revoke_tenant() have to do on all.

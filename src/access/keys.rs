@@ -86,6 +86,11 @@ pub fn signing() -> SigningKey {
     })
 }
 
+/// The same, unless there is none.
+pub fn signing_if_made() -> Option<SigningKey> {
+    current(&read())
+}
+
 /// Opens the table so that, until this transaction ends, no other changes it.
 fn open_to_change() -> SmallTable {
     if copy_of(c"viewer_keys").is_none() {

@@ -25,7 +25,8 @@ def on_each(log, statement, parameters=None, nodes=NODES):
     found = []
     for node in nodes:
         with log.on_node(node) as conn:
-            found.append(conn.execute(statement, parameters).fetchall())
+            done = conn.execute(statement, parameters)
+            found.append(done.fetchall() if done.description else [])
     return found
 
 
@@ -183,7 +184,9 @@ def test_neither_set_role_nor_a_lent_right_lifts_a_binding(shared, others, entry
     for tenant in rest:
         before = shared.conn.execute(COUNT + " WHERE tenant_id = %s", [tenant]).fetchone()
         for call in (*lent, f"SELECT public.{name}_given(%s)"):
-            refused(psycopg.errors.InsufficientPrivilege, conn.execute, call, [tenant])
+            # Citus loses the code of an error in a COPY, which an INSERT … SELECT is for it.
+            refused((psycopg.errors.InsufficientPrivilege, psycopg.errors.InternalError_), conn.execute, call, [tenant],
+                    match="cannot record for another tenant|cannot see which roles")
         answer = conn.execute(f"SELECT public.{name}_batch(%s)", [tenant]).fetchone()[0]
         assert answer["events"][0]["error"]["code"] == "42501"
         conn.execute(f"SET ROLE {unbound}")
@@ -401,7 +404,8 @@ def test_a_node_that_is_added_refuses_until_it_knows_the_roles(log):
     log.conn.execute(f"GRANT immutable_writer TO {free}")
     for role, mode in ((bound, "write"), (renamed, "write"), (reader, "read")):
         log.conn.execute("SELECT immutable.grant_tenant(%s, %s, %s)", [role, tenant, mode])
-    log.conn.execute(f"ALTER ROLE {renamed} RENAME TO {renamed}_new")
+    # Citus does not pass a new name on.
+    on_each(log, f"ALTER ROLE {renamed} RENAME TO {renamed}_new")
     log.roles.append(f"{renamed}_new")
     log.conn.execute(INSERT, [tenant])
     # On the new node, roles have other OIDs.
@@ -434,6 +438,14 @@ def test_a_node_that_is_added_refuses_until_it_knows_the_roles(log):
             refused(psycopg.errors.InsufficientPrivilege, conn.execute, INSERT, [other])
         log.connect(free, node=node).execute(INSERT, [tenant])
         assert log.connect(reader, node=node).execute("SELECT count(DISTINCT tenant_id) FROM immutable.events").fetchone()[0] == 1
+    # A new name that the coordinator alone has frees nobody on the others.
+    log.conn.execute(f"ALTER ROLE {bound} RENAME TO {bound}_new")
+    log.roles.append(f"{bound}_new")
+    log.conn.execute("SELECT immutable.distribute()")
+    for node in (1, SPARE):
+        conn = log.connect(bound, node=node)
+        conn.execute(INSERT, [tenant])
+        refused(psycopg.errors.InsufficientPrivilege, conn.execute, INSERT, [other])
     # Grants that are given there reach all.
     late = log.create_role()
     log.connect(node=SPARE).execute("SELECT immutable.grant_tenant(%s, %s, 'write')", [late, other])
@@ -476,7 +488,7 @@ def test_grants_and_revocations_from_before_are_on_every_node(nodes_log):
         log.conn.execute("INSERT INTO immutable.tenant_grants VALUES (%s, %s, %s, 0, now(), 'postgres')", [role, mode, tenant])
         log.conn.execute(f"GRANT immutable_viewer, immutable_writer TO {role}")
     log.conn.execute(f"ALTER ROLE {old} RENAME TO {old}_new")
-    log.conn.execute(f"CREATE ROLE {old} LOGIN IN ROLE immutable_viewer")
+    log.conn.execute(f"CREATE ROLE {old} LOGIN IN ROLE immutable_viewer, immutable_writer")
     log.roles.append(f"{old}_new")
     with log.conn.transaction(force_rollback=True):
         log.conn.execute("INSERT INTO immutable.api_keys VALUES (gen_random_uuid(), 'k', '', '', '{read}', NULL, NULL, NULL, now(), 'x')")
@@ -491,8 +503,8 @@ def test_grants_and_revocations_from_before_are_on_every_node(nodes_log):
         assert seen(conn, kept) == 1
         assert log.connect(reader, node=node).execute("SELECT array_agg(tenant_id) FROM immutable.events").fetchone()[0] == [tenant]
         refused(psycopg.errors.InsufficientPrivilege, log.connect(writer, node=node).execute, INSERT, [other])
-        refused(psycopg.errors.InvalidAuthorizationSpecification, log.connect(old, node=node).execute, COUNT)
-    dumped = log.nodes[COORDINATOR].run("pg_dump", "--data-only", "-n", "immutable", log.name).stdout
+        assert log.connect(old, node=node).execute(COUNT).fetchone()[0] == 0
+    dumped = log.nodes[COORDINATOR].run("pg_dump", "--data-only", log.name).stdout
     assert re.search(rf"^{writer}\twrite\t{tenant}\t", dumped, re.M) and re.search(rf"^{reader}\tread\t{tenant}\t", dumped, re.M)
     assert re.search(rf"COPY immutable\.revocations .*\n{jti}\t", dumped)
-    assert "viewer_keys" not in dumped
+    assert "COPY immutable.viewer_keys" not in dumped
