@@ -373,8 +373,3 @@ COMMENT ON FUNCTION immutable.guard_brought() IS
 It runs BEFORE INSERT. The next event after a restore is immutable.restored.
 Raises 42501 for a row that comes neither from the functions nor from a dump that is restored.';
 
-CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
-COMMENT ON FUNCTION immutable.record_at_shard() IS
-'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
-It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
-Raises 55000 where the table is no shard of this node.';

@@ -1641,13 +1641,6 @@ COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
 Returns no row if there is none, and if the log is distributed.
 Raises no error.';
 
-CREATE FUNCTION immutable.record_at_shard() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_record_at_shard';
-
-COMMENT ON FUNCTION immutable.record_at_shard() IS
-'Trigger that records an event of the log''s own at the shard, in place of the row that describes it.
-It runs BEFORE INSERT on immutable.placement, into which the log alone inserts.
-Raises 55000 where the table is no shard of this node.';
-
 ALTER TABLE immutable.tenant_grants ADD COLUMN node integer;
 
 COMMENT ON COLUMN immutable.tenant_grants.node IS
@@ -1835,8 +1828,7 @@ CREATE FUNCTION immutable.shard_page(
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
   target_id text, search text, from_date bigint, to_date bigint,
   of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint, counted boolean)
-RETURNS TABLE (event text, created_at bigint, id uuid, tenant bytea, total bigint, is_exact boolean)
-LANGUAGE c STABLE PARALLEL UNSAFE ROWS 26 SET search_path = pg_catalog, pg_temp
+RETURNS text[] LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_page';
 
@@ -1854,7 +1846,7 @@ Calling it by hand shows nothing that get_events() does not show.
 - oldest_first: the order.
 - most: the most events of the page; one more is returned if there is one.
 - counted: whether the total is counted.
-Returns the events, and a row with the total.
+Returns the total, whether it is exact, and each event with its place, as texts.
 Raises 55000 if the shard is not on this node, 22023 for a number that is out of bounds, and 28000 for a
 viewer token that is refused.';
 
@@ -2370,7 +2362,7 @@ DECLARE
   part pg_catalog.record;
   found pg_catalog.bool;
 BEGIN
-  IF EXISTS (SELECT FROM immutable.events) THEN
+  IF EXISTS (SELECT 1 FROM immutable.events) THEN
     RAISE EXCEPTION 'a log that has events cannot be distributed'
       USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = pg_catalog.format('Make a new database, call immutable.distribute(%L) there, and restore the dump of this one into it.',
@@ -2460,6 +2452,12 @@ BEGIN
     EXECUTE $q$SELECT pg_catalog.create_distributed_table('immutable.placement', 'tenant_id',
       colocate_with => 'immutable.events')$q$;
   END IF;
+  -- Citus notes the collation of the type text, not that of the column. It would then place the application's own tables
+  -- beside the events, and refuse them because the collations differ.
+  EXECUTE $q$UPDATE pg_catalog.pg_dist_colocation g SET distributioncolumncollation = a.attcollation
+    FROM pg_catalog.pg_dist_partition p JOIN pg_catalog.pg_attribute a ON a.attrelid = p.logicalrelid AND a.attname = 'tenant_id'
+    WHERE p.logicalrelid = 'immutable.events'::pg_catalog.regclass AND g.colocationid = p.colocationid
+      AND g.distributioncolumncollation <> a.attcollation$q$;
   PERFORM immutable.share_access();
 END
 $$;

@@ -16,6 +16,7 @@ use crate::pg::transaction::on_relation_change;
 use crate::pg::tuple::Tuple;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::CString;
 
 thread_local! {
@@ -23,6 +24,8 @@ thread_local! {
     static IS_DISTRIBUTED: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
     /// A tenant for each shard; see [`tenants_of_shards`].
     static TENANTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The relations of a tenant's shard of events and of targets, as far as they were looked up.
+    static OWN: RefCell<HashMap<String, [Oid; 2]>> = RefCell::new(HashMap::new());
 }
 
 /// Called once, when the library is loaded.
@@ -32,6 +35,7 @@ pub fn register_callbacks() {
         if changed == pg_sys::InvalidOid || IS_DISTRIBUTED.get().is_some_and(|(events, _)| events == changed) {
             IS_DISTRIBUTED.set(None);
             TENANTS.with_borrow_mut(Vec::clear);
+            OWN.with_borrow_mut(HashMap::clear);
         }
     });
 }
@@ -87,14 +91,14 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl 
 }
 
 /// The same for a function that returns one value. Citus needs less time for this statement, and keeps its plan.
-pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
+pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut take: impl FnMut(Datum<'_>)) {
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
         "SELECT immutable.{function}(pg_catalog.count(*), $1{numbers}) FROM immutable.placement p WHERE p.tenant_id = $1"
     );
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
-    spi::stream_now_planned_once(&statement, &given, each);
+    spi::query_now_planned_once(&statement, &given, |row| row.at(0).into_iter().for_each(&mut take));
 }
 
 /// Runs `body`, which asks a shard with another role's rights. Raises 25001, with a hint, if the transaction has written
@@ -182,6 +186,34 @@ struct Shard {
 
 /// The shard of a tenant. Raises 55000 if it is on another node.
 fn own_shard(tenant_id: &str) -> Shard {
+    let open = |relation| OpenRelation::open(relation, pg_sys::AccessShareLock);
+    if let Some([events, targets]) = OWN.with_borrow(|known| known.get(tenant_id).copied()) {
+        if let (Some(events), Some(targets)) = (open(events), open(targets)) {
+            return Shard { events, targets };
+        }
+    }
+    let shard = look_up_own_shard(tenant_id);
+    // The callback of is() forgets them.
+    if is_watched() {
+        OWN.with_borrow_mut(|known| {
+            if known.len() >= KEPT {
+                known.clear();
+            }
+            known.insert(tenant_id.to_string(), [shard.events.get().oid(), shard.targets.get().oid()]);
+        });
+    }
+    shard
+}
+
+/// Whether changes of the shards are noticed.
+fn is_watched() -> bool {
+    is() && IS_DISTRIBUTED.get().is_some()
+}
+
+/// How many tenants' shards are kept.
+const KEPT: usize = 1000;
+
+fn look_up_own_shard(tenant_id: &str) -> Shard {
     let open = |table: &str| {
         let mut number = None;
         let distributed = OpenRelation::table(named_in_schema(&name(table)), pg_sys::AccessShareLock);

@@ -300,6 +300,11 @@ pub fn query_now(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::Each, false, each);
 }
 
+/// The same, planned once.
+pub fn query_now_planned_once(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
+    run(statement, given, Planned::Once, false, each);
+}
+
 /// The same, planned anew for the arguments of each call.
 pub fn query_now_planned_each_time(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {
     run(statement, given, Planned::EachTime, false, each);
@@ -502,11 +507,6 @@ pub fn stream_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tupl
 /// The same, planned anew for the arguments of each call, as Citus needs it to find their shard.
 pub fn stream_planned_each_time(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::EachTime, false, each);
-}
-
-/// Like [`stream_now`], planned once.
-pub fn stream_now_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
-    fetch(statement, given, Planned::Once, false, each);
 }
 
 /// Like [`stream`], but with a new snapshot, which sees what this transaction has written and what

@@ -88,9 +88,7 @@ impl Reader {
     /// values by `each`.
     fn ask<T: Default>(&self, function: &str, arguments: &[Arg], mut each: impl FnMut(&mut T, Datum<'_>)) -> T {
         self.gather(|tenant_id, found| {
-            distributed::value_at_tenant(tenant_id, function, arguments, |tuple| {
-                tuple.values().at(0).into_iter().for_each(|value| each(found, value));
-            });
+            distributed::value_at_tenant(tenant_id, function, arguments, |value| each(found, value));
         })
     }
 
