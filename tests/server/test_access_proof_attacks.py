@@ -63,7 +63,7 @@ CALLS = {
 BY_EVENT = {"track_batch"}
 # Functions that compute with their arguments alone, and those by which policies ask for the proof.
 WITHOUT_PROOF = {
-    "canonical", "is_readable", "is_own", "is_chained", "new_id", "fold", "text_of", "day_or_time", "day_or_time_in", "day_or_time_out",
+    "canonical", "client_roles", "is_readable", "is_own", "is_chained", "new_id", "fold", "text_of", "day_or_time", "day_or_time_in", "day_or_time_out",
     "refuse_part_of", "require_scope", "is_opened", "visible_tenant", "is_visible", "is_target_visible", "verify_event",
     "verify_lane", "verify_targets",
 }
