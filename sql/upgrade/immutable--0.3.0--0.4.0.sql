@@ -2537,7 +2537,8 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
-    ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed')),
+    ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
+    ('placement', '~immutable_record', 'record_at_shard')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
@@ -2546,7 +2547,7 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
