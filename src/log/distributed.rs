@@ -42,9 +42,12 @@ pub fn register_callbacks() {
 
 /// Whether Citus has distributed the events that statements mean now. On a shard they are in one table.
 pub fn is() -> bool {
-    if spi::is_on_shard() {
-        return false;
-    }
+    !spi::is_on_shard() && is_log()
+}
+
+/// Whether Citus has distributed the log, also where statements mean a shard of it now. Grants, revocations and keys are
+/// those of the whole log there too.
+pub fn is_log() -> bool {
     if let Some((_, known)) = IS_DISTRIBUTED.get() {
         return known;
     }
@@ -94,7 +97,8 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl 
 pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut take: impl FnMut(Datum<'_>)) {
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
-        "SELECT immutable.{function}(pg_catalog.count(*), $1{numbers}) FROM immutable.placement p WHERE p.tenant_id = $1"
+        "SELECT immutable.{function}(pg_catalog.count(*), $1{numbers}) FROM immutable.placement p \
+         WHERE p.tenant_id OPERATOR(pg_catalog.=) $1"
     );
     let mut given = vec![Arg::text(tenant_id)];
     given.extend(arguments.iter().cloned());
@@ -125,15 +129,16 @@ pub fn at_tenant_cursor(tenant_id: &str, function: &str, arguments: Vec<Arg<'sta
 fn statement_at_tenant(function: &str, arguments: usize) -> String {
     let numbers: String = (0..arguments).map(|n| format!(", ${}", n + 2)).collect();
     format!(
-        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p WHERE p.tenant_id = $1) p \
-         CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
+        "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p \
+         WHERE p.tenant_id OPERATOR(pg_catalog.=) $1) p CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
     )
 }
 
 /// Makes the transaction one that writes to the tenant's shard, so that Citus commits it on all nodes or on none. It goes
-/// before an [`at_tenant`] whose function writes: Citus takes a SELECT for one that only reads.
+/// before an [`at_tenant`] whose function writes: Citus takes a SELECT for one that only reads. The trigger keeps no row.
+/// A DELETE would do too, but whoever may delete from a table may also lock it, and so make everybody wait.
 pub fn will_write_at(tenant_id: &str) {
-    spi::execute_planned_each_time("DELETE FROM immutable.placement WHERE tenant_id = $1", &[Arg::text(tenant_id)]);
+    spi::execute_planned_each_time("INSERT INTO immutable.placement (tenant_id) VALUES ($1)", &[Arg::text(tenant_id)]);
 }
 
 /// The hint of a function that runs at the shard, for whoever calls it by hand.

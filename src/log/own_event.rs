@@ -227,7 +227,8 @@ pub fn record_during_ddl(event: &LogEvent<'_>) {
 
 sql_function!(immutable_record_at_shard, pg_finfo_immutable_record_at_shard, record_at_shard);
 
-/// The trigger of immutable.placement: records the event that the row holds, and keeps no row.
+/// The trigger of immutable.placement: records the event that the row holds, and keeps no row. Raises 42501 if the row
+/// holds an event and another role than the owner inserts it: writers have the right to insert rows that hold none.
 fn record_at_shard(call: Call) -> Datum {
     let trigger = call.trigger(BEFORE_INSERT_ROW);
     let row = trigger.row().values();
@@ -235,6 +236,12 @@ fn record_at_shard(call: Call) -> Datum {
     let (Some(tenant_id), Some(action), Some(metadata)) = (given(0), given(1), row.at(2)) else {
         return trigger.nothing();
     };
+    if role::current() != trigger.relation().owner() && !role::is_superuser_role(role::current()) {
+        Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, "only the log itself records its own events")
+            .field("action")
+            .hint(distributed::CALLED_BY_LOG)
+            .raise()
+    }
     let cause = Cause {
         actor_id: given(3).unwrap_or_default(),
         actor_type: given(4).unwrap_or_default().into(),

@@ -161,6 +161,57 @@ def test_a_bound_writer_records_for_its_tenant_alone(shared, others, entry):
         conn.execute(INSERT, [own])
 
 
+@pytest.mark.parametrize("app", ["psql", "citus_internal gpid=10000000001", "citus_run_command gpid=10000000001"])
+def test_what_runs_at_the_shard_knows_who_is_bound(shared, others, entry, app):
+    """Each call is the first of its session: nothing of the shared tables was looked up before."""
+    own, *rest = others
+    writer = shared.create_role()
+    shared.conn.execute("SELECT immutable.grant_tenant(%s, %s, 'write')", [writer, own])
+    before = shared.conn.execute(COUNT + " WHERE tenant_id = ANY (%s)", [rest]).fetchone()
+    for other in rest:
+        events = json.dumps([{"tenant_id": other, "actor_id": "a", "action": "x.y"}])
+        by_hand = "immutable.shard_track(0, '{0}', '{1}', 'error', '{{}}')", "immutable.shard_track_batch(0, '{0}', ARRAY['{1}'], '{{}}')"
+        for call in (f"immutable.track_batch('{events}'::text)", *(text.format(other, events[1:-1]) for text in by_hand)):
+            for node in {entry, shared.shard_of(other)[1]}:
+                with psycopg.connect(shared.nodes[node].dsn(shared.name, writer), application_name=app, autocommit=True) as conn:
+                    try:
+                        answer = str(conn.execute(f"SELECT {call}").fetchone()[0])
+                    except psycopg.Error as error:
+                        answer = error.sqlstate
+                    # Some are refused for another reason, such as that the shard is on another node.
+                    assert "recorded" not in answer, (call, node)
+    assert shared.conn.execute(COUNT + " WHERE tenant_id = ANY (%s)", [rest]).fetchone() == before
+    with psycopg.connect(shared.nodes[entry].dsn(shared.name, writer), autocommit=True) as conn:
+        events = json.dumps([{"tenant_id": own, "actor_id": "a", "action": "x.y"}])
+        assert conn.execute("SELECT immutable.track_batch(%s::text) -> 'events' -> 0 ->> 'status'", [events]).fetchone() == ("recorded",)
+
+
+def test_a_bound_reader_calls_the_functions_that_read(shared, tenants, entry):
+    own, other = tenants[0], tenants[-1]
+    reader = shared.create_role()
+    shared.conn.execute("SELECT immutable.grant_tenant(%s, %s)", [reader, own])
+    for statement in ("SELECT jsonb_array_length(immutable.get_events(%s) -> 'data')", "SELECT count(*) FROM immutable.find_events(%s)"):
+        with shared.on_node(entry, reader) as conn:
+            assert conn.execute(statement, [own]).fetchone() == (3,)
+            assert conn.execute(statement, [other]).fetchone() == (0,)
+
+
+def test_nobody_locks_the_table_that_every_statement_asks(shared, tenants, entry):
+    """A lock that excludes readers would make every reader and writer of the log wait."""
+    for group in ("writer", "server", "viewer", "auditor", "eraser"):
+        conn = shared.connect(shared.create_role(groups=[f"immutable_{group}"]), node=entry)
+        for mode in ("ACCESS EXCLUSIVE", "EXCLUSIVE", "SHARE"):
+            for table in ("placement", "events", "event_targets", *SHARED):
+                refused(psycopg.errors.InsufficientPrivilege, conn.execute, f"BEGIN; LOCK TABLE immutable.{table} IN {mode} MODE")
+                conn.execute("ROLLBACK")
+        number = shared.shard_of(tenants[0], "placement")[0].rpartition("_")[2]
+        refused(psycopg.errors.InsufficientPrivilege, conn.execute, f"SELECT lock_shard_resources(7, ARRAY[{number}])")
+    with shared.on_node(entry) as conn, conn.transaction():
+        conn.execute(f"SET LOCAL ROLE {shared.create_role(groups=['immutable_writer'])}")
+        conn.execute("INSERT INTO immutable.placement (tenant_id) VALUES ('t1')")
+    assert shared.conn.execute("SELECT count(*) FROM immutable.placement").fetchone() == (0,)
+
+
 def test_neither_set_role_nor_a_lent_right_lifts_a_binding(shared, others, entry):
     own, *rest = others
     bound, unbound = shared.create_role(), shared.create_role(groups=["immutable_writer"])
