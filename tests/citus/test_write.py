@@ -397,6 +397,20 @@ def test_a_writer_sees_its_own_events_alone(shared, writer, tenants):
         conn.rollback()
 
 
+def test_operators_of_the_writers_own_are_not_used(shared, tenants):
+    """Citus finds the shard by the log's own statement, whatever = means to the caller."""
+    role = shared.create_role(groups=["immutable_writer"])
+    shared.conn.execute(f"CREATE SCHEMA {role} AUTHORIZATION {role}")
+    conn = shared.connect(role)
+    conn.execute(f"CREATE FUNCTION {role}.always(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'")
+    conn.execute(f"CREATE OPERATOR {role}.= (LEFTARG = text, RIGHTARG = text, FUNCTION = {role}.always)")
+    conn.execute(f"SET search_path = {role}, pg_catalog")
+    event = json.dumps({"tenant_id": tenants[0], "actor_id": "a", "action": "x.y", "idempotency_key": "own operators"})
+    done = conn.execute("SELECT immutable.track_batch(%s::text) -> 'events' -> 0 ->> 'status'", [f"[{event}]"]).fetchone()
+    again = conn.execute("SELECT immutable.track(%s::jsonb, 'answer') ->> 'status'", [event]).fetchone()
+    assert (done, again) == (("recorded",), ("duplicate",))
+
+
 def test_recorded_by_is_the_role_whose_rights_were_used(shared, writer, entry, tenants):
     """The login stays with the node that the client is on. So that one tenant's events are like another's, no shard notes it."""
     boss = shared.create_role(groups=[writer])
