@@ -94,6 +94,15 @@ pub fn will_write_at(tenant_id: &str) {
 /// The hint of a function that runs at the shard, for whoever calls it by hand.
 pub const CALLED_BY_LOG: &str = "Only the log's own functions call this one.";
 
+/// Refuses a function of shards (55000) in a log that is not distributed.
+pub fn require() {
+    if !is() {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log is not distributed")
+            .hint(CALLED_BY_LOG)
+            .raise()
+    }
+}
+
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` at the tenant's shard, as [`at_tenant`] does, but with the
 /// rights of the log's owner. The function writes, and what it writes is committed if and only if this transaction is.
 pub fn write_as_owner(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
@@ -143,13 +152,11 @@ struct Shard {
 fn own_shard(tenant_id: &str) -> Shard {
     let open = |table: &str| {
         let mut number = None;
-        if is() {
-            spi::query_now_planned_each_time(
-                "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
-                &[Arg::Oid(named_in_schema(&name(table))), Arg::text(tenant_id)],
-                |row| number = row.at(0).map(Datum::i64),
-            );
-        }
+        spi::query_now_planned_each_time(
+            "SELECT pg_catalog.get_shard_id_for_distribution_column($1::pg_catalog.oid::pg_catalog.regclass, $2)",
+            &[Arg::Oid(named_in_schema(&name(table))), Arg::text(tenant_id)],
+            |row| number = row.at(0).map(Datum::i64),
+        );
         let shard = number.map_or(pg_sys::InvalidOid, |number| named_in_schema(&name(&format!("{table}_{number}"))));
         OpenRelation::open(shard, pg_sys::AccessShareLock).unwrap_or_else(|| {
             Fault::new(
