@@ -139,6 +139,15 @@ pub fn will_write_at(tenant_id: &str) {
 /// The hint of a function that runs at the shard, for whoever calls it by hand.
 pub const CALLED_BY_LOG: &str = "Only the log's own functions call this one.";
 
+/// Refuses a function of shards (55000) in a log that is not distributed.
+pub fn require() {
+    if !is() {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log is not distributed")
+            .hint(CALLED_BY_LOG)
+            .raise()
+    }
+}
+
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` at the tenant's shard, as [`at_tenant`] does, but with the
 /// rights of the log's owner. The function writes, and what it writes is committed if and only if this transaction is.
 pub fn write_as_owner(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
