@@ -69,6 +69,6 @@ pub fn is_session_of_citus() -> bool {
     let prefixes = ["citus_internal gpid=", "citus_rebalancer gpid="];
     distributed::is()
         && setting::value(c"application_name")
-        .is_some_and(|name| prefixes.iter().any(|prefix| name.to_bytes().starts_with(prefix.as_bytes())))
+            .is_some_and(|name| prefixes.iter().any(|prefix| name.to_bytes().starts_with(prefix.as_bytes())))
         && role::is_superuser_role(role::session())
 }
