@@ -1,5 +1,8 @@
 \echo Use "ALTER EXTENSION immutable UPDATE" to load this file. \quit
 
+-- In a log that is distributed, each node changes its own tables. distribute() then makes the shards like them.
+SELECT pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true);
+
 DO $$
 BEGIN
   CREATE ROLE immutable_maintainer NOLOGIN;
@@ -3190,3 +3193,12 @@ GRANT EXECUTE ON FUNCTION immutable.due_deliveries(), immutable.take_delivery(uu
 GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
+
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM immutable.shard_changes()) THEN
+    RAISE WARNING 'the shards of this node are not as the tables are now, and nothing can be recorded'
+      USING HINT = 'Call immutable.distribute() on the coordinator.';
+  END IF;
+END
+$$;
