@@ -66,7 +66,8 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
-    ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed')),
+    ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
+    ('placement', '~immutable_record', 'record_at_shard')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
@@ -75,7 +76,7 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters')
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
@@ -125,7 +126,7 @@ BEGIN ATOMIC
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
-    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop'), ('immutable_ddl_shard')) x (name)
+    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
       LEFT JOIN pg_event_trigger e ON e.evtname = x.name
         AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'guard_ddl'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))

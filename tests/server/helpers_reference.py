@@ -27,7 +27,7 @@ PARTS = {
     "Exports for download": ["jobs/exports"],
     "Deliveries": ["jobs/streams"],
     "Maintenance": ["jobs/maintenance"],
-    "Operating": ["status", "citus"],
+    "Operating": ["status", "citus", "access/nodes"],
     "The log itself": ["schema", "log", "guard/append_only", "guard/ddl", "grants", "notice"],
 }
 # Words at the beginning of a comment by which a function is one that the extension calls itself.
@@ -35,6 +35,8 @@ INTERNAL = re.compile(r"Part of|Triggers? that|Event trigger function|Input func
                       r"|.*\bIt is the (CHECK|default) of|.*\bA policy calls it", re.S)
 # PostgreSQL's names for the SQLSTATEs that comments name.
 CONDITIONS = {
+    "08006": "connection_failure",
+    "38000": "external_routine_exception",
     "09000": "triggered_action_exception", "0A000": "feature_not_supported", "21000": "cardinality_violation",
     "22001": "string_data_right_truncation", "22003": "numeric_value_out_of_range", "22004": "null_value_not_allowed",
     "22007": "invalid_datetime_format", "22008": "datetime_field_overflow", "22021": "character_not_in_repertoire",
