@@ -42,9 +42,11 @@ pub fn register_callbacks() {
 
 /// Whether Citus has distributed the events that statements mean now. On a shard they are in one table.
 pub fn is() -> bool {
-    if spi::is_on_shard() {
-        return false;
-    }
+    !spi::is_on_shard() && is_log()
+}
+
+/// Whether Citus has distributed the log, also for what runs on a shard of it.
+pub fn is_log() -> bool {
     if let Some((_, known)) = IS_DISTRIBUTED.get() {
         return known;
     }
