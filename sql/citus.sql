@@ -95,6 +95,8 @@ BEGIN ATOMIC
   SELECT x.statement FROM (
     SELECT 1 AS step, s.ident, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', s.ident) AS statement
       FROM shards s WHERE (SELECT relrowsecurity FROM pg_class WHERE oid = s.tab) AND NOT (SELECT relrowsecurity FROM pg_class WHERE oid = s.shard)
+    UNION ALL SELECT 1, '', format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', e.evtname)
+      FROM pg_event_trigger e WHERE e.evtname = 'immutable_ddl_shard' AND e.evtenabled <> 'A' AND EXISTS (SELECT FROM shards)
     UNION ALL SELECT 2, s.ident, format('DROP POLICY %I ON %s', p.name, s.ident)
       FROM shards s JOIN policies p ON p.rel = s.shard
       WHERE NOT EXISTS (SELECT FROM policies o WHERE o.rel = s.tab AND o.name = p.name AND o.definition = p.definition)
@@ -157,6 +159,7 @@ BEGIN
     EXECUTE $q$UPDATE pg_catalog.pg_dist_object o SET distribution_argument_index = NULL, colocationid = NULL
       FROM pg_catalog.pg_proc p WHERE o.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = o.objid
         AND p.pronamespace = 'immutable'::pg_catalog.regnamespace AND o.distribution_argument_index IS NOT NULL$q$;
+    ALTER EVENT TRIGGER immutable_ddl_shard ENABLE ALWAYS;
   END IF;
   FOR statement IN SELECT c FROM immutable.shard_changes() c LOOP
     EXECUTE statement;

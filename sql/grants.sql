@@ -55,10 +55,10 @@ GRANT EXECUTE ON FUNCTION
   immutable.changes(text, jsonb, integer),
   -- These are called by those above.
   immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean),
+    text, boolean, bigint, uuid, text, boolean, bigint, boolean),
   immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint),
-  immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, jsonb, bigint, text)
+    text, boolean, bigint, uuid, text, boolean, bigint),
+  immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, text, bigint, text)
 TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION
   immutable.heads(text),

@@ -28,17 +28,18 @@ CREATE EVENT TRIGGER immutable_ddl_end ON ddl_command_end
 CREATE EVENT TRIGGER immutable_ddl_drop ON sql_drop
   WHEN TAG IN ('DROP TRIGGER', 'DROP POLICY', 'DROP RULE', 'DROP OWNED', 'DROP SCHEMA', 'DROP EXTENSION')
   EXECUTE FUNCTION immutable.guard_ddl();
--- PostgreSQL keeps the extension's tables from being dropped, but not the shards that Citus makes of them.
+-- PostgreSQL keeps the extension's tables from being dropped, but not the shards that Citus makes of them. Only
+-- distribute() enables this trigger, so that a missing library stops DROP TABLE in no other database.
 CREATE EVENT TRIGGER immutable_ddl_shard ON ddl_command_start WHEN TAG IN ('DROP TABLE')
   EXECUTE FUNCTION immutable.guard_ddl();
 ALTER EVENT TRIGGER immutable_ddl_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER immutable_ddl_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER immutable_ddl_drop ENABLE ALWAYS;
-ALTER EVENT TRIGGER immutable_ddl_shard ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_shard DISABLE;
 COMMENT ON EVENT TRIGGER immutable_ddl_start IS
   'Refuses to drop the extension or its owner''s objects, and records a command that immutable.allow_ddl '
   'lets through before it runs';
 COMMENT ON EVENT TRIGGER immutable_ddl_end IS
   'Refuses commands that have changed the extension''s objects, and inheritance';
 COMMENT ON EVENT TRIGGER immutable_ddl_drop IS 'Refuses to drop the extension''s triggers, policies and rules';
-COMMENT ON EVENT TRIGGER immutable_ddl_shard IS 'Refuses to drop a shard that holds events';
+COMMENT ON EVENT TRIGGER immutable_ddl_shard IS 'Refuses to drop a shard that holds events; immutable.distribute() enables it';

@@ -19,15 +19,15 @@ log does not have or the caller does not see, as after a failover that lost even
 restore (on a standby or a subscriber, a missing event may still arrive and is no error), 28000 for a
 viewer token that is refused, and 0A000 for all events of a distributed log.';
 
-CREATE FUNCTION immutable.shard_feed(here bigint, tenant_id text, after jsonb, most bigint, of_actor text)
+CREATE FUNCTION immutable.shard_feed(here bigint, tenant_id text, after text, most bigint, of_actor text)
 RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_feed';
-COMMENT ON FUNCTION immutable.shard_feed(bigint, text, jsonb, bigint, text) IS
+COMMENT ON FUNCTION immutable.shard_feed(bigint, text, text, bigint, text) IS
 'Part of immutable.changes() in a distributed log: returns the next events of a tenant, as JSON.
 - here: is of no interest.
 - tenant_id: the tenant, whose shard is read.
-- after: the position after which the events come; NULL is the beginning.
+- after: the position after which the events come, as JSON; NULL is the beginning.
 - most: the most events.
 - of_actor: the events of this actor alone; NULL is for all.
 Raises 55000 if the shard is not on this node or the position is none of this log, 22023 for what is no

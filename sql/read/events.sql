@@ -71,12 +71,12 @@ CREATE FUNCTION immutable.shard_page(
   here bigint, tenant_id text,
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
   target_id text, search text, from_date bigint, to_date bigint,
-  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint, counted boolean)
+  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant text, oldest_first boolean, most bigint, counted boolean)
 RETURNS text[] LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_page';
 COMMENT ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean) IS
+    text, boolean, bigint, uuid, text, boolean, bigint, boolean) IS
 'Part of immutable.get_events() in a distributed log: returns a page of what the caller sees in one shard.
 Calling it by hand shows nothing that get_events() does not show.
 - here: is of no interest.
@@ -85,7 +85,8 @@ Calling it by hand shows nothing that get_events() does not show.
 - from_date, to_date: bounds of created_at, in microseconds since 2000.
 - of_actor: the events of this actor alone; NULL is for all.
 - limited: whether the page is for somebody who sees less than the caller.
-- after, after_id, after_tenant: the place after which the page begins; NULL is the beginning.
+- after, after_id, after_tenant: the place after which the page begins, with the tenant in hex; NULL is the
+  beginning.
 - oldest_first: the order.
 - most: the most events of the page; one more is returned if there is one.
 - counted: whether the total is counted.
@@ -97,12 +98,12 @@ CREATE FUNCTION immutable.shard_found(
   here bigint, tenant_id text,
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
   target_id text, search text, from_date bigint, to_date bigint,
-  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint)
+  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant text, oldest_first boolean, most bigint)
 RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL UNSAFE ROWS 25 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_found';
 COMMENT ON FUNCTION immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint) IS
+    text, boolean, bigint, uuid, text, boolean, bigint) IS
 'Part of immutable.find_events() in a distributed log: returns what the caller finds in one shard.
 The arguments are those of immutable.shard_page().
 Raises 55000 if the shard is not on this node, 22023 for a number that is out of bounds, XX001 for an event

@@ -1,5 +1,8 @@
 \echo Use "ALTER EXTENSION immutable UPDATE" to load this file. \quit
 
+-- In a log that is distributed, each node changes its own tables. distribute() then makes the shards like them.
+SELECT pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true);
+
 DO $$
 BEGIN
   CREATE ROLE immutable_maintainer NOLOGIN;
@@ -1827,13 +1830,13 @@ CREATE FUNCTION immutable.shard_page(
   here bigint, tenant_id text,
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
   target_id text, search text, from_date bigint, to_date bigint,
-  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint, counted boolean)
+  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant text, oldest_first boolean, most bigint, counted boolean)
 RETURNS text[] LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_page';
 
 COMMENT ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean) IS
+    text, boolean, bigint, uuid, text, boolean, bigint, boolean) IS
 'Part of immutable.get_events() in a distributed log: returns a page of what the caller sees in one shard.
 Calling it by hand shows nothing that get_events() does not show.
 - here: is of no interest.
@@ -1842,7 +1845,8 @@ Calling it by hand shows nothing that get_events() does not show.
 - from_date, to_date: bounds of created_at, in microseconds since 2000.
 - of_actor: the events of this actor alone; NULL is for all.
 - limited: whether the page is for somebody who sees less than the caller.
-- after, after_id, after_tenant: the place after which the page begins; NULL is the beginning.
+- after, after_id, after_tenant: the place after which the page begins, with the tenant in hex; NULL is the
+  beginning.
 - oldest_first: the order.
 - most: the most events of the page; one more is returned if there is one.
 - counted: whether the total is counted.
@@ -1854,13 +1858,13 @@ CREATE FUNCTION immutable.shard_found(
   here bigint, tenant_id text,
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
   target_id text, search text, from_date bigint, to_date bigint,
-  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant bytea, oldest_first boolean, most bigint)
+  of_actor text, limited boolean, after bigint, after_id uuid, after_tenant text, oldest_first boolean, most bigint)
 RETURNS SETOF immutable.events LANGUAGE c STABLE PARALLEL UNSAFE ROWS 25 SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_hashagg = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_found';
 
 COMMENT ON FUNCTION immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint) IS
+    text, boolean, bigint, uuid, text, boolean, bigint) IS
 'Part of immutable.find_events() in a distributed log: returns what the caller finds in one shard.
 The arguments are those of immutable.shard_page().
 Raises 55000 if the shard is not on this node, 22023 for a number that is out of bounds, XX001 for an event
@@ -1893,16 +1897,16 @@ log does not have or the caller does not see, as after a failover that lost even
 restore (on a standby or a subscriber, a missing event may still arrive and is no error), 28000 for a
 viewer token that is refused, and 0A000 for all events of a distributed log.';
 
-CREATE FUNCTION immutable.shard_feed(here bigint, tenant_id text, after jsonb, most bigint, of_actor text)
+CREATE FUNCTION immutable.shard_feed(here bigint, tenant_id text, after text, most bigint, of_actor text)
 RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET jit = off SET enable_sort = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'immutable_shard_feed';
 
-COMMENT ON FUNCTION immutable.shard_feed(bigint, text, jsonb, bigint, text) IS
+COMMENT ON FUNCTION immutable.shard_feed(bigint, text, text, bigint, text) IS
 'Part of immutable.changes() in a distributed log: returns the next events of a tenant, as JSON.
 - here: is of no interest.
 - tenant_id: the tenant, whose shard is read.
-- after: the position after which the events come; NULL is the beginning.
+- after: the position after which the events come, as JSON; NULL is the beginning.
 - most: the most events.
 - of_actor: the events of this actor alone; NULL is for all.
 Raises 55000 if the shard is not on this node or the position is none of this log, 22023 for what is no
@@ -2270,6 +2274,8 @@ BEGIN ATOMIC
   SELECT x.statement FROM (
     SELECT 1 AS step, s.ident, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', s.ident) AS statement
       FROM shards s WHERE (SELECT relrowsecurity FROM pg_class WHERE oid = s.tab) AND NOT (SELECT relrowsecurity FROM pg_class WHERE oid = s.shard)
+    UNION ALL SELECT 1, '', format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', e.evtname)
+      FROM pg_event_trigger e WHERE e.evtname = 'immutable_ddl_shard' AND e.evtenabled <> 'A' AND EXISTS (SELECT FROM shards)
     UNION ALL SELECT 2, s.ident, format('DROP POLICY %I ON %s', p.name, s.ident)
       FROM shards s JOIN policies p ON p.rel = s.shard
       WHERE NOT EXISTS (SELECT FROM policies o WHERE o.rel = s.tab AND o.name = p.name AND o.definition = p.definition)
@@ -2333,6 +2339,7 @@ BEGIN
     EXECUTE $q$UPDATE pg_catalog.pg_dist_object o SET distribution_argument_index = NULL, colocationid = NULL
       FROM pg_catalog.pg_proc p WHERE o.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = o.objid
         AND p.pronamespace = 'immutable'::pg_catalog.regnamespace AND o.distribution_argument_index IS NOT NULL$q$;
+    ALTER EVENT TRIGGER immutable_ddl_shard ENABLE ALWAYS;
   END IF;
   FOR statement IN SELECT c FROM immutable.shard_changes() c LOOP
     EXECUTE statement;
@@ -2597,7 +2604,7 @@ BEGIN ATOMIC
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
-    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop'), ('immutable_ddl_shard')) x (name)
+    FROM (VALUES ('immutable_ddl_start'), ('immutable_ddl_end'), ('immutable_ddl_drop')) x (name)
       LEFT JOIN pg_event_trigger e ON e.evtname = x.name
         AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'guard_ddl'
           AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
@@ -2925,9 +2932,9 @@ Raises 42501 for a role that may not call status().';
 CREATE EVENT TRIGGER immutable_ddl_shard ON ddl_command_start WHEN TAG IN ('DROP TABLE')
   EXECUTE FUNCTION immutable.guard_ddl();
 
-ALTER EVENT TRIGGER immutable_ddl_shard ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_ddl_shard DISABLE;
 
-COMMENT ON EVENT TRIGGER immutable_ddl_shard IS 'Refuses to drop a shard that holds events';
+COMMENT ON EVENT TRIGGER immutable_ddl_shard IS 'Refuses to drop a shard that holds events; immutable.distribute() enables it';
 
 CREATE POLICY server_insert ON immutable.events FOR INSERT TO immutable_server WITH CHECK (true);
 
@@ -3033,12 +3040,12 @@ REVOKE ALL ON FUNCTION immutable.shard_erase(bigint, text, text, text, text, tex
 REVOKE ALL ON FUNCTION immutable.shard_erase_subject(bigint, text, text, text, text, text, text[], text[], text[], boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_event(bigint, text, uuid, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_export(bigint, text, text, smallint, bigint, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION immutable.shard_feed(bigint, text, jsonb, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.shard_feed(bigint, text, text, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint) FROM PUBLIC;
+    text, boolean, bigint, uuid, text, boolean, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_heads(bigint, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint,
-    text, boolean, bigint, uuid, bytea, boolean, bigint, boolean) FROM PUBLIC;
+    text, boolean, bigint, uuid, text, boolean, bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, jsonb, jsonb, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_track(bigint, text, text, text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_track_batch(bigint, text, text[], text[]) FROM PUBLIC;
@@ -3093,7 +3100,7 @@ GRANT EXECUTE ON FUNCTION immutable.shard_track(bigint, text, text, text, text[]
   immutable.shard_track_batch(bigint, text, text[], text[])
 TO immutable_writer, immutable_server;
 GRANT SELECT ON immutable.placement TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
-GRANT EXECUTE ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, bytea, boolean, bigint, boolean), immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, bytea, boolean, bigint), immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, jsonb, bigint, text) TO immutable_auditor, immutable_viewer;
+GRANT EXECUTE ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, text, boolean, bigint, boolean), immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, text, boolean, bigint), immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, text, bigint, text) TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer), immutable.shard_heads(bigint, text, text), immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb), immutable.shard_export(bigint, text, text, smallint, bigint, jsonb), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint), immutable.receipt(uuid, text, text[]) TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
@@ -3186,3 +3193,12 @@ GRANT EXECUTE ON FUNCTION immutable.due_deliveries(), immutable.take_delivery(uu
 GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
+
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM immutable.shard_changes()) THEN
+    RAISE WARNING 'the shards of this node are not as the tables are now, and nothing can be recorded'
+      USING HINT = 'Call immutable.distribute() on the coordinator.';
+  END IF;
+END
+$$;

@@ -42,7 +42,7 @@ fn client_roles(call: Call) -> Datum {
 /// The roles of this session, sealed. None where nobody asks for them: on a log that is not distributed or binds no role,
 /// and in a session of Citus', which does not know them.
 pub fn seal() -> Option<String> {
-    if !distributed::is() || shared_table::is_session_of_citus() || grants(pg_sys::AccessShareLock).is_empty() {
+    if !distributed::is_log() || shared_table::is_session_of_citus() || grants(pg_sys::AccessShareLock).is_empty() {
         return None;
     }
     let roles = [role::current(), role::outer(), role::session()];

@@ -34,7 +34,7 @@ pub fn end(grants: Relation, role: Oid, mode: Mode) {
 fn change(grants: Relation, verb: &str, preposition: &str, mode: Mode, role: &str) {
     let group = mode.group().to_string_lossy();
     let statement = format!("{verb} {group} {preposition} {}", role::quoted(role));
-    spi::as_owner(grants, || match distributed::is() {
+    spi::as_owner(grants, || match distributed::is_log() {
         // Each node runs its own. Citus would pass the statement on, and refuse it on other nodes than the coordinator;
         // what an extension's script does it leaves alone.
         true => extension::as_own_script(|| spi::execute(&statement, &[])),

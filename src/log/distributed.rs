@@ -93,8 +93,14 @@ pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl 
     spi::stream_planned_each_time(&statement, &given, each);
 }
 
-/// The same for a function that returns one value. Citus needs less time for this statement, and keeps its plan.
+/// The same for a function that returns one value, by a statement that Citus needs less time for.
 pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut take: impl FnMut(Datum<'_>)) {
+    // In this statement Citus sends the arguments as literals. What a backslash in a literal means, the session at the
+    // shard decides by a setting that may differ from this one's.
+    if tenant_id.contains('\\') || !arguments.iter().all(Arg::is_without_backslash) {
+        at_tenant(tenant_id, function, arguments, |tuple| tuple.values().at(0).into_iter().for_each(&mut take));
+        return;
+    }
     let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
     let statement = format!(
         "SELECT immutable.{function}(pg_catalog.count(*), $1{numbers}) FROM immutable.placement p \
@@ -143,6 +149,15 @@ pub fn will_write_at(tenant_id: &str) {
 
 /// The hint of a function that runs at the shard, for whoever calls it by hand.
 pub const CALLED_BY_LOG: &str = "Only the log's own functions call this one.";
+
+/// Refuses a function of shards (55000) in a log that is not distributed.
+pub fn require() {
+    if !is() {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the log is not distributed")
+            .hint(CALLED_BY_LOG)
+            .raise()
+    }
+}
 
 /// Runs `immutable.<function>(here, tenant_id, arguments …)` at the tenant's shard, as [`at_tenant`] does, but with the
 /// rights of the log's owner. The function writes, and what it writes is committed if and only if this transaction is.

@@ -75,8 +75,10 @@ impl Cause {
         Cause { actor_id, actor_type: actor_type.into(), recorded_by: recorder() }
     }
 
-    /// What another session has sent, as three arguments of a function from `index` on.
+    /// What another session has sent, as three arguments of a function from `index` on. Raises 55000 in a log that is
+    /// not distributed.
     pub fn received(call: Call, index: usize) -> Cause {
+        distributed::require();
         let given = |index, name| text(call.required(index, name, distributed::CALLED_BY_LOG)).to_string();
         Cause {
             actor_id: given(index, "actor_id"),

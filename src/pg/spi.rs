@@ -74,6 +74,19 @@ impl<'a> Arg<'a> {
         }
     }
 
+    /// Whether an SQL literal of it has no backslash.
+    pub fn is_without_backslash(&self) -> bool {
+        let has_none = |text: &[u8]| !text.contains(&b'\\');
+        match self {
+            Arg::Text(text) => has_none(text.as_bytes()),
+            Arg::RawText(text) => has_none(text),
+            Arg::Given(pg_sys::TEXTOID, text) => has_none(bytes(*text)),
+            Arg::Uuid(_) | Arg::Int2(_) | Arg::Int8(_) | Arg::Oid(_) | Arg::Null(_) => true,
+            Arg::Given(oid, _) => matches!(*oid, pg_sys::BOOLOID | pg_sys::UUIDOID),
+            Arg::Texts(_) | Arg::Json(_) | Arg::Bytes(_) | Arg::Time(_) => false,
+        }
+    }
+
     /// A copy that owns its value. A value that PostgreSQL passed must be a text or a timestamptz.
     pub fn into_owned(self) -> Arg<'static> {
         match self {

@@ -60,7 +60,8 @@ fn changes(call: Call<'_>) -> Datum<'_> {
 fn at_shard(tenant: Datum, after: Option<Datum>, limit: usize, opened: &Opened) -> String {
     // What is no position is refused here, with the name of the argument.
     let position = LanePositions::read(after.map(Jsonb::new));
-    shards::changes(tenant, after, limit, opened).unwrap_or_else(|| {
+    let given = after.map(|_| position.json());
+    shards::changes(tenant, given.as_deref(), limit, opened).unwrap_or_else(|| {
         position.check_that_none();
         written(&[], &position, false)
     })

@@ -63,7 +63,7 @@ fn asked(call: Call<'_>) -> Asked<'_> {
     let cursor = call.arg(CURSOR).map(|created_at| PageCursor {
         created_at: created_at.i64(),
         id: call.arg(CURSOR + 1).map(uuid).unwrap_or_default(),
-        tenant_id: call.arg(CURSOR + 2).map_or(Vec::new(), |tenant_id| bytes(tenant_id).to_vec()),
+        tenant_id: call.arg(CURSOR + 2).and_then(|tenant_id| hex::decode(bytes(tenant_id)).ok()).unwrap_or_default(),
     });
     Asked {
         values,
@@ -120,7 +120,7 @@ sql_function!(immutable_shard_feed, pg_finfo_immutable_shard_feed, shard_feed);
 fn shard_feed(call: Call<'_>) -> Datum<'_> {
     let opened = narrowed(proof::require(Scope::Read), call.arg(4));
     let tenant_id = call.required(SHARD, "tenant_id", HINT);
-    let after = call.arg(2).map(Jsonb::new);
+    let after = call.arg(2).map(|after| Jsonb::new(call.memory().jsonb(text(after))));
     on_shard(call, || call.text(&of_tenant(call.memory(), tenant_id, after, count_of(call, 3), &opened)))
 }
 

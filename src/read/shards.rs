@@ -142,9 +142,9 @@ fn arguments<'c>(asked: &Asked<'c>, reader: &'c Reader, most: usize) -> Vec<Arg<
     arguments.push(Arg::Given(pg_sys::BOOLOID, Datum::from(reader.is_owner)));
     match &asked.cursor {
         Some(PageCursor { created_at, id, tenant_id }) => {
-            arguments.extend([Arg::Int8(*created_at), Arg::Uuid(*id), Arg::Bytes(tenant_id.clone().into())]);
+            arguments.extend([Arg::Int8(*created_at), Arg::Uuid(*id), Arg::text(hex::encode(tenant_id))]);
         }
-        None => arguments.extend([pg_sys::INT8OID, pg_sys::UUIDOID, pg_sys::BYTEAOID].map(Arg::Null)),
+        None => arguments.extend([pg_sys::INT8OID, pg_sys::UUIDOID, pg_sys::TEXTOID].map(Arg::Null)),
     }
     arguments.push(Arg::Given(pg_sys::BOOLOID, Datum::from(asked.order_read() == Order::OldestFirst)));
     arguments.push(Arg::Int8(most as i64));
@@ -258,10 +258,9 @@ pub fn events_of_id(id: Datum, tenant_id: Option<Datum>, opened: &Opened) -> Vec
     found
 }
 
-/// The answer of changes() for a tenant, as JSON; None where the caller sees nothing of it.
-pub fn changes(tenant_id: Datum, after: Option<Datum>, limit: usize, opened: &Opened) -> Option<String> {
+/// The answer of changes() for a tenant, as JSON; None where the caller sees nothing of it. `after` is a position as JSON.
+pub fn changes(tenant_id: Datum, after: Option<&str>, limit: usize, opened: &Opened) -> Option<String> {
     let reader = Reader::of(Some(text(tenant_id)), opened);
-    let arguments =
-        [Arg::given(pg_sys::JSONBOID, after), Arg::Int8(limit as i64), Arg::maybe_text(reader.actor_id.as_deref())];
+    let arguments = [Arg::maybe_text(after), Arg::Int8(limit as i64), Arg::maybe_text(reader.actor_id.as_deref())];
     reader.ask("shard_feed", &arguments, |answer, found| *answer = Some(text(found).to_string()))
 }

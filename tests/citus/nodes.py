@@ -47,7 +47,7 @@ class Nodes(list):
 class Distributed:
     """A database with a distributed log. `conn` is a superuser's connection to the coordinator."""
 
-    def __init__(self, nodes, distribute=True, version=None):
+    def __init__(self, nodes, distribute=True, version=None, extension=True):
         self.nodes, self.name = nodes, f"log_{next(numbers)}"
         self.roles, self.connections = [], []
         for node in nodes:
@@ -55,12 +55,12 @@ class Distributed:
                 admin.execute(f"CREATE DATABASE {self.name}")
             with node.connect(self.name) as conn:
                 conn.execute("CREATE EXTENSION citus")
-                # By this address a node connects to itself, as it does when it moves a shard.
-                conn.execute(f"ALTER DATABASE {self.name} SET citus.local_hostname = '{node.host}'")
         self.conn = self.connect()
         self.conn.execute("SELECT citus_set_coordinator_host(%s, %s)", self.address(COORDINATOR))
         for worker in WORKERS:
             self.add(worker)
+        if not extension:
+            return
         self.conn.execute("CREATE EXTENSION immutable" + (f" VERSION '{version}'" if version else ""))
         if distribute:
             self.conn.execute("SELECT immutable.distribute()")

@@ -293,6 +293,10 @@ def test_a_bound_reader_sees_its_tenant_from_every_node(shared, tenants, entry):
             assert conn.execute("SELECT count(*) FROM immutable.event_targets").fetchone()[0] == 3
             assert conn.execute("SELECT count(*) FROM immutable.activity WHERE tenant_id <> %s", [own]).fetchone()[0] == 0
             assert conn.execute(COUNT + " WHERE tenant_id = %s", [tenants[1]]).fetchone()[0] == 0
+            # What runs at the shard knows the grant as well.
+            for asked in tenants:
+                page = conn.execute("SELECT immutable.get_events(tenant_id => %s)", [asked]).fetchone()[0]
+                assert {event["tenant_id"] for event in page["data"]} == ({own} if asked == own else set())
 
 
 def test_a_token_of_any_node_is_good_on_every_node(shared, tenants, entry):

@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from nodes import COORDINATOR, WORKERS
+from nodes import COORDINATOR, WORKERS, Distributed
 
 REFUSED = psycopg.errors.InsufficientPrivilege
 
@@ -153,7 +153,7 @@ def test_tables_of_others_are_no_concern_of_the_guard(filled):
 
 
 def test_an_empty_log_can_be_removed(nodes):
-    from nodes import Distributed
+
     log = Distributed(nodes)
     try:
         log.conn.execute("DROP EXTENSION immutable CASCADE")
@@ -171,3 +171,33 @@ def test_nobody_records_the_logs_own_events_through_placement(filled, entry):
         with pytest.raises(REFUSED):
             conn.execute("INSERT INTO immutable.placement (tenant_id, action, metadata, actor_id, actor_type, recorded_by) "
                          "VALUES ('t1', 'immutable.ddl', '{}', 'a', 'role', 'x')")
+
+
+def test_a_coordinator_that_has_shards_itself(nodes):
+    """Citus changes the shards of the client's node in the client's session."""
+    log = Distributed(nodes, distribute=False)
+    try:
+        log.conn.execute("SELECT citus_set_node_property(%s, %s, 'shouldhaveshards', true)", log.address(COORDINATOR))
+        log.conn.execute("SELECT immutable.distribute()")
+        log.conn.execute("SELECT immutable.distribute()")
+        assert COORDINATOR in log.shards().values()
+        tenant, = log.tenants_on(COORDINATOR)
+        log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES (%s, 'a', 'b')", [tenant])
+        log.conn.execute("SET citus.enable_manual_changes_to_shards = on")
+        shard, targets = (log.shard_of(tenant, table)[0] for table in ("events", "event_targets"))
+        for command in on_shard(shard, targets)[:4]:
+            with pytest.raises(REFUSED, match="belongs to the audit log"):
+                log.conn.execute(command)
+        log.conn.execute("SET immutable.allow_ddl = on")
+        log.conn.execute("ALTER TABLE immutable.events ADD CONSTRAINT x CHECK (version <> 13) NOT VALID")
+        assert ddl_events(log) == [("ALTER TABLE", "table immutable.events")]
+        log.conn.execute("RESET immutable.allow_ddl")
+        with pytest.raises(psycopg.Error, match="belongs to the audit log"):
+            log.conn.execute("SELECT citus_drop_all_shards('immutable.events', 'immutable', 'events')")
+        number = int(shard.rsplit("_")[-1])
+        log.conn.execute("SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, shard_transfer_mode => 'block_writes')",
+                         [number, *log.address(COORDINATOR), *log.address(1)])
+        log.conn.execute("CALL citus_cleanup_orphaned_resources()")
+        log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES (%s, 'a', 'b')", [tenant])
+    finally:
+        log.close()

@@ -195,3 +195,27 @@ def test_shards_that_are_split_or_hold_one_tenant(log):
         assert page(conn, {"actor_id": "b"})[0][0][0] == "new"
         assert len(found(conn, {}, "asc")) == 43
         conn.execute("ROLLBACK")
+
+
+def test_no_text_leaves_its_literal(filled, entry):
+    """Whatever a session at a shard takes a backslash for: a text stays a text, also where the owner reads for a viewer."""
+    log, events = filled
+    strange = "tenant,{}\"'\\"
+    for node in range(3):
+        with log.on_node(node) as conn:
+            conn.execute(f"ALTER DATABASE {log.name} SET standard_conforming_strings = off")
+    try:
+        auditor = log.create_role(groups=["immutable_auditor"])
+        for conn in (log.connect(auditor, entry), viewer(log, entry, strange)):
+            assert walk(conn, {"tenant_id": strange}, 50, "asc")[0] == model(events, {"tenant_id": strange}, "asc")
+            for text in ("\\", "'", "\\'", "\\' OR true --", "' OR true --", "\\'') IS NULL OR ('' = '"):
+                for name in ("actor_id", "action", "resource_id", "search"):
+                    expected = model(events, {name: text, "tenant_id": strange}, "desc") if name != "search" else None
+                    there = page(conn, {name: text, "tenant_id": strange})[0]
+                    assert there == expected if expected is not None else len(there) < 26
+                assert page(conn, {"tenant_id": text})[0] == []
+                assert call(conn, "changes", {"tenant_id": text}).fetchone()[0]["data"] == []
+    finally:
+        for node in range(3):
+            with log.on_node(node) as conn:
+                conn.execute(f"ALTER DATABASE {log.name} RESET standard_conforming_strings")

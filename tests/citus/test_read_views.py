@@ -65,12 +65,6 @@ def test_plain_queries_of_viewers_with_tokens(filled, entry):
         assert conn.execute("SELECT count(*) FROM immutable.events").fetchone() == (0,)
     except psycopg.Error as error:
         assert "citus.propagate_set_commands" in error.diag.message_hint
-    for node in range(3):
-        if node != entry:
-            with log.on_node(entry) as admin, log.on_node(node) as other:
-                row = admin.execute("SELECT key_id, secret, made_at, accept_until, imported FROM immutable.viewer_keys").fetchone()
-                if not other.execute("SELECT 1 FROM immutable.viewer_keys WHERE key_id = %s", [row[0]]).fetchone():
-                    other.execute("INSERT INTO immutable.viewer_keys VALUES (%s, %s, %s, %s, %s)", row)
     conn.execute("SET citus.propagate_set_commands = 'local'")
     with conn.transaction():
         conn.execute(f"SET LOCAL immutable.viewer_token = '{token}'")
