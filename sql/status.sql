@@ -122,7 +122,7 @@ BEGIN ATOMIC
     SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.name)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
     WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'server_insert', 'server_select',
-      'all_or_none')),
+      'all_or_none') AND (r.tab, p.polname) IS DISTINCT FROM ('placement', 'all_see')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem

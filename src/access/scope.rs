@@ -80,7 +80,7 @@ fn refuse_token_left_behind() {
     let role = role::current();
     let has_rights_of = |group| role::by_name(group).is_some_and(|group| role::has_rights_of(role, group));
     if !shared_table::is_session_of_citus()
-        || !distributed::is()
+        || !distributed::has_shards()
         || has_rights_of(c"immutable_writer")
         || has_rights_of(c"immutable_auditor")
     {

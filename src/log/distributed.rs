@@ -42,9 +42,11 @@ pub fn register_callbacks() {
 
 /// Whether Citus has distributed the events that statements mean now. On a shard they are in one table.
 pub fn is() -> bool {
-    if spi::is_on_shard() {
-        return false;
-    }
+    !spi::is_on_shard() && has_shards()
+}
+
+/// Whether Citus has distributed the log, also where statements mean one shard of it now.
+pub fn has_shards() -> bool {
     if let Some((_, known)) = IS_DISTRIBUTED.get() {
         return known;
     }

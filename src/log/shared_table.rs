@@ -49,7 +49,7 @@ pub fn register_callbacks() {
 /// This node's copy of a table; None where the table itself has the rows. A node that has no copy does not know
 /// who is bound and what is revoked, so that it raises 55000.
 pub fn copy_of(name: &CStr) -> Option<NodeCopy> {
-    if !distributed::is() || !SHARED.contains(&name) {
+    if !distributed::has_shards() || !SHARED.contains(&name) {
         return None;
     }
     let shell = named(name);
@@ -95,7 +95,7 @@ pub fn refuse_without_copy(name: &CStr) -> ! {
 
 /// The number of this node of a distributed log, which no other node has or gets. None without Citus.
 pub fn node() -> Option<i32> {
-    if !distributed::is() {
+    if !distributed::has_shards() {
         return None;
     }
     if let Some(known) = NODE.get() {
