@@ -121,6 +121,20 @@ def test_the_callers_own_events_are_seen_of_one_tenant(filled, entry):
         assert verify(conn)[1] == ALL[1]
 
 
+def test_heads_of_the_callers_own_events_are_no_breaks(filled, entry):
+    conn = filled.connect(node=entry)
+    for argument in ("heads", "since"):
+        with conn.transaction(force_rollback=True):
+            record(conn, "t3")
+            found = json.dumps(heads(conn))
+            with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="has recorded events") as refused, conn.transaction():
+                verify(conn, f"{argument} => %s", [found])
+            assert "End the transaction" in refused.value.diag.message_hint
+            assert verify(conn, f"tenant_id => 't3', {argument} => %s", [found])[0] is True
+        # An event that was rolled back is missing indeed.
+        assert verify(conn, f"{argument} => %s", [found])[0] is False
+
+
 def test_heads(filled, entry):
     conn = filled.connect(filled.auditor, entry)
     found = heads(conn)
@@ -282,6 +296,10 @@ def test_a_node_that_does_not_answer_is_named(log):
         assert verify(conn, "tenant_id => %s", [here])[0] is not False
         with pytest.raises(psycopg.Error):
             verify(conn, "tenant_id => %s", [there])
+        # Nor does distribute() say that the node has to be made anew.
+        with pytest.raises(psycopg.errors.ConnectionFailure, match="does not answer") as refused:
+            log.conn.execute("SELECT immutable.distribute()")
+        assert "Start the node" in refused.value.diag.message_hint
     finally:
         log.nodes[2].start()
     assert verify(log.connect(node=2))[0] is True
