@@ -323,12 +323,16 @@ def test_damaged_bytes_are_breaks(filled, entry):
     conn = filled.connect(filled.auditor, entry)
     with forged(filled, "t4") as run:
         constraint = filled.conn.execute("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'events_chained_check'").fetchone()[0]
+        guard = lambda state: [run("t4", f"ALTER EVENT TRIGGER immutable_ddl_{trigger} {state}") for trigger in ("start", "end", "drop")]
+        guard("DISABLE")
+        run("t4", "SET citus.enable_manual_changes_to_shards = on")
         run("t4", "ALTER TABLE EVENTS DROP CONSTRAINT events_chained_check")
         run("t4", "UPDATE EVENTS SET metadata = 'null', salt = '\\x00', targets = '\"x\"' WHERE tenant_id = 't4' AND seq = 1")
         run("t4", "UPDATE EVENTS SET event_hash = '\\x00', created_at = 'infinity' WHERE tenant_id = 't4' AND seq = 2")
         undo = lambda: run("t4", f"ALTER TABLE EVENTS ADD CONSTRAINT events_chained_check {constraint} NOT VALID")
         found = kinds(conn)
         undo()
+        guard("ENABLE ALWAYS")
         assert "hash_mismatch" in found and "chain_break" in found
 
 
