@@ -181,8 +181,8 @@ valid signature of this log, for checkpoint together with tenant_id, a range, ma
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
 42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
 altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
-answer, 38000 if a node cannot verify, and 55000 if a node has another version of the extension or a
-shard was moved meanwhile.';
+answer, 38000 if a node cannot verify, 55000 if a node has another version of the extension or a
+shard was moved meanwhile, and 25001 for heads or since of events that the transaction itself recorded.';
 
 CREATE FUNCTION immutable.verify_breaks(
   tenant_id text DEFAULT NULL, from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL,

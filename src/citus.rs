@@ -3,7 +3,7 @@
 use crate::log::tables::events_oid;
 use crate::log::{columns as c, distributed, seam, session_context, shards};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{uuid, Datum};
+use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::{extension, transaction};
@@ -21,29 +21,50 @@ fn prepare_tables(call: Call<'_>) -> Datum<'_> {
         spi::execute("SELECT pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true)", &[]);
     }
     extension::as_own_script(|| {
-        for statement in [
-            "ALTER POLICY viewer_select ON immutable.events \
-             USING (tenant_id = immutable.visible_tenant() AND immutable.is_visible(tenant_id, actor_id))",
-            "ALTER POLICY viewer_select ON immutable.event_targets \
-             USING (tenant_id = immutable.visible_tenant() AND immutable.is_target_visible(tenant_id, event_id))",
+        // A change locks out every reader, also those whose statements wait for another node. So nothing is changed anew.
+        for (table, policy) in [
+            ("events", "((tenant_id = immutable.visible_tenant()) AND immutable.is_visible(tenant_id, actor_id))"),
+            (
+                "event_targets",
+                "((tenant_id = immutable.visible_tenant()) AND immutable.is_target_visible(tenant_id, event_id))",
+            ),
         ] {
-            spi::execute(statement, &[]);
+            let statement = "SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) FROM pg_catalog.pg_policy p \
+                 WHERE p.polrelid = pg_catalog.to_regclass($1) AND p.polname = 'viewer_select'";
+            if !is_as_given(statement, &[Arg::text(format!("immutable.{table}"))], policy) {
+                spi::execute(&format!("ALTER POLICY viewer_select ON immutable.{table} USING {policy}"), &[]);
+            }
         }
         for context in session_context::CONTEXT.iter().filter(|context| context.column != c::TENANT_ID) {
             let (column, oid, _) = c::ALL[context.column];
-            let cast = if oid == pg_sys::INETOID { "::inet" } else { "" };
-            let setting = context.name;
-            let default = format!("nullif(pg_catalog.current_setting('{setting}', true), ''){cast}");
-            spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[]);
+            let value = format!("NULLIF(current_setting('{}'::text, true), ''::text)", context.name);
+            set_default(column, &if oid == pg_sys::INETOID { format!("({value})::inet") } else { value });
         }
         let mut has_roles = false; // before an ALTER EXTENSION UPDATE from 0.3 there is no such function
         let statement = "SELECT pg_catalog.to_regprocedure('immutable.client_roles()') IS NOT NULL";
         spi::query_now(statement, &[], |row| has_roles = row.at(0).is_some_and(Datum::bool));
         if has_roles {
-            spi::execute("ALTER TABLE immutable.events ALTER recorded_by SET DEFAULT immutable.client_roles()", &[]);
+            set_default("recorded_by", "immutable.client_roles()");
         }
     });
     call.null()
+}
+
+/// Gives a column this default, as PostgreSQL prints it, unless it has it.
+fn set_default(column: &str, default: &str) {
+    let statement = "SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
+         WHERE d.adrelid = 'immutable.events'::pg_catalog.regclass AND a.attname = $1";
+    if !is_as_given(statement, &[Arg::text(column)], default) {
+        spi::execute(&format!("ALTER TABLE immutable.events ALTER {column} SET DEFAULT {default}"), &[]);
+    }
+}
+
+/// Whether a statement returns this text.
+fn is_as_given(statement: &str, arguments: &[Arg], expected: &str) -> bool {
+    let mut is_so = false;
+    spi::query_now(statement, arguments, |row| is_so = row.at(0).is_some_and(|found| text(found) == expected));
+    is_so
 }
 
 sql_function!(immutable_distribute, pg_finfo_immutable_distribute, distribute);

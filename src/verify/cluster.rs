@@ -6,7 +6,7 @@ use crate::pg::datum::text;
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 use crate::pg::setting;
-use crate::pg::spi::Arg;
+use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::now;
 use crate::verify::checkpoint::Reached;
 use crate::verify::message::{lanes_in, request, sort, Answers, Counted, Piece};
@@ -28,7 +28,10 @@ pub fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
     let mut found = Answers::default();
     match scope.tenant_id.map(text) {
         Some(tenant_id) => of_tenant(scope, tenant_id, &mut found),
-        None => of_all(scope, deadline, &mut found),
+        None => {
+            of_all(scope, deadline, &mut found);
+            refuse_unseen_heads(scope, &found.breaks);
+        }
     }
     sort(&mut found.breaks);
     found.breaks.iter().for_each(&mut report);
@@ -51,6 +54,43 @@ fn refuse_what_nodes_cannot(scope: &Scope) {
         distributed::refuse("checkpoints", "Leave checkpoint out, and pass heads that were saved elsewhere.");
     }
 }
+
+/// Raises 25001 if a head is missing because the caller's own transaction has recorded its event: heads() sees the event,
+/// and the nodes do not.
+fn refuse_unseen_heads(scope: &Scope, breaks: &[Break]) {
+    let saved = || scope.heads.iter().chain(scope.since.iter().flat_map(|since| &since.heads));
+    for found in breaks.iter().filter(|found| found.seq.is_some()).take(ASKED) {
+        let is_of = |head: &&SavedHead| {
+            (Some(&head.tenant_id), Some(head.lane), Some(head.seq))
+                == (found.tenant_id.as_ref(), found.lane, found.seq)
+        };
+        let Some(head) = saved().find(is_of).filter(|_| found.kind == BreakType::MissingEvent) else { continue };
+        let mut is_own = false;
+        spi::query_now_planned_each_time(
+            "SELECT e.seq FROM immutable.events e \
+             WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3 AND e.event_hash = $4",
+            &[
+                Arg::text(head.tenant_id.as_str()),
+                Arg::Int2(head.lane),
+                Arg::Int8(head.seq),
+                Arg::Bytes(head.event_hash.to_vec().into()),
+            ],
+            |_| is_own = true,
+        );
+        if is_own {
+            Fault::new(
+                Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+                "this transaction has recorded events whose heads are to be compared, and the nodes do not see them yet",
+            )
+            .field("heads")
+            .hint("End the transaction first. Or pass tenant_id, to verify one tenant with what the transaction has recorded.")
+            .raise()
+        }
+    }
+}
+
+/// How many breaks may be heads that only this transaction sees.
+const ASKED: usize = 100;
 
 /// How many seconds are left.
 fn left(deadline: Option<i64>) -> Option<f64> {

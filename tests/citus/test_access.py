@@ -110,6 +110,24 @@ def test_a_grant_reaches_every_node(shared, tenants, entry):
     assert by == [("postgres", 5)]
 
 
+def test_a_bound_reader_finds_its_events_by_every_function(shared, tenants, entry):
+    """At the shard, where these functions run, the role is bound too."""
+    own = tenants[0]
+    role = shared.create_role()
+    shared.conn.execute("SELECT immutable.grant_tenant(%s, %s)", [role, own])
+    conn = shared.connect(role, node=entry)
+    ids = [event for event, in conn.execute("SELECT event_id FROM immutable.activity").fetchall()]
+    assert ids
+    page = conn.execute("SELECT immutable.get_events(\"limit\" => 100)").fetchone()[0]
+    assert page["pagination"]["total"] == len(page["data"]) == len(ids)
+    assert {event["tenant_id"] for event in page["data"]} == {own}
+    assert len(conn.execute("SELECT FROM immutable.find_events(\"limit\" => 100)").fetchall()) == len(ids)
+    assert len(conn.execute("SELECT immutable.changes(%s)", [own]).fetchone()[0]["data"]) == len(ids)
+    for given in ((ids[0], None), (ids[0], own)):
+        assert conn.execute("SELECT immutable.get_event(%s, %s)", given).fetchone()[0]["data"]["id"] == str(ids[0])
+    assert conn.execute("SELECT immutable.get_events(tenant_id => %s)", [tenants[1]]).fetchone()[0]["data"] == []
+
+
 def test_what_is_rolled_back_is_undone_on_every_node(shared, tenants, entry):
     role = shared.create_role()
     conn = shared.connect(node=entry)

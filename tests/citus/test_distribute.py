@@ -1,5 +1,6 @@
 """immutable.distribute(): the log on several nodes."""
 
+import contextlib
 import uuid
 
 import psycopg
@@ -123,6 +124,19 @@ def test_a_call_that_was_rolled_back_leaves_nothing_in_the_way(plain):
     plain.conn.execute("ROLLBACK")
 
 
+@pytest.mark.parametrize("change, hint", [
+    ("SET LOCAL citus.shard_replication_factor = 2", "SET citus.shard_replication_factor = 1"),
+    ("SELECT citus_set_node_property(nodename, nodeport, 'shouldhaveshards', false) FROM pg_dist_node", "citus_add_node"),
+])
+def test_what_citus_would_refuse_is_said_before(plain, change, hint):
+    plain.conn.execute("BEGIN")
+    plain.conn.execute(change)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+        plain.conn.execute("SELECT immutable.distribute()")
+    plain.conn.execute("ROLLBACK")
+    assert hint in refused.value.diag.message_hint
+
+
 @pytest.mark.parametrize("having, what", [
     ("SELECT immutable.create_api_key('a', ARRAY['read'])", "API keys"),
     ("SELECT immutable.set_action_schema('a.b')", "action schemas"),
@@ -215,3 +229,18 @@ def test_tables_of_an_application_are_distributed_as_before(log):
     log.conn.execute("INSERT INTO immutable.events (tenant_id, actor_id, action) VALUES ('t1', 'a', 'b')")
     together = "SELECT count(*) FROM notes n JOIN immutable.events e USING (tenant_id) WHERE n.tenant_id = 't1'"
     assert log.conn.execute(together).fetchone() == (1,)
+
+
+def test_called_again_it_waits_for_no_reader(shared):
+    """It would wait on one node for a reader that waits on another node for it, and no node could see that."""
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(shared.on_node(node)) for node in (COORDINATOR, *WORKERS)]
+        for reader in readers:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM immutable.events").fetchall()
+            reader.execute("SELECT * FROM immutable.heads()").fetchall()
+        shared.conn.execute("SET statement_timeout = '30s'")
+        shared.conn.execute("SELECT immutable.distribute()")
+        shared.conn.execute("RESET statement_timeout")
+        for reader in readers:
+            reader.execute("SELECT immutable.get_events()").fetchall()

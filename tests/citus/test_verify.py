@@ -121,6 +121,20 @@ def test_the_callers_own_events_are_seen_of_one_tenant(filled, entry):
         assert verify(conn)[1] == ALL[1]
 
 
+def test_heads_of_the_callers_own_events_are_no_breaks(filled, entry):
+    conn = filled.connect(node=entry)
+    for argument in ("heads", "since"):
+        with conn.transaction(force_rollback=True):
+            record(conn, "t3")
+            found = json.dumps(heads(conn))
+            with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="has recorded events") as refused, conn.transaction():
+                verify(conn, f"{argument} => %s", [found])
+            assert "End the transaction" in refused.value.diag.message_hint
+            assert verify(conn, f"tenant_id => 't3', {argument} => %s", [found])[0] is True
+        # An event that was rolled back is missing indeed.
+        assert verify(conn, f"{argument} => %s", [found])[0] is False
+
+
 def test_heads(filled, entry):
     conn = filled.connect(filled.auditor, entry)
     found = heads(conn)
@@ -282,6 +296,10 @@ def test_a_node_that_does_not_answer_is_named(log):
         assert verify(conn, "tenant_id => %s", [here])[0] is not False
         with pytest.raises(psycopg.Error):
             verify(conn, "tenant_id => %s", [there])
+        # Nor does distribute() say that the node has to be made anew.
+        with pytest.raises(psycopg.errors.ConnectionFailure, match="does not answer") as refused:
+            log.conn.execute("SELECT immutable.distribute()")
+        assert "Start the node" in refused.value.diag.message_hint
     finally:
         log.nodes[2].start()
     assert verify(log.connect(node=2))[0] is True
@@ -307,6 +325,7 @@ def test_damaged_bytes_are_breaks(filled, entry):
         constraint = filled.conn.execute("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'events_chained_check'").fetchone()[0]
         guard = "; ".join(f"ALTER EVENT TRIGGER immutable_ddl_{name} {{}}" for name in ("start", "end", "drop"))
         run("t4", guard.format(*["DISABLE"] * 3))
+        run("t4", "SET citus.enable_manual_changes_to_shards = on")
         run("t4", "ALTER TABLE EVENTS DROP CONSTRAINT events_chained_check")
         run("t4", "UPDATE EVENTS SET metadata = 'null', salt = '\\x00', targets = '\"x\"' WHERE tenant_id = 't4' AND seq = 1")
         run("t4", "UPDATE EVENTS SET event_hash = '\\x00', created_at = 'infinity' WHERE tenant_id = 't4' AND seq = 2")
