@@ -2060,8 +2060,8 @@ valid signature of this log, for checkpoint together with tenant_id, a range, ma
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
 42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
 altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
-answer, 38000 if a node cannot verify, and 55000 if a node has another version of the extension or a
-shard was moved meanwhile.';
+answer, 38000 if a node cannot verify, 55000 if a node has another version of the extension or a
+shard was moved meanwhile, and 25001 for heads or since of events that the transaction itself recorded.';
 
 -- immutable.verify_breaks has other arguments or results.
 DROP FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean);
@@ -2216,6 +2216,11 @@ COMMENT ON POLICY all_see ON immutable.placement IS
 CREATE TRIGGER "~immutable_record" BEFORE INSERT ON immutable.placement
   FOR EACH ROW EXECUTE FUNCTION immutable.record_at_shard();
 
+COMMENT ON FUNCTION immutable.share_identity(uuid) IS
+'Part of immutable.distribute(): gives this node the log''s identity, and returns it.
+- log_id: the identity; NULL makes one if there is none.
+Raises 55000 if this node has another identity, 08006 if a node does not answer, and 55P03 if its tables are in use for ten seconds.';
+
 COMMENT ON FUNCTION immutable.prepare_tables() IS
 'Part of immutable.distribute(): makes policies and column defaults that Citus can distribute.
 It writes the viewers'' policies without a subquery, which show the same rows, and gives the columns
@@ -2355,13 +2360,13 @@ Returns how many statements of immutable.shard_changes() it has run.
 Raises 42501 where it is not called by distribute().';
 
 CREATE FUNCTION immutable.prepare_node(log_id uuid)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
 AS 'MODULE_PATHNAME', 'immutable_prepare_node';
 
 COMMENT ON FUNCTION immutable.prepare_node(uuid) IS
 'Part of immutable.distribute(): gives this node the identity, and makes its tables and shards alike.
 - log_id: the identity of the log.
-Raises 22004 for NULL, and 55000 if this node has another identity.';
+Raises 22004 for NULL, and 55000 if this node has another identity, 08006 if a node does not answer, and 55P03 if its tables are in use for ten seconds.';
 
 CREATE FUNCTION immutable.require_distributable()
 RETURNS void LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -2428,7 +2433,20 @@ BEGIN
     WHERE logicalrelid = 'immutable.events'::pg_catalog.regclass)$q$ INTO done;
   IF NOT done THEN
     PERFORM immutable.require_distributable();
+    -- Citus refuses both later, in words that do not say what to do.
+    IF pg_catalog.current_setting('citus.shard_replication_factor') <> '1' THEN
+      RAISE EXCEPTION 'the log needs citus.shard_replication_factor = 1'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'SET citus.shard_replication_factor = 1, and call distribute() again. For copies of the events, give each node a physical standby.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_dist_node WHERE noderole = 'primary' AND isactive AND shouldhaveshards) THEN
+      RAISE EXCEPTION 'no node of Citus takes shards'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'Add a worker with citus_add_node(), or let the coordinator have shards: citus_set_node_property(…, ''shouldhaveshards'', true).';
+    END IF;
   END IF;
+  -- Two calls at once would wait for each other on the nodes, where nobody sees it.
+  PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('immutable.distribute'));
   -- An earlier call may have been rolled back after the nodes had taken the identity.
   IF log_id IS NULL AND NOT EXISTS (SELECT FROM immutable.log) THEN
     EXECUTE $q$SELECT pg_catalog.max(r.result)::pg_catalog.uuid
@@ -2439,6 +2457,15 @@ BEGIN
   FOR node IN EXECUTE 'SELECT nodename, nodeport, success, result FROM pg_catalog.run_command_on_workers($1)'
     USING pg_catalog.format('SELECT immutable.prepare_node(%L)', log)
   LOOP
+    -- What Citus says of a node that it cannot reach.
+    IF NOT node.success AND node.result ~ '^(failed to|connection lost|query result unavailable)' THEN
+      RAISE EXCEPTION 'node %:% does not answer: %', node.nodename, node.nodeport, node.result
+        USING ERRCODE = 'connection_failure', HINT = 'Start the node, or make it reachable for this role. Then call distribute() again.';
+    END IF;
+    IF NOT node.success AND node.result ~ 'lock timeout' THEN
+      RAISE EXCEPTION 'the tables of node %:% are in use', node.nodename, node.nodeport
+        USING ERRCODE = 'lock_not_available', HINT = 'Call distribute() again when fewer transactions read or write the log.';
+    END IF;
     IF NOT node.success THEN
       RAISE EXCEPTION 'node %:% cannot take the log''s identity: %', node.nodename, node.nodeport, node.result
         USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -2488,9 +2515,10 @@ and column defaults. Call it again after adding a node, and after ALTER EXTENSIO
 docs/scale-out.md says what stays each node''s own.
 - log_id: the identity that the log is to have, which is that of the dump that will be restored; NULL
   keeps the one that it has, or makes one.
-Raises 55000 without the extension citus, on a worker, if the coordinator is not among the nodes, for a
-log with events, API keys, action schemas, alert rules, streams, exports or checkpoints, and if a node
-has another identity.';
+Raises 55000 without the extension citus, on a worker, if the coordinator is not among the nodes, if no
+node takes shards, with another citus.shard_replication_factor than 1, for a log with events, API keys,
+action schemas, alert rules, streams, exports or checkpoints, and if a node has another identity, 08006
+if a node does not answer, and 55P03 if the tables of a node are in use for ten seconds.';
 
 -- immutable.status has other arguments or results.
 DROP FUNCTION immutable.status();
