@@ -2,6 +2,7 @@
 """Measures a distributed log; see citus.sh. What is compared takes turns, and the median of the rounds counts."""
 
 import argparse
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -16,8 +17,11 @@ import time
 import psycopg
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests/citus"), str(ROOT / "bench")]
-import insert  # noqa: E402
+# Without this directory, whose http.py would hide Python's own package.
+sys.path[:1] = [str(ROOT / "tests/citus"), str(ROOT / "tests/server")]
+spec = importlib.util.spec_from_file_location("insert", ROOT / "bench/insert.py")
+insert = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(insert)
 import nodes as cluster  # noqa: E402
 
 LOCAL = "bench_local"
@@ -150,7 +154,7 @@ class Bench:
             time.sleep(5)
             (name, place) = self.log.shard_of("tenant_1")
             to = next(worker for worker in cluster.WORKERS if worker != place)
-            size = self.log.conn.execute("SELECT pg_size_pretty(shard_size) FROM citus_shard_sizes() WHERE shard_id = %s", [shard]).fetchone()
+            size = self.log.conn.execute("SELECT pg_size_pretty(size) FROM citus_shard_sizes() WHERE shard_id = %s", [shard]).fetchone()
             start = time.monotonic()
             try:
                 self.log.conn.execute("SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, %s)",

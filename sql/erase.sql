@@ -84,6 +84,6 @@ COMMENT ON FUNCTION immutable.shard_erase_subject(bigint, text, text, text, text
 'Part of immutable.erase_subject() in a log that is distributed: erases at the shard of the tenant.
 - here: a number that is known only at the shard.
 - actor_id, actor_type, recorded_by: who erases, in another session.
-- tenant_id and the others: the checked arguments of immutable.erase_subject().
+The others are the checked arguments of immutable.erase_subject().
 Returns what that function returns. Only the log''s owner may execute it.
 Raises the errors of that function, and 55000 if the shard is not on this node.';

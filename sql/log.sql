@@ -283,7 +283,7 @@ AS 'MODULE_PATHNAME', 'immutable_shard_record_own';
 COMMENT ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, jsonb, jsonb, text, text, text) IS
 'Part of a log that is distributed: records an event of the log''s own at the shard of its tenant.
 - here: a number that is known only at the shard.
-- tenant_id and the others: the columns of the event, with those who caused it in another session.
+The others are the columns of the event, with those who caused it in another session.
 Returns the event''s id. Only the log''s owner may execute it.
 Raises 22004 for an argument that must not be NULL, and 55000 if the shard is not on this node.';
 

@@ -1564,7 +1564,7 @@ AS 'MODULE_PATHNAME', 'immutable_shard_record_own';
 COMMENT ON FUNCTION immutable.shard_record_own(bigint, text, text, text, text, jsonb, jsonb, text, text, text) IS
 'Part of a log that is distributed: records an event of the log''s own at the shard of its tenant.
 - here: a number that is known only at the shard.
-- tenant_id and the others: the columns of the event, with those who caused it in another session.
+The others are the columns of the event, with those who caused it in another session.
 Returns the event''s id. Only the log''s owner may execute it.
 Raises 22004 for an argument that must not be NULL, and 55000 if the shard is not on this node.';
 
@@ -2177,7 +2177,7 @@ COMMENT ON FUNCTION immutable.shard_erase_subject(bigint, text, text, text, text
 'Part of immutable.erase_subject() in a log that is distributed: erases at the shard of the tenant.
 - here: a number that is known only at the shard.
 - actor_id, actor_type, recorded_by: who erases, in another session.
-- tenant_id and the others: the checked arguments of immutable.erase_subject().
+The others are the checked arguments of immutable.erase_subject().
 Returns what that function returns. Only the log''s owner may execute it.
 Raises the errors of that function, and 55000 if the shard is not on this node.';
 

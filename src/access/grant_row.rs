@@ -1,7 +1,7 @@
 //! The trigger of the table of grants. Citus fires it on every node, at the node's copy, so that it can do what each
 //! node has to do for itself.
 
-use crate::access::grants_table::{is_of_node, Mode, COLUMNS, GRANTED_BY, MODE, NODE, ROLE, ROLE_OID};
+use crate::access::grants_table::{is_of_grants, is_of_node, Mode, COLUMNS, GRANTED_BY, MODE, NODE, ROLE, ROLE_OID};
 use crate::access::membership;
 use crate::log::seam;
 use crate::log::shared_table::node;
@@ -38,7 +38,7 @@ fn bind_role(call: Call) -> Datum {
     let is_update = call.any_trigger().operation() == pg_sys::TRIGGER_EVENT_UPDATE;
     let trigger = call.trigger(if is_update { BEFORE_UPDATE_ROW } else { BEFORE_INSERT_ROW });
     let table = trigger.relation();
-    if !is_grants(&table.name()) || !table.descriptor().is_of(&COLUMNS) {
+    if !is_grants(&table.name()) || !is_of_grants(table.descriptor()) {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("table {} is not a table of tenant grants", table.name()),
@@ -66,7 +66,9 @@ fn bind_role(call: Call) -> Datum {
         _ => role::by_name(given).unwrap_or(pg_sys::InvalidOid),
     };
     row.put(ROLE_OID as usize - 1, Some(Datum::from(role)));
-    row.put(NODE as usize - 1, node.map(Datum::from));
+    if table.descriptor().width() == COLUMNS.len() {
+        row.put(NODE as usize - 1, node.map(Datum::from));
+    }
     trigger.go_on_with(row.form(table.descriptor()))
 }
 

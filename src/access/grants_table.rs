@@ -6,7 +6,7 @@ use crate::pg::datum::{name, text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::Equal;
-use crate::pg::tuple::Values;
+use crate::pg::tuple::{Descriptor, Values};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -60,6 +60,14 @@ pub const COLUMNS: [Oid; 7] = [
     pg_sys::INT4OID,
 ];
 
+/// The columns of version 0.3, which has no `node`.
+const BEFORE: &[Oid] = COLUMNS.split_at(6).0;
+
+/// Whether a table has the columns of this version, or of 0.3.
+pub fn is_of_grants(descriptor: Descriptor) -> bool {
+    descriptor.is_of(&COLUMNS) || descriptor.is_of(BEFORE)
+}
+
 /// Attribute numbers, as scan keys count.
 pub const ROLE: i16 = 1;
 /// The attribute number of `mode`.
@@ -77,7 +85,7 @@ pub const TENANT_ID: usize = 2;
 /// Opens `immutable.tenant_grants` with a lock of this mode. Raises 55000 if it is missing or was
 /// altered.
 pub fn grants(lock: u32) -> SmallTable {
-    SmallTable::open(c"tenant_grants", &COLUMNS, lock)
+    SmallTable::open_of_versions(c"tenant_grants", &[&COLUMNS, BEFORE], lock)
 }
 
 /// Calls `each` with a role's grants of a mode. The role is given by its OID (`by` is `ROLE_OID`)

@@ -22,25 +22,33 @@ impl SmallTable {
     /// Opens a table, with a lock that is kept until the transaction ends. Raises 55000 if it is missing or
     /// does not have columns of these types.
     pub fn open(name: &CStr, types: &[Oid], lock: u32) -> SmallTable {
-        SmallTable::of(name, types, |table| OpenRelation::open(table, lock))
+        SmallTable::of(name, &[types], |table| OpenRelation::open(table, lock))
+    }
+
+    /// The same for a table that had other columns in an earlier version: `kinds` has the types of each. The library is
+    /// replaced before the extension is updated.
+    pub fn open_of_versions(name: &CStr, kinds: &[&[Oid]], lock: u32) -> SmallTable {
+        SmallTable::of(name, kinds, |table| OpenRelation::open(table, lock))
     }
 
     /// The same to read it alone. The lock is released when this is dropped.
     pub fn read(name: &CStr, types: &[Oid]) -> SmallTable {
-        SmallTable::of(name, types, OpenRelation::read)
+        SmallTable::of(name, &[types], OpenRelation::read)
     }
 
-    fn of(name: &CStr, types: &[Oid], open: impl FnOnce(Oid) -> Option<OpenRelation>) -> SmallTable {
+    fn of(name: &CStr, kinds: &[&[Oid]], open: impl FnOnce(Oid) -> Option<OpenRelation>) -> SmallTable {
         let copy = shared_table::copy_of(name);
         let relation = open(copy.map_or_else(|| named(name), |copy| copy.oid));
-        let table = relation.filter(|relation| relation.get().descriptor().is_of(types)).unwrap_or_else(|| {
-            let name = name.to_string_lossy();
-            Fault::new(
-                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("table immutable.{name} is missing or altered"),
-            )
-            .raise()
-        });
+        let table = relation
+            .filter(|relation| kinds.iter().any(|types| relation.get().descriptor().is_of(types)))
+            .unwrap_or_else(|| {
+                let name = name.to_string_lossy();
+                Fault::new(
+                    Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    format!("table immutable.{name} is missing or altered"),
+                )
+                .raise()
+            });
         SmallTable { table, copy }
     }
 

@@ -277,7 +277,9 @@ def test_every_block_of_backup_and_restore_runs(db):
 
 
 def test_every_block_of_scale_out_runs(db):
-    check_shown(run(db.server, db.name, blocks("docs/scale-out.md")))
+    on_one_machine = (ROOT / "docs/scale-out.md").read_text().split("## Many machines", 1)[0]
+    # The others are run by tests/citus/test_guide.py.
+    check_shown(run(db.server, db.name, [block for block in blocks("docs/scale-out.md") if block.text in on_one_machine]))
     options, = db.conn.execute("SELECT reloptions FROM pg_class WHERE oid = 'immutable.events'::regclass").fetchone()
     assert "autovacuum_freeze_min_age=0" in options
 
