@@ -50,7 +50,7 @@ struct Odd {
 #[derive(Default)]
 struct OddLanes {
     lanes: Vec<Odd>,
-    /// The lanes whose tenants do not belong into the shard.
+    /// The lanes whose tenants do not belong to the shard.
     misplaced: Vec<Break>,
     bytes: usize,
     /// Whether everything is to be walked instead.

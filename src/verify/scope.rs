@@ -39,7 +39,7 @@ pub struct Scope<'c> {
     pub max_seconds: Option<f64>,
     /// Whether these are the events of a shard, which may have none.
     pub of_shard: bool,
-    /// The tenants that belong into the shard.
+    /// The tenants that belong to the shard.
     pub home: Option<Home>,
     /// How many breaks the caller looks at.
     pub listed: usize,
