@@ -88,9 +88,7 @@ pub fn refuse(what: &str, instead: &str) {
 /// and calls `each` with every row of what it returns. The arguments are numbered from $2 in the statement.
 pub fn at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], each: impl FnMut(Tuple<'_>)) {
     let statement = statement_at_tenant(function, arguments.len());
-    let mut given = vec![Arg::text(tenant_id)];
-    given.extend(arguments.iter().cloned());
-    spi::stream_planned_each_time(&statement, &given, each);
+    spi::stream_planned_each_time(&statement, &with_tenant(tenant_id, arguments), each);
 }
 
 /// The same for a function that returns one value, by a statement that Citus needs less time for.
@@ -101,14 +99,14 @@ pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut t
         at_tenant(tenant_id, function, arguments, |tuple| tuple.values().at(0).into_iter().for_each(&mut take));
         return;
     }
-    let numbers: String = (0..arguments.len()).map(|n| format!(", ${}", n + 2)).collect();
+    let numbers = numbers(arguments.len());
     let statement = format!(
         "SELECT immutable.{function}(pg_catalog.count(*), $1{numbers}) FROM immutable.placement p \
          WHERE p.tenant_id OPERATOR(pg_catalog.=) $1"
     );
-    let mut given = vec![Arg::text(tenant_id)];
-    given.extend(arguments.iter().cloned());
-    spi::query_now_planned_once(&statement, &given, |row| row.at(0).into_iter().for_each(&mut take));
+    spi::query_now_planned_once(&statement, &with_tenant(tenant_id, arguments), |row| {
+        row.at(0).into_iter().for_each(&mut take)
+    });
 }
 
 /// Runs `body`, which asks a shard with another role's rights. Raises 25001, with a hint, if the transaction has written
@@ -132,8 +130,20 @@ pub fn at_tenant_cursor(tenant_id: &str, function: &str, arguments: Vec<Arg<'sta
     spi::Cursor::open_planned_each_time(&statement, given)
 }
 
+/// The arguments of such a statement: the tenant, and then those of the function.
+fn with_tenant<'a>(tenant_id: &'a str, arguments: &[Arg<'a>]) -> Vec<Arg<'a>> {
+    let mut given = vec![Arg::text(tenant_id)];
+    given.extend(arguments.iter().cloned());
+    given
+}
+
+/// The numbers of the function's arguments in the statement, each after a comma.
+fn numbers(arguments: usize) -> String {
+    (0..arguments).map(|n| format!(", ${}", n + 2)).collect()
+}
+
 fn statement_at_tenant(function: &str, arguments: usize) -> String {
-    let numbers: String = (0..arguments).map(|n| format!(", ${}", n + 2)).collect();
+    let numbers = numbers(arguments);
     format!(
         "SELECT a.* FROM (SELECT pg_catalog.count(*) AS here FROM immutable.placement p \
          WHERE p.tenant_id OPERATOR(pg_catalog.=) $1) p CROSS JOIN LATERAL immutable.{function}(p.here, $1{numbers}) a"
@@ -214,7 +224,7 @@ fn own_shard(tenant_id: &str) -> Shard {
     }
     let shard = look_up_own_shard(tenant_id);
     // The callback of is() forgets them.
-    if is_watched() {
+    if is() {
         OWN.with_borrow_mut(|known| {
             if known.len() >= KEPT {
                 known.clear();
@@ -223,11 +233,6 @@ fn own_shard(tenant_id: &str) -> Shard {
         });
     }
     shard
-}
-
-/// Whether changes of the shards are noticed.
-fn is_watched() -> bool {
-    is() && IS_DISTRIBUTED.get().is_some()
 }
 
 /// How many tenants' shards are kept.
