@@ -105,7 +105,7 @@ pub fn value_at_tenant(tenant_id: &str, function: &str, arguments: &[Arg], mut t
          WHERE p.tenant_id OPERATOR(pg_catalog.=) $1"
     );
     spi::query_now_planned_once(&statement, &with_tenant(tenant_id, arguments), |row| {
-        row.at(0).into_iter().for_each(&mut take)
+        row.at(0).into_iter().for_each(&mut take);
     });
 }
 
