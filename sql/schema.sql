@@ -24,7 +24,7 @@ DECLARE
 BEGIN
   FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser',
     'immutable_restorer', 'immutable_maintainer', 'immutable_server',
-    'immutable_deliverer'] LOOP
+    'immutable_deliverer', 'immutable_retainer'] LOOP
     BEGIN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -49,3 +49,5 @@ COMMENT ON ROLE immutable_server IS
   'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';
 COMMENT ON ROLE immutable_deliverer IS
   'May take the events and alerts of the streams, to deliver them, and may read no table';
+COMMENT ON ROLE immutable_retainer IS
+  'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';

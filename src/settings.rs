@@ -73,13 +73,29 @@ pub static WORKER_DATABASES: Text = Text::new(None);
 /// The setting immutable.worker_interval.
 pub static WORKER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 
+/// The setting immutable.hot_events.
+pub static HOT_EVENTS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+/// The setting immutable.seal_events.
+pub static SEAL_EVENTS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+/// The setting immutable.segment_events.
+pub static SEGMENT_EVENTS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
+/// The setting immutable.hot_age.
+pub static HOT_AGE: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
+/// The setting immutable.retention_wait.
+pub static RETENTION_WAIT: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
+
+/// A day in seconds.
+const DAY: i32 = 86_400;
+
 /// What a setting holds, who may set it, and where.
 enum Kind {
     /// A number from the first bound to the second, set by a superuser.
     Limit(&'static GucSetting<i32>, i32, usize),
     /// The same, set by every role.
     OwnLimit(&'static GucSetting<i32>, i32, usize),
-    /// The same for the whole server, in seconds.
+    /// A time in seconds, set by a superuser.
+    Seconds(&'static GucSetting<i32>, i32, usize),
+    /// The same for the whole server.
     SecondsOfServer(&'static GucSetting<i32>, i32, usize),
     /// On or off, set by a superuser.
     Switch(&'static GucSetting<bool>),
@@ -107,7 +123,7 @@ type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 const OF_SESSION: &CStr =
     c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
-const SETTINGS: [Setting; 27] = [
+const SETTINGS: [Setting; 32] = [
     (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
     (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
     (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
@@ -135,6 +151,11 @@ const SETTINGS: [Setting; 27] = [
     (c"immutable.client_address", c"The address of the client that shows an API key.", c"The program that takes the key sets it. An API key with allowed addresses is refused without it.", Kind::OfSession(&CLIENT_ADDRESS)),
     (c"immutable.worker_databases", c"Databases in which a background worker calls immutable.run_maintenance() each minute.", c"Names with commas between them. The library must be in shared_preload_libraries.", Kind::OfServer(&WORKER_DATABASES)),
     (c"immutable.worker_interval", c"Seconds between two runs of the background worker.", c"", Kind::SecondsOfServer(&WORKER_INTERVAL, 1, 3600)),
+    (c"immutable.hot_events", c"Number of events that stay in immutable.events itself when older ones are sealed into a segment.", c"Inserts are fast while this part of the log fits into memory. With -1, immutable.run_maintenance() seals nothing.", Kind::Limit(&HOT_EVENTS, -1, 100_000_000)),
+    (c"immutable.seal_events", c"Number of events beyond immutable.hot_events at which immutable.run_maintenance() seals them.", c"So many events go into one segment at the most.", Kind::Limit(&SEAL_EVENTS, 1, 1_000_000)),
+    (c"immutable.segment_events", c"Number of events that a segment has at the least once smaller ones are merged.", c"", Kind::Limit(&SEGMENT_EVENTS, 1, 1_000_000_000)),
+    (c"immutable.hot_age", c"Age at which immutable.run_maintenance() seals events even if there are few.", c"", Kind::Seconds(&HOT_AGE, 0, i32::MAX as usize)),
+    (c"immutable.retention_wait", c"How long a shorter retention waits before it takes effect.", c"", Kind::Seconds(&RETENTION_WAIT, 0, i32::MAX as usize)),
 ];
 
 /// How a setting is defined that only a session can have, not a file or a whole server.
@@ -154,6 +175,9 @@ pub fn define(of_sessions: &OfSessions) {
             }
             Kind::OwnLimit(setting, least, most) => {
                 GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Userset, plain);
+            }
+            Kind::Seconds(setting, least, most) => {
+                GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Suset, GucFlags::UNIT_S);
             }
             Kind::SecondsOfServer(setting, least, most) => {
                 GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Sighup, GucFlags::UNIT_S);

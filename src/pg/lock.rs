@@ -94,6 +94,13 @@ impl ObjectLock {
         for_transaction(|| unsafe { pg_sys::LockAcquire(&tag, Self::MODE, false, !wait) != refused })
     }
 
+    /// Waits for it, and shares it with others that do the same, until the transaction ends.
+    pub fn share(self) {
+        let tag = self.tag();
+        // SAFETY: a lock of a method and mode that there are.
+        for_transaction(|| unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE, false, false) });
+    }
+
     /// Releases it before the transaction ends.
     pub fn release(self) {
         let tag = self.tag();

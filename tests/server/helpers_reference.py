@@ -26,6 +26,7 @@ PARTS = {
     "Alerts": ["jobs/alerts"],
     "Exports for download": ["jobs/exports"],
     "Deliveries": ["jobs/streams"],
+    "Segments and retention": ["jobs/segments", "jobs/retention", "log/segments"],
     "Maintenance": ["jobs/maintenance"],
     "Operating": ["status", "citus", "access/nodes"],
     "The log itself": ["schema", "log", "guard/append_only", "guard/ddl", "grants", "notice"],

@@ -27,6 +27,7 @@ pub mod json;
 pub mod limits;
 pub mod link;
 pub mod pattern;
+pub mod pruning;
 pub mod split;
 pub mod subject;
 pub mod sum;

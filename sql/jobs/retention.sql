@@ -1,0 +1,1 @@
+-- How long events are kept, and removing those that may go.

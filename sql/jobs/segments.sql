@@ -1,0 +1,1 @@
+-- Moving older events into segments.
