@@ -21,3 +21,17 @@ Raises P0002 if the caller sees no such event, 21000 if events of several tenant
 tenant_id is not given, 22023 for a path at which the event has no value, or had one that was erased,
 22004 for a path that is NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the
 event, the tree or the checkpoint is damaged, and 28000 for a viewer token that is refused.';
+
+CREATE FUNCTION immutable.receipt_of_line(line text)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_receipt_of_line';
+COMMENT ON FUNCTION immutable.receipt_of_line(text) IS
+'Returns the receipt of an event from its line in an export, also when the event was pruned since.
+The row of the event is not read: the line''s hash is compared with the leaf that the tree has for its
+place. The receipt discloses the values that the line does.
+- line: the event''s line in an export, or the second line of a receipt; with or without its line feed.
+Returns the text of the file, as immutable.receipt() does.
+Raises 22023 for a line that is none of an event, is altered, or is of an event that the tree does not
+have, 22004 for NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the tree or the
+checkpoint is damaged, 42501 for an API key without the scope verify or of another tenant, and 28000 for
+a proof that is refused.';
