@@ -10,6 +10,7 @@ pub mod log_identity;
 pub mod own_change;
 pub mod own_event;
 pub mod place;
+pub mod pruned;
 pub mod readable;
 pub mod recorded;
 pub mod row;
