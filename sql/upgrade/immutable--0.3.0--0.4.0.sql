@@ -24,12 +24,65 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL;
 END
 $$;
+DO $$
+BEGIN
+  CREATE ROLE immutable_retainer NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+  NULL;
+END
+$$;
 COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
 COMMENT ON ROLE immutable_server IS
   'May call what an API key, a viewer token or an export ticket opens, and nothing without one of them';
 COMMENT ON ROLE immutable_deliverer IS
   'May take the events and alerts of the streams, to deliver them, and may read no table';
+COMMENT ON ROLE immutable_retainer IS
+  'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
+
+-- sql/log/segments.sql
+-- The segments: tables below immutable.events and immutable.event_targets that hold older events. Segment 7 is the
+-- tables events_7 and event_targets_7, which inherit from them. docs/segments.md is the guide.
+
+CREATE TABLE immutable.segments (
+  segment integer PRIMARY KEY,
+  state text COLLATE "C" NOT NULL CHECK (state IN ('prepared', 'sealed', 'emptied')),
+  created_from timestamptz NOT NULL,
+  created_to timestamptz NOT NULL,
+  events bigint NOT NULL DEFAULT 0,
+  targets bigint NOT NULL DEFAULT 0,
+  left_behind bigint NOT NULL DEFAULT 0,
+  first_xact xid8,
+  last_xact xid8,
+  replaces integer[] NOT NULL DEFAULT '{}',
+  prepared_at timestamptz NOT NULL,
+  sealed_at timestamptz,
+  emptied_by xid8
+);
+COMMENT ON TABLE immutable.segments IS
+  'The segments of the log: what immutable.seal() has moved out of immutable.events itself. No dump contains this '
+  'table, because a dump has all events as one table.';
+COMMENT ON COLUMN immutable.segments.segment IS
+  'The segment''s number: its tables are immutable.events_<number> and immutable.event_targets_<number>';
+COMMENT ON COLUMN immutable.segments.state IS
+  'prepared: its tables are there and empty. sealed: it holds the events of its time. emptied: its events have moved to '
+  'another segment or are pruned, and its tables are dropped once no snapshot can need them';
+COMMENT ON COLUMN immutable.segments.created_from IS 'Its events have this created_at or a later one';
+COMMENT ON COLUMN immutable.segments.created_to IS
+  'Its events have an earlier created_at. Sealed segments cover all time up to the last of these, without overlapping';
+COMMENT ON COLUMN immutable.segments.events IS 'How many events it holds';
+COMMENT ON COLUMN immutable.segments.targets IS 'How many targets of events it holds';
+COMMENT ON COLUMN immutable.segments.left_behind IS
+  'How many events of its time stayed in immutable.events itself, because each was the last of its lane';
+COMMENT ON COLUMN immutable.segments.first_xact IS 'The least xact of its events';
+COMMENT ON COLUMN immutable.segments.last_xact IS 'The greatest xact of its events';
+COMMENT ON COLUMN immutable.segments.replaces IS
+  'The segments whose events it takes; empty for one that takes them from immutable.events itself';
+COMMENT ON COLUMN immutable.segments.prepared_at IS 'When its tables were made';
+COMMENT ON COLUMN immutable.segments.sealed_at IS 'When its events came';
+COMMENT ON COLUMN immutable.segments.emptied_by IS
+  'The transaction that took its events away. Snapshots that do not see this transaction may still need them';
+ALTER TABLE immutable.segments ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
 
@@ -1490,6 +1543,12 @@ COMMENT ON FUNCTION immutable.settle_delivery(uuid, bigint, text, integer, text,
 Returns whether the caller still has the stream. If not, it must deliver nothing more of what it took.
 Raises 22004 without a stream, fence or outcome, 22023 for another outcome or number, and 25006 on a standby.';
 
+-- sql/jobs/segments.sql
+-- Moving older events into segments.
+
+-- sql/jobs/retention.sql
+-- How long events are kept, and removing those that may go.
+
 -- sql/jobs/maintenance.sql
 -- What a scheduler calls each minute.
 
@@ -1546,6 +1605,9 @@ Returns whether they were paused; if not, nothing is changed and recorded.
 Raises 25006 on a standby, in a read-only transaction and in a copy that a replication feeds.';
 
 -- What has changed.
+
+COMMENT ON ROLE immutable_retainer IS
+  'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
 
 COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event; in a distributed log, the role whose rights it used';
 
@@ -3110,6 +3172,7 @@ REVOKE ALL ON immutable.exports FROM PUBLIC;
 REVOKE ALL ON immutable.log_keys FROM PUBLIC;
 REVOKE ALL ON immutable.log_secrets FROM PUBLIC;
 REVOKE ALL ON immutable.maintenance_position FROM PUBLIC;
+REVOKE ALL ON immutable.segments FROM PUBLIC;
 REVOKE ALL ON immutable.stream_positions FROM PUBLIC;
 REVOKE ALL ON immutable.streams FROM PUBLIC;
 REVOKE ALL ON immutable.tree FROM PUBLIC;
