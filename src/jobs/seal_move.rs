@@ -53,7 +53,7 @@ pub fn fill(segment: &Segment, known: &[Segment], paced: bool) -> Moved {
         as_own_script(|| finish_tables(segment, &mut pace));
         let _restored = timeouts().set();
         segments::move_events();
-        for one in &moves {
+        for one in &mut moves {
             one.copy_erased();
             one.delete();
         }
@@ -223,7 +223,7 @@ impl Move<'_> {
     }
 
     /// Copies again what was erased since it was copied.
-    fn copy_erased(&self) {
+    fn copy_erased(&mut self) {
         let (events, targets) = (self.segment.events_table(), self.segment.targets_table());
         let (from, given) = (self.source.rows("events"), bounds(self.segment));
         let changed = format!("{from} h JOIN ONLY immutable.{events} c ON {SAME} AND {CHANGED}");
@@ -235,7 +235,8 @@ impl Move<'_> {
             "SELECT t.ctid FROM ONLY immutable.{targets} t JOIN ({changed}) \
              ON t.tenant_id = h.tenant_id AND t.event_id = h.id"
         );
-        delete_found(&targets, &of_targets, &given);
+        // An erasure may take targets away.
+        self.moved.targets -= delete_found(&targets, &of_targets, &given);
         delete_found(&events, &format!("SELECT c.ctid FROM {changed}"), &given);
         let names = columns("events");
         for place in again {
@@ -248,7 +249,7 @@ impl Move<'_> {
                 list(&names, "h."),
             );
             spi::affected(&statement, &given);
-            self.copy_targets_of(&one, &given);
+            self.moved.targets += self.copy_targets_of(&one, &given);
         }
     }
 
