@@ -641,7 +641,8 @@ fn may_have_indexes(table: Oid) -> bool {
 
 /// Whether a table is one of a segment's.
 fn is_segment(table: Oid) -> bool {
-    segments::has_table(&segments::now(), table)
+    let is_named_like_one = |name: String| name.starts_with("events_") || name.starts_with("event_targets_");
+    catalog::name_in_schema(table).is_some_and(is_named_like_one) && segments::has_table(&segments::now(), table)
 }
 
 /// The oid at a place of a row; InvalidOid for NULL.
