@@ -16,10 +16,7 @@ pub mod recorded;
 pub mod rewriting;
 pub mod row;
 pub mod seam;
-<<<<<<< HEAD
-=======
 pub mod segment_indexes;
->>>>>>> h-cseal
 pub mod segment_triggers;
 pub mod segments;
 pub mod session_context;
