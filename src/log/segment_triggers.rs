@@ -1,8 +1,6 @@
 //! The triggers of a segment. Tables do not inherit triggers, and a statement on a segment, or on a parent of it, fires
 //! those of the segment's rows.
 
-use crate::log::segments::Segment;
-
 /// A trigger of a table: when it fires, and what it runs.
 struct Trigger {
     name: &'static str,
@@ -40,9 +38,9 @@ const TARGETS: [Trigger; 6] = [
 ];
 
 /// The statements that make the triggers of a new segment. The log runs them as its own change.
-pub fn statements(segment: &Segment) -> Vec<String> {
-    let events = of_table(&segment.events_table(), &EVENTS);
-    events.chain(of_table(&segment.targets_table(), &TARGETS)).collect()
+pub fn statements(number: i32) -> Vec<String> {
+    let events = of_table(&format!("events_{number}"), &EVENTS);
+    events.chain(of_table(&format!("event_targets_{number}"), &TARGETS)).collect()
 }
 
 fn of_table<'t>(table: &str, triggers: &'t [Trigger]) -> impl Iterator<Item = String> + 't {
