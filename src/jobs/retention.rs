@@ -77,7 +77,7 @@ fn fewest_days(months: i64) -> i64 {
 
 fn most_days(months: i64) -> i64 {
     let (years, months) = (months / 12, (months % 12) as usize);
-    years * 365 + years.div_ceil(4) + MOST[months]
+    years * 365 + (years + 3) / 4 + MOST[months]
 }
 
 /// A row of `immutable.retention`.
