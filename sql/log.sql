@@ -363,9 +363,10 @@ COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
 Returns no row if there is none, and if the log is distributed.
 Raises no error.';
 
--- The data that a dump must contain. event_targets follows from events.
+-- The data that a dump must contain. event_targets follows from events. With a condition, pg_dump reads the events by a
+-- query, which has those of the segments too; without one, it would leave the segments out.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');
-SELECT pg_catalog.pg_extension_config_dump('immutable.events', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.events', 'WHERE true');
 
 CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
 COMMENT ON FUNCTION immutable.guard_brought() IS

@@ -57,6 +57,11 @@ impl<'r> Relation<'r> {
         self.form().relkind as u8
     }
 
+    /// Whether other tables inherit from it, or did.
+    pub fn is_parent(self) -> bool {
+        self.form().relhassubclass
+    }
+
     /// Its name, without the schema and without quotes.
     pub fn name(self) -> String {
         // SAFETY: a name ends with a NUL.

@@ -537,6 +537,11 @@ pub fn stream_now(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
     fetch(statement, given, Planned::Each, false, each);
 }
 
+/// The same, planned once.
+pub fn stream_now_planned_once(statement: &str, given: &[Arg], each: impl FnMut(Tuple<'_>)) {
+    fetch(statement, given, Planned::Once, false, each);
+}
+
 /// A query whose rows are fetched step by step. PostgreSQL ends it with the SPI session.
 struct Portal(pg_sys::Portal);
 
