@@ -289,3 +289,5 @@ TO immutable_retainer;
 GRANT EXECUTE ON FUNCTION immutable.get_retention(text)
 TO immutable_retainer, immutable_auditor, immutable_viewer, immutable_server;
 GRANT INSERT ON immutable.retention, immutable.holds TO immutable_restorer;
+-- Segments.
+GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;

@@ -17,6 +17,7 @@ pub mod recorded;
 pub mod rewriting;
 pub mod row;
 pub mod seam;
+pub mod segment_indexes;
 pub mod segment_triggers;
 pub mod segments;
 pub mod session_context;
