@@ -13,6 +13,7 @@ pub mod exports_calls;
 pub mod exports_count;
 pub mod exports_csv;
 pub mod exports_erased;
+pub mod exports_pruned;
 pub mod exports_rows;
 pub mod exports_table;
 pub mod maintenance;

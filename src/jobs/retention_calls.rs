@@ -5,6 +5,7 @@ use crate::access::scope::shown_here;
 use crate::access::token::parse_identity;
 use crate::jobs::retention::{holds_to_change, json, lock, rules_to_change, Holds, Keep, Rule, Rules};
 use crate::log::own_event::{reason, record, recorder, LogEvent};
+use crate::log::pruned_before::pruned_before;
 use crate::log::tables::events_oid;
 use crate::log::{distributed, seam, subscription};
 use crate::pg::call::{sql_function, Call};
@@ -234,6 +235,8 @@ fn get_retention(call: Call) -> Datum {
     let held = tenant_id.as_deref().map_or(holds.all.as_ref(), |tenant_id| holds.of(tenant_id));
     let rule = stored.map_or(Rule::FOR_EVER, |stored| stored.rule);
     let next = stored.and_then(|stored| stored.next);
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    let pruned = spi::as_owner(events.get(), || tenant_id.as_deref().and_then(pruned_before));
     let memory = call.memory();
     let interval = |keep: Keep| keep.map(|keep| keep.datum(memory));
     call.rows().put(&[
@@ -247,7 +250,7 @@ fn get_retention(call: Call) -> Datum {
         next.map(|(_, from)| timestamptz(from)),
         held.map(|hold| timestamptz(hold.since)),
         held.filter(|_| sees_reasons).map(|hold| memory.text(&hold.reason)),
-        tenant_id.as_deref().and_then(pruned_before).map(timestamptz),
+        pruned.map(timestamptz),
     ]);
     call.null()
 }
@@ -279,19 +282,4 @@ fn own_tenant(given: Option<String>) -> String {
         .hint("A viewer sees the tenant of its token, an API key of one tenant that tenant.")
         .raise(),
     }
-}
-
-/// The time before which events of a tenant were removed, as its newest record says.
-fn pruned_before(tenant_id: &str) -> Option<i64> {
-    let mut before = None;
-    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    let statement = "SELECT CASE WHEN immutable.is_readable(e.metadata) THEN e.metadata ->> 'before' END \
-         FROM immutable.events e WHERE e.action = 'immutable.pruned' AND e.tenant_id = $1 \
-         ORDER BY e.created_at DESC, e.id DESC LIMIT 1";
-    spi::as_owner(events.get(), || {
-        spi::read(statement, &[Arg::text(tenant_id)], |row| {
-            before = row.at(0).and_then(|before| time::parse(text(before)).ok());
-        });
-    });
-    before
 }

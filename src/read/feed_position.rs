@@ -5,9 +5,11 @@
 use crate::access::opened::conditions;
 use crate::access::proof::Opened;
 use crate::log::columns::{self as c, Layout};
+use crate::log::pruned;
+use crate::log::pruned_before::pruned_before;
 use crate::log::seam;
 use crate::log::tables::events_oid;
-use crate::pg::datum::{utf8, uuid, Datum};
+use crate::pg::datum::{bytes, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 use crate::pg::memory::Memory;
@@ -17,9 +19,10 @@ use crate::pg::tuple::Values;
 use crate::pg::{toast, transaction};
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
+use immutable_format::pruning::Begin;
 use immutable_format::Id;
 use pgrx::pg_sys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 /// How far a consumer has read.
@@ -106,6 +109,17 @@ impl LanePosition {
     }
 }
 
+impl LanePosition {
+    /// Whether the event is gone because retention has removed it: a consumer that was late goes on with what is left.
+    fn is_pruned(&self, lane: i16, begins: &HashMap<i16, Begin>) -> bool {
+        let fits = |begin: &Begin| match &self.mark {
+            Some(mark) if begin.seq == self.seq => hex::encode(&begin.event_hash[..MARK_BYTES]) == *mark,
+            _ => self.seq <= begin.seq,
+        };
+        begins.get(&lane).is_some_and(fits)
+    }
+}
+
 /// How far each lane of a tenant was read.
 pub struct LanePositions(BTreeMap<i16, LanePosition>);
 
@@ -165,16 +179,23 @@ impl LanePositions {
         spi::read_planned_once(&statement, &arguments, |row| {
             found.push(row.at(0).map(|hash| mark(Some(hash))));
         });
+        let mut pruned = None;
         for ((lane, last), there) in given.iter().zip(found) {
             let as_given = match &there {
                 Some(there) => last.mark.as_ref().is_none_or(|mark| mark == there),
-                None => may_arrive(),
+                None => may_arrive() || last.is_pruned(**lane, pruned.get_or_insert_with(|| begins_of(tenant))),
             };
             if !as_given {
                 set_back(&format!("event {} of lane {lane}", last.seq))
             }
         }
     }
+}
+
+/// Where the lanes of a tenant begin, as far as the caller may read that.
+fn begins_of(tenant: Datum) -> HashMap<i16, Begin> {
+    let Some(tenant_id) = utf8(bytes(tenant)) else { return HashMap::new() };
+    pruned::begins(Some(tenant_id)).into_values().map(|begin| (begin.lane, begin)).collect()
 }
 
 fn arrays<'c, 'p>(memory: Memory<'c>, of: impl Iterator<Item = (&'p i16, &'p LanePosition)>) -> [Arg<'c>; 2] {
@@ -211,6 +232,23 @@ struct FeedEvent {
     /// What is stored, UTF-8 or not.
     tenant_id: Vec<u8>,
     mark: Option<String>,
+}
+
+impl FeedEvent {
+    /// Whether the event may be gone because retention has removed it: its id says that it is of a time of which events
+    /// of its tenant were removed. An event that a failover has lost is younger than that.
+    fn is_pruned(&self) -> bool {
+        let Some(made_at) = uuid_time(&self.id) else { return false };
+        let before = utf8(&self.tenant_id).and_then(pruned_before);
+        before.is_some_and(|before| made_at < before)
+    }
+}
+
+/// The time in a UUIDv7, in microseconds since 1970; None for an id of another version.
+fn uuid_time(id: &Id) -> Option<i64> {
+    let mut milliseconds = [0; 8];
+    milliseconds[2..].copy_from_slice(&id[..6]);
+    (id[6] >> 4 == 7).then(|| i64::from_be_bytes(milliseconds) * 1000)
 }
 
 /// How far the feed of all tenants was read; nothing is before its first event, and where a log
@@ -266,7 +304,7 @@ impl FeedPosition {
         );
         let as_given = match there {
             Some((xact, mark)) => xact == last.xact && last.mark.as_ref().is_none_or(|given| *given == mark),
-            None => may_arrive(),
+            None => may_arrive() || last.is_pruned(),
         };
         if !as_given {
             set_back(&format!("event {} of transaction {}", uuid_text(&last.id), last.xact))
