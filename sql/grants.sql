@@ -279,3 +279,6 @@ GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
+
+-- Segments.
+GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;

@@ -14,6 +14,8 @@ pub mod readable;
 pub mod recorded;
 pub mod row;
 pub mod seam;
+pub mod segment_indexes;
+pub mod segment_triggers;
 pub mod segments;
 pub mod session_context;
 pub mod shard_name;

@@ -5,7 +5,7 @@ use crate::log::columns::{self as c, Layout};
 use crate::log::row::{hash, read, Stored};
 use crate::log::tables::{Events, Targets};
 use crate::log::targets::{self, Derived};
-use crate::log::{lane, subscription};
+use crate::log::{lane, own_change, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
@@ -25,6 +25,9 @@ sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
 /// Refuses DELETE, TRUNCATE and every other command that has no exception (42501).
 fn refuse(call: Call) -> Datum {
     let trigger = call.any_trigger();
+    if own_change::is_by_log() {
+        return if trigger.is_for_row() { trigger.go_on_with(trigger.row()) } else { trigger.nothing() };
+    }
     let command = match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT => "INSERT",
         pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
@@ -49,6 +52,9 @@ sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event
 /// Refuses an UPDATE of an event that is not an erasure (42501).
 fn guard_event(call: Call) -> Datum {
     let trigger = call.trigger(BEFORE_UPDATE_ROW);
+    if own_change::is_by_log() {
+        return trigger.go_on_with(trigger.new_row());
+    }
     let relation = trigger.relation();
     subscription::refuse_local_write(relation);
     let (old, mut new) = (trigger.row().values(), trigger.new_row().values());

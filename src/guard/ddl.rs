@@ -7,7 +7,7 @@
 use crate::log::own_event::{caller, record_during_ddl, LogEvent};
 use crate::log::subscription::others_sleep;
 use crate::log::tables::{events_oid, has_keys};
-use crate::log::{seam, shards};
+use crate::log::{own_change, seam, segments, shards};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::catalog::{self, describe, CONSTRAINTS, POLICIES, RULES};
 use crate::pg::command::{Collected, Command, CreateIndex, DropCommand};
@@ -93,7 +93,7 @@ fn guard_ddl(call: Call) -> Datum {
     let Some(extension) = catalog::extension(c"immutable").filter(|extension| !catalog::is_scripted(*extension)) else {
         return call.null();
     };
-    if shards::are_changing() {
+    if shards::are_changing() || own_change::is_by_log() {
         return call.null();
     }
     let event = trigger.event().to_bytes();
@@ -569,6 +569,7 @@ fn has_events() -> bool {
 /// A table of the extension that this transaction has made a parent or a child, with a sentence
 /// that names both. The transaction then holds a lock on the table.
 fn inherits() -> Option<(String, String)> {
+    let own = segments::now();
     for table in TABLES {
         let table = named(table);
         if table == pg_sys::InvalidOid || !may_have_changed(table) {
@@ -580,6 +581,9 @@ fn inherits() -> Option<(String, String)> {
              WHERE inhparent OPERATOR(pg_catalog.=) $1 OR inhrelid OPERATOR(pg_catalog.=) $1",
             &[Arg::Oid(table)],
             |row| {
+                if segments::has_table(&own, oid(row, 0)) {
+                    return;
+                }
                 let [child, parent] = [0, 1].map(|place| describe(pg_sys::RelationRelationId, oid(row, place)));
                 let parent_or_child = describe(pg_sys::RelationRelationId, table);
                 found = Some((parent_or_child, format!("{child} would inherit from {parent}.")));

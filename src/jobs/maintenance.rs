@@ -5,6 +5,8 @@ use crate::access::revocation;
 use crate::evidence::checkpoint::Making;
 use crate::evidence::tables::try_lock_tree_to_record;
 use crate::jobs::pause;
+use crate::jobs::seal::{self, Did, Parts, Sealing};
+use crate::jobs::seal_due::Wanted;
 use crate::jobs::step::{both, Done};
 use crate::jobs::{alerts, exports, streams_letters, usage};
 use crate::log::tables::events_oid;
@@ -76,6 +78,16 @@ struct Run<'t> {
     failed: Vec<(&'static str, String)>,
 }
 
+impl Parts for Run<'_> {
+    /// Runs a part of a step and commits. An error rolls back this part alone, unless the statement was
+    /// cancelled or the session ends.
+    fn part<T>(&self, part: impl FnOnce() -> T) -> Result<T, Refused> {
+        let done = attempt(|| contain(part), |code, _| !ends(code));
+        self.transactions.commit();
+        done
+    }
+}
+
 impl Run<'_> {
     /// Does every step, and returns what they did as JSON.
     fn all(mut self) -> String {
@@ -91,6 +103,7 @@ impl Run<'_> {
                 false => self.did.push((step.name, "\"paused\"".to_string())),
             }
         }
+        self.seal();
         if goes_on {
             let failed = (!self.failed.is_empty()).then(|| object(&self.failed));
             if let Err(refused) = self.part(|| pause::note_run(failed.as_deref())) {
@@ -126,14 +139,6 @@ impl Run<'_> {
         }
         self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
         object(&self.did)
-    }
-
-    /// Runs a part of a step and commits. An error rolls back this part alone, unless the statement was
-    /// cancelled or the session ends.
-    fn part<T>(&self, part: impl FnOnce() -> T) -> Result<T, Refused> {
-        let done = attempt(|| contain(part), |code, _| !ends(code));
-        self.transactions.commit();
-        done
     }
 
     /// Notes that a step failed, and warns.
@@ -204,6 +209,37 @@ impl Run<'_> {
             }
         }
         self.did.push((step.name, did.unwrap_or_else(|| "null".to_string())));
+    }
+
+    /// Moves older events into segments where that is due, and merges and drops segments. One segment may take longer than
+    /// the time of a step. It comes last, so that the other steps of the call do not wait for it.
+    fn seal(&mut self) {
+        let (begun, mut did) = (transaction::now(), Did::default());
+        let mut refused = None;
+        {
+            let sealing = Sealing { parts: &*self, wanted: Wanted::Due, waits: false };
+            loop {
+                match sealing.one(&mut did) {
+                    Ok(true) if transaction::now() - begun <= MOST_MICROS => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        refused = Some(error);
+                        break;
+                    }
+                }
+            }
+            if let Err(error) = sealing.drop_emptied(&mut did) {
+                refused = Some(error);
+            }
+        }
+        let name = "segments";
+        match refused {
+            Some(refused) if seal::is_wait(&refused) => {
+                self.did.push((name, object(&[("waits", string(&refused.message)), ("did", did.json())])));
+            }
+            Some(refused) => self.fail(name, &refused),
+            None => self.did.push((name, if did.is_something() { did.json() } else { "null".to_string() })),
+        }
     }
 
     /// Says that another session does the step.

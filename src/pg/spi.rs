@@ -328,6 +328,15 @@ pub fn execute_planned_each_time(statement: &str, given: &[Arg]) {
     query_now_planned_each_time(statement, given, |_| {});
 }
 
+/// Runs a statement that returns nothing, with a new snapshot, planned anew for the arguments. Returns how many rows it
+/// has inserted, updated or deleted.
+pub fn affected(statement: &str, given: &[Arg]) -> i64 {
+    let _session = Session::connect();
+    execute_kept(statement, given, Planned::EachTime, false);
+    // SAFETY: reads what SPI has counted.
+    unsafe { pg_sys::SPI_processed as i64 }
+}
+
 /// Runs a statement that returns nothing, with a new snapshot.
 pub fn execute(statement: &str, given: &[Arg]) {
     query_now(statement, given, |_| {});
