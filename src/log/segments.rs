@@ -96,6 +96,12 @@ pub fn now() -> Vec<Segment> {
     found
 }
 
+/// Whether there may be segments: whether tables inherit from the log's. It asks the relation's description and no
+/// table, so that it costs nothing.
+pub fn may_be() -> bool {
+    OpenRelation::briefly(events_oid()).get().has_children()
+}
+
 fn are_there() -> bool {
     named(c"segments") != pg_sys::InvalidOid
 }
