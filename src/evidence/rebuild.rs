@@ -7,9 +7,10 @@ use crate::evidence::sequence::{damaged, store_chunk, store_tile};
 use crate::evidence::tables::{lock_tree_to_record, read_now, refuse_distributed, CHUNKS, TILES};
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{record, LogEvent};
+use crate::log::pruned::{begins, Begins};
 use crate::log::tree::{as_owner, Damaged, StoredTiles, View};
 use crate::log::tree_runs::{Runs, TreeRun};
-use crate::log::{pruned, row, segments};
+use crate::log::{row, segments};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -17,13 +18,12 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::transaction;
 use crate::pg::tuple::Values;
 use immutable_format::document;
-use immutable_format::pruning::Begin;
 use immutable_format::tlog::checkpoint::Checkpoint;
 use immutable_format::tlog::growing::GrowingTree;
 use immutable_format::tlog::tile::{hashes_at, Tile, Tiles, WIDTH};
 use immutable_format::tlog::tree::leaf_hash;
 use immutable_format::Hash;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 sql_function!(immutable_rebuild_tiles, pg_finfo_immutable_rebuild_tiles, rebuild_tiles);
 
@@ -34,7 +34,7 @@ fn rebuild_tiles(_: Call) -> Datum {
     lock_tree_to_record();
     let head = head_or_refuse(View::Now);
     let mut wrong: HashSet<Tile> = doubles();
-    let begins = as_owner(|| pruned::begins(None)).unwrap_or_default();
+    let begins = as_owner(|| begins(None)).unwrap_or_default();
     let (tree, kept) = grow(&head, &begins, |tile, hashes, root| {
         if View::Now.full_tile(tile) != (Some(hashes.to_vec()), Some(*root)) {
             wrong.insert(tile);
@@ -115,9 +115,6 @@ fn lost(why: &str) -> ! {
         .hint("The leaves of pruned events cannot be made again. Restore immutable.tree_tiles from a backup.")
         .raise()
 }
-
-/// Where the lanes begin of which events were pruned.
-type Begins = HashMap<(String, i16), Begin>;
 
 /// The tree of the events, in the order of the runs, and how many leaves of it are of pruned events. Raises XX001 if
 /// an event is missing or damaged.
