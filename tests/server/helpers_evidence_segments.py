@@ -7,6 +7,7 @@ import helpers_log as h
 
 def put(conn, number, where):
     """Moves the events for which `where` is true from the hot table to segment `number`, except for the last of each lane."""
+    h.unguard(conn)
     with h.behind_triggers(conn), conn.transaction():
         for table in ("events", "event_targets"):
             conn.execute("SET LOCAL client_min_messages = warning")
@@ -33,12 +34,13 @@ def prune(conn, tenant, last):
     log = h.Log(conn)
     event_hash = log.hash(tenant, 0, last)
     size = conn.execute("SELECT size FROM immutable.tree").fetchone()[0]
+    lane = {"type": "x.lane", "id": "0", "metadata": {"event_hash": event_hash, "seq": last}}
     seq, = conn.execute(
         "INSERT INTO immutable.events (tenant_id, actor_id, action, targets, metadata) VALUES (%s, 'immutable', 'x.pruned', %s, %s) RETURNING seq",
-        (tenant, Jsonb([{"type": "immutable.lane", "id": "0", "metadata": {"event_hash": event_hash, "seq": last}}]),
-         Jsonb({"events": last, "before": "2026-01-01T00:00:00Z", "checkpoint_size": size}))).fetchone()
-    row = h.forge(h.Log(conn)[tenant, 0, seq], action="immutable.pruned")
-    h.update(conn, (tenant, 0, seq), action="immutable.pruned", event_hash=h.bytea(h.plain(row["event_hash"])))
+        (tenant, Jsonb([lane]), Jsonb({"events": last, "before": "2026-01-01T00:00:00Z", "checkpoint_size": size}))).fetchone()
+    h.update(conn, (tenant, 0, seq), action="immutable.pruned", targets=[{**lane, "type": "immutable.lane"}])
+    row = h.forge(h.Log(conn)[tenant, 0, seq])
+    h.update(conn, (tenant, 0, seq), event_hash=h.bytea(h.plain(row["event_hash"])))
     with h.behind_triggers(conn):
         conn.execute("DELETE FROM immutable.event_targets t USING immutable.events e WHERE e.tenant_id = t.tenant_id AND e.id = t.event_id "
                      "AND e.tenant_id = %s AND e.lane = 0 AND e.seq <= %s", [tenant, last])

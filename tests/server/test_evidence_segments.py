@@ -10,7 +10,7 @@ import pytest
 import helpers_log as h
 import helpers_tree as t
 from helpers_evidence_segments import prune, put
-from helpers_sequencing import check, checkpoint, refused
+from helpers_sequencing import check, checkpoint, refused, tree_of
 from helpers_tree_model import W1, evidence, tlog
 
 TENANTS = ("t", "u")
@@ -96,7 +96,7 @@ def test_what_is_given_out_stays_when_events_move(log):
     put(log, 2, "true")
     assert value(log, "SELECT count(*) FROM ONLY immutable.events") == 3
     assert given_out(log, ids) == before
-    check(log)
+    tree_of(log)
     # What is damaged there is not proved, and a tile is made again from there.
     assert value(log, "SELECT immutable.rebuild_tiles()") == 0
     with h.behind_triggers(log):
