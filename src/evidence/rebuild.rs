@@ -7,9 +7,10 @@ use crate::evidence::sequence::{damaged, store_chunk, store_tile};
 use crate::evidence::tables::{lock_tree_to_record, read_now, refuse_distributed, CHUNKS, TILES};
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{record, LogEvent};
+use crate::log::pruned::{begins, Begins};
 use crate::log::tree::{as_owner, Damaged, StoredTiles, View};
 use crate::log::tree_runs::{Runs, TreeRun};
-use crate::log::{pruned, row, segments};
+use crate::log::{row, segments};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -17,7 +18,6 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::transaction;
 use crate::pg::tuple::Values;
 use immutable_format::document;
-use immutable_format::pruning::Begin;
 use immutable_format::tlog::checkpoint::Checkpoint;
 use immutable_format::tlog::growing::GrowingTree;
 use immutable_format::tlog::tile::{hashes_at, Tile, Tiles, WIDTH};
@@ -34,10 +34,15 @@ fn rebuild_tiles(_: Call) -> Datum {
     lock_tree_to_record();
     let head = head_or_refuse(View::Now);
     let mut wrong: HashSet<Tile> = doubles();
-    let begins = as_owner(|| pruned::begins(None)).unwrap_or_default();
-    let (tree, kept) = grow(&head, &begins, |tile, hashes, root| {
+    let begins = as_owner(|| begins(None)).unwrap_or_default();
+    let mut right = HashMap::new();
+    let (tree, kept) = grow(&head, &begins, &HashMap::new(), |tile, hashes, root| {
         if View::Now.full_tile(tile) != (Some(hashes.to_vec()), Some(*root)) {
             wrong.insert(tile);
+            // The leaves of pruned events are nowhere else.
+            if tile.level == 0 && !begins.is_empty() {
+                right.insert(tile.number, hashes.to_vec());
+            }
         }
     });
     if tree.root() != head.root {
@@ -50,7 +55,7 @@ fn rebuild_tiles(_: Call) -> Datum {
     let mut rebuilt = rebuild_chunks(&tree);
     let stray = TILES.delete(|row| is_wrong(row, &head, &wrong));
     if !wrong.is_empty() {
-        grow(&head, &begins, |tile, hashes, root| {
+        grow(&head, &begins, &right, |tile, hashes, root| {
             if wrong.contains(&tile) {
                 store_tile(tile, hashes.as_flattened(), root);
             }
@@ -116,18 +121,20 @@ fn lost(why: &str) -> ! {
         .raise()
 }
 
-/// Where the lanes begin of which events were pruned.
-type Begins = HashMap<(String, i16), Begin>;
-
-/// The tree of the events, in the order of the runs, and how many leaves of it are of pruned events. Raises XX001 if
-/// an event is missing or damaged.
-fn grow(head: &Checkpoint, begins: &Begins, full: impl FnMut(Tile, &[Hash], &Hash)) -> (GrowingTree, u64) {
+/// The tree of the events, in the order of the runs, and how many leaves of it are of pruned events: those in the tiles
+/// of level 0 that are given, and others as they are stored. Raises XX001 if an event is missing or damaged.
+fn grow(
+    head: &Checkpoint,
+    begins: &Begins,
+    tiles: &HashMap<u64, Vec<Hash>>,
+    full: impl FnMut(Tile, &[Hash], &Hash),
+) -> (GrowingTree, u64) {
     let stray = segments::stray(&segments::now(), "e", "events");
     let statement = format!(
         "SELECT e.* FROM immutable.events e WHERE NOT {stray} \
          AND e.tenant_id = $1 AND e.lane = $2 AND e.seq >= $3 AND e.seq < $4 ORDER BY e.seq"
     );
-    let mut growing = Growing { tree: GrowingTree::default(), full, head, kept: 0, tile: None };
+    let mut growing = Growing { tree: GrowingTree::default(), full, head, tiles, kept: 0, tile: None };
     as_owner(|| {
         let mut runs = Runs::open(View::Now);
         while growing.tree.size() < head.size {
@@ -150,6 +157,7 @@ struct Growing<'h, F> {
     tree: GrowingTree,
     full: F,
     head: &'h Checkpoint,
+    tiles: &'h HashMap<u64, Vec<Hash>>,
     /// How many leaves were taken from the stored tiles.
     kept: u64,
     /// The stored tile of which leaves were taken last.
@@ -197,7 +205,10 @@ impl<F: FnMut(Tile, &[Hash], &Hash)> Growing<'_, F> {
 
     /// The stored leaf of a pruned event.
     fn stored(&mut self, index: u64) -> Hash {
-        let number = index / WIDTH;
+        let (number, place) = (index / WIDTH, (index % WIDTH) as usize);
+        if let Some(leaf) = self.tiles.get(&number).and_then(|hashes| hashes.get(place)) {
+            return *leaf;
+        }
         if self.tile.as_ref().is_none_or(|(stored, _)| *stored != number) {
             let tile = Tile { level: 0, number };
             let hashes = StoredTiles::new(View::Now).tile(tile, tile.width(self.head.size));
@@ -205,6 +216,6 @@ impl<F: FnMut(Tile, &[Hash], &Hash)> Growing<'_, F> {
             self.tile = Some((number, hashes));
         }
         let hashes = self.tile.as_ref().map_or(&[][..], |(_, hashes)| hashes);
-        hashes.get((index % WIDTH) as usize).copied().unwrap_or_default()
+        hashes.get(place).copied().unwrap_or_default()
     }
 }

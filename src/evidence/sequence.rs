@@ -7,7 +7,7 @@
 
 use crate::evidence::position;
 use crate::evidence::tables::{read_now, CHUNKS, PENDING, RUNS, TILES, TREE};
-use crate::log::pruned;
+use crate::log::pruned::{begins, Begins};
 use crate::log::row::{hash, stored_text};
 use crate::log::segments;
 use crate::log::tables::events_oid;
@@ -19,14 +19,13 @@ use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
 use crate::pg::{procedure, setting, transaction};
-use immutable_format::pruning::Begin;
 use immutable_format::tlog::checkpoint::Checkpoint;
 use immutable_format::tlog::growing::GrowingTree;
 use immutable_format::tlog::tile::{Tile, TiledNodes, WIDTH};
 use immutable_format::tlog::tree::{leaf_hash, Nodes};
 use immutable_format::Hash;
 use pgrx::pg_sys;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// The most events that one transaction appends, and how long it should take, in microseconds. An
 /// open transaction holds back changes() over all tenants, and VACUUM.
@@ -62,7 +61,7 @@ pub struct Pass {
     lanes: Vec<Moved>,
     pending: Pending,
     /// Where lanes begin that the tree does not have, and whose first events are pruned.
-    begins: HashMap<(String, i16), Begin>,
+    begins: Begins,
     /// How many events the next transaction appends.
     events: i64,
 }
@@ -82,7 +81,7 @@ pub fn begin() -> Pass {
         has_moved: false,
         lanes: Vec::new(),
         pending: Pending::new(),
-        begins: HashMap::new(),
+        begins: Begins::new(),
         events: FIRST_EVENTS,
     };
     // Bitmaps and sorts would be chosen for ranges that the planner takes for large.
@@ -234,7 +233,7 @@ impl Pass {
             return;
         }
         let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-        self.begins = spi::as_owner(events.get(), || pruned::begins(None));
+        self.begins = spi::as_owner(events.get(), || begins(None));
         for moved in self.lanes.iter_mut().filter(|moved| moved.after == 0) {
             if let Some(begin) = self.begins.get(&(moved.tenant_id.clone(), moved.lane)) {
                 moved.after = begin.seq.min(moved.upto);
@@ -429,7 +428,7 @@ impl Appending {
     }
 
     /// Where the lane continues. Another session may have appended events to it since the pass began.
-    fn growth(&mut self, moved: &mut Moved, begins: &HashMap<(String, i16), Begin>) -> Growth {
+    fn growth(&mut self, moved: &mut Moved, begins: &Begins) -> Growth {
         let last = last_leaf(&moved.tenant_id, moved.lane);
         let before = match last {
             None if moved.after == 0 => Some(Before::Nothing),
