@@ -5,6 +5,7 @@
 //! Events move from one table to another in a transaction. A reader that asks several statements must ask them with
 //! one snapshot, or else it may meet an event twice or not at all.
 
+use crate::log::tables::events_oid;
 use crate::pg::datum::{micros, text, Datum};
 use crate::pg::error::internal;
 use crate::pg::lock::ObjectLock;
