@@ -89,7 +89,7 @@ def test_segments_belong_to_the_log(sealed):
         f"ALTER TABLE {events} NO INHERIT immutable.events", f"ALTER TABLE {targets} NO INHERIT immutable.event_targets",
         f"ALTER TABLE {events} INHERIT other", f"ALTER EXTENSION immutable DROP TABLE {events}",
         f"ALTER TABLE {events} DISABLE TRIGGER ALL", f'ALTER TABLE {events} DISABLE TRIGGER "~immutable_delete"',
-        f'DROP TRIGGER "~immutable_delete" ON {events}', f'DROP TRIGGER "~immutable_target" ON {targets}',
+        f'DROP TRIGGER "~immutable_delete" ON {events}', f'DROP TRIGGER "~immutable_update" ON {targets}',
         f'ALTER TRIGGER "~immutable_delete" ON {events} RENAME TO aaa',
         f"CREATE TRIGGER aaa BEFORE INSERT ON {events} FOR EACH ROW EXECUTE FUNCTION public.spoil()",
         f"CREATE TRIGGER aaa BEFORE DELETE ON {targets} FOR EACH ROW EXECUTE FUNCTION public.spoil()",
