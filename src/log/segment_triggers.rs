@@ -30,7 +30,7 @@ const EVENTS: [Trigger; 6] = [
 
 const TARGETS: [Trigger; 6] = [
     trigger("~immutable_insert", "BEFORE INSERT ON {} FOR EACH STATEMENT", "refuse"),
-    trigger("~immutable_target", "BEFORE UPDATE ON {} FOR EACH ROW", "guard_target"),
+    trigger("~immutable_update", "BEFORE UPDATE ON {} FOR EACH ROW", "guard_target"),
     trigger("~immutable_delete", "BEFORE DELETE ON {} FOR EACH ROW", "refuse"),
     trigger("~immutable_truncate", "BEFORE TRUNCATE ON {} FOR EACH STATEMENT", "refuse"),
     in_replica("~immutable_apply", "BEFORE INSERT OR DELETE ON {} FOR EACH ROW"),

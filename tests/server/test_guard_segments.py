@@ -31,11 +31,11 @@ def sealed(db):
     seal(db.conn)
     db.numbers = [number for number, in rows(db.conn, "SELECT segment FROM immutable.segments WHERE events > 0")]
     assert db.numbers and rows(db.conn, COUNTS) == [(3, 3, 1)]
-    db.before = rows(db.conn, COUNTS), rows(db.conn, "SELECT * FROM immutable.segments")
+    db.before = rows(db.conn, COUNTS), rows(db.conn, "SELECT s::text FROM immutable.segments s")
     db.tables = [f"immutable.{table}_{db.numbers[0]}" for table in BOTH]
     yield db
     db.conn.execute("RESET ALL")
-    assert (rows(db.conn, COUNTS), rows(db.conn, "SELECT * FROM immutable.segments")) == db.before
+    assert (rows(db.conn, COUNTS), rows(db.conn, "SELECT s::text FROM immutable.segments s")) == db.before
     assert is_valid(db.conn)
 
 
@@ -89,7 +89,7 @@ def test_segments_belong_to_the_log(sealed):
         f"ALTER TABLE {events} NO INHERIT immutable.events", f"ALTER TABLE {targets} NO INHERIT immutable.event_targets",
         f"ALTER TABLE {events} INHERIT other", f"ALTER EXTENSION immutable DROP TABLE {events}",
         f"ALTER TABLE {events} DISABLE TRIGGER ALL", f'ALTER TABLE {events} DISABLE TRIGGER "~immutable_delete"',
-        f'DROP TRIGGER "~immutable_delete" ON {events}', f'DROP TRIGGER "~immutable_target" ON {targets}',
+        f'DROP TRIGGER "~immutable_delete" ON {events}', f'DROP TRIGGER "~immutable_update" ON {targets}',
         f'ALTER TRIGGER "~immutable_delete" ON {events} RENAME TO aaa',
         f"CREATE TRIGGER aaa BEFORE INSERT ON {events} FOR EACH ROW EXECUTE FUNCTION public.spoil()",
         f"CREATE TRIGGER aaa BEFORE DELETE ON {targets} FOR EACH ROW EXECUTE FUNCTION public.spoil()",
@@ -152,7 +152,7 @@ DELETES = """
       EXCEPTION WHEN insufficient_privilege THEN INSERT INTO public.done VALUES ('refused');
       END;
       BEGIN
-        EXECUTE 'ALTER TABLE immutable.events DISABLE TRIGGER "~immutable_delete"';
+        CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
         INSERT INTO public.done VALUES ('ddl');
       EXCEPTION WHEN insufficient_privilege THEN INSERT INTO public.done VALUES ('refused');
       END;
