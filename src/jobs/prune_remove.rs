@@ -189,7 +189,8 @@ fn record_erasures_again(erasures: &[Erased], unasked: bool) {
     let column = |of: fn(&Erased) -> &String| Arg::Texts(erasures.iter().map(|erased| of(erased).clone()).collect());
     if !erasures.is_empty() {
         spi::query_now_planned_each_time(
-            "SELECT p.n FROM pg_catalog.unnest($1, $2::pg_catalog.uuid[]) WITH ORDINALITY p(tenant_id, id, n) \
+            "SELECT p.n FROM ROWS FROM (pg_catalog.unnest($1), \
+               pg_catalog.unnest($2::pg_catalog.uuid[])) WITH ORDINALITY p(tenant_id, id, n) \
              WHERE EXISTS (SELECT FROM immutable.events e WHERE e.tenant_id = p.tenant_id COLLATE \"C\" AND e.id = p.id)",
             &[column(|erased| &erased.tenant_id), column(|erased| &erased.id)],
             |row| stay.extend(row.at(0).and_then(|n| usize::try_from(n.i64() - 1).ok())),

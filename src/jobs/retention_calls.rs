@@ -9,7 +9,7 @@ use crate::log::pruned_before::pruned_before;
 use crate::log::tables::events_oid;
 use crate::log::{distributed, seam, subscription};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{text, timestamptz, Datum};
+use crate::pg::datum::{timestamptz, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::OpenRelation;

@@ -12,7 +12,7 @@ use crate::log::segments::{self, Segment, State};
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{micros, Datum};
-use crate::pg::error::{Code, Fault};
+use crate::pg::error::Code;
 use crate::pg::procedure::{in_transactions, Transactions};
 use crate::pg::relation::OpenRelation;
 use crate::pg::subtransaction::{attempt, Refused};

@@ -311,12 +311,10 @@ impl<'r> Relation<'r> {
     pub fn delete_at(self, spots: &[Spot]) {
         for (block, number) in spots {
             pgrx::check_for_interrupts!();
-            let mut place = pg_sys::ItemPointerData::default();
+            let block = pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: *block as u16 };
+            let mut place = pg_sys::ItemPointerData { ip_blkid: block, ip_posid: *number };
             // SAFETY: the rows are the table's own.
-            unsafe {
-                pg_sys::ItemPointerSet(&mut place, *block, *number);
-                pg_sys::simple_heap_delete(self.0, &mut place);
-            }
+            unsafe { pg_sys::simple_heap_delete(self.0, &mut place) };
         }
         // SAFETY: later commands see the deletion.
         unsafe { pg_sys::CommandCounterIncrement() };

@@ -1,5 +1,11 @@
 """Segments, for the tests of everything that reads across them."""
 
+import threading
+import time
+
+import psycopg
+import pytest
+
 BROKEN = """
     SELECT e.tenant_id, e.lane, e.seq FROM (SELECT tenant_id, lane, seq, previous_event_hash,
         lag(seq) OVER lanes AS before, lag(event_hash) OVER lanes AS hash
@@ -39,3 +45,40 @@ def check_whole(conn):
         assert conn.execute(f"SELECT count(*) FROM immutable.event_targets_{segment} t JOIN immutable.events_{segment} e "
                             "ON (e.tenant_id, e.id) = (t.tenant_id, t.event_id)").fetchone() == (targets,)
     assert set(in_tables) <= {"events"}
+
+
+class Sealing(threading.Thread):
+    """A call that is held up after it has copied, and before it builds the indexes of segment 1."""
+
+    def __init__(self, connect, prepare):
+        super().__init__(daemon=True)
+        prepare()
+        self.holder = connect(autocommit=False)
+        self.holder.execute("LOCK TABLE immutable.events_1 IN ROW EXCLUSIVE MODE")
+        self.conn, self.did = connect(), None
+        self.start()
+        while not self.holder.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'immutable.events_1'::regclass").fetchone()[0]:
+            assert self.is_alive()
+            time.sleep(0.01)
+
+    def run(self):
+        try:
+            self.did = self.conn.execute("CALL immutable.seal('infinity')").fetchone()[0]
+        except psycopg.OperationalError:
+            pass
+
+    def go_on(self):
+        self.holder.rollback()
+        self.join(30)
+        assert not self.is_alive()
+        return self.did
+
+
+def prepare_alone(connect):
+    """Leaves segment 1 prepared and empty."""
+    reader, conn = connect(autocommit=False), connect()
+    reader.execute("SELECT FROM immutable.events LIMIT 1")
+    conn.execute("SET lock_timeout = '50ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        conn.execute("CALL immutable.seal('infinity')")
+    reader.rollback()
