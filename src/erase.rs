@@ -31,7 +31,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::refuse_in_recovery;
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::event::{
-    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, COLUMNS, METADATA, RESERVED, TARGETS,
+    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, COLUMNS, METADATA, RESERVED,
 };
 use immutable_format::id::uuid_text;
 use immutable_format::json::{self, Build, Value};

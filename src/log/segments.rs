@@ -5,7 +5,6 @@
 //! Events move from one table to another in a transaction. A reader that asks several statements must ask them with
 //! one snapshot, or else it may meet an event twice or not at all.
 
-use crate::log::tables::events_oid;
 use crate::pg::datum::{micros, text, Datum};
 use crate::pg::error::internal;
 use crate::pg::lock::ObjectLock;
@@ -101,9 +100,10 @@ fn are_there() -> bool {
     named(c"segments") != pg_sys::InvalidOid
 }
 
+/// Runs `body` with the rights of this table's owner. The table of events may have been given to another.
 fn as_owner(body: impl FnOnce()) {
-    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    spi::as_owner(events.get(), body);
+    let segments = OpenRelation::table(named(c"segments"), pg_sys::AccessShareLock);
+    spi::as_owner(segments.get(), body);
 }
 
 fn segment(row: &Values) -> Segment {

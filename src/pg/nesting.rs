@@ -15,6 +15,7 @@ thread_local! {
 /// What was to be called before counting began.
 #[derive(Clone, Copy)]
 struct Next {
+    plan: pg_sys::planner_hook_type,
     run: pg_sys::ExecutorRun_hook_type,
     finish: pg_sys::ExecutorFinish_hook_type,
     utility: pg_sys::ProcessUtility_hook_type,
@@ -42,16 +43,36 @@ pub fn depth() -> u32 {
         // SAFETY: variables of the one thread there is. The library is never unloaded.
         unsafe {
             NEXT.set(Some(Next {
+                plan: pg_sys::planner_hook,
                 run: pg_sys::ExecutorRun_hook,
                 finish: pg_sys::ExecutorFinish_hook,
                 utility: pg_sys::ProcessUtility_hook,
             }));
+            pg_sys::planner_hook = Some(plan);
             pg_sys::ExecutorRun_hook = Some(run);
             pg_sys::ExecutorFinish_hook = Some(finish);
             pg_sys::ProcessUtility_hook = Some(utility);
         }
     }
     DEPTH.get()
+}
+
+/// The planner evaluates functions of others too: those of constants, in the expressions of indexes.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn plan(
+    query: *mut pg_sys::Query,
+    text: *const std::ffi::c_char,
+    options: std::ffi::c_int,
+    parameters: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    let _deeper = Deeper::begin();
+    // SAFETY: passes on what PostgreSQL gave.
+    unsafe {
+        match NEXT.get().and_then(|next| next.plan) {
+            Some(next) => pg_guard_ffi_boundary(|| next(query, text, options, parameters)),
+            None => pg_sys::standard_planner(query, text, options, parameters),
+        }
+    }
 }
 
 #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]

@@ -130,7 +130,7 @@ fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
         if is_worker() {
             // As an erasure that follows a record asks for it.
             erase_requested(&layout, &old, &mut row);
-            check_update(relation, &Events::of(relation), &old, &row);
+            check_update(relation, &Events::of(relation), &old, &row, true);
         }
     } else {
         note_arrival(relation);

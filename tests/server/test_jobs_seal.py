@@ -5,7 +5,7 @@ import time
 
 import psycopg
 import pytest
-from helpers_segments import check_whole, places, seal
+from helpers_segments import Sealing, check_whole, places, prepare_alone, seal
 
 RUN = "CALL immutable.run_maintenance()"
 TARGETS = '[{"type": "document", "id": "1"}, {"type": "folder", "name": "a"}]'
@@ -227,3 +227,34 @@ def test_status(db):
     db.conn.execute("RESET immutable.allow_ddl")
     problems = one(db.conn, "SELECT problems FROM immutable.status()")
     assert len(problems) == 2 and all("events_1" in problem for problem in problems)
+
+
+def test_what_is_erased_while_it_is_copied_stays_erased(db):
+    """And a writer goes on meanwhile: its events stay, and so does what was a tail when the chunk was copied."""
+    add(db.conn, 10, targets=TARGETS)
+    sealing = Sealing(db.connect, lambda: prepare_alone(db.connect))
+    ids = [id_ for id_, in db.conn.execute("SELECT id FROM immutable.events ORDER BY seq")]
+    for id_ in (ids[2], ids[9]):  # one that moves, and one that stays
+        db.conn.execute("SELECT immutable.erase(%s, 'acme', ARRAY['actor_id', 'targets.0'], 'test')", (id_,))
+    add(db.conn, 2)
+    did = sealing.go_on()
+    assert places(db.conn, f"id = '{ids[2]}'") == {"events_1": 1}
+    for id_ in (ids[2], ids[9]):
+        actor, targets = db.conn.execute("SELECT actor_id, jsonb_array_length(targets) FROM immutable.events WHERE id = %s", (id_,)).fetchone()
+        assert actor is None and one(db.conn, "SELECT count(*) FROM immutable.event_targets WHERE event_id = %s", id_) == targets
+    assert did["events"] >= 9
+    check_whole(db.conn)
+
+
+def test_erase_waits_only_for_the_deletion(db):
+    """While it copies, nothing that an application or an officer does waits for it."""
+    add(db.conn, 10, targets=TARGETS)
+    sealing = Sealing(db.connect, lambda: prepare_alone(db.connect))
+    db.conn.execute("SET lock_timeout = '5s'")
+    add(db.conn, 5)
+    one(db.conn, "SELECT count(*) FROM immutable.event_targets")
+    db.conn.execute("SELECT * FROM immutable.erase_subject('acme', 'ann', 'test')")
+    assert sealing.is_alive()
+    sealing.go_on()
+    assert one(db.conn, "SELECT count(*) FROM immutable.events WHERE actor_id = 'ann'") == 0
+    check_whole(db.conn)

@@ -21,7 +21,7 @@ GUIDES = {"README.md": "", "docs/action-schemas.md": EXTENSION, "docs/alerts.md"
           "docs/api-keys.md": EXTENSION, "docs/deliveries.md": EXTENSION,
           "docs/application.md": EXTENSION, "docs/erasure.md": EXTENSION, "docs/evidence.md": EVENTS,
           "docs/exports.md": EVENTS, "docs/maintenance.md": EVENTS, "docs/managed.md": EXTENSION,
-          "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS, "docs/server.md": EXTENSION,
+          "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS, "docs/segments.md": EVENTS, "docs/server.md": EXTENSION,
           "docs/testing.md": EXTENSION, "docs/verification.md": EVENTS}
 
 
