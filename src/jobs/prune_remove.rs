@@ -3,6 +3,7 @@
 
 use crate::jobs::prune_lanes::{self, Table, EVENTS, OF_LANE};
 use crate::jobs::prune_plan::{Going, Plan, What};
+use crate::jobs::seal_refused::refuse_where_seen;
 use crate::log::own_change::by_log;
 use crate::log::own_event::{record, LogEvent};
 use crate::log::pruned::Begins;
@@ -22,12 +23,19 @@ const LOCK_TIMEOUT: i32 = 10_000;
 /// How many lanes a record names.
 const RECORD_TARGETS: usize = 100;
 
-/// What is recorded besides the lanes.
+/// What is recorded besides the lanes, and how long to wait.
 pub struct Record<'r> {
     /// SHA-256 of the archive, in hex.
     pub archived: Option<&'r str>,
     /// Whether nobody asked for the pruning but a rule.
     pub unasked: bool,
+    /// For how many milliseconds to wait for whoever uses what goes.
+    pub wait: i32,
+}
+
+/// For how long a pruning waits that somebody has asked for.
+pub fn lock_timeout() -> i32 {
+    Some(Timeouts::now().lock).filter(|timeout| *timeout > 0).unwrap_or(LOCK_TIMEOUT)
 }
 
 /// Removes the events of the plan, with the rights of the owner, as the only one that seals. `before` gives the time
@@ -36,12 +44,12 @@ pub fn remove(plan: &Plan, segments: &[Segment], begins: &Begins, of: &Record, b
     if plan.going.is_empty() {
         return;
     }
+    refuse_where_seen();
     let erasures = records_of_erasures(plan);
     by_log(|| {
         let whole = whole_segments(plan, segments);
         {
-            let now = Timeouts::now();
-            let _restored = Timeouts { lock: if now.lock > 0 { now.lock } else { LOCK_TIMEOUT }, ..now }.set();
+            let _restored = Timeouts { lock: of.wait, ..Timeouts::now() }.set();
             take_locks(&whole);
         }
         drop_segments(&whole);
