@@ -19,6 +19,9 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::{setting, transaction};
 use pgrx::pg_sys;
 
+/// For how many milliseconds maintenance waits for readers of what goes. Other readers wait behind it.
+const STEP_WAIT: i32 = 100;
+
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
 
@@ -38,11 +41,15 @@ fn prune(call: Call) -> Datum {
         require_change(c"immutable.prune()");
         as_owner(|| {
             segments::become_sealer(true);
-            retention::lock();
+            retention::lock(true);
             let pruning = transaction::with_new_snapshot(|| {
                 Pruning::planned(tenant_id.as_deref(), archived.is_some(), |_, cut| cut)
             });
-            pruning.remove(&Record { archived: archived.as_deref(), unasked: false });
+            pruning.remove(&Record {
+                archived: archived.as_deref(),
+                unasked: false,
+                wait: prune_remove::lock_timeout(),
+            });
             pruning
         })
     };
@@ -127,9 +134,11 @@ pub fn step() -> Done {
         return Done::NOTHING;
     }
     as_owner(|| {
-        retention::lock();
+        if !retention::lock(false) {
+            return Done::NOTHING;
+        }
         let pruning = transaction::with_new_snapshot(|| Pruning::planned(None, false, rounded));
-        pruning.remove(&Record { archived: None, unasked: true });
+        pruning.remove(&Record { archived: None, unasked: true, wait: STEP_WAIT });
         spi::execute(
             "INSERT INTO immutable.prune_position (ran_at) VALUES ($1) \
              ON CONFLICT (singleton) DO UPDATE SET ran_at = EXCLUDED.ran_at",

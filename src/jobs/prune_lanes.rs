@@ -66,7 +66,7 @@ impl Cuts {
         ];
         let cut = "CASE WHEN r.tenant_id IS NULL THEN $3 ELSE nullif(r.cut, '')::pg_catalog.timestamptz END";
         let condition = if all_before { format!("{cut} IS NOT NULL") } else { format!("e.created_at < {cut}") };
-        let tables = "e LEFT JOIN pg_catalog.unnest($1, $2) r(tenant_id, cut) \
+        let tables = "e LEFT JOIN ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) r(tenant_id, cut) \
              ON r.tenant_id COLLATE \"C\" = e.tenant_id";
         (format!("{tables} WHERE {condition}"), given)
     }
@@ -158,7 +158,8 @@ fn add_parts(lanes: &mut Lanes, statement: &str, given: &[Arg], table: impl Fn(&
 }
 
 /// The arguments of a statement about lanes and their events, and the table `p` of them.
-pub const EVENTS: &str = "pg_catalog.unnest($1, $2::pg_catalog.int2[], $3::pg_catalog.int8[]) p(tenant_id, lane, seq)";
+pub const EVENTS: &str = "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2::pg_catalog.int2[]), \
+    pg_catalog.unnest($3::pg_catalog.int8[])) p(tenant_id, lane, seq)";
 
 /// The condition that an event `e` is of the lane `p`.
 pub const OF_LANE: &str = "e.tenant_id = p.tenant_id COLLATE \"C\" AND e.lane = p.lane";

@@ -3,6 +3,7 @@
 
 use crate::jobs::prune_lanes::{self, Table, EVENTS, OF_LANE};
 use crate::jobs::prune_plan::{Going, Plan, What};
+use crate::jobs::seal_refused::refuse_where_seen;
 use crate::log::own_change::by_log;
 use crate::log::own_event::{record, LogEvent};
 use crate::log::pruned::Begins;
@@ -22,12 +23,19 @@ const LOCK_TIMEOUT: i32 = 10_000;
 /// How many lanes a record names.
 const RECORD_TARGETS: usize = 100;
 
-/// What is recorded besides the lanes.
+/// What is recorded besides the lanes, and how long to wait.
 pub struct Record<'r> {
     /// SHA-256 of the archive, in hex.
     pub archived: Option<&'r str>,
     /// Whether nobody asked for the pruning but a rule.
     pub unasked: bool,
+    /// For how many milliseconds to wait for whoever uses what goes.
+    pub wait: i32,
+}
+
+/// For how long a pruning waits that somebody has asked for.
+pub fn lock_timeout() -> i32 {
+    Some(Timeouts::now().lock).filter(|timeout| *timeout > 0).unwrap_or(LOCK_TIMEOUT)
 }
 
 /// Removes the events of the plan, with the rights of the owner, as the only one that seals. `before` gives the time
@@ -36,12 +44,12 @@ pub fn remove(plan: &Plan, segments: &[Segment], begins: &Begins, of: &Record, b
     if plan.going.is_empty() {
         return;
     }
+    refuse_where_seen();
     let erasures = records_of_erasures(plan);
     by_log(|| {
         let whole = whole_segments(plan, segments);
         {
-            let now = Timeouts::now();
-            let _restored = Timeouts { lock: if now.lock > 0 { now.lock } else { LOCK_TIMEOUT }, ..now }.set();
+            let _restored = Timeouts { lock: of.wait, ..Timeouts::now() }.set();
             take_locks(&whole);
         }
         drop_segments(&whole);
@@ -189,7 +197,8 @@ fn record_erasures_again(erasures: &[Erased], unasked: bool) {
     let column = |of: fn(&Erased) -> &String| Arg::Texts(erasures.iter().map(|erased| of(erased).clone()).collect());
     if !erasures.is_empty() {
         spi::query_now_planned_each_time(
-            "SELECT p.n FROM pg_catalog.unnest($1, $2::pg_catalog.uuid[]) WITH ORDINALITY p(tenant_id, id, n) \
+            "SELECT p.n FROM ROWS FROM (pg_catalog.unnest($1), \
+               pg_catalog.unnest($2::pg_catalog.uuid[])) WITH ORDINALITY p(tenant_id, id, n) \
              WHERE EXISTS (SELECT FROM immutable.events e WHERE e.tenant_id = p.tenant_id COLLATE \"C\" AND e.id = p.id)",
             &[column(|erased| &erased.tenant_id), column(|erased| &erased.id)],
             |row| stay.extend(row.at(0).and_then(|n| usize::try_from(n.i64() - 1).ok())),

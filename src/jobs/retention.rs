@@ -187,8 +187,9 @@ pub fn holds_to_change() -> SmallTable {
 
 /// Keeps the rules and the holds as they are until the transaction ends. A pruning and every change of them take this
 /// lock: a hold waits for a pruning that runs, and the next pruning sees it.
-pub fn lock() {
-    ObjectLock { relation: named(c"retention"), object: 0, part: 0 }.acquire(true);
+/// Returns false if `wait` is false and another session has it.
+pub fn lock(wait: bool) -> bool {
+    ObjectLock { relation: named(c"retention"), object: 0, part: 0 }.acquire(wait)
 }
 
 /// A time as ISO 8601 has it, which is what the records say; null for ever.

@@ -49,7 +49,7 @@ fn set_retention(call: Call) -> Datum {
     let require_archive = call.required(2, "require_archive", "Give true or false.").bool();
     let why = call.arg(3).map(|_| reason(call, 3));
     let next = Rule { keep, require_archive };
-    lock();
+    lock(true);
     let now = transaction::now();
     let rules = Rules::at(now);
     let old = match &tenant_id {
@@ -168,7 +168,7 @@ fn hold(call: Call) -> Datum {
     require_change(c"immutable.hold()");
     let tenant_id = parse_identity("tenant_id", call.arg(0));
     let reason = reason(call, 1);
-    lock();
+    lock(true);
     let holds = Holds::now();
     let held = match &tenant_id {
         Some(tenant_id) => holds.tenants.get(tenant_id),
@@ -204,7 +204,7 @@ fn release(call: Call) -> Datum {
     require_change(c"immutable.release()");
     let tenant_id = parse_identity("tenant_id", call.arg(0));
     let reason = reason(call, 1);
-    lock();
+    lock(true);
     let statement = format!("DELETE FROM immutable.holds WHERE {IS_OF} RETURNING held_at");
     if holds_to_change().execute(&statement, &[Arg::maybe_text(tenant_id.as_deref())]) == 0 {
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, format!("{} not held", named(tenant_id.as_deref())))

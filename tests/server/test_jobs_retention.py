@@ -62,19 +62,23 @@ def test_what_keeps_less_waits(db):
     assert one(conn, "SELECT count(*) FROM immutable.retention r JOIN immutable.events e ON e.id = r.event_id") == 1
 
 
-@pytest.mark.parametrize("old, new, at_once", [
+LONGER = [
     ("1 year", "12 months", True), ("12 months", "365 days", False), ("365 days", "1 year", True),
     ("1 month", "31 days", True), ("1 month", "30 days", False), ("28 days", "1 month", True),
     ("29 days", "1 month", False), ("1 year 1 day", "1 year", False), ("1 day", "24 hours", True),
     ("1 day", "23:59:59.999999", False), ("4 years", "1461 days", True), ("4 years", "1460 days", False),
-    ("1 month 1 day", "2 months", True), ("2 months", "1 month 30 days", False)])
-def test_which_of_two_times_is_longer(db, old, new, at_once):
+    ("1 month 1 day", "2 months", True), ("2 months", "1 month 30 days", False)]
+
+
+def test_which_of_two_times_is_longer(db):
     conn = db.conn
-    conn.execute("SET immutable.retention_wait = 0; SET client_min_messages = error")
-    conn.execute("SELECT immutable.set_retention(%s)", (old,))
-    conn.execute("RESET immutable.retention_wait")
-    conn.execute("SELECT immutable.set_retention(%s)", (new,))
-    assert (rule(conn)[5] is None) == at_once
+    conn.execute("SET client_min_messages = error")
+    for old, new, at_once in LONGER:
+        conn.execute("SET immutable.retention_wait = 0")
+        conn.execute("SELECT immutable.set_retention(%s)", (old,))
+        conn.execute("RESET immutable.retention_wait")
+        conn.execute("SELECT immutable.set_retention(%s)", (new,))
+        assert (rule(conn)[5] is None) == at_once, (old, new)
 
 
 def test_tenants_and_events_without_one(db):
@@ -119,8 +123,8 @@ def test_what_is_refused(db):
     for statement, error, field in refused:
         with pytest.raises(error) as caught:
             conn.execute(statement)
-        assert caught.value.diag.column_name == field or field in (caught.value.diag.message_primary or ""), statement
-        assert caught.value.diag.message_hint
+        assert caught.value.diag.column_name == field, statement
+        assert caught.value.diag.message_hint, statement
     assert one(conn, "SELECT count(*) FROM immutable.retention") + one(conn, "SELECT count(*) FROM immutable.holds") == 0
     assert events(conn, "immutable.retention_set") == []
 
@@ -188,7 +192,7 @@ def test_what_a_tenant_sees(db):
     conn.execute("SELECT immutable.set_retention('1 year'), immutable.hold('a', 'secret case')")
     role = db.create_role("IN ROLE immutable_viewer")
     viewer = db.connect(role)
-    token = one(conn, "SELECT immutable.create_viewer_token('a')")
+    token = one(conn, "SELECT immutable.create_viewer_token('a') ->> 'token'")
     seen = "SELECT tenant_id, next_keep::text, held_since IS NOT NULL, held_because FROM immutable.get_retention({})"
     with pytest.raises(errors.InsufficientPrivilege):
         viewer.execute(seen.format(""))
