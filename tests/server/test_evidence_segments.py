@@ -155,6 +155,25 @@ def test_an_event_that_is_missing_from_a_segment_waits(db):
     check(conn)
 
 
+@pytest.mark.parametrize("has_tree", [False, True])
+def test_a_lane_that_has_lost_its_end(db, has_tree):
+    """Somebody has removed what the hot table has of it. The rest is in the tree, or is missed there by its number."""
+    conn = db.conn
+    record(conn, 30)
+    record(conn, 5, "u")
+    if has_tree:
+        checkpoint(conn)
+    put(conn, 1, "true")
+    with h.behind_triggers(conn):
+        conn.execute("DELETE FROM ONLY immutable.events WHERE tenant_id = 't'")
+        conn.execute("UPDATE immutable.tree_position SET compared_at = now() - interval '25 hours'")
+    for _ in range(2):
+        checkpoint(conn)
+        pending = conn.execute("SELECT tenant_id, lane, seq, why FROM immutable.tree_pending").fetchall()
+        assert pending == ([("t", 0, 30, "the events that the tree has are no longer there")] if has_tree else [])
+    assert value(conn, "SELECT sum(count) FROM immutable.tree_runs WHERE tenant_id = 't'") == (30 if has_tree else 29)
+
+
 def test_a_stray_table_is_none_of_the_log(db):
     """Rows of a table that somebody has hung below the log enter neither the tree nor keep others from it."""
     conn = db.conn
