@@ -197,10 +197,14 @@ def test_it_waits_for_old_transactions_and_for_no_others(db):
     later = db.connect(autocommit=False)
     assert one(later, "SELECT count(*) FROM immutable.events") == 10
     reader.commit()
+    while "events_1" not in places(later):
+        assert sealing.is_alive()
+        time.sleep(0.01)
+    assert one(later, "SELECT count(*) FROM immutable.events") == 11
+    # For the next segment, of what the reader has recorded, it is old.
+    later.rollback()
     sealing.join(30)
     assert not sealing.is_alive() and done[0]["events"] == 10
-    assert one(later, "SELECT count(*) FROM immutable.events") == 11
-    later.rollback()
     check_whole(db.conn)
 
 
