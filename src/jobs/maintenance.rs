@@ -8,7 +8,7 @@ use crate::jobs::pause;
 use crate::jobs::seal::{self, Did, Parts, Sealing};
 use crate::jobs::seal_due::Wanted;
 use crate::jobs::step::{both, Done};
-use crate::jobs::{alerts, exports, streams_letters, usage};
+use crate::jobs::{alerts, exports, prune, streams_letters, usage};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
 use crate::log::{distributed, seam};
@@ -35,12 +35,13 @@ struct Step {
 }
 
 /// The steps after the checkpoint, in their order.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "alerts", run: alerts::step, pauses: true },
     Step { name: "exports", run: exports::step, pauses: true },
     Step { name: "revocations", run: forget_revocations, pauses: false },
     Step { name: "api_keys", run: usage::step, pauses: true },
     Step { name: "dead_letters", run: streams_letters::step, pauses: false },
+    Step { name: "retention", run: prune::step, pauses: true },
 ];
 
 sql_function!(immutable_run_maintenance, pg_finfo_immutable_run_maintenance, run_maintenance);

@@ -78,7 +78,7 @@ fn make_tables(segment: &Segment) {
         copy_statistics_targets(table, &own);
         spi::execute(&format!("ALTER TABLE immutable.{own} ENABLE ROW LEVEL SECURITY"), &[]);
     }
-    for statement in segment_triggers::statements(segment) {
+    for statement in segment_triggers::statements(segment.number) {
         spi::execute(&statement, &[]);
     }
 }

@@ -24,6 +24,11 @@ pub fn by_log<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
+/// Whether such a statement runs, perhaps with one of somebody else's inside of it.
+pub fn is_running() -> bool {
+    CHANGING.get().is_some()
+}
+
 /// Whether a statement of the log's own is what changes its tables now.
 pub fn is_by_log() -> bool {
     CHANGING.get().is_some_and(|own| own == depth())

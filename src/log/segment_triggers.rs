@@ -1,8 +1,6 @@
 //! The triggers of a segment. Tables do not inherit triggers, and a statement on a segment, or on a parent of it, fires
 //! those of the segment's rows.
 
-use crate::log::segments::Segment;
-
 /// A trigger of a table: when it fires, and what it runs.
 struct Trigger {
     name: &'static str,
@@ -32,7 +30,7 @@ const EVENTS: [Trigger; 6] = [
 
 const TARGETS: [Trigger; 6] = [
     trigger("~immutable_insert", "BEFORE INSERT ON {} FOR EACH STATEMENT", "refuse"),
-    trigger("~immutable_target", "BEFORE UPDATE ON {} FOR EACH ROW", "guard_target"),
+    trigger("~immutable_update", "BEFORE UPDATE ON {} FOR EACH ROW", "guard_target"),
     trigger("~immutable_delete", "BEFORE DELETE ON {} FOR EACH ROW", "refuse"),
     trigger("~immutable_truncate", "BEFORE TRUNCATE ON {} FOR EACH STATEMENT", "refuse"),
     in_replica("~immutable_apply", "BEFORE INSERT OR DELETE ON {} FOR EACH ROW"),
@@ -40,9 +38,9 @@ const TARGETS: [Trigger; 6] = [
 ];
 
 /// The statements that make the triggers of a new segment. The log runs them as its own change.
-pub fn statements(segment: &Segment) -> Vec<String> {
-    let events = of_table(&segment.events_table(), &EVENTS);
-    events.chain(of_table(&segment.targets_table(), &TARGETS)).collect()
+pub fn statements(number: i32) -> Vec<String> {
+    let events = of_table(&format!("events_{number}"), &EVENTS);
+    events.chain(of_table(&format!("event_targets_{number}"), &TARGETS)).collect()
 }
 
 fn of_table<'t>(table: &str, triggers: &'t [Trigger]) -> impl Iterator<Item = String> + 't {

@@ -19,52 +19,7 @@ def refused(conn, state, statement, *values):
     return raised.value.diag
 
 
-BY_HAND = """
-SET immutable.allow_ddl = on;
-DO $$
-DECLARE n int := coalesce((SELECT max(segment) FROM immutable.segments), 0) + 1; a timestamptz; z timestamptz := clock_timestamp();
-BEGIN
-  a := coalesce((SELECT max(created_to) FROM immutable.segments), '-infinity');
-  EXECUTE format('CREATE TABLE immutable.events_%s (CHECK (created_at >= %L AND created_at < %L), PRIMARY KEY (id, tenant_id), UNIQUE (tenant_id, lane, seq)) INHERITS (immutable.events)', n, a, z);
-  EXECUTE format('CREATE TABLE immutable.event_targets_%s (PRIMARY KEY (tenant_id, event_id, position), FOREIGN KEY (event_id, tenant_id) REFERENCES immutable.events_%s (id, tenant_id)) INHERITS (immutable.event_targets)', n, n);
-  EXECUTE format('CREATE INDEX events_%s_erased ON immutable.events_%s (tenant_id, id) WHERE erased IS NOT NULL', n, n);
-  EXECUTE format('ALTER TABLE immutable.events_%s ENABLE ROW LEVEL SECURITY', n);
-  EXECUTE format('ALTER TABLE immutable.event_targets_%s ENABLE ROW LEVEL SECURITY', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_insert" BEFORE INSERT ON immutable.events_%s FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_update" BEFORE UPDATE ON immutable.events_%s FOR EACH ROW EXECUTE FUNCTION immutable.guard_event()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_delete" BEFORE DELETE ON immutable.events_%s FOR EACH ROW EXECUTE FUNCTION immutable.refuse()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.events_%s FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.events_%s FOR EACH ROW EXECUTE FUNCTION immutable.replicate()', n);
-  EXECUTE format('ALTER TABLE immutable.events_%s ENABLE REPLICA TRIGGER "~immutable_apply"', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_insert" BEFORE INSERT ON immutable.event_targets_%s FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_target" BEFORE UPDATE ON immutable.event_targets_%s FOR EACH ROW EXECUTE FUNCTION immutable.guard_target()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_delete" BEFORE DELETE ON immutable.event_targets_%s FOR EACH ROW EXECUTE FUNCTION immutable.refuse()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.event_targets_%s FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse()', n);
-  EXECUTE format('CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR DELETE ON immutable.event_targets_%s FOR EACH ROW EXECUTE FUNCTION immutable.replicate()', n);
-  EXECUTE format('ALTER TABLE immutable.event_targets_%s ENABLE REPLICA TRIGGER "~immutable_apply"', n);
-  EXECUTE format('ALTER EXTENSION immutable ADD TABLE immutable.events_%s', n);
-  EXECUTE format('ALTER EXTENSION immutable ADD TABLE immutable.event_targets_%s', n);
-  SET LOCAL session_replication_role = replica;
-  INSERT INTO immutable.segments (segment, state, created_from, created_to, events, prepared_at, sealed_at)
-    VALUES (n, 'sealed', a, z, (SELECT count(*) FROM ONLY immutable.events e WHERE EXISTS (SELECT FROM ONLY immutable.events f WHERE f.tenant_id = e.tenant_id AND f.lane = e.lane AND f.seq = e.seq + 1)), now(), now());
-  DROP TABLE IF EXISTS kept; 
-  CREATE TEMP TABLE kept AS SELECT * FROM ONLY immutable.events e WHERE created_at < z AND EXISTS (SELECT FROM ONLY immutable.events f WHERE f.tenant_id = e.tenant_id AND f.lane = e.lane AND f.seq = e.seq + 1);
-  EXECUTE format('ALTER TABLE immutable.events_%s DISABLE TRIGGER "~immutable_apply"', n);
-  EXECUTE format('INSERT INTO immutable.events_%s SELECT * FROM kept ORDER BY tenant_id, lane, seq', n);
-  EXECUTE format('ALTER TABLE immutable.events_%s ENABLE REPLICA TRIGGER "~immutable_apply"', n);
-  EXECUTE format('INSERT INTO immutable.event_targets_%s SELECT t.* FROM ONLY immutable.event_targets t JOIN kept k ON k.id = t.event_id AND k.tenant_id = t.tenant_id', n);
-  DELETE FROM ONLY immutable.event_targets t USING kept k WHERE k.id = t.event_id AND k.tenant_id = t.tenant_id;
-  DELETE FROM ONLY immutable.events t USING kept k WHERE k.id = t.id AND k.tenant_id = t.tenant_id;
-  DROP TABLE kept;
-END $$;
-RESET immutable.allow_ddl;
-"""
-
-
 def seal(conn):
-    if not conn.execute("SELECT FROM pg_proc WHERE proname = 'seal'").fetchall():
-        conn.execute(BY_HAND)
-        return
     conn.execute("CALL immutable.seal(clock_timestamp())")
 
 
@@ -76,11 +31,11 @@ def sealed(db):
     seal(db.conn)
     db.numbers = [number for number, in rows(db.conn, "SELECT segment FROM immutable.segments WHERE events > 0")]
     assert db.numbers and rows(db.conn, COUNTS) == [(3, 3, 1)]
-    db.before = rows(db.conn, COUNTS), rows(db.conn, "SELECT * FROM immutable.segments")
+    db.before = rows(db.conn, COUNTS), rows(db.conn, "SELECT s::text FROM immutable.segments s")
     db.tables = [f"immutable.{table}_{db.numbers[0]}" for table in BOTH]
     yield db
     db.conn.execute("RESET ALL")
-    assert (rows(db.conn, COUNTS), rows(db.conn, "SELECT * FROM immutable.segments")) == db.before
+    assert (rows(db.conn, COUNTS), rows(db.conn, "SELECT s::text FROM immutable.segments s")) == db.before
     assert is_valid(db.conn)
 
 
@@ -134,7 +89,7 @@ def test_segments_belong_to_the_log(sealed):
         f"ALTER TABLE {events} NO INHERIT immutable.events", f"ALTER TABLE {targets} NO INHERIT immutable.event_targets",
         f"ALTER TABLE {events} INHERIT other", f"ALTER EXTENSION immutable DROP TABLE {events}",
         f"ALTER TABLE {events} DISABLE TRIGGER ALL", f'ALTER TABLE {events} DISABLE TRIGGER "~immutable_delete"',
-        f'DROP TRIGGER "~immutable_delete" ON {events}', f'DROP TRIGGER "~immutable_target" ON {targets}',
+        f'DROP TRIGGER "~immutable_delete" ON {events}', f'DROP TRIGGER "~immutable_update" ON {targets}',
         f'ALTER TRIGGER "~immutable_delete" ON {events} RENAME TO aaa',
         f"CREATE TRIGGER aaa BEFORE INSERT ON {events} FOR EACH ROW EXECUTE FUNCTION public.spoil()",
         f"CREATE TRIGGER aaa BEFORE DELETE ON {targets} FOR EACH ROW EXECUTE FUNCTION public.spoil()",
@@ -197,7 +152,7 @@ DELETES = """
       EXCEPTION WHEN insufficient_privilege THEN INSERT INTO public.done VALUES ('refused');
       END;
       BEGIN
-        EXECUTE 'ALTER TABLE immutable.events DISABLE TRIGGER "~immutable_delete"';
+        CREATE FUNCTION immutable.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
         INSERT INTO public.done VALUES ('ddl');
       EXCEPTION WHEN insufficient_privilege THEN INSERT INTO public.done VALUES ('refused');
       END;
