@@ -98,25 +98,20 @@ def test_segments_belong_to_the_log(sealed):
         f"ALTER TABLE {events} ADD CHECK (false) NOT VALID", f"ALTER TABLE {events} RENAME TO gone",
         f"ALTER TABLE {events} SET SCHEMA public", f"CREATE UNIQUE INDEX ON {events} (action)",
         f"DROP INDEX {unique_index(sealed, events)}", "ALTER TABLE immutable.segments ADD note text",
-        "CREATE TRIGGER aaa BEFORE INSERT ON immutable.segments FOR EACH ROW EXECUTE FUNCTION public.spoil()"
-        .replace("aaa", "~zzz"),
+        'CREATE TRIGGER "~zzz" BEFORE INSERT ON immutable.segments FOR EACH ROW EXECUTE FUNCTION public.spoil()',
     ]
     sealed.conn.execute(f"CREATE TABLE mine (LIKE {events} INCLUDING ALL); CREATE TABLE other (LIKE immutable.events)")
     sealed.conn.execute("CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
-    passed = []
     for statement in statements:
-        try:
-            refused(sealed.conn, "42501", statement.replace("TRIGGER ~zzz", 'TRIGGER "~zzz"'))
-        except BaseException as e:
-            passed.append(str(e)[:300])
-    assert not passed
+        refused(sealed.conn, "42501", statement)
     refused(sealed.conn, "2BP01", f"DROP TABLE {events}")
     refused(sealed.conn, "2BP01", f"DROP TABLE {events} CASCADE")
     refused(sealed.conn, "42501", "DROP EXTENSION immutable")
     # What costs nothing but time stays possible.
-    sealed.conn.execute(f"CREATE INDEX mine_too ON {events} (action_category); DROP INDEX immutable.mine_too")
-    sealed.conn.execute(f"CREATE TABLE elsewhere (LIKE {events}); ALTER TABLE {events} SET (fillfactor = 100); VACUUM {events}")
-    sealed.conn.execute(f"CREATE TABLE child () INHERITS (elsewhere); REINDEX TABLE {events}")
+    for statement in (f"CREATE INDEX mine_too ON {events} (action_category)", "DROP INDEX immutable.mine_too", f"VACUUM {events}",
+                      f"ALTER TABLE {events} SET (fillfactor = 100)", f"REINDEX TABLE {events}", f"CREATE TABLE elsewhere (LIKE {events})",
+                      "CREATE TABLE child () INHERITS (elsewhere)"):
+        sealed.conn.execute(statement)
     # With the setting it is recorded.
     record_of = "SELECT metadata ->> 'detail' FROM immutable.events WHERE action = 'immutable.ddl' ORDER BY created_at DESC LIMIT 1"
     with sealed.conn.transaction(force_rollback=True):
