@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import psycopg
 
@@ -24,10 +25,29 @@ COLUMNS = ("tenant_id, actor_id, actor_name, actor_type, action, resource_type, 
 
 TABLES = {
     "bare": "bare.event",
+    "own six": "own_six.event",
     "hand-written": "hand_written.event",
     "plpgsql-chain": "plpgsql_chain.event",
     "immutable": "immutable.events",
 }
+
+# What a team that writes its log by hand would index, in place of the extension's indexes. With the primary key they are six.
+OWN_INDEXES = """
+CREATE INDEX ON own_six.event (tenant_id, created_at DESC, id DESC);
+CREATE INDEX ON own_six.event (actor_id, created_at DESC, id DESC);
+CREATE INDEX ON own_six.event (action text_pattern_ops, created_at DESC, id DESC);
+CREATE INDEX ON own_six.event (resource_type, resource_id, created_at DESC, id DESC);
+CREATE INDEX ON own_six.event (session_id, created_at DESC, id DESC);
+CREATE INDEX ON own_six.event_target (type, id, created_at DESC, event_id DESC);
+"""
+
+
+def own_six():
+    """The hand-written tables without the column that only the extension's indexes need, and with indexes of their own."""
+    tables = (HERE / "hand-written.sql").read_text().partition("-- The floor")[0].replace("hand_written", "own_six")
+    tables, count = re.subn(r",\n *-- For the index.*?\n *xact xid8[^\n]*\);", ");", tables)
+    assert count == 1, "hand-written.sql has no column xact"
+    return tables + OWN_INDEXES
 
 
 def metadata(size):
@@ -81,7 +101,7 @@ def track_batch(table, tenants, number, size):
     return f"SELECT immutable.track_batch('{json.dumps([event] * 100)}');"
 
 
-ALL = list(TABLES)
+ALL = [table for table in TABLES if table != "own six"]
 BESIDE = "beside an idle transaction"
 #           name                                   statement     rows clients tenants targets metadata tables
 WORKLOADS = [
@@ -108,6 +128,8 @@ class Bench:
         self.options = options
         self.env = {**os.environ, "PGDATABASE": DATABASE}
         self.conn = None
+        # Microseconds of the server's processor time an event, by workload and table.
+        self.costs = {}
 
     def prepare(self):
         with psycopg.connect("dbname=postgres", autocommit=True) as admin:
@@ -119,6 +141,7 @@ class Bench:
         self.conn.execute("INSERT INTO immutable.events (actor_id, action) VALUES ('bench', 'bench.began')")
         for file in ("hand-written.sql", "plpgsql-chain.sql"):
             self.conn.execute((HERE / file).read_text())
+        self.conn.execute(own_six())
         self.same_indexes()
 
     def same_indexes(self):
@@ -152,7 +175,17 @@ class Bench:
             yield
             conn.rollback()
 
+    def processor_time(self):
+        """Seconds that the server's processes have taken which have ended: the sessions, not what writes in the background."""
+        with open(f"{os.environ['IMMUTABLE_PG_DATA']}/postmaster.pid", encoding="ascii") as file:
+            server = int(file.readline())
+        with open(f"/proc/{server}/stat", encoding="utf-8") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
     def run(self, statement, clients):
+        """Transactions a second, and the seconds of processor time that each took in the server."""
+        before = self.processor_time()
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
             script.write(statement)
             script.flush()
@@ -160,10 +193,12 @@ class Bench:
                 [f"{os.environ['IMMUTABLE_PG_BIN']}/pgbench", "-n", "-M", self.options.protocol, "-f", script.name,
                  "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(self.options.seconds)],
                 env=self.env, text=True, capture_output=True)
-        match = re.search(r"tps = ([\d.]+)", done.stdout)
+        match = re.search(r"actually processed: (\d+).*tps = ([\d.]+)", done.stdout, re.S)
         if done.returncode != 0 or not match:
             sys.exit(done.stderr or done.stdout)
-        return float(match[1])
+        # The server has to notice that the sessions have ended.
+        time.sleep(0.2)
+        return float(match[2]), (self.processor_time() - before) / int(match[1])
 
     def copy(self, table, file):
         start = self.conn.execute("SELECT clock_timestamp()").fetchone()[0]
@@ -178,15 +213,17 @@ class Bench:
         results = {}
         chosen = [w for w in WORKLOADS if re.search(self.options.only, w[0])]
         for name, make, rows, clients, tenants, number, size, tables in chosen:
-            for _ in range(self.options.rounds):
-                for table in tables:
+            tables = self.options.tables or tables
+            for number_of_round in range(self.options.rounds):
+                for table in tables if number_of_round % 2 == 0 else reversed(tables):
                     self.reset()
                     statement = make(TABLES[table], tenants, number, size)
                     with self.idle(name, statement):
-                        tps = self.run(statement, clients)
+                        tps, seconds = self.run(statement, clients)
                     results.setdefault(name, {}).setdefault(table, []).append(tps * rows)
-                    print(f"{name}: {table}: {tps * rows:.0f} events/s", file=sys.stderr)
-        if re.search(self.options.only, "COPY"):
+                    self.costs.setdefault(name, {}).setdefault(table, []).append(seconds / rows * 1e6)
+                    print(f"{name}: {table}: {tps * rows:.0f} events/s, {seconds / rows * 1e6:.1f} µs", file=sys.stderr)
+        if not self.options.tables and re.search(self.options.only, "COPY"):
             self.measure_copy(results)
         return results
 
@@ -200,7 +237,7 @@ class Bench:
             name = f"COPY of {self.options.copy_rows:,} rows"
             for _ in range(self.options.rounds):
                 # In one transaction every row looks for its head behind all of its old versions: that never ends.
-                for table in [table for table in TABLES if table != "plpgsql-chain"]:
+                for table in [table for table in ALL if table != "plpgsql-chain"]:
                     self.reset()
                     speed = self.copy(TABLES[table], file.name)
                     results.setdefault(name, {}).setdefault(table, []).append(speed)
@@ -209,7 +246,8 @@ class Bench:
     def sizes(self):
         """Bytes of table and WAL that 100,000 events with two targets take."""
         print("\n| per event with 2 targets | table bytes | index bytes | WAL bytes |\n|---|---|---|---|")
-        for name, table in TABLES.items():
+        for name in self.options.tables or ALL:
+            table = TABLES[name]
             parts = [table] + ([] if name == "bare" else [
                 "immutable.event_targets" if name == "immutable" else table + "_target"])
             size = "SELECT " + ", ".join(
@@ -226,16 +264,35 @@ class Bench:
                   f"| {float(wal) / 1e5:.0f} |")
 
 
+def spread(each):
+    return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+
+
+def beside(results, costs, tables):
+    """The table for chosen tables: rates, the last one's ratio to each of the others, and processor time."""
+    *peers, ours = tables
+    print(f"\n| events/s | {' | '.join(tables)} | {' | '.join(f'to {peer}' for peer in peers)} |")
+    print("|---" * (1 + len(tables) + len(peers)) + "|")
+    for name, rates in results.items():
+        medians = [f"{statistics.median(rates[table]):,.0f}" for table in tables]
+        ratios = [spread([mine / theirs for mine, theirs in zip(rates[ours], rates[peer])]) for peer in peers]
+        print(f"| {name} | {' | '.join(medians + ratios)} |")
+    print(f"\n| µs of the server's processor time an event | {' | '.join(tables)} |")
+    print("|---" * (1 + len(tables)) + "|")
+    for name, cost in costs.items():
+        print(f"| {name} | {' | '.join(f'{statistics.median(cost[table]):.1f} (least {min(cost[table]):.1f})' for table in tables)} |")
+
+
 def table(results):
     print("| workload | bare | hand-written | plpgsql-chain | immutable | to bare | to hand-written | to plpgsql-chain |")
     print("|---|---|---|---|---|---|---|---|")
     for name, by_table in results.items():
-        speeds = [f"{statistics.median(by_table[t]):,.0f}" if t in by_table else "" for t in TABLES]
+        speeds = [f"{statistics.median(by_table[t]):,.0f}" if t in by_table else "" for t in ALL]
         ratios = []
         for peer in ("bare", "hand-written", "plpgsql-chain"):
             if peer in by_table:
                 each = [ours / theirs for ours, theirs in zip(by_table["immutable"], by_table[peer])]
-                ratios.append(f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})")
+                ratios.append(spread(each))
             else:
                 ratios.append("")
         print(f"| {name} | {' | '.join(speeds)} | {' | '.join(ratios)} |")
@@ -249,6 +306,8 @@ def main():
     parser.add_argument("--only", default="", help="a regular expression of the workloads' names")
     parser.add_argument("--protocol", default="prepared", choices=["simple", "extended", "prepared"])
     parser.add_argument("--no-sizes", action="store_true")
+    parser.add_argument("--tables", type=lambda names: names.split(","), help="run these alone, the last one beside the others: "
+                        + ", ".join(TABLES))
     options = parser.parse_args()
     root = HERE.parent
     for command in (["install"], ["start", "bench", "shared_buffers=1GB", "max_wal_size=8GB",
@@ -257,7 +316,10 @@ def main():
     bench = Bench(options)
     bench.prepare()
     results = bench.measure()
-    table(results)
+    if options.tables:
+        beside(results, bench.costs, options.tables)
+    else:
+        table(results)
     if not options.no_sizes:
         bench.sizes()
 

@@ -63,6 +63,7 @@ BEGIN ATOMIC
     ('api_key_usage', '~immutable_brought', 'guard_brought'), ('alert_rules', '~immutable_brought', 'guard_brought'),
     ('alerts', '~immutable_brought', 'guard_brought'), ('streams', '~immutable_brought', 'guard_brought'),
     ('dead_letters', '~immutable_brought', 'guard_brought'), ('stream_positions', '~immutable_apply', 'replicate'),
+    ('retention', '~immutable_brought', 'guard_brought'), ('holds', '~immutable_brought', 'guard_brought'),
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
@@ -76,7 +77,8 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement')
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement', 'retention', 'holds',
+      'prune_position')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
@@ -96,12 +98,17 @@ BEGIN ATOMIC
       FROM segment_tables t WHERE NOT t.relrowsecurity
     UNION ALL SELECT 1, format('trigger %I of immutable.%s is %s: events can be changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
         x.name, t.name, CASE WHEN g.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END)
-      FROM segment_tables t CROSS JOIN (VALUES ('~immutable_insert'), ('~immutable_update'), ('~immutable_delete'),
-          ('~immutable_truncate')) x (name)
+      FROM segment_tables t JOIN (VALUES ('events', '~immutable_insert', 'refuse'), ('events', '~immutable_update', 'guard_event'),
+          ('events', '~immutable_delete', 'refuse'), ('events', '~immutable_truncate', 'refuse'),
+          ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
+          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
+          ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
+          ('event_targets', '~immutable_apply', 'replicate'), ('event_targets', '~immutable_apply_truncate', 'replicate'))
+          x (tab, name, function) ON x.tab = t.tab
         LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = x.name AND g.tgqual IS NULL
-          AND g.tgfoid IN (SELECT p.oid FROM pg_proc p WHERE p.proname IN ('refuse', 'guard_event', 'guard_target')
+          AND g.tgfoid IN (SELECT p.oid FROM pg_proc p WHERE p.proname = x.function
             AND p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'immutable'))
-      WHERE t.oid IS NOT NULL AND (g.oid IS NULL OR g.tgenabled NOT IN ('A', 'O'))
+      WHERE t.oid IS NOT NULL AND (g.oid IS NULL OR g.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END))
     UNION ALL SELECT 8, format('segment %s has been prepared since %s, and its events have not moved: CALL immutable.seal() says what it waits for',
         s.segment, s.prepared_at)
       FROM immutable.segments s WHERE s.state = 'prepared' AND s.prepared_at < clock_timestamp() - interval '10 minutes'

@@ -11,6 +11,7 @@ pub mod own_change;
 pub mod own_event;
 pub mod place;
 pub mod pruned;
+pub mod pruned_before;
 pub mod readable;
 pub mod recorded;
 pub mod rewriting;

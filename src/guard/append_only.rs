@@ -54,9 +54,6 @@ sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event
 /// Refuses an UPDATE of an event that is not an erasure (42501).
 fn guard_event(call: Call) -> Datum {
     let trigger = call.trigger(BEFORE_UPDATE_ROW);
-    if is_by_log() {
-        return trigger.go_on();
-    }
     let relation = trigger.relation();
     let events = Events::of(relation);
     subscription::refuse_local_write(OpenRelation::briefly(events.hot(relation)).get());

@@ -8,7 +8,7 @@ use crate::jobs::pause;
 use crate::jobs::seal::{self, Did, Parts, Sealing};
 use crate::jobs::seal_due::Wanted;
 use crate::jobs::step::{both, Done};
-use crate::jobs::{alerts, exports, streams_letters, usage};
+use crate::jobs::{alerts, exports, prune, streams_letters, usage};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
 use crate::log::{distributed, seam};
@@ -35,12 +35,13 @@ struct Step {
 }
 
 /// The steps after the checkpoint, in their order.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "alerts", run: alerts::step, pauses: true },
     Step { name: "exports", run: exports::step, pauses: true },
     Step { name: "revocations", run: forget_revocations, pauses: false },
     Step { name: "api_keys", run: usage::step, pauses: true },
     Step { name: "dead_letters", run: streams_letters::step, pauses: false },
+    Step { name: "retention", run: prune::step, pauses: true },
 ];
 
 sql_function!(immutable_run_maintenance, pg_finfo_immutable_run_maintenance, run_maintenance);
@@ -55,7 +56,7 @@ fn run_maintenance(call: Call) -> Datum {
     let did = in_transactions(|transactions| {
         let is_copy = seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
         match is_copy {
-            true => "{\"state\":\"copy\"}".to_string(),
+            true => Run { transactions, did: Vec::new(), failed: Vec::new() }.of_copy(),
             false => {
                 let run = Run { transactions, did: Vec::new(), failed: Vec::new() };
                 if distributed::is() {
@@ -116,6 +117,14 @@ impl Run<'_> {
         }
         self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
         object(&self.did)
+    }
+
+    /// Does what a copy has to do that a replication feeds: its events move into segments as elsewhere.
+    fn of_copy(mut self) -> String {
+        self.seal();
+        let mut members = vec![("state", string("copy"))];
+        members.extend(self.did.into_iter().filter(|(_, did)| did != "null"));
+        object(&members)
     }
 
     /// Does what a distributed log has to do: it has no checkpoints, alerts, exports, API keys and streams. This node

@@ -53,7 +53,7 @@ pub fn fill(segment: &Segment, known: &[Segment], paced: bool) -> Moved {
         as_own_script(|| finish_tables(segment, &mut pace));
         let _restored = timeouts().set();
         segments::move_events();
-        for one in &moves {
+        for one in &mut moves {
             one.copy_erased();
             one.delete();
         }
@@ -178,14 +178,13 @@ impl Move<'_> {
             after = Some(end);
             pace.pause();
         }
-        one.moved.targets = one.copy_targets("true");
+        one.moved.targets = one.copy_targets();
         pace.pause();
         one
     }
 
     /// The last event of each chunk.
     fn ends(&self) -> Vec<Place> {
-        let mut found = Vec::new();
         // Few events come too late for their segment.
         let most = if self.segment.state == State::Sealed { i64::from(SEAL_EVENTS.get()) } else { i64::MAX };
         let statement = format!(
@@ -198,18 +197,16 @@ impl Move<'_> {
         );
         let mut given = bounds(self.segment);
         given.push(Arg::Int8(most));
-        spi::query_now_planned_each_time(&statement, &given, |row| {
-            found.push(Place {
-                tenant_id: row.at(0).map_or("", text).to_string(),
-                lane: row.at(1).map_or(0, Datum::i16),
-                seq: row.at(2).map_or(0, Datum::i64),
-            });
-        });
-        found
+        places(&statement, &given)
     }
 
     /// Copies the targets of the events that were copied and are still where they were.
-    fn copy_targets(&self, condition: &str) -> i64 {
+    fn copy_targets(&self) -> i64 {
+        self.copy_targets_of("true", &bounds(self.segment))
+    }
+
+    /// The same for some of the events.
+    fn copy_targets_of(&self, condition: &str, given: &[Arg]) -> i64 {
         let names = columns("event_targets");
         let statement = format!(
             "INSERT INTO immutable.{} ({}) SELECT {} FROM {} h JOIN ONLY immutable.{} c ON {SAME} \
@@ -222,23 +219,38 @@ impl Move<'_> {
             self.segment.events_table(),
             self.source.rows("event_targets"),
         );
-        spi::affected(&statement, &bounds(self.segment))
+        spi::affected(&statement, given)
     }
 
     /// Copies again what was erased since it was copied.
-    fn copy_erased(&self) {
+    fn copy_erased(&mut self) {
         let (events, targets) = (self.segment.events_table(), self.segment.targets_table());
         let (from, given) = (self.source.rows("events"), bounds(self.segment));
-        let gone = format!(
-            "DELETE FROM ONLY immutable.{targets} t USING {from} h, ONLY immutable.{events} c \
-             WHERE {SAME} AND {CHANGED} AND t.tenant_id = h.tenant_id AND t.event_id = h.id"
+        let changed = format!("{from} h JOIN ONLY immutable.{events} c ON {SAME} AND {CHANGED}");
+        let again = places(&format!("SELECT h.tenant_id, h.lane, h.seq FROM {changed}"), &given);
+        if again.is_empty() {
+            return;
+        }
+        let of_targets = format!(
+            "SELECT t.ctid FROM ONLY immutable.{targets} t JOIN ({changed}) \
+             ON t.tenant_id = h.tenant_id AND t.event_id = h.id"
         );
-        spi::affected(&gone, &given);
-        self.copy_targets(CHANGED);
-        let set: Vec<String> = columns("events").iter().map(|name| format!("{name} = h.{name}")).collect();
-        let again =
-            format!("UPDATE ONLY immutable.{events} c SET {} FROM {from} h WHERE {SAME} AND {CHANGED}", set.join(", "));
-        spi::affected(&again, &given);
+        // An erasure may take targets away.
+        self.moved.targets -= delete_found(&targets, &of_targets, &given);
+        delete_found(&events, &format!("SELECT c.ctid FROM {changed}"), &given);
+        let names = columns("events");
+        for place in again {
+            let mut given = bounds(self.segment);
+            let one = format!("(h.tenant_id, h.lane, h.seq) = {}", place.give(&mut given));
+            let statement = format!(
+                "INSERT INTO immutable.{events} ({}) SELECT {} FROM {from} h \
+                 WHERE h.created_at >= $1 AND h.created_at < $2 AND {one}",
+                list(&names, ""),
+                list(&names, "h."),
+            );
+            spi::affected(&statement, &given);
+            self.moved.targets += self.copy_targets_of(&one, &given);
+        }
     }
 
     /// Deletes where they were what the segment has now. The rows go without triggers, and without the foreign key's
@@ -307,6 +319,19 @@ impl Place {
         given.extend([Arg::text(self.tenant_id.clone()), Arg::Int2(self.lane), Arg::Int8(self.seq)]);
         format!("(${}::pg_catalog.text COLLATE \"C\", ${}, ${})", next, next + 1, next + 2)
     }
+}
+
+/// The places that a statement finds.
+fn places(statement: &str, given: &[Arg]) -> Vec<Place> {
+    let mut found = Vec::new();
+    spi::query_now_planned_each_time(statement, given, |row| {
+        found.push(Place {
+            tenant_id: row.at(0).map_or("", text).to_string(),
+            lane: row.at(1).map_or(0, Datum::i16),
+            seq: row.at(2).map_or(0, Datum::i64),
+        });
+    });
+    found
 }
 
 /// Makes the indexes of a new segment, its foreign key and its statistics.

@@ -5,6 +5,7 @@
 //! Events move from one table to another in a transaction. A reader that asks several statements must ask them with
 //! one snapshot, or else it may meet an event twice or not at all.
 
+use crate::log::tables::events_oid;
 use crate::pg::datum::{micros, text, Datum};
 use crate::pg::error::internal;
 use crate::pg::lock::ObjectLock;
@@ -94,6 +95,12 @@ pub fn now() -> Vec<Segment> {
         as_owner(|| spi::query_now_planned_once(SEGMENTS, &[], |row| found.push(segment(row))));
     }
     found
+}
+
+/// Whether there may be segments: whether tables inherit from the log's. It asks the relation's description and no
+/// table, so that it costs nothing.
+pub fn may_be() -> bool {
+    OpenRelation::briefly(events_oid()).get().has_children()
 }
 
 fn are_there() -> bool {

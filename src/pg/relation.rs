@@ -50,6 +50,11 @@ impl<'r> Relation<'r> {
         self.form().relowner
     }
 
+    /// Whether tables inherit from it, or did so not long ago.
+    pub fn has_children(self) -> bool {
+        self.form().relhassubclass
+    }
+
     /// The OID of its schema.
     pub fn namespace(self) -> Oid {
         self.form().relnamespace
