@@ -188,6 +188,12 @@ DECLARE
   part pg_catalog.record;
   found pg_catalog.bool;
 BEGIN
+  IF EXISTS (SELECT 1 FROM immutable.segments) THEN
+    RAISE EXCEPTION 'a log that has segments cannot be distributed'
+      USING ERRCODE = 'feature_not_supported',
+            HINT = pg_catalog.format('Make a new database, call immutable.distribute(%L) there, and restore the dump of this one into it.',
+              (SELECT l.log_id FROM immutable.log l));
+  END IF;
   IF EXISTS (SELECT 1 FROM immutable.events) THEN
     RAISE EXCEPTION 'a log that has events cannot be distributed'
       USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -216,7 +222,7 @@ END
 $$;
 COMMENT ON FUNCTION immutable.require_distributable() IS
 'Part of immutable.distribute(): refuses a log that has what a distributed log cannot have.
-Raises 55000 for a log with events, API keys, action schemas, alert rules, streams, exports or checkpoints.';
+Raises 0A000 for a log with segments, and 55000 for one with events, API keys, action schemas, alert rules, streams, exports or checkpoints.';
 
 CREATE FUNCTION immutable.distribute_log(log_id uuid)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -76,7 +76,7 @@ TO immutable_auditor;
 -- Proofs and receipts are given under row security. A viewer gets receipts of the events that it sees
 -- where an administrator grants receipt() to immutable_viewer.
 GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
-  immutable.receipt(uuid, text, text[])
+  immutable.receipt(uuid, text, text[]), immutable.receipt_of_line(text)
 TO immutable_auditor;
 -- The same holds for the evidence of a page, which shows an index and the size of the log too.
 GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
@@ -192,7 +192,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tree_head(), immutable.verifier_key(),
   immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
-  immutable.receipt(uuid, text, text[])
+  immutable.receipt(uuid, text, text[]), immutable.receipt_of_line(text)
 TO immutable_server;
 -- mint.
 GRANT EXECUTE ON FUNCTION immutable.create_viewer_token(text, text, integer), immutable.revoke_viewer_token(text),
@@ -279,3 +279,16 @@ GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 -- Maintenance.
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
+
+-- Retention. Whoever makes the rules sees no event; a viewer and an API key see the rule of their tenant.
+GRANT USAGE ON SCHEMA immutable TO immutable_retainer;
+GRANT SELECT ON immutable.retention, immutable.holds TO immutable_retainer, immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text), immutable.hold(text, text),
+  immutable.release(text, text), immutable.prune(boolean, text, text)
+TO immutable_retainer;
+GRANT EXECUTE ON FUNCTION immutable.get_retention(text)
+TO immutable_retainer, immutable_auditor, immutable_viewer, immutable_server;
+GRANT INSERT ON immutable.retention, immutable.holds TO immutable_restorer;
+
+-- Segments.
+GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;

@@ -363,9 +363,11 @@ COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
 Returns no row if there is none, and if the log is distributed.
 Raises no error.';
 
--- The data that a dump must contain. event_targets follows from events.
+-- The data that a dump must contain. event_targets follows from events. pg_dump puts the condition behind the name of the
+-- table, and before that, with --inserts, the word ONLY, which would leave the segments out. So what is selected from the
+-- table that it names is nothing, and everything from the log.
 SELECT pg_catalog.pg_extension_config_dump('immutable.log', '');
-SELECT pg_catalog.pg_extension_config_dump('immutable.events', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.events', 'WHERE false UNION ALL SELECT * FROM immutable.events');
 
 CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
 COMMENT ON FUNCTION immutable.guard_brought() IS

@@ -24,7 +24,7 @@ CREATE FUNCTION immutable.status(
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
   OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT checkpoint_size bigint,
   OUT checkpoint_at timestamptz, OUT cosigned_size bigint, OUT cosigned_at timestamptz, OUT uncovered_since timestamptz,
-  OUT node text, OUT log_id uuid, OUT shards bigint, OUT problems text[])
+  OUT node text, OUT log_id uuid, OUT shards bigint, OUT segments bigint, OUT hot_events bigint, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- Settings of a session, such as enable_indexscan = off, must not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
@@ -63,6 +63,7 @@ BEGIN ATOMIC
     ('api_key_usage', '~immutable_brought', 'guard_brought'), ('alert_rules', '~immutable_brought', 'guard_brought'),
     ('alerts', '~immutable_brought', 'guard_brought'), ('streams', '~immutable_brought', 'guard_brought'),
     ('dead_letters', '~immutable_brought', 'guard_brought'), ('stream_positions', '~immutable_apply', 'replicate'),
+    ('retention', '~immutable_brought', 'guard_brought'), ('holds', '~immutable_brought', 'guard_brought'),
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
@@ -76,11 +77,44 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement')
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement', 'retention', 'holds',
+      'prune_position')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid IN (SELECT oid FROM tables WHERE tab = 'events')),
+  -- The tables of the segments, and what immutable.segments says of them.
+  segment_tables AS (SELECT s.segment, s.state, x.tab, x.name, c.oid, coalesce(c.relrowsecurity, true) AS relrowsecurity,
+      EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid
+        AND h.inhparent IN (SELECT t.oid FROM tables t WHERE t.name = x.tab)) AS inherits
+    FROM immutable.segments s CROSS JOIN LATERAL (VALUES ('events', 'events_' || s.segment),
+        ('event_targets', 'event_targets_' || s.segment)) x (tab, name)
+      LEFT JOIN pg_class c ON c.relname = x.name AND c.relkind = 'r'
+        AND c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'immutable')),
+  bad_segments AS (
+    SELECT 5 AS place, format('table immutable.%s of segment %s is missing or no child of immutable.%s: its events are not read. Call verify_chain()',
+      t.name, t.segment, t.tab) AS problem FROM segment_tables t WHERE t.oid IS NULL OR NOT t.inherits
+    UNION ALL SELECT 4, format('row security of immutable.%s is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', t.name)
+      FROM segment_tables t WHERE NOT t.relrowsecurity
+    UNION ALL SELECT 1, format('trigger %I of immutable.%s is %s: events can be changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
+        x.name, t.name, CASE WHEN g.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END)
+      FROM segment_tables t JOIN (VALUES ('events', '~immutable_insert', 'refuse'), ('events', '~immutable_update', 'guard_event'),
+          ('events', '~immutable_delete', 'refuse'), ('events', '~immutable_truncate', 'refuse'),
+          ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
+          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
+          ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
+          ('event_targets', '~immutable_apply', 'replicate'), ('event_targets', '~immutable_apply_truncate', 'replicate'))
+          x (tab, name, function) ON x.tab = t.tab
+        LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = x.name AND g.tgqual IS NULL
+          AND g.tgfoid IN (SELECT p.oid FROM pg_proc p WHERE p.proname = x.function
+            AND p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'immutable'))
+      WHERE t.oid IS NOT NULL AND (g.oid IS NULL OR g.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END))
+    UNION ALL SELECT 8, format('segment %s has been prepared since %s, and its events have not moved: CALL immutable.seal() says what it waits for',
+        s.segment, s.prepared_at)
+      FROM immutable.segments s WHERE s.state = 'prepared' AND s.prepared_at < clock_timestamp() - interval '10 minutes'
+    UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
+      FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
+        AND NOT (SELECT b.is_distributed FROM begun b)),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
       x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
@@ -188,6 +222,12 @@ BEGIN ATOMIC
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name) LEFT JOIN tables r ON r.tab = x.tab
     WHERE NOT EXISTS (SELECT FROM pg_constraint k
       WHERE k.conrelid = r.oid AND k.conname::text IN (x.name, x.name || r.suffix) AND k.convalidated)),
+  -- By the planner's statistics, or those of the server where there are none.
+  hot AS (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
+      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint AS n,
+      coalesce(current_setting('immutable.hot_events', true), '100000')::bigint AS most,
+      coalesce(current_setting('immutable.seal_events', true), '100000')::bigint AS piece
+    FROM events e),
   -- The evidence. Without a checkpoint all of it is empty.
   note AS (SELECT n.size, n.signed_at FROM immutable.tree_notes n JOIN immutable.tree t ON t.origin = n.origin
     ORDER BY n.size DESC LIMIT 1),
@@ -284,6 +324,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 5, format('immutable.%I has a parent or child table: rows in %s are not in the chain. Run ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
         r.name, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
+      WHERE NOT EXISTS (SELECT FROM segment_tables t WHERE t.oid = h.inhrelid AND t.tab = r.name)
     UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.name)
       FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
     UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.name)
@@ -322,6 +363,7 @@ BEGIN ATOMIC
     UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT place, problem FROM bad_streams
+    UNION ALL SELECT place, problem FROM bad_segments
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -338,9 +380,8 @@ BEGIN ATOMIC
       (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
         WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
           OR s.name LIKE 'immutable.%' AND s.context = 'superuser') END,
-    (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
-      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint FROM events e),
-    (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),
+    (SELECT h.n FROM hot h) + (SELECT coalesce(sum(g.events), 0)::bigint FROM immutable.segments g),
+    (SELECT sum(pg_total_relation_size(t.oid))::bigint FROM (SELECT oid FROM tables UNION ALL SELECT oid FROM segment_tables) t),
     least((SELECT n FROM chained), 1000),
     CASE WHEN (SELECT n FROM chained) > 1000 THEN 'gte' ELSE 'eq' END,
     (SELECT id FROM newest), (SELECT created_at FROM newest),
@@ -359,6 +400,7 @@ BEGIN ATOMIC
     -- Not by the column, which could then not be altered, not even by force.
     immutable.node_here(), (SELECT (to_jsonb(l) ->> 'log_id')::uuid FROM immutable.log l LIMIT 1),
     (SELECT count(s.relation) FROM shard s WHERE s.tab = 'events' HAVING (SELECT is_distributed FROM begun)),
+    (SELECT count(*) FROM immutable.segments g WHERE g.state = 'sealed'), (SELECT h.n FROM hot h),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 COMMENT ON FUNCTION immutable.status() IS
@@ -390,6 +432,8 @@ node; immutable.nodes() asks all nodes.
 - node, shards: the address of this node and how many shards of events it has, if the log is
   distributed; NULL otherwise.
 - log_id: the log''s identity; NULL if it has none yet.
+- segments: how many segments hold events.
+- hot_events: how many events are in immutable.events itself, by the planner''s statistics.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';
 

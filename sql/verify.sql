@@ -131,7 +131,7 @@ CREATE FUNCTION immutable.verify_chain(
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
   OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
   OUT events_total bigint, OUT heads_checked bigint, OUT anchored boolean, OUT checkpoint_size bigint,
-  OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint)
+  OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint, OUT pruned bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
 COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) IS
@@ -176,11 +176,14 @@ Returns one row:
 - recorded_late: how many events the checkpoint does not cover, although their created_at is before
   cosigned_at. immutable.recorded_late() lists them. Events of long transactions are late too. NULL
   without a cosigned checkpoint.
+- pruned: how many events of the log, or of the tenant, are gone because retention has removed them, as
+  records in the tenants'' chains say. They are in none of the other numbers.
 Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of another log or without a
 valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
-42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
-altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
+42501 for a checkpoint if the caller may not read every event, 55000 if immutable.events was
+altered, and 40001 if retention has removed a segment that the transaction''s snapshot needs: run it again.
+Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
 answer, 38000 if a node cannot verify, 55000 if a node has another version of the extension or a
 shard was moved meanwhile, and 25001 for heads or since of events that the transaction itself recorded.';
 
@@ -244,10 +247,10 @@ COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double p
 - max_seconds: how long events are verified. After that the rest is passed over, which takes a small
   part of the time that its verification would take. NULL for any time.
 Returns {"data": {"valid", "events_checked", "events_total", "complete", "heads_checked",
-"anchored", "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "breaks": [{"event_id",
+"anchored", "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "pruned", "breaks": [{"event_id",
 "type", "expected_hash", "actual_hash"}]}}. valid is about the events that were checked, and null if
 there were none; of a lane that was left unfinished, only the events'' content was checked, not
 their links. complete says whether everything in the log was checked. anchored is false, because
 nothing from outside is compared: pass heads or a checkpoint to immutable.verify_chain() for that.
-Raises 22023 for a limit below 1 and for a negative max_seconds, and 55000 if immutable.events was
-altered.';
+Raises 22023 for a limit below 1 and for a negative max_seconds, 55000 if immutable.events was
+altered, and 40001 as immutable.verify_chain() does.';

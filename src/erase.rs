@@ -14,9 +14,10 @@ use crate::access::lent::with_rights_of_owner;
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_event::{reason, record_for, Cause, LogEvent};
+use crate::log::rewriting::{Home, Homes};
 use crate::log::row::{self, stored_address, stored_text, Stored};
 use crate::log::tables::events_oid;
-use crate::log::{alert_state, distributed, event, lane};
+use crate::log::{alert_state, distributed, event, lane, segments};
 use crate::pg::call::{sql_function, texts, Call};
 use crate::pg::datum::{text, uuid, Datum};
 use crate::pg::encoding::normalized;
@@ -30,7 +31,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::refuse_in_recovery;
 use crate::pg::tuple::{Tuple, Values};
 use immutable_format::event::{
-    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, COLUMNS, METADATA, RESERVED, TARGETS,
+    erasable_paths, is_path, target_position, EventSecret, ACTOR_ID, COLUMNS, METADATA, RESERVED,
 };
 use immutable_format::id::uuid_text;
 use immutable_format::json::{self, Build, Value};
@@ -85,13 +86,14 @@ fn erase_one(call: Call, request: &Request, id: Datum, paths: &[&str]) {
     lock_events();
     with_rights_of_owner(|| {
         let mut found = None;
-        spi::query_now(
-            "SELECT e.lane, e.seq FROM ONLY immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
+        let mut erasing = Erasing::begin(call, request);
+        // Nothing moves from here on, and each statement sees what is committed now.
+        spi::query_now_planned_once(
+            "SELECT e.lane, e.seq, e.tableoid FROM immutable.events e WHERE e.id = $1 AND e.tenant_id = $2",
             &[Arg::Uuid(uuid(id)), Arg::text(tenant_id)],
-            |row| found = place_in(row),
+            |row| found = place_in(row).filter(|_| erasing.home_at(row, 2).is_some()).or(found),
         );
         let Some(place) = found else { not_found(id, tenant_id) };
-        let mut erasing = Erasing::begin(call, request);
         erasing.lock(place.0);
         erasing.rewrite(place, |event| asked(event, paths));
         erasing.end();
@@ -256,9 +258,10 @@ fn shard_erase_subject(call: Call) -> Datum {
 }
 
 /// Locks events for an erasure, before anything of them is read: a REINDEX that came between the reading and
-/// the writing would be in a deadlock with this.
+/// the writing would be in a deadlock with this. Events stay in their tables from here on, until the transaction ends.
 fn lock_events() {
     refuse_in_recovery(c"erasing");
+    segments::keep_in_place();
     lock(events_oid(), pg_sys::RowExclusiveLock);
 }
 
@@ -283,6 +286,8 @@ fn decomposed(given: &str) -> String {
 /// The work of one call: what it has erased so far, and what of that is not recorded yet.
 struct Erasing<'a> {
     events: Oid,
+    /// The tables that events can be in.
+    homes: Homes,
     tenant_id: &'a str,
     reason: &'a str,
     cause: &'a Cause,
@@ -303,6 +308,7 @@ impl<'a> Erasing<'a> {
     fn begin(call: Call<'a>, request: &'a Request<'a>) -> Erasing<'a> {
         Erasing {
             events: events_oid(),
+            homes: Homes::now(),
             tenant_id: request.tenant_id,
             reason: request.reason,
             cause: &request.cause,
@@ -313,6 +319,12 @@ impl<'a> Erasing<'a> {
             by_eraser: 0,
             actors: BTreeSet::new(),
         }
+    }
+
+    /// Where an event is, if the row has its tableoid at this place. Nothing is erased from a table that is not the
+    /// log's: nothing would check that.
+    fn home_at(&self, row: &Values, place: usize) -> Option<Home> {
+        self.homes.of(row.at(place)?.oid())
     }
 
     fn lock(&self, lane: i16) {
@@ -345,15 +357,15 @@ impl<'a> Erasing<'a> {
     /// Locks the lanes of the subject's events, and returns the events' places in their order.
     fn lock_events_of(&self, subject: &Subject<'_>) -> Vec<LanePosition> {
         // The ends of the lanes before the search. Events that the search cannot have seen come
-        // after them.
+        // after them. Both are in the hot table.
         let mut heads = Vec::new();
         // (immutable.heads() would ask an API key for another scope.)
         let ends = "WITH RECURSIVE k(lane) AS ( \
-                 (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 ORDER BY e.lane LIMIT 1) \
+                 (SELECT e.lane FROM ONLY immutable.events e WHERE e.tenant_id = $1 ORDER BY e.lane LIMIT 1) \
                  UNION ALL \
-                 SELECT (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane > k.lane \
+                 SELECT (SELECT e.lane FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane > k.lane \
                          ORDER BY e.lane LIMIT 1) FROM k WHERE k.lane IS NOT NULL) \
-             SELECT k.lane, (SELECT e.seq FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane = k.lane \
+             SELECT k.lane, (SELECT e.seq FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = k.lane \
                              ORDER BY e.seq DESC LIMIT 1) FROM k WHERE k.lane IS NOT NULL";
         spi::query_now(ends, &[Arg::text(self.tenant_id)], |row| {
             heads.extend(place_in(row));
@@ -387,8 +399,9 @@ impl<'a> Erasing<'a> {
         after: Option<LanePosition>,
         mut found: impl FnMut(&Stored<'_>),
     ) {
-        let range = after.map_or("", |_| " AND e.lane = $2 AND e.seq > $3");
-        let statement = format!("SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1{range}");
+        let (only, range) = after.map_or(("", ""), |_| ("ONLY ", " AND e.lane = $2 AND e.seq > $3"));
+        let statement =
+            format!("SELECT e.tableoid AS home, e.* FROM {only}immutable.events e WHERE e.tenant_id = $1{range}");
         let mut arguments = vec![Arg::text(self.tenant_id)];
         if let Some((lane, seq)) = after {
             arguments.extend([Arg::Int2(lane), Arg::Int8(seq)]);
@@ -397,7 +410,7 @@ impl<'a> Erasing<'a> {
         let each = |tuple: Tuple<'_>| {
             let row = tuple.values();
             let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-            if !look.finds(&row, layout) {
+            if self.home_at(&row, 0).is_none() || !look.finds(&row, layout) {
                 return;
             }
             // A damaged event must not keep the others from being erased.
@@ -413,23 +426,25 @@ impl<'a> Erasing<'a> {
 
     /// Erases the paths that `choose` finds in the event now. The event's lane is locked.
     fn rewrite(&mut self, place: LanePosition, choose: impl Fn(&Stored<'_>) -> Vec<Hit>) {
-        spi::stream_now(
-            "SELECT e.* FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
+        spi::stream_now_planned_once(
+            "SELECT e.tableoid AS home, e.* FROM immutable.events e \
+             WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
             &[Arg::text(self.tenant_id), Arg::Int2(place.0), Arg::Int8(place.1)],
             |tuple| {
+                let (row, layout) = (tuple.values(), Layout::of_events(tuple.descriptor()));
+                let Some(home) = self.home_at(&row, 0) else { return };
                 let look = |event: &Stored<'_>| {
                     let hits = choose(event);
                     if !hits.is_empty() {
-                        self.erase(event, &hits);
+                        self.erase(&home, event, &hits);
                     }
                 };
-                let (row, layout) = (tuple.values(), Layout::of_events(tuple.descriptor()));
                 with_event(&row, &layout, look).unwrap_or_else(|fault| fault.raise());
             },
         );
     }
 
-    fn erase(&mut self, event: &Stored<'_>, hits: &[Hit]) {
+    fn erase(&mut self, home: &Home, event: &Stored<'_>, hits: &[Hit]) {
         let paths: Vec<&str> = hits.iter().map(|hit| hit.path.as_str()).collect();
         let salt = match &event.secret {
             EventSecret::Salt(salt) => Some(salt),
@@ -440,16 +455,7 @@ impl<'a> Erasing<'a> {
             internal("a path without a value was to be erased")
         };
         let id = Arg::Uuid(event.envelope.id);
-        let targets: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix(TARGETS)).collect();
-        update_event(self.tenant_id, id.clone(), &paths);
-        if !targets.is_empty() {
-            spi::execute(
-                "UPDATE ONLY immutable.event_targets t \
-                 SET target_id = NULL, target_name = NULL, target_metadata = NULL \
-                 WHERE t.tenant_id = $1 AND t.event_id = $2 AND t.position = ANY (CAST($3 AS pg_catalog.int2[]))",
-                &[Arg::text(self.tenant_id), id, Arg::text(format!("{{{}}}", targets.join(",")))],
-            );
-        }
+        home.erase(self.tenant_id, id, &paths);
         if self.is_in_filters {
             self.erased.extend(paths.iter().filter_map(|path| value_of(event, path)));
         }
@@ -574,28 +580,6 @@ fn place_in(row: &Values) -> Option<LanePosition> {
 
 fn place_of(event: &Stored<'_>) -> LanePosition {
     (event.envelope.lane, event.envelope.seq)
-}
-
-/// Lets the table's own trigger erase the paths. A statement's parameters can get into the server's
-/// log, where the remaining values and salts would be copies.
-fn update_event(tenant_id: &str, id: Arg, paths: &[&str]) {
-    let mut requested = String::new();
-    Value::Array(paths.iter().map(|path| Value::String((*path).into())).collect()).write(&mut requested);
-    let mut updated = 0;
-    spi::query_now(
-        "UPDATE ONLY immutable.events e SET erased = $3 WHERE e.tenant_id = $1 AND e.id = $2 RETURNING e.id",
-        &[Arg::text(tenant_id), id, Arg::Json(requested.into())],
-        |_| updated += 1,
-    );
-    if updated != 1 {
-        // A record of an erasure that did not happen would be worse than none.
-        Fault::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "a trigger or rule on immutable.events suppressed the erasure of an event",
-        )
-        .hint("Drop the trigger or rule, and erase again.")
-        .raise()
-    }
 }
 
 /// A target of a record.

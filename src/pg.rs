@@ -13,6 +13,7 @@ pub mod file;
 pub mod jsonb;
 pub mod lock;
 pub mod memory;
+pub mod nesting;
 pub mod network;
 pub mod procedure;
 pub mod random;

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod changes;
+pub mod estimate;
 pub mod events;
 pub mod export;
 pub mod export_events;
@@ -21,3 +22,4 @@ pub mod shards;
 pub mod strategy;
 pub mod time_bound;
 pub mod total;
+pub mod windows;

@@ -1,5 +1,6 @@
 //! Verification: it reads the rows back and reports every break.
 
+pub mod basis;
 pub mod budget;
 pub mod calls;
 pub mod checkpoint;
@@ -15,6 +16,7 @@ pub mod message;
 pub mod node;
 pub mod notes;
 pub mod progress;
+pub mod prunings;
 pub mod remote;
 pub mod run;
 pub mod scope;

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod payload;
 pub mod repeated;
 pub mod replica;
+pub mod replica_erasures;
 pub mod restore;
 pub mod schemas;
 pub mod shard;

@@ -13,8 +13,8 @@ event''s index in the tree and the size of the log, and nothing else of the even
 - size: the size of the checkpoint, one of immutable.checkpoints. NULL is for the newest cosigned
   checkpoint that covers the event, or else the newest signed one.
 Returns the text of the file, which ends with the checkpoint and the lines of its witnesses.
-Raises P0002 if the caller sees no such event, 21000 if events of several tenants have this id and
-tenant_id is not given, 55000 if no checkpoint covers the event yet, 22023 for a size of which no
+Raises P0002 if the caller sees no such event, or if it was pruned, 21000 if several events have this id
+and tenant_id does not tell them apart, 55000 if no checkpoint covers the event yet, 22023 for a size of which no
 checkpoint is kept, XX001 if the event, the tree or the checkpoint is damaged, and 28000 for a viewer
 token that is refused.';
 

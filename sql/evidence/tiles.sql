@@ -5,12 +5,12 @@ RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog,
 AS 'MODULE_PATHNAME', 'immutable_rebuild_tiles';
 COMMENT ON FUNCTION immutable.rebuild_tiles() IS
 'Makes damaged tiles of the tree again from the events.
-The order of the events is taken from immutable.tree_runs. Nothing is changed unless the events have
-the root of the tree''s head. It reads every event that the tree covers, and no checkpoint is made
+The order of the events is taken from immutable.tree_runs, and the leaves of pruned events from the stored
+tiles. Nothing is changed unless they have the root of the tree''s head. It reads every event that the tree covers, and no checkpoint is made
 meanwhile. It is recorded as immutable.tiles_rebuilt.
 Returns how many tiles were made again.
 Raises 25006 on a standby and in a read-only transaction, 55000 before the first checkpoint, and XX001
-if the events are not those that the tree covers.';
+if the events are not those that the tree covers, or if the leaf of a pruned event is damaged.';
 
 CREATE FUNCTION immutable.export_tree(size bigint DEFAULT NULL)
 RETURNS SETOF text LANGUAGE c STABLE PARALLEL UNSAFE ROWS 10000 SET search_path = pg_catalog, pg_temp
@@ -46,7 +46,8 @@ An entry is an event''s hash of 32 bytes, and two bytes with its length stand be
 were compared with the tile.
 - number: the number of the bundle, from 0. It has the entries of the tile with this number.
 - width: how many entries, from 1 to 256.
-Raises P0002 if the tree has no such bundle or not so many entries of it, 22023 for a number or a width
+Raises P0002 if the tree has no such bundle or not so many entries of it, or if one of the events was
+pruned, 22023 for a number or a width
 that no bundle has, 22004 for NULL, 55000 before the first checkpoint, XX001 if the events are not those
 that the tree covers, 42501 for a proof without the scope verify or of one tenant, and 28000 for a proof
 that is missing or refused.';

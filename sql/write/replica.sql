@@ -25,3 +25,5 @@ ALTER TABLE immutable.event_targets ENABLE REPLICA TRIGGER "~immutable_apply_tru
 ALTER TABLE immutable.log ENABLE REPLICA TRIGGER "~immutable_apply";
 ALTER TABLE immutable.log ENABLE REPLICA TRIGGER "~immutable_apply_truncate";
 ALTER TABLE immutable.cluster ENABLE REPLICA TRIGGER "~immutable_apply";
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.segments FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+ALTER TABLE immutable.segments ENABLE REPLICA TRIGGER "~immutable_apply";

@@ -4,6 +4,7 @@
 use crate::access::grants_table::{grants, hold_to_known, rows_of, Mode, ROLE, ROLE_OID, TENANT_ID};
 use crate::access::proof;
 use crate::access::token::{self, PresentedIn};
+use crate::log::segments::{self, Segment};
 use crate::log::tables::{events_oid, is_on_shard, Events};
 use crate::log::{columns as c, distributed, shared_table};
 use crate::pg::call::{sql_function, Call};
@@ -13,7 +14,7 @@ use crate::pg::relation::{Equal, OpenRelation, Seen};
 use crate::pg::{role, setting};
 use crate::settings;
 use pgrx::pg_sys::{self, Oid};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 /// What the caller sees: all events, a tenant's, or those of one actor of it.
 #[derive(Default)]
@@ -159,32 +160,67 @@ sql_function!(immutable_is_target_visible, pg_finfo_immutable_is_target_visible,
 
 /// `immutable.is_target_visible(tenant_id, event_id)`
 fn is_target_visible(call: Call) -> Datum {
-    let (visible, events) = call.once(|| (visible(), OnceCell::new()));
+    let (visible, tables) = call.once(|| (visible(), OnceCell::new()));
     let Some(visible) = visible else { return Datum::from(false) };
     let (Some(tenant_id), Some(event_id)) = (call.arg(0), call.arg(1)) else { return Datum::from(false) };
     if !visible.is_of(Some(tenant_id)) {
         return Datum::from(false);
     }
     let Some(actor_id) = &visible.actor_id else { return Datum::from(true) };
-    // The event is looked up by its key and in the statement's snapshot, so that the statement and
-    // this function see the same events.
-    let oid = *events.get_or_init(|| match distributed::is() && !is_on_shard() {
-        // The tenant is the token's, and so the same for all rows that come here.
-        true => distributed::shard_oid(text(tenant_id)),
-        false => events_oid(),
-    });
-    let relation = OpenRelation::table(oid, pg_sys::AccessShareLock);
+    let tables = tables.get_or_init(|| Tables::that_hold_events(tenant_id));
+    let is_visible = tables.find(|table| is_of_actor(table, event_id, tenant_id, actor_id));
+    Datum::from(is_visible == Some(true))
+}
+
+/// The tables that an event can be in: the hot one, and those of segments.
+struct Tables {
+    oids: Vec<Oid>,
+    /// The one where the last event was. Rows that are read one after the other are often of one segment.
+    last: Cell<usize>,
+}
+
+impl Tables {
+    fn that_hold_events(tenant_id: Datum) -> Tables {
+        let hot = match distributed::is() && !is_on_shard() {
+            // The tenant is the token's, and so the same for all rows that come here.
+            true => distributed::shard_oid(text(tenant_id)),
+            false => events_oid(),
+        };
+        let segments = segments::seen();
+        let segments = segments.iter().map(Segment::events_oid).filter(|table| *table != pg_sys::InvalidOid);
+        Tables { oids: std::iter::once(hot).chain(segments).collect(), last: Cell::new(0) }
+    }
+
+    /// What `look` finds, in the first table where it finds something.
+    fn find<T>(&self, look: impl Fn(Oid) -> Option<T>) -> Option<T> {
+        let first = self.last.get();
+        let others = (0..self.oids.len()).filter(|place| *place != first);
+        std::iter::once(first).chain(others).find_map(|place| {
+            let found = look(self.oids[place])?;
+            self.last.set(place);
+            Some(found)
+        })
+    }
+}
+
+/// Whether an event of the table is the actor's; None if it is not there. It is looked up by its key and in the
+/// statement's snapshot, so that the statement and this function see the same events.
+fn is_of_actor(table: Oid, event_id: Datum, tenant_id: Datum, actor_id: &str) -> Option<bool> {
+    let relation = OpenRelation::read(table)?;
+    if relation.get().indexes().is_empty() {
+        return None; // a segment that is not filled yet
+    }
     let events = Events::of(relation.get());
     let equal =
         |column, function, value| Equal { attribute: events.layout.number(column), function, value: Some(value) };
     let keys = [equal(c::ID, pg_sys::F_UUID_EQ, event_id), equal(c::TENANT_ID, pg_sys::F_TEXTEQ, tenant_id)];
-    let mut is_visible = false;
+    let mut is_of_actor = None;
     relation.get().rows(Some(events.id_index), Seen::ByStatement, &keys, |event| {
         let actor = event.values().get(&events.layout, c::ACTOR_ID);
-        is_visible = actor.is_some_and(|actor| bytes(actor) == actor_id.as_bytes());
+        is_of_actor = Some(actor.is_some_and(|actor| bytes(actor) == actor_id.as_bytes()));
         true
     });
-    Datum::from(is_visible)
+    is_of_actor
 }
 
 /// The tenant that a role may read. Both OID and name must match the grant. A role that was dropped

@@ -218,7 +218,7 @@ pub fn new_origin(log_id: &Id, with_suffix: bool) -> String {
 fn may_have_name() -> bool {
     let mut found = false;
     read_now(
-        "SELECT FROM immutable.events e WHERE e.action IN ('immutable.tree_begun', 'immutable.restored') \
+        "SELECT FROM immutable.events e WHERE e.action IN ('immutable.tree_begun', 'immutable.restored', 'immutable.pruned') \
          AND e.tenant_id = '' LIMIT 1",
         &[],
         |_| found = true,

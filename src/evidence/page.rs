@@ -68,36 +68,65 @@ fn shows_proofs(opened: &Opened) -> bool {
     may_prove && opened.has(Scope::Verify)
 }
 
-/// The events among `ids` that the caller sees.
+/// The events among `ids` that the caller sees. Most pages are of the hot table alone. Where it has not all, or where
+/// no tenant is given, so that several events may have an id, all tables are asked with the same snapshot.
 fn read<'c>(call: Call<'c>, ids: Datum<'c>, opened: &Opened) -> BTreeMap<Id, Read> {
-    let mut statement = "SELECT e.* FROM ONLY immutable.events e WHERE e.id = ANY ($1)".to_string();
+    let mut condition = String::new();
     let mut arguments = vec![Arg::Given(pg_sys::UUIDARRAYOID, ids)];
     if let Some(tenant_id) = call.arg(1) {
         hold(opened, tenant_id);
-        statement.push_str(" AND e.tenant_id = $2");
+        condition.push_str(" AND e.tenant_id = $2");
         arguments.push(Arg::Given(pg_sys::TEXTOID, tenant_id));
     }
-    statement.push_str(&conditions(opened, &mut arguments));
-    let (mut events, mut layout, mut bytes) = (BTreeMap::new(), None, 0);
-    spi::stream_planned_once(&statement, &arguments, |tuple| {
-        let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
-        let read = entry::read(&tuple.values(), layout, &mut |stored, document, hash| {
-            write::event(document, Some(hash), &stored.content, &stored.secret)
+    let has_one_tenant = call.arg(1).is_some() || opened.tenant_id.is_some();
+    let several = if has_one_tenant { "several events have this id" } else { "events of several tenants have this id" };
+    condition.push_str(&conditions(opened, &mut arguments));
+    let mut page = Page::default();
+    if has_one_tenant {
+        page.read(
+            &format!("SELECT e.* FROM ONLY immutable.events e WHERE e.id = ANY ($1){condition}"),
+            &arguments,
+            several,
+        );
+    }
+    if !has_one_tenant || page.events.len() < count_of_uuids(ids) {
+        page.read(&format!("SELECT e.* FROM immutable.events e WHERE e.id = ANY ($1){condition}"), &arguments, several);
+    }
+    page.events
+}
+
+/// The events of a page that are read by now.
+#[derive(Default)]
+struct Page {
+    events: BTreeMap<Id, Read>,
+    bytes: usize,
+}
+
+impl Page {
+    /// Takes the events that a statement finds, in place of those that were read before. `several` says what it means
+    /// that there are two with one id.
+    fn read(&mut self, statement: &str, arguments: &[Arg], several: &str) {
+        let mut layout = None;
+        *self = Page::default();
+        spi::stream_planned_once(statement, arguments, |tuple| {
+            let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
+            let read = entry::read(&tuple.values(), layout, &mut |stored, document, hash| {
+                write::event(document, Some(hash), &stored.content, &stored.secret)
+            });
+            let (id, read) = match read {
+                Ok((entry, line)) => (entry.id, Ok((entry, line))),
+                Err(mismatch) => (mismatch.id, Err(format!("{}. {}", mismatch.text(), mismatch.detail()))),
+            };
+            let read = read.and_then(|(entry, line)| {
+                self.bytes += line.len();
+                let fits = self.bytes <= MOST_BYTES;
+                fits.then_some((entry, line)).ok_or_else(|| "the events are too large for one page".to_string())
+            });
+            if self.events.insert(id, read).is_some() {
+                self.events.insert(id, Err(several.to_string()));
+            }
         });
-        let (id, read) = match read {
-            Ok((entry, line)) => (entry.id, Ok((entry, line))),
-            Err(mismatch) => (mismatch.id, Err(format!("{}. {}", mismatch.text(), mismatch.detail()))),
-        };
-        let read = read.and_then(|(entry, line)| {
-            bytes += line.len();
-            let fits = bytes <= MOST_BYTES;
-            fits.then_some((entry, line)).ok_or_else(|| "the events are too large for one page".to_string())
-        });
-        if events.insert(id, read).is_some() {
-            events.insert(id, Err("events of several tenants have this id".to_string()));
-        }
-    });
-    events
+    }
 }
 
 /// The checkpoint that proofs lead to, and the database's own lists of keys.

@@ -1,10 +1,15 @@
 //! Appends events to the tree, outside of the way of an insert. What a snapshot sees of a lane is a
 //! prefix of it, because a lane's commits are in the order of its seq. So each pass appends to the
 //! tree what a snapshot sees of each lane that has moved.
+//!
+//! Events may move to a segment before the tree has them. The last event of a lane never does, so the hot
+//! table alone shows which lanes have moved and how far: a lane's last event committed after all others.
 
 use crate::evidence::position;
 use crate::evidence::tables::{read_now, CHUNKS, PENDING, RUNS, TILES, TREE};
+use crate::log::pruned::{begins, Begins};
 use crate::log::row::{hash, stored_text};
+use crate::log::segments;
 use crate::log::tables::events_oid;
 use crate::log::tree::{Damaged, StoredTiles, View};
 use crate::pg::datum::{timestamptz, uuid, Datum};
@@ -55,6 +60,8 @@ pub struct Pass {
     /// The lanes that are still to do, the next one last.
     lanes: Vec<Moved>,
     pending: Pending,
+    /// Where lanes begin that the tree does not have, and whose first events are pruned.
+    begins: Begins,
     /// How many events the next transaction appends.
     events: i64,
 }
@@ -74,6 +81,7 @@ pub fn begin() -> Pass {
         has_moved: false,
         lanes: Vec::new(),
         pending: Pending::new(),
+        begins: Begins::new(),
         events: FIRST_EVENTS,
     };
     // Bitmaps and sorts would be chosen for ranges that the planner takes for large.
@@ -101,12 +109,16 @@ pub fn begin() -> Pass {
             &mut each,
         ),
     });
+    if pass.compared_all {
+        pass.begin_where_pruned();
+    }
     pass.lanes.reverse();
     pass
 }
 
 /// The statement that returns the snapshot, and for each lane that `lanes` selects the last run of it
-/// in the tree, the seq of its last event that the snapshot sees, and whether it has moved.
+/// in the tree, the seq of its last event that the snapshot sees, and whether it has moved. That event is in
+/// the hot table.
 fn moved_of(lanes: &str) -> String {
     format!(
         "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, m.tenant_id, m.lane, h.seq, \
@@ -214,6 +226,22 @@ impl Pass {
         }
     }
 
+    /// Skips the pruned beginning of lanes that the tree does not have. Only a tree that was begun anew has such,
+    /// and its first pass compares all lanes.
+    fn begin_where_pruned(&mut self) {
+        if self.lanes.iter().all(|moved| moved.after > 0) {
+            return;
+        }
+        let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+        self.begins = spi::as_owner(events.get(), || begins(None));
+        for moved in self.lanes.iter_mut().filter(|moved| moved.after == 0) {
+            if let Some(begin) = self.begins.get(&(moved.tenant_id.clone(), moved.lane)) {
+                moved.after = begin.seq.min(moved.upto);
+            }
+        }
+        self.lanes.retain(|moved| moved.after < moved.upto);
+    }
+
     fn pend(&mut self, tenant_id: &str, lane: i16, seq: i64, why: &str) {
         self.pending.entry((tenant_id.to_string(), lane)).or_insert_with(|| (seq, why.to_string()));
     }
@@ -242,7 +270,7 @@ impl Pass {
             }
         }
         let mut appending = Appending::begin();
-        appending.append(&mut part, self);
+        appending.append(part, self);
         appending.store();
         let micros = (transaction::now() - begun).max(1);
         let appended = self.events - left;
@@ -321,7 +349,10 @@ struct Growth {
     before: Option<Before>,
     first_index: u64,
     count: u64,
-    why: Option<String>,
+    /// Whether the statement has not found the next event.
+    is_missing: bool,
+    /// Why the next event cannot be appended.
+    why: Option<&'static str>,
 }
 
 impl Appending {
@@ -340,10 +371,34 @@ impl Appending {
     }
 
     /// Appends the events of these lanes, as far as each follows the one before it.
-    fn append(&mut self, part: &mut [Moved], pass: &mut Pass) {
-        let mut lanes: Vec<Growth> = part.iter_mut().map(|moved| self.growth(moved)).collect();
+    fn append(&mut self, part: Vec<Moved>, pass: &mut Pass) {
+        let mut lanes: Vec<(Growth, Moved)> = Vec::with_capacity(part.len());
+        for mut moved in part {
+            lanes.push((self.growth(&mut moved, &pass.begins), moved));
+        }
+        self.read(&events_of_lanes("ONLY immutable.events e WHERE"), &mut lanes);
+        let mut short = Vec::new();
+        for (growth, moved) in lanes {
+            match growth.is_short(&moved) {
+                false => growth.end(&moved, pass),
+                true => short.push(growth.go_on(moved)),
+            }
+        }
+        if short.is_empty() {
+            return;
+        }
+        // Some events have moved to segments. One statement over all tables finds each of them once.
+        let stray = segments::stray(&segments::now(), "e", "events");
+        self.read(&events_of_lanes(&format!("immutable.events e WHERE NOT {stray} AND")), &mut short);
+        for (growth, moved) in short {
+            growth.end(&moved, pass);
+        }
+    }
+
+    /// Appends the events that a statement finds, in the order of lanes and seq.
+    fn read(&mut self, statement: &str, lanes: &mut [(Growth, Moved)]) {
         let (mut tenants, mut numbers) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
-        for moved in &*part {
+        for (_, moved) in &*lanes {
             tenants.push(moved.tenant_id.clone());
             numbers[0].push(Datum::from(moved.lane));
             numbers[1].push(Datum::from(moved.after));
@@ -361,46 +416,50 @@ impl Appending {
                 Arg::Given(pg_sys::INT8ARRAYOID, seqs[1]),
             ];
             spi::as_owner(events.get(), || {
-                spi::stream_now(EVENTS_OF_LANES, &arguments, |tuple| {
+                spi::stream_now(statement, &arguments, |tuple| {
                     let row = tuple.values();
                     let lane = row.at(0).map_or(0, Datum::i64) as usize;
-                    if let Some(growth) = lanes.get_mut(lane.wrapping_sub(1)) {
+                    if let Some((growth, _)) = lanes.get_mut(lane.wrapping_sub(1)) {
                         self.event(growth, &row);
                     }
                 });
             });
         });
-        for (moved, growth) in part.iter().zip(lanes) {
-            growth.end(moved, pass);
-        }
     }
 
     /// Where the lane continues. Another session may have appended events to it since the pass began.
-    fn growth(&mut self, moved: &mut Moved) -> Growth {
+    fn growth(&mut self, moved: &mut Moved, begins: &Begins) -> Growth {
         let last = last_leaf(&moved.tenant_id, moved.lane);
         let before = match last {
-            None => (moved.after == 0).then_some(Before::Nothing),
+            None if moved.after == 0 => Some(Before::Nothing),
+            None => {
+                let begin = begins.get(&(moved.tenant_id.clone(), moved.lane));
+                begin.filter(|begin| begin.seq == moved.after).map(|begin| Before::Event(begin.event_hash))
+            }
             Some((seq, index)) if seq >= moved.after && index < self.head.size => {
                 moved.after = seq;
                 Some(Before::Leaf(self.nodes.node(0, index).unwrap_or_else(|why| damaged(&why))))
             }
             Some(_) => None,
         };
-        Growth { next_seq: moved.after + 1, before, first_index: 0, count: 0, why: None }
+        Growth::after(moved.after, before)
     }
 
     /// Appends an event if it follows the one before it in its lane.
     fn event(&mut self, growth: &mut Growth, row: &Values) {
-        if growth.why.is_some() {
+        if growth.has_ended() {
             return;
         }
         let seq = row.at(1).map_or(0, Datum::i64);
+        if seq != growth.next_seq {
+            growth.is_missing = true;
+            return;
+        }
         let (event_hash, previous) = (row.at(2).and_then(hash), row.at(3).map(hash));
         growth.why = match (event_hash, previous, &growth.before) {
-            _ if seq != growth.next_seq => Some(format!("the event with seq {} is missing", growth.next_seq)),
-            (None, _, _) => Some("its event_hash is not 32 bytes".to_string()),
-            (_, Some(None), _) => Some("its previous_event_hash is not 32 bytes".to_string()),
-            (_, _, None) => Some("the event before it has no place in the tree".to_string()),
+            (None, _, _) => Some("its event_hash is not 32 bytes"),
+            (_, Some(None), _) => Some("its previous_event_hash is not 32 bytes"),
+            (_, _, None) => Some("the event before it has no place in the tree"),
             (Some(event_hash), previous, Some(before)) if before.is(previous.flatten()) => {
                 if growth.count == 0 {
                     growth.first_index = self.tree.size();
@@ -414,7 +473,7 @@ impl Appending {
                 });
                 None
             }
-            _ => Some("its previous_event_hash is not the hash of the event before it in the tree".to_string()),
+            _ => Some("its previous_event_hash is not the hash of the event before it in the tree"),
         };
     }
 
@@ -461,32 +520,64 @@ pub fn store_chunk(first: u64, leaves: &[Hash]) {
     }
 }
 
-/// The events of the lanes given, in the order of lanes and seq. A subquery that is sorted cannot
-/// become part of another kind of join, so the lanes come in their order.
-const EVENTS_OF_LANES: &str = "SELECT l.n, e.seq, e.event_hash, e.previous_event_hash \
-     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]), \
-       pg_catalog.unnest($4::int8[])) WITH ORDINALITY l(tenant_id, lane, after, upto, n) \
-     CROSS JOIN LATERAL (SELECT e.seq, e.event_hash, e.previous_event_hash FROM ONLY immutable.events e \
-       WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane AND e.seq > l.after AND e.seq <= l.upto \
-       ORDER BY e.seq) e";
+/// The statement that returns the events of the lanes given, in the order of lanes and seq. `from` names the
+/// tables, and ends where conditions follow. A subquery that is sorted cannot become part of another kind of
+/// join, so the lanes come in their order.
+fn events_of_lanes(from: &str) -> String {
+    format!(
+        "SELECT l.n, e.seq, e.event_hash, e.previous_event_hash \
+         FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]), \
+           pg_catalog.unnest($4::int8[])) WITH ORDINALITY l(tenant_id, lane, after, upto, n) \
+         CROSS JOIN LATERAL (SELECT e.seq, e.event_hash, e.previous_event_hash FROM {from} \
+           e.tenant_id = l.tenant_id AND e.lane = l.lane AND e.seq > l.after AND e.seq <= l.upto \
+           ORDER BY e.seq) e"
+    )
+}
 
 impl Growth {
-    /// Stores the run of the events that were appended to the lane, and notes why there are no more.
-    fn end(self, moved: &Moved, pass: &mut Pass) {
-        let last = self.next_seq - 1;
-        if self.count > 0 {
-            here(|memory| {
-                RUNS.insert(&[
-                    Some(Datum::from(self.first_index as i64)),
-                    Some(memory.text(&moved.tenant_id)),
-                    Some(Datum::from(moved.lane)),
-                    Some(Datum::from(moved.after + 1)),
-                    Some(Datum::from(self.count as i64)),
-                ]);
-            });
+    /// Nothing is appended yet behind the event with this seq.
+    fn after(seq: i64, before: Option<Before>) -> Growth {
+        Growth { next_seq: seq + 1, before, first_index: 0, count: 0, is_missing: false, why: None }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.is_missing || self.why.is_some()
+    }
+
+    /// Whether events are left that the statement has not found.
+    fn is_short(&self, moved: &Moved) -> bool {
+        self.why.is_none() && self.next_seq <= moved.upto
+    }
+
+    /// Stores the run of the events that were appended to the lane.
+    fn store(&self, moved: &Moved) {
+        if self.count == 0 {
+            return;
         }
-        if last < moved.upto {
-            let why = self.why.unwrap_or_else(|| format!("the event with seq {} is missing", self.next_seq));
+        here(|memory| {
+            RUNS.insert(&[
+                Some(Datum::from(self.first_index as i64)),
+                Some(memory.text(&moved.tenant_id)),
+                Some(Datum::from(moved.lane)),
+                Some(Datum::from(moved.after + 1)),
+                Some(Datum::from(self.count as i64)),
+            ]);
+        });
+    }
+
+    /// What is left of the lane, behind the events that were appended.
+    fn go_on(self, moved: Moved) -> (Growth, Moved) {
+        self.store(&moved);
+        let after = self.next_seq - 1;
+        (Growth::after(after, self.before), Moved { after, ..moved })
+    }
+
+    /// Stores the run, and notes why there are no more.
+    fn end(self, moved: &Moved, pass: &mut Pass) {
+        self.store(moved);
+        if self.next_seq <= moved.upto {
+            let missing = || format!("the event with seq {} is missing", self.next_seq);
+            let why = self.why.map_or_else(missing, str::to_string);
             pass.pend(&moved.tenant_id, moved.lane, self.next_seq, &why);
             // If there is more of this lane, it is what was put back last.
             let is_same = |other: &mut Moved| other.lane == moved.lane && other.tenant_id == moved.tenant_id;

@@ -7,8 +7,9 @@ use crate::evidence::checkpoint::head_or_refuse;
 use crate::evidence::proof::VIEW;
 use crate::evidence::sequence::damaged;
 use crate::evidence::tables::refuse_distributed;
-use crate::log::row::hash;
-use crate::log::tree::{Damaged, StoredTiles};
+use crate::log::pruned;
+use crate::log::row::{hash, stored_text};
+use crate::log::tree::{as_owner, Damaged, StoredTiles};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -76,35 +77,97 @@ fn entries(call: Call<'_>) -> Datum<'_> {
     proof::require(Scope::Verify).hold_to_all("entries");
     let number = number(call, 0);
     let leaves = hashes_of(Tile { level: 0, number }, width(call, 1));
-    let first = number * WIDTH;
-    let hashes = event_hashes(first, first + leaves.len() as u64);
-    if hashes.len() != leaves.len() || hashes.iter().zip(&leaves).any(|(hash, leaf)| leaf_hash(hash) != *leaf) {
-        damaged(&Damaged(format!("the events of bundle {number} are not those that the tree covers")))
+    // The newest bundles are of the hot table alone. Both searches have the caller's snapshot.
+    let mut entries = Entries::read("ONLY immutable.events", number, leaves.len());
+    if entries.hashes.iter().any(Option::is_none) {
+        entries = Entries::read("immutable.events", number, leaves.len());
     }
-    let mut bundle = Vec::with_capacity(hashes.len() * 34);
-    for hash in &hashes {
+    let is_wrong = |(hash, leaf): (&Option<Hash>, &Hash)| hash.is_some_and(|hash| leaf_hash(&hash) != *leaf);
+    if entries.are_damaged || entries.hashes.iter().zip(&leaves).any(is_wrong) {
+        differ(number)
+    }
+    if entries.hashes.iter().any(Option::is_none) {
+        entries.refuse()
+    }
+    let mut bundle = Vec::with_capacity(leaves.len() * 34);
+    for hash in entries.hashes.iter().flatten() {
         bundle.extend_from_slice(&(hash.len() as u16).to_be_bytes());
         bundle.extend_from_slice(hash);
     }
     call.memory().bytes(&bundle)
 }
 
-/// The hashes that the rows of the events have from one index of the tree to before another; fewer
-/// where an event is missing or damaged.
-fn event_hashes(from: u64, to: u64) -> Vec<Hash> {
-    let mut hashes = Vec::new();
-    VIEW.read(
-        "SELECT e.event_hash FROM immutable.tree_runs r CROSS JOIN LATERAL ( \
-             SELECT e.seq, e.event_hash FROM ONLY immutable.events e \
-             WHERE e.tenant_id = r.tenant_id AND e.lane = r.lane \
-               AND e.seq >= r.first_seq + greatest(0, $1 - r.first_index) \
-               AND e.seq < r.first_seq + least(r.count, $2 - r.first_index) \
-             ORDER BY e.seq LIMIT 256) e \
-         WHERE r.first_index < $2 AND r.first_index >= coalesce( \
-             (SELECT pg_catalog.max(b.first_index) FROM immutable.tree_runs b WHERE b.first_index <= $1), 0) \
-         ORDER BY r.first_index, e.seq",
-        &[Arg::Int8(from as i64), Arg::Int8(to as i64)],
-        |row| hashes.extend(row.at(0).and_then(hash)),
-    );
-    hashes
+/// Raises XX001: the events are not those of the tree.
+fn differ(number: u64) -> ! {
+    damaged(&Damaged(format!("the events of bundle {number} are not those that the tree covers")))
+}
+
+/// The hashes that the rows of a bundle's events have.
+struct Entries {
+    number: u64,
+    /// None where there is no such event.
+    hashes: Vec<Option<Hash>>,
+    /// Whether an event is there twice, or its hash is none.
+    are_damaged: bool,
+}
+
+/// The runs that have a part in the indexes from $1 to before $2.
+const RUNS: &str = "immutable.tree_runs r WHERE r.first_index < $2 AND r.first_index >= coalesce( \
+    (SELECT pg_catalog.max(b.first_index) FROM immutable.tree_runs b WHERE b.first_index <= $1), 0)";
+
+impl Entries {
+    fn read(tables: &str, number: u64, width: usize) -> Entries {
+        let mut entries = Entries { number, hashes: vec![None; width], are_damaged: false };
+        let statement = format!(
+            "SELECT r.first_index + e.seq - r.first_seq - $1, e.event_hash FROM (SELECT r.* FROM {RUNS}) r \
+             CROSS JOIN LATERAL (SELECT e.seq, e.event_hash FROM {tables} e \
+               WHERE e.tenant_id = r.tenant_id AND e.lane = r.lane \
+                 AND e.seq >= r.first_seq + greatest(0, $1 - r.first_index) \
+                 AND e.seq < r.first_seq + least(r.count, $2 - r.first_index) \
+               ORDER BY e.seq LIMIT 256) e"
+        );
+        VIEW.read(&statement, &entries.range(), |row| {
+            let place = row.at(0).map(Datum::i64).and_then(|place| usize::try_from(place).ok());
+            match (place.and_then(|place| entries.hashes.get_mut(place)), row.at(1).and_then(hash)) {
+                (Some(entry @ None), Some(hash)) => *entry = Some(hash),
+                _ => entries.are_damaged = true,
+            }
+        });
+        entries
+    }
+
+    /// The indexes of the first and behind the last.
+    fn range(&self) -> [Arg<'static>; 2] {
+        let first = (self.number * WIDTH) as i64;
+        [Arg::Int8(first), Arg::Int8(first + self.hashes.len() as i64)]
+    }
+
+    /// Raises P0002 if every event that is not there is pruned, and XX001 otherwise. The leaf of a pruned event stays
+    /// in its tile, but does not tell the hash of the event.
+    fn refuse(&self) -> ! {
+        let (mut runs, mut pruned) = (Vec::new(), 0);
+        let statement = format!("SELECT r.first_index, r.tenant_id, r.lane, r.first_seq, r.count FROM {RUNS}");
+        VIEW.read(&statement, &self.range(), |row| {
+            let number = |place| row.at(place).map_or(0, Datum::i64);
+            let tenant_id = row.at(1).and_then(stored_text).unwrap_or_default().to_string();
+            let lane = (tenant_id, row.at(2).map_or(0, Datum::i16));
+            runs.push((number(0), lane, number(3), number(4)));
+        });
+        let begins = as_owner(|| pruned::begins(None)).unwrap_or_default();
+        for (place, _) in self.hashes.iter().enumerate().filter(|(_, hash)| hash.is_none()) {
+            let index = (self.number * WIDTH) as i64 + place as i64;
+            let run = runs.iter().find(|(first, _, _, count)| (0..*count).contains(&index.wrapping_sub(*first)));
+            let last = run.and_then(|(_, lane, ..)| begins.get(lane)).map_or(0, |begin| begin.seq);
+            match run.is_some_and(|(first, _, first_seq, _)| first_seq + (index - first) <= last) {
+                true => pruned += 1,
+                false => differ(self.number),
+            }
+        }
+        let (all, number) = (self.hashes.len(), self.number);
+        let message = format!("{pruned} of the {all} entries of bundle {number} are of events that were pruned");
+        Fault::new(Code::ERRCODE_NO_DATA_FOUND, message)
+            .field("number")
+            .hint("The leaves are still in immutable.tile(), which proofs need. An export from before has the events.")
+            .raise()
+    }
 }

@@ -2,10 +2,11 @@
 //! erasure, which leaves the event's hash as it is.
 
 use crate::log::columns::{self as c, Layout};
+use crate::log::own_change::is_by_log;
 use crate::log::row::{hash, read, Stored};
 use crate::log::tables::{Events, Targets};
 use crate::log::targets::{self, Derived};
-use crate::log::{lane, subscription};
+use crate::log::{lane, segments, subscription};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, text, Datum};
 use crate::pg::error::{Code, Fault};
@@ -22,9 +23,13 @@ use pgrx::pg_sys;
 
 sql_function!(immutable_refuse, pg_finfo_immutable_refuse, refuse);
 
-/// Refuses DELETE, TRUNCATE and every other command that has no exception (42501).
+/// Refuses DELETE, TRUNCATE and every other command that has no exception (42501). The log itself moves rows from one
+/// table to another, and notes that.
 fn refuse(call: Call) -> Datum {
     let trigger = call.any_trigger();
+    if is_by_log() && trigger.operation() != pg_sys::TRIGGER_EVENT_TRUNCATE {
+        return trigger.go_on();
+    }
     let command = match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT => "INSERT",
         pg_sys::TRIGGER_EVENT_UPDATE => "UPDATE",
@@ -50,11 +55,11 @@ sql_function!(immutable_guard_event, pg_finfo_immutable_guard_event, guard_event
 fn guard_event(call: Call) -> Datum {
     let trigger = call.trigger(BEFORE_UPDATE_ROW);
     let relation = trigger.relation();
-    subscription::refuse_local_write(relation);
-    let (old, mut new) = (trigger.row().values(), trigger.new_row().values());
     let events = Events::of(relation);
+    subscription::refuse_local_write(OpenRelation::briefly(events.hot(relation)).get());
+    let (old, mut new) = (trigger.row().values(), trigger.new_row().values());
     let erases = erase_requested(&events.layout, &old, &mut new);
-    check_update(relation, &events, &old, &new);
+    check_update(relation, &events, &old, &new, false);
     trigger.go_on_with(match erases {
         true => new.form(relation.descriptor()),
         false => trigger.new_row(),
@@ -64,7 +69,7 @@ fn guard_event(call: Call) -> Datum {
 /// If `erased` of the new row is an array of paths, as immutable.erase() sets it, erases these
 /// paths from the new row. Everything else that the statement changed stays for [`check_update`] to
 /// see.
-fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
+pub fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     let memory = new.memory();
     let requested = new.get(layout, c::ERASED).map(Jsonb::new);
     let Some(requested) = requested.filter(|erased| erased.kind() == Kind::Array) else { return false };
@@ -96,8 +101,9 @@ fn erase_requested(layout: &Layout, old: &Values, new: &mut Values) -> bool {
     true
 }
 
-/// Refuses a change of an event that is not an erasure (42501), and takes the lane of the event.
-pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Values) {
+/// Refuses a change of an event that is not an erasure (42501), and takes the lane of the event. An erasure that was made
+/// before may be repeated if `may_repeat` says so.
+pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Values, may_repeat: bool) {
     let layout = &events.layout;
     let refuse = |why: &str| -> ! {
         refusal(relation, "UPDATE")
@@ -128,12 +134,19 @@ pub fn check_update(relation: Relation, events: &Events, old: &Values, new: &Val
     if xact(old) != xact(new) {
         refuse("The column xact would change.")
     }
-    if let Err(Violation(why)) = erases(&before, &after) {
+    let repeats = || may_repeat && before.erasure() == after.erasure();
+    if let (false, Err(Violation(why))) = (repeats(), erases(&before, &after)) {
         refuse(why)
     }
-    // An uncommitted update can hide the lane's tail from a writer that holds the lock.
-    let tenant = lane::tenant_number(before.envelope.tenant_id);
-    lane::acquire_existing(relation.oid(), tenant, before.envelope.lane);
+    // What moves events has copied the row as it was before, and must see this change before it deletes the row.
+    segments::keep_in_place();
+    // An uncommitted update can hide the lane's tail from a writer that holds the lock. Tails are in the hot table, and
+    // the locks of lanes are on it: a segment has no tail that could be hidden.
+    let hot = events.hot(relation);
+    if hot == relation.oid() {
+        let tenant = lane::tenant_number(before.envelope.tenant_id);
+        lane::acquire_existing(hot, tenant, before.envelope.lane);
+    }
 }
 
 /// Both rows have the same hash, so they differ only in what is erased. More must be erased after

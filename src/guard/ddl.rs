@@ -7,7 +7,7 @@
 use crate::log::own_event::{caller, record_during_ddl, LogEvent};
 use crate::log::subscription::others_sleep;
 use crate::log::tables::{events_oid, has_keys};
-use crate::log::{seam, shards};
+use crate::log::{own_change, seam, segments, shards};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::catalog::{self, describe, CONSTRAINTS, POLICIES, RULES};
 use crate::pg::command::{Collected, Command, CreateIndex, DropCommand};
@@ -26,9 +26,10 @@ use std::ffi::{CStr, CString};
 
 /// The tables that must have no parent and no child tables, and that must keep their triggers,
 /// rules and policies.
-const TABLES: [&CStr; 22] = [
+const TABLES: [&CStr; 23] = [
     c"events",
     c"event_targets",
+    c"segments",
     c"placement",
     c"log",
     c"cluster",
@@ -90,10 +91,10 @@ fn guard_ddl(call: Call) -> Datum {
         )
         .raise()
     };
-    let Some(extension) = catalog::extension(c"immutable").filter(|extension| !catalog::is_scripted(*extension)) else {
-        return call.null();
-    };
-    if shards::are_changing() {
+    let Some(extension) = catalog::extension(c"immutable") else { return call.null() };
+    // What others run inside of the log's own statements is nobody's script.
+    let is_scripted = catalog::is_scripted(extension) && !own_change::is_running();
+    if is_scripted || shards::are_changing() || own_change::is_by_log() {
         return call.null();
     }
     let event = trigger.event().to_bytes();
@@ -346,8 +347,10 @@ impl Guard<'_> {
             match class {
                 // Another function of the same name could be called in place of the extension's.
                 pg_sys::ProcedureRelationId => in_schema,
+                // A trigger of others on a segment would see the rows that the log moves there.
                 pg_sys::TriggerRelationId => self.is_of_member(class, object).is_some_and(|trigger| {
                     trigger.as_str() > OWN_TRIGGERS
+                        || is_segment(self.command.relation())
                         || self.command.renamed_part().is_some_and(|old| is_own_trigger(old.to_bytes()))
                 }),
                 POLICIES | RULES | CONSTRAINTS => self.is_of_member(class, object).is_some(),
@@ -514,7 +517,8 @@ fn dropped_part(row: &Values) -> Option<String> {
     let (schema, table, name) = (text(row.at(3)?), text(row.at(4)?), text(row.at(5)?));
     let is_known = || TABLES.iter().any(|known| known.to_bytes() == table.as_bytes());
     let is_shard = || CString::new(table).is_ok_and(|table| is_guarded_shard(named(&table)));
-    let ours = schema == "immutable" && (is_known() || is_shard());
+    let is_segment = || CString::new(table).is_ok_and(|table| is_segment(named(&table)));
+    let ours = schema == "immutable" && (is_known() || is_shard() || is_segment());
     let kept = class != pg_sys::TriggerRelationId || is_own_trigger(name.as_bytes());
     let is_index = class == pg_sys::RelationRelationId;
     (ours && kept && !is_index).then(|| format!("{kind} {identity}"))
@@ -569,27 +573,41 @@ fn has_events() -> bool {
 /// A table of the extension that this transaction has made a parent or a child, with a sentence
 /// that names both. The transaction then holds a lock on the table.
 fn inherits() -> Option<(String, String)> {
-    for table in TABLES {
-        let table = named(table);
-        if table == pg_sys::InvalidOid || !may_have_changed(table) {
-            continue;
-        }
-        let mut found = None;
-        spi::query_now(
-            "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
-             WHERE inhparent OPERATOR(pg_catalog.=) $1 OR inhrelid OPERATOR(pg_catalog.=) $1",
-            &[Arg::Oid(table)],
-            |row| {
-                let [child, parent] = [0, 1].map(|place| describe(pg_sys::RelationRelationId, oid(row, place)));
-                let parent_or_child = describe(pg_sys::RelationRelationId, table);
-                found = Some((parent_or_child, format!("{child} would inherit from {parent}.")));
-            },
-        );
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
+    let changed = |table: &Oid| *table != pg_sys::InvalidOid && may_have_changed(*table);
+    TABLES.into_iter().map(named).find_map(|table| changed(&table).then(|| heir_of(table)).flatten()).or_else(|| {
+        let tables = [c"events", c"event_targets"].map(named);
+        let parents =
+            tables.into_iter().filter(|table| OpenRelation::read(*table).is_some_and(|it| it.get().is_parent()));
+        let segments = parents.flat_map(heirs_and_parents).map(|(child, _)| child);
+        segments.filter(changed).find_map(heir_of)
+    })
+}
+
+/// The same for one table. A segment inherits from the table of its kind, and from nothing else.
+fn heir_of(table: Oid) -> Option<(String, String)> {
+    let heirs = heirs_and_parents(table);
+    let segments = if heirs.is_empty() { Vec::new() } else { segments::now() };
+    let is_right = |(child, parent): &(Oid, Oid)| {
+        segments.iter().any(|segment| {
+            *child == segment.events_oid() && *parent == named(c"events")
+                || *child == segment.targets_oid() && *parent == named(c"event_targets")
+        })
+    };
+    let (child, parent) = heirs.into_iter().find(|heir| !is_right(heir))?;
+    let [table, child, parent] = [table, child, parent].map(|relation| describe(pg_sys::RelationRelationId, relation));
+    Some((table, format!("{child} would inherit from {parent}.")))
+}
+
+/// The children of a table with the table, and the table with its parents.
+fn heirs_and_parents(table: Oid) -> Vec<(Oid, Oid)> {
+    let mut found = Vec::new();
+    spi::query_now(
+        "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
+         WHERE inhparent OPERATOR(pg_catalog.=) $1 OR inhrelid OPERATOR(pg_catalog.=) $1",
+        &[Arg::Oid(table)],
+        |row| found.push((oid(row, 0), oid(row, 1))),
+    );
+    found
 }
 
 /// Whether ALTER TABLE changed nothing that the log relies on.
@@ -616,8 +634,14 @@ fn is_others_trigger(table: Oid, name: &CStr) -> bool {
 /// Whether the table may have indexes that are not the extension's. Events and their targets may,
 /// because reports read them. The other tables are small, and are written without SPI.
 fn may_have_indexes(table: Oid) -> bool {
-    let table = shards::table_of(table).unwrap_or(table);
-    [c"events", c"event_targets"].into_iter().any(|name| named(name) == table)
+    let known = shards::table_of(table).unwrap_or(table);
+    [c"events", c"event_targets"].into_iter().any(|name| named(name) == known) || is_segment(table)
+}
+
+/// Whether a table is one of a segment's.
+fn is_segment(table: Oid) -> bool {
+    let is_named_like_one = |name: String| name.starts_with("events_") || name.starts_with("event_targets_");
+    catalog::name_in_schema(table).is_some_and(is_named_like_one) && segments::has_table(&segments::now(), table)
 }
 
 /// The oid at a place of a row; InvalidOid for NULL.

@@ -3,6 +3,7 @@
 use crate::access::lent::with_rights;
 use crate::access::proof::require_download;
 use crate::jobs::exports_csv::Csv;
+use crate::jobs::exports_pruned;
 use crate::jobs::exports_table::Stored;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, uuid, Datum};
@@ -76,6 +77,7 @@ fn begin(call: Call<'_>, make: impl FnOnce(&Stored) -> Box<dyn Lines>) -> Export
     if let Some(why) = export.failure() {
         export.refuse(&format!("failed: {why}"), NEW)
     }
+    exports_pruned::refuse(&export);
     // Row security shows a ticket nothing. It was given to somebody who could read the export, and the
     // export holds itself to its tenant.
     let is_lent = opened.ticket.is_some();

@@ -5,8 +5,10 @@ use crate::access::revocation;
 use crate::evidence::checkpoint::Making;
 use crate::evidence::tables::try_lock_tree_to_record;
 use crate::jobs::pause;
+use crate::jobs::seal::{self, Did, Parts, Sealing};
+use crate::jobs::seal_due::Wanted;
 use crate::jobs::step::{both, Done};
-use crate::jobs::{alerts, exports, streams_letters, usage};
+use crate::jobs::{alerts, exports, prune, streams_letters, usage};
 use crate::log::tables::events_oid;
 use crate::log::tree::View;
 use crate::log::{distributed, seam};
@@ -33,12 +35,13 @@ struct Step {
 }
 
 /// The steps after the checkpoint, in their order.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "alerts", run: alerts::step, pauses: true },
     Step { name: "exports", run: exports::step, pauses: true },
     Step { name: "revocations", run: forget_revocations, pauses: false },
     Step { name: "api_keys", run: usage::step, pauses: true },
     Step { name: "dead_letters", run: streams_letters::step, pauses: false },
+    Step { name: "retention", run: prune::step, pauses: true },
 ];
 
 sql_function!(immutable_run_maintenance, pg_finfo_immutable_run_maintenance, run_maintenance);
@@ -53,7 +56,7 @@ fn run_maintenance(call: Call) -> Datum {
     let did = in_transactions(|transactions| {
         let is_copy = seam::is_copy(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
         match is_copy {
-            true => "{\"state\":\"copy\"}".to_string(),
+            true => Run { transactions, did: Vec::new(), failed: Vec::new() }.of_copy(),
             false => {
                 let run = Run { transactions, did: Vec::new(), failed: Vec::new() };
                 if distributed::is() {
@@ -76,6 +79,16 @@ struct Run<'t> {
     failed: Vec<(&'static str, String)>,
 }
 
+impl Parts for Run<'_> {
+    /// Runs a part of a step and commits. An error rolls back this part alone, unless the statement was
+    /// cancelled or the session ends.
+    fn part<T>(&self, part: impl FnOnce() -> T) -> Result<T, Refused> {
+        let done = attempt(|| contain(part), |code, _| !ends(code));
+        self.transactions.commit();
+        done
+    }
+}
+
 impl Run<'_> {
     /// Does every step, and returns what they did as JSON.
     fn all(mut self) -> String {
@@ -91,6 +104,7 @@ impl Run<'_> {
                 false => self.did.push((step.name, "\"paused\"".to_string())),
             }
         }
+        self.seal();
         if goes_on {
             let failed = (!self.failed.is_empty()).then(|| object(&self.failed));
             if let Err(refused) = self.part(|| pause::note_run(failed.as_deref())) {
@@ -103,6 +117,14 @@ impl Run<'_> {
         }
         self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
         object(&self.did)
+    }
+
+    /// Does what a copy has to do that a replication feeds: its events move into segments as elsewhere.
+    fn of_copy(mut self) -> String {
+        self.seal();
+        let mut members = vec![("state", string("copy"))];
+        members.extend(self.did.into_iter().filter(|(_, did)| did != "null"));
+        object(&members)
     }
 
     /// Does what a distributed log has to do: it has no checkpoints, alerts, exports, API keys and streams. This node
@@ -126,14 +148,6 @@ impl Run<'_> {
         }
         self.did.push(("took_ms", ((transaction::now() - begun) / 1000).to_string()));
         object(&self.did)
-    }
-
-    /// Runs a part of a step and commits. An error rolls back this part alone, unless the statement was
-    /// cancelled or the session ends.
-    fn part<T>(&self, part: impl FnOnce() -> T) -> Result<T, Refused> {
-        let done = attempt(|| contain(part), |code, _| !ends(code));
-        self.transactions.commit();
-        done
     }
 
     /// Notes that a step failed, and warns.
@@ -204,6 +218,37 @@ impl Run<'_> {
             }
         }
         self.did.push((step.name, did.unwrap_or_else(|| "null".to_string())));
+    }
+
+    /// Moves older events into segments where that is due, and merges and drops segments. One segment may take longer than
+    /// the time of a step. It comes last, so that the other steps of the call do not wait for it.
+    fn seal(&mut self) {
+        let (begun, mut did) = (transaction::now(), Did::default());
+        let mut refused = None;
+        {
+            let sealing = Sealing { parts: &*self, wanted: Wanted::Due, waits: false };
+            loop {
+                match sealing.one(&mut did) {
+                    Ok(true) if transaction::now() - begun <= MOST_MICROS => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        refused = Some(error);
+                        break;
+                    }
+                }
+            }
+            if let Err(error) = sealing.drop_emptied(&mut did) {
+                refused = Some(error);
+            }
+        }
+        let name = "segments";
+        match refused {
+            Some(refused) if seal::is_wait(&refused) => {
+                self.did.push((name, object(&[("waits", string(&refused.message)), ("did", did.json())])));
+            }
+            Some(refused) => self.fail(name, &refused),
+            None => self.did.push((name, if did.is_something() { did.json() } else { "null".to_string() })),
+        }
     }
 
     /// Says that another session does the step.

@@ -10,7 +10,7 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::Relation;
 use crate::pg::tuple::Descriptor;
-use crate::pg::{random, transaction};
+use crate::pg::{random, spi, transaction};
 use immutable_format::id::uuid_text;
 use immutable_format::Id;
 use pgrx::pg_sys::{self, Oid};
@@ -125,6 +125,15 @@ pub fn of_events(relation: Relation) -> Option<Id> {
         found = tuple.values().get(&events.layout, c::LOG_ID).map(uuid);
         false
     });
+    found.or_else(|| if relation.is_parent() { of_segments(relation) } else { None })
+}
+
+/// The same where the first event of that lane has moved.
+fn of_segments(relation: Relation) -> Option<Id> {
+    let mut found = None;
+    let first =
+        "SELECT e.log_id FROM immutable.events e WHERE e.seq OPERATOR(pg_catalog.=) 1 AND e.log_id IS NOT NULL LIMIT 1";
+    spi::as_owner(relation, || spi::query_now(first, &[], |row| found = row.at(0).map(uuid)));
     found
 }
 

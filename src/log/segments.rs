@@ -97,13 +97,20 @@ pub fn now() -> Vec<Segment> {
     found
 }
 
+/// Whether there may be segments: whether tables inherit from the log's. It asks the relation's description and no
+/// table, so that it costs nothing.
+pub fn may_be() -> bool {
+    OpenRelation::briefly(events_oid()).get().has_children()
+}
+
 fn are_there() -> bool {
     named(c"segments") != pg_sys::InvalidOid
 }
 
+/// Runs `body` with the rights of this table's owner. The table of events may have been given to another.
 fn as_owner(body: impl FnOnce()) {
-    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    spi::as_owner(events.get(), body);
+    let segments = OpenRelation::table(named(c"segments"), pg_sys::AccessShareLock);
+    spi::as_owner(segments.get(), body);
 }
 
 fn segment(row: &Values) -> Segment {

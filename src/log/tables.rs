@@ -3,11 +3,13 @@
 //! name, because with Citus that relation is a shard.
 
 use crate::log::columns::{self as c, Layout};
+use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{named_in_schema, OpenRelation, Relation};
+use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::on_relation_change;
 use pgrx::pg_sys::{self, Oid};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::rc::Rc;
@@ -22,6 +24,8 @@ pub struct Events {
     pub id_index: Oid,
     /// The event_targets relation whose foreign key points here.
     pub targets: Option<Oid>,
+    /// The hot table above it, if it is a segment's table. It is asked for when an event is rewritten.
+    hot: OnceCell<Option<Oid>>,
     /// Its enabled BEFORE INSERT row triggers, in the order they run in.
     pub before_insert: Vec<CString>,
 }
@@ -110,6 +114,11 @@ const CHAIN_KEY: [c::Column; 3] = [c::TENANT_ID, c::LANE, c::SEQ];
 const ID_KEY: [c::Column; 2] = [c::ID, c::TENANT_ID];
 
 impl Events {
+    /// The table that events are recorded in: the relation itself, or the hot table above it if it is a segment's.
+    pub fn hot(&self, relation: Relation) -> Oid {
+        self.hot.get_or_init(|| parent(relation)).unwrap_or_else(|| relation.oid())
+    }
+
     /// What is known about an events relation. Raises 55000 if it does not have the columns and
     /// keys of events.
     pub fn of(relation: Relation) -> Rc<Events> {
@@ -134,6 +143,7 @@ impl Events {
                 .iter()
                 .map(|trigger| trigger.tgconstrrelid)
                 .find(|other| *other != pg_sys::InvalidOid && is_targets(*other)),
+            hot: OnceCell::new(),
             before_insert: before_insert(relation),
             layout,
         });
@@ -157,6 +167,14 @@ fn before_insert(relation: Relation) -> Vec<CString> {
         })
         .map(|trigger| trigger.name().to_owned())
         .collect()
+}
+
+/// The table that a relation inherits from.
+fn parent(relation: Relation) -> Option<Oid> {
+    let mut found = None;
+    let statement = "SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid OPERATOR(pg_catalog.=) $1";
+    spi::query_now(statement, &[Arg::Oid(relation.oid())], |row| found = row.at(0).map(Datum::oid));
+    found
 }
 
 fn is_targets(relation: Oid) -> bool {

@@ -257,6 +257,13 @@ pub fn fixed<const BYTES: usize>(datum: Datum<'_>) -> [u8; BYTES] {
     unsafe { *datum.raw.cast_mut_ptr::<[u8; BYTES]>() }
 }
 
+/// The place of a row in its table: a tid, as its block and its number in the block.
+pub fn spot(datum: Datum<'_>) -> (u32, u16) {
+    let bytes: [u8; 6] = fixed(datum);
+    let part = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+    (u32::from(part(0)) << 16 | u32::from(part(2)), part(4))
+}
+
 /// The text of a cstring, with replacement characters for what is not UTF-8.
 pub fn c_string(datum: Datum<'_>) -> std::borrow::Cow<'_, str> {
     // SAFETY: a cstring is passed by reference to its bytes, which end with a NUL.

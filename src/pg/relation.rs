@@ -16,6 +16,9 @@ use std::ops::Deref;
 /// but if the heap replaced a row by a toasted one, its place would be lost for the indexes.
 const NEVER_TOASTED: u32 = 1900;
 
+/// The place of a row in a table: the block, and the row's number in it.
+pub type Spot = (u32, u16);
+
 /// A relation that is open for as long as `'r`.
 #[derive(Clone, Copy)]
 pub struct Relation<'r>(pg_sys::Relation, PhantomData<&'r ()>);
@@ -47,6 +50,11 @@ impl<'r> Relation<'r> {
         self.form().relowner
     }
 
+    /// Whether tables inherit from it, or did so not long ago.
+    pub fn has_children(self) -> bool {
+        self.form().relhassubclass
+    }
+
     /// The OID of its schema.
     pub fn namespace(self) -> Oid {
         self.form().relnamespace
@@ -55,6 +63,11 @@ impl<'r> Relation<'r> {
     /// `relkind`, one of RELKIND_*.
     pub fn kind(self) -> u8 {
         self.form().relkind as u8
+    }
+
+    /// Whether other tables inherit from it, or did.
+    pub fn is_parent(self) -> bool {
+        self.form().relhassubclass
     }
 
     /// Its name, without the schema and without quotes.
@@ -326,6 +339,31 @@ impl<'r> Relation<'r> {
         unsafe {
             pg_sys::CatalogTupleDelete(self.0, &mut (*tuple.raw()).t_self);
             pg_sys::CommandCounterIncrement();
+        }
+    }
+
+    /// Deletes the rows at these places, which the transaction's newest snapshot sees, without triggers. Raises PostgreSQL's
+    /// error if somebody has changed one since.
+    pub fn delete_at(self, spots: &[Spot]) {
+        for (block, number) in spots {
+            pgrx::check_for_interrupts!();
+            let block = pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: *block as u16 };
+            let mut place = pg_sys::ItemPointerData { ip_blkid: block, ip_posid: *number };
+            // SAFETY: the rows are the table's own.
+            unsafe { pg_sys::simple_heap_delete(self.0, &mut place) };
+        }
+        // SAFETY: later commands see the deletion.
+        unsafe { pg_sys::CommandCounterIncrement() };
+    }
+
+    /// Whether no snapshot of any session, prepared transaction or slot sees the table as it was before this
+    /// transaction, which has ended.
+    pub fn is_past(self, xact: u64) -> bool {
+        // SAFETY: the relation is open; a comparison of transaction IDs.
+        unsafe {
+            let age = pg_sys::ReadNextFullTransactionId().value.saturating_sub(xact);
+            let horizon = pg_sys::GetOldestNonRemovableTransactionId(self.0);
+            age >= 1 << 31 || pg_sys::TransactionIdPrecedes((xact as u32).into(), horizon)
         }
     }
 

@@ -5,9 +5,9 @@
 
 #![allow(unsafe_code)]
 
-use crate::pg::datum::{micros, output, Datum, Function};
+use crate::pg::datum::{fixed, micros, output, timestamptz, Datum, Function};
 use crate::pg::error::internal;
-use crate::pg::memory::here;
+use crate::pg::memory::{here, Memory};
 use pgrx::pg_sys;
 
 /// Microseconds since 1970 when the statement began that runs.
@@ -95,4 +95,41 @@ pub fn first_of_month(micros: i64) -> i32 {
     let month = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month + 2) / 5;
     (day - day_of_month - 10_957) as i32
+}
+
+/// An interval, in the parts that PostgreSQL keeps of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interval {
+    pub months: i32,
+    pub days: i32,
+    pub micros: i64,
+}
+
+impl Interval {
+    pub fn of(interval: Datum) -> Interval {
+        let parts: [u8; 16] = fixed(interval);
+        let part = |from: usize| i32::from_ne_bytes([parts[from], parts[from + 1], parts[from + 2], parts[from + 3]]);
+        let mut micros = [0; 8];
+        micros.copy_from_slice(&parts[..8]);
+        Interval { months: part(12), days: part(8), micros: i64::from_ne_bytes(micros) }
+    }
+
+    pub fn datum(self, memory: Memory<'_>) -> Datum<'_> {
+        let mut parts = [0; 16];
+        parts[..8].copy_from_slice(&self.micros.to_ne_bytes());
+        parts[8..12].copy_from_slice(&self.days.to_ne_bytes());
+        parts[12..].copy_from_slice(&self.months.to_ne_bytes());
+        memory.fixed(&parts)
+    }
+
+    /// The time that is so long before another, by the calendar in UTC, in microseconds since 1970. Raises 22008 where
+    /// timestamp has none.
+    pub fn before(self, micros: i64) -> i64 {
+        let mut interval = pg_sys::Interval { time: self.micros, day: self.days, month: self.months };
+        let interval = pg_sys::Datum::from(std::ptr::addr_of_mut!(interval));
+        // SAFETY: takes a timestamp and an interval, which lives until it has returned, and returns a timestamp. One
+        // without a zone is counted like one in UTC.
+        let before = unsafe { called(pg_sys::timestamp_mi_interval, &[timestamptz(micros).raw(), interval]) };
+        crate::pg::datum::micros(Datum::from(before.value() as i64))
+    }
 }

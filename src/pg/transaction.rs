@@ -159,3 +159,29 @@ pub fn require_writable(command: &CStr) {
         pg_sys::PreventCommandDuringRecovery(command.as_ptr());
     }
 }
+
+/// Runs `body` with one new snapshot, which sees what this transaction has written and what others have committed by now.
+pub fn with_new_snapshot<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: pushed, and then popped; after an error PostgreSQL pops it.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let done = body();
+        pg_sys::PopActiveSnapshot();
+        done
+    }
+}
+
+/// Refuses (25001) what needs a new snapshot for each statement in a transaction that has one for all. The message names
+/// `what`.
+pub fn require_read_committed(what: &str) {
+    // SAFETY: reads a variable of the one thread there is.
+    if unsafe { pg_sys::XactIsoLevel } > pg_sys::XACT_READ_COMMITTED as i32 {
+        crate::pg::error::Fault::new(
+            crate::pg::error::Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            format!("{what} needs the isolation level READ COMMITTED"),
+        )
+        .hint("SET default_transaction_isolation = 'read committed'.")
+        .raise()
+    }
+}

@@ -118,6 +118,22 @@ impl<'c> TriggerCall<'c> {
         unsafe { Datum::new(pg_sys::Datum::from(row.raw()), self.call.memory()) }
     }
 
+    /// The row as it is to be: the new one of an update. Raises 39P01 if the call has none.
+    pub fn given(self) -> Tuple<'c> {
+        match self.operation() {
+            pg_sys::TRIGGER_EVENT_UPDATE => self.new_row(),
+            _ => self.row(),
+        }
+    }
+
+    /// The result that continues with the row unchanged; a statement has no row.
+    pub fn go_on(self) -> Datum<'c> {
+        match self.is_for_row() {
+            true => self.go_on_with(self.given()),
+            false => self.nothing(),
+        }
+    }
+
     /// The result that leaves the row out. It is also the result of an AFTER trigger and of a
     /// statement trigger.
     #[allow(clippy::unused_self)] // said of a call

@@ -5,9 +5,10 @@
 use crate::access::opened::conditions;
 use crate::access::proof::Opened;
 use crate::log::columns::{self as c, Layout};
-use crate::log::seam;
+use crate::log::pruned_before::pruned_before;
 use crate::log::tables::events_oid;
-use crate::pg::datum::{utf8, uuid, Datum};
+use crate::log::{pruned, seam, segments};
+use crate::pg::datum::{bytes, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
 use crate::pg::memory::Memory;
@@ -17,15 +18,19 @@ use crate::pg::tuple::Values;
 use crate::pg::{toast, transaction};
 use immutable_format::id::uuid_text;
 use immutable_format::json::write_string;
+use immutable_format::pruning::Begin;
 use immutable_format::Id;
 use pgrx::pg_sys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 /// How far a consumer has read.
 pub trait Position {
     /// Goes on to an event, given as a row of `e.*`.
     fn advance(&mut self, row: &Values, layout: &Layout);
+
+    /// Whether an event is the next one of its lane.
+    fn is_next(&self, row: &Values, layout: &Layout) -> bool;
 
     /// The position as the consumer gets it, and passes it back.
     fn json(&self) -> String;
@@ -87,6 +92,7 @@ fn set_back(named: &str) -> ! {
 }
 
 /// The last event read of a lane. Positions before 0.3.0 have no mark.
+#[derive(Clone)]
 struct LanePosition {
     seq: i64,
     mark: Option<String>,
@@ -106,7 +112,19 @@ impl LanePosition {
     }
 }
 
+impl LanePosition {
+    /// Whether the event is gone because retention has removed it: a consumer that was late goes on with what is left.
+    fn is_pruned(&self, lane: i16, begins: &HashMap<i16, Begin>) -> bool {
+        let fits = |begin: &Begin| match &self.mark {
+            Some(mark) if begin.seq == self.seq => hex::encode(&begin.event_hash[..MARK_BYTES]) == *mark,
+            _ => self.seq <= begin.seq,
+        };
+        begins.get(&lane).is_some_and(fits)
+    }
+}
+
 /// How far each lane of a tenant was read.
+#[derive(Clone)]
 pub struct LanePositions(BTreeMap<i16, LanePosition>);
 
 impl LanePositions {
@@ -154,10 +172,19 @@ impl LanePositions {
         let [lanes, seqs] = arrays(memory, given.iter().copied());
         let mut arguments = vec![Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs];
         let conditions = conditions(opened, &mut arguments);
-        // A subquery, so that it is one probe a lane whatever the planner expects.
+        // Subqueries, so that they are one probe a lane whatever the planner expects. Consumers are mostly near the end.
+        let of = |events: &str| {
+            format!(
+                "(SELECT coalesce(e.event_hash, '') FROM {events} e \
+                   WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq{conditions})"
+            )
+        };
+        let hash = match segments::may_be() {
+            true => format!("coalesce({}, {})", of("ONLY immutable.events"), of("immutable.events")),
+            false => of("immutable.events"),
+        };
         let statement = format!(
-            "SELECT (SELECT coalesce(e.event_hash, '') FROM immutable.events e \
-               WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq{conditions}) \
+            "SELECT {hash} \
              FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
                WITH ORDINALITY p(lane, seq, n) ORDER BY p.n"
         );
@@ -165,16 +192,23 @@ impl LanePositions {
         spi::read_planned_once(&statement, &arguments, |row| {
             found.push(row.at(0).map(|hash| mark(Some(hash))));
         });
+        let mut pruned = None;
         for ((lane, last), there) in given.iter().zip(found) {
             let as_given = match &there {
                 Some(there) => last.mark.as_ref().is_none_or(|mark| mark == there),
-                None => may_arrive(),
+                None => may_arrive() || last.is_pruned(**lane, pruned.get_or_insert_with(|| begins_of(tenant))),
             };
             if !as_given {
                 set_back(&format!("event {} of lane {lane}", last.seq))
             }
         }
     }
+}
+
+/// Where the lanes of a tenant begin, as far as the caller may read that.
+fn begins_of(tenant: Datum) -> HashMap<i16, Begin> {
+    let Some(tenant_id) = utf8(bytes(tenant)) else { return HashMap::new() };
+    pruned::begins(Some(tenant_id)).into_values().map(|begin| (begin.lane, begin)).collect()
 }
 
 fn arrays<'c, 'p>(memory: Memory<'c>, of: impl Iterator<Item = (&'p i16, &'p LanePosition)>) -> [Arg<'c>; 2] {
@@ -186,6 +220,12 @@ fn arrays<'c, 'p>(memory: Memory<'c>, of: impl Iterator<Item = (&'p i16, &'p Lan
 }
 
 impl Position for LanePositions {
+    fn is_next(&self, row: &Values, layout: &Layout) -> bool {
+        let lane = row.get(layout, c::LANE).map_or(0, Datum::i16);
+        let seq = row.get(layout, c::SEQ).map_or(0, Datum::i64);
+        self.0.get(&lane).map_or(0, |last| last.seq).checked_add(1) == Some(seq)
+    }
+
     fn advance(&mut self, row: &Values, layout: &Layout) {
         let lane = row.get(layout, c::LANE).map_or(0, Datum::i16);
         let seq = row.get(layout, c::SEQ).map_or(0, Datum::i64);
@@ -211,6 +251,23 @@ struct FeedEvent {
     /// What is stored, UTF-8 or not.
     tenant_id: Vec<u8>,
     mark: Option<String>,
+}
+
+impl FeedEvent {
+    /// Whether the event may be gone because retention has removed it: its id says that it is of a time of which events
+    /// of its tenant were removed. An event that a failover has lost is younger than that.
+    fn is_pruned(&self) -> bool {
+        let Some(made_at) = uuid_time(&self.id) else { return false };
+        let before = utf8(&self.tenant_id).and_then(pruned_before);
+        before.is_some_and(|before| made_at < before)
+    }
+}
+
+/// The time in a UUIDv7, in microseconds since 1970; None for an id of another version.
+fn uuid_time(id: &Id) -> Option<i64> {
+    let mut milliseconds = [0; 8];
+    milliseconds[2..].copy_from_slice(&id[..6]);
+    (id[6] >> 4 == 7).then(|| i64::from_be_bytes(milliseconds) * 1000)
 }
 
 /// How far the feed of all tenants was read; nothing is before its first event, and where a log
@@ -246,6 +303,11 @@ impl FeedPosition {
         })
     }
 
+    /// The transaction of the last event; None before the first.
+    pub fn xact(&self) -> Option<u64> {
+        self.0.as_ref().map(|last| last.xact)
+    }
+
     /// The transaction, the tenant and the id of the last event; nothing before the first.
     pub fn arguments(&self) -> Vec<Arg<'static>> {
         let Some(last) = &self.0 else { return Vec::new() };
@@ -266,7 +328,7 @@ impl FeedPosition {
         );
         let as_given = match there {
             Some((xact, mark)) => xact == last.xact && last.mark.as_ref().is_none_or(|given| *given == mark),
-            None => may_arrive(),
+            None => may_arrive() || last.is_pruned(),
         };
         if !as_given {
             set_back(&format!("event {} of transaction {}", uuid_text(&last.id), last.xact))
@@ -279,6 +341,11 @@ fn xact(datum: Option<Datum>) -> u64 {
 }
 
 impl Position for FeedPosition {
+    /// The order of transactions has no numbers without gaps.
+    fn is_next(&self, _: &Values, _: &Layout) -> bool {
+        true
+    }
+
     fn advance(&mut self, row: &Values, layout: &Layout) {
         self.0 = Some(FeedEvent {
             xact: xact(row.get(layout, c::XACT)),

@@ -112,6 +112,9 @@ pub struct Filters<'c> {
     pub tenant: Option<usize>,
     from: Option<usize>,
     to: Option<usize>,
+    /// Bounds of time as a condition, with {} for the column. They are written out, so that the planner leaves out the
+    /// segments that have no such event.
+    pub window: Option<String>,
     pub pattern: Option<Pattern>,
     /// The condition on [`SEARCHED`], if its index can answer it.
     pub searched: Option<String>,
@@ -132,6 +135,7 @@ impl<'c> Filters<'c> {
             tenant: None,
             from: None,
             to: None,
+            window: None,
             pattern: None,
             searched: None,
             bound: false,
@@ -324,7 +328,27 @@ impl<'c> Filters<'c> {
     pub fn time(&self, created_at: &str) -> Vec<String> {
         let from = self.from.map(|n| format!("{created_at} >= ${n}"));
         let to = self.to.map(|n| format!("{created_at} <= ${n}"));
-        from.into_iter().chain(to).collect()
+        from.into_iter().chain(to).chain(self.window_on(created_at)).collect()
+    }
+
+    /// The condition that a column lies in the window.
+    pub fn window_on(&self, created_at: &str) -> Option<String> {
+        self.window.as_ref().map(|window| window.replace("{}", created_at))
+    }
+
+    /// The same behind an AND, or nothing.
+    pub fn window_after(&self, created_at: &str) -> String {
+        self.window_on(created_at).map_or(String::new(), |window| format!(" AND {window}"))
+    }
+
+    /// The bounds of time, in microseconds since 1970.
+    pub fn bounds(&self) -> [Option<i64>; 2] {
+        [self.from, self.to].map(|n| n.and_then(|n| self.given(n)).map(micros))
+    }
+
+    /// Whether events are asked for by their targets.
+    pub fn has_target(&self) -> bool {
+        !self.target.is_empty()
     }
 
     /// All conditions on the event `e`, but for tenant and time.
@@ -370,8 +394,9 @@ impl<'c> Filters<'c> {
         (!self.target.is_empty()).then(|| {
             format!(
                 "(SELECT true FROM immutable.event_targets t \
-                 WHERE t.event_id = e.id AND t.tenant_id = e.tenant_id AND {} LIMIT 1)",
-                self.looked_up_target("t")
+                 WHERE t.event_id = e.id AND t.tenant_id = e.tenant_id AND {}{} LIMIT 1)",
+                self.looked_up_target("t"),
+                self.window_after("t.created_at")
             )
         })
     }
@@ -390,7 +415,23 @@ impl<'c> Filters<'c> {
 
     /// All conditions with their arguments written out, for an estimate by what they are.
     pub fn where_literally(&self) -> String {
-        let clause = self.where_clause();
+        self.literally(&self.where_clause())
+    }
+
+    /// The same of the conditions on the columns of the event, but for time.
+    pub fn columns_literally(&self) -> String {
+        self.literally(&where_all(&self.conditions_but(LeadFilter::Page)))
+    }
+
+    /// The same of the conditions on the columns of the event.
+    pub fn times_and_columns_literally(&self) -> String {
+        let mut clauses = self.time("e.created_at");
+        clauses.extend(self.conditions_but(LeadFilter::Page));
+        self.literally(&where_all(&clauses))
+    }
+
+    /// A clause with the arguments written out.
+    fn literally(&self, clause: &str) -> String {
         let mut parts = clause.split('$');
         let mut written = parts.next().unwrap_or_default().to_string();
         for part in parts {

@@ -1,5 +1,6 @@
 //! Which of the filters a page is looked for by.
 
+use crate::log::segments;
 use crate::read::filter::{Filters, LeadFilter};
 use crate::read::probe::{count, Source, LIGHT};
 
@@ -42,10 +43,13 @@ impl ReadPlan {
 }
 
 /// The statement that gives the lead's entries, at most so many: the oldest first, which are those
-/// that VACUUM has seen. `tenant` is a further condition, with AND in front.
+/// that VACUUM has seen. `tenant` is a further condition, with AND in front. Over all tenants of several tables they
+/// come in any order: merging would cost more than it finds.
 pub fn entries(filters: &Filters, lead: LeadFilter, tenant: &str, most: i64) -> String {
-    let id = if lead.is_target() { "event_id" } else { "id" };
-    let order = format!("ORDER BY e.tenant_id DESC, e.created_at, e.{id}");
+    let order = match tenant.is_empty() && segments::may_be() {
+        true => "",
+        false => "ORDER BY e.tenant_id DESC, e.created_at",
+    };
     format!(
         "SELECT FROM {} WHERE {}{tenant} {order} LIMIT {most}",
         Source::of(lead).entries,

@@ -15,7 +15,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Tuple;
 use crate::read::filter::{where_all, Filters, LeadFilter};
 use crate::read::lead::{entries, ReadPlan};
-use crate::read::probe::{count, found, skip, Order, Source, EVENTS};
+use crate::read::probe::{count, found, from, skip, Order, Source, EVENTS};
 use immutable_format::cursor::PageCursor;
 use pgrx::pg_sys;
 
@@ -30,11 +30,13 @@ pub struct Page<'a> {
     pub is_limited: bool,
     /// The number of the first argument of the cursor that the rows come after.
     after: Option<usize>,
+    /// The created_at of the cursor.
+    pub after_time: Option<i64>,
     /// The order in which the rows are read.
-    order: Order,
+    pub order: Order,
     pub rows: usize,
     /// Whether the rows are shown in the reverse of that order.
-    is_reversed: bool,
+    pub is_reversed: bool,
 }
 
 impl<'a> Page<'a> {
@@ -55,7 +57,8 @@ impl<'a> Page<'a> {
             }
             first
         });
-        Page { filters, plan, is_limited, after, order, rows, is_reversed: false }
+        let after_time = cursor.map(|cursor| cursor.created_at);
+        Page { filters, plan, is_limited, after, after_time, order, rows, is_reversed: false }
     }
 
     /// The same rows, shown in the reverse of the order they are read in.
@@ -83,7 +86,8 @@ impl<'a> Page<'a> {
 
     /// The tenants that have events of the lead filter, at most so many.
     pub fn tenants(&self, most: usize) -> Vec<String> {
-        let condition = self.filters.lead_condition(self.plan.lead);
+        let window = self.filters.window_after("e.created_at");
+        let condition = format!("{}{window}", self.filters.lead_condition(self.plan.lead));
         skip(Source::of(self.plan.lead).entries, "tenant_id", &condition, &self.filters.arguments, most)
     }
 
@@ -135,14 +139,19 @@ impl<'a> Page<'a> {
             // An event may have the same target twice.
             clauses.push(format!(
                 "(SELECT true FROM immutable.event_targets o WHERE o.event_id = t.event_id \
-                 AND o.tenant_id = t.tenant_id AND o.position < t.position AND {} LIMIT 1) IS NULL",
-                self.filters.looked_up_target("o")
+                 AND o.tenant_id = t.tenant_id AND o.position < t.position AND {}{} LIMIT 1) IS NULL",
+                self.filters.looked_up_target("o"),
+                self.filters.window_after("o.created_at")
             ));
             clauses.extend(self.filters.target("t"));
         } else {
             clauses.extend(self.filters.target_exists());
         }
-        format!("SELECT {columns} FROM {}{}{order} LIMIT {rows}", source.from, where_all(&clauses))
+        format!(
+            "SELECT {columns} FROM {}{}{order} LIMIT {rows}",
+            from(self.plan.lead, &self.filters),
+            where_all(&clauses)
+        )
     }
 
     /// In the order of the lead filter's index.
@@ -177,9 +186,8 @@ impl<'a> Page<'a> {
     }
 
     /// Merged from each tenant that has events of the lead filter.
-    pub(super) fn merged_tenants(&mut self) -> String {
-        let tenants = self.tenants(usize::MAX);
-        let n = self.filters.texts(&tenants);
+    pub(super) fn merged_tenants(&mut self, tenants: &[String]) -> String {
+        let n = self.filters.texts(tenants);
         let clauses = vec![format!("{} = k.tenant_id", Source::of(self.plan.lead).tenant_id)];
         self.merged(&format!("pg_catalog.unnest(${n}::text[]) k(tenant_id)"), "k.tenant_id", clauses)
     }

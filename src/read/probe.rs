@@ -53,7 +53,6 @@ impl Order {
 
 /// Where a statement reads from, and what it calls the columns of the order there.
 pub struct Source {
-    pub from: &'static str,
     /// The table of the lead's index, as `e`.
     pub entries: &'static str,
     pub created_at: &'static str,
@@ -62,18 +61,10 @@ pub struct Source {
 }
 
 /// The events themselves.
-pub const EVENTS: Source = Source {
-    from: "immutable.events e",
-    entries: "immutable.events e",
-    created_at: "e.created_at",
-    id: "e.id",
-    tenant_id: "e.tenant_id",
-};
+pub const EVENTS: Source =
+    Source { entries: "immutable.events e", created_at: "e.created_at", id: "e.id", tenant_id: "e.tenant_id" };
 
 const TARGETS: Source = Source {
-    // OFFSET keeps it what it is: the target's entries in order, and each one's event looked up.
-    from: "immutable.event_targets t, LATERAL (SELECT e.* FROM immutable.events e \
-           WHERE e.id = t.event_id AND e.tenant_id = t.tenant_id OFFSET 0) e",
     entries: "immutable.event_targets e",
     created_at: "t.created_at",
     id: "t.event_id",
@@ -88,6 +79,19 @@ impl Source {
         } else {
             &EVENTS
         }
+    }
+}
+
+/// What a statement reads from, with the event as `e`, and the lead's entry as `t` where that is a target.
+pub fn from(lead: LeadFilter, filters: &Filters) -> String {
+    match lead.is_target() {
+        false => "immutable.events e".to_string(),
+        // OFFSET keeps it what it is: the target's entries in order, and each one's event looked up.
+        true => format!(
+            "immutable.event_targets t, LATERAL (SELECT e.* FROM immutable.events e \
+             WHERE e.id = t.event_id AND e.tenant_id = t.tenant_id{} OFFSET 0) e",
+            filters.window_after("e.created_at")
+        ),
     }
 }
 

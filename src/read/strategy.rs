@@ -1,5 +1,6 @@
 //! The ways in which a page can be read, the choice among them, and the reading itself.
 
+use crate::log::segments;
 use crate::pg::error::{debug, internal};
 use crate::pg::spi;
 use crate::pg::tuple::Tuple;
@@ -31,6 +32,11 @@ const LISTED: i64 = 5000;
 /// The same if each entry's event is read too.
 const LISTED_BY_EVENT: i64 = LIGHT;
 
+/// The same two in a log with segments, where the segment of the page's end is soon read instead, and an event is looked
+/// up in every segment.
+const LISTED_IN_SEGMENTS: i64 = LIGHT;
+const LISTED_IN_SEGMENTS_BY_EVENT: i64 = 200;
+
 /// A way to read a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strategy {
@@ -51,6 +57,8 @@ pub enum Strategy {
     Gather,
     /// Merges the tenants, each in the order of the lead filter's index.
     MergeTenants,
+    /// The same, one segment after the other.
+    MergeInSegments,
     /// Follows the order of the lead filter's index.
     FollowIndex,
 }
@@ -65,6 +73,7 @@ impl fmt::Display for Strategy {
             Strategy::MergeActions => "merge actions",
             Strategy::Gather => "gather",
             Strategy::MergeTenants => "merge tenants",
+            Strategy::MergeInSegments => "merge tenants in segments",
             Strategy::FollowIndex => "follow index",
         })
     }
@@ -74,13 +83,24 @@ impl Page<'_> {
     /// Gives the page's rows to `each`; says how they were read, here and to whoever reads messages
     /// of level DEBUG1.
     pub fn read(mut self, mut each: impl FnMut(Tuple<'_>)) -> Strategy {
-        for strategy in self.strategies() {
-            if self.read_by(strategy, &mut each) {
-                debug(format_args!("page read by: {strategy}, lead filter: {}", self.plan.lead));
-                return strategy;
+        let has_segments = segments::may_be();
+        // In a log with segments each tenant costs a step in each of them, and the next rows of all cost the least.
+        let walks = has_segments && self.is_by_tenants() && !self.plan.lead.is_target() && self.rows <= WALKED / 4;
+        let first = walks.then_some(Strategy::Walk(WALKED));
+        if let Some(strategy) = first.filter(|strategy| self.read_by(*strategy, &mut each)) {
+            return self.was_read_by(strategy);
+        }
+        for strategy in self.strategies(has_segments) {
+            if Some(strategy) != first && self.read_by(strategy, &mut each) {
+                return self.was_read_by(strategy);
             }
         }
         internal("no strategy has read the page")
+    }
+
+    fn was_read_by(&self, strategy: Strategy) -> Strategy {
+        debug(format_args!("page read by: {strategy}, lead filter: {}", self.plan.lead));
+        strategy
     }
 
     /// Gives the page's rows to `each`; says no, and gives none, where this way does not find the
@@ -94,6 +114,10 @@ impl Page<'_> {
                 self.widen(rows, each);
                 return true;
             }
+            Strategy::MergeInSegments => {
+                self.in_windows(each);
+                return true;
+            }
             Strategy::MergeActions => match actions(&self.filters, self.is_limited) {
                 Some(actions) => self.merged_actions(actions),
                 None => return false,
@@ -101,7 +125,10 @@ impl Page<'_> {
             Strategy::ListEntries => self.listed(),
             Strategy::SearchIndex => self.searched(),
             Strategy::Gather => self.gathered(),
-            Strategy::MergeTenants => self.merged_tenants(),
+            Strategy::MergeTenants => {
+                let tenants = self.tenants(usize::MAX);
+                self.merged_tenants(&tenants)
+            }
             Strategy::FollowIndex => self.straight(),
         };
         spi::stream_planned_once(&statement, &self.filters.arguments, each);
@@ -110,10 +137,13 @@ impl Page<'_> {
 
     /// The ways to read the page, in the order in which they are tried. The last one always gives
     /// it.
-    pub fn strategies(&self) -> Vec<Strategy> {
+    pub fn strategies(&self, has_segments: bool) -> Vec<Strategy> {
         let ReadPlan { lead, is_frequent } = self.plan;
-        if self.is_by_tenants() && !is_frequent && self.has_few_entries() {
-            return vec![Strategy::ListEntries];
+        if self.is_by_tenants() && !is_frequent && self.has_few_entries(has_segments) {
+            return vec![self.of_few_entries(has_segments)];
+        }
+        if has_segments && self.is_by_tenants() && self.other_conditions().is_empty() && !self.is_reversed {
+            return vec![Strategy::MergeInSegments];
         }
         let is_searchable = lead == LeadFilter::Search && !self.is_limited && self.filters.searched.is_some();
         let is_indexed = is_searchable && has_search_index();
@@ -150,8 +180,21 @@ impl Page<'_> {
         }
     }
 
-    fn has_few_entries(&self) -> bool {
-        let most = if self.other_conditions().is_empty() { LISTED } else { LISTED_BY_EVENT };
+    fn has_few_entries(&self, has_segments: bool) -> bool {
+        let most = match (self.other_conditions().is_empty(), has_segments) {
+            (true, false) => LISTED,
+            (true, true) => LISTED_IN_SEGMENTS,
+            (false, true) if self.plan.lead.is_target() => LISTED_IN_SEGMENTS_BY_EVENT,
+            (false, _) => LISTED_BY_EVENT,
+        };
         self.count_entries(most) < most
+    }
+
+    /// An entry's event is looked up in every segment. Where all of them are needed, they are read at once.
+    fn of_few_entries(&self, has_segments: bool) -> Strategy {
+        match has_segments && !self.plan.lead.is_target() && !self.other_conditions().is_empty() {
+            true => Strategy::Gather,
+            false => Strategy::ListEntries,
+        }
     }
 }

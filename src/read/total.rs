@@ -1,13 +1,18 @@
 //! How many events pass a page's filters: counted as far as that is cheap, and beyond it estimated.
 
 use crate::access::lent::with_rights_of_owner;
-use crate::pg::datum::Datum;
+use crate::log::segments;
+use crate::pg::datum::{uuid, Datum};
 use crate::pg::spi::{self, Counted};
+use crate::pg::toast;
 use crate::pg::tuple::Values;
+use crate::read::estimate;
 use crate::read::filter::{where_all, Filters, LeadFilter, Pattern};
-use crate::read::probe::{actions, found, pages, whole_tenant, Source, ENTRIES_A_PAGE};
+use crate::read::probe::{actions, found, from, pages, whole_tenant, Source, ENTRIES_A_PAGE};
 use crate::read::query::Query;
 use crate::settings;
+use immutable_format::Id;
+use std::collections::HashSet;
 
 /// How many events pass the filters.
 pub struct Total {
@@ -75,7 +80,7 @@ impl Count<'_> {
             false => Counted { rows: 0, whole: false },
         };
         // In a log that is much larger, counting would not come to its end.
-        if by_lanes.whole || by_lanes.rows > most || is_whole && !is_of_tenant && planned_events("") > 2 * most {
+        if by_lanes.whole || by_lanes.rows > most || is_whole && !is_of_tenant && estimate::of_all() > 2 * most {
             return by_lanes;
         }
         match self.filters.searched.as_deref().filter(|_| self.is_searched) {
@@ -98,12 +103,15 @@ impl Count<'_> {
 
     /// Counts what the lead filter's index finds, or of that what passes the other filters.
     fn by_lead(&mut self) -> Counted {
+        if self.lead.is_target() && self.filters.conditions_but(self.lead).is_empty() {
+            return self.of_target();
+        }
         if let Some(rows) = self.by_index_alone() {
             return self.up_to(&rows);
         }
         let source = Source::of(self.lead);
         let (candidates, rest) = self.conditions(source);
-        let from = format!("{}{}", source.from, where_all(&candidates));
+        let from = format!("{}{}", from(self.lead, &self.filters), where_all(&candidates));
         if rest.is_empty() {
             let (order, limit) = (self.order(source), self.most + 1);
             return self.up_to(&format!("SELECT FROM {from}{order} LIMIT {limit}"));
@@ -121,27 +129,31 @@ impl Count<'_> {
         if !self.filters.conditions_but(self.lead).is_empty() {
             return None;
         }
-        if self.lead.is_target() {
-            return Some(self.of_target());
-        }
         if self.lead != LeadFilter::Pattern || self.filters.target_exists().is_some() {
             return None;
         }
         actions(&self.filters, self.is_checked).map(|matching| self.of_actions(&matching))
     }
 
-    /// The events with such a target, in the order of the lead filter's index, so that nothing else
-    /// is read and nothing is sorted.
-    fn of_target(&self) -> String {
+    /// Counts the events with such a target, in the order of the lead filter's index, so that nothing is sorted. An event
+    /// may have the same target twice.
+    fn of_target(&self) -> Counted {
         let source = Source::of(self.lead);
         let mut clauses = self.filters.scope(source.tenant_id, source.created_at);
         clauses.extend(self.filters.target("t"));
-        format!(
-            "SELECT DISTINCT t.tenant_id, t.created_at, t.event_id FROM immutable.event_targets t{}{} LIMIT {}",
+        let statement = format!(
+            "SELECT t.event_id, t.tenant_id FROM immutable.event_targets t{}{} LIMIT {}",
             where_all(&clauses),
-            oldest_first(source),
+            self.oldest_first(source),
             self.most + 1
-        )
+        );
+        let mut events: HashSet<(Id, Vec<u8>)> = HashSet::new();
+        let is_of_tenant = self.filters.tenant.is_some();
+        let looked = spi::read_within(&statement, &self.filters.arguments, pages(self.most), |row| {
+            let tenant_id = row.at(1).filter(|_| !is_of_tenant).and_then(toast::read).unwrap_or_default();
+            events.insert((row.at(0).map(uuid).unwrap_or_default(), tenant_id.to_vec()));
+        });
+        Counted { rows: events.len() as i64, whole: looked.whole && looked.rows <= self.most }
     }
 
     /// The events of each action, so that nothing but the index is read and no pattern is compared.
@@ -149,7 +161,7 @@ impl Count<'_> {
         let n = self.filters.texts(matching);
         let mut clauses = self.filters.scope("e.tenant_id", "e.created_at");
         clauses.push("e.action = k.action".to_string());
-        let (order, most) = (oldest_first(Source::of(LeadFilter::Action)), self.most + 1);
+        let (order, most) = (self.oldest_first(Source::of(LeadFilter::Action)), self.most + 1);
         format!(
             "SELECT FROM pg_catalog.unnest(${n}::text[]) k(action), \
              LATERAL (SELECT FROM immutable.events e{}{order} LIMIT {most}) e LIMIT {most}",
@@ -183,9 +195,19 @@ impl Count<'_> {
         match (self.lead, self.filters.tenant) {
             // The order of the log. Under row security that would lead past everybody's events.
             (LeadFilter::Page, None) if self.is_checked => String::new(),
-            (LeadFilter::Page, None) => " ORDER BY e.created_at, e.id".to_string(),
+            (LeadFilter::Page, None) => " ORDER BY e.created_at".to_string(),
             (LeadFilter::Pattern | LeadFilter::Search, _) => String::new(),
-            _ => oldest_first(source),
+            _ => self.oldest_first(source),
+        }
+    }
+
+    /// The order of the lead filter's index from its other end: it begins with the oldest events, which VACUUM has seen.
+    /// It ends before the id, which the indexes of segments do not have. The entries of all tenants in several tables come
+    /// in any order, because merging them would cost more than counting.
+    fn oldest_first(&self, source: &Source) -> String {
+        match self.filters.tenant.is_none() && segments::may_be() {
+            true => String::new(),
+            false => format!(" ORDER BY {} DESC, {}", source.tenant_id, source.created_at),
         }
     }
 
@@ -223,12 +245,6 @@ impl Count<'_> {
     }
 }
 
-/// The order of the lead filter's index from its other end: it begins with the oldest events, which
-/// VACUUM has seen.
-fn oldest_first(source: &Source) -> String {
-    format!(" ORDER BY {} DESC, {}, {}", source.tenant_id, source.created_at, source.id)
-}
-
 /// Counts all events of the tenant or of the log by the numbers in its lanes. These have no gaps: a
 /// statement that sees an event of a lane sees all before it.
 fn of_lanes(filters: &Filters, most: usize) -> Counted {
@@ -236,10 +252,10 @@ fn of_lanes(filters: &Filters, most: usize) -> Counted {
         Some(n) => (format!("e.tenant_id = ${n}"), "e.lane < h.lane"),
         None => ("true".to_string(), "(e.tenant_id, e.lane) < (h.tenant_id, h.lane)"),
     };
-    // The last event of the last lane, of the lane before it, and so on.
+    // The last event of the last lane, of the lane before it, and so on. No segment has one.
     let head = |before: &str| {
         format!(
-            "(SELECT e.tenant_id, e.lane, e.seq FROM immutable.events e WHERE {tenant}{before} \
+            "(SELECT e.tenant_id, e.lane, e.seq FROM ONLY immutable.events e WHERE {tenant}{before} \
              ORDER BY e.tenant_id DESC, e.lane DESC, e.seq DESC LIMIT 1)"
         )
     };
@@ -266,20 +282,14 @@ fn number(row: &Values, place: usize) -> i64 {
     row.at(place).map_or(0, Datum::i64)
 }
 
-/// How many events the planner expects under these conditions.
-fn planned_events(conditions: &str) -> i64 {
-    spi::planned_rows(&format!("SELECT FROM immutable.events e{conditions}"), &[])
-}
-
 /// How many events pass the filters by the planner's estimate. The planner has no statistics about
 /// tenants, since EXPLAIN would show them to everybody. A tenant's share of the log is known from
 /// its lanes, whose numbers have no gaps.
 fn estimate(filters: &Filters) -> i64 {
     if filters.tenant.is_none() {
-        return planned_events(&filters.where_literally());
+        return estimate::of_passing(filters);
     }
     let of_tenant = of_lanes(filters, LANES_OF_TENANT).rows;
-    let elsewhere = filters.in_any_tenant();
-    let share = of_tenant as f64 / planned_events("").max(1) as f64;
-    (planned_events(&elsewhere.where_literally()) as f64 * share) as i64
+    let share = of_tenant as f64 / estimate::of_all().max(1) as f64;
+    (estimate::of_passing(&filters.in_any_tenant()) as f64 * share) as i64
 }

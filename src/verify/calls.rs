@@ -71,7 +71,7 @@ fn summary<'c>(call: Call<'c>, scope: &Scope) -> Datum<'c> {
         }
     });
     let (counts, reached, memory) = (&verdict.counts, &verdict.reached, call.memory());
-    let columns: [Option<Datum>; 16] = [
+    let columns: [Option<Datum>; 17] = [
         verdict.valid.map(Datum::from),
         Some(Datum::from(counts.events as i64)),
         Some(Datum::from(counts.chains as i64)),
@@ -88,6 +88,7 @@ fn summary<'c>(call: Call<'c>, scope: &Scope) -> Datum<'c> {
         reached.size.map(|_| memory.texts(&reached.cosigned.by)),
         reached.cosigned.at.map(timestamptz),
         reached.late.map(Datum::from),
+        Some(Datum::from(counts.pruned)),
     ];
     // Of a shard, no tree says anything; and the declaration may be that of the version before.
     let mut rows = call.rows();
@@ -187,6 +188,7 @@ fn service_json(verdict: &Verdict, breaks: &[String]) -> String {
         ("cosigned_by", names),
         ("cosigned_at", cosigned_at),
         ("recorded_late", reached.late.map_or_else(null, |late| late.to_string())),
+        ("pruned", counts.pruned.to_string()),
         ("breaks", format!("[{}]", breaks.join(","))),
     ];
     let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();

@@ -11,16 +11,19 @@ use crate::log::tree_runs::{Runs, TreeRun};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::spi;
+use crate::verify::basis::Basis;
 use crate::verify::budget;
 use crate::verify::coverage::Coverage;
-use crate::verify::differences;
+use crate::verify::differences::{self, Differing};
 use crate::verify::notes::{self, tree_break, Claim, Cosigned};
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::Scope;
 use immutable_format::link::Break;
+use immutable_format::pruning::Begin;
 use immutable_format::tlog::checkpoint::Checkpoint;
 use immutable_format::tlog::growing::GrowingTree;
 use immutable_format::tlog::tile::Tile;
+use immutable_format::tlog::tree::leaf_hash;
 use immutable_format::{Hash, Id};
 
 /// How far a checkpoint reaches that the log was compared with.
@@ -49,7 +52,13 @@ pub struct Comparison {
 
 /// Reads the tree and compares it with checkpoints: those that the caller gave, or else the newest
 /// that the log keeps. None if the log has no tree, or if not all of it is verified.
-pub fn read(scope: &Scope, run: &Run, log_id: Option<Id>, report: &mut impl FnMut(Break)) -> Option<Comparison> {
+pub fn read(
+    scope: &Scope,
+    basis: &Basis,
+    run: &Run,
+    log_id: Option<Id>,
+    report: &mut impl FnMut(Break),
+) -> Option<Comparison> {
     if !scope.is_log() {
         return None;
     }
@@ -80,7 +89,7 @@ pub fn read(scope: &Scope, run: &Run, log_id: Option<Id>, report: &mut impl FnMu
         let last = claims.iter().rev().find(|claim| given || claim.cosigned.at.is_some()).or(claims.last());
         coverage.cosigned_at = last.and_then(|claim| claim.cosigned.at).unwrap_or(i64::MIN);
         let reach = last.map(|claim| claim.size);
-        let reading = Reading::new(run, head.as_ref(), reach, &mut claims, coverage);
+        let reading = Reading::new((run, basis), head.as_ref(), reach, &mut claims, coverage);
         let (coverage, complete) = reading.read(report);
         check_roots(&claims, given, report);
         Some(Comparison { claims, given, reach, coverage, complete })
@@ -149,6 +158,7 @@ fn check_roots(claims: &[Claim], given: bool, report: &mut impl FnMut(Break)) {
 /// The leaves while they are read.
 struct Reading<'r> {
     run: &'r Run,
+    basis: &'r Basis,
     head: Option<&'r Checkpoint>,
     reach: Option<u64>,
     claims: &'r mut [Claim],
@@ -167,7 +177,7 @@ struct Reading<'r> {
 
 impl<'r> Reading<'r> {
     fn new(
-        run: &'r Run,
+        (run, basis): (&'r Run, &'r Basis),
         head: Option<&'r Checkpoint>,
         reach: Option<u64>,
         claims: &'r mut [Claim],
@@ -175,6 +185,7 @@ impl<'r> Reading<'r> {
     ) -> Reading<'r> {
         Reading {
             run,
+            basis,
             head,
             reach,
             claims,
@@ -270,7 +281,14 @@ impl<'r> Reading<'r> {
             }
             self.known(index, report);
             let place = self.coverage.place(&run.tenant_id, run.lane);
-            let last = self.coverage.at(place).last;
+            let begin = self.basis.begin(&run.tenant_id, run.lane);
+            if let Some(begin) = begin {
+                self.coverage.begin(place, begin);
+            }
+            let mut last = self.coverage.at(place).last;
+            if let Some(begin) = begin.filter(|begin| last == 0 && run.first_seq == begin.seq.saturating_add(1)) {
+                last = begin.seq; // the tree was begun after the pruning
+            }
             if run.first_index < index || run.first_seq != last + 1 {
                 let why = match run.first_index < index {
                     true => "has indexes that an earlier run has".to_string(),
@@ -345,21 +363,46 @@ fn run_break(run: &TreeRun, why: &str) -> Break {
     }
 }
 
+/// A break of a record of a pruning.
+fn misrecorded_break(tenant_id: &str, begin: &Begin) -> Break {
+    let detail = "the last event that was pruned is not the one that the tree covers, as the record says it";
+    Break {
+        tenant_id: Some(tenant_id.to_string()),
+        lane: Some(begin.lane),
+        seq: Some(begin.seq),
+        ..tree_break(detail.to_string(), None, Some(&leaf_hash(&begin.event_hash)))
+    }
+}
+
 impl Comparison {
     /// Compares the rows, which were added to the coverage by now, and reports where they are not
     /// what the leaves say.
-    pub fn conclude(self, run: &Run, counts: &Counts, report: &mut impl FnMut(Break)) -> Reached {
+    pub fn conclude(self, basis: &Basis, run: &Run, counts: &Counts, report: &mut impl FnMut(Break)) -> Reached {
         // Rows that were passed over are missing from the sums.
         if !self.complete || counts.passed_over {
             return Reached::default();
         }
         let mut differing = Vec::new();
+        let mut misrecorded = Vec::new();
         self.coverage.each(|tenant_id, lane, covered| {
-            if covered.leaves != covered.rows {
-                differing.push((tenant_id.to_string(), lane, covered.last));
+            let begin = covered.begin.as_ref();
+            let left = begin.and_then(|_| counts.left_over.get(&(tenant_id.to_string(), lane))?.still);
+            let pruned = begin.map_or(0, |begin| begin.seq);
+            let is_certain = match left.filter(|left| *left < pruned) {
+                None => covered.leaves != covered.rows,
+                Some(0) => covered.leaves != covered.pruned.plus(covered.rows),
+                Some(_) => false,
+            };
+            if is_certain || left.is_some_and(|left| 0 < left && left < pruned) {
+                let (tenant_id, last) = (tenant_id.to_string(), covered.last);
+                differing.push(Differing { tenant_id, lane, last, pruned, is_certain });
+            }
+            if let Some(begin) = begin.filter(|_| covered.is_misrecorded) {
+                misrecorded.push(misrecorded_break(tenant_id, begin));
             }
         });
-        differences::report(&differing, run, report);
+        misrecorded.into_iter().for_each(&mut *report);
+        differences::report(basis, &differing, run, report);
         let fitting: Vec<&Claim> = self.claims.iter().rev().filter(|claim| claim.fits()).collect();
         let counts = fitting.iter().find(|claim| self.given || claim.cosigned.at.is_some()).or(fitting.first());
         let Some(claim) = counts else { return Reached::default() };

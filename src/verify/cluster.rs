@@ -9,6 +9,7 @@ use crate::pg::setting;
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::now;
 use crate::verify::checkpoint::Reached;
+use crate::verify::heads::Compared;
 use crate::verify::message::{lanes_in, request, sort, Answers, Counted, Piece};
 use crate::verify::remote::{literal, run, Node};
 use crate::verify::scope::{hash_of, SavedHead, Scope};
@@ -39,7 +40,8 @@ pub fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
     if counts.breaks > breaks.len() as u64 && scope.listed > LISTED_OF_SHARD {
         warning!("{} breaks were found, and the first {LISTED_OF_SHARD} of each shard are returned", counts.breaks);
     }
-    Verdict::of(scope, counts, events_total, heads_checked, Reached::default())
+    let compared = Compared { heads: heads_checked, anchoring: heads_checked };
+    Verdict::of(scope, counts, events_total, &compared, Reached::default())
 }
 
 /// Raises 0A000 for what only one node could do.

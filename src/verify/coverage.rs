@@ -8,6 +8,7 @@
 
 use crate::verify::run::Run;
 use crate::verify::shared;
+use immutable_format::pruning::Begin;
 use immutable_format::sum::{leaf_term, Sum, SumKey};
 use immutable_format::tlog::tree::leaf_hash;
 use immutable_format::Hash;
@@ -24,6 +25,11 @@ pub struct CoveredLane {
     /// The sum of the leaves, and that of the rows up to `last`.
     pub leaves: Sum,
     pub rows: Sum,
+    /// Up to where events were pruned, as a record says, and the sum of the leaves up to there.
+    pub begin: Option<Begin>,
+    pub pruned: Sum,
+    /// Whether the leaf of the last event that was pruned is not what the record says.
+    pub is_misrecorded: bool,
 }
 
 /// What the tree covers of all lanes. One entry a lane is all that is kept.
@@ -62,6 +68,11 @@ impl Coverage {
         place
     }
 
+    /// Events of the lane at a place were pruned.
+    pub fn begin(&mut self, place: usize, begin: Begin) {
+        self.lanes[place].begin = Some(begin);
+    }
+
     /// The tree reaches to this seq in the lane at a place.
     pub fn extend(&mut self, place: usize, seq: i64) {
         self.lanes[place].last = seq;
@@ -80,8 +91,13 @@ impl Coverage {
     /// Adds the leaf of the event with this seq to the lane at a place.
     pub fn add_leaf(&mut self, place: usize, seq: i64, leaf: &Hash) {
         let lane = &mut self.lanes[place];
+        let term = leaf_term(&self.key, leaf);
         lane.last = seq;
-        lane.leaves = lane.leaves.plus(leaf_term(&self.key, leaf));
+        lane.leaves = lane.leaves.plus(term);
+        if let Some(begin) = lane.begin.filter(|begin| seq <= begin.seq) {
+            lane.pruned = lane.pruned.plus(term);
+            lane.is_misrecorded |= seq == begin.seq && *leaf != leaf_hash(&begin.event_hash);
+        }
     }
 
     /// The checkpoint reaches as far as the leaves that were added by now.

@@ -5,8 +5,9 @@ use crate::log::columns::Layout;
 use crate::log::tree::{as_owner, StoredTiles, View};
 use crate::log::tree_runs::Runs;
 use crate::pg::spi::{self, Arg};
+use crate::verify::basis::Basis;
 use crate::verify::budget;
-use crate::verify::lanes::{read, WALKED};
+use crate::verify::lanes::read;
 use crate::verify::run::Run;
 use crate::verify::scope::unfit;
 use immutable_format::link::{Break, BreakType};
@@ -20,8 +21,17 @@ use std::collections::HashMap;
 const MOST_LANES: usize = 10_000;
 const MOST_RUNS: usize = 1 << 20;
 
-/// A lane whose sums differ: tenant, lane, and the seq of the last event that the tree covers.
-pub type Differing = (String, i16, i64);
+/// A lane whose sums differ, or of which some events are there that a record says to be pruned.
+pub struct Differing {
+    pub tenant_id: String,
+    pub lane: i16,
+    /// The seq of the last event that the tree covers.
+    pub last: i64,
+    /// The seq up to which events were pruned, so that they may be missing.
+    pub pruned: i64,
+    /// Whether the sums differ.
+    pub is_certain: bool,
+}
 
 /// The first index, the first seq and the end of the seqs of a part of a lane.
 struct Part {
@@ -31,7 +41,7 @@ struct Part {
 }
 
 /// Reports every difference in these lanes.
-pub fn report(lanes: &[Differing], run: &Run, report: &mut impl FnMut(Break)) {
+pub fn report(basis: &Basis, lanes: &[Differing], run: &Run, report: &mut impl FnMut(Break)) {
     if lanes.is_empty() {
         return;
     }
@@ -42,11 +52,11 @@ pub fn report(lanes: &[Differing], run: &Run, report: &mut impl FnMut(Break)) {
         pgrx::check_for_interrupts!();
         let parts = parts.get(number).and_then(Option::as_ref);
         let found = match parts {
-            Some(parts) if !budget::is_up(run) => lane_differences(lane, parts, &mut tile, report),
+            Some(parts) if !budget::is_up(run) => lane_differences(basis, lane, parts, &mut tile, report),
             _ => 0,
         };
-        if found == 0 {
-            let (tenant_id, number, last) = lane;
+        if found == 0 && lane.is_certain {
+            let Differing { tenant_id, lane: number, last, .. } = lane;
             report(Break {
                 kind: BreakType::CheckpointMismatch,
                 tenant_id: Some(tenant_id.clone()),
@@ -64,7 +74,7 @@ pub fn report(lanes: &[Differing], run: &Run, report: &mut impl FnMut(Break)) {
 /// The parts of each lane, in the order of seq; None for a lane with too many.
 fn parts(lanes: &[Differing]) -> Vec<Option<Vec<Part>>> {
     let mut places: HashMap<&str, Vec<(i16, usize)>> = HashMap::new();
-    for (place, (tenant_id, lane, _)) in lanes.iter().enumerate() {
+    for (place, Differing { tenant_id, lane, .. }) in lanes.iter().enumerate() {
         places.entry(tenant_id).or_default().push((*lane, place));
     }
     let mut parts: Vec<Option<Vec<Part>>> = lanes.iter().map(|_| Some(Vec::new())).collect();
@@ -92,13 +102,14 @@ fn parts(lanes: &[Differing]) -> Vec<Option<Vec<Part>>> {
 
 /// The tile that was read last.
 #[derive(Default)]
-struct CachedTile {
+pub struct CachedTile {
     number: Option<u64>,
     hashes: Vec<Hash>,
 }
 
 impl CachedTile {
-    fn leaf(&mut self, index: u64) -> Option<Hash> {
+    /// The leaf with this index.
+    pub fn leaf(&mut self, index: u64) -> Option<Hash> {
         let (number, at) = (index / WIDTH, (index % WIDTH) as usize);
         if self.number != Some(number) || self.hashes.len() <= at {
             let tile = Tile { level: 0, number };
@@ -151,6 +162,7 @@ impl<R: FnMut(Break)> Compared<'_, R> {
     }
 
     fn missing(&mut self, first: i64, last: i64) {
+        let first = first.max(self.lane.pruned.saturating_add(1));
         if first <= last {
             let expected = self.leaf(first);
             let kind = BreakType::MissingEvent;
@@ -173,8 +185,8 @@ impl<R: FnMut(Break)> Compared<'_, R> {
         self.found += 1;
         (self.report)(Break {
             kind,
-            tenant_id: Some(self.lane.0.clone()),
-            lane: Some(self.lane.1),
+            tenant_id: Some(self.lane.tenant_id.clone()),
+            lane: Some(self.lane.lane),
             seq: Some(first),
             event_id,
             expected: expected.map(|hash| hash.to_vec()),
@@ -185,13 +197,20 @@ impl<R: FnMut(Break)> Compared<'_, R> {
 }
 
 /// Compares a lane event by event. Returns how many breaks it has reported.
-fn lane_differences(lane: &Differing, parts: &[Part], tile: &mut CachedTile, report: &mut impl FnMut(Break)) -> u64 {
+fn lane_differences(
+    basis: &Basis,
+    lane: &Differing,
+    parts: &[Part],
+    tile: &mut CachedTile,
+    report: &mut impl FnMut(Break),
+) -> u64 {
     let mut compared = Compared { lane, parts, tile, open: None, found: 0, report };
-    let (tenant_id, number, last) = lane;
+    let Differing { tenant_id, lane: number, last, .. } = lane;
     let mut next = 1;
     let mut layout = None;
     let statement = format!(
-        "SELECT {WALKED} FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq <= $3 ORDER BY e.seq, e.id"
+        "SELECT {} FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq <= $3 ORDER BY e.seq, e.id",
+        basis.walked()
     );
     spi::stream(&statement, &[Arg::text(tenant_id.as_str()), Arg::Int2(*number), Arg::Int8(*last)], |tuple| {
         let values = tuple.values();

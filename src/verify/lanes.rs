@@ -10,12 +10,15 @@ use crate::pg::shared::Segment;
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::Values;
+use crate::verify::basis::Basis;
 use crate::verify::coverage::Coverage;
+use crate::verify::prunings::Left;
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::{unfit, Scope, Sql};
 use crate::verify::sums::columns_of_event;
 use crate::verify::{budget, progress, shared};
 use immutable_format::link::{Break, BreakType, Row, Walk};
+use immutable_format::pruning::Begin;
 use immutable_format::sum::{LaneSum, Sum};
 use immutable_format::{document, sha256, Hash, Id};
 use std::cell::Cell;
@@ -29,8 +32,6 @@ pub struct Sums {
     /// Whether there may be an erased event or an erasure record.
     pub erasures: bool,
 }
-
-const STRAY: &str = "e.tableoid <> 'immutable.events'::pg_catalog.regclass";
 
 /// How many bytes the lanes to be walked may take in memory. If they take more, every lane is
 /// walked.
@@ -77,28 +78,39 @@ impl OddLanes {
     }
 }
 
-/// The marks of an incremental run, by lane.
-type Marks<'a> = HashMap<(&'a str, i16), i64>;
+/// Where lanes must begin.
+struct Starts<'s> {
+    basis: &'s Basis,
+    /// The marks of an incremental run, by lane.
+    marks: HashMap<(&'s str, i16), i64>,
+}
 
-fn marks<'s>(scope: &'s Scope) -> Marks<'s> {
-    let mut marks = Marks::new();
-    for mark in scope.since.iter().flat_map(|since| &since.heads) {
-        let least = marks.entry((mark.tenant_id.as_str(), mark.lane)).or_insert(mark.seq);
-        *least = mark.seq.min(*least);
+impl<'s> Starts<'s> {
+    fn of(scope: &'s Scope, basis: &'s Basis) -> Starts<'s> {
+        let mut marks = HashMap::new();
+        for mark in scope.since.iter().flat_map(|since| &since.heads) {
+            let least = marks.entry((mark.tenant_id.as_str(), mark.lane)).or_insert(mark.seq);
+            *least = mark.seq.min(*least);
+        }
+        Starts { basis, marks }
     }
-    marks
+
+    fn mark(&self, tenant_id: &str, lane: i16) -> Option<i64> {
+        self.marks.get(&(tenant_id, lane)).copied()
+    }
 }
 
 /// Verifies the content and the links of the events in scope, and reports every break. Fills in
 /// `counts`, and the rows in `coverage`. Returns the sums.
 pub fn check(
     scope: &Scope,
+    basis: &Basis,
     run: &mut Run,
     mut coverage: Option<&mut Coverage>,
     counts: &mut Counts,
     report: &mut impl FnMut(Break),
 ) -> Sums {
-    let marks = marks(scope);
+    let starts = Starts::of(scope, basis);
     let segment = share(scope, run, coverage.as_deref());
     let run = &*run;
     let mut sums = Sums { targets: None, erasures: true };
@@ -106,7 +118,7 @@ pub fn check(
         // Without an identity, the walk takes that of the first lane. With max_events, the first
         // events in order of tenant, lane and seq are meant.
         Some(log_id) if scope.max_events.is_none() => {
-            add_up(scope, &marks, run, log_id, coverage.as_deref_mut(), counts, &mut sums)
+            add_up(scope, &starts, run, log_id, coverage.as_deref_mut(), counts, &mut sums)
         }
         _ => None,
     };
@@ -122,11 +134,12 @@ pub fn check(
             let mut walk = Walk::new(counts.log_id);
             for lane in &odd {
                 // After the time is up, one break is enough to say that the log is not valid.
-                counts.cut |=
-                    !walk_lane(scope, &marks, lane, &mut walk, &mut report, || is_broken.get() && budget::is_over(run));
+                counts.cut |= !walk_lane(scope, &starts, lane, &mut walk, &mut report, || {
+                    is_broken.get() && budget::is_over(run)
+                });
             }
         }
-        None => walk_all(scope, &marks, run, coverage, counts, &mut report),
+        None => walk_all(scope, &starts, run, coverage, counts, &mut report),
     }
     if let Some(segment) = segment.filter(|_| run.progress) {
         progress::end(&segment, counts.events);
@@ -169,7 +182,7 @@ fn estimate(scope: &Scope) -> u64 {
 /// to be walked.
 fn add_up(
     scope: &Scope,
-    marks: &Marks<'_>,
+    starts: &Starts<'_>,
     run: &Run,
     log_id: Id,
     mut coverage: Option<&mut Coverage>,
@@ -177,7 +190,7 @@ fn add_up(
     sums: &mut Sums,
 ) -> Option<OddLanes> {
     let mut sql = Sql::default();
-    let statement = sums_of_lanes(scope, run, &mut sql);
+    let statement = sums_of_lanes(scope, starts.basis, run, &mut sql);
     let mut tenants: HashSet<[u8; 16]> = HashSet::new();
     let mut odd = OddLanes::default();
     let mut targets = Some(Sum::default());
@@ -204,10 +217,16 @@ fn add_up(
         }
         counts.passed_over |= lane.passed_over;
         let before = row.at(3).and_then(hash);
-        let begins = begins_rightly(&lane, marks.get(&(tenant_id, number)), log_id, before);
+        let begin = starts.basis.begin(tenant_id, number);
+        let begins = begins_rightly(&lane, starts.mark(tenant_id, number), begin.as_ref(), log_id, before);
         // Of a lane whose rows were passed over in part, only the content of the others is known.
         let is_known = lane.passed_over || begins && lane.adds_up();
         let links = !is_known;
+        if let Some(begin) = begin {
+            let still = (!links && !lane.passed_over).then(|| lane.last.seq.min(begin.seq) - lane.before.seq);
+            let left = Left { last: lane.last.seq, still: still.map(|still| still.max(0)) };
+            counts.left_over.insert((tenant_id.to_string(), number), left);
+        }
         if links || lane.invalid().is_some() {
             odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
         }
@@ -217,6 +236,7 @@ fn add_up(
     sums.erasures = erased > 0 || records;
     if odd.in_order {
         (counts.events, counts.chains, counts.last_seqs) = (0, 0, 0);
+        counts.left_over.clear();
         if let Some(coverage) = coverage {
             coverage.forget_rows();
         }
@@ -227,29 +247,35 @@ fn add_up(
     Some(odd)
 }
 
-/// Whether a lane begins where it must: at its mark, with the log's identity, or after the event
-/// before the range.
-fn begins_rightly(lane: &LaneSum, mark: Option<&i64>, log_id: Id, before: Option<Hash>) -> bool {
+/// Whether a lane begins where it must: at its mark, with the log's identity, after the event before the range, or where
+/// a record of a pruning says. Before that, events can be there still, and the others go on from them.
+fn begins_rightly(lane: &LaneSum, mark: Option<i64>, begin: Option<&Begin>, log_id: Id, before: Option<Hash>) -> bool {
     match (mark, lane.before.seq) {
-        (Some(mark), before) if *mark > 1 => before == mark - 1,
-        (_, 0) => lane.log_id == log_id,
+        (None | Some(..=1), 0) => lane.log_id == log_id,
+        (_, seq) if begin.is_some_and(|begin| seq < begin.seq) => true,
+        (_, seq) if begin.is_some_and(|begin| seq == begin.seq) => {
+            begin.is_some_and(|begin| begin.event_hash == lane.before.hash)
+        }
+        (Some(mark), before) if mark > 1 => before == mark - 1,
         _ => before == Some(lane.before.hash),
     }
 }
 
 /// The statement that checks every event and adds up every lane. A row has tenant, lane, sum, and
 /// the hash of the event that the first one of a range must follow.
-fn sums_of_lanes<'c>(scope: &Scope<'c>, run: &Run, sql: &mut Sql<'c>) -> String {
+fn sums_of_lanes<'c>(scope: &Scope<'c>, basis: &Basis, run: &Run, sql: &mut Sql<'c>) -> String {
     let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
     let from = scope.from(sql);
     // The hash of the event that the first one of a range must follow, and whether there is one.
     let before = match scope.from_date {
-        None => "NULL::pg_catalog.bytea",
-        Some(_) => {
-            "CASE WHEN g.first > 1 THEN (SELECT p.event_hash FROM ONLY immutable.events p \
-             WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 LIMIT 1) END"
-        }
+        None => "NULL::pg_catalog.bytea".to_string(),
+        Some(_) => format!(
+            "CASE WHEN g.first > 1 THEN (SELECT p.event_hash FROM immutable.events p \
+             WHERE p.tenant_id = g.tenant_id AND p.lane = g.lane AND p.seq = g.first - 1 AND NOT {} LIMIT 1) END",
+            basis.stray_event("p")
+        ),
     };
+    let stray = basis.stray_event("e");
     // OFFSET keeps PostgreSQL from merging the subquery, so that only the few bytes of its result
     // are spilled to disk, not the events. If it were written as 0, it would still be an expression
     // when PostgreSQL decides whether the subquery can run in parallel.
@@ -257,7 +283,7 @@ fn sums_of_lanes<'c>(scope: &Scope<'c>, run: &Run, sql: &mut Sql<'c>) -> String 
         "SELECT g.tenant_id, g.lane, g.sum, {before} FROM ( \
            SELECT x.tenant_id, x.lane, pg_catalog.min(x.seq) AS first, \
                   immutable.verify_lane({argument}, x.seen) AS sum \
-           FROM (SELECT e.tenant_id, e.lane, e.seq, immutable.verify_event({argument}, {STRAY}, {}) AS seen \
+           FROM (SELECT e.tenant_id, e.lane, e.seq, immutable.verify_event({argument}, {stray}, {}) AS seen \
                  FROM {from} OFFSET pg_catalog.int8 '0') x \
            GROUP BY x.tenant_id, x.lane OFFSET pg_catalog.int8 '0') g",
         columns_of_event()
@@ -276,7 +302,7 @@ fn short_hash(tenant_id: &str) -> [u8; 16] {
 /// again. Returns whether it walked to the end.
 fn walk_lane(
     scope: &Scope,
-    marks: &Marks<'_>,
+    starts: &Starts<'_>,
     odd: &Odd,
     walk: &mut Walk,
     report: &mut impl FnMut(Break),
@@ -285,7 +311,7 @@ fn walk_lane(
     if ends() {
         return false;
     }
-    let (statement, arguments) = walk_statement(scope, marks, odd);
+    let (statement, arguments) = walk_statement(scope, starts, odd);
     let (mut layout, mut goes_on) = (None, true);
     spi::stream_while(&statement, &arguments, |tuple| {
         let values = tuple.values();
@@ -295,10 +321,10 @@ fn walk_lane(
         let row = read(&values, layout, invalid);
         if walk.begins_lane(row.tenant_id, row.lane) {
             let before = match odd.links {
-                true => before(scope, marks, &row),
+                true => before(scope, starts, &row),
                 false => row.previous_event_hash.map(|hash| (row.seq - 1, hash.to_vec())),
             };
-            walk.begin_lane(row.tenant_id, row.lane, before);
+            walk.begin_lane(row.tenant_id, row.lane, before, starts.basis.begin(row.tenant_id, row.lane));
         }
         walk.push(&row, &mut *report);
         goes_on = !ends();
@@ -308,7 +334,7 @@ fn walk_lane(
 }
 
 /// The statement that selects the rows of a lane to be walked, and its arguments.
-fn walk_statement<'s>(scope: &Scope<'s>, marks: &Marks<'_>, odd: &'s Odd) -> (String, Vec<Arg<'s>>) {
+fn walk_statement<'s>(scope: &Scope<'s>, starts: &Starts<'_>, odd: &'s Odd) -> (String, Vec<Arg<'s>>) {
     let mut sql = Sql::default();
     let mut conditions = scope.conditions("e", &mut sql);
     let mut condition = |clause: String| {
@@ -317,8 +343,8 @@ fn walk_statement<'s>(scope: &Scope<'s>, marks: &Marks<'_>, odd: &'s Odd) -> (St
     };
     condition(format!("e.tenant_id = {}", sql.argument(Arg::text(&odd.tenant_id))));
     condition(format!("e.lane = {}", sql.argument(Arg::Int2(odd.lane))));
-    if let Some(mark) = marks.get(&(odd.tenant_id.as_str(), odd.lane)) {
-        condition(format!("e.seq >= {}", sql.argument(Arg::Int8(*mark))));
+    if let Some(mark) = starts.mark(&odd.tenant_id, odd.lane) {
+        condition(format!("e.seq >= {}", sql.argument(Arg::Int8(mark))));
     }
     // If the links add up, only the rows from the first to the last invalid one are read again.
     if let (false, Some((first, last))) = (odd.links, odd.invalid) {
@@ -326,17 +352,14 @@ fn walk_statement<'s>(scope: &Scope<'s>, marks: &Marks<'_>, odd: &'s Odd) -> (St
         let last = sql.argument(Arg::Int8(last));
         condition(format!("e.seq BETWEEN {first} AND {last}"));
     }
-    (format!("SELECT {WALKED} FROM immutable.events e{conditions} ORDER BY e.seq, {STRAY}, e.id"), sql.arguments)
+    let (walked, stray) = (starts.basis.walked(), starts.basis.stray_event("e"));
+    (format!("SELECT {walked} FROM immutable.events e{conditions} ORDER BY e.seq, {stray}, e.id"), sql.arguments)
 }
-
-/// The columns that a walk reads. The last one names the child table that holds the row.
-pub const WALKED: &str = "e.*, CASE WHEN e.tableoid <> 'immutable.events'::pg_catalog.regclass \
-     THEN e.tableoid::pg_catalog.regclass::text END";
 
 /// Walks everything in scope in the order of tenant, lane and seq.
 fn walk_all(
     scope: &Scope,
-    marks: &Marks<'_>,
+    starts: &Starts<'_>,
     run: &Run,
     mut coverage: Option<&mut Coverage>,
     counts: &mut Counts,
@@ -347,7 +370,8 @@ fn walk_all(
     let from = scope.from(&mut sql);
     // One more event than is checked shows whether events were left out.
     let limit = scope.max_events.map_or(String::new(), |most| format!(" LIMIT {}", most.saturating_add(1)));
-    let statement = format!("SELECT {WALKED} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {STRAY}, e.id{limit}");
+    let (walked, stray) = (starts.basis.walked(), starts.basis.stray_event("e"));
+    let statement = format!("SELECT {walked} FROM {from} ORDER BY e.tenant_id, e.lane, e.seq, {stray}, e.id{limit}");
     let mut layout = None;
     spi::stream_while(&statement, &sql.arguments, |tuple| {
         let is_over = budget::is_over(run);
@@ -365,7 +389,8 @@ fn walk_all(
         counts.erased += u64::from(values.get(layout, c::ERASED).is_some());
         let row = read(&values, layout, |_| true);
         if walk.begins_lane(row.tenant_id, row.lane) {
-            walk.begin_lane(row.tenant_id, row.lane, before(scope, marks, &row));
+            let begin = starts.basis.begin(row.tenant_id, row.lane);
+            walk.begin_lane(row.tenant_id, row.lane, before(scope, starts, &row), begin);
             let misplaced = scope.home.and_then(|home| home.misplaced(row.tenant_id, row.lane, row.seq));
             misplaced.into_iter().for_each(&mut *report);
         }
@@ -374,6 +399,10 @@ fn walk_all(
             coverage.add_row((row.tenant_id, row.lane, row.seq), created_at, row.recomputed.as_ref().ok());
         }
         walk.push(&row, &mut *report);
+        if let Some(begin) = walk.begin() {
+            let left = Left { last: walk.last().0, still: None };
+            counts.left_over.insert((row.tenant_id.to_string(), begin.lane), left);
+        }
         true
     });
     counts.events = walk.events;
@@ -409,26 +438,29 @@ pub fn read<'a>(values: &Values<'a>, layout: &Layout, doubtful: impl Fn(i64) -> 
 }
 
 /// The event that the first row of a lane must follow, if not all of the lane is in scope.
-fn before(scope: &Scope, marks: &Marks<'_>, row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
-    match marks.get(&(row.tenant_id, row.lane)) {
+fn before(scope: &Scope, starts: &Starts<'_>, row: &Row<'_>) -> Option<(i64, Vec<u8>)> {
+    match starts.mark(row.tenant_id, row.lane) {
         // The marked event itself is in scope; those before it are not read.
-        Some(mark) if *mark > 1 => {
-            let hash = row.previous_event_hash.filter(|_| row.seq == *mark);
+        Some(mark) if mark > 1 => {
+            let hash = row.previous_event_hash.filter(|_| row.seq == mark);
             Some((mark - 1, hash.map_or(Vec::new(), <[u8]>::to_vec)))
         }
-        _ if scope.from_date.is_some() && row.seq > 1 => Some(predecessor(row)),
+        _ if scope.from_date.is_some() && row.seq > 1 => Some(predecessor(starts.basis, row)),
         _ => None,
     }
 }
 
 /// The stored event that the first one of a range must follow. If it is missing, there is no hash
 /// to compare.
-fn predecessor(row: &Row<'_>) -> (i64, Vec<u8>) {
+fn predecessor(basis: &Basis, row: &Row<'_>) -> (i64, Vec<u8>) {
     let mut found = None;
-    spi::read(
-        "SELECT e.event_hash FROM ONLY immutable.events e WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3",
-        &[Arg::text(row.tenant_id), Arg::Int2(row.lane), Arg::Int8(row.seq - 1)],
-        |before| found = Some(before.at(0).and_then(toast::read).unwrap_or_default().to_vec()),
+    let statement = format!(
+        "SELECT e.event_hash FROM immutable.events e \
+         WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3 AND NOT {}",
+        basis.stray_event("e")
     );
+    spi::read(&statement, &[Arg::text(row.tenant_id), Arg::Int2(row.lane), Arg::Int8(row.seq - 1)], |before| {
+        found = Some(before.at(0).and_then(toast::read).unwrap_or_default().to_vec());
+    });
     found.map_or((row.seq - 2, Vec::new()), |hash| (row.seq - 1, hash))
 }

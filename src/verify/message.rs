@@ -156,7 +156,8 @@ pub fn break_json(found: &Break, in_full: bool) -> String {
 
 /// What a node answers about a piece.
 pub fn answer(home: Option<Home>, verdict: &Verdict, breaks: &[String]) -> String {
-    let Counts { events, chains, tenants, erased, breaks: found, cut, passed_over, log_id, .. } = &verdict.counts;
+    let Counts { events, chains, tenants, erased, breaks: found, pruned, cut, passed_over, log_id, .. } =
+        &verdict.counts;
     let shard = home.map_or(0, |home| home.shard);
     let log_id = log_id.map_or("null".to_string(), |id| format!("\"{}\"", uuid_text(&id)));
     let (cut, passed_over) = (u8::from(*cut), u8::from(*passed_over));
@@ -164,7 +165,7 @@ pub fn answer(home: Option<Home>, verdict: &Verdict, breaks: &[String]) -> Strin
     format!(
         "{{\"shard\":{shard},\"log_id\":{log_id},\"events\":{events},\"chains\":{chains},\"tenants\":{tenants},\
          \"erased\":{erased},\"found\":{found},\"cut\":{cut},\"passed_over\":{passed_over},\"total\":{total},\
-         \"heads\":{heads},\"breaks\":[{}]}}",
+         \"heads\":{heads},\"pruned\":{pruned},\"breaks\":[{}]}}",
         breaks.join(",")
     )
 }
@@ -243,6 +244,7 @@ impl Answers {
                 ("chains", _) => counts.chains += number as u64,
                 ("tenants", _) => counts.tenants += number as u64,
                 ("erased", _) => counts.erased += number as u64,
+                ("pruned", _) => counts.pruned = counts.pruned.saturating_add(number),
                 ("found", _) => counts.breaks += number as u64,
                 ("cut", _) => counts.cut |= number != 0,
                 ("passed_over", _) => counts.passed_over |= number != 0,

@@ -4,6 +4,7 @@ use crate::pg::call::Call;
 use crate::pg::datum::bytes;
 use crate::pg::error::Fault;
 use crate::pg::random;
+use crate::verify::prunings::LeftOver;
 use crate::verify::scope::Scope;
 use immutable_format::sum::SumKey;
 use immutable_format::Id;
@@ -18,6 +19,10 @@ pub struct Counts {
     pub tenants: u64,
     pub erased: u64,
     pub breaks: u64,
+    /// The events that are gone with a pruning, as its record says.
+    pub pruned: i64,
+    /// What was found of the lanes of which events were pruned.
+    pub left_over: LeftOver,
     /// Whether max_events, or the end of the time, left something out.
     pub cut: bool,
     /// Whether the end of the time left events out.

@@ -6,6 +6,7 @@
 use crate::pg::datum::{bytes, text, uuid, Datum};
 use crate::pg::spi::{self, Arg};
 use crate::pg::toast::readable_text;
+use crate::verify::basis::Basis;
 use crate::verify::budget;
 use crate::verify::lanes::Sums;
 use crate::verify::run::{Counts, Run};
@@ -16,30 +17,38 @@ use immutable_format::sum::Sum;
 
 /// Compares event_targets with the targets of the events in scope, and reports every difference.
 /// After the time of the run is up, nothing is compared and `counts` says so.
-pub fn check(scope: &Scope, counts: &mut Counts, run: &Run, sums: &Sums, report: &mut impl FnMut(Break)) {
+pub fn check(
+    scope: &Scope,
+    basis: &Basis,
+    counts: &mut Counts,
+    run: &Run,
+    sums: &Sums,
+    report: &mut impl FnMut(Break),
+) {
     if !scope.targets {
         return;
     }
-    let agree = |of_events| scope.since.is_none() && of_rows(scope, run) == Some(of_events);
+    let agree = |of_events| scope.since.is_none() && of_rows(scope, basis, run) == Some(of_events);
     if !budget::is_up(run) && sums.targets.is_some_and(agree) {
         return;
     }
     // Rows that were passed over are missing from the sum.
     match budget::is_up(run) {
         true => counts.cut = true,
-        false => join(scope, counts.cut, report),
+        false => join(scope, basis, counts.cut, report),
     }
 }
 
 /// The sum of the rows in scope; None if a row cannot belong to an event.
-fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
+fn of_rows(scope: &Scope, basis: &Basis, run: &Run) -> Option<Sum> {
     let mut sql = Sql::default();
     let argument = sql.argument(Arg::Bytes(run.to_bytes().to_vec().into()));
     let conditions = scope.conditions("d", &mut sql);
     let statement = format!(
-        "SELECT immutable.verify_targets({argument}, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass, \
+        "SELECT immutable.verify_targets({argument}, {}, \
            d.tenant_id, d.event_id, d.position, d.target_type, d.target_id, d.target_name, d.target_metadata, \
-           d.created_at) FROM immutable.event_targets d{conditions}"
+           d.created_at) FROM immutable.event_targets d{conditions}",
+        basis.stray_target("d")
     );
     let mut found = TargetSum::default();
     spi::complete(&statement, &sql.arguments, |row| {
@@ -54,9 +63,9 @@ fn of_rows(scope: &Scope, run: &Run) -> Option<Sum> {
 /// PostgreSQL's functions, which would raise an error or read beyond it; OFFSET also keeps it from
 /// a Memoize node. An event whose targets cannot be read is already a break, so its rows are not
 /// reported.
-fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
+fn join(scope: &Scope, basis: &Basis, cut: bool, report: &mut impl FnMut(Break)) {
     let mut sql = Sql::default();
-    let statement = differences(scope, cut, &mut sql);
+    let statement = differences(scope, basis, cut, &mut sql);
     spi::complete(&statement, &sql.arguments, |row| {
         let get = |column| row.at(column);
         report(Break {
@@ -74,19 +83,19 @@ fn join(scope: &Scope, cut: bool, report: &mut impl FnMut(Break)) {
 
 /// The statement that joins the two. A row has the event's tenant, lane, seq and id, the position
 /// of the target, and how it differs.
-fn differences<'c>(scope: &Scope<'c>, cut: bool, sql: &mut Sql<'c>) -> String {
-    let events = scope.events("e.*", sql);
+fn differences<'c>(scope: &Scope<'c>, basis: &Basis, cut: bool, sql: &mut Sql<'c>) -> String {
+    let (events, stray) = (scope.events("e.*", sql), basis.stray_target("d"));
     // If only some events are in scope, the rows of all others would look like strays.
     let derived = match cut || scope.since.is_some() {
         true => format!(
-            "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
+            "(SELECT d.*, {stray} AS stray \
               FROM immutable.event_targets d \
               WHERE (d.tenant_id, d.event_id) IN (SELECT s.tenant_id, s.id FROM {events} s))"
         ),
         false => {
             let conditions = scope.conditions("d", &mut Sql::default()); // the same arguments once more
             format!(
-                "(SELECT d.*, d.tableoid <> 'immutable.event_targets'::pg_catalog.regclass AS stray \
+                "(SELECT d.*, {stray} AS stray \
               FROM immutable.event_targets d{conditions})"
             )
         }

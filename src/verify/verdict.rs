@@ -7,10 +7,12 @@
 //! lets the nodes do that.
 
 use crate::log::log_identity;
+use crate::verify::basis::Basis;
 use crate::verify::checkpoint::Reached;
+use crate::verify::heads::Compared;
 use crate::verify::run::{Counts, Run};
 use crate::verify::scope::Scope;
-use crate::verify::{checkpoint, erasures, heads, lane_heads, lanes, targets};
+use crate::verify::{checkpoint, erasures, heads, lane_heads, lanes, prunings, targets};
 use immutable_format::link::Break;
 
 /// Verifies what is in scope, in the tables of this server, and calls `report` with every break.
@@ -22,24 +24,24 @@ pub fn verify(scope: &Scope, mut report: impl FnMut(&Break)) -> Verdict {
         report(&found);
     };
     let mut run = Run::new(scope);
-    let mut tree = checkpoint::read(scope, &run, counts.log_id, &mut report);
+    let basis = Basis::hold(scope, &mut report);
+    let mut tree = checkpoint::read(scope, &basis, &run, counts.log_id, &mut report);
     let coverage = tree.as_mut().map(|tree| &mut tree.coverage);
-    let sums = lanes::check(scope, &mut run, coverage, &mut counts, &mut report);
-    targets::check(scope, &mut counts, &run, &sums, &mut report);
+    let sums = lanes::check(scope, &basis, &mut run, coverage, &mut counts, &mut report);
+    prunings::check(scope, &basis, &mut counts, &mut report);
+    targets::check(scope, &basis, &mut counts, &run, &sums, &mut report);
     erasures::check(scope, &mut counts, &run, &sums, &mut report);
-    heads::check(scope, &mut report);
-    let reached = tree.map(|tree| tree.conclude(&run, &counts, &mut report)).unwrap_or_default();
+    let heads = heads::check(scope, &basis, &mut report);
+    let reached = tree.map(|tree| tree.conclude(&basis, &run, &counts, &mut report)).unwrap_or_default();
     counts.breaks = breaks;
     let every_event = is_every_event(scope, &counts);
     let events_total = match scope.since {
         _ if every_event => counts.events as i64,
         // The last seqs are known from the run, so that its cost depends only on what is new.
-        Some(_) if counts.last_seqs > 0 => counts.last_seqs,
-        _ => lane_heads::events(scope.tenant_id),
+        Some(_) if counts.last_seqs > 0 => counts.last_seqs - counts.pruned,
+        _ => lane_heads::events(scope.tenant_id) - counts.pruned,
     };
-    let marks = scope.since.iter().flat_map(|since| &since.heads);
-    let heads_checked = scope.heads.iter().chain(marks).filter(|head| head.is_in(scope)).count() as i64;
-    Verdict::of(scope, counts, events_total, heads_checked, reached)
+    Verdict::of(scope, counts, events_total, &heads, reached)
 }
 
 /// Whether everything in the log, or of the tenant, was looked at.
@@ -69,7 +71,8 @@ pub struct Verdict {
 
 impl Verdict {
     /// The result of what was counted.
-    pub fn of(scope: &Scope, counts: Counts, events_total: i64, heads_checked: i64, reached: Reached) -> Verdict {
+    pub fn of(scope: &Scope, counts: Counts, events_total: i64, compared: &Compared, reached: Reached) -> Verdict {
+        let Compared { heads: heads_checked, anchoring } = *compared;
         let nothing = counts.events == 0 && counts.breaks == 0 && heads_checked == 0;
         let why_nothing = match nothing {
             true if counts.passed_over => Some("the time was up before the first event".to_string()),
@@ -83,7 +86,7 @@ impl Verdict {
             why_nothing,
             events_total,
             heads_checked,
-            anchored: valid == Some(true) && (heads_checked > 0 || reached.anchored),
+            anchored: valid == Some(true) && (anchoring > 0 || reached.anchored),
             counts,
             reached,
         }

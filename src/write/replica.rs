@@ -2,8 +2,9 @@
 //! and records none of its own until the subscription is dropped. Extensions such as pglogical work
 //! in sessions that replay a replication origin.
 
-use crate::guard::append_only::{append_only, check_update};
+use crate::guard::append_only::{append_only, check_update, erase_requested};
 use crate::log::columns::{self as c, Layout};
+use crate::log::own_change::is_by_log;
 use crate::log::seam;
 use crate::log::subscription::{is_worker, others_sleep, session_origin};
 use crate::log::tables::{events_oid, Events};
@@ -15,6 +16,7 @@ use crate::pg::replication::is_subscription_worker;
 use crate::pg::trigger::TriggerCall;
 use crate::pg::tuple::Tuple;
 use crate::pg::{role, transaction};
+use crate::write::replica_erasures;
 use pgrx::pg_sys;
 
 /// Writers have INSERT on all columns, and only the chain's trigger, which does not fire here,
@@ -34,8 +36,8 @@ fn refuse_unchained(relation: Relation) {
 }
 
 /// The tables whose rows belong to one server.
-const OWN: [&str; 6] =
-    ["cluster", "log_secrets", "tree_position", "tree_pending", "maintenance_position", "stream_positions"];
+const OWN: [&str; 7] =
+    ["cluster", "log_secrets", "segments", "tree_position", "tree_pending", "maintenance_position", "stream_positions"];
 
 sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 
@@ -47,9 +49,12 @@ sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 fn replicate(call: Call) -> Datum {
     let trigger = call.any_trigger();
     let relation = trigger.relation();
+    if is_by_log() {
+        return trigger.go_on();
+    }
     if !others_sleep() {
         // ENABLE TRIGGER ALL has made this trigger fire beside the others, which do everything.
-        return as_given(trigger);
+        return trigger.go_on();
     }
     if !is_subscription_worker() {
         refuse_unchained(relation);
@@ -66,35 +71,30 @@ fn replicate(call: Call) -> Datum {
     match trigger.operation() {
         pg_sys::TRIGGER_EVENT_INSERT if table == "log" => {
             note_arrival(OpenRelation::table(events_oid(), pg_sys::AccessShareLock).get());
-            as_given(trigger)
+            trigger.go_on()
         }
         pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_UPDATE
             if trigger.is_for_row() && table != "log" && !OWN.contains(&table.as_str()) =>
         {
             trigger.go_on_with(event(trigger))
         }
-        _ => as_given(trigger),
-    }
-}
-
-/// Goes on with the row unchanged; a statement has no row.
-fn as_given(trigger: TriggerCall<'_>) -> Datum<'_> {
-    match trigger.is_for_row() {
-        true => trigger.go_on_with(given(trigger)),
-        false => trigger.nothing(),
-    }
-}
-
-/// The row as it is to be.
-fn given(trigger: TriggerCall<'_>) -> Tuple<'_> {
-    match is_update(trigger) {
-        true => trigger.new_row(),
-        false => trigger.row(),
+        _ => trigger.go_on(),
     }
 }
 
 fn is_update(trigger: TriggerCall) -> bool {
     trigger.operation() == pg_sys::TRIGGER_EVENT_UPDATE
+}
+
+/// Events arrive where they were recorded. That they are moved at the publisher is no event.
+const ONLY_HOT: &str =
+    "Publish the table that events are recorded in, without its segments: FOR TABLE ONLY immutable.events.";
+
+/// Whether a table that rows are inserted into is a segment's. (With Citus, shards have such names too. The trigger of
+/// event_targets itself and of its shards is not for INSERT.)
+fn is_segment(relation: Relation, table: &str) -> bool {
+    let is_below = || Events::of(relation).hot(relation) != relation.oid();
+    table.starts_with("event_targets_") || table.starts_with("events_") && is_below()
 }
 
 /// A copy keeps the events that it received. A publisher may only insert rows, and update those
@@ -104,6 +104,9 @@ fn refuse_other_commands(trigger: TriggerCall, table: &str) {
     let hint = "A copy keeps every event that it received. Publish inserts and updates only: WITH \
         (publish = 'insert, update').";
     match trigger.operation() {
+        pg_sys::TRIGGER_EVENT_INSERT if is_segment(relation, table) => {
+            append_only(relation, "a replicated INSERT", ONLY_HOT)
+        }
         pg_sys::TRIGGER_EVENT_INSERT => {}
         pg_sys::TRIGGER_EVENT_UPDATE if table != "log" => {}
         pg_sys::TRIGGER_EVENT_UPDATE => append_only(relation, "a replicated UPDATE", hint),
@@ -117,18 +120,23 @@ fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
     let relation = trigger.relation();
     // If the table has lost a column, a superuser may be repairing it, and the trigger must not
     // hinder that.
-    let Ok(layout) = Layout::of(relation.descriptor()) else { return given(trigger) };
-    let mut row = given(trigger).values();
+    let Ok(layout) = Layout::of(relation.descriptor()) else { return trigger.given() };
+    let mut row = trigger.given().values();
     if is_update(trigger) {
         let old = trigger.row().values();
         if let Some(xact) = old.get(&layout, c::XACT) {
             row.set(&layout, c::XACT, xact);
         }
         if is_worker() {
-            check_update(relation, &Events::of(relation), &old, &row);
+            // As an erasure that follows a record asks for it.
+            erase_requested(&layout, &old, &mut row);
+            check_update(relation, &Events::of(relation), &old, &row, true);
         }
     } else {
         note_arrival(relation);
+        if is_worker() && replica_erasures::is_record(&row, &layout) {
+            replica_erasures::follow(relation, &layout, &row);
+        }
         if is_worker() || row.get(&layout, c::XACT).is_some() {
             row.set(&layout, c::XACT, Datum::from(transaction::full_id()));
         }

@@ -268,21 +268,29 @@ fn original(given: &Given, row: &CopiedTuple) -> Option<Outcome> {
 /// Finds the event that has the key of `entered`, and compares it with the one given.
 fn compared(given: &Given, entered: &Given, filled_in: bool) -> Option<Outcome> {
     let columns: Vec<&str> = FIELDS.iter().map(|(_, column, _)| *column).collect();
-    let statement = format!(
-        "SELECT id, erased, {} FROM immutable.events \
-         WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
-        columns.join(", ")
-    );
     // A trigger may have changed the tenant or the key that was given.
     let key = [TENANT_ID, IDEMPOTENCY_KEY].map(|field| Arg::given(pg_sys::TEXTOID, entered[field]));
+    // The key was in use in the hot table. The event may have moved since, and then any that has the key is taken: a key is
+    // unique in the hot table alone.
     let mut outcome = None;
-    spi::query_now(&statement, &key, |row| {
-        let differing = Original::new(row, 1, filled_in).differing(given, entered);
-        outcome = row.at(0).map(uuid).map(|id| match differing.is_empty() {
-            true => Outcome::Duplicate(id),
-            false => Outcome::Conflict(id, differing),
+    for table in ["ONLY immutable.events", "immutable.events"] {
+        let statement = format!(
+            "SELECT id, erased, {} FROM {table} \
+             WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2 \
+             ORDER BY created_at DESC LIMIT 1",
+            columns.join(", ")
+        );
+        spi::query_now_planned_once(&statement, &key, |row| {
+            let differing = Original::new(row, 1, filled_in).differing(given, entered);
+            outcome = row.at(0).map(uuid).map(|id| match differing.is_empty() {
+                true => Outcome::Duplicate(id),
+                false => Outcome::Conflict(id, differing),
+            });
         });
-    });
+        if outcome.is_some() {
+            break;
+        }
+    }
     outcome
 }
 

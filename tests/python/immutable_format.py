@@ -680,6 +680,7 @@ class Event(NamedTuple):
     erased: list  # commitments
     recorded: list  # (event id, commitment)
     disclosed: list  # paths
+    begins: dict = {}  # of the record of a pruning: lane -> (seq, hash)
 
     def broken(self, type_, **members):
         return {"type": type_, "tenant_id": self.tenant_id, "lane": self.lane, "seq": self.seq, "event_id": self.id,
@@ -752,13 +753,14 @@ def read_event(line, selected=False):
     if recomputed == stored and not _discloses(document, committed, metadata, targets, types, disclosures,
                                                        selected):
         recomputed = None
-    erased, recorded = [], []
+    erased, recorded, begins = [], [], {}
     if recomputed == stored:  # an event that is not valid says nothing about erasures
         known = {commitment(*disclosure) for disclosure in disclosures}
         erased = [hash_ for hash_ in [*committed.values(), *metadata, *targets] if hash_ not in known]
         recorded = list(_recorded(document, disclosures))
+        begins = _begins(document, disclosures)
     return Event(document["tenant_id"], lane, seq, document["id"], document.get("log_id"), previous, stored, recomputed,
-                 erased, recorded, [path for _, path, _ in disclosures])
+                 erased, recorded, [path for _, path, _ in disclosures], begins)
 
 
 def _discloses(document, columns, metadata, targets, types, disclosures, selected):
@@ -808,6 +810,25 @@ def _recorded(document, disclosures):
             hashes = hashes.get("commitments") if isinstance(hashes, dict) else None
             if _is_hex(target.get("id"), _UUID) and isinstance(hashes, list):
                 yield from ((target["id"], hash_) for hash_ in hashes if _is_hex(hash_, _HASH))
+
+
+def _begins(document, disclosures):
+    """Where lanes begin, by the record of a pruning. Every target has to be of the form, and no lane be there twice."""
+    begins = {}
+    if document.get("action") == "immutable.pruned":
+        for _, path, target in disclosures:
+            if not path.startswith("targets."):
+                continue
+            metadata = target.get("metadata")
+            if not (set(target) == {"type", "id", "metadata"} and target["type"] == "immutable.lane"
+                    and _is_text(target["id"]) and isinstance(metadata, dict) and set(metadata) == {"event_hash", "seq"}
+                    and _NATURAL.fullmatch(target["id"]) and len(target["id"]) <= 5 and int(target["id"]) < 2 ** 15
+                    and _is_hex(metadata["event_hash"], _HASH) and isinstance(metadata["seq"], Number)
+                    and _NATURAL.fullmatch(metadata["seq"]) and len(metadata["seq"]) <= 19
+                    and 0 < int(metadata["seq"]) < 2 ** 63 and int(target["id"]) not in begins):
+                return {}
+            begins[int(target["id"])] = int(metadata["seq"]), metadata["event_hash"]
+    return begins
 
 
 def _members(line, name):
@@ -873,7 +894,7 @@ class Export:
         for head in heads:
             place = (head["tenant_id"], int(head["lane"]))
             self.heads.setdefault(place, {})[int(head["seq"])] = head["event_hash"].replace("\\x", "")
-        self.heads_checked = set()
+        self.heads_checked, self.heads_pruned = set(), set()
         self.header = self.log_id = None
         self.events_confirmed = 0
         self.unconfirmed = 0  # events of the lane since the last gap or head
@@ -922,7 +943,49 @@ class Export:
         return self.summary
 
     def _report(self, found):
-        self.summary["breaks"].append(found)
+        # Behind a hole that the record of a pruning may explain later, breaks wait, so that they keep their order.
+        (self.waiting if getattr(self, "waiting", None) else self.summary["breaks"]).append(found)
+
+    def _end_lane(self):
+        if self.lane is not None:
+            self.ends[self.lane[1]] = max(self.seq, self.ends.get(self.lane[1], 0))
+
+    def _end_tenant(self):
+        """Every record of a pruning of the tenant's events is known by now."""
+        waiting, self.waiting, pruned = self.waiting, [], 0
+        for found in waiting:
+            if isinstance(found, dict):
+                self._report(found)
+                continue
+            event, after = found
+            seq, hash_ = self.begins.get(event.lane, (0, None))
+            pruned += max(0, min(seq, event.seq - 1) - after)
+            first = max(after, seq) + 1
+            if first < event.seq:
+                self._report(event.broken("missing_event", seq=first, event_id=None, expected=event.previous))
+            elif seq == event.seq - 1 and event.previous != hash_:
+                self._report(event.broken("chain_break", expected=hash_, actual=event.previous))
+        if self.header["lanes"] == "whole" and self.tenant is not None:
+            for lane, (seq, hash_) in sorted(self.begins.items()):
+                if self.ends.get(lane, 0) < seq:
+                    self._report({"type": "missing_event", "tenant_id": self.tenant, "lane": lane, "seq": seq + 1,
+                                  "event_id": None, "expected": hash_, "actual": None})
+            for lane, (seq, hash_) in sorted(self.begins.items()):
+                for saved, expected in sorted(self.heads.get((self.tenant, lane), {}).items()):
+                    place = (self.tenant, lane, saved)
+                    if place in self.heads_checked or saved > seq:
+                        continue
+                    self.heads_pruned.add(place)
+                    if saved == seq:
+                        self.heads_checked.add(place)
+                        self._count("heads_checked")
+                        if expected != hash_:
+                            self._report({"type": "missing_event", "tenant_id": self.tenant, "lane": lane, "seq": seq,
+                                          "event_id": None, "expected": expected, "actual": None})
+        if pruned:
+            self.pruned_tenants.add(self.tenant)
+            self.summary["events_pruned"] = self.summary.get("events_pruned", 0) + pruned
+        self.begins, self.ends = {}, {}
 
     def _count(self, name, number=1):
         self.summary[name] += number
@@ -936,6 +999,8 @@ class Export:
         self.events = self.lanes = 0
         self.erased, self.recorded = {}, {}
         self.is_later = False
+        self.tenant, self.waiting, self.begins, self.ends = None, [], {}, {}
+        self.pruned_tenants, self.ids = set(), set()
         self._count("exports")
         if header["lanes"] != "whole":
             self.summary["whole"] = self.summary["erasures_checked"] = False
@@ -948,6 +1013,10 @@ class Export:
         whole, lane = self.header["lanes"] == "whole", (event.tenant_id.encode("utf-8"), event.lane)
         saved = self.heads.get((event.tenant_id, event.lane), {})
         if lane != self.lane:
+            self._end_lane()
+            if self.tenant != event.tenant_id:
+                self._end_tenant()
+                self.tenant = event.tenant_id
             if self.lane is not None and lane < self.lane:
                 self._report(event.broken("chain_break", actual=event.previous))
             self.lane, self.seq, self.last, self.unconfirmed = lane, 0, None, 0
@@ -967,6 +1036,9 @@ class Export:
         else:
             self._count("links_checked")
         self._walk(event)
+        for lane_, begin in event.begins.items():
+            self.begins[lane_] = max(self.begins.get(lane_, (0, "")), begin, key=lambda known: known[0])
+        self.ids.add((event.tenant_id, event.id))
         self.unconfirmed += 1
         if event.seq in saved:
             self._head_checked(event, event.seq)
@@ -1011,7 +1083,7 @@ class Export:
             self._report(event.broken("chain_break", expected=self.last, actual=event.previous))
             return
         if event.seq > self.seq + 1:
-            self._report(event.broken("missing_event", seq=self.seq + 1, event_id=None, expected=event.previous))
+            self.waiting.append((event, self.seq))
         elif event.previous != self.last:
             self._report(event.broken("chain_break", expected=self.last, actual=event.previous))
         if event.seq == 1:
@@ -1021,6 +1093,8 @@ class Export:
         self.seq, self.last = event.seq, event.stored
 
     def _end(self, events, lanes):
+        self._end_lane()
+        self._end_tenant()
         header, self.header = self.header, None
         nowhere = dict.fromkeys(("tenant_id", "lane", "seq", "event_id", "expected", "actual"))
         if header["lanes"] == "whole":
@@ -1028,7 +1102,7 @@ class Export:
                 if header["filters"].get("tenant_id", tenant) != tenant:
                     continue
                 for seq in sorted(heads):
-                    if (tenant, lane, seq) not in self.heads_checked:
+                    if (tenant, lane, seq) not in self.heads_checked | self.heads_pruned:
                         self.heads_checked.add((tenant, lane, seq))
                         self._count("heads_checked")
                         self._report({"type": "missing_event", **nowhere, "tenant_id": tenant, "lane": lane,
@@ -1040,7 +1114,10 @@ class Export:
             self._report({"type": "missing_event", **nowhere})
 
     def _report_erasures(self, nowhere):
-        back = sorted(set(self.recorded) - set(self.erased), key=lambda key: (key[0].encode(), *key[1:]))
+        # Of a tenant of which events were pruned, the event of a record may be among them.
+        back = [record for record in set(self.recorded) - set(self.erased)
+                if record[0] not in self.pruned_tenants or record[:2] in self.ids]
+        back = sorted(back, key=lambda key: (key[0].encode(), *key[1:]))
         unrecorded = [(event, hash_) for (tenant, id_, hash_), event in self.erased.items()
                       if (tenant, id_, hash_) not in self.recorded]
         unrecorded.sort(key=lambda item: (item[0].tenant_id.encode(), item[0].lane, item[0].seq, item[0].id, item[1]))

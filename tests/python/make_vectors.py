@@ -730,6 +730,114 @@ def escaped(lines):
     return [fmt.escaped_line(line) for line in [head, *lines[1:]]]
 
 
+def pruned_vectors():
+    """Exports of logs of which events were pruned."""
+    long, second, other = lane(6), lane(4, lane_number=1, first_id=0x101), lane(3, tenant="globex", first_id=0x201)
+
+    def pruned(*begins, previous=long[-1], **columns):
+        """The record behind `previous`. `begins`: lane, and the last row that was pruned of it, or seq and hash."""
+        begins = [(number, *((int(last["seq"]), hex_(last)) if isinstance(last, dict) else last)) for number, last in begins]
+        return plain(**{**dict(
+            id=ID.format(0x900), seq=numbered(int(previous["seq"]) + 1), lane=previous["lane"], log_id=None,
+            tenant_id=previous["tenant_id"], previous_event_hash=previous["event_hash"], action="immutable.pruned",
+            actor_id="keeper", metadata={"events": 1}, targets=[
+                {"type": "immutable.lane", "id": str(number), "metadata": {"event_hash": hash_, "seq": seq}}
+                for number, seq, hash_ in begins]), **columns})
+
+    def hole(seq, after):
+        return {**missing(seq, after["tenant_id"], int(after["lane"])), "expected": after["previous_event_hash"][2:]}
+
+    def none_follows(number, seq, hash_):
+        return {**missing(seq, "acme", number), "expected": hash_}
+
+    def head(row, hash_=None):
+        return {"tenant_id": row["tenant_id"], "lane": int(row["lane"]), "seq": int(row["seq"]),
+                "event_hash": "\\x" + (hash_ or hex_(row))}
+
+    record = pruned((0, long[2]))
+    left = long[3:] + [record]
+    both = pruned((0, long[2]), (1, second[1]))
+    later = pruned((0, long[3]), previous=record, id=ID.format(0x901))
+    full_row = full(seq=numbered(2), lane=numbered(0), previous_event_hash=long[0]["event_hash"])
+    erased = fmt.erase(full_row, ["actor_name"])
+    third = plain(id=ID.format(0x903), seq=numbered(3), previous_event_hash=erased["event_hash"], log_id=None)
+    erasure = plain(id=ID.format(0x904), seq=numbered(4), log_id=None, action="immutable.event_erased", actor_id="dpo",
+                    previous_event_hash=third["event_hash"], metadata={"reason": "request 12"}, targets=[
+                        {"type": "immutable.event", "id": full_row["id"],
+                         "metadata": {"commitments": [erased["erased"]["commitments"]["actor_name"]]}}])
+    wrong = some_hash("w")
+    cases = [
+        ("pruned: a lane begins where the record says", left, {}, [], 3),
+        ("pruned: nothing is gone yet", long + [record], {}, [], 0),
+        ("pruned: some events are there still", long[:1] + left, {}, [], 2),
+        ("pruned: only those before are gone", long[2:] + [record], {}, [], 2),
+        ("pruned: two lanes", long[3:] + [both] + second[2:], {}, [], 5),
+        ("pruned: the record comes before the lane", long[3:] + [pruned((1, second[1]), (0, long[2]))] + second[2:], {}, [], 5),
+        ("pruned: the greatest of two records counts", long[4:] + [record, later], {}, [], 4),
+        ("pruned: an earlier record alone does not explain a later begin", long[4:] + [record], {}, [hole(4, long[4])], 3),
+        ("pruned: without a record", long[3:], {}, [hole(1, long[3])], 0),
+        ("pruned: a hole behind it", long[3:4] + long[5:] + [record], {}, [hole(5, long[5])], 3),
+        ("pruned: more is gone than the record says", long[5:] + [record], {}, [hole(4, long[5])], 3),
+        ("pruned: the record has another hash", long[3:] + [pruned((0, (3, wrong)))], {},
+         [broken("chain_break", long[3], wrong, long[3]["previous_event_hash"][2:])], 3),
+        ("pruned: the record of another tenant", long[3:] + other + [
+            pruned((0, long[2]), previous=other[-1])], {}, [hole(1, long[3])], 0),
+        ("pruned: the record of another lane", long[3:] + [pruned((2, long[2]))], {},
+         [hole(1, long[3]), none_follows(2, 4, hex_(long[2]))], 0),
+        ("pruned: no event follows in a lane", left[:-1] + [both], {}, [none_follows(1, 3, hex_(second[1]))], 3),
+        ("pruned: the lane ends before the record's", left[:-1] + [both] + second[:1], {},
+         [none_follows(1, 3, hex_(second[1]))], 3),
+        ("pruned: a saved head of the last that is gone", left, {"heads": [head(long[2])]}, [], 3),
+        ("pruned: another saved head of it", left, {"heads": [head(long[2], wrong)]},
+         [{**none_follows(0, 3, wrong)}], 3),
+        ("pruned: a saved head before it is not compared", left, {"heads": [head(long[0]), head(long[4])]}, [], 3),
+        ("pruned: a saved head of an event that is there still", long[:1] + left, {"heads": [head(long[0], wrong)]},
+         [broken("missing_event", long[0], wrong, hex_(long[0]))], 2),
+        ("pruned: an erased event and its record remains", [third, erasure, pruned(
+            (0, erased), previous=erasure)], {}, [], 2),
+        ("pruned: an erased value is back", [full_row, third, erasure, pruned((0, long[0]), previous=erasure)], {},
+         [{**dict.fromkeys(("lane", "seq", "actual")), "type": "erasure_mismatch", "tenant_id": "acme",
+           "event_id": full_row["id"], "expected": erased["erased"]["commitments"]["actor_name"]}], 1),
+    ]
+    target = record["targets"][0]
+    for name, members in (
+            ("another type", {"type": "immutable.event"}), ("a name", {"name": "x"}), ("a lane that is none", {"id": "00"}),
+            ("a lane beyond 32767", {"id": "32768"}), ("a seq as text", {"metadata": {**target["metadata"], "seq": "3"}}),
+            ("a seq with a fraction", {"metadata": {**target["metadata"], "seq": Number("3.0")}}),
+            ("a seq of 0", {"metadata": {**target["metadata"], "seq": 0}}),
+            ("a hash in capitals", {"metadata": {**target["metadata"], "event_hash": hex_(long[2]).upper()}}),
+            ("a hash too short", {"metadata": {**target["metadata"], "event_hash": hex_(long[2])[2:]}}),
+            ("another member", {"metadata": {**target["metadata"], "x": 1}})):
+        changed = plain(**{**{column: value for column, value in record.items() if column not in ("event_hash", "targets")},
+                           "targets": [{**target, **members}]})
+        cases.append((f"pruned: no record: {name}", long[3:] + [changed], {}, [hole(1, long[3])], 0))
+    twice = pruned((0, long[2]), (0, long[1]))
+    cases.append(("pruned: no record: a lane twice", long[3:] + [twice], {}, [hole(1, long[3])], 0))
+    vectors = []
+    for name, rows, options, breaks, gone in cases:
+        lines = export_of(rows)
+        vectors.append(export_vector(name, lines, options, breaks, gone))
+    forged = [line.replace('"seq":3}', '"seq":4}') for line in export_of(left)]
+    vectors.append(export_vector("pruned: an altered record is none", forged, {}, [
+        hole(1, long[3]), broken("hash_mismatch", record, None, hex_(record))], 0))
+    return vectors
+
+
+def export_vector(name, lines, options, breaks, pruned):
+    """The vector of an export, after this implementation has found in it what it must."""
+    export = fmt.Export(options.get("heads", ()))
+    for line in lines:
+        export.line(line.encode())
+    summary = export.finish()
+    assert summary["breaks"] == breaks, (name, summary["breaks"], breaks)
+    assert summary.get("events_pruned", 0) == pruned, (name, summary)
+    counts = {member: summary[member] for member in (
+        "events_checked", "chains_checked", "links_checked", "gaps", "values_erased", "heads_checked",
+        "heads_not_covered", "whole", "erasures_checked")}
+    return {"name": name, "lines": lines, **options, "counts": {**counts, **({"events_pruned": pruned} if pruned else {})},
+            "breaks": breaks}
+
+
 def export_vectors():
     a = lane(4)
     b = lane(2, lane_number=1, first_id=0x101)
@@ -911,6 +1019,7 @@ def export_vectors():
             "heads_not_covered", "whole", "erasures_checked")}
         vectors.append({"name": name, "lines": lines, **options, "counts": counts, "breaks": breaks})
 
+    vectors += pruned_vectors()
     deep = '{"a":' * 64 + "1" + "}" * 64
     bad = [  # the number of the line that is refused; after the last: the export is cut off
         ("nothing", [], 1), ("no header", good[1:], 1), ("no end line", good[:-1], len(good)),

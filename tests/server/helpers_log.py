@@ -141,7 +141,7 @@ def verify(conn, **scope):
     answer, = conn.execute(sql.SQL("SELECT immutable.verify({})").format(arguments), values).fetchone()
     assert set(answer) == {"data"}
     assert set(answer["data"]) == {"valid", "events_checked", "events_total", "complete", "heads_checked", "anchored",
-                                   "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "breaks"}
+                                   "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "pruned", "breaks"}
     assert (answer["data"]["heads_checked"], answer["data"]["anchored"]) == (0, False)
     return answer["data"]
 

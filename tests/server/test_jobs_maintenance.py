@@ -50,7 +50,7 @@ def track_with(conn, proof, events=1):
 def test_answer(db):
     """What each step did; the first checkpoint is the administrator's; a log at rest is not written."""
     did = run(db.conn)
-    assert set(did) == {"checkpoint", "alerts", "exports", "revocations", "api_keys", "dead_letters", "took_ms"}
+    assert set(did) == {"checkpoint", "alerts", "exports", "revocations", "api_keys", "dead_letters", "retention", "segments", "took_ms"}
     assert did["checkpoint"].startswith("not begun: CALL immutable.checkpoint()")
     assert one(db.conn, "SELECT count(*) FROM immutable.tree") == 0
     begin(db.conn)

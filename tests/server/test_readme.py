@@ -12,7 +12,7 @@ from psycopg import sql
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
-ROLES = ["delivery", "app", "auditor", "officer", "feed", "bi_acme", "keeper", "web"]
+ROLES = ["delivery", "app", "auditor", "officer", "feed", "bi_acme", "keeper", "web", "records"]
 # Guides that are run in a database of their own, and what is there before the first block.
 EXTENSION = "CREATE EXTENSION immutable;"
 EVENTS = EXTENSION + ("INSERT INTO immutable.events (tenant_id, actor_id, action) "
@@ -21,7 +21,7 @@ GUIDES = {"README.md": "", "docs/action-schemas.md": EXTENSION, "docs/alerts.md"
           "docs/api-keys.md": EXTENSION, "docs/deliveries.md": EXTENSION,
           "docs/application.md": EXTENSION, "docs/erasure.md": EXTENSION, "docs/evidence.md": EVENTS,
           "docs/exports.md": EVENTS, "docs/maintenance.md": EVENTS, "docs/managed.md": EXTENSION,
-          "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS, "docs/server.md": EXTENSION,
+          "docs/reading.md": EVENTS, "docs/reports.md": EXTENSION, "docs/retention.md": EXTENSION, "docs/runbook.md": EVENTS, "docs/security-model.md": EVENTS, "docs/segments.md": EVENTS, "docs/server.md": EXTENSION,
           "docs/testing.md": EXTENSION, "docs/verification.md": EVENTS}
 
 

@@ -4,6 +4,7 @@
 
 use crate::hash::Hash;
 use crate::id::{uuid_text, Id};
+use crate::pruning::Begin;
 use crate::time;
 
 /// The last event of a lane.
@@ -136,6 +137,12 @@ impl Row<'_> {
         }
     }
 
+    /// The hole between the event with seq `after` and this row.
+    pub fn hole_after(&self, after: i64) -> Hole<'_> {
+        let Row { tenant_id, lane, seq, id, previous_event_hash, .. } = *self;
+        Hole { tenant_id, lane, after, seq, id, previous_event_hash }
+    }
+
     /// A break at this row.
     fn broken(&self, kind: BreakType, expected: Option<&[u8]>, actual: Option<&[u8]>, detail: String) -> Break {
         Break {
@@ -158,6 +165,83 @@ struct WalkedLane {
     /// The last event seen; 0 before the first.
     seq: i64,
     event_hash: Option<Vec<u8>>,
+    /// Up to where events may be missing, because a record says that they were pruned.
+    begin: Option<Begin>,
+}
+
+/// A hole in a lane, as [`hole`] reports it.
+#[derive(Debug, Clone, Copy)]
+pub struct Hole<'a> {
+    /// The tenant whose lane it is.
+    pub tenant_id: &'a str,
+    /// The lane.
+    pub lane: i16,
+    /// The last event before the hole; 0 if there is none.
+    pub after: i64,
+    /// The event behind the hole,
+    pub seq: i64,
+    /// its id,
+    pub id: Id,
+    /// and the hash of the event before it that it carries.
+    pub previous_event_hash: Option<&'a [u8]>,
+}
+
+/// What a walk comes upon.
+pub enum Noted<'a> {
+    /// A break.
+    Break(Break),
+    /// A hole, and where the lane begins since a pruning.
+    Hole(Hole<'a>, Option<&'a Begin>),
+}
+
+/// Reports a hole in a lane, unless a record of a pruning says why it is there. Nothing is said about events before the
+/// one that the record names: some may be there still. The event after that one must carry the hash in the record.
+pub fn hole(hole: &Hole<'_>, begin: Option<&Begin>) -> Option<Break> {
+    let Hole { tenant_id, lane, after, seq, id, previous_event_hash: previous } = *hole;
+    let pruned = begin.map_or(0, |begin| begin.seq);
+    let found = Break {
+        kind: BreakType::MissingEvent,
+        tenant_id: Some(tenant_id.to_string()),
+        lane: Some(lane),
+        seq: Some(seq),
+        event_id: Some(id),
+        expected: previous.map(<[u8]>::to_vec),
+        actual: None,
+        detail: String::new(),
+    };
+    let (first, last) = (after.max(pruned).saturating_add(1), seq - 1);
+    if first <= last {
+        let detail = match first == last {
+            true => format!("the event with seq {first} is missing"),
+            false => format!("the events with seq {first} to {last} are missing"),
+        };
+        return Some(Break { seq: Some(first), event_id: None, detail, ..found });
+    }
+    let begin = begin.filter(|begin| begin.seq == last && previous != Some(&begin.event_hash))?;
+    Some(Break {
+        kind: BreakType::ChainBreak,
+        expected: Some(begin.event_hash.to_vec()),
+        actual: found.expected.clone(),
+        detail: "previous_event_hash is not the hash of the last event that was pruned, as its record says it"
+            .to_string(),
+        ..found
+    })
+}
+
+/// Reports a lane that ends with seq `last`, although a record says that events up to a later one were pruned: the last
+/// event of a lane is never pruned.
+pub fn pruned_end(tenant_id: &str, begin: &Begin, last: i64) -> Option<Break> {
+    let Begin { lane, seq, event_hash } = begin;
+    (last < *seq).then(|| Break {
+        kind: BreakType::MissingEvent,
+        tenant_id: Some(tenant_id.to_string()),
+        lane: Some(*lane),
+        seq: Some(seq.saturating_add(1)),
+        event_id: None,
+        expected: Some(event_hash.to_vec()),
+        actual: None,
+        detail: format!("the events up to seq {seq} were pruned, as a record says, and none follows"),
+    })
 }
 
 /// Reads rows in the order of tenant, lane and seq, and reports every break. It keeps the state of
@@ -186,14 +270,14 @@ impl Walk {
     }
 
     /// Begins a lane. `before` is the seq and the hash of the stored event that the first row must
-    /// follow, where a check begins in the middle of a lane.
-    pub fn begin_lane(&mut self, tenant_id: &str, lane: i16, before: Option<(i64, Vec<u8>)>) {
+    /// follow, where a check begins in the middle of a lane. `begin` says up to where events were pruned.
+    pub fn begin_lane(&mut self, tenant_id: &str, lane: i16, before: Option<(i64, Vec<u8>)>, begin: Option<Begin>) {
         self.lanes += 1;
         if self.at.as_ref().is_none_or(|at| at.tenant_id != tenant_id) {
             self.tenants += 1;
         }
         let (seq, event_hash) = before.map_or((0, None), |(seq, hash)| (seq, Some(hash)));
-        self.at = Some(WalkedLane { tenant_id: tenant_id.to_string(), lane, seq, event_hash });
+        self.at = Some(WalkedLane { tenant_id: tenant_id.to_string(), lane, seq, event_hash, begin });
     }
 
     /// Returns the seq and the hash of the last event that was read of the current lane; seq 0
@@ -202,46 +286,50 @@ impl Walk {
         self.at.as_ref().map_or((0, None), |at| (at.seq, at.event_hash.as_deref()))
     }
 
+    /// Returns up to where events of the current lane were pruned, if they were.
+    pub fn begin(&self) -> Option<&Begin> {
+        self.at.as_ref()?.begin.as_ref()
+    }
+
     /// Goes on in the same lane behind `before`, the seq and hash of an event, where a filter has
     /// left out what is between.
-    pub fn skip_to(&mut self, before: (i64, Vec<u8>)) {
+    pub fn skip_to(&mut self, before: (i64, Option<Vec<u8>>)) {
         if let Some(at) = self.at.as_mut() {
-            (at.seq, at.event_hash) = (before.0, Some(before.1));
+            (at.seq, at.event_hash) = before;
         }
     }
 
     /// Reads the next row and reports what is wrong with it and with its link to the row before.
     pub fn push(&mut self, row: &Row<'_>, mut report: impl FnMut(Break)) {
+        self.push_noting(row, |noted| match noted {
+            Noted::Break(found) => report(found),
+            Noted::Hole(found, begin) => hole(&found, begin).into_iter().for_each(&mut report),
+        });
+    }
+
+    /// The same, where it is not known yet which holes a record explains.
+    pub fn push_noting(&mut self, row: &Row<'_>, mut note: impl FnMut(Noted<'_>)) {
         if self.begins_lane(row.tenant_id, row.lane) {
-            self.begin_lane(row.tenant_id, row.lane, None);
+            self.begin_lane(row.tenant_id, row.lane, None, None);
         }
         self.events += 1;
-        row.check_content(&mut report);
+        row.check_content(&mut |found| note(Noted::Break(found)));
         let Some(at) = self.at.as_mut() else { return };
         let expected = at.event_hash.as_deref();
         if let Some(table) = row.stray {
             let detail = format!("the event is stored in {table}, not in the events table");
-            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            note(Noted::Break(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail)));
             return;
         }
         if row.seq > at.seq.saturating_add(1) {
-            let (first, last) = (at.seq + 1, row.seq - 1);
-            let detail = if first == last {
-                format!("the event with seq {first} is missing")
-            } else {
-                format!("the events with seq {first} to {last} are missing")
-            };
-            let mut hole = row.broken(BreakType::MissingEvent, row.previous_event_hash, None, detail);
-            hole.seq = Some(first);
-            hole.event_id = None;
-            report(hole);
+            note(Noted::Hole(row.hole_after(at.seq), at.begin.as_ref()));
         } else if row.seq <= at.seq {
             let detail = format!("seq {} occurs more than once, or is below 1", row.seq);
-            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            note(Noted::Break(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail)));
             return; // the lane goes on from the first of them
         } else if row.previous_event_hash != expected {
             let detail = "previous_event_hash is not the hash of the event before it in the lane".to_string();
-            report(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail));
+            note(Noted::Break(row.broken(BreakType::ChainBreak, expected, row.previous_event_hash, detail)));
         }
         if row.seq == 1 {
             match (self.log_id, row.log_id) {
@@ -250,7 +338,7 @@ impl Walk {
                 (Some(log), own) => {
                     let begins = own.map_or("no log".to_string(), |id| format!("log {}", uuid_text(&id)));
                     let detail = format!("the lane belongs to {begins}, but this is log {}", uuid_text(&log));
-                    report(row.broken(BreakType::ChainBreak, None, row.previous_event_hash, detail));
+                    note(Noted::Break(row.broken(BreakType::ChainBreak, None, row.previous_event_hash, detail)));
                 }
             }
         }

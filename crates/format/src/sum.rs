@@ -524,7 +524,7 @@ mod tests {
         let mut walk = Walk::new(Some(LOG));
         if range {
             let before = &events[0];
-            walk.begin_lane("t", 0, (before.seq > 1).then(|| (before.seq - 1, hash(before.seq - 1).to_vec())));
+            walk.begin_lane("t", 0, (before.seq > 1).then(|| (before.seq - 1, hash(before.seq - 1).to_vec())), None);
         }
         for event in &events {
             let row = Row {

@@ -68,10 +68,12 @@ fn run(options: &ExportOptions, report: &mut Report) -> Result<(), Failure> {
     let mut verifier = Verifier::new(options.log_id, saved);
     let outcome = read_files(options, &mut verifier, &progress, report);
     report.heads_not_covered = verifier.heads_not_covered();
+    let doubts = verifier.take_doubts();
     let (summary, whole) = verifier.finish();
     report.summary = summary;
     let last = options.files.last().map_or(Path::new("-"), PathBuf::as_path);
     let outcome = outcome.and_then(|()| whole.map_err(|malformed| Failure::file(last, malformed.0)));
+    let outcome = outcome.and_then(|()| report.end_doubts(&doubts, &options.files, &progress));
     let outcome = outcome.and_then(|()| report.end_tree(&options.files, &progress));
     progress.finish();
     outcome

@@ -4,7 +4,8 @@
 use crate::failure::Failure;
 use crate::input::Progress;
 use crate::options::ExportOptions;
-use crate::tree::{self, Comparison};
+use crate::tree::{self, for_each_event, is_file, Comparison};
+use immutable_format::export::pruned::Doubts;
 use immutable_format::export::read::Event;
 use immutable_format::export::verify::{Head, Sink, Summary};
 use immutable_format::id::uuid_text;
@@ -141,7 +142,12 @@ impl Report {
         for found in tree.lanes_left() {
             self.broken(found);
         }
-        let outcome = if tree.is_equal() { Ok(()) } else { self.look_up(&tree, files, progress) };
+        let outcome = match tree.is_equal() {
+            true => Ok(()),
+            // The leaves of pruned events belong to no event of the export, so that all have to be looked up.
+            false if self.summary.pruned > 0 => tree.look_up_all(files, progress, &mut |found| self.broken(found)),
+            false => self.look_up(&tree, files, progress),
+        };
         self.tree = Some(tree);
         outcome
     }
@@ -157,6 +163,18 @@ impl Report {
         };
         self.broken(tree::mismatch(format!("the events are not those of the tree of the checkpoint; {why}")));
         Ok(())
+    }
+
+    /// Decides by reading the files again whether values are back that were erased, or their events were pruned.
+    pub fn end_doubts(&mut self, doubts: &Doubts, files: &[PathBuf], progress: &Progress) -> Result<(), Failure> {
+        if doubts.is_empty() {
+            return Ok(());
+        }
+        if let Some(file) = files.iter().find(|file| !is_file(file)) {
+            let why = "events were pruned, so the export has to be read twice, which a pipe does not allow";
+            return Err(Failure::file(file, why.to_string()));
+        }
+        for_each_event(files, progress, |event| doubts.event(event, self))
     }
 
     /// Prints the rest of the report. Returns the exit status.
@@ -233,6 +251,10 @@ impl Report {
         writeln!(out, "events   {events} in {lanes} lanes")?;
         if *events == 0 {
             writeln!(out, "         the export has no events: nothing was verified")?;
+        }
+        if self.summary.pruned > 0 {
+            let pruned = self.summary.pruned;
+            writeln!(out, "pruned   {pruned} events are gone with a pruning, as records in the log say")?;
         }
         writeln!(out, "links    {links} checked")?;
         if *gaps > 0 {
@@ -313,6 +335,9 @@ impl Report {
             "breaks": self.listed,
             "error": failure.map(Failure::as_json),
         });
+        if summary.pruned > 0 {
+            report["events_pruned"] = json!(summary.pruned);
+        }
         if summary.later_records > 0 {
             report["later_records"] = json!(summary.later_records);
         }

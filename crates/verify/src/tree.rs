@@ -177,8 +177,7 @@ impl Comparison {
         progress: &Progress,
         found: &mut impl FnMut(Break),
     ) -> Result<Option<String>, Failure> {
-        let again = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| file.is_file());
-        if !files.iter().chain([&self.path]).all(again) {
+        if !files.iter().chain([&self.path]).all(|path| is_file(path)) {
             let why = "which ones is not known: the standard input and a pipe cannot be read a second time";
             return Ok(Some(why.to_string()));
         }
@@ -191,6 +190,45 @@ impl Comparison {
             parts.insert(*part);
             leaves += count;
         }
+        self.look_up_parts(&parts, files, progress, found)?;
+        let (all, some) = (differing.len(), parts.len());
+        Ok((some < all)
+            .then(|| format!("very many: only {some} of {all} parts of the tree that differ were looked up")))
+    }
+
+    /// The same where events were pruned. Their leaves belong to no event, so that the sums of no part need be equal:
+    /// every event is looked up, as many parts at a time as memory allows. Where no lane has a hole and each reaches to
+    /// where the tree covers it, the leaves that are left over are as many as the events that were pruned.
+    pub fn look_up_all(
+        &self,
+        files: &[PathBuf],
+        progress: &Progress,
+        found: &mut impl FnMut(Break),
+    ) -> Result<(), Failure> {
+        if let Some(path) = files.iter().chain([&self.path]).find(|path| !is_file(path)) {
+            let why = "events were pruned, so the files have to be read more than once, which a pipe does not allow";
+            return Err(Failure::file(path, why.to_string()));
+        }
+        let differing = self.tree.sums.differing(&self.sums);
+        let (mut parts, mut leaves) = (HashSet::new(), 0);
+        for (part, count) in &differing {
+            if !parts.is_empty() && leaves + count > LOOKED_UP {
+                self.look_up_parts(&std::mem::take(&mut parts), files, progress, found)?;
+                leaves = 0;
+            }
+            parts.insert(*part);
+            leaves += count;
+        }
+        self.look_up_parts(&parts, files, progress, found)
+    }
+
+    fn look_up_parts(
+        &self,
+        parts: &HashSet<usize>,
+        files: &[PathBuf],
+        progress: &Progress,
+        found: &mut impl FnMut(Break),
+    ) -> Result<(), Failure> {
         let mut known: Vec<Hash> = Vec::new();
         read_tree(&self.path, &self.checkpoint, &self.key, progress, |_, leaf| {
             if parts.contains(&self.sums.part_of(leaf)) {
@@ -199,10 +237,7 @@ impl Comparison {
         })?;
         known.sort_unstable();
         let mut taken = vec![false; known.len()];
-        for_each_event(files, progress, |event| self.compare(event, &parts, &known, &mut taken, found))?;
-        let (all, some) = (differing.len(), parts.len());
-        Ok((some < all)
-            .then(|| format!("very many: only {some} of {all} parts of the tree that differ were looked up")))
+        for_each_event(files, progress, |event| self.compare(event, parts, &known, &mut taken, found))
     }
 
     /// Reports an event of these parts of which `known`, which is sorted, has no leaf that was not
@@ -307,8 +342,13 @@ fn unequal(header: &Header, checkpoint: &SignedCheckpoint) -> Option<String> {
     })
 }
 
+/// Whether a path is a file, which can be read again.
+pub fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.is_file())
+}
+
 /// Reads events of an export that was verified before.
-fn for_each_event(files: &[PathBuf], progress: &Progress, mut each: impl FnMut(&Event<'_>)) -> Result<(), Failure> {
+pub fn for_each_event(files: &[PathBuf], progress: &Progress, mut each: impl FnMut(&Event<'_>)) -> Result<(), Failure> {
     let mut escaped = false;
     for path in files {
         let mut input = Input::open(path, progress).map_err(|error| Failure::file(path, error.to_string()))?;

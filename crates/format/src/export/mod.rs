@@ -10,6 +10,7 @@
 //! them. [`ascii`] keeps lines intact where they could be re-encoded on their way.
 
 pub mod ascii;
+pub mod pruned;
 pub mod read;
 pub mod scan;
 pub mod verify;

@@ -7,6 +7,7 @@ use crate::event::RESERVED;
 use crate::hash::{parse_hex, sha256, Hash};
 use crate::id::{parse_uuid, Id};
 use crate::json::{key_order, Members, Value};
+use crate::pruning::{self, Begin};
 use crate::{limits, time};
 use std::borrow::Cow;
 
@@ -61,6 +62,8 @@ pub struct Event<'a> {
     /// The list of an `immutable.event_erased` event: the ids of events, each with an erased
     /// commitment.
     pub recorded: Vec<(String, Hash)>,
+    /// Where lanes begin since a pruning, if this is the record of one.
+    pub begins: Vec<Begin>,
 }
 
 /// Returns the line without its escapes, if it is an escaped one ([`ascii`]).
@@ -470,12 +473,17 @@ fn event_with<'a>(
     let mut disclosed = Disclosed::new(&document);
     let lists_erasures = document.action == ERASURE;
     let mut recorded = Vec::new();
+    let lists_lanes = document.action == pruning::ACTION;
+    let mut lanes = Vec::new();
     scanner.array(|scanner| {
         let disclosure = disclosure(text, scanner)?;
         disclosed.take(&document, &disclosure);
         each(disclosure.path, disclosure.value);
         if lists_erasures && disclosure.path.starts_with("targets.") {
             erasures(disclosure.value, &mut recorded);
+        }
+        if lists_lanes && disclosure.path.starts_with("targets.") {
+            lanes.push(disclosure.value);
         }
         Ok(())
     })?;
@@ -493,6 +501,7 @@ fn event_with<'a>(
     let valid = wrong.is_none() && event_hash.as_deref() == Some(&hash);
     if !valid {
         recorded.clear(); // an event that is not valid says nothing about erasures
+        lanes.clear(); // and nothing about prunings
     }
     let log_id = document.log_id.map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())));
     let event = Event {
@@ -506,6 +515,7 @@ fn event_with<'a>(
         event_hash,
         erased: if valid { erased.into_iter().filter_map(parse_hex).collect() } else { Vec::new() },
         recorded,
+        begins: pruning::begins(lanes).unwrap_or_default(),
     };
     Ok((event, document, disclosed))
 }
@@ -653,5 +663,6 @@ fn no_document(text: &str) -> Result<Event<'_>, Malformed> {
         content: Err(text_of("why").unwrap_or("its columns do not make a document").to_string()),
         erased: Vec::new(),
         recorded: Vec::new(),
+        begins: Vec::new(),
     })
 }

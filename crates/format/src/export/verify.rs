@@ -6,9 +6,11 @@ use super::{ChainPosition, Header, Lanes};
 use crate::hash::{parse_hex, sha256, Hash};
 use crate::id::{parse_uuid, uuid_text, Id};
 use crate::limits;
-use crate::link::{Break, BreakType, Row, Walk};
+use crate::link::{Break, BreakType, Noted, Row, Walk};
+
+use super::pruned::{Doubts, Holes};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// Receives what a verification finds.
@@ -52,6 +54,8 @@ pub struct Summary {
     pub gaps: u64,
     /// Values that are erased.
     pub erased: u64,
+    /// Events that are gone with a pruning, as the records of prunings say.
+    pub pruned: u64,
     /// Records of erasures that are newer than the events. They are in no lane of the export.
     pub later_records: u64,
     /// Whether every erased value was looked up among the records of erasures.
@@ -74,6 +78,8 @@ struct Saved {
     event_hash: Hash,
     /// Whether an export had an event at its position.
     checked: bool,
+    /// Whether its event was pruned.
+    pruned: bool,
 }
 
 #[derive(Clone)]
@@ -105,6 +111,10 @@ struct OpenExport {
     named: bool,
     /// Whether the events have ended, and later records follow.
     is_later: bool,
+    /// The holes of the tenant that is being read, which a record may explain later.
+    holes: Holes,
+    /// The tenants of which events were pruned.
+    pruned: HashSet<Rc<str>>,
 }
 
 /// The state of a verification. Its memory is that of one lane, plus the saved heads, plus one
@@ -115,6 +125,7 @@ pub struct Verifier {
     open: Option<OpenExport>,
     /// Events since the last one that is confirmed, or since the last gap, in this lane.
     unconfirmed: u64,
+    doubts: Doubts,
     summary: Summary,
 }
 
@@ -126,13 +137,13 @@ impl Verifier {
         for head in heads {
             let Ok(event_hash) = head.event_hash.try_into() else { continue };
             let lane = saved.entry(head.tenant_id).or_default().entry(head.lane).or_default();
-            lane.push(Saved { seq: head.seq, event_hash, checked: false });
+            lane.push(Saved { seq: head.seq, event_hash, checked: false, pruned: false });
         }
         for heads in saved.values_mut().flat_map(HashMap::values_mut) {
             heads.sort_by_key(|head| head.seq);
         }
         let summary = Summary { erasures_checked: true, whole: true, ..Summary::default() };
-        Verifier { log_id, heads: saved, open: None, unconfirmed: 0, summary }
+        Verifier { log_id, heads: saved, open: None, unconfirmed: 0, doubts: Doubts::default(), summary }
     }
 
     /// Reads the next line, which is given without its line feed. Breaks go to `sink`.
@@ -170,6 +181,11 @@ impl Verifier {
             Some(open) if open.escaped => limits::ESCAPED_LINE_BYTES,
             _ => limits::LINE_BYTES,
         }
+    }
+
+    /// Takes what can only be decided by reading the events once more.
+    pub fn take_doubts(&mut self) -> Doubts {
+        std::mem::take(&mut self.doubts)
     }
 
     /// Ends the verification after the last line. Returns the counts, and an error if the export
@@ -218,6 +234,8 @@ impl Verifier {
             erasures: HashMap::new(),
             named: header.log_id.is_some(),
             is_later: false,
+            holes: Holes::default(),
+            pruned: HashSet::new(),
         });
         Ok(())
     }
@@ -231,13 +249,16 @@ impl Verifier {
         if open.walk.begins_lane(tenant_id, *lane) {
             self.unconfirmed = 0;
             open.end_lane(sink);
+            if open.lane.as_ref().is_some_and(|(before, _)| before.as_ref() != tenant_id.as_ref()) {
+                self.end_tenant(&mut open, sink);
+            }
             self.begin_lane(&mut open, event, sink);
         } else {
             let (last, _) = open.walk.last();
             if open.lanes == Lanes::Gaps && *seq > last.saturating_add(1) {
                 self.summary.gaps += 1;
                 self.unconfirmed = 0;
-                open.walk.skip_to((seq - 1, event.previous_event_hash.clone().unwrap_or_default()));
+                open.walk.skip_to((seq - 1, Some(event.previous_event_hash.clone().unwrap_or_default())));
             } else {
                 self.summary.links += 1;
             }
@@ -256,12 +277,18 @@ impl Verifier {
             },
             stray: None,
         };
-        open.walk.push(&row, |found| sink.broken(found));
+        let holes = &mut open.holes;
+        open.walk.push_noting(&row, |noted| match noted {
+            Noted::Break(found) => holes.broken(found, sink),
+            // A record that comes later may say why the events before this one are not here.
+            Noted::Hole(hole, _) => holes.add(&hole, sink),
+        });
+        holes.record(&event.begins);
         match sink.event(event) {
             true => self.summary.events_confirmed += 1,
             false => self.unconfirmed += 1,
         }
-        self.check_head(event, sink);
+        self.check_head(event, &mut open.holes, sink);
         if open.lanes == Lanes::Whole {
             open.note_erasures(event);
         }
@@ -311,17 +338,21 @@ impl Verifier {
         let ChainPosition { tenant_id, lane, seq, id } = &event.position;
         if let Some((tenant_before, lane_before)) = &open.lane {
             if (tenant_id.as_ref(), *lane) < (tenant_before, *lane_before) {
-                sink.broken(Break {
-                    kind: BreakType::ChainBreak,
-                    tenant_id: Some(tenant_id.to_string()),
-                    lane: Some(*lane),
-                    seq: Some(*seq),
-                    event_id: Some(*id),
-                    expected: None,
-                    actual: event.previous_event_hash.clone(),
-                    detail: "the lane is out of order: lanes are sorted by tenant and number, and each is there once"
-                        .to_string(),
-                });
+                open.holes.broken(
+                    Break {
+                        kind: BreakType::ChainBreak,
+                        tenant_id: Some(tenant_id.to_string()),
+                        lane: Some(*lane),
+                        seq: Some(*seq),
+                        event_id: Some(*id),
+                        expected: None,
+                        actual: event.previous_event_hash.clone(),
+                        detail:
+                            "the lane is out of order: lanes are sorted by tenant and number, and each is there once"
+                                .to_string(),
+                    },
+                    sink,
+                );
             }
         }
         open.lane = Some((Rc::from(tenant_id.as_ref()), *lane));
@@ -343,12 +374,12 @@ impl Verifier {
                 }
             };
         }
-        open.walk.begin_lane(tenant_id, *lane, before);
+        open.walk.begin_lane(tenant_id, *lane, before, None);
     }
 
     /// Compares the event with the saved heads at its position. A head that agrees confirms the
     /// events that lead to it.
-    fn check_head(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
+    fn check_head(&mut self, event: &Event<'_>, holes: &mut Holes, sink: &mut impl Sink) {
         if self.heads.is_empty() {
             return;
         }
@@ -364,17 +395,18 @@ impl Verifier {
             }
             let actual = (Some(*id), event.event_hash.clone());
             let why = "another event is in the place of a saved head";
-            sink.broken(head_break(tenant_id, *lane, head, actual, why));
+            holes.broken(head_break(tenant_id, *lane, head, actual, why), sink);
         }
     }
 
     fn end(&mut self, events: u64, lanes: u64, sink: &mut impl Sink) {
-        let Some(open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else { return };
         open.end_lane(sink);
+        self.end_tenant(&mut open, sink);
         if open.lanes == Lanes::Whole {
             self.check_heads_left(&open, sink);
         }
-        open.report_erasures(sink);
+        open.report_erasures(&mut self.doubts, sink);
         if !open.named && open.events > 0 {
             sink.broken(nowhere(
                 "the export does not name its log: the table immutable.log had lost its row".to_string(),
@@ -388,6 +420,35 @@ impl Verifier {
         }
     }
 
+    /// Ends the tenant that was read last: every record of a pruning of its events is known by now.
+    fn end_tenant(&mut self, open: &mut OpenExport, sink: &mut impl Sink) {
+        let holes = std::mem::take(&mut open.holes);
+        let Some((tenant_id, _)) = &open.lane else { return };
+        let is_whole = open.lanes == Lanes::Whole;
+        let (pruned, begins) = holes.end(tenant_id, is_whole, sink);
+        if pruned > 0 {
+            self.summary.pruned = self.summary.pruned.saturating_add(pruned);
+            open.pruned.insert(tenant_id.clone());
+        }
+        // What is known of the events that are gone is the hash of the last of each lane.
+        let mut lanes = self.heads.get_mut(tenant_id.as_ref());
+        for begin in begins.iter().filter(|_| is_whole) {
+            let heads = lanes.as_mut().and_then(|lanes| lanes.get_mut(&begin.lane));
+            for head in heads.into_iter().flatten().filter(|head| !head.checked && head.seq <= begin.seq) {
+                head.pruned = true;
+                if head.seq < begin.seq {
+                    continue;
+                }
+                head.checked = true;
+                self.summary.heads_checked += 1;
+                if head.event_hash != begin.event_hash {
+                    let why = "another event was in the place of a saved head when it was pruned";
+                    sink.broken(head_break(tenant_id, begin.lane, head, (None, None), why));
+                }
+            }
+        }
+    }
+
     /// Reports the saved heads of the lanes that the export has to hold, if no event stands at
     /// their position.
     fn check_heads_left(&mut self, open: &OpenExport, sink: &mut impl Sink) {
@@ -395,7 +456,7 @@ impl Verifier {
         let in_scope = |tenant_id: &String| open.tenant_id.as_ref().is_none_or(|only| only == tenant_id);
         for (tenant_id, lanes) in self.heads.iter_mut().filter(|(tenant_id, _)| in_scope(tenant_id)) {
             for (lane, heads) in lanes {
-                for head in heads.iter_mut().filter(|head| !head.checked) {
+                for head in heads.iter_mut().filter(|head| !head.checked && !head.pruned) {
                     head.checked = true;
                     self.summary.heads_checked += 1;
                     let why = "the event of a saved head is gone";
@@ -446,9 +507,10 @@ fn erasure_key(tenant_id: &str, id: &Id, commitment: &Hash) -> [u8; 16] {
 
 impl OpenExport {
     /// Ends the lane that was read last.
-    fn end_lane(&self, sink: &mut impl Sink) {
+    fn end_lane(&mut self, sink: &mut impl Sink) {
         let Some((tenant_id, lane)) = &self.lane else { return };
         let (seq, event_hash) = self.walk.last();
+        self.holes.end_lane(*lane, seq);
         let event_hash = event_hash.unwrap_or_default().to_vec();
         sink.head(&Head { tenant_id: tenant_id.to_string(), lane: *lane, seq, event_hash });
     }
@@ -480,10 +542,15 @@ impl OpenExport {
     }
 
     /// Reports, in the order of places, what is erased and not recorded or the reverse.
-    fn report_erasures(&self, sink: &mut impl Sink) {
+    fn report_erasures(&self, doubts: &mut Doubts, sink: &mut impl Sink) {
         let mut unmatched: Vec<_> = self.erasures.values().filter_map(ErasureMatch::unmatched).collect();
         unmatched.sort_unstable();
         for (tenant_id, place, id, recorded, commitment) in unmatched {
+            if recorded && self.pruned.contains(tenant_id) {
+                // Either its event was pruned, or the value is back.
+                doubts.add(tenant_id, id, commitment);
+                continue;
+            }
             let hash = Some(commitment.to_vec());
             sink.broken(Break {
                 kind: BreakType::ErasureMismatch,

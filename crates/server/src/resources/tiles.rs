@@ -49,7 +49,7 @@ async fn tile(
 ) -> Result<Response, Problem> {
     let wanted = Wanted::read(&path).ok_or_else(|| not_found("tile"))?;
     let found = app.database.call(&credentials, wanted.call()).await;
-    let found = found.map_err(|problem| instead_of(problem, &["P0002", "22023", "55000"], || not_found("tile")));
+    let found = found.map_err(|problem| instead_of(problem, &["22023", "55000"], || not_found("tile")));
     let found = found.map_err(of_server)?;
     // PostgreSQL breaks the lines of base64.
     let text: String = found.unwrap_or_default().split('\n').collect();

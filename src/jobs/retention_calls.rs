@@ -1,0 +1,285 @@
+//! set_retention(), get_retention(), hold() and release().
+
+use crate::access::proof::{self, Scope};
+use crate::access::scope::shown_here;
+use crate::access::token::parse_identity;
+use crate::jobs::retention::{holds_to_change, json, lock, rules_to_change, Holds, Keep, Rule, Rules};
+use crate::log::own_event::{reason, record, recorder, LogEvent};
+use crate::log::pruned_before::pruned_before;
+use crate::log::tables::events_oid;
+use crate::log::{distributed, seam, subscription};
+use crate::pg::call::{sql_function, Call};
+use crate::pg::datum::{timestamptz, Datum};
+use crate::pg::error::{Code, Fault};
+use crate::pg::memory::here;
+use crate::pg::relation::OpenRelation;
+use crate::pg::spi::{self, Arg};
+use crate::pg::time::Interval;
+use crate::pg::{role, transaction};
+use crate::settings;
+use immutable_format::{time, Id};
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// The most months that events are kept if not for ever: a thousand years.
+const MOST_MONTHS: i64 = 12_000;
+
+/// Opens the proof of the caller, and lets it change how long events are kept. Raises 25006 where nothing can be recorded,
+/// and 0A000 in a distributed log.
+pub fn require_change(function: &CStr) {
+    proof::require(Scope::Admin).hold_to_all("rules and holds");
+    transaction::require_writable(function);
+    refuse_distributed();
+    let events = OpenRelation::table(events_oid(), pg_sys::RowExclusiveLock);
+    subscription::refuse_local_write(events.get());
+    seam::refuse_copy(events.get());
+}
+
+pub fn refuse_distributed() {
+    distributed::refuse("retention and prunings", "Its events are kept for ever.");
+}
+
+sql_function!(immutable_set_retention, pg_finfo_immutable_set_retention, set_retention);
+
+/// `immutable.set_retention(keep, tenant_id, require_archive, reason)`
+fn set_retention(call: Call) -> Datum {
+    require_change(c"immutable.set_retention()");
+    let keep = call.arg(0).map(|keep| positive(Interval::of(keep)));
+    let tenant_id = parse_identity("tenant_id", call.arg(1));
+    let require_archive = call.required(2, "require_archive", "Give true or false.").bool();
+    let why = call.arg(3).map(|_| reason(call, 3));
+    let next = Rule { keep, require_archive };
+    lock(true);
+    let now = transaction::now();
+    let rules = Rules::at(now);
+    let old = match &tenant_id {
+        Some(tenant_id) => rules.rule_of(tenant_id),
+        None => rules.default.as_ref().map_or(Rule::FOR_EVER, |stored| stored.rule),
+    };
+    let rule = old.at_once(next);
+    let wait = i64::from(settings::RETENTION_WAIT.get()) * 1_000_000;
+    let from = (rule != next).then(|| now.saturating_add(wait));
+    let change = Change { tenant_id: tenant_id.as_deref(), old, next, from: from.unwrap_or(now), why };
+    let event_id = change.record();
+    store(tenant_id.as_deref(), rule, from.map(|from| (next, from)), now, event_id);
+    timestamptz(from.unwrap_or(now))
+}
+
+/// A time that events can be kept. Raises 22023 for any other.
+fn positive(keep: Interval) -> Interval {
+    let Interval { months, days, micros } = keep;
+    let hint = "Give a time such as interval '1 year', or NULL to keep the events for ever.";
+    let refuse = |why: &str| Fault::invalid("keep", format!("keep must {why}")).hint(hint).raise();
+    if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
+        refuse("be positive, and so must each part of it")
+    }
+    let whole = i64::from(months) + i64::from(days) / 28 + micros / (28 * 86_400_000_000);
+    if whole > MOST_MONTHS {
+        refuse("be 1,000 years at the most")
+    }
+    if months == 0 && days == 0 && micros < 86_400_000_000 {
+        Fault::new(Code::ERRCODE_WARNING, "events will be kept for less than a day").field("keep").warn();
+    }
+    keep
+}
+
+/// A change of a rule, for its record.
+struct Change<'c> {
+    tenant_id: Option<&'c str>,
+    old: Rule,
+    next: Rule,
+    from: i64,
+    why: Option<&'c str>,
+}
+
+impl Change<'_> {
+    fn record(&self) -> Id {
+        let from = time::format(self.from).unwrap_or_default();
+        let mut metadata = vec![("counts_from", from.as_str())];
+        metadata.extend(self.tenant_id.map(|tenant_id| ("tenant_id", tenant_id)));
+        metadata.extend(self.why.map(|why| ("reason", why)));
+        let [keep, old_keep] = [json(self.next.keep), json(self.old.keep)];
+        let [archive, old_archive] = [self.next.require_archive.to_string(), self.old.require_archive.to_string()];
+        record(&LogEvent {
+            action: "immutable.retention_set",
+            resource_type: Some("retention"),
+            metadata: &metadata,
+            metadata_json: &[
+                ("keep", &keep),
+                ("require_archive", &archive),
+                ("old_keep", &old_keep),
+                ("old_require_archive", &old_archive),
+            ],
+            ..LogEvent::default()
+        })
+    }
+}
+
+/// Writes the row of a rule.
+fn store(tenant_id: Option<&str>, rule: Rule, next: Option<(Rule, i64)>, now: i64, event_id: Id) {
+    here(|memory| {
+        let interval = |keep: Keep| Arg::given(pg_sys::INTERVALOID, keep.map(|keep| keep.datum(memory)));
+        let boolean = |value: Option<bool>| Arg::given(pg_sys::BOOLOID, value.map(Datum::from));
+        rules_to_change().execute(
+            "INSERT INTO immutable.retention (tenant_id, keep, require_archive, next_keep, next_require_archive, next_from, \
+               changed_at, changed_by, event_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT ON CONSTRAINT retention_tenant_id_key DO UPDATE SET keep = EXCLUDED.keep, \
+               require_archive = EXCLUDED.require_archive, next_keep = EXCLUDED.next_keep, \
+               next_require_archive = EXCLUDED.next_require_archive, next_from = EXCLUDED.next_from, \
+               changed_at = EXCLUDED.changed_at, changed_by = EXCLUDED.changed_by, event_id = EXCLUDED.event_id",
+            &[
+                Arg::maybe_text(tenant_id),
+                interval(rule.keep),
+                boolean(Some(rule.require_archive)),
+                interval(next.and_then(|(next, _)| next.keep)),
+                boolean(next.map(|(next, _)| next.require_archive)),
+                next.map_or(Arg::Null(pg_sys::TIMESTAMPTZOID), |(_, from)| Arg::Time(from)),
+                Arg::Time(now),
+                Arg::text(recorder()),
+                Arg::Uuid(event_id),
+            ],
+        );
+    });
+}
+
+/// Where a tenant's hold is among the holds.
+const IS_OF: &str = "tenant_id IS NOT DISTINCT FROM $1";
+
+/// What a hold is about, in a sentence.
+fn named(tenant_id: Option<&str>) -> String {
+    match tenant_id {
+        Some("") => "the events without a tenant are".to_string(),
+        Some(tenant_id) => format!("tenant \"{tenant_id}\" is"),
+        None => "all events are".to_string(),
+    }
+}
+
+/// Records that a hold began or ended.
+fn record_hold(action: &'static str, tenant_id: Option<&str>, reason: &str) -> Id {
+    let mut metadata = vec![("reason", reason)];
+    metadata.extend(tenant_id.map(|tenant_id| ("tenant_id", tenant_id)));
+    record(&LogEvent { action, resource_type: Some("retention"), metadata: &metadata, ..LogEvent::default() })
+}
+
+sql_function!(immutable_hold, pg_finfo_immutable_hold, hold);
+
+/// `immutable.hold(tenant_id, reason)`
+fn hold(call: Call) -> Datum {
+    require_change(c"immutable.hold()");
+    let tenant_id = parse_identity("tenant_id", call.arg(0));
+    let reason = reason(call, 1);
+    lock(true);
+    let holds = Holds::now();
+    let held = match &tenant_id {
+        Some(tenant_id) => holds.tenants.get(tenant_id),
+        None => holds.all.as_ref(),
+    };
+    if held.is_some() {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("{} held already", named(tenant_id.as_deref())),
+        )
+        .field("tenant_id")
+        .hint("immutable.get_retention() shows why. Keep that hold until no reason is left.")
+        .raise()
+    }
+    let event_id = record_hold("immutable.held", tenant_id.as_deref(), reason);
+    holds_to_change().execute(
+        "INSERT INTO immutable.holds (tenant_id, reason, held_at, held_by, event_id) VALUES ($1, $2, $3, $4, $5)",
+        &[
+            Arg::maybe_text(tenant_id.as_deref()),
+            Arg::text(reason),
+            Arg::Time(transaction::now()),
+            Arg::text(recorder()),
+            Arg::Uuid(event_id),
+        ],
+    );
+    call.void()
+}
+
+sql_function!(immutable_release, pg_finfo_immutable_release, release);
+
+/// `immutable.release(tenant_id, reason)`
+fn release(call: Call) -> Datum {
+    require_change(c"immutable.release()");
+    let tenant_id = parse_identity("tenant_id", call.arg(0));
+    let reason = reason(call, 1);
+    lock(true);
+    let statement = format!("DELETE FROM immutable.holds WHERE {IS_OF} RETURNING held_at");
+    if holds_to_change().execute(&statement, &[Arg::maybe_text(tenant_id.as_deref())]) == 0 {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, format!("{} not held", named(tenant_id.as_deref())))
+            .field("tenant_id")
+            .hint("immutable.holds has the holds. A hold of all events has no tenant_id.")
+            .raise()
+    }
+    record_hold("immutable.released", tenant_id.as_deref(), reason);
+    call.void()
+}
+
+sql_function!(immutable_get_retention, pg_finfo_immutable_get_retention, get_retention);
+
+/// `immutable.get_retention(tenant_id)`
+fn get_retention(call: Call) -> Datum {
+    refuse_distributed();
+    let given = parse_identity("tenant_id", call.arg(0));
+    let sees_reasons = sees_every_tenant();
+    let tenant_id = match sees_reasons {
+        true => given,
+        false => Some(own_tenant(given)),
+    };
+    let (rules, holds) = (Rules::at(transaction::now()), Holds::now());
+    let (stored, is_own) = match &tenant_id {
+        Some(tenant_id) => rules.of(tenant_id),
+        None => (rules.default.as_ref(), false),
+    };
+    let held = tenant_id.as_deref().map_or(holds.all.as_ref(), |tenant_id| holds.of(tenant_id));
+    let rule = stored.map_or(Rule::FOR_EVER, |stored| stored.rule);
+    let next = stored.and_then(|stored| stored.next);
+    let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
+    let pruned = spi::as_owner(events.get(), || tenant_id.as_deref().and_then(pruned_before));
+    let memory = call.memory();
+    let interval = |keep: Keep| keep.map(|keep| keep.datum(memory));
+    call.rows().put(&[
+        tenant_id.as_deref().map(|tenant_id| memory.text(tenant_id)),
+        interval(rule.keep),
+        Some(Datum::from(rule.require_archive)),
+        Some(Datum::from(!is_own)),
+        stored.map(|stored| timestamptz(stored.changed_at)),
+        interval(next.and_then(|(next, _)| next.keep)),
+        next.map(|(next, _)| Datum::from(next.require_archive)),
+        next.map(|(_, from)| timestamptz(from)),
+        held.map(|hold| timestamptz(hold.since)),
+        held.filter(|_| sees_reasons).map(|hold| memory.text(&hold.reason)),
+        pruned.map(timestamptz),
+    ]);
+    call.null()
+}
+
+/// Whether the caller sees the rules of all tenants.
+fn sees_every_tenant() -> bool {
+    let role = role::current();
+    let events = OpenRelation::briefly(events_oid());
+    let is_of = |group| role::by_name(group).is_some_and(|group| role::has_rights_of(role, group));
+    let by_role = role::is_superuser_role(role)
+        || role == events.get().owner()
+        || is_of(c"immutable_auditor")
+        || is_of(c"immutable_retainer");
+    let opened = proof::require(Scope::Read);
+    (by_role || proof::is_needed()) && opened.tenant_id.is_none() && settings::viewer_token().is_none()
+}
+
+/// The tenant that the caller sees as a viewer or by its key. Raises 42501 for another one.
+fn own_tenant(given: Option<String>) -> String {
+    let opened = proof::require(Scope::Read);
+    let own = opened.tenant_id.or_else(|| shown_here().and_then(|shown| shown.tenant_id));
+    match own {
+        Some(own) if given.as_ref().is_none_or(|given| *given == own) => own,
+        _ => Fault::new(
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the caller may not see how long this tenant's events are kept",
+        )
+        .field("tenant_id")
+        .hint("A viewer sees the tenant of its token, an API key of one tenant that tenant.")
+        .raise(),
+    }
+}

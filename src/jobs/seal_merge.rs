@@ -1,0 +1,33 @@
+//! Which segments become one, so that there are few however long the log is.
+
+use crate::log::segments::{Segment, State};
+use crate::settings::SEGMENT_EVENTS;
+
+/// So many small segments, one after the other, become one.
+const SMALL: usize = 8;
+
+/// Beyond so many segments, the two neighbours that have the fewest events become one.
+const MOST: usize = 30 + SMALL;
+
+/// The segments that become one now, in the order of their time; none if there are none to merge.
+pub fn chosen(known: &[Segment]) -> Vec<Segment> {
+    let enough = i64::from(SEGMENT_EVENTS.get());
+    let sealed: Vec<&Segment> = known.iter().filter(|segment| segment.state == State::Sealed).collect();
+    let mut run: Vec<&Segment> = Vec::new();
+    for segment in &sealed {
+        if segment.events >= enough {
+            run.clear();
+            continue;
+        }
+        run.push(segment);
+        let events: i64 = run.iter().map(|segment| segment.events).sum();
+        if run.len() >= SMALL || run.len() > 1 && events >= enough {
+            return run.into_iter().cloned().collect();
+        }
+    }
+    if sealed.len() <= MOST {
+        return Vec::new();
+    }
+    let fewest = sealed.windows(2).min_by_key(|pair| pair[0].events + pair[1].events);
+    fewest.map_or_else(Vec::new, |pair| pair.iter().map(|segment| (*segment).clone()).collect())
+}

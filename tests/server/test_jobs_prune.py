@@ -1,0 +1,343 @@
+"""prune(): what goes and what stays, what records it, what still verifies afterwards, and what a crash leaves."""
+
+import datetime
+import random
+import threading
+import time
+
+import psycopg
+import pytest
+from helpers_servers import is_valid, wait_for
+from psycopg import errors
+
+PRUNE = "SELECT tenant_id, what, events, first_at, last_at, before FROM immutable.prune({}) ORDER BY 1, 2"
+LAST = "SELECT DISTINCT ON (tenant_id, lane) tenant_id, lane, seq FROM immutable.events ORDER BY 1, 2, 3 DESC"
+
+
+def one(conn, query, *values):
+    return conn.execute(query, values).fetchone()[0]
+
+
+def track(conn, tenant, count, **columns):
+    extra = "".join(f", {name} => '{value}'" for name, value in columns.items())
+    conn.execute(f"SELECT immutable.track('u' || n, 'test.done', tenant_id => %s{extra}) FROM generate_series(1, %s) n",
+                 (tenant, count))
+
+
+def keep_nothing(conn, *tenants):
+    """A rule that lets everything go at once."""
+    conn.execute("SET immutable.retention_wait = 0; SET client_min_messages = error")
+    for tenant in tenants or (None,):
+        conn.execute("SELECT immutable.set_retention('1 microsecond', %s)", (tenant,))
+
+
+def seal(conn):
+    conn.execute("CALL immutable.checkpoint()")
+    conn.execute("CALL immutable.seal(now())")
+
+
+def prune(conn, arguments="false"):
+    """What became of the events: {(tenant, what): number}."""
+    return {(row[0], row[1]): row[2] for row in conn.execute(PRUNE.format(arguments))}
+
+
+def events(conn, tenant):
+    return conn.execute("SELECT lane, seq FROM immutable.events WHERE tenant_id = %s ORDER BY 1, 2", (tenant,)).fetchall()
+
+
+def verified(conn):
+    return conn.execute("SELECT valid, pruned FROM immutable.verify_chain()").fetchone()
+
+
+@pytest.fixture
+def log(db):
+    """A log of two tenants, sealed and covered."""
+    for tenant in ("a", "b"):
+        track(db.conn, tenant, 10)
+    seal(db.conn)
+    return db
+
+
+def test_dry_run_shows_what_would_go(log):
+    conn = log.conn
+    keep_nothing(conn)
+    would = prune(conn, "true")
+    assert would == {("a", "pruned"): 9, ("a", "last"): 1, ("b", "pruned"): 9, ("b", "last"): 1}
+    assert prune(conn, "") == would and len(events(conn, "a")) == 10
+    assert prune(conn, "true, 'a'") == {key: events for key, events in would.items() if key[0] == "a"}
+    first, last, before = conn.execute(PRUNE.format("true, 'a'")).fetchall()[1][3:]
+    times = "SELECT min(created_at), max(created_at) FROM immutable.events WHERE tenant_id = 'a' AND seq < 10"
+    assert (first, last) == conn.execute(times).fetchone() and last < before
+    assert prune(conn) == would
+    assert verified(conn) == (True, 18)
+
+
+def test_the_record(log):
+    conn = log.conn
+    keep_nothing(conn, "a")
+    hashes = dict(conn.execute("SELECT seq, encode(event_hash, 'hex') FROM immutable.events WHERE tenant_id = 'a'"))
+    size = one(conn, "SELECT max(size) FROM immutable.checkpoints")
+    archive = "AB" * 32
+    assert prune(conn, f"false, archived => '{archive}'") == {("a", "pruned"): 9, ("a", "last"): 1}
+    metadata, targets, actor = conn.execute(
+        "SELECT metadata, targets, actor_id FROM immutable.events WHERE tenant_id = 'a' AND action = 'immutable.pruned'"
+    ).fetchone()
+    assert metadata == {"events": 9, "checkpoint_size": size, "archived": archive.lower(), "before": metadata["before"]}
+    assert targets == [{"type": "immutable.lane", "id": "0", "metadata": {"seq": 9, "event_hash": hashes[9]}}]
+    assert actor == "postgres"
+    before = datetime.datetime.fromisoformat(metadata["before"].replace("Z", "+00:00"))
+    assert one(conn, "SELECT pruned_before FROM immutable.get_retention('a')") == before
+    assert events(conn, "a") == [(0, 10), (0, 11)] and len(events(conn, "b")) == 10
+    # and nothing goes but records of prunings
+    seal(conn)
+    assert prune(conn) == {("a", "pruned"): 1, ("a", "last"): 1}
+    seal(conn)
+    assert prune(conn) == {("a", "records"): 1, ("a", "last"): 1}
+    assert verified(conn) == (True, 10)
+
+
+def test_why_events_stay(log):
+    conn = log.conn
+    keep_nothing(conn)
+    conn.execute("SELECT immutable.hold('a', 'case')")
+    track(conn, "c", 3)
+    conn.execute("CALL immutable.seal(now())")
+    track(conn, "d", 3)
+    assert prune(conn) == {("a", "held"): 9, ("a", "last"): 1, ("b", "pruned"): 9, ("b", "last"): 1,
+                           ("c", "uncovered"): 2, ("c", "last"): 1, ("d", "unsealed"): 2, ("d", "last"): 1}
+    conn.execute("SELECT immutable.release('a', 'over'), "
+                 "immutable.set_retention('1 microsecond', 'a', require_archive => true)")
+    assert prune(conn, "false, 'a'") == {("a", "archive"): 9, ("a", "last"): 1}
+    assert prune(conn, f"false, 'a', '{'0' * 64}'") == {("a", "pruned"): 9, ("a", "last"): 1}
+    # the log's own events without a tenant follow no default
+    assert one(conn, "SELECT count(*) FROM immutable.events WHERE tenant_id = ''") > 4
+    assert is_valid(conn)
+
+
+def test_one_transaction(log):
+    conn = log.conn
+    keep_nothing(conn)
+    with conn.transaction():
+        assert prune(conn)[("a", "pruned")] == 9
+        assert [row[0] for row in conn.execute("SELECT segment FROM immutable.segments")] != [1]
+        raise psycopg.Rollback()
+    assert len(events(conn, "a")) == 10 and verified(conn) == (True, 0)
+    for level in ("REPEATABLE READ", "SERIALIZABLE"):
+        with pytest.raises(errors.ActiveSqlTransaction):
+            conn.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT immutable.prune(false)")
+        conn.execute("ROLLBACK")
+    with pytest.raises(errors.ReadOnlySqlTransaction):
+        conn.execute("BEGIN READ ONLY; SELECT immutable.prune(false)")
+    conn.execute("ROLLBACK")
+
+
+def test_a_whole_segment_is_dropped(log):
+    conn = log.conn
+    keep_nothing(conn, None, "")
+    [segment] = conn.execute("SELECT segment FROM immutable.segments WHERE state = 'sealed'").fetchone()
+    reader = log.connect(autocommit=False)
+    reader.execute("SELECT count(*) FROM immutable.events")
+    conn.execute("SET lock_timeout = '100ms'")
+    with pytest.raises(errors.LockNotAvailable, match="the events that would go are in use"):
+        prune(conn)
+    assert len(events(conn, "a")) == 10
+    reader.rollback()
+    prune(conn)
+    tables = "SELECT to_regclass('immutable.events_' || %s), to_regclass('immutable.event_targets_' || %s)"
+    assert conn.execute(tables, (segment, segment)).fetchone() == (None, None)
+    # what is left goes on: new events, other segments, and what was a tail
+    track(conn, "a", 3)
+    seal(conn)
+    assert prune(conn)[("a", "pruned")] >= 2
+    assert verified(conn)[0] and one(conn, "SELECT count(*) FROM immutable.events WHERE tenant_id = 'a'") < 6
+
+
+def test_an_edit_is_no_pruning(log):
+    conn = log.conn
+    keep_nothing(conn)
+    log.unguard()
+    segment = "events_%s" % one(conn, "SELECT segment FROM immutable.segments")
+    conn.execute("SET session_replication_role = replica")
+    conn.execute(f"DELETE FROM immutable.{segment} WHERE tenant_id = 'a' AND seq = 3")
+    conn.execute("UPDATE immutable.events SET previous_event_hash = sha256('x') WHERE tenant_id = 'b' AND seq = 10")
+    conn.execute("RESET session_replication_role")
+    assert prune(conn) == {("a", "damaged"): 9, ("b", "damaged"): 9, ("b", "last"): 1}
+    assert len(events(conn, "a")) == 9 and len(events(conn, "b")) == 10
+    assert not is_valid(conn)
+
+
+def test_an_erased_event_that_stays_keeps_a_record(db):
+    conn = db.conn
+    keep_nothing(conn)
+    track(conn, "a", 5, actor_name="Ann")
+    conn.execute("SELECT immutable.erase(id, 'a', ARRAY['actor_name'], 'DSR 1') FROM immutable.events "
+                 "WHERE tenant_id = 'a' AND seq IN (2, 5)")
+    # the fifth event is the last of its lane, the records are in another one
+    seal(db.conn)
+    lanes = dict(conn.execute("SELECT action, max(lane) FROM immutable.events WHERE tenant_id = 'a' GROUP BY 1").fetchall())
+    track(conn, "a", 1)
+    seal(conn)
+    gone = prune(conn)
+    assert gone[("a", "pruned")] >= 5, lanes
+    assert verified(conn)[0]
+
+
+def test_holds_and_prunings_wait_for_each_other(log):
+    conn, other = log.connect(autocommit=False), log.connect()
+    keep_nothing(log.conn)
+    conn.execute("SELECT immutable.hold('a', 'case')")
+    found = []
+    pruning = threading.Thread(target=lambda: found.append(prune(other)))
+    pruning.start()
+    pruning.join(0.3)
+    assert pruning.is_alive()
+    conn.commit()
+    pruning.join()
+    assert found[0][("a", "held")] == 9 and found[0][("b", "pruned")] == 9
+    assert len(events(conn, "a")) == 10
+
+
+def test_maintenance_prunes_by_rule(log):
+    conn = log.conn
+    keep_nothing(conn, "a")
+    conn.execute("SELECT immutable.set_retention('1 microsecond', 'b', require_archive => true)")
+    did = one(conn, "CALL immutable.run_maintenance()")
+    assert did["retention"] == 9 and len(events(conn, "b")) == 10
+    record = "SELECT actor_id, metadata - 'before' - 'checkpoint_size' FROM immutable.events WHERE action = 'immutable.pruned'"
+    assert conn.execute(record).fetchall() == [("immutable", {"events": 9})]
+    # what goes only with an archive is left, and nothing is recorded for nothing
+    assert one(conn, "CALL immutable.run_maintenance()")["retention"] is None
+    assert len(conn.execute(record).fetchall()) == 1
+
+
+def test_receipts_of_pruned_events_still_verify(log, tmp_path):
+    conn = log.conn
+    keep_nothing(conn)
+    receipt = one(conn, "SELECT immutable.receipt(id, 'a') FROM immutable.events WHERE tenant_id = 'a' AND seq = 3")
+    vkey = one(conn, "SELECT immutable.verifier_key()")
+    old = one(conn, "SELECT max(size) FROM immutable.checkpoints")
+    prune(conn)
+    track(conn, "b", 5)
+    seal(conn)
+    new = one(conn, "SELECT max(size) FROM immutable.checkpoints")
+    assert one(conn, "SELECT count(*) FROM immutable.consistency_proof(%s, %s)", old, new) >= 1
+    from helpers_evidence import VERIFY  # the program of auditors
+    import subprocess
+    file = tmp_path / "receipt"
+    file.write_text(receipt if isinstance(receipt, str) else str(receipt))
+    done = subprocess.run([VERIFY, "receipt", "--key", vkey, str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_left_is_what_the_model_says(db):
+    """Random tenants, lanes, seals, checkpoints, rules and holds, again and again."""
+    conn, seed = db.conn, random.randrange(2**32)
+    rng = random.Random(seed)
+    keep_nothing(conn, "t0")
+    tenants = [f"t{n}" for n in range(6)]
+    others = [db.connect(autocommit=False) for _ in range(3)]
+    covered, gone = {}, {}
+    for _ in range(5):
+        for _ in range(rng.randrange(1, 4)):
+            for writer in others:
+                track(writer, rng.choice(tenants), rng.randrange(1, 6))
+            for writer in others:
+                writer.commit()
+            if rng.random() < 0.6:
+                conn.execute("CALL immutable.checkpoint()")
+                covered = {(t, l): s for t, l, s in conn.execute(LAST)}
+            if rng.random() < 0.6:
+                conn.execute("CALL immutable.seal(now())")
+        for tenant in rng.sample(tenants, 2):
+            keep = rng.choice([None, "1 microsecond", "20 milliseconds", "60 milliseconds", "1 hour"])
+            conn.execute("SELECT immutable.set_retention(%s, %s)", (keep, tenant))
+        tenant, held = rng.choice(tenants), {row[0] for row in conn.execute("SELECT tenant_id FROM immutable.holds")}
+        conn.execute("SELECT immutable." + ("release" if tenant in held else "hold") + "(%s, 'x')", (tenant,))
+        held ^= {tenant}
+        rows = conn.execute("SELECT tenant_id, lane, seq, created_at, tableoid::regclass::text FROM immutable.events "
+                            "WHERE tenant_id <> '' ORDER BY 1, 2, 3").fetchall()
+        tails = {(row[0], row[1]): row[2] for row in rows}
+        keeps = dict(conn.execute("SELECT tenant_id, keep FROM immutable.retention").fetchall())
+        keeps.pop("", None)
+        shown = conn.execute("SELECT tenant_id, what, events, keep, before FROM immutable.prune(false)").fetchall()
+        expected, stopped = {}, set()
+        nows = {before + keep for _, _, _, keep, before in shown}
+        assert len(nows) <= 1, seed
+        cut = {tenant: now - keep for now in nows for tenant, keep in keeps.items() if keep is not None}
+        for tenant, lane, seq, created_at, table in rows:
+            if tenant not in cut or created_at >= cut[tenant]:
+                stopped.add((tenant, lane))
+                continue
+            goes = (tenant, lane) not in stopped and "events_" in table and seq < tails[tenant, lane] \
+                and seq <= covered.get((tenant, lane), 0)
+            if not goes:
+                stopped.add((tenant, lane))
+            elif tenant not in held:
+                gone[tenant, lane] = seq
+            what = "held" if goes and tenant in held else "pruned" if goes else None
+            expected[tenant, what] = expected.get((tenant, what), 0) + 1
+        found = {}
+        for tenant, what, count, _, _ in shown:
+            key = (tenant, what if what in ("pruned", "held") else None)
+            found[key] = found.get(key, 0) + count
+        # where nothing but records would go, they stay
+        for tenant, what, count, _, _ in shown:
+            if what == "records":
+                gone = {key: seq for key, seq in gone.items() if key[0] != tenant or key not in tails}
+                expected[tenant, None] = expected.get((tenant, None), 0) + expected.pop((tenant, "pruned"))
+        assert found == expected, seed
+        left = {(row[0], row[1]): row[2] for row in conn.execute(
+            "SELECT tenant_id, lane, min(seq) FROM immutable.events WHERE tenant_id <> '' GROUP BY 1, 2")}
+        assert all(left[key] == seq + 1 for key, seq in gone.items() if ("x" not in key)), seed
+        assert one(conn, "SELECT bool_and(n = events) FROM (SELECT s.events, (SELECT count(*) FROM immutable.events e "
+                         "WHERE e.tableoid = ('immutable.events_' || s.segment)::regclass) AS n "
+                         "FROM immutable.segments s WHERE s.state = 'sealed') x") is not False, seed
+        assert verified(conn)[0], seed
+
+
+def test_a_crash_leaves_all_or_nothing(cluster):
+    """The server is killed while it prunes and others write, again and again."""
+    cluster = cluster(**{"immutable.retention_wait": "0"})
+    with cluster.connect() as conn:
+        conn.execute("CREATE EXTENSION immutable")
+        keep_nothing(conn)
+    rng = random.Random()
+    for _ in range(6):
+        stop = threading.Event()
+
+        def write(number):
+            try:
+                with cluster.connect() as conn:
+                    while not stop.is_set():
+                        track(conn, f"t{number}", 5)
+            except psycopg.Error:
+                pass
+
+        def work(statements):
+            try:
+                with cluster.connect() as conn:
+                    while not stop.is_set():
+                        for statement in statements:
+                            conn.execute(statement)
+            except psycopg.Error:
+                pass
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+        threads.append(threading.Thread(target=work, args=(["CALL immutable.checkpoint()", "CALL immutable.seal(now())"],)))
+        threads.append(threading.Thread(target=work, args=(["SELECT * FROM immutable.prune(false)"],)))
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5 + rng.random() / 2)
+        cluster.kill9()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        cluster.start()
+        with cluster.connect() as conn:
+            assert verified(conn)[0]
+            assert one(conn, "SELECT count(*) FROM immutable.events") >= 2
+    with cluster.connect() as conn:
+        conn.execute("CALL immutable.checkpoint()")
+        conn.execute("CALL immutable.seal(now())")
+        prune(conn)
+        assert verified(conn)[0] and one(conn, "SELECT sum(pruned) FROM immutable.verify_chain()") > 0
