@@ -1782,6 +1782,9 @@ Raises 25006 on a standby, in a read-only transaction and in a copy that a repli
 
 -- What has changed.
 
+-- The records of erasures are found by events_action.
+DROP INDEX immutable.events_erasures;
+
 COMMENT ON ROLE immutable_retainer IS
   'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
 
@@ -2270,7 +2273,7 @@ Raises 55000 if the shard is on another node.';
 
 CREATE FUNCTION immutable.shard_verify(here bigint, tenant_id text, request jsonb)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_verify';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_shard_verify';
 
 COMMENT ON FUNCTION immutable.shard_verify(bigint, text, jsonb) IS
 'Part of immutable.verify_chain(): verifies a tenant on the node of its shard.
@@ -2283,7 +2286,7 @@ node.';
 
 CREATE FUNCTION immutable.verify_shards(request jsonb)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shards';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_shards';
 
 COMMENT ON FUNCTION immutable.verify_shards(jsonb) IS
 'Part of immutable.verify_chain(): verifies shards that are on this node, one after the other.
@@ -2303,7 +2306,7 @@ CREATE FUNCTION immutable.verify_chain(
   OUT events_total bigint, OUT heads_checked bigint, OUT anchored boolean, OUT checkpoint_size bigint,
   OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint, OUT pruned bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_chain';
 
 COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) IS
 'Verifies the log: computes every event''s hash again, and checks links, targets and erasures.
@@ -2368,7 +2371,7 @@ CREATE FUNCTION immutable.verify_breaks(
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, type text, expected_hash bytea,
                actual_hash bytea, detail text)
 LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 10
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
 
 COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) IS
 'Returns the breaks that immutable.verify_chain() finds, one row each.
@@ -2395,6 +2398,14 @@ under way are among them; so are events that somebody has put into the log later
 Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
 stored, and 42501 if the caller may not read every event, and 0A000 for a distributed log.';
 
+CREATE OR REPLACE FUNCTION immutable.verify_shard(
+  events regclass, targets boolean DEFAULT true,
+  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
+  OUT events_total bigint, OUT heads_checked bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_shard';
+
 COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
 'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
 - events: a table like immutable.events. The table whose foreign key refers to it has the targets.
@@ -2411,7 +2422,7 @@ CREATE FUNCTION immutable.verify(
   from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL,
   max_seconds double precision DEFAULT 60)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 100000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify';
 
 COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) IS
 'Verifies the log as immutable.verify_chain() does, and returns the result as JSON.
