@@ -191,8 +191,9 @@ def test_a_function_in_an_index_does_nothing_in_the_logs_name(riders):
                         "'BEGIN PERFORM public.rider(); RETURN 1; END'")
     try:
         seal(riders.connect())
-    except psycopg.Error as refusal:  # PostgreSQL refuses to let it write
-        assert refusal.sqlstate in ("0A000", "42501", "55000"), refusal
+    except psycopg.Error as refusal:
+        # PostgreSQL does not let it read the table whose index it is building, and that ends the call: nothing moves.
+        assert refusal.sqlstate in ("42501", "XX001"), refusal
     assert {what for what, in rows(riders.conn, "SELECT what FROM done")} <= {"refused"}
     riders.conn.execute("DROP INDEX immutable.rider")
 
