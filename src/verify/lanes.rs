@@ -214,8 +214,7 @@ fn add_up(
             coverage.add_rows(tenant_id, number, lane.leaves, lane.late);
         }
         counts.passed_over |= lane.passed_over;
-        let before = row.at(3).and_then(hash);
-        let begin = starts.basis.begin(tenant_id, number);
+        let (before, begin) = (row.at(3).and_then(hash), starts.basis.begin(tenant_id, number));
         let begins = begins_rightly(&lane, starts.mark(tenant_id, number), begin.as_ref(), log_id, before);
         // Of a lane whose rows were passed over in part, only the content of the others is known.
         let links = !(lane.passed_over || begins && lane.adds_up());
