@@ -12,8 +12,7 @@ use crate::pg::toast::{self, readable_text};
 use crate::pg::tuple::Values;
 use crate::verify::basis::Basis;
 use crate::verify::coverage::Coverage;
-use crate::verify::prunings::Left;
-use crate::verify::run::{Counts, Run};
+use crate::verify::run::{Counts, Left, Run};
 use crate::verify::scope::{unfit, Scope, Sql};
 use crate::verify::sums::columns_of_event;
 use crate::verify::{budget, progress, shared};
@@ -196,8 +195,7 @@ fn add_up(
     let mut targets = Some(Sum::default());
     let (mut erased, mut records) = (0, false);
     spi::complete(&statement, &sql.arguments, |row| {
-        let lane = row.at(2).and_then(|sum| LaneSum::from_bytes(bytes(sum)));
-        let Some(lane) = lane else { internal("a lane was lost") };
+        let Some(lane) = row.at(2).and_then(|sum| LaneSum::from_bytes(bytes(sum))) else { internal("a lane was lost") };
         counts.events += lane.events;
         counts.last_seqs = counts.last_seqs.saturating_add(lane.last.seq.max(0));
         erased += lane.erased;
@@ -216,17 +214,12 @@ fn add_up(
             coverage.add_rows(tenant_id, number, lane.leaves, lane.late);
         }
         counts.passed_over |= lane.passed_over;
-        let before = row.at(3).and_then(hash);
-        let begin = starts.basis.begin(tenant_id, number);
+        let (before, begin) = (row.at(3).and_then(hash), starts.basis.begin(tenant_id, number));
         let begins = begins_rightly(&lane, starts.mark(tenant_id, number), begin.as_ref(), log_id, before);
         // Of a lane whose rows were passed over in part, only the content of the others is known.
-        let is_known = lane.passed_over || begins && lane.adds_up();
-        let links = !is_known;
-        if let Some(begin) = begin {
-            let still = (!links && !lane.passed_over).then(|| lane.last.seq.min(begin.seq) - lane.before.seq);
-            let left = Left { last: lane.last.seq, still: still.map(|still| still.max(0)) };
-            counts.left_over.insert((tenant_id.to_string(), number), left);
-        }
+        let links = !(lane.passed_over || begins && lane.adds_up());
+        let left = begin.map(|begin| ((tenant_id.to_string(), number), left_of(&lane, &begin, links)));
+        counts.left_over.extend(left);
         if links || lane.invalid().is_some() {
             odd.push(Odd { tenant_id: tenant_id.to_string(), lane: number, links, invalid: lane.invalid() });
         }
@@ -245,6 +238,12 @@ fn add_up(
     counts.erased = erased;
     counts.tenants = tenants.len() as u64;
     Some(odd)
+}
+
+/// What is left of a lane of which events were pruned. `is_odd` says that its links do not add up.
+fn left_of(lane: &LaneSum, begin: &Begin, is_odd: bool) -> Left {
+    let still = (!is_odd && !lane.passed_over).then(|| (lane.last.seq.min(begin.seq) - lane.before.seq).max(0));
+    Left { last: lane.last.seq, still }
 }
 
 /// Whether a lane begins where it must: at its mark, with the log's identity, after the event before the range, or where

@@ -4,23 +4,10 @@
 use crate::pg::datum::Datum;
 use crate::pg::spi::{self, Arg};
 use crate::verify::basis::Basis;
-use crate::verify::run::Counts;
+use crate::verify::run::{Counts, Left};
 use crate::verify::scope::Scope;
 use immutable_format::link::{pruned_end, Break};
 use immutable_format::pruning::Begin;
-use std::collections::HashMap;
-
-/// What was found of a lane of which events were pruned.
-#[derive(Clone, Copy)]
-pub struct Left {
-    /// The greatest seq of its events.
-    pub last: i64,
-    /// How many of the events that a record says to be pruned are still there, if that is known.
-    pub still: Option<i64>,
-}
-
-/// The same of all such lanes, by tenant and lane.
-pub type LeftOver = HashMap<(String, i16), Left>;
 
 /// How many events of a lane are still there that a record says to be pruned.
 pub fn still(tenant_id: &str, begin: &Begin) -> i64 {

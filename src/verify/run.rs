@@ -4,10 +4,22 @@ use crate::pg::call::Call;
 use crate::pg::datum::bytes;
 use crate::pg::error::Fault;
 use crate::pg::random;
-use crate::verify::prunings::LeftOver;
 use crate::verify::scope::Scope;
 use immutable_format::sum::SumKey;
 use immutable_format::Id;
+use std::collections::HashMap;
+
+/// What was found of a lane of which events were pruned.
+#[derive(Clone, Copy)]
+pub struct Left {
+    /// The greatest seq of its events.
+    pub last: i64,
+    /// How many of the events that a record says to be pruned are still there, if that is known.
+    pub still: Option<i64>,
+}
+
+/// The same of all such lanes, by tenant and lane.
+pub type LeftOver = HashMap<(String, i16), Left>;
 
 /// What a run has counted.
 #[derive(Default)]

@@ -40,7 +40,7 @@ fn run<'a>(lines: impl Iterator<Item = &'a [u8]> + Clone, saved: &str) -> Result
     let doubts = verifier.take_doubts();
     for again in lines.filter(|_| !doubts.is_empty()) {
         if let Ok(Line::Event(event)) = line(again) {
-            doubts.event(&event, &mut found);
+            doubts.event(&event, &mut |broken| found.broken(broken));
         }
     }
     let not_covered = verifier.heads_not_covered();

@@ -174,7 +174,7 @@ impl Report {
             let why = "events were pruned, so the export has to be read twice, which a pipe does not allow";
             return Err(Failure::file(file, why.to_string()));
         }
-        for_each_event(files, progress, |event| doubts.event(event, self))
+        for_each_event(files, progress, |event| doubts.event(event, &mut |found| self.broken(found)))
     }
 
     /// Prints the rest of the report. Returns the exit status.

@@ -2,7 +2,6 @@
 //! behind the hole that it explains.
 
 use super::read::Event;
-use super::verify::Sink;
 use crate::hash::Hash;
 use crate::id::Id;
 use crate::link::{hole, pruned_end, Break, BreakType, Hole};
@@ -31,9 +30,9 @@ pub struct Holes {
 
 impl Holes {
     /// Adds a hole.
-    pub fn add(&mut self, hole: &Hole<'_>, sink: &mut impl Sink) {
+    pub fn add(&mut self, hole: &Hole<'_>, report: &mut impl FnMut(Break)) {
         if self.waiting.len() >= WAITING {
-            self.flush(sink);
+            self.flush(report);
         }
         if self.tenant_id != hole.tenant_id {
             self.tenant_id = hole.tenant_id.to_string();
@@ -44,12 +43,12 @@ impl Holes {
     }
 
     /// Reports a break, behind those that wait.
-    pub fn broken(&mut self, found: Break, sink: &mut impl Sink) {
+    pub fn broken(&mut self, found: Break, report: &mut impl FnMut(Break)) {
         if self.waiting.len() >= WAITING {
-            self.flush(sink);
+            self.flush(report);
         }
         match self.waiting.is_empty() {
-            true => sink.broken(found),
+            true => report(found),
             false => self.waiting.push(Waiting::Break(found)),
         }
     }
@@ -72,20 +71,20 @@ impl Holes {
 
     /// Reports what no record explains. `is_whole` says whether every lane must be there. Returns how many events were
     /// pruned, and where lanes begin.
-    pub fn end(mut self, tenant_id: &str, is_whole: bool, sink: &mut impl Sink) -> (u64, Vec<Begin>) {
-        self.flush(sink);
+    pub fn end(mut self, tenant_id: &str, is_whole: bool, report: &mut impl FnMut(Break)) -> (u64, Vec<Begin>) {
+        self.flush(report);
         let mut begins: Vec<Begin> = self.begins.into_values().collect();
         begins.sort_unstable_by_key(|begin| begin.lane);
         for begin in begins.iter().filter(|_| is_whole) {
             let last = self.ends.get(&begin.lane).copied().unwrap_or(0);
             if let Some(found) = pruned_end(tenant_id, begin, last) {
-                sink.broken(found);
+                report(found);
             }
         }
         (self.pruned, begins)
     }
 
-    fn flush(&mut self, sink: &mut impl Sink) {
+    fn flush(&mut self, report: &mut impl FnMut(Break)) {
         for waiting in std::mem::take(&mut self.waiting) {
             let found = match waiting {
                 Waiting::Break(found) => Some(found),
@@ -98,7 +97,7 @@ impl Holes {
                 }
             };
             if let Some(found) = found {
-                sink.broken(found);
+                report(found);
             }
         }
     }
@@ -122,11 +121,11 @@ impl Doubts {
     }
 
     /// Reads an event again.
-    pub fn event(&self, event: &Event<'_>, sink: &mut impl Sink) {
+    pub fn event(&self, event: &Event<'_>, report: &mut impl FnMut(Break)) {
         let position = &event.position;
         let key = (position.tenant_id.to_string(), position.id);
         for commitment in self.recorded.get(&key).into_iter().flatten().filter(|hash| !event.erased.contains(hash)) {
-            sink.broken(Break {
+            report(Break {
                 kind: BreakType::ErasureMismatch,
                 tenant_id: Some(key.0.clone()),
                 lane: None,

@@ -471,10 +471,8 @@ fn event_with<'a>(
     };
     scanner.expect(",\"disclosures\":")?;
     let mut disclosed = Disclosed::new(&document);
-    let lists_erasures = document.action == ERASURE;
-    let mut recorded = Vec::new();
-    let lists_lanes = document.action == pruning::ACTION;
-    let mut lanes = Vec::new();
+    let (lists_erasures, lists_lanes) = (document.action == ERASURE, document.action == pruning::ACTION);
+    let (mut recorded, mut lanes) = (Vec::new(), Vec::new());
     scanner.array(|scanner| {
         let disclosure = disclosure(text, scanner)?;
         disclosed.take(&document, &disclosure);
@@ -487,11 +485,7 @@ fn event_with<'a>(
         }
         Ok(())
     })?;
-    scanner.expect("}")?;
-    if scanner.byte().is_some() {
-        return malformed("something follows the end of the event");
-    }
-
+    end_of_event(&mut scanner)?;
     let erased = disclosed.left(&document);
     let hash = sha256(&[document_text.as_bytes()]);
     let mut wrong = document.violation().map(str::to_string).or_else(|| disclosed.wrong.take());
@@ -500,8 +494,7 @@ fn event_with<'a>(
     }
     let valid = wrong.is_none() && event_hash.as_deref() == Some(&hash);
     if !valid {
-        recorded.clear(); // an event that is not valid says nothing about erasures
-        lanes.clear(); // and nothing about prunings
+        (recorded, lanes) = Default::default(); // an event that is not valid says nothing about erasures and prunings
     }
     let log_id = document.log_id.map(|id| parse_uuid(id).ok_or(Malformed("log_id is not a UUID".to_string())));
     let event = Event {
@@ -518,6 +511,14 @@ fn event_with<'a>(
         begins: pruning::begins(lanes).unwrap_or_default(),
     };
     Ok((event, document, disclosed))
+}
+
+fn end_of_event(scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
+    scanner.expect("}")?;
+    match scanner.byte() {
+        None => Ok(()),
+        Some(_) => malformed("something follows the end of the event"),
+    }
 }
 
 impl Disclosed<'_> {

@@ -279,9 +279,9 @@ impl Verifier {
         };
         let holes = &mut open.holes;
         open.walk.push_noting(&row, |noted| match noted {
-            Noted::Break(found) => holes.broken(found, sink),
+            Noted::Break(found) => holes.broken(found, &mut |found| sink.broken(found)),
             // A record that comes later may say why the events before this one are not here.
-            Noted::Hole(hole, _) => holes.add(&hole, sink),
+            Noted::Hole(hole, _) => holes.add(&hole, &mut |found| sink.broken(found)),
         });
         holes.record(&event.begins);
         match sink.event(event) {
@@ -351,7 +351,7 @@ impl Verifier {
                             "the lane is out of order: lanes are sorted by tenant and number, and each is there once"
                                 .to_string(),
                     },
-                    sink,
+                    &mut |found| sink.broken(found),
                 );
             }
         }
@@ -395,7 +395,7 @@ impl Verifier {
             }
             let actual = (Some(*id), event.event_hash.clone());
             let why = "another event is in the place of a saved head";
-            holes.broken(head_break(tenant_id, *lane, head, actual, why), sink);
+            holes.broken(head_break(tenant_id, *lane, head, actual, why), &mut |found| sink.broken(found));
         }
     }
 
@@ -425,7 +425,7 @@ impl Verifier {
         let holes = std::mem::take(&mut open.holes);
         let Some((tenant_id, _)) = &open.lane else { return };
         let is_whole = open.lanes == Lanes::Whole;
-        let (pruned, begins) = holes.end(tenant_id, is_whole, sink);
+        let (pruned, begins) = holes.end(tenant_id, is_whole, &mut |found| sink.broken(found));
         if pruned > 0 {
             self.summary.pruned = self.summary.pruned.saturating_add(pruned);
             open.pruned.insert(tenant_id.clone());
