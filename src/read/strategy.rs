@@ -159,6 +159,8 @@ impl Page<'_> {
             _ if is_indexed => vec![Strategy::SearchIndex],
             LeadFilter::Pattern if is_ranged => vec![Strategy::MergeActions, Strategy::Gather],
             LeadFilter::Pattern => vec![Strategy::MergeActions, Strategy::FollowIndex],
+            // Each entry's event is looked up in all segments that the statement names.
+            _ if has_segments && lead.is_target() && !self.is_reversed => vec![Strategy::MergeInSegments],
             _ => vec![Strategy::FollowIndex],
         });
         strategies

@@ -57,7 +57,8 @@ fn windows(bounds: &[i64], order: Order, first: Option<i64>, last: Option<i64>) 
 }
 
 impl Page<'_> {
-    /// Merges the tenants of the segment where the page begins, then of the next one, until the page is full.
+    /// Merges the tenants of the segment where the page begins, then of the next one, until the page is full. The page of
+    /// one tenant follows the index of each.
     pub(super) fn in_windows(&mut self, each: &mut impl FnMut(Tuple<'_>)) {
         let [mut first, mut last] = self.filters.bounds();
         match self.order {
@@ -75,12 +76,17 @@ impl Page<'_> {
         let mut left = self.rows;
         for window in windows(&bounds, self.order, first, last) {
             self.filters.window = window.condition();
-            let tenants = self.tenants(usize::MAX);
-            if tenants.is_empty() {
-                continue;
-            }
             let given = self.filters.arguments.len();
-            let statement = self.merged_tenants(&tenants);
+            let statement = match self.is_by_tenants() {
+                true => {
+                    let tenants = self.tenants(usize::MAX);
+                    if tenants.is_empty() {
+                        continue;
+                    }
+                    self.merged_tenants(&tenants)
+                }
+                false => self.straight(),
+            };
             spi::stream_planned_once(&statement, &self.filters.arguments, |tuple| {
                 if left > 0 {
                     left -= 1;
