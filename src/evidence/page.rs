@@ -79,13 +79,18 @@ fn read<'c>(call: Call<'c>, ids: Datum<'c>, opened: &Opened) -> BTreeMap<Id, Rea
         arguments.push(Arg::Given(pg_sys::TEXTOID, tenant_id));
     }
     let has_one_tenant = call.arg(1).is_some() || opened.tenant_id.is_some();
+    let several = if has_one_tenant { "several events have this id" } else { "events of several tenants have this id" };
     condition.push_str(&conditions(opened, &mut arguments));
     let mut page = Page::default();
     if has_one_tenant {
-        page.read(&format!("SELECT e.* FROM ONLY immutable.events e WHERE e.id = ANY ($1){condition}"), &arguments);
+        page.read(
+            &format!("SELECT e.* FROM ONLY immutable.events e WHERE e.id = ANY ($1){condition}"),
+            &arguments,
+            several,
+        );
     }
     if !has_one_tenant || page.events.len() < count_of_uuids(ids) {
-        page.read(&format!("SELECT e.* FROM immutable.events e WHERE e.id = ANY ($1){condition}"), &arguments);
+        page.read(&format!("SELECT e.* FROM immutable.events e WHERE e.id = ANY ($1){condition}"), &arguments, several);
     }
     page.events
 }
@@ -98,8 +103,9 @@ struct Page {
 }
 
 impl Page {
-    /// Takes the events that a statement finds, in place of those that were read before.
-    fn read(&mut self, statement: &str, arguments: &[Arg]) {
+    /// Takes the events that a statement finds, in place of those that were read before. `several` says what it means
+    /// that there are two with one id.
+    fn read(&mut self, statement: &str, arguments: &[Arg], several: &str) {
         let mut layout = None;
         *self = Page::default();
         spi::stream_planned_once(statement, arguments, |tuple| {
@@ -117,7 +123,7 @@ impl Page {
                 fits.then_some((entry, line)).ok_or_else(|| "the events are too large for one page".to_string())
             });
             if self.events.insert(id, read).is_some() {
-                self.events.insert(id, Err("several events have this id".to_string()));
+                self.events.insert(id, Err(several.to_string()));
             }
         });
     }

@@ -243,6 +243,7 @@ fn record_restore(call: Call<'_>) -> Datum<'_> {
 /// without one, it is the log itself.
 fn record_seam(from: Option<Place>, to: Place, reason: Option<&str>) -> Id {
     let mut last = None;
+    // No segment has the last event of a lane.
     distributed::as_owner(|| {
         spi::query_now(
             "SELECT e.created_at FROM ONLY immutable.events e ORDER BY e.created_at DESC LIMIT 1",

@@ -205,6 +205,31 @@ fn named(statement: &str) -> Cow<'_, str> {
 /// statements.
 const KEPT: usize = 256;
 
+/// How many bytes of memory they may take. A statement of a log with thirty segments takes some hundred kilobytes.
+const KEPT_BYTES: usize = 32 << 20;
+
+/// The memory of a kept plan. PostgreSQL plans it when it is run for the first time.
+fn bytes_of(plan: pg_sys::SPIPlanPtr) -> usize {
+    // SAFETY: the plan is kept, and so are its sources and their plans, each in a memory context of its own.
+    unsafe {
+        let sources = pg_sys::SPI_plan_get_plan_sources(plan);
+        let count = if sources.is_null() { 0 } else { (*sources).length };
+        let of = |n: i32| {
+            let source = pg_sys::list_nth(sources, n).cast::<pg_sys::CachedPlanSource>();
+            let generic = (*source).gplan;
+            let generic =
+                if generic.is_null() { 0 } else { pg_sys::MemoryContextMemAllocated((*generic).context, true) };
+            pg_sys::MemoryContextMemAllocated((*source).context, true) + generic
+        };
+        (0..count).map(of).sum()
+    }
+}
+
+/// Whether no further plan may be kept beside these.
+fn are_enough(plans: &HashMap<Statement, pg_sys::SPIPlanPtr>) -> bool {
+    plans.len() >= KEPT || plans.values().map(|plan| bytes_of(*plan)).sum::<usize>() >= KEPT_BYTES
+}
+
 /// A connection to SPI. Memory that is allocated in it is freed when it ends.
 struct Session;
 
@@ -276,7 +301,8 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     if plan.is_null() {
         internal("SPI_prepare failed")
     }
-    if DEPTH.get() > 1 && PLANS.with_borrow(HashMap::len) >= KEPT {
+    let are_enough = PLANS.with_borrow(are_enough);
+    if DEPTH.get() > 1 && are_enough {
         // None can be freed now. This one goes with the session.
         return plan;
     }
@@ -285,7 +311,7 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
         internal("SPI_prepare failed")
     }
     PLANS.with_borrow_mut(|plans| {
-        if plans.len() >= KEPT {
+        if are_enough {
             for (_, old) in plans.drain() {
                 // SAFETY: kept above, and in use by no session but this one.
                 unsafe { pg_sys::SPI_freeplan(old) };

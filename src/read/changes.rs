@@ -7,6 +7,7 @@ use crate::access::lent::with_rights;
 use crate::access::opened::{conditions, hold};
 use crate::access::proof::{self, Opened, Scope};
 use crate::log::columns::Layout;
+use crate::log::segments::{self, Segment, State};
 use crate::log::{distributed, event};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
@@ -16,6 +17,7 @@ use crate::pg::memory::Memory;
 use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::RowBuffer;
 use crate::read::feed_position::{FeedPosition, LanePositions, Position};
+use crate::read::probe::{is_limited, whole_tenant};
 use crate::read::shards;
 use pgrx::pg_sys;
 
@@ -74,27 +76,72 @@ fn at_shard(tenant: Datum, after: Option<Datum>, limit: usize, opened: &Opened) 
 pub fn of_tenant(memory: Memory, tenant: Datum, after: Option<Jsonb>, limit: usize, opened: &Opened) -> String {
     let position = LanePositions::read(after);
     position.check(memory, tenant, opened);
-    let most = limit + 1;
     let [lanes, seqs] = position.arguments(memory);
     let mut arguments = vec![Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs];
     let conditions = conditions(opened, &mut arguments);
-    let statement = format!(
-        "WITH RECURSIVE k(lane) AS ( \
-             (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 ORDER BY e.lane LIMIT 1) \
-             UNION ALL \
-             SELECT (SELECT e.lane FROM immutable.events e WHERE e.tenant_id = $1 AND e.lane > k.lane \
-                     ORDER BY e.lane LIMIT 1) FROM k WHERE k.lane IS NOT NULL) \
+    if segments::may_be() && sees_whole_lanes(opened) && begins_in_hot(&arguments, &conditions) {
+        let statement = next_of_lanes("ONLY immutable.events", &conditions, limit);
+        if let Some(answer) = answer(&statement, &arguments, limit, position.clone(), true) {
+            return answer;
+        }
+    }
+    let statement = next_of_lanes("immutable.events", &conditions, limit);
+    answer(&statement, &arguments, limit, position, false).unwrap_or_default()
+}
+
+/// Whether the caller sees all events of a lane if any.
+fn sees_whole_lanes(opened: &Opened) -> bool {
+    opened.actor_id.is_none() && (!is_limited() || whole_tenant().is_some())
+}
+
+/// The statement of the next events of each lane. The lanes are those that the table has, and it has the last event of
+/// each.
+fn next_of_lanes(events: &str, conditions: &str, limit: usize) -> String {
+    let most = limit + 1;
+    format!(
+        "WITH RECURSIVE {} \
          SELECT e.* \
          FROM k LEFT JOIN ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) p(lane, seq) \
                 ON p.lane = k.lane, \
          LATERAL (SELECT e.*, pg_catalog.max(coalesce(e.created_at, '-infinity')) \
                            OVER (ORDER BY e.seq ROWS UNBOUNDED PRECEDING) AS reached \
-                  FROM (SELECT e.* FROM immutable.events e \
+                  FROM (SELECT e.* FROM {events} e \
                         WHERE e.tenant_id = $1 AND e.lane = k.lane AND e.seq > coalesce(p.seq, 0){conditions} \
                         ORDER BY e.seq LIMIT {most}) e) e \
-         ORDER BY e.reached, e.lane, e.seq LIMIT {most}"
+         ORDER BY e.reached, e.lane, e.seq LIMIT {most}",
+        lanes(events)
+    )
+}
+
+/// The lanes of the tenant, as a part of WITH RECURSIVE.
+fn lanes(events: &str) -> String {
+    format!(
+        "k(lane) AS ( \
+             (SELECT e.lane FROM {events} e WHERE e.tenant_id = $1 ORDER BY e.lane LIMIT 1) \
+             UNION ALL \
+             SELECT (SELECT e.lane FROM {events} e WHERE e.tenant_id = $1 AND e.lane > k.lane \
+                     ORDER BY e.lane LIMIT 1) FROM k WHERE k.lane IS NOT NULL)"
+    )
+}
+
+/// Whether the event behind the position is in the hot table, for each lane that has one. The hot table has the last event
+/// of each lane: where nothing in it is behind the position, nothing is.
+fn begins_in_hot(arguments: &[Arg], conditions: &str) -> bool {
+    let hot = "ONLY immutable.events";
+    let statement = format!(
+        "WITH RECURSIVE {} \
+         SELECT pg_catalog.bool_and(f.seq IS NULL OR f.seq = coalesce(p.seq, 0) + 1) \
+         FROM k LEFT JOIN ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) p(lane, seq) \
+                ON p.lane = k.lane, \
+         LATERAL (SELECT (SELECT e.seq FROM {hot} e \
+                          WHERE e.tenant_id = $1 AND e.lane = k.lane AND e.seq > coalesce(p.seq, 0){conditions} \
+                          ORDER BY e.seq LIMIT 1)) f(seq) \
+         WHERE k.lane IS NOT NULL",
+        lanes(hot)
     );
-    answer(&statement, &arguments, limit, position)
+    let mut is_there = false;
+    spi::read_planned_once(&statement, arguments, |row| is_there = row.at(0).is_some_and(Datum::bool));
+    is_there
 }
 
 /// The next events in the order of their transactions, as far as no running transaction can put one
@@ -108,35 +155,51 @@ fn of_all(after: Option<Jsonb>, limit: usize, opened: &Opened) -> String {
         false => " AND (e.xact, e.tenant_id, e.id) > ($1, $2, $3)",
     };
     let conditions = conditions(opened, &mut arguments);
+    let events = if is_behind_segments(&position) { "ONLY immutable.events" } else { "immutable.events" };
     let statement = format!(
-        "SELECT e.* FROM immutable.events e \
+        "SELECT e.* FROM {events} e \
          WHERE e.xact < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()){condition}{conditions} \
          ORDER BY e.xact, e.tenant_id, e.id LIMIT {}",
         limit + 1
     );
-    answer(&statement, &arguments, limit, position)
+    answer(&statement, &arguments, limit, position, false).unwrap_or_default()
+}
+
+/// Whether all events of segments that the caller's snapshot sees there are of earlier transactions than the position.
+fn is_behind_segments(position: &FeedPosition) -> bool {
+    let Some(xact) = position.xact().filter(|_| segments::may_be()) else { return false };
+    let is_before = |segment: &Segment| segment.xacts.is_some_and(|(_, last)| last < xact);
+    segments::seen().iter().all(|segment| segment.state != State::Sealed || is_before(segment))
 }
 
 /// The events that a statement selects, at most `limit` of them, and the position behind the last
-/// one. The statement selects one more, which tells that there are more.
-fn answer(statement: &str, arguments: &[Arg], limit: usize, mut position: impl Position) -> String {
+/// one. The statement selects one more, which tells that there are more. If the events must be `dense`, there is no answer
+/// where one of a lane is missing between them.
+fn answer(
+    statement: &str,
+    arguments: &[Arg],
+    limit: usize,
+    mut position: impl Position,
+    dense: bool,
+) -> Option<String> {
     let mut events: Vec<String> = Vec::new();
     let (mut layout, mut buffer) = (None, RowBuffer::default());
-    let (mut has_more, mut bytes) = (false, 0);
+    let (mut has_more, mut bytes, mut has_gap) = (false, 0, false);
     spi::stream_planned_once(statement, arguments, |tuple| {
-        if has_more || events.len() == limit || bytes > MAX_BYTES {
+        if has_gap || has_more || events.len() == limit || bytes > MAX_BYTES {
             has_more = true;
             return;
         }
         let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
         let event = buffer.take_apart(tuple, |row| {
+            has_gap = dense && !position.is_next(row, layout);
             position.advance(row, layout);
             event::json(row, layout)
         });
         bytes += event.len();
         events.push(event);
     });
-    written(&events, &position, has_more)
+    (!has_gap).then(|| written(&events, &position, has_more))
 }
 
 /// The answer as JSON.

@@ -5,6 +5,7 @@
 
 use crate::log::columns::{self as c, Layout};
 use crate::log::row::stored_text;
+use crate::log::segments::{self, Segment, State};
 use crate::log::tables::events_oid;
 use crate::log::{distributed, event};
 use crate::pg::call::{sql_function, Call};
@@ -13,11 +14,12 @@ use crate::pg::error::{internal, Code, Fault};
 use crate::pg::memory::here;
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
-use crate::pg::tuple::{RowBuffer, Values};
+use crate::pg::tuple::{RowBuffer, Tuple, Values};
 use crate::pg::{setting, transaction};
 use crate::read::feed_mark::{Mark, Place, Seen};
 use crate::read::feed_runs::{first_of_lanes, in_order, joined, Run};
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 
 /// How far the feed was read.
@@ -51,7 +53,7 @@ pub fn before(at: i64) -> String {
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
     spi::as_owner(events.get(), || {
         spi::query_now(
-            "SELECT e.xact FROM ONLY immutable.events e WHERE e.created_at OPERATOR(pg_catalog.>=) $1 \
+            "SELECT e.xact FROM immutable.events e WHERE e.created_at OPERATOR(pg_catalog.>=) $1 \
              ORDER BY e.xact LIMIT 1",
             &[Arg::Time(at)],
             |row| first = row.at(0).map(|xact| xact.i64() as u64),
@@ -94,13 +96,41 @@ pub fn read(mark: Option<&str>, most: usize, mut each: impl FnMut(&Values, &Layo
         setting::for_transaction(name, c"off");
     }
     spi::as_owner(events.get(), || {
-        let piece = Piece::find(&mark, &target, most);
+        let mut piece = Piece::find(&mark, &target, most, Tables::Hot);
+        // Events that had left the hot table by then are in a segment by now.
+        if segments::may_be() && may_be_in_segments(&mark) {
+            piece = Piece::find(&mark, &target, most, Tables::All);
+        }
         let given = piece.choose(&mark, most);
         give(&given, &mut each);
         let events = given.events;
         let mark = piece.mark(&mark, target, given);
         Reached { events, has_more: mark.target.is_some(), mark: mark.to_string() }
     })
+}
+
+/// Whether segments may have events of transactions that the mark does not know.
+fn may_be_in_segments(mark: &Mark) -> bool {
+    let first = mark.given.xip.first().copied().unwrap_or(mark.given.xmax).min(mark.given.xmax);
+    let has = |segment: &Segment| segment.xacts.is_some_and(|(_, last)| last >= first);
+    segments::now().iter().any(|segment| segment.state == State::Sealed && has(segment))
+}
+
+/// Where the feed looks for events. What is new is in the hot table, unless it was sealed before anybody read it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    Hot,
+    All,
+}
+
+impl Tables {
+    /// The statement, which names the hot table, for these tables.
+    fn in_statement(self, statement: &str) -> String {
+        match self {
+            Tables::Hot => statement.to_string(),
+            Tables::All => statement.replace("FROM ONLY ", "FROM ").replace("JOIN ONLY ", "JOIN "),
+        }
+    }
 }
 
 fn require_primary() {
@@ -152,12 +182,12 @@ struct Given {
 }
 
 impl Piece {
-    fn find(mark: &Mark, target: &Seen, most: usize) -> Piece {
+    fn find(mark: &Mark, target: &Seen, most: usize, tables: Tables) -> Piece {
         let mut runs = Vec::new();
         let late: Vec<u64> = mark.given.xip.iter().copied().filter(|xact| target.has(*xact)).collect();
-        runs_of(&late, &mut runs);
+        runs_of(&late, tables, &mut runs);
         let mut new = Vec::new();
-        let is_limited = new_runs(&mark.given, target, most, &mut new) > most;
+        let is_limited = new_runs(&mark.given, target, most, tables, &mut new) > most;
         let mut upto = target.xmax.saturating_sub(1);
         if is_limited {
             // The last transaction may not be there as a whole.
@@ -165,7 +195,7 @@ impl Piece {
             new.retain(|run| run.xact != last);
             upto = last.saturating_sub(1);
             if new.is_empty() {
-                runs_of(&[last], &mut new);
+                runs_of(&[last], tables, &mut new);
                 upto = last;
             }
         }
@@ -269,7 +299,7 @@ fn take_runs(statement: &str, given: &[Arg], runs: &mut Vec<Run>) -> usize {
 }
 
 /// What these transactions recorded.
-fn runs_of(xacts: &[u64], runs: &mut Vec<Run>) {
+fn runs_of(xacts: &[u64], tables: Tables, runs: &mut Vec<Run>) {
     if xacts.is_empty() {
         return;
     }
@@ -278,12 +308,12 @@ fn runs_of(xacts: &[u64], runs: &mut Vec<Run>) {
          FROM pg_catalog.unnest($1::pg_catalog.text[]) x JOIN ONLY immutable.events e \
            ON e.xact OPERATOR(pg_catalog.=) x::pg_catalog.xid8 \
          GROUP BY e.xact, e.tenant_id, e.lane";
-    take_runs(statement, &[Arg::Texts(xacts.iter().map(u64::to_string).collect())], runs);
+    take_runs(&tables.in_statement(statement), &[Arg::Texts(xacts.iter().map(u64::to_string).collect())], runs);
 }
 
 /// What transactions recorded that the mark does not know and the target sees, in the order of their
 /// IDs, up to one event more than `most`. Returns the number of events.
-fn new_runs(given: &Seen, target: &Seen, most: usize, runs: &mut Vec<Run>) -> usize {
+fn new_runs(given: &Seen, target: &Seen, most: usize, tables: Tables, runs: &mut Vec<Run>) -> usize {
     let statement =
         "SELECT e.xact, e.tenant_id, e.lane, pg_catalog.min(e.seq), pg_catalog.max(e.seq), pg_catalog.count(*) \
          FROM (SELECT e.xact, e.tenant_id, e.lane, e.seq FROM ONLY immutable.events e \
@@ -299,7 +329,7 @@ fn new_runs(given: &Seen, target: &Seen, most: usize, runs: &mut Vec<Run>) -> us
         Arg::Texts(running),
         Arg::Int8(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1)),
     ];
-    take_runs(statement, &arguments, runs)
+    take_runs(&tables.in_statement(statement), &arguments, runs)
 }
 
 /// The transactions of runs that follow, in their lane, a transaction behind `upto` which the target sees.
@@ -316,7 +346,7 @@ fn blocked(runs: &[Run], upto: u64, target: &Seen) -> BTreeSet<u64> {
             "SELECT r.n, e.xact FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), \
                pg_catalog.unnest($2::pg_catalog.int2[]), pg_catalog.unnest($3::pg_catalog.int8[])) \
                WITH ORDINALITY r(tenant_id, lane, seq, n) \
-             CROSS JOIN LATERAL (SELECT e.xact FROM ONLY immutable.events e \
+             CROSS JOIN LATERAL (SELECT e.xact FROM immutable.events e \
                WHERE e.tenant_id OPERATOR(pg_catalog.=) r.tenant_id AND e.lane OPERATOR(pg_catalog.=) r.lane \
                  AND e.seq OPERATOR(pg_catalog.=) r.seq OFFSET 0) e",
             &[Arg::Texts(tenants), Arg::Given(pg_sys::INT2ARRAYOID, lanes), Arg::Given(pg_sys::INT8ARRAYOID, seqs)],
@@ -339,6 +369,15 @@ const EVENTS_OF_RUNS: &str = "SELECT e.* FROM ROWS FROM (pg_catalog.unnest($1::p
        WHERE e.tenant_id OPERATOR(pg_catalog.=) r.tenant_id AND e.lane OPERATOR(pg_catalog.=) r.lane \
          AND e.seq OPERATOR(pg_catalog.>=) r.first AND e.seq OPERATOR(pg_catalog.<=) r.last ORDER BY e.seq) e";
 
+/// The same of the hot table if it has so many of them, and nothing otherwise: some may have been sealed since the runs
+/// were found.
+fn events_if_hot() -> String {
+    format!(
+        "WITH hot AS MATERIALIZED ({EVENTS_OF_RUNS}) SELECT h.* FROM hot h \
+         WHERE (SELECT pg_catalog.count(*) FROM hot) OPERATOR(pg_catalog.=) $5"
+    )
+}
+
 /// Calls `each` with the events of what was chosen.
 fn give(given: &Given, each: &mut impl FnMut(&Values, &Layout)) {
     if given.runs.is_empty() {
@@ -354,14 +393,15 @@ fn give(given: &Given, each: &mut impl FnMut(&Values, &Layout)) {
     here(|memory| {
         let lanes = memory.array(&lanes, pg_sys::INT2OID, 2, true, pg_sys::TYPALIGN_SHORT);
         let [first, last] = seqs.map(|seqs| memory.array(&seqs, pg_sys::INT8OID, 8, true, pg_sys::TYPALIGN_DOUBLE));
-        let arguments = [
+        let mut arguments = vec![
             Arg::Texts(tenants),
             Arg::Given(pg_sys::INT2ARRAYOID, lanes),
             Arg::Given(pg_sys::INT8ARRAYOID, first),
             Arg::Given(pg_sys::INT8ARRAYOID, last),
         ];
-        let (mut layout, mut buffer) = (None, RowBuffer::default());
-        spi::stream_now(EVENTS_OF_RUNS, &arguments, |tuple| {
+        let (mut layout, mut buffer, found) = (None, RowBuffer::default(), Cell::new(false));
+        let mut take = |tuple: Tuple<'_>| {
+            found.set(true);
             let layout = layout.get_or_insert_with(|| Layout::of_events(tuple.descriptor()));
             buffer.take_apart(tuple, |row| {
                 let xact = row.get(layout, c::XACT).map_or(0, |xact| xact.i64() as u64);
@@ -369,7 +409,16 @@ fn give(given: &Given, each: &mut impl FnMut(&Values, &Layout)) {
                     each(row, layout);
                 }
             });
-        });
+        };
+        if !segments::may_be() {
+            return spi::stream_now(EVENTS_OF_RUNS, &arguments, take);
+        }
+        arguments.push(Arg::Int8(runs.iter().map(|run| (run.last - run.first + 1).max(0)).sum()));
+        spi::stream_now(&events_if_hot(), &arguments, &mut take);
+        arguments.pop();
+        if !found.get() {
+            spi::stream_now(&Tables::All.in_statement(EVENTS_OF_RUNS), &arguments, take);
+        }
     });
 }
 

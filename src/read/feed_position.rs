@@ -5,10 +5,9 @@
 use crate::access::opened::conditions;
 use crate::access::proof::Opened;
 use crate::log::columns::{self as c, Layout};
-use crate::log::pruned;
 use crate::log::pruned_before::pruned_before;
-use crate::log::seam;
 use crate::log::tables::events_oid;
+use crate::log::{pruned, seam, segments};
 use crate::pg::datum::{bytes, utf8, uuid, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind, Member};
@@ -29,6 +28,9 @@ use std::fmt::Write;
 pub trait Position {
     /// Goes on to an event, given as a row of `e.*`.
     fn advance(&mut self, row: &Values, layout: &Layout);
+
+    /// Whether an event is the next one of its lane.
+    fn is_next(&self, row: &Values, layout: &Layout) -> bool;
 
     /// The position as the consumer gets it, and passes it back.
     fn json(&self) -> String;
@@ -90,6 +92,7 @@ fn set_back(named: &str) -> ! {
 }
 
 /// The last event read of a lane. Positions before 0.3.0 have no mark.
+#[derive(Clone)]
 struct LanePosition {
     seq: i64,
     mark: Option<String>,
@@ -121,6 +124,7 @@ impl LanePosition {
 }
 
 /// How far each lane of a tenant was read.
+#[derive(Clone)]
 pub struct LanePositions(BTreeMap<i16, LanePosition>);
 
 impl LanePositions {
@@ -168,10 +172,19 @@ impl LanePositions {
         let [lanes, seqs] = arrays(memory, given.iter().copied());
         let mut arguments = vec![Arg::Given(pg_sys::TEXTOID, tenant), lanes, seqs];
         let conditions = conditions(opened, &mut arguments);
-        // A subquery, so that it is one probe a lane whatever the planner expects.
+        // Subqueries, so that they are one probe a lane whatever the planner expects. Consumers are mostly near the end.
+        let of = |events: &str| {
+            format!(
+                "(SELECT coalesce(e.event_hash, '') FROM {events} e \
+                   WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq{conditions})"
+            )
+        };
+        let hash = match segments::may_be() {
+            true => format!("coalesce({}, {})", of("ONLY immutable.events"), of("immutable.events")),
+            false => of("immutable.events"),
+        };
         let statement = format!(
-            "SELECT (SELECT coalesce(e.event_hash, '') FROM immutable.events e \
-               WHERE e.tenant_id = $1 AND e.lane = p.lane AND e.seq = p.seq{conditions}) \
+            "SELECT {hash} \
              FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[])) \
                WITH ORDINALITY p(lane, seq, n) ORDER BY p.n"
         );
@@ -207,6 +220,12 @@ fn arrays<'c, 'p>(memory: Memory<'c>, of: impl Iterator<Item = (&'p i16, &'p Lan
 }
 
 impl Position for LanePositions {
+    fn is_next(&self, row: &Values, layout: &Layout) -> bool {
+        let lane = row.get(layout, c::LANE).map_or(0, Datum::i16);
+        let seq = row.get(layout, c::SEQ).map_or(0, Datum::i64);
+        self.0.get(&lane).map_or(0, |last| last.seq).checked_add(1) == Some(seq)
+    }
+
     fn advance(&mut self, row: &Values, layout: &Layout) {
         let lane = row.get(layout, c::LANE).map_or(0, Datum::i16);
         let seq = row.get(layout, c::SEQ).map_or(0, Datum::i64);
@@ -284,6 +303,11 @@ impl FeedPosition {
         })
     }
 
+    /// The transaction of the last event; None before the first.
+    pub fn xact(&self) -> Option<u64> {
+        self.0.as_ref().map(|last| last.xact)
+    }
+
     /// The transaction, the tenant and the id of the last event; nothing before the first.
     pub fn arguments(&self) -> Vec<Arg<'static>> {
         let Some(last) = &self.0 else { return Vec::new() };
@@ -317,6 +341,11 @@ fn xact(datum: Option<Datum>) -> u64 {
 }
 
 impl Position for FeedPosition {
+    /// The order of transactions has no numbers without gaps.
+    fn is_next(&self, _: &Values, _: &Layout) -> bool {
+        true
+    }
+
     fn advance(&mut self, row: &Values, layout: &Layout) {
         self.0 = Some(FeedEvent {
             xact: xact(row.get(layout, c::XACT)),

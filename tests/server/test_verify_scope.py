@@ -64,7 +64,7 @@ def test_the_service_call_verifies_more_than_ten_thousand_events(db):
                     "SELECT 'tenant ' || n % 7, 'a', 'b' FROM generate_series(1, 10500) n")
     assert h.verify(db.conn) == {"valid": True, "events_checked": 10500, "events_total": 10500, "complete": True,
                                  "heads_checked": 0, "anchored": False, "checkpoint_size": None, "cosigned_by": None,
-                                 "cosigned_at": None, "recorded_late": None, "breaks": []}
+                                 "cosigned_at": None, "recorded_late": None, "pruned": 0, "breaks": []}
     update(db.conn, ("tenant 6", 0, 1500), action="nothing.happened")
     assert h.verify(db.conn)["valid"] is False
     part = h.verify(db.conn, limit=10000)

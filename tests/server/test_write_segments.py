@@ -48,7 +48,7 @@ def test_an_older_snapshot_gets_an_error_and_no_wrong_answer(db):
     fill(db.conn)
     with db.connect(autocommit=False) as old:
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        assert rows(old, "SELECT count(*) FROM immutable.events") == [(4,)]
+        old.execute("SELECT 1")  # takes the snapshot, and no lock that sealing waits for
         seal(db.conn)
         assert rows(old, "SELECT count(*) FROM immutable.events") == [(4,)]
         refused(old, "40001", "SELECT immutable.erase_subject('t', 'u9', 'asked to')")
@@ -83,7 +83,7 @@ def test_a_key_is_unique_in_the_hot_table(db):
 
 
 FORMS = {"custom": ["-F", "c"], "parallel": ["-F", "d", "-j", "2"], "inserts": ["--rows-per-insert=2"],
-         "data": ["-F", "c", "--data-only"]}
+         "data": ["-F", "c", "--data-only", "-n", "immutable", "-e", "immutable"]}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -93,8 +93,7 @@ def test_a_dump_has_the_events_of_segments(db, server, target, tmp_path, form): 
     fill(db.conn, 2)
     db.conn.execute("SELECT immutable.erase(%s, 't', '{actor_name,targets.0}', 'asked to')", [id_of(db.conn, "a.3")])
     path = tmp_path / "dump"
-    only = ["-n", "immutable"] if form == "data" else []
-    restore(server, "pg_dump", *FORMS[form], *only, "-d", db.name, "-f", path, options={})
+    restore(server, "pg_dump", *FORMS[form], "-d", db.name, "-f", path, options={})
     if form == "data":
         with server.connect(target) as restored:
             restored.execute("CREATE EXTENSION immutable")
@@ -200,5 +199,5 @@ def test_a_copy_with_segments_of_its_own_follows(pair):
     wait_for_copy(there, here)
     assert rows(here, SAME) == rows(there, SAME) and rows(here, TARGETS) == rows(there, TARGETS)
     assert is_valid(here)
-    refused(here, "25006", "UPDATE immutable.events SET erased = '[\"actor_name\"]'")
     assert "ERROR:  events" not in here.server.log.read_text()
+    refused(here, "25006", "UPDATE immutable.events SET erased = '[\"actor_name\"]'")
