@@ -7,9 +7,9 @@
 
 use crate::log::tables::events_oid;
 use crate::pg::datum::{micros, text, Datum};
-use crate::pg::error::internal;
+use crate::pg::error::{internal, Code, Fault};
 use crate::pg::lock::ObjectLock;
-use crate::pg::relation::{named, OpenRelation};
+use crate::pg::relation::{named, OpenRelation, Seen};
 use crate::pg::spi;
 use crate::pg::tuple::Values;
 use pgrx::pg_sys::{self, Oid};
@@ -80,12 +80,34 @@ const SEGMENTS: &str = "SELECT s.segment, s.state, s.created_from, s.created_to,
     FROM immutable.segments s ORDER BY s.created_from, s.segment";
 
 /// The segments that the caller's snapshot sees, the oldest first. None on objects of a version without segments.
+/// Raises 40001 if the snapshot is older than a pruning: a table that is dropped has no rows for it any more.
 pub fn seen() -> Vec<Segment> {
     let mut found = Vec::new();
     if are_there() {
         as_owner(|| spi::read_planned_once(SEGMENTS, &[], |row| found.push(segment(row))));
     }
+    let is_gone = |segment: &Segment| segment.state == State::Sealed && segment.events_oid() == pg_sys::InvalidOid;
+    if found.iter().any(|segment| is_gone(segment) && !is_known(segment.number)) {
+        Fault::new(
+            Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            "retention has removed events that the transaction's snapshot still sees",
+        )
+        .hint("Begin a new transaction.")
+        .raise()
+    }
     found
+}
+
+/// Whether there is such a segment now, whatever the transaction's snapshot sees. A table that is missing all the same
+/// was dropped by somebody else than the log.
+fn is_known(number: i32) -> bool {
+    let mut is_known = false;
+    let table = OpenRelation::table(named(c"segments"), pg_sys::AccessShareLock);
+    table.get().rows(None, Seen::Now, &[], |row| {
+        is_known |= row.values().at(0).map(Datum::i32) == Some(number);
+        true
+    });
+    is_known
 }
 
 /// The segments that there are now.
