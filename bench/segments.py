@@ -96,6 +96,8 @@ class Log:
         self.options, self.server = options, server
         self.conn = None
         self.has_segments = self.has_pruning = False
+        # Bytes an event of a log of which nothing has been sealed yet. Later the hot tables keep the files of their fullest.
+        self.hot_bytes = None
 
     def connect(self, **more):
         return psycopg.connect(f"dbname={DATABASE}", autocommit=True, **more)
@@ -149,6 +151,7 @@ class Log:
             for thread in threads:
                 thread.join()
             left[0] = rest
+            self.hot_bytes = self.hot_bytes or self.hot_size() / self.value("SELECT count(*) FROM ONLY immutable.events")
             self.seal()
         if failures:
             raise failures[0]
@@ -212,18 +215,19 @@ class Log:
         times["first call of a session"] = statistics.median(firsts)
         return times
 
+    def hot_size(self):
+        """Bytes of the tables that are hot, with their indexes."""
+        return int(self.value("SELECT pg_total_relation_size('immutable.events') + pg_total_relation_size('immutable.event_targets')"))
+
     def sizes(self):
-        """Bytes an event of what is hot, and of the segments; and how many segments there are."""
+        """Bytes an event of the segments, and how many segments there are."""
+        if not self.has_segments:
+            return None, 0
         with self.connect() as conn:
-            hot, = conn.execute("SELECT (pg_total_relation_size('immutable.events') + pg_total_relation_size('immutable.event_targets'))"
-                                "::float8 / greatest(1, (SELECT count(*) FROM ONLY immutable.events))").fetchone()
-            if not self.has_segments:
-                return hot, None, 0
-            sealed, count = conn.execute(
+            return conn.execute(
                 "SELECT sum(pg_total_relation_size(to_regclass('immutable.events_' || segment)) "
                 "+ pg_total_relation_size(to_regclass('immutable.event_targets_' || segment)))::float8 / nullif(sum(events), 0), "
                 "count(*) FROM immutable.segments WHERE state = 'sealed'").fetchone()
-            return hot, sealed, count
 
     def sealing(self):
         """Seals what a fill has added, with VACUUM: events a second, and processor time an event."""
@@ -314,7 +318,8 @@ def measure(log, server, options):
     row["rate"], row["insert_us"] = log.pgbench(options.seconds)
     say("verification")
     row["verify_ns"] = log.verification()
-    row["hot_bytes"], row["segment_bytes"], row["segments"] = log.sizes()
+    row["segment_bytes"], row["segments"] = log.sizes()
+    row["hot_bytes"], row["hot_mb"] = log.hot_bytes, log.hot_size() / MB
     if log.has_segments:
         say("sealing")
         row["seal_rate"], row["seal_us"] = log.sealing()
@@ -365,7 +370,7 @@ COLUMNS = [
     ("newest page, ms", "newest", "{:.2f}"), ("deep page, ms", "deep", "{:.2f}"),
     ("tenant's page, ms", "tenant", "{:.2f}"), ("tenant's deep page, ms", "tenant, deep", "{:.2f}"),
     ("first call of a session, ms", "first call of a session", "{:.1f}"),
-    ("bytes an event, hot", "hot_bytes", "{:,.0f}"), ("bytes an event, segments", "segment_bytes", "{:,.0f}"),
+    ("hot tables' files, MB", "hot_mb", "{:,.0f}"), ("bytes an event, hot", "hot_bytes", "{:,.0f}"), ("bytes an event, segments", "segment_bytes", "{:,.0f}"),
     ("sealed/s, with VACUUM", "seal_rate", "{:,.0f}"), ("µs of processor time a sealed event", "seal_us", "{:.0f}"),
     ("verify_chain(), ns an event", "verify_ns", "{:,.0f}"), ("filled, events/s", "fill", "{:,.0f}"),
 ]
