@@ -341,9 +341,11 @@ def main():
             say(f"filling up to {size:,} events")
             filling = time.monotonic()
             had = log.value("SELECT count(*) FROM immutable.events")
-            log.fill(size - had)
+            if had < size:
+                log.fill(size - had)
             log.value_free("VACUUM ANALYZE")
-            filled = (size - had) / (time.monotonic() - filling)
+            # What the measurements at the last mark have recorded may reach beyond this one already.
+            filled = max(0, size - had) / (time.monotonic() - filling)
             bytes_of_log, memory = limit_of(log, options.fraction)
             server.start(memory)
             say(f"{size:,} events, {bytes_of_log // MB:,} MB, memory for {memory // MB:,} MB; filled at {filled:,.0f} events/s")
