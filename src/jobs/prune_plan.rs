@@ -1,7 +1,7 @@
 //! What a pruning does with the events that are older than their rule says: which go, and why the others stay.
 
 use crate::jobs::prune_lanes::{self, Cuts, Event, Lane, Part, Table, EVENTS, OF_LANE};
-use crate::jobs::retention::{Holds, Keep, Rules};
+use crate::jobs::retention::{Holds, Rules};
 use crate::log::pruned::Begins;
 use crate::log::segments::Segment;
 use crate::pg::datum::{text, Datum};
@@ -74,10 +74,6 @@ pub struct Terms<'t> {
 }
 
 impl Terms<'_> {
-    pub fn keep_of(&self, tenant_id: &str) -> Keep {
-        self.rules.rule_of(tenant_id).keep
-    }
-
     /// Why no event of the tenant may go.
     fn refusal(&self, tenant_id: &str) -> Option<What> {
         if self.holds.of(tenant_id).is_some() {
@@ -223,10 +219,13 @@ fn up_to(part: &Part, upto: i64) -> Option<Part> {
     (part.first <= upto).then_some(Part { last: part.last.min(upto), count, ..*part })
 }
 
+/// An event by its lane and its seq.
+type Place<'w> = (&'w (String, i16), i64);
+
 /// Reads the first event of each lane that goes, the last one, and the one after it.
 fn read(wanted: &[Wanted], segments: &[Segment]) -> HashMap<(String, i16, i64), Event> {
     let mut found = HashMap::new();
-    let mut by_table: BTreeMap<Table, Vec<(&(String, i16), i64)>> = BTreeMap::new();
+    let mut by_table: BTreeMap<Table, Vec<Place<'_>>> = BTreeMap::new();
     for wanted in wanted {
         for seq in [wanted.first, wanted.upto] {
             if let Some(part) = wanted.parts.iter().find(|part| (part.first..=part.last).contains(&seq)) {

@@ -11,6 +11,7 @@ use crate::pg::time::Interval;
 use crate::pg::tuple::Values;
 use pgrx::pg_sys::{self, Oid};
 use std::collections::HashMap;
+use std::fmt::Write;
 
 /// `immutable.retention`; its columns are tenant_id, keep, require_archive, next_keep, next_require_archive, next_from,
 /// changed_at, changed_by, event_id.
@@ -198,12 +199,12 @@ pub fn json(keep: Keep) -> String {
     let mut iso = String::from("P");
     for (number, unit) in [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')] {
         if number != 0 {
-            iso.push_str(&format!("{number}{unit}"));
+            let _ = write!(iso, "{number}{unit}");
         }
     }
     if micros != 0 {
         let seconds = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-        iso.push_str(&format!("T{}S", seconds.trim_end_matches('0').trim_end_matches('.')));
+        let _ = write!(iso, "T{}S", seconds.trim_end_matches('0').trim_end_matches('.'));
     }
     format!("\"{iso}\"")
 }

@@ -71,11 +71,11 @@ fn positive(keep: Interval) -> Interval {
     let hint = "Give a time such as interval '1 year', or NULL to keep the events for ever.";
     let refuse = |why: &str| Fault::invalid("keep", format!("keep must {why}")).hint(hint).raise();
     if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
-        refuse("be positive, and so must each part of it")
+        refuse("be positive, and so must each part of it");
     }
     let whole = i64::from(months) + i64::from(days) / 28 + micros / (28 * 86_400_000_000);
     if whole > MOST_MONTHS {
-        refuse("be 1,000 years at the most")
+        refuse("be 1,000 years at the most");
     }
     if months == 0 && days == 0 && micros < 86_400_000_000 {
         Fault::new(Code::ERRCODE_WARNING, "events will be kept for less than a day").field("keep").warn();
@@ -225,7 +225,7 @@ fn get_retention(call: Call) -> Datum {
     let sees_reasons = sees_every_tenant();
     let tenant_id = match sees_reasons {
         true => given,
-        false => Some(own_tenant(given)),
+        false => Some(own_tenant(given.as_deref())),
     };
     let (rules, holds) = (Rules::at(transaction::now()), Holds::now());
     let (stored, is_own) = match &tenant_id {
@@ -269,11 +269,11 @@ fn sees_every_tenant() -> bool {
 }
 
 /// The tenant that the caller sees as a viewer or by its key. Raises 42501 for another one.
-fn own_tenant(given: Option<String>) -> String {
+fn own_tenant(given: Option<&str>) -> String {
     let opened = proof::require(Scope::Read);
     let own = opened.tenant_id.or_else(|| shown_here().and_then(|shown| shown.tenant_id));
     match own {
-        Some(own) if given.as_ref().is_none_or(|given| *given == own) => own,
+        Some(own) if given.is_none_or(|given| given == own) => own,
         _ => Fault::new(
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the caller may not see how long this tenant's events are kept",
