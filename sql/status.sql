@@ -101,7 +101,7 @@ BEGIN ATOMIC
       FROM segment_tables t JOIN (VALUES ('events', '~immutable_insert', 'refuse'), ('events', '~immutable_update', 'guard_event'),
           ('events', '~immutable_delete', 'refuse'), ('events', '~immutable_truncate', 'refuse'),
           ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
-          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
+          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_update', 'guard_target'),
           ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
           ('event_targets', '~immutable_apply', 'replicate'), ('event_targets', '~immutable_apply_truncate', 'replicate'))
           x (tab, name, function) ON x.tab = t.tab
@@ -223,8 +223,12 @@ BEGIN ATOMIC
     WHERE NOT EXISTS (SELECT FROM pg_constraint k
       WHERE k.conrelid = r.oid AND k.conname::text IN (x.name, x.name || r.suffix) AND k.convalidated)),
   -- By the planner's statistics, or those of the server where there are none.
+  -- The server's are better right after a move, which leaves the file as large as it was.
   hot AS (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
-      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint AS n,
+      ELSE least((e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint,
+        CASE WHEN coalesce(pg_stat_get_last_autovacuum_time(e.oid), pg_stat_get_last_vacuum_time(e.oid),
+          pg_stat_get_last_autoanalyze_time(e.oid), pg_stat_get_last_analyze_time(e.oid)) IS NOT NULL
+          THEN pg_stat_get_live_tuples(e.oid) END) END)::bigint AS n,
       coalesce(current_setting('immutable.hot_events', true), '100000')::bigint AS most,
       coalesce(current_setting('immutable.seal_events', true), '100000')::bigint AS piece
     FROM events e),
