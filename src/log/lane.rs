@@ -234,14 +234,15 @@ fn remember(family: Family, lane: i16) {
 
 /// Takes a lane of the tenant to append to: the lowest that this transaction holds, or else one
 /// that is free. The setting that limits the locks of a transaction does not apply to the log's own
-/// events. Raises 55P03 when `lock_timeout` is over.
+/// events, but a higher limit does: a pruning records something for each tenant. Raises 55P03 when
+/// `lock_timeout` is over.
 pub fn acquire(relation: Oid, tenant: u32, by_log: bool) -> i16 {
     let family = Family { relation, tenant: Some(tenant) };
     if let Some(lane) = family.held() {
         return lane;
     }
     share(relation);
-    if by_log || !is_full() {
+    if !is_full() || by_log && !has(MOST_BY_LOG) {
         return family.take();
     }
     // With immutable.lanes = 1, each chain is one lane, and there are no lanes of imports.
