@@ -285,7 +285,15 @@ pub fn acquire_all(relation: Oid) {
 /// Whether the transaction has as many lanes as it may lock one by one. There is a limit because a
 /// full lock table makes other sessions fail too.
 fn is_full() -> bool {
-    HELD.with_borrow(|held| held.count) >= settings::MAX_CHAINS_PER_TRANSACTION.get() as usize
+    has(settings::MAX_CHAINS_PER_TRANSACTION.get() as usize)
+}
+
+/// So many lanes the log's own events take one by one.
+const MOST_BY_LOG: usize = 1_000;
+
+/// Whether the transaction has at least so many lanes.
+fn has(lanes: usize) -> bool {
+    HELD.with_borrow(|held| held.count >= lanes)
 }
 
 /// Called once, when the library is loaded. A lock is forgotten when it is released: when the

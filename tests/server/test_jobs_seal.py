@@ -116,8 +116,10 @@ def test_a_long_log_has_never_many_segments(db):
     """Whoever reads opens all of them: some are merged before more are made."""
     db.conn.execute("SET immutable.hot_events = 0; SET immutable.seal_events = 2")
     add(db.conn, 90)
-    assert one(db.conn, "CALL immutable.seal()")["merged"] > 0
-    assert one(db.conn, "SELECT min(segment) FROM immutable.segments WHERE replaces <> '{}'") == 40
+    did = one(db.conn, "CALL immutable.seal()")
+    # Merged ones have numbers of their own in between, and most of what was merged is dropped by now.
+    assert one(db.conn, "SELECT max(segment) FROM immutable.segments WHERE replaces = '{}'") > did["segments"] > 38
+    assert did["merged"] >= did["dropped"] > 0
     check_whole(db.conn)
 
 
