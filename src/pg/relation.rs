@@ -356,6 +356,18 @@ impl<'r> Relation<'r> {
         unsafe { pg_sys::CommandCounterIncrement() };
     }
 
+    /// Deletes all rows that there are by now, without triggers and without looking for what refers to them. Returns how
+    /// many there were.
+    pub fn delete_all(self) -> i64 {
+        let mut spots: Vec<Spot> = Vec::new();
+        self.rows(None, Seen::Now, &[], |tuple| {
+            spots.push(tuple.spot());
+            true
+        });
+        self.delete_at(&spots);
+        spots.len() as i64
+    }
+
     /// Whether no snapshot of any session, prepared transaction or slot sees the table as it was before this
     /// transaction, which has ended.
     pub fn is_past(self, xact: u64) -> bool {
