@@ -1,4 +1,5 @@
--- Verification. It runs with the caller's rights, and checks what the caller may read.
+-- Verification. It runs with the caller's rights, and checks what the caller may read. Its statements spend their time in
+-- C functions, so that to compile their expressions costs more than it gives, and the more the more segments there are.
 
 CREATE FUNCTION immutable.heads(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_hash bytea)
@@ -29,7 +30,7 @@ Raises 55000 if the shard is on another node.';
 
 CREATE FUNCTION immutable.shard_verify(here bigint, tenant_id text, request jsonb)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_verify';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_shard_verify';
 COMMENT ON FUNCTION immutable.shard_verify(bigint, text, jsonb) IS
 'Part of immutable.verify_chain(): verifies a tenant on the node of its shard.
 - here: ignored.
@@ -41,7 +42,7 @@ node.';
 
 CREATE FUNCTION immutable.verify_shards(request jsonb)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shards';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_shards';
 COMMENT ON FUNCTION immutable.verify_shards(jsonb) IS
 'Part of immutable.verify_chain(): verifies shards that are on this node, one after the other.
 - request: the shards and what is to be verified, as verify_chain() writes it.
@@ -133,7 +134,7 @@ CREATE FUNCTION immutable.verify_chain(
   OUT events_total bigint, OUT heads_checked bigint, OUT anchored boolean, OUT checkpoint_size bigint,
   OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint, OUT pruned bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_chain';
 COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) IS
 'Verifies the log: computes every event''s hash again, and checks links, targets and erasures.
 It sees what the caller may read. It runs in parallel as the session''s settings allow, unless
@@ -194,7 +195,7 @@ CREATE FUNCTION immutable.verify_breaks(
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, type text, expected_hash bytea,
                actual_hash bytea, detail text)
 LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 10
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
 COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) IS
 'Returns the breaks that immutable.verify_chain() finds, one row each.
 The type of a break is hash_mismatch, chain_break, missing_event, target_mismatch, erasure_mismatch
@@ -225,7 +226,7 @@ CREATE FUNCTION immutable.verify_shard(
   OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
   OUT events_total bigint, OUT heads_checked bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shard';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_shard';
 COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
 'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
 - events: a table like immutable.events. The table whose foreign key refers to it has the targets.
@@ -239,7 +240,7 @@ CREATE FUNCTION immutable.verify(
   from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL,
   max_seconds double precision DEFAULT 60)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 100000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify';
 COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) IS
 'Verifies the log as immutable.verify_chain() does, and returns the result as JSON.
 - from_date, to_date: inclusive bounds of created_at.

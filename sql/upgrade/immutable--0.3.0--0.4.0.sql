@@ -786,8 +786,8 @@ event''s index in the tree and the size of the log, and nothing else of the even
 - size: the size of the checkpoint, one of immutable.checkpoints. NULL is for the newest cosigned
   checkpoint that covers the event, or else the newest signed one.
 Returns the text of the file, which ends with the checkpoint and the lines of its witnesses.
-Raises P0002 if the caller sees no such event, 21000 if events of several tenants have this id and
-tenant_id is not given, 55000 if no checkpoint covers the event yet, 22023 for a size of which no
+Raises P0002 if the caller sees no such event, or if it was pruned, 21000 if several events have this id
+and tenant_id does not tell them apart, 55000 if no checkpoint covers the event yet, 22023 for a size of which no
 checkpoint is kept, XX001 if the event, the tree or the checkpoint is damaged, and 28000 for a viewer
 token that is refused.';
 
@@ -813,7 +813,8 @@ AS 'MODULE_PATHNAME', 'immutable_receipt';
 COMMENT ON FUNCTION immutable.receipt(uuid, text, text[]) IS
 'Returns an event and the proof that a witness has seen it, as a file that is verified without the log.
 immutable-verify receipt verifies it. The proof leads to the newest cosigned checkpoint. The receipt
-stays valid when values of the event are erased later, and keeps those that it discloses.
+stays valid when values of the event are erased later, and keeps those that it discloses. It stays valid
+when the event is pruned; receipt_of_line() makes one then.
 Besides the disclosed values, a receipt shows what stands in the event''s document as it is (id,
 tenant_id, lane, seq, both times, recorded_by, action, the types, version and the hash of the event
 before it), which of the columns have values, how many metadata keys and targets there are, the
@@ -824,10 +825,24 @@ event''s index in the tree, and the size of the log.
   metadata.<key> and targets.<n>. NULL is for all that are there, and an empty array for none.
 Returns the text of the file: the line immutable-receipt/v1, the event as a line of an export, and a
 C2SP tlog-proof.
-Raises P0002 if the caller sees no such event, 21000 if events of several tenants have this id and
-tenant_id is not given, 22023 for a path at which the event has no value, or had one that was erased,
+Raises P0002 if the caller sees no such event, or if it was pruned, 21000 if several events have this id
+and tenant_id does not tell them apart, 22023 for a path at which the event has no value, or had one that was erased,
 22004 for a path that is NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the
 event, the tree or the checkpoint is damaged, and 28000 for a viewer token that is refused.';
+
+CREATE FUNCTION immutable.receipt_of_line(line text)
+RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_receipt_of_line';
+COMMENT ON FUNCTION immutable.receipt_of_line(text) IS
+'Returns the receipt of an event from its line in an export, also when the event was pruned since.
+The row of the event is not read: the line''s hash is compared with the leaf that the tree has for its
+place. The receipt discloses the values that the line does.
+- line: the event''s line in an export, or the second line of a receipt; with or without its line feed.
+Returns the text of the file, as immutable.receipt() does.
+Raises 22023 for a line that is none of an event, is altered, or is of an event that the tree does not
+have, 22004 for NULL, 55000 if no cosigned checkpoint covers the event yet, XX001 if the tree or the
+checkpoint is damaged, 42501 for an API key without the scope verify or of another tenant, and 28000 for
+a proof that is refused.';
 
 -- sql/evidence/page.sql
 -- What a reader of one page of events needs to verify it, in a browser for example.
@@ -915,12 +930,12 @@ RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog,
 AS 'MODULE_PATHNAME', 'immutable_rebuild_tiles';
 COMMENT ON FUNCTION immutable.rebuild_tiles() IS
 'Makes damaged tiles of the tree again from the events.
-The order of the events is taken from immutable.tree_runs. Nothing is changed unless the events have
-the root of the tree''s head. It reads every event that the tree covers, and no checkpoint is made
+The order of the events is taken from immutable.tree_runs, and the leaves of pruned events from the stored
+tiles. Nothing is changed unless they have the root of the tree''s head. It reads every event that the tree covers, and no checkpoint is made
 meanwhile. It is recorded as immutable.tiles_rebuilt.
 Returns how many tiles were made again.
 Raises 25006 on a standby and in a read-only transaction, 55000 before the first checkpoint, and XX001
-if the events are not those that the tree covers.';
+if the events are not those that the tree covers, or if the leaf of a pruned event is damaged.';
 
 CREATE FUNCTION immutable.export_tree(size bigint DEFAULT NULL)
 RETURNS SETOF text LANGUAGE c STABLE PARALLEL UNSAFE ROWS 10000 SET search_path = pg_catalog, pg_temp
@@ -956,7 +971,8 @@ An entry is an event''s hash of 32 bytes, and two bytes with its length stand be
 were compared with the tile.
 - number: the number of the bundle, from 0. It has the entries of the tile with this number.
 - width: how many entries, from 1 to 256.
-Raises P0002 if the tree has no such bundle or not so many entries of it, 22023 for a number or a width
+Raises P0002 if the tree has no such bundle or not so many entries of it, or if one of the events was
+pruned, 22023 for a number or a width
 that no bundle has, 22004 for NULL, 55000 before the first checkpoint, XX001 if the events are not those
 that the tree covers, 42501 for a proof without the scope verify or of one tenant, and 28000 for a proof
 that is missing or refused.';
@@ -1546,8 +1562,168 @@ Raises 22004 without a stream, fence or outcome, 22023 for another outcome or nu
 -- sql/jobs/segments.sql
 -- Moving older events into segments.
 
+CREATE PROCEDURE immutable.seal(before timestamptz DEFAULT NULL, INOUT did jsonb DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_seal';
+COMMENT ON PROCEDURE immutable.seal(timestamptz, jsonb) IS
+'Moves older events into segments, and merges and drops segments.
+Each segment takes two transactions of the procedure''s own, and between them a wait for the transactions that
+were open, which is bounded by lock_timeout, or 10 seconds. The last event of each lane stays. Ending the call at
+any place loses nothing; the next call goes on.
+- before: events with an earlier created_at are moved; NULL moves all but the newest immutable.hot_events.
+- did: pass NULL; returns what was done, as a JSON object.
+Raises 25001 in a transaction block and above READ COMMITTED, 25006 on a standby and in a read-only transaction,
+55P03 if an old transaction does not end in time, 55000 if a trigger, a rule, a foreign key or a publication
+of somebody else''s would see the moves, and 0A000 where the log is distributed.';
+
 -- sql/jobs/retention.sql
--- How long events are kept, and removing those that may go.
+-- How long events are kept, holds, and removing the events that may go. docs/retention.md is the guide.
+
+CREATE TABLE immutable.retention (
+  tenant_id text COLLATE "C",
+  keep interval,
+  require_archive boolean NOT NULL,
+  next_keep interval,
+  next_require_archive boolean,
+  next_from timestamptz,
+  changed_at timestamptz NOT NULL,
+  changed_by text NOT NULL,
+  event_id uuid NOT NULL,
+  CONSTRAINT retention_tenant_id_key UNIQUE NULLS NOT DISTINCT (tenant_id)
+);
+COMMENT ON TABLE immutable.retention IS
+  'How long events are kept: one row for each tenant that has a rule of its own, and one for all others. '
+  'immutable.set_retention() writes it.';
+COMMENT ON COLUMN immutable.retention.tenant_id IS
+  'The tenant; NULL for all tenants without a rule of their own, empty for the events without a tenant';
+COMMENT ON COLUMN immutable.retention.keep IS 'How long its events are kept now, by the calendar in UTC; NULL for ever';
+COMMENT ON COLUMN immutable.retention.require_archive IS 'Whether they are removed only once they are archived';
+COMMENT ON COLUMN immutable.retention.next_keep IS 'How long they are kept from next_from on; NULL for ever';
+COMMENT ON COLUMN immutable.retention.next_require_archive IS 'Whether they must be archived, from next_from on';
+COMMENT ON COLUMN immutable.retention.next_from IS 'When what waits takes effect; NULL if nothing waits';
+COMMENT ON COLUMN immutable.retention.changed_at IS 'When the rule was last changed';
+COMMENT ON COLUMN immutable.retention.changed_by IS 'Who changed it, as events.recorded_by names it';
+COMMENT ON COLUMN immutable.retention.event_id IS 'The event immutable.retention_set that records this change';
+
+CREATE TABLE immutable.holds (
+  tenant_id text COLLATE "C",
+  reason text NOT NULL,
+  held_at timestamptz NOT NULL,
+  held_by text NOT NULL,
+  event_id uuid NOT NULL,
+  CONSTRAINT holds_tenant_id_key UNIQUE NULLS NOT DISTINCT (tenant_id)
+);
+COMMENT ON TABLE immutable.holds IS
+  'The tenants none of whose events are removed, whatever the rule says. immutable.hold() and '
+  'immutable.release() write it.';
+COMMENT ON COLUMN immutable.holds.tenant_id IS 'The tenant; empty for the events without a tenant, NULL for all events';
+COMMENT ON COLUMN immutable.holds.reason IS 'Why';
+COMMENT ON COLUMN immutable.holds.held_at IS 'Since when';
+COMMENT ON COLUMN immutable.holds.held_by IS 'Who said so, as events.recorded_by names it';
+COMMENT ON COLUMN immutable.holds.event_id IS 'The event immutable.held that records it';
+
+CREATE TABLE immutable.prune_position (
+  ran_at timestamptz NOT NULL,
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+COMMENT ON TABLE immutable.prune_position IS
+  'When immutable.run_maintenance() last looked for events that may go. No dump contains this table.';
+COMMENT ON COLUMN immutable.prune_position.ran_at IS 'When it did';
+COMMENT ON COLUMN immutable.prune_position.singleton IS 'Always true, so that there is one row at most';
+
+SELECT pg_catalog.pg_extension_config_dump('immutable.retention', '');
+SELECT pg_catalog.pg_extension_config_dump('immutable.holds', '');
+-- Whoever restores brings no shorter rule unseen.
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.retention
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.holds
+  FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
+ALTER TABLE immutable.retention ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.holds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE immutable.prune_position ENABLE ROW LEVEL SECURITY;
+CREATE POLICY auditor_select ON immutable.retention FOR SELECT TO immutable_auditor, immutable_retainer USING (true);
+CREATE POLICY auditor_select ON immutable.holds FOR SELECT TO immutable_auditor, immutable_retainer USING (true);
+COMMENT ON POLICY auditor_select ON immutable.retention IS 'Auditors and whoever makes the rules see all of them';
+COMMENT ON POLICY auditor_select ON immutable.holds IS 'Auditors and whoever holds events see all holds';
+
+CREATE FUNCTION immutable.set_retention(
+  keep interval, tenant_id text DEFAULT NULL, require_archive boolean DEFAULT false, reason text DEFAULT NULL)
+RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_set_retention';
+COMMENT ON FUNCTION immutable.set_retention(interval, text, boolean, text) IS
+'Says how long the events of a tenant are kept before immutable.prune() may remove them.
+What keeps more counts at once. What keeps less, also the first rule, counts after immutable.retention_wait, and
+a change before that replaces what waits. It is recorded as immutable.retention_set, without a tenant.
+- keep: how long, by the calendar in UTC, such as 1 year; NULL for ever.
+- tenant_id: the tenant; NULL for all tenants without a rule of their own, which the events without a tenant do
+  not belong to; an empty text for those.
+- require_archive: whether events go only with the SHA-256 of an archive, which somebody gives to prune().
+- reason: why; it is recorded.
+Returns when the rule counts fully: now, or the end of the waiting time.
+Raises 22023 for a time that is not positive, for more than 1,000 years, for a tenant_id that is too long and for
+an empty reason, 22004 if require_archive is NULL, 22001 for a reason that is too long, 25006 in a read-only
+transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.get_retention(tenant_id text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, keep interval, require_archive boolean, is_default boolean, changed_at timestamptz,
+  next_keep interval, next_require_archive boolean, next_from timestamptz, held_since timestamptz, held_because text,
+  pruned_before timestamptz)
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_get_retention';
+COMMENT ON FUNCTION immutable.get_retention(text) IS
+'Returns how long the events of a tenant are kept, and what was removed of them.
+A viewer and an API key of one tenant see that tenant, and no reason of a hold.
+- tenant_id: the tenant; an empty text for the events without one. NULL for the rule of all tenants without their
+  own; of a caller who sees one tenant it is that tenant.
+Returns one row: keep is NULL for ever, is_default says that the tenant has no rule of its own, next_keep and
+next_require_archive count from next_from on, held_since is NULL if nothing holds the events, and pruned_before is
+NULL or the time before which events were removed, as the newest record says.
+Raises 22023 for a tenant_id that is too long, 42501 for another tenant than the caller sees and without the scope
+read, and 28000 for a proof or a token that is missing or refused.';
+
+CREATE FUNCTION immutable.hold(tenant_id text, reason text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_hold';
+COMMENT ON FUNCTION immutable.hold(text, text) IS
+'Keeps all events of a tenant, whatever the rule says, until immutable.release().
+It waits for a pruning that runs, and no later one removes them. It is recorded as immutable.held, without a tenant.
+- tenant_id: the tenant; an empty text for the events without one, NULL for all events.
+- reason: why; it is recorded.
+Raises 55000 if the tenant is held already, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id
+that is too long, 22001 for a reason that is too long, 25006 in a read-only transaction, on a standby and in a copy
+that a replication feeds, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.release(tenant_id text, reason text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_release';
+COMMENT ON FUNCTION immutable.release(text, text) IS
+'Ends what immutable.hold() began: the rule alone says again how long the events are kept.
+It is recorded as immutable.released, without a tenant.
+- tenant_id: the same as that of immutable.hold().
+- reason: why; it is recorded.
+Raises 55000 if it is not held, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id that is too
+long, 22001 for a reason that is too long, 25006 in a read-only transaction, on a standby and in a copy that a
+replication feeds, and 0A000 for a distributed log.';
+
+CREATE FUNCTION immutable.prune(dry_run boolean DEFAULT true, tenant_id text DEFAULT NULL, archived text DEFAULT NULL)
+RETURNS TABLE (tenant_id text, what text, events bigint, first_at timestamptz, last_at timestamptz, keep interval,
+  before timestamptz)
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_prune';
+COMMENT ON FUNCTION immutable.prune(boolean, text, text) IS
+'Removes the events that are older than their rule says, or shows which would go.
+They go in one transaction, together with a record immutable.pruned in the chain of each tenant. Only sealed events
+that a signed checkpoint covers go, and never the last one of a lane.
+- dry_run: true shows what would go, false removes it.
+- tenant_id: the one tenant whose events may go, an empty text for those without one; NULL for all.
+- archived: SHA-256, in 64 hex digits, of a file of immutable.export_events() that has them and was verified.
+Returns how many events of each tenant are older than before, and what becomes of them. what is pruned (in a dry
+run: would go), or why they stay: held, archive (the rule requires one), unsealed, uncovered (by a checkpoint),
+last (of their lane), records (nothing but records of earlier prunings would go) or damaged (verify_chain() says
+more). first_at and last_at are the created_at of the first and the last, NULL where that is not known.
+Raises 22004 if dry_run is NULL, 22023 for an archived that is no SHA-256 and a tenant_id that is too long, 55000
+for a log without a signed checkpoint, 55P03 if somebody still reads what would go after lock_timeout or ten
+seconds, 25001 above READ COMMITTED unless dry_run is true, 25006 in a read-only transaction, on a standby and in a
+copy that a replication feeds, and 0A000 for a distributed log.';
 
 -- sql/jobs/maintenance.sql
 -- What a scheduler calls each minute.
@@ -1605,6 +1781,9 @@ Returns whether they were paused; if not, nothing is changed and recorded.
 Raises 25006 on a standby, in a read-only transaction and in a copy that a replication feeds.';
 
 -- What has changed.
+
+-- The records of erasures are found by events_action.
+DROP INDEX immutable.events_erasures;
 
 COMMENT ON ROLE immutable_retainer IS
   'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
@@ -1705,6 +1884,12 @@ COMMENT ON FUNCTION immutable.event_at(text, smallint, bigint) IS
 'Part of immutable.status(): returns id and time of the event at a place in a lane.
 Returns no row if there is none, and if the log is distributed.
 Raises no error.';
+
+SELECT pg_catalog.pg_extension_config_dump('immutable.events', 'WHERE false UNION ALL SELECT * FROM immutable.events');
+
+CREATE TRIGGER "~immutable_write" BEFORE INSERT OR UPDATE OR DELETE ON immutable.segments FOR EACH ROW EXECUTE FUNCTION immutable.refuse();
+
+CREATE TRIGGER "~immutable_truncate" BEFORE TRUNCATE ON immutable.segments FOR EACH STATEMENT EXECUTE FUNCTION immutable.refuse();
 
 ALTER TABLE immutable.tenant_grants ADD COLUMN node integer;
 
@@ -1888,6 +2073,10 @@ CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_keys
 CREATE TRIGGER "~immutable_brought" BEFORE INSERT ON immutable.api_key_usage
   FOR EACH ROW EXECUTE FUNCTION immutable.guard_brought();
 
+CREATE TRIGGER "~immutable_apply" BEFORE INSERT OR UPDATE OR DELETE ON immutable.segments FOR EACH ROW EXECUTE FUNCTION immutable.replicate();
+
+ALTER TABLE immutable.segments ENABLE REPLICA TRIGGER "~immutable_apply";
+
 CREATE FUNCTION immutable.shard_page(
   here bigint, tenant_id text,
   actor_id text, action text, resource text, resource_id text, of_tenant text, session_id text, target_type text,
@@ -1979,6 +2168,8 @@ RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_cata
 DECLARE
   trgm pg_catalog.name := (SELECT n.nspname FROM pg_catalog.pg_extension e
     JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm');
+  tab pg_catalog.name;
+  made pg_catalog.name;
 BEGIN
   IF trgm IS NULL THEN
     RAISE EXCEPTION 'enable_search() needs the extension pg_trgm in this database'
@@ -1988,15 +2179,57 @@ BEGIN
     RAISE EXCEPTION 'index immutable.events_search is invalid: its creation was interrupted, or is still running'
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'If no session is creating it now, call immutable.disable_search(), then enable_search() again.';
   END IF;
-  EXECUTE pg_catalog.format($index$CREATE INDEX IF NOT EXISTS events_search ON immutable.events USING gin ((
-    immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||
-    coalesce(immutable.text_of(resource_name), '') || E'\n' ||
-    immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, trgm);
-  -- Statistics would contain the texts, and EXPLAIN would tell every viewer how frequent a text is:
-  -- see sql/access/viewers.sql.
+  -- The hot table, and the segments that have no such index yet. Sealing copies it to new segments.
+  FOR tab, made IN
+    SELECT t.relname, CASE t.relname WHEN 'events' THEN 'events_search' ELSE t.relname || '_search' END
+    FROM pg_catalog.pg_class t
+    WHERE (t.oid = 'immutable.events'::pg_catalog.regclass AND pg_catalog.to_regclass('immutable.events_search') IS NULL)
+      OR EXISTS (SELECT FROM pg_catalog.pg_inherits h
+        WHERE h.inhrelid = t.oid AND h.inhparent = 'immutable.events'::pg_catalog.regclass
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = t.oid
+          AND pg_catalog.pg_get_expr(i.indexprs, i.indrelid) LIKE '%immutable.fold(%'))
+    ORDER BY t.oid
+  LOOP
+    EXECUTE pg_catalog.format($index$CREATE INDEX %I ON immutable.%I USING gin ((
+      immutable.fold((coalesce(immutable.text_of(actor_name), '') || E'\n' || immutable.text_of(action) || E'\n' ||
+      coalesce(immutable.text_of(resource_name), '') || E'\n' ||
+      immutable.text_of(metadata)) COLLATE pg_catalog."C")) %I.gin_trgm_ops)$index$, made, tab, trgm);
+    -- Statistics would contain the texts, and EXPLAIN would tell every viewer how frequent a text is:
+    -- see sql/access/viewers.sql.
+    EXECUTE pg_catalog.format('ALTER INDEX immutable.%I ALTER COLUMN 1 SET STATISTICS 0', made);
+  END LOOP;
   ALTER INDEX immutable.events_search ALTER COLUMN 1 SET STATISTICS 0;
 END
 $$;
+
+COMMENT ON FUNCTION immutable.enable_search() IS
+'Builds the index that makes get_events(search => ...) fast over the whole log.
+The answers are the same without it. Writers wait while it is built for the newest events;
+docs/operations.md has the statement that does not make them wait. Segments that have no such index
+get one, and nobody waits for that but sealing and erasures.
+Raises 55000 without the extension pg_trgm, or if an interrupted CREATE INDEX CONCURRENTLY left the
+index invalid.';
+
+CREATE OR REPLACE FUNCTION immutable.disable_search()
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  made pg_catalog.regclass;
+BEGIN
+  DROP INDEX IF EXISTS immutable.events_search;
+  FOR made IN
+    SELECT i.indexrelid FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_index i ON i.indrelid = h.inhrelid
+    WHERE h.inhparent = 'immutable.events'::pg_catalog.regclass
+      AND pg_catalog.pg_get_expr(i.indexprs, i.indrelid) LIKE '%immutable.fold(%'
+  LOOP
+    EXECUTE pg_catalog.format('DROP INDEX %s', made);
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION immutable.disable_search() IS
+'Drops the index that immutable.enable_search() builds, from the segments too.
+Raises no error of its own.';
 
 CREATE FUNCTION immutable.shard_export(
   here bigint, tenant_id text, after_tenant text, after_lane smallint, after_seq bigint, filters jsonb)
@@ -2040,7 +2273,7 @@ Raises 55000 if the shard is on another node.';
 
 CREATE FUNCTION immutable.shard_verify(here bigint, tenant_id text, request jsonb)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_shard_verify';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_shard_verify';
 
 COMMENT ON FUNCTION immutable.shard_verify(bigint, text, jsonb) IS
 'Part of immutable.verify_chain(): verifies a tenant on the node of its shard.
@@ -2053,7 +2286,7 @@ node.';
 
 CREATE FUNCTION immutable.verify_shards(request jsonb)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_shards';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_shards';
 
 COMMENT ON FUNCTION immutable.verify_shards(jsonb) IS
 'Part of immutable.verify_chain(): verifies shards that are on this node, one after the other.
@@ -2071,9 +2304,9 @@ CREATE FUNCTION immutable.verify_chain(
   OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
   OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
   OUT events_total bigint, OUT heads_checked bigint, OUT anchored boolean, OUT checkpoint_size bigint,
-  OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint)
+  OUT cosigned_by text[], OUT cosigned_at timestamptz, OUT recorded_late bigint, OUT pruned bigint)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_chain';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_chain';
 
 COMMENT ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text) IS
 'Verifies the log: computes every event''s hash again, and checks links, targets and erasures.
@@ -2117,11 +2350,14 @@ Returns one row:
 - recorded_late: how many events the checkpoint does not cover, although their created_at is before
   cosigned_at. immutable.recorded_late() lists them. Events of long transactions are late too. NULL
   without a cosigned checkpoint.
+- pruned: how many events of the log, or of the tenant, are gone because retention has removed them, as
+  records in the tenants'' chains say. They are in none of the other numbers.
 Raises 22023 for malformed heads, since or checkpoint, for a checkpoint of another log or without a
 valid signature of this log, for checkpoint together with tenant_id, a range, max_events or since,
 for since together with a range or max_events, for max_events below 1, and for another max_breaks,
-42501 for a checkpoint if the caller may not read every event, and 55000 if immutable.events was
-altered. Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
+42501 for a checkpoint if the caller may not read every event, 55000 if immutable.events was
+altered, and 40001 if retention has removed a segment that the transaction''s snapshot needs: run it again.
+Of a distributed log it raises 0A000 for progress and checkpoint, 08006 if a node does not
 answer, 38000 if a node cannot verify, 55000 if a node has another version of the extension or a
 shard was moved meanwhile, and 25001 for heads or since of events that the transaction itself recorded.';
 
@@ -2135,7 +2371,7 @@ CREATE FUNCTION immutable.verify_breaks(
 RETURNS TABLE (tenant_id text, lane smallint, seq bigint, event_id uuid, type text, expected_hash bytea,
                actual_hash bytea, detail text)
 LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 10
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_breaks';
 
 COMMENT ON FUNCTION immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text) IS
 'Returns the breaks that immutable.verify_chain() finds, one row each.
@@ -2162,6 +2398,14 @@ under way are among them; so are events that somebody has put into the log later
 Raises 22023 as immutable.verify_chain() does and for a checkpoint without such a line, 55000 if none is
 stored, and 42501 if the caller may not read every event, and 0A000 for a distributed log.';
 
+CREATE OR REPLACE FUNCTION immutable.verify_shard(
+  events regclass, targets boolean DEFAULT true,
+  OUT valid boolean, OUT events_checked bigint, OUT chains_checked bigint, OUT events_erased bigint, OUT breaks jsonb,
+  OUT breaks_found bigint, OUT tenants_checked bigint, OUT complete boolean, OUT log_id uuid,
+  OUT events_total bigint, OUT heads_checked bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE COST 1000000 ROWS 1
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify_shard';
+
 COMMENT ON FUNCTION immutable.verify_shard(regclass, boolean) IS
 'Verifies one shard of a distributed log, as immutable.verify_chain() verifies a log.
 - events: a table like immutable.events. The table whose foreign key refers to it has the targets.
@@ -2178,7 +2422,7 @@ CREATE FUNCTION immutable.verify(
   from_date timestamptz DEFAULT NULL, to_date timestamptz DEFAULT NULL, "limit" integer DEFAULT NULL,
   max_seconds double precision DEFAULT 60)
 RETURNS jsonb LANGUAGE c STABLE PARALLEL UNSAFE COST 100000
-SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_verify';
+SET search_path = pg_catalog, pg_temp SET jit = off AS 'MODULE_PATHNAME', 'immutable_verify';
 
 COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double precision) IS
 'Verifies the log as immutable.verify_chain() does, and returns the result as JSON.
@@ -2187,13 +2431,13 @@ COMMENT ON FUNCTION immutable.verify(timestamptz, timestamptz, integer, double p
 - max_seconds: how long events are verified. After that the rest is passed over, which takes a small
   part of the time that its verification would take. NULL for any time.
 Returns {"data": {"valid", "events_checked", "events_total", "complete", "heads_checked",
-"anchored", "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "breaks": [{"event_id",
+"anchored", "checkpoint_size", "cosigned_by", "cosigned_at", "recorded_late", "pruned", "breaks": [{"event_id",
 "type", "expected_hash", "actual_hash"}]}}. valid is about the events that were checked, and null if
 there were none; of a lane that was left unfinished, only the events'' content was checked, not
 their links. complete says whether everything in the log was checked. anchored is false, because
 nothing from outside is compared: pass heads or a checkpoint to immutable.verify_chain() for that.
-Raises 22023 for a limit below 1 and for a negative max_seconds, and 55000 if immutable.events was
-altered.';
+Raises 22023 for a limit below 1 and for a negative max_seconds, 55000 if immutable.events was
+altered, and 40001 as immutable.verify_chain() does.';
 
 CREATE OR REPLACE FUNCTION immutable.erase(event_id uuid, tenant_id text, paths text[], reason text)
 RETURNS TABLE (event_id uuid, path text)
@@ -2436,6 +2680,12 @@ DECLARE
   part pg_catalog.record;
   found pg_catalog.bool;
 BEGIN
+  IF EXISTS (SELECT 1 FROM immutable.segments) THEN
+    RAISE EXCEPTION 'a log that has segments cannot be distributed'
+      USING ERRCODE = 'feature_not_supported',
+            HINT = pg_catalog.format('Make a new database, call immutable.distribute(%L) there, and restore the dump of this one into it.',
+              (SELECT l.log_id FROM immutable.log l));
+  END IF;
   IF EXISTS (SELECT 1 FROM immutable.events) THEN
     RAISE EXCEPTION 'a log that has events cannot be distributed'
       USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -2465,7 +2715,7 @@ $$;
 
 COMMENT ON FUNCTION immutable.require_distributable() IS
 'Part of immutable.distribute(): refuses a log that has what a distributed log cannot have.
-Raises 55000 for a log with events, API keys, action schemas, alert rules, streams, exports or checkpoints.';
+Raises 0A000 for a log with segments, and 55000 for one with events, API keys, action schemas, alert rules, streams, exports or checkpoints.';
 
 CREATE FUNCTION immutable.distribute_log(log_id uuid)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -2592,7 +2842,7 @@ CREATE FUNCTION immutable.status(
   OUT row_security_enabled boolean, OUT guard_enabled boolean, OUT allow_ddl boolean, OUT restore boolean,
   OUT search_index text, OUT is_standby boolean, OUT changes_held_for interval, OUT checkpoint_size bigint,
   OUT checkpoint_at timestamptz, OUT cosigned_size bigint, OUT cosigned_at timestamptz, OUT uncovered_since timestamptz,
-  OUT node text, OUT log_id uuid, OUT shards bigint, OUT problems text[])
+  OUT node text, OUT log_id uuid, OUT shards bigint, OUT segments bigint, OUT hot_events bigint, OUT problems text[])
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER COST 100000
 -- Settings of a session, such as enable_indexscan = off, must not make it slow.
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = on SET enable_indexonlyscan = on SET jit = off
@@ -2631,6 +2881,7 @@ BEGIN ATOMIC
     ('api_key_usage', '~immutable_brought', 'guard_brought'), ('alert_rules', '~immutable_brought', 'guard_brought'),
     ('alerts', '~immutable_brought', 'guard_brought'), ('streams', '~immutable_brought', 'guard_brought'),
     ('dead_letters', '~immutable_brought', 'guard_brought'), ('stream_positions', '~immutable_apply', 'replicate'),
+    ('retention', '~immutable_brought', 'guard_brought'), ('holds', '~immutable_brought', 'guard_brought'),
     ('action_schemas', '~immutable_changed', 'action_schemas_changed'),
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
@@ -2644,11 +2895,44 @@ BEGIN ATOMIC
       'viewer_key_import', 'revocations', 'tenant_grants', 'tree', 'tree_runs', 'tree_tiles', 'tree_chunks', 'tree_notes',
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
-      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement')
+      'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement', 'retention', 'holds',
+      'prune_position')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
   events AS (SELECT c.* FROM pg_class c WHERE c.oid IN (SELECT oid FROM tables WHERE tab = 'events')),
+  -- The tables of the segments, and what immutable.segments says of them.
+  segment_tables AS (SELECT s.segment, s.state, x.tab, x.name, c.oid, coalesce(c.relrowsecurity, true) AS relrowsecurity,
+      EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid
+        AND h.inhparent IN (SELECT t.oid FROM tables t WHERE t.name = x.tab)) AS inherits
+    FROM immutable.segments s CROSS JOIN LATERAL (VALUES ('events', 'events_' || s.segment),
+        ('event_targets', 'event_targets_' || s.segment)) x (tab, name)
+      LEFT JOIN pg_class c ON c.relname = x.name AND c.relkind = 'r'
+        AND c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'immutable')),
+  bad_segments AS (
+    SELECT 5 AS place, format('table immutable.%s of segment %s is missing or no child of immutable.%s: its events are not read. Call verify_chain()',
+      t.name, t.segment, t.tab) AS problem FROM segment_tables t WHERE t.oid IS NULL OR NOT t.inherits
+    UNION ALL SELECT 4, format('row security of immutable.%s is off: every role that can read it sees all tenants. Run ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with immutable.allow_ddl = on', t.name)
+      FROM segment_tables t WHERE NOT t.relrowsecurity
+    UNION ALL SELECT 1, format('trigger %I of immutable.%s is %s: events can be changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
+        x.name, t.name, CASE WHEN g.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END)
+      FROM segment_tables t JOIN (VALUES ('events', '~immutable_insert', 'refuse'), ('events', '~immutable_update', 'guard_event'),
+          ('events', '~immutable_delete', 'refuse'), ('events', '~immutable_truncate', 'refuse'),
+          ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
+          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
+          ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
+          ('event_targets', '~immutable_apply', 'replicate'), ('event_targets', '~immutable_apply_truncate', 'replicate'))
+          x (tab, name, function) ON x.tab = t.tab
+        LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = x.name AND g.tgqual IS NULL
+          AND g.tgfoid IN (SELECT p.oid FROM pg_proc p WHERE p.proname = x.function
+            AND p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'immutable'))
+      WHERE t.oid IS NOT NULL AND (g.oid IS NULL OR g.tgenabled NOT IN ('A', CASE x.function WHEN 'replicate' THEN 'R'::"char" ELSE 'O' END))
+    UNION ALL SELECT 8, format('segment %s has been prepared since %s, and its events have not moved: CALL immutable.seal() says what it waits for',
+        s.segment, s.prepared_at)
+      FROM immutable.segments s WHERE s.state = 'prepared' AND s.prepared_at < clock_timestamp() - interval '10 minutes'
+    UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
+      FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
+        AND NOT (SELECT b.is_distributed FROM begun b)),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
       x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
@@ -2756,6 +3040,12 @@ BEGIN ATOMIC
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name) LEFT JOIN tables r ON r.tab = x.tab
     WHERE NOT EXISTS (SELECT FROM pg_constraint k
       WHERE k.conrelid = r.oid AND k.conname::text IN (x.name, x.name || r.suffix) AND k.convalidated)),
+  -- By the planner's statistics, or those of the server where there are none.
+  hot AS (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
+      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint AS n,
+      coalesce(current_setting('immutable.hot_events', true), '100000')::bigint AS most,
+      coalesce(current_setting('immutable.seal_events', true), '100000')::bigint AS piece
+    FROM events e),
   -- The evidence. Without a checkpoint all of it is empty.
   note AS (SELECT n.size, n.signed_at FROM immutable.tree_notes n JOIN immutable.tree t ON t.origin = n.origin
     ORDER BY n.size DESC LIMIT 1),
@@ -2852,6 +3142,7 @@ BEGIN ATOMIC
     UNION ALL SELECT 5, format('immutable.%I has a parent or child table: rows in %s are not in the chain. Run ALTER TABLE ... NO INHERIT, with immutable.allow_ddl = on',
         r.name, CASE WHEN h.inhrelid = r.oid THEN h.inhparent::regclass ELSE h.inhrelid::regclass END)
       FROM tables r JOIN pg_inherits h ON r.oid IN (h.inhparent, h.inhrelid)
+      WHERE NOT EXISTS (SELECT FROM segment_tables t WHERE t.oid = h.inhrelid AND t.tab = r.name)
     UNION ALL SELECT 5, format('rule %I of immutable.%I does not belong to the extension: drop it', w.rulename, r.name)
       FROM tables r JOIN pg_rewrite w ON w.ev_class = r.oid WHERE NOT (r.tab = 'viewer_key_import' AND w.rulename = 'copy_only')
     UNION ALL SELECT 5, format('trigger %I of immutable.%I does not belong to the extension and always fires, even in a replica session: drop it, unless pg_repack is running', t.tgname, r.name)
@@ -2890,6 +3181,7 @@ BEGIN ATOMIC
     UNION ALL SELECT place, problem FROM bad_evidence
     UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT place, problem FROM bad_streams
+    UNION ALL SELECT place, problem FROM bad_segments
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -2906,9 +3198,8 @@ BEGIN ATOMIC
       (SELECT jsonb_object_agg(s.name, s.setting ORDER BY s.name) FROM pg_settings s
         WHERE s.name IN ('synchronous_commit', 'wal_level', 'max_locks_per_transaction')
           OR s.name LIKE 'immutable.%' AND s.context = 'superuser') END,
-    (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
-      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint FROM events e),
-    (SELECT sum(pg_total_relation_size(oid))::bigint FROM tables),
+    (SELECT h.n FROM hot h) + (SELECT coalesce(sum(g.events), 0)::bigint FROM immutable.segments g),
+    (SELECT sum(pg_total_relation_size(t.oid))::bigint FROM (SELECT oid FROM tables UNION ALL SELECT oid FROM segment_tables) t),
     least((SELECT n FROM chained), 1000),
     CASE WHEN (SELECT n FROM chained) > 1000 THEN 'gte' ELSE 'eq' END,
     (SELECT id FROM newest), (SELECT created_at FROM newest),
@@ -2927,6 +3218,7 @@ BEGIN ATOMIC
     -- Not by the column, which could then not be altered, not even by force.
     immutable.node_here(), (SELECT (to_jsonb(l) ->> 'log_id')::uuid FROM immutable.log l LIMIT 1),
     (SELECT count(s.relation) FROM shard s WHERE s.tab = 'events' HAVING (SELECT is_distributed FROM begun)),
+    (SELECT count(*) FROM immutable.segments g WHERE g.state = 'sealed'), (SELECT h.n FROM hot h),
     (SELECT coalesce(array_agg(p.problem ORDER BY p.place, p.problem COLLATE "C"), '{}') FROM problem p);
 END;
 
@@ -2959,6 +3251,8 @@ node; immutable.nodes() asks all nodes.
 - node, shards: the address of this node and how many shards of events it has, if the log is
   distributed; NULL otherwise.
 - log_id: the log''s identity; NULL if it has none yet.
+- segments: how many segments hold events.
+- hot_events: how many events are in immutable.events itself, by the planner''s statistics.
 - problems: what is wrong and what to do about it; {} if nothing is.
 Raises no error of its own.';
 
@@ -3094,9 +3388,11 @@ REVOKE ALL ON FUNCTION immutable.get_alert_rules() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_alerts(text, immutable.day_or_time, immutable.day_or_time, integer, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_dead_letters(uuid, integer, uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_export(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.get_retention(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.get_streams() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_brought() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.guard_tree() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.hold(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.inclusion_proof(uuid, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.is_opened(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.list_api_keys() FROM PUBLIC;
@@ -3108,11 +3404,14 @@ REVOKE ALL ON FUNCTION immutable.node_here() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.nodes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.page_evidence(uuid[], text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.prepare_node(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.prune(boolean, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rebuild_tiles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.receipt(uuid, text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.receipt_of_line(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.record_at_shard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.recorded_from(xid8, xid8, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.recorded_late(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.release(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.remove_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.replay_dead_letters(uuid, uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
@@ -3124,6 +3423,7 @@ REVOKE ALL ON FUNCTION immutable.revoke_api_key(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.rotate_log_key(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.set_action_schema(text, text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.set_action_schema_mode(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.set_retention(interval, text, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.settle_delivery(uuid, bigint, text, integer, text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_changes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.shard_erase(bigint, text, text, text, text, text, uuid, text[]) FROM PUBLIC;
@@ -3158,6 +3458,7 @@ REVOKE ALL ON FUNCTION immutable.verify_shards(jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.witness_request(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE immutable.checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE immutable.run_maintenance(jsonb) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE immutable.seal(timestamptz, jsonb) FROM PUBLIC;
 REVOKE ALL ON immutable.action_schema_modes FROM PUBLIC;
 REVOKE ALL ON immutable.action_schemas FROM PUBLIC;
 REVOKE ALL ON immutable.alert_feed FROM PUBLIC;
@@ -3169,9 +3470,12 @@ REVOKE ALL ON immutable.api_keys FROM PUBLIC;
 REVOKE ALL ON immutable.checkpoints FROM PUBLIC;
 REVOKE ALL ON immutable.dead_letters FROM PUBLIC;
 REVOKE ALL ON immutable.exports FROM PUBLIC;
+REVOKE ALL ON immutable.holds FROM PUBLIC;
 REVOKE ALL ON immutable.log_keys FROM PUBLIC;
 REVOKE ALL ON immutable.log_secrets FROM PUBLIC;
 REVOKE ALL ON immutable.maintenance_position FROM PUBLIC;
+REVOKE ALL ON immutable.prune_position FROM PUBLIC;
+REVOKE ALL ON immutable.retention FROM PUBLIC;
 REVOKE ALL ON immutable.segments FROM PUBLIC;
 REVOKE ALL ON immutable.stream_positions FROM PUBLIC;
 REVOKE ALL ON immutable.streams FROM PUBLIC;
@@ -3193,7 +3497,7 @@ TO immutable_writer, immutable_server;
 GRANT SELECT ON immutable.placement TO immutable_writer, immutable_auditor, immutable_viewer, immutable_eraser;
 GRANT EXECUTE ON FUNCTION immutable.shard_page(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, text, boolean, bigint, boolean), immutable.shard_found(bigint, text, text, text, text, text, text, text, text, text, text, bigint, bigint, text, boolean, bigint, uuid, text, boolean, bigint), immutable.shard_event(bigint, text, uuid, text, text), immutable.shard_feed(bigint, text, text, bigint, text) TO immutable_auditor, immutable_viewer;
 GRANT EXECUTE ON FUNCTION immutable.verify_chain(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, integer, boolean, text), immutable.verify_breaks(text, timestamptz, timestamptz, bigint, jsonb, jsonb, boolean, bigint, boolean, text), immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer), immutable.shard_heads(bigint, text, text), immutable.shard_verify(bigint, text, jsonb), immutable.verify_shards(jsonb), immutable.shard_export(bigint, text, text, smallint, bigint, jsonb), immutable.verify(timestamptz, timestamptz, integer, double precision) TO immutable_auditor;
-GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint), immutable.receipt(uuid, text, text[]) TO immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint), immutable.receipt(uuid, text, text[]), immutable.receipt_of_line(text) TO immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.page_evidence(uuid[], text) TO immutable_auditor, immutable_server;
 GRANT EXECUTE ON FUNCTION immutable.status(), immutable.nodes() TO immutable_auditor, pg_monitor;
 GRANT INSERT ON immutable.tree, immutable.tree_runs, immutable.tree_tiles, immutable.tree_chunks, immutable.tree_notes,
@@ -3240,7 +3544,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.recorded_late(text), immutable.export_tree(bigint), immutable.tree_head(), immutable.verifier_key(),
   immutable.tile(integer, bigint, integer), immutable.entries(bigint, integer),
   immutable.inclusion_proof(uuid, text, bigint), immutable.consistency_proof(bigint, bigint),
-  immutable.receipt(uuid, text, text[])
+  immutable.receipt(uuid, text, text[]), immutable.receipt_of_line(text)
 TO immutable_server;
 GRANT EXECUTE ON FUNCTION immutable.create_viewer_token(text, text, integer), immutable.revoke_viewer_token(text),
   immutable.revoke_viewer_tokens(text, text)
@@ -3284,6 +3588,13 @@ GRANT EXECUTE ON FUNCTION immutable.due_deliveries(), immutable.take_delivery(uu
 GRANT INSERT ON immutable.streams, immutable.dead_letters TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintainer;
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
+GRANT USAGE ON SCHEMA immutable TO immutable_retainer;
+GRANT SELECT ON immutable.retention, immutable.holds TO immutable_retainer, immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text), immutable.hold(text, text), immutable.release(text, text), immutable.prune(boolean, text, text) TO immutable_retainer;
+GRANT EXECUTE ON FUNCTION immutable.get_retention(text)
+TO immutable_retainer, immutable_auditor, immutable_viewer, immutable_server;
+GRANT INSERT ON immutable.retention, immutable.holds TO immutable_restorer;
+GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;
 
 DO $$
 BEGIN

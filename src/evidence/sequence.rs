@@ -71,7 +71,10 @@ pub fn begin() -> Pass {
     let now = transaction::now();
     let position = position::read();
     let since = position.as_ref().and_then(|position| position.compared_since(now - COMPARE_AFTER));
-    let since = since.filter(|_| !stored_pending().values().any(|(_, why)| why == UNREADABLE));
+    let pending = stored_pending();
+    let since = since.filter(|_| !pending.values().any(|(_, why)| why == UNREADABLE));
+    // A lane without any event in the hot table has lost its last one.
+    let looks_for_lost = since.is_none() || !pending.is_empty();
     if since.is_none() {
         require_runs();
     }
@@ -93,7 +96,7 @@ pub fn begin() -> Pass {
     spi::as_owner(events.get(), || match since {
         None => {
             let all = "SELECT h.tenant_id, h.lane, true AS has_moved FROM immutable.heads() h";
-            spi::query_now(&moved_of(all), &[], &mut each);
+            spi::query_now(&moved_of(all, looks_for_lost), &[], &mut each);
         }
         Some(since) => spi::query_now_planned_each_time(
             &moved_of(
@@ -104,6 +107,7 @@ pub fn begin() -> Pass {
                  UNION SELECT e.tenant_id, e.lane, true \
                    FROM pg_catalog.unnest($2::text[]) x JOIN ONLY immutable.events e ON e.xact = x::pg_catalog.xid8 \
                  UNION SELECT p.tenant_id, p.lane, false FROM immutable.tree_pending p",
+                looks_for_lost,
             ),
             &[Arg::text(since.xmax), Arg::Texts(since.xip)],
             &mut each,
@@ -118,10 +122,19 @@ pub fn begin() -> Pass {
 
 /// The statement that returns the snapshot, and for each lane that `lanes` selects the last run of it
 /// in the tree, the seq of its last event that the snapshot sees, and whether it has moved. That event is in
-/// the hot table.
-fn moved_of(lanes: &str) -> String {
+/// the hot table, unless somebody has removed it: where the statement `looks_for_lost`, the last one that is left
+/// takes its place.
+fn moved_of(lanes: &str, looks_for_lost: bool) -> String {
+    let last = match looks_for_lost {
+        false => "h.seq".to_string(),
+        true => format!(
+            "coalesce(h.seq, (SELECT e.seq FROM immutable.events e WHERE NOT {} \
+               AND e.tenant_id = m.tenant_id AND e.lane = m.lane ORDER BY e.seq DESC LIMIT 1))",
+            segments::stray(&segments::now(), "e", "events")
+        ),
+    };
     format!(
-        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, m.tenant_id, m.lane, h.seq, \
+        "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, m.tenant_id, m.lane, {last}, \
            r.first_seq, r.count, m.has_moved \
          FROM (SELECT) s LEFT JOIN (SELECT l.tenant_id, l.lane, pg_catalog.bool_or(l.has_moved) AS has_moved \
            FROM ({lanes}) l GROUP BY l.tenant_id, l.lane) m ON true \

@@ -56,8 +56,8 @@ fn set_retention(call: Call) -> Datum {
         Some(tenant_id) => rules.rule_of(tenant_id),
         None => rules.default.as_ref().map_or(Rule::FOR_EVER, |stored| stored.rule),
     };
-    let rule = old.at_once(next);
     let wait = i64::from(settings::RETENTION_WAIT.get()) * 1_000_000;
+    let rule = if wait > 0 { old.at_once(next) } else { next };
     let from = (rule != next).then(|| now.saturating_add(wait));
     let change = Change { tenant_id: tenant_id.as_deref(), old, next, from: from.unwrap_or(now), why };
     let event_id = change.record();

@@ -349,6 +349,10 @@ fn finish_tables(segment: &Segment, pace: &mut Pace) {
         spi::execute(&format!("ANALYZE immutable.{table}"), &[]);
         pace.pause();
     }
+    for statement in segment_indexes::further(segment.number) {
+        spi::execute(&statement, &[]);
+        pace.pause();
+    }
 }
 
 /// Notes what a segment has now.

@@ -259,6 +259,37 @@ impl<'r> Relation<'r> {
         seen
     }
 
+    /// Looks at the row that was put last into the block in which this session inserts: after an insert of this session,
+    /// mostly the row that it inserted. The row may be anybody's, and nothing says whether a snapshot sees it.
+    pub fn last_put<T>(self, look: impl FnOnce(Tuple<'_>) -> Option<T>) -> Option<T> {
+        // SAFETY: the block is one of this relation's, pinned and locked while the row is looked at, which `look` cannot
+        // keep.
+        here(|memory| unsafe {
+            let storage = (*self.0).rd_smgr;
+            if storage.is_null() || (*storage).smgr_targblock == pg_sys::InvalidBlockNumber {
+                return None;
+            }
+            let buffer = pg_sys::ReadBuffer(self.0, (*storage).smgr_targblock);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            let last = pg_sys::PageGetMaxOffsetNumber(page);
+            let seen = (last > 0).then(|| *pg_sys::PageGetItemId(page, last)).and_then(|item| {
+                if item.lp_flags() != pg_sys::LP_NORMAL {
+                    return None;
+                }
+                let mut tuple = pg_sys::HeapTupleData {
+                    t_len: item.lp_len(),
+                    t_self: pg_sys::ItemPointerData::default(),
+                    t_tableOid: self.oid(),
+                    t_data: page.add(item.lp_off() as usize).cast(),
+                };
+                look(Tuple::of(&raw mut tuple, self.descriptor(), memory))
+            });
+            pg_sys::UnlockReleaseBuffer(buffer);
+            seen
+        })
+    }
+
     /// Reads any row, if there is one by now. Rows of this transaction count.
     pub fn any_row<T>(self, look: impl FnOnce(Tuple<'_>) -> T) -> Option<T> {
         let mut seen = None;

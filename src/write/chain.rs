@@ -193,7 +193,7 @@ impl<'e> Entering<'e> {
     /// Makes the row that is stored, with every column that the caller leaves to the log.
     fn store(self, committed: &Committed, place: &ChainPosition, sealed: &Sealed) -> Tuple<'e> {
         let tenant_id = self.admitted.tenant_id();
-        tail::remember(self.relation.oid(), tenant_id, place.lane, place.link.seq);
+        tail::remember(self.relation.oid(), tenant_id, place.lane, &place.link, sealed.event_hash);
         let (layout, memory, mut row) = (&self.events.layout, self.row.memory(), self.row);
         if row.get(layout, c::ID).is_none() {
             row.set(layout, c::ID, memory.uuid(&self.id));

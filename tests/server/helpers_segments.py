@@ -38,8 +38,8 @@ def check_whole(conn):
         "SELECT sum(jsonb_array_length(targets)) FROM immutable.events").fetchone() == conn.execute(
         "SELECT count(*) FROM immutable.event_targets").fetchone()
     in_tables = places(conn)
-    for segment, state, events, targets, start, end in conn.execute(
-            "SELECT segment, state, events, targets, created_from, created_to FROM immutable.segments").fetchall():
+    for segment, state, events, targets in conn.execute(
+            "SELECT segment, state, events, targets FROM immutable.segments").fetchall():
         assert events == in_tables.pop(f"events_{segment}", 0), (segment, state)
         assert (targets,) == conn.execute(f"SELECT count(*) FROM immutable.event_targets_{segment}").fetchone()
         assert conn.execute(f"SELECT count(*) FROM immutable.event_targets_{segment} t JOIN immutable.events_{segment} e "

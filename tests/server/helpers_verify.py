@@ -30,7 +30,7 @@ def make_segment(db, number, first, last):
 
 def fill_segment(db, number):
     """Moves the events of its time, but for the last of each lane."""
-    bounds = db.conn.execute("SELECT created_from, created_to FROM immutable.segments WHERE segment = %s",
+    bounds = db.conn.execute("SELECT created_from::text, created_to::text FROM immutable.segments WHERE segment = %s",
                              [number]).fetchone()
     with h.behind_triggers(db.conn):
         db.conn.execute(

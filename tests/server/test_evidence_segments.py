@@ -1,6 +1,7 @@
 """The tree over events that are in segments, in the hot table, in both, and pruned. What the functions give out is compared
 with what they gave before the events moved, and with the second implementation."""
 
+import concurrent.futures
 import itertools
 import json
 import time
@@ -10,6 +11,7 @@ import pytest
 import helpers_log as h
 import helpers_tree as t
 from helpers_evidence_segments import prune, put
+from helpers_segments import places, seal
 from helpers_sequencing import check, checkpoint, refused, tree_of
 from helpers_tree_model import W1, evidence, tlog
 
@@ -155,6 +157,25 @@ def test_an_event_that_is_missing_from_a_segment_waits(db):
     check(conn)
 
 
+@pytest.mark.parametrize("has_tree", [False, True])
+def test_a_lane_that_has_lost_its_end(db, has_tree):
+    """Somebody has removed what the hot table has of it. The rest is in the tree, or is missed there by its number."""
+    conn = db.conn
+    record(conn, 30)
+    record(conn, 5, "u")
+    if has_tree:
+        checkpoint(conn)
+    put(conn, 1, "true")
+    with h.behind_triggers(conn):
+        conn.execute("DELETE FROM ONLY immutable.events WHERE tenant_id = 't'")
+        conn.execute("UPDATE immutable.tree_position SET compared_at = now() - interval '25 hours'")
+    for _ in range(2):
+        checkpoint(conn)
+        pending = conn.execute("SELECT tenant_id, lane, seq, why FROM immutable.tree_pending").fetchall()
+        assert pending == ([("t", 0, 30, "the events that the tree has are no longer there")] if has_tree else [])
+    assert value(conn, "SELECT sum(count) FROM immutable.tree_runs WHERE tenant_id = 't'") == (30 if has_tree else 29)
+
+
 def test_a_stray_table_is_none_of_the_log(db):
     """Rows of a table that somebody has hung below the log enter neither the tree nor keep others from it."""
     conn = db.conn
@@ -168,6 +189,38 @@ def test_a_stray_table_is_none_of_the_log(db):
     with h.behind_triggers(conn):
         conn.execute("DROP TABLE public.stray")
     check(conn)
+
+
+def test_checkpoints_while_events_are_sealed(db):
+    """Each event enters the tree once, wherever it is by then."""
+    notes, writing = [], True
+
+    def write(tenant):
+        with db.server.connect(db.name) as conn:
+            for _ in range(30):
+                record(conn, 7, tenant)
+
+    def sign():
+        with db.server.connect(db.name) as conn:
+            while writing:
+                notes.append(checkpoint(conn))
+
+    record(db.conn)
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        signing, writers = executor.submit(sign), [executor.submit(write, tenant) for tenant in TENANTS]
+        try:
+            for _ in range(4):
+                seal(db)
+            for writer in writers:
+                writer.result()
+        finally:
+            writing = False
+        signing.result()
+    seal(db)
+    assert sum(count for table, count in places(db.conn).items() if table != "events") > 300
+    notes.append(checkpoint(db.conn))
+    check(db.conn, notes)
+    assert h.verify_chain(db.conn, checkpoint=notes[-1])["valid"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from helpers_servers import is_valid
 
 ROUNDS = 12
 INSERT = "INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key, targets) " \
-    "SELECT 't' || n % 3, 'u', 'a', %s || n, '[{\"type\": \"x\", \"id\": \"1\"}]' FROM generate_series(1, 20) n"
+    "SELECT 't' || n %% 3, 'u', 'a', %s || n, '[{\"type\": \"x\", \"id\": \"1\"}]' FROM generate_series(1, 20) n"
 SETTINGS = "-c immutable.hot_events=50 -c immutable.seal_events=200 -c immutable.segment_events=700 -c lock_timeout=2s"
 
 
