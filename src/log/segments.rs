@@ -7,7 +7,7 @@
 
 use crate::log::tables::events_oid;
 use crate::pg::datum::{micros, text, Datum};
-use crate::pg::error::internal;
+use crate::pg::error::{internal, Code, Fault};
 use crate::pg::lock::ObjectLock;
 use crate::pg::relation::{named, OpenRelation, Seen, Spot};
 use crate::pg::spi;
@@ -101,6 +101,18 @@ pub fn now() -> Vec<Segment> {
 /// table, so that it costs nothing.
 pub fn may_be() -> bool {
     OpenRelation::briefly(events_oid()).get().has_children()
+}
+
+/// Raises 55000 on objects of a version without segments.
+pub fn require() {
+    if !are_there() {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the extension's objects are of a version that has no segments",
+        )
+        .hint("ALTER EXTENSION immutable UPDATE.")
+        .raise()
+    }
 }
 
 fn are_there() -> bool {

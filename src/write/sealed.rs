@@ -73,14 +73,9 @@ impl<'r> Asked<'r> {
             events = Events::of_segment(relation.get());
         }
         let (relation, events) = (relation.get(), events?);
-        let has = |index, column, function, value| {
-            let value = Some(value);
-            let tenant = Equal {
-                attribute: events.layout.number(c::TENANT_ID),
-                function: pg_sys::F_TEXTEQ,
-                value: Some(self.tenant),
-            };
-            let keys = [Equal { attribute: events.layout.number(column), function, value }, tenant];
+        let equal =
+            |column, function, value| Equal { attribute: events.layout.number(column), function, value: Some(value) };
+        let has = |index, keys: [Equal; 2]| {
             let mut found = false;
             relation.rows(index, Seen::ByLatest(seen), &keys, |_| {
                 found = true;
@@ -88,8 +83,10 @@ impl<'r> Asked<'r> {
             });
             found
         };
-        let has_id = |id| has(Some(events.id_index), c::ID, pg_sys::F_UUID_EQ, id);
-        let has_key = |key| has(events.key_index, c::IDEMPOTENCY_KEY, pg_sys::F_TEXTEQ, key);
+        let tenant = || equal(c::TENANT_ID, pg_sys::F_TEXTEQ, self.tenant);
+        // In the order of the index.
+        let has_id = |id| has(Some(events.id_index), [equal(c::ID, pg_sys::F_UUID_EQ, id), tenant()]);
+        let has_key = |key| has(events.key_index, [tenant(), equal(c::IDEMPOTENCY_KEY, pg_sys::F_TEXTEQ, key)]);
         match (self.id, self.key) {
             (Some(id), _) if has_id(id) => Some(Taken::Id),
             (_, Some(key)) if has_key(key) => Some(Taken::Key),
