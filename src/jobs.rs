@@ -23,6 +23,7 @@ pub mod prune;
 pub mod prune_lanes;
 pub mod prune_plan;
 pub mod prune_remove;
+mod prune_streams;
 pub mod resume;
 pub mod retention;
 pub mod retention_calls;

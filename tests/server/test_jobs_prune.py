@@ -279,6 +279,7 @@ def test_what_is_left_is_what_the_model_says(db):
     keep_nothing(conn, "t0")
     tenants = [f"t{n}" for n in range(6)]
     others = [db.connect(autocommit=False) for _ in range(3)]
+    conn.execute("CALL immutable.checkpoint()")
     covered, gone = {}, {}
     for _ in range(5):
         for _ in range(rng.randrange(1, 4)):
