@@ -115,20 +115,11 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
       FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
         AND NOT (SELECT b.is_distributed FROM begun b)),
-  -- Rules and holds that are not what the log says of them. What the log said may have gone by a rule of its own.
   bad_retention AS (
-    SELECT 8 AS place, format('immutable.%s was changed by hand: of %s no event of the log says what the row says, so that events may be removed too early. Find out who did it, and call immutable.set_retention() or immutable.hold() again',
-        x.tab, CASE WHEN x.tenant_id IS NULL THEN 'all tenants' ELSE format('tenant "%s"', x.tenant_id) END) AS problem
-    FROM (SELECT 'retention' AS tab, r.tenant_id, r.event_id, r.changed_at AS at, 'immutable.retention_set' AS action, r.keep, r.next_keep, r.next_from
-        FROM immutable.retention r
-        UNION ALL SELECT 'holds', h.tenant_id, h.event_id, h.held_at, 'immutable.held', NULL, NULL, NULL FROM immutable.holds h) x
-    WHERE NOT EXISTS (SELECT FROM immutable.events e WHERE e.id = x.event_id AND e.tenant_id = '' AND e.action = x.action
-        AND (x.tab = 'holds' OR immutable.is_readable(e.metadata) AND CASE WHEN x.next_from IS NULL
-          THEN (e.metadata ->> 'keep')::interval IS NOT DISTINCT FROM x.keep
-          ELSE (e.metadata ->> 'keep')::interval IS NOT DISTINCT FROM x.next_keep
-            AND (x.keep IS NOT DISTINCT FROM (e.metadata ->> 'keep')::interval OR x.keep IS NOT DISTINCT FROM (e.metadata ->> 'old_keep')::interval)
-            AND (e.metadata ->> 'counts_from')::timestamptz IS NOT DISTINCT FROM x.next_from END))
-      AND NOT EXISTS (SELECT FROM immutable.events e WHERE e.tenant_id = '' AND e.action = 'immutable.pruned' AND e.created_at > x.at)),
+    SELECT 8 AS place, format('immutable.%s was changed by hand: what it says of %s is not what the log says, and events may be removed too early. Find out who did that, and call immutable.%s again',
+        c.changed, CASE WHEN c.tenant_id IS NULL THEN 'all tenants' ELSE format('tenant "%s"', c.tenant_id) END,
+        CASE c.changed WHEN 'holds' THEN 'hold()' ELSE 'set_retention()' END) AS problem
+    FROM immutable.changed_retention() c),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
       x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem

@@ -27,6 +27,7 @@ mod prune_streams;
 pub mod resume;
 pub mod retention;
 pub mod retention_calls;
+mod retention_check;
 pub mod seal;
 pub mod seal_drop;
 pub mod seal_due;

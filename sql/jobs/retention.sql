@@ -121,6 +121,14 @@ token names no tenant it returns no row.
 Raises 22023 for a tenant_id that is too long, 42501 for another tenant than the caller sees and without the scope
 read, and 28000 for a proof or a token that is missing or refused.';
 
+CREATE FUNCTION immutable.changed_retention()
+RETURNS TABLE (changed text, tenant_id text) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_changed_retention';
+COMMENT ON FUNCTION immutable.changed_retention() IS
+'Part of immutable.status(): returns the rules and holds that are not what the events of the log say of them.
+Returns the table and the tenant of each. Where the log''s own events were pruned since, it says nothing.
+Raises no error.';
+
 CREATE FUNCTION immutable.hold(tenant_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_hold';
