@@ -3,6 +3,7 @@
 
 use crate::jobs::prune_lanes::{self, Table, EVENTS, OF_LANE};
 use crate::jobs::prune_plan::{Going, Plan, What};
+use crate::jobs::prune_streams;
 use crate::jobs::seal_refused::refuse_where_seen;
 use crate::log::own_change::by_log;
 use crate::log::own_event::{record, LogEvent};
@@ -47,6 +48,7 @@ pub fn remove(plan: &Plan, segments: &[Segment], begins: &Begins, of: &Record, b
     }
     refuse_where_seen();
     let erasures = records_of_erasures(plan);
+    let missed = prune_streams::missed(plan, segments);
     by_log(|| {
         let whole = whole_segments(plan, segments);
         {
@@ -69,6 +71,7 @@ pub fn remove(plan: &Plan, segments: &[Segment], begins: &Begins, of: &Record, b
     for (tenant_id, going) in tenants {
         record_pruned(tenant_id, &going, begins, plan.checkpoint_size, before(tenant_id), of);
     }
+    prune_streams::note(&missed);
 }
 
 /// How many events of a table go.

@@ -131,13 +131,6 @@ impl<'t> Tuple<'t> {
         u32::from(unsafe { (*(*self.tuple).t_data).t_infomask }) & pg_sys::HEAP_HASEXTERNAL != 0
     }
 
-    /// Where the row is in its table: page and number.
-    pub fn spot(self) -> (u32, u16) {
-        // SAFETY: the row is alive, and was read from a table.
-        let place = unsafe { (*self.tuple).t_self };
-        (u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo), place.ip_posid)
-    }
-
     /// Whether this transaction inserted it. A row that this transaction updated has its xmin too,
     /// but does not count.
     pub fn is_inserted_here(self) -> bool {
