@@ -283,7 +283,8 @@ GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer
 -- Retention. Whoever makes the rules sees no event; a viewer and an API key see the rule of their tenant.
 GRANT USAGE ON SCHEMA immutable TO immutable_retainer;
 GRANT SELECT ON immutable.retention, immutable.holds TO immutable_retainer, immutable_auditor;
-GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text), immutable.hold(text, text),
+GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text),
+  immutable.reset_retention(text, text), immutable.hold(text, text),
   immutable.release(text, text), immutable.prune(boolean, text, text)
 TO immutable_retainer;
 GRANT EXECUTE ON FUNCTION immutable.get_retention(text)

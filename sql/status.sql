@@ -115,6 +115,11 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
       FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
         AND NOT (SELECT b.is_distributed FROM begun b)),
+  bad_retention AS (
+    SELECT 8 AS place, format('immutable.%s was changed by hand: what it says of %s is not what the log says, and events may be removed too early. Find out who did that, and call immutable.%s again',
+        c.changed, CASE WHEN c.tenant_id IS NULL THEN 'all tenants' ELSE format('tenant "%s"', c.tenant_id) END,
+        CASE c.changed WHEN 'holds' THEN 'hold()' ELSE 'set_retention()' END) AS problem
+    FROM immutable.changed_retention() c),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
       x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
@@ -368,6 +373,7 @@ BEGIN ATOMIC
     UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT place, problem FROM bad_streams
     UNION ALL SELECT place, problem FROM bad_segments
+    UNION ALL SELECT place, problem FROM bad_retention
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)

@@ -10,6 +10,7 @@ CREATE TABLE immutable.retention (
   changed_at timestamptz NOT NULL,
   changed_by text NOT NULL,
   event_id uuid NOT NULL,
+  next_is_default boolean NOT NULL DEFAULT false,
   CONSTRAINT retention_tenant_id_key UNIQUE NULLS NOT DISTINCT (tenant_id)
 );
 COMMENT ON TABLE immutable.retention IS
@@ -25,6 +26,9 @@ COMMENT ON COLUMN immutable.retention.next_from IS 'When what waits takes effect
 COMMENT ON COLUMN immutable.retention.changed_at IS 'When the rule was last changed';
 COMMENT ON COLUMN immutable.retention.changed_by IS 'Who changed it, as events.recorded_by names it';
 COMMENT ON COLUMN immutable.retention.event_id IS 'The event immutable.retention_set that records this change';
+COMMENT ON COLUMN immutable.retention.next_is_default IS
+  'Whether the tenant has no rule of its own from next_from on: next_keep and next_require_archive then say what the '
+  'others had when this was asked for';
 
 CREATE TABLE immutable.holds (
   tenant_id text COLLATE "C",
@@ -85,10 +89,24 @@ Raises 22023 for a time that is not positive, for more than 1,000 years, for a t
 an empty reason, 22004 if require_archive is NULL, 22001 for a reason that is too long, 25006 in a read-only
 transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log.';
 
+CREATE FUNCTION immutable.reset_retention(tenant_id text, reason text DEFAULT NULL)
+RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_reset_retention';
+COMMENT ON FUNCTION immutable.reset_retention(text, text) IS
+'Ends the rule that a tenant has of its own: what counts for all others counts for it.
+It does so at once if that keeps as much, now and with what waits, and otherwise after immutable.retention_wait. Until
+then what keeps more of both counts. It is recorded as immutable.retention_set with is_default, without a tenant.
+- tenant_id: the tenant; an empty text for the events without one, which are kept for ever then.
+- reason: why; it is recorded.
+Returns when the tenant has no rule of its own: now, or the end of the waiting time.
+Raises 55000 for a tenant without a rule of its own, 22004 if tenant_id is NULL, 22023 for a tenant_id that is too long
+and for an empty reason, 22001 for a reason that is too long, 25006 in a read-only transaction, on a standby and in a
+copy that a replication feeds, and 0A000 for a distributed log.';
+
 CREATE FUNCTION immutable.get_retention(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, keep interval, require_archive boolean, is_default boolean, changed_at timestamptz,
   next_keep interval, next_require_archive boolean, next_from timestamptz, held_since timestamptz, held_because text,
-  pruned_before timestamptz)
+  pruned_before timestamptz, pruned_at timestamptz)
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_get_retention';
 COMMENT ON FUNCTION immutable.get_retention(text) IS
@@ -97,10 +115,19 @@ A viewer and an API key of one tenant see that tenant, and no reason of a hold.
 - tenant_id: the tenant; an empty text for the events without one. NULL for the rule of all tenants without their
   own; of a caller who sees one tenant it is that tenant.
 Returns one row: keep is NULL for ever, is_default says that the tenant has no rule of its own, next_keep and
-next_require_archive count from next_from on, held_since is NULL if nothing holds the events, and pruned_before is
-NULL or the time before which events were removed, as the newest record says.
+next_require_archive count from next_from on, held_since is NULL if nothing holds the events, pruned_before is NULL or
+the time before which events were removed, as the newest record says, and pruned_at when that was. To a viewer whose
+token names no tenant it returns no row.
 Raises 22023 for a tenant_id that is too long, 42501 for another tenant than the caller sees and without the scope
 read, and 28000 for a proof or a token that is missing or refused.';
+
+CREATE FUNCTION immutable.changed_retention()
+RETURNS TABLE (changed text, tenant_id text) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_changed_retention';
+COMMENT ON FUNCTION immutable.changed_retention() IS
+'Part of immutable.status(): returns the rules and holds that are not what the events of the log say of them.
+Returns the table and the tenant of each. Where the log''s own events were pruned since, it says nothing.
+Raises no error.';
 
 CREATE FUNCTION immutable.hold(tenant_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 /// `immutable.retention`; its columns are tenant_id, keep, require_archive, next_keep, next_require_archive, next_from,
-/// changed_at, changed_by, event_id.
-const RULES: [Oid; 9] = [
+/// changed_at, changed_by, event_id, next_is_default.
+const RULES: [Oid; 10] = [
     pg_sys::TEXTOID,
     pg_sys::INTERVALOID,
     pg_sys::BOOLOID,
@@ -25,6 +25,7 @@ const RULES: [Oid; 9] = [
     pg_sys::TIMESTAMPTZOID,
     pg_sys::TEXTOID,
     pg_sys::UUIDOID,
+    pg_sys::BOOLOID,
 ];
 
 /// `immutable.holds`; its columns are tenant_id, reason, held_at, held_by, event_id.
@@ -87,6 +88,8 @@ pub struct Stored {
     pub rule: Rule,
     /// What counts later, and from when on.
     pub next: Option<(Rule, i64)>,
+    /// Whether what counts later is that the tenant has no rule of its own.
+    is_ending: bool,
     pub changed_at: i64,
 }
 
@@ -97,11 +100,17 @@ impl Stored {
             require_archive: row.at(archive).is_some_and(Datum::bool),
         };
         let next = row.at(5).map(|from| (rule(3, 4), micros(from)));
-        let stored = Stored { rule: rule(1, 2), next, changed_at: row.at(6).map_or(0, any_micros) };
+        let is_ending = row.at(9).is_some_and(Datum::bool);
+        let stored = Stored { rule: rule(1, 2), next, is_ending, changed_at: row.at(6).map_or(0, any_micros) };
         match next {
             Some((next, from)) if from <= now => Stored { rule: next, next: None, ..stored },
             _ => stored,
         }
+    }
+
+    /// Whether what counts now and what waits both keep at least as much as a rule.
+    pub fn keeps_as_much(&self, rule: Rule) -> bool {
+        self.rule.at_once(rule) == self.rule && self.next.is_none_or(|(next, _)| next.at_once(rule) == next)
     }
 }
 
@@ -123,6 +132,12 @@ impl Rules {
                 None => rules.default = Some(stored),
             }
         });
+        // A rule that has ended is none, and what waits where one ends is what counts for all others.
+        rules.own.retain(|_, stored| !stored.is_ending || stored.next.is_some());
+        let default = rules.default.as_ref().map_or(Rule::FOR_EVER, |stored| stored.rule);
+        for stored in rules.own.values_mut().filter(|stored| stored.is_ending) {
+            stored.next = stored.next.map(|(_, from)| (default, from));
+        }
         rules
     }
 

@@ -1,11 +1,11 @@
-//! set_retention(), get_retention(), hold() and release().
+//! set_retention(), reset_retention(), get_retention(), hold() and release().
 
 use crate::access::proof::{self, Scope};
 use crate::access::scope::shown_here;
 use crate::access::token::parse_identity;
 use crate::jobs::retention::{holds_to_change, json, lock, rules_to_change, Holds, Keep, Rule, Rules};
 use crate::log::own_event::{reason, record, recorder, LogEvent};
-use crate::log::pruned_before::pruned_before;
+use crate::log::pruned_before::last_pruning;
 use crate::log::tables::events_oid;
 use crate::log::{distributed, seam, subscription};
 use crate::pg::call::{sql_function, Call};
@@ -63,9 +63,10 @@ fn set_retention(call: Call) -> Datum {
     if from.is_some() {
         commit_soon(now, wait);
     }
-    let change = Change { tenant_id: tenant_id.as_deref(), old, next, from: from.unwrap_or(now), why };
+    let change =
+        Change { tenant_id: tenant_id.as_deref(), old, next, is_ending: false, from: from.unwrap_or(now), why };
     let event_id = change.record();
-    store(tenant_id.as_deref(), rule, from.map(|from| (next, from)), now, event_id);
+    store(tenant_id.as_deref(), rule, from.map(|from| Next { rule: next, from, is_ending: false }), now, event_id);
     timestamptz(from.unwrap_or(now))
 }
 
@@ -113,6 +114,44 @@ fn refuse_late_commit(is_prepared: bool) {
     }
 }
 
+sql_function!(immutable_reset_retention, pg_finfo_immutable_reset_retention, reset_retention);
+
+/// `immutable.reset_retention(tenant_id, reason)`
+fn reset_retention(call: Call) -> Datum {
+    require_change(c"immutable.reset_retention()");
+    call.required(0, "tenant_id", "immutable.set_retention() changes the rule of all tenants without their own.");
+    let tenant_id = parse_identity("tenant_id", call.arg(0)).unwrap_or_default();
+    let why = call.arg(1).map(|_| reason(call, 1));
+    lock(true);
+    let now = transaction::now();
+    let rules = Rules::at(now);
+    let Some(own) = rules.own.get(&tenant_id) else {
+        Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the tenant has no rule of its own")
+            .field("tenant_id")
+            .hint("immutable.retention has the rules.")
+            .raise()
+    };
+    // The events without a tenant follow no default.
+    let default = rules.default.as_ref().filter(|_| !tenant_id.is_empty());
+    let next = default.map_or(Rule::FOR_EVER, |default| default.rule);
+    let wait = i64::from(settings::RETENTION_WAIT.get()) * 1_000_000;
+    let is_at_once = wait <= 0 || default.is_none_or(|default| default.keeps_as_much(own.rule));
+    let from = if is_at_once { now } else { now.saturating_add(wait) };
+    if !is_at_once {
+        commit_soon(now, wait);
+    }
+    let change = Change { tenant_id: Some(&tenant_id), old: own.rule, next, is_ending: true, from, why };
+    let event_id = change.record();
+    if is_at_once {
+        let statement = format!("DELETE FROM immutable.retention WHERE {IS_OF}");
+        rules_to_change().execute(&statement, &[Arg::text(tenant_id.as_str())]);
+    } else {
+        let next = Next { rule: next, from, is_ending: true };
+        store(Some(&tenant_id), own.rule.at_once(next.rule), Some(next), now, event_id);
+    }
+    timestamptz(from)
+}
+
 /// A time that events can be kept. Raises 22023 for any other.
 fn positive(keep: Interval) -> Interval {
     let Interval { months, days, micros } = keep;
@@ -136,6 +175,8 @@ struct Change<'c> {
     tenant_id: Option<&'c str>,
     old: Rule,
     next: Rule,
+    /// Whether the tenant has no rule of its own from then on.
+    is_ending: bool,
     from: i64,
     why: Option<&'c str>,
 }
@@ -148,43 +189,54 @@ impl Change<'_> {
         metadata.extend(self.why.map(|why| ("reason", why)));
         let [keep, old_keep] = [json(self.next.keep), json(self.old.keep)];
         let [archive, old_archive] = [self.next.require_archive.to_string(), self.old.require_archive.to_string()];
+        let mut of_rules: Vec<(&str, &str)> = vec![
+            ("keep", &keep),
+            ("require_archive", &archive),
+            ("old_keep", &old_keep),
+            ("old_require_archive", &old_archive),
+        ];
+        of_rules.extend(self.is_ending.then_some(("is_default", "true")));
         record(&LogEvent {
             action: "immutable.retention_set",
             resource_type: Some("retention"),
             metadata: &metadata,
-            metadata_json: &[
-                ("keep", &keep),
-                ("require_archive", &archive),
-                ("old_keep", &old_keep),
-                ("old_require_archive", &old_archive),
-            ],
+            metadata_json: &of_rules,
             ..LogEvent::default()
         })
     }
 }
 
+/// What counts later.
+struct Next {
+    rule: Rule,
+    from: i64,
+    is_ending: bool,
+}
+
 /// Writes the row of a rule.
-fn store(tenant_id: Option<&str>, rule: Rule, next: Option<(Rule, i64)>, now: i64, event_id: Id) {
+fn store(tenant_id: Option<&str>, rule: Rule, next: Option<Next>, now: i64, event_id: Id) {
     here(|memory| {
         let interval = |keep: Keep| Arg::given(pg_sys::INTERVALOID, keep.map(|keep| keep.datum(memory)));
         let boolean = |value: Option<bool>| Arg::given(pg_sys::BOOLOID, value.map(Datum::from));
         rules_to_change().execute(
             "INSERT INTO immutable.retention (tenant_id, keep, require_archive, next_keep, next_require_archive, next_from, \
-               changed_at, changed_by, event_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+               changed_at, changed_by, event_id, next_is_default) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
              ON CONFLICT ON CONSTRAINT retention_tenant_id_key DO UPDATE SET keep = EXCLUDED.keep, \
                require_archive = EXCLUDED.require_archive, next_keep = EXCLUDED.next_keep, \
                next_require_archive = EXCLUDED.next_require_archive, next_from = EXCLUDED.next_from, \
-               changed_at = EXCLUDED.changed_at, changed_by = EXCLUDED.changed_by, event_id = EXCLUDED.event_id",
+               changed_at = EXCLUDED.changed_at, changed_by = EXCLUDED.changed_by, event_id = EXCLUDED.event_id, \
+               next_is_default = EXCLUDED.next_is_default",
             &[
                 Arg::maybe_text(tenant_id),
                 interval(rule.keep),
                 boolean(Some(rule.require_archive)),
-                interval(next.and_then(|(next, _)| next.keep)),
-                boolean(next.map(|(next, _)| next.require_archive)),
-                next.map_or(Arg::Null(pg_sys::TIMESTAMPTZOID), |(_, from)| Arg::Time(from)),
+                interval(next.as_ref().and_then(|next| next.rule.keep)),
+                boolean(next.as_ref().map(|next| next.rule.require_archive)),
+                next.as_ref().map_or(Arg::Null(pg_sys::TIMESTAMPTZOID), |next| Arg::Time(next.from)),
                 Arg::Time(now),
                 Arg::text(recorder()),
                 Arg::Uuid(event_id),
+                boolean(Some(next.is_some_and(|next| next.is_ending))),
             ],
         );
     });
@@ -273,7 +325,10 @@ fn get_retention(call: Call) -> Datum {
     let sees_reasons = sees_every_tenant();
     let tenant_id = match sees_reasons {
         true => given,
-        false => Some(own_tenant(given.as_deref())),
+        false => match own_tenant(given.as_deref()) {
+            Some(own) => Some(own),
+            None => return call.null(),
+        },
     };
     let (rules, holds) = (Rules::at(transaction::now()), Holds::now());
     let (stored, is_own) = match &tenant_id {
@@ -284,7 +339,7 @@ fn get_retention(call: Call) -> Datum {
     let rule = stored.map_or(Rule::FOR_EVER, |stored| stored.rule);
     let next = stored.and_then(|stored| stored.next);
     let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-    let pruned = spi::as_owner(events.get(), || tenant_id.as_deref().and_then(pruned_before));
+    let pruned = spi::as_owner(events.get(), || tenant_id.as_deref().and_then(last_pruning));
     let memory = call.memory();
     let interval = |keep: Keep| keep.map(|keep| keep.datum(memory));
     call.rows().put(&[
@@ -298,7 +353,8 @@ fn get_retention(call: Call) -> Datum {
         next.map(|(_, from)| timestamptz(from)),
         held.map(|hold| timestamptz(hold.since)),
         held.filter(|_| sees_reasons).map(|hold| memory.text(&hold.reason)),
-        pruned.map(timestamptz),
+        pruned.and_then(|pruned| pruned.before).map(timestamptz),
+        pruned.map(|pruned| timestamptz(pruned.at)),
     ]);
     call.null()
 }
@@ -316,12 +372,16 @@ fn sees_every_tenant() -> bool {
     (by_role || proof::is_needed()) && opened.tenant_id.is_none() && settings::viewer_token().is_none()
 }
 
-/// The tenant that the caller sees as a viewer or by its key. Raises 42501 for another one.
-fn own_tenant(given: Option<&str>) -> String {
+/// The tenant that the caller sees as a viewer or by its key; None for a viewer who names none and whose token names none.
+/// Raises 42501 for another one.
+fn own_tenant(given: Option<&str>) -> Option<String> {
     let opened = proof::require(Scope::Read);
-    let own = opened.tenant_id.or_else(|| shown_here().and_then(|shown| shown.tenant_id));
-    match own {
-        Some(own) if given.is_none_or(|given| given == own) => own,
+    let shown = shown_here();
+    let is_viewer = shown.is_some();
+    let own = opened.tenant_id.or_else(|| shown.and_then(|shown| shown.tenant_id));
+    match (own, given) {
+        (Some(own), _) if given.is_none_or(|given| given == own) => Some(own),
+        (None, None) if is_viewer => None,
         _ => Fault::new(
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the caller may not see how long this tenant's events are kept",

@@ -66,6 +66,7 @@ sql_function!(immutable_seal, pg_finfo_immutable_seal, seal);
 fn seal(call: Call) -> Datum {
     call.require_own_transactions("immutable.seal()");
     transaction::require_writable(c"immutable.seal()");
+    segments::require();
     let wanted = call.arg(0).map_or(Wanted::AllButHot, |before| Wanted::Before(micros(before)));
     let mut did = Did::default();
     in_transactions(|transactions| {

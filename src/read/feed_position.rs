@@ -5,7 +5,7 @@
 use crate::access::opened::conditions;
 use crate::access::proof::Opened;
 use crate::log::columns::{self as c, Layout};
-use crate::log::pruned_before::pruned_before;
+use crate::log::pruned_before::last_pruning;
 use crate::log::tables::events_oid;
 use crate::log::{pruned, seam, segments};
 use crate::pg::datum::{bytes, utf8, uuid, Datum};
@@ -258,7 +258,7 @@ impl FeedEvent {
     /// of its tenant were removed. An event that a failover has lost is younger than that.
     fn is_pruned(&self) -> bool {
         let Some(made_at) = uuid_time(&self.id) else { return false };
-        let before = utf8(&self.tenant_id).and_then(pruned_before);
+        let before = utf8(&self.tenant_id).and_then(last_pruning).and_then(|pruned| pruned.before);
         before.is_some_and(|before| made_at < before)
     }
 }

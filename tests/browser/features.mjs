@@ -38,6 +38,26 @@ scenario('the page shows events, and the token leaves the address', async (t) =>
   assert.equal(t.front.asked.at(-1).token, 'h.a.sh');
 });
 
+scenario('what retention has removed is one line beneath the events', async (t) => {
+  await t.serve({ events: events(3), retention: { keep: 'P1Y', pruned_before: '2025-11-27T00:00:00.000000Z', pruned_at: '2026-11-27T03:00:00.000000Z' } });
+  const page = await t.page();
+  const line = page.locator('.removed');
+  await line.waitFor();
+  assert.match(await line.innerText(), /^Events before Nov 27, 2025 were removed on Nov 27, 2026 \(kept for: 1 year\)\.$/);
+  await t.axe(page, 'removed events');
+  await page.evaluate(() => document.querySelector('audit-log-viewer').setAttribute('lang', 'de'));
+  await page.getByText(/^Ereignisse vor dem 27\. Nov\. 2025 wurden am 27\. Nov\. 2026 entfernt \(Aufbewahrung: 1 Jahr\)\.$/).waitFor();
+  // A rule that does not explain it is not named, and without removed events there is no line.
+  t.state.retention = { keep: 'P7Y', pruned_before: '2025-11-27T00:00:00Z', pruned_at: '2026-11-27T03:00:00Z' };
+  const other = await t.page({ path: '/viewer?token=b.c.d&lang=en&zone=utc' });
+  await other.locator('.removed').waitFor();
+  assert.match(await other.locator('.removed').innerText(), /removed on Nov 27, 2026\.$/);
+  t.state.retention = { keep: 'P7Y', pruned_before: null, pruned_at: null };
+  const none = await t.page({ path: '/viewer?token=c.d.e&lang=en' });
+  await settled(none);
+  assert.equal(await none.locator('.removed').isVisible(), false);
+});
+
 scenario('filters: a form, chips, the address, a click on a value', async (t) => {
   await t.serve({ events: events(200) });
   const page = await t.page();

@@ -46,6 +46,8 @@ export async function front(program, state) {
       return response.writeHead(status, headers).end(body);
     }
     if (request.method === 'OPTIONS') return send(response, 204, '');
+    // Beside the events the viewer asks once what retention has removed.
+    if (url.pathname === '/api/v1/retention') return send(response, 200, JSON.stringify({ data: state.retention ?? null }));
     asked.push({ path: url.pathname, query: url.searchParams, token: request.headers.authorization?.replace('Bearer ', '') });
     if (state.change) {
       const { status, body } = await pass(program, request, { 'accept-encoding': 'identity' });

@@ -1,13 +1,23 @@
 """prune(): what goes and what stays, what records it, what still verifies afterwards, and what a crash leaves."""
 
 import datetime
+import os
 import random
+import subprocess
 import threading
 import time
 
 import psycopg
 import pytest
 from psycopg import errors
+
+import helpers_alerts
+import helpers_streams as streams
+import helpers_tree as tree
+from helpers_servers import Copy
+from helpers_tree_model import W1
+from test_write_replica import caught_up, wait_for_copy
+from test_write_segments import pair, restore, target  # noqa: F401
 
 PRUNE = "SELECT tenant_id, what, events, first_at, last_at, before FROM immutable.prune({}) ORDER BY 1, 2"
 LAST = "SELECT DISTINCT ON (tenant_id, lane) tenant_id, lane, seq FROM immutable.events ORDER BY 1, 2, 3 DESC"
@@ -118,7 +128,7 @@ def test_one_transaction(log):
     keep_nothing(conn)
     with conn.transaction():
         assert prune(conn)[("a", "pruned")] == 9
-        assert [row[0] for row in conn.execute("SELECT segment FROM immutable.segments")] != [1]
+        assert conn.execute("SELECT state FROM immutable.segments").fetchall() == [("emptied",)]
         raise psycopg.Rollback()
     assert len(events(conn, "a")) == 10 and verified(conn) == (True, 0)
     for level in ("REPEATABLE READ", "SERIALIZABLE"):
@@ -130,18 +140,21 @@ def test_one_transaction(log):
     conn.execute("ROLLBACK")
 
 
-def test_a_whole_segment_is_dropped(log):
+def test_a_whole_segment_is_dropped_once_no_snapshot_needs_it(log):
+    """A snapshot that does not see the record sees the events: a dump with it restores to a log that is valid."""
     conn = log.conn
     keep_nothing(conn, None, "")
     [segment] = conn.execute("SELECT segment FROM immutable.segments WHERE state = 'sealed'").fetchone()
-    reader = log.connect(autocommit=False)
-    reader.execute("SELECT count(*) FROM immutable.events")
-    conn.execute("SET lock_timeout = '100ms'")
-    with pytest.raises(errors.LockNotAvailable, match="the events that would go are in use"):
-        prune(conn)
-    assert len(events(conn, "a")) == 10
-    reader.rollback()
-    prune(conn)
+    older = log.connect(autocommit=False)
+    older.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_snapshot()")
+    assert prune(conn)[("a", "pruned")] == 9
+    assert len(events(conn, "a")) == 1 + 1 and len(events(older, "a")) == 10 and verified(older)[0] and verified(conn)[0]
+    state = "SELECT state, events FROM immutable.segments WHERE segment = %s"
+    assert conn.execute(state, (segment,)).fetchone() == ("emptied", 0)
+    conn.execute("CALL immutable.run_maintenance()")
+    assert conn.execute(state, (segment,)).fetchone() == ("emptied", 0)
+    older.rollback()
+    conn.execute("CALL immutable.run_maintenance()")
     tables = "SELECT to_regclass('immutable.events_' || %s), to_regclass('immutable.event_targets_' || %s)"
     assert conn.execute(tables, (segment, segment)).fetchone() == (None, None)
     # what is left goes on: new events, other segments, and what was a tail
@@ -279,6 +292,7 @@ def test_what_is_left_is_what_the_model_says(db):
     keep_nothing(conn, "t0")
     tenants = [f"t{n}" for n in range(6)]
     others = [db.connect(autocommit=False) for _ in range(3)]
+    conn.execute("CALL immutable.checkpoint()")
     covered, gone = {}, {}
     for _ in range(5):
         for _ in range(rng.randrange(1, 4)):
@@ -339,6 +353,138 @@ def test_what_is_left_is_what_the_model_says(db):
         assert verified(conn)[0], seed
 
 
+def test_streams_alerts_and_usage_go_on(db):
+    """What is delivered, evaluated and counted goes on with what is left, once, and a stream says what it missed."""
+    conn = db.conn
+    keep_nothing(conn, "a")
+    rule = helpers_alerts.rule(conn, "high_volume_destructive", action_pattern=["test.done", "immutable.pruned"], threshold=1)
+    late, early, other = (streams.create(conn, name, start="-infinity") for name in ("late", "early", "other"))
+    elsewhere = streams.create(conn, "elsewhere", tenant_id="b", start="-infinity")
+    track(conn, "a", 10)
+    track(conn, "b", 2)
+    conn.execute("CALL immutable.run_maintenance()")
+    alerts = conn.execute("SELECT id, event_id FROM immutable.alerts ORDER BY 1").fetchall()
+    of_alerts = streams.create(conn, "alerts", content="alerts", start="-infinity")
+    read = [item["id"] for item in streams.deliver(conn, early)]
+    taken = streams.take(conn, other, most=7)
+    streams.settle(conn, other, taken, "delivered", 5)
+    # a rule that keeps nothing works at once, in maintenance too
+    seal(conn)
+    assert prune(conn)[("a", "pruned")] == 9
+    assert verified(conn)[0]
+    notes = {id: streams.stream(conn, id)["last_error"] for id in (late, early, other, elsewhere, of_alerts)}
+    assert notes[early] == notes[elsewhere] == notes[of_alerts] is None
+    assert notes[late] == "retention has removed 9 events to which the stream had not come"
+    assert notes[other].startswith("retention has removed ")
+    assert {streams.stream(conn, id)["state"] for id in notes} == {"active"}
+    left = [row[0] for row in conn.execute("SELECT id::text FROM immutable.events")]
+    for id, before in ((late, []), (early, read), (other, [item["id"] for item in taken["items"][:5]])):
+        items = [item["id"] for item in streams.deliver(conn, id)]
+        assert len(set(items)) == len(items) and not set(items) & set(before)
+        assert set(items) | set(before) >= set(left) and set(items) <= set(left), streams.stream(conn, id)
+        assert streams.stream(conn, id)["last_error"] is None
+    # alerts stay, are delivered, and none is raised again
+    assert len(streams.deliver(conn, of_alerts)) == len(alerts) > 0
+    listed = one(conn, "SELECT immutable.get_alerts()")["data"]
+    assert {each["event_id"] for each in listed} == {str(event_id) for _, event_id in alerts}
+    did = one(conn, "CALL immutable.run_maintenance()")
+    assert not any("error" in str(step) for step in did.values()), did
+    now = conn.execute("SELECT id, event_id FROM immutable.alerts ORDER BY 1").fetchall()
+    assert now[:len(alerts)] == alerts and rule
+    # the pruning itself can be alerted of
+    actions = "SELECT action FROM immutable.alerts a JOIN immutable.events e ON e.id = a.event_id WHERE a.id > %s"
+    assert conn.execute(actions, (alerts[-1][0],)).fetchall() == [("immutable.pruned",)]
+
+
+def test_a_receipt_from_before_verifies_offline(log, tmp_path):
+    """With immutable-verify: the receipt by itself, and of a later checkpoint by the line of the event."""
+    conn = log.conn
+    keep_nothing(conn)
+    key, witness = one(conn, "SELECT immutable.verifier_key()"), W1
+    conn.execute("SELECT immutable.add_witness(%s)", (str(witness.verifier),))
+
+    def cosign():
+        note = one(conn, "CALL immutable.checkpoint()")
+        note = note if isinstance(note, str) else one(conn, "SELECT note FROM immutable.checkpoints ORDER BY size DESC LIMIT 1")
+        conn.execute("SELECT immutable.add_cosignature(%s, %s)", (
+            tree.size_of(note), witness.sign(note.split("\n\n")[0] + "\n", int(time.time()))))
+
+    cosign()
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {key}\nwitness w {witness.verifier}\nquorum w\n")
+    id_ = one(conn, "SELECT id FROM immutable.events WHERE tenant_id = 'a' AND seq = 4")
+    old = one(conn, "SELECT immutable.receipt(%s, 'a')", id_)
+    [line] = [row[0] for row in conn.execute("SELECT immutable.export_events(tenant_id => 'a')") if str(id_) in row[0]]
+    keep_nothing(conn)
+    prune(conn)
+    with pytest.raises(errors.NoDataFound, match="."):
+        conn.execute("SELECT immutable.receipt(%s, 'a')", (id_,))
+    track(conn, "b", 5)
+    cosign()
+    new = one(conn, "SELECT immutable.receipt_of_line(%s)", line)
+    assert old != new
+    for number, text in enumerate((old, new)):
+        file = tmp_path / f"{number}.receipt"
+        file.write_text(text)
+        done = subprocess.run([os.environ["IMMUTABLE_VERIFY"], "receipt", "--policy", policy, file], capture_output=True, text=True)
+        assert done.returncode == 0 and "VALID" in done.stdout, done.stdout + done.stderr
+        file.write_text(text.replace("test.done", "test.gone"))
+        assert subprocess.run([os.environ["IMMUTABLE_VERIFY"], "receipt", "--policy", policy, file], capture_output=True).returncode != 0
+    sizes = [tree.size_of(note) for note, in conn.execute("SELECT note FROM immutable.checkpoints ORDER BY size")]
+    assert one(conn, "SELECT count(*) FROM immutable.consistency_proof(%s, %s)", sizes[0], sizes[-1])
+
+
+def test_a_standby_removes_what_its_primary_removes(cluster):
+    primary = cluster(wal_level="replica", **{"immutable.retention_wait": "0"})
+    writer = primary.connect()
+    writer.execute("CREATE EXTENSION immutable")
+    keep_nothing(writer, "a", "")
+    track(writer, "a", 10)
+    seal(writer)
+    copy = Copy(primary)
+    try:
+        copy.begin(max_standby_streaming_delay="100ms")
+        standby = copy.connect()
+        caught_up(writer, standby)
+        with pytest.raises(errors.ReadOnlySqlTransaction):
+            standby.execute("SELECT immutable.prune(false)")
+        reader, old = copy.connect(autocommit=False), copy.connect(autocommit=False)
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT 1")
+        reader.execute("SELECT count(*) FROM immutable.events")
+        would = prune(standby, "true")
+        assert prune(writer) == would and would[("a", "pruned")] == 9
+        caught_up(writer, standby)
+        # who waits within a transaction that has read the segment loses it
+        with pytest.raises(psycopg.OperationalError, match="conflict with recovery|closed"):
+            reader.execute("SELECT 1")
+        # and an older snapshot learns it from the log's functions
+        with pytest.raises((errors.SerializationFailure, psycopg.OperationalError)):
+            old.execute("SELECT immutable.verify_chain()")
+        assert verified(standby) == verified(writer) and verified(standby)[0]
+        seen = "SELECT pruned_before, pruned_at FROM immutable.get_retention('a')"
+        assert standby.execute(seen).fetchone() == writer.execute(seen).fetchone() != (None, None)
+        writer.close()
+    finally:
+        copy.destroy()
+
+
+def test_a_logical_copy_keeps_its_events(pair):  # noqa: F811
+    there, here = pair
+    wait_for_copy(there, here)
+    keep_nothing(there, "t")
+    seal(there)
+    before = len(events(here, "t"))
+    gone = prune(there)[("t", "pruned")]
+    wait_for_copy(there, here)
+    assert gone and len(events(there, "t")) == before - gone + 1 and len(events(here, "t")) == before + 1
+    assert verified(there) == (True, gone) and verified(here) == (True, 0)
+    for refused in ("SELECT immutable.prune(false)", "SELECT immutable.set_retention('1 year')", "SELECT immutable.hold('t', 'x')"):
+        with pytest.raises(errors.ReadOnlySqlTransaction):
+            here.execute(refused)
+    assert "ERROR:  events" not in here.server.log.read_text()
+
+
 def test_a_crash_leaves_all_or_nothing(cluster):
     """The server is killed while it prunes and others write, again and again."""
     cluster = cluster(**{"immutable.retention_wait": "0"})
@@ -346,14 +492,15 @@ def test_a_crash_leaves_all_or_nothing(cluster):
         conn.execute("CREATE EXTENSION immutable")
         keep_nothing(conn)
     rng = random.Random()
-    for _ in range(6):
+    for number in range(20):
         stop = threading.Event()
 
-        def write(number):
+        def write(tenant):
             try:
                 with cluster.connect() as conn:
                     while not stop.is_set():
-                        track(conn, f"t{number}", 5)
+                        track(conn, f"t{tenant}", 5)
+                        stop.wait(0.01)
             except psycopg.Error:
                 pass
 
@@ -366,13 +513,16 @@ def test_a_crash_leaves_all_or_nothing(cluster):
             except psycopg.Error:
                 pass
 
-        threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+        threads = [threading.Thread(target=write, args=(tenant,)) for tenant in range(2)]
         threads.append(threading.Thread(target=work, args=(["CALL immutable.checkpoint()", "CALL immutable.seal(now())"],)))
         threads.append(threading.Thread(target=work, args=(["SELECT * FROM immutable.prune(false)"],)))
         for thread in threads:
             thread.start()
-        time.sleep(0.5 + rng.random() / 2)
-        cluster.kill9()
+        time.sleep(0.05 + rng.random() / 3)
+        if number % 2:
+            cluster.kill9()
+        else:
+            cluster.stop("immediate")
         stop.set()
         for thread in threads:
             thread.join()

@@ -1,6 +1,7 @@
 """Rules of retention and holds: what counts when, who may change and who sees them, and what records it."""
 
 import datetime
+import re
 import threading
 
 import psycopg
@@ -112,6 +113,8 @@ def test_what_is_refused(db):
          "reason"),
         ("SELECT immutable.hold('a', NULL)", errors.NullValueNotAllowed, "reason"),
         ("SELECT immutable.release('a', 'over')", errors.ObjectNotInPrerequisiteState, "tenant_id"),
+        ("SELECT immutable.reset_retention(NULL)", errors.NullValueNotAllowed, "tenant_id"),
+        ("SELECT immutable.reset_retention('a')", errors.ObjectNotInPrerequisiteState, "tenant"),
         ("SELECT immutable.get_retention(repeat('x', 256))", errors.InvalidParameterValue, "tenant_id"),
         ("SELECT immutable.prune(NULL)", errors.NullValueNotAllowed, "dry_run"),
         ("SELECT immutable.prune(true, archived => 'abc')", errors.InvalidParameterValue, "archived"),
@@ -180,7 +183,8 @@ def test_who_may_what(db):
     for group in ("writer", "auditor", "viewer", "eraser", "maintainer", "server", "deliverer", "restorer"):
         attacker = db.connect(db.create_role(f"IN ROLE immutable_{group}"))
         for attack in (*attacks[:4], "SELECT immutable.set_retention('1 day')", "SELECT immutable.hold('a', 'x')",
-                       "SELECT immutable.release('a', 'x')", "SELECT immutable.prune(false)",
+                       "SELECT immutable.release('a', 'x')", "SELECT immutable.reset_retention('a')",
+                       "SELECT immutable.prune(false)",
                        "SELECT immutable.prune(true)"):
             with pytest.raises(errors.InsufficientPrivilege):
                 attacker.execute(attack)
@@ -199,6 +203,12 @@ def test_what_a_tenant_sees(db):
     viewer.execute("SELECT set_config('immutable.viewer_token', %s, false)", (token,))
     assert viewer.execute(seen.format("")).fetchone() == ("a", "1 year", True, None)
     assert viewer.execute(seen.format("'a'")).fetchone() == ("a", "1 year", True, None)
+    of_actor = one(conn, "SELECT immutable.create_viewer_token(actor_id => 'u') ->> 'token'")
+    viewer.execute("SELECT set_config('immutable.viewer_token', %s, false)", (of_actor,))
+    assert viewer.execute(seen.format("")).fetchall() == []
+    with pytest.raises(errors.InsufficientPrivilege):
+        viewer.execute(seen.format("'a'"))
+    viewer.execute("SELECT set_config('immutable.viewer_token', %s, false)", (token,))
     with pytest.raises(errors.InsufficientPrivilege):
         viewer.execute(seen.format("'b'"))
     server = db.connect(db.create_role("IN ROLE immutable_server"))
@@ -258,3 +268,59 @@ def test_what_keeps_less_is_committed_soon(db):
         conn.execute("PREPARE TRANSACTION 'late'")
     conn.execute("SELECT immutable.set_retention('1 year')")
     assert rule(conn)[3] == "1 year"
+
+
+def test_a_tenant_without_a_rule_of_its_own_again(db):
+    conn = db.conn
+    reset = "SELECT immutable.reset_retention(%s, 'contract ended') - now()"
+    conn.execute("SET immutable.retention_wait = 0")
+    conn.execute("SELECT immutable.set_retention('1 year'), immutable.set_retention('7 years', 'bank'), "
+                 "immutable.set_retention('30 days', 'shop'), immutable.set_retention('30 days', ''), "
+                 "immutable.set_retention(NULL, 'kept')")
+    conn.execute("RESET immutable.retention_wait")
+    # what keeps as much counts at once
+    for tenant in ("shop", ""):
+        assert one(conn, reset, tenant) == 0 * DAY
+    assert rule(conn, "shop")[:3] == ("1 year", False, True) and rule(conn, "")[:3] == (None, False, True)
+    # what keeps less waits, and what keeps more of both counts until then
+    assert one(conn, reset, "bank") == one(conn, reset, "kept") == 7 * DAY
+    assert rule(conn, "bank")[:5] == ("7 years", False, False, "1 year", False)
+    # a further change of the others is the tenant's too
+    conn.execute("SELECT immutable.set_retention('5 years', require_archive => true)")
+    assert rule(conn, "bank")[:5] == ("7 years", False, False, "5 years", True)
+    wait_over(db, "bank")
+    assert rule(conn, "bank")[:4] == ("5 years", True, True, None)
+    conn.execute("SELECT immutable.set_retention('6 years', 'kept')")
+    assert rule(conn, "kept")[:4] == (None, False, False, "6 years")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no rule of its own"):
+        conn.execute(reset, ("bank",))
+    # a default that will keep less soon does not count at once for one who comes to it now
+    conn.execute("SELECT immutable.set_retention('1 day')")
+    conn.execute("SET immutable.retention_wait = 0")
+    conn.execute("SELECT immutable.set_retention('2 years', 'shop')")
+    conn.execute("RESET immutable.retention_wait")
+    assert one(conn, reset, "shop") == 7 * DAY
+    recorded = [each for each in events(conn, "immutable.retention_set") if "is_default" in each]
+    assert [(each["tenant_id"], each["keep"], each["is_default"]) for each in recorded] == [
+        ("shop", "P1Y", True), ("", None, True), ("bank", "P1Y", True), ("kept", "P1Y", True), ("shop", "P5Y", True)]
+
+
+def test_a_rule_that_was_changed_by_hand_is_a_problem(db):
+    conn = db.conn
+    problems = "SELECT p FROM immutable.status(), unnest(problems) p WHERE p LIKE '%changed by hand%'"
+    conn.execute("SET immutable.retention_wait = 0")
+    conn.execute("SELECT immutable.set_retention('1 year 2 mons 3 days 04:05:06.789'), immutable.hold('b', 'case')")
+    conn.execute("RESET immutable.retention_wait")
+    conn.execute("SELECT immutable.set_retention('1 month', 'a'), immutable.set_retention('1 day'), "
+                 "immutable.set_retention('90 days', 'c'), immutable.reset_retention('c')")
+    assert conn.execute(problems).fetchall() == []
+    db.unguard()
+    for change, what in (("retention SET keep = '1 hour' WHERE tenant_id = 'a'", 'retention .* tenant "a"'),
+                         ("retention SET next_keep = '1 hour' WHERE tenant_id IS NULL", "retention .* all tenants"),
+                         ("retention SET next_from = now() WHERE tenant_id = 'a'", 'retention .* tenant "a"'),
+                         ("holds SET event_id = gen_random_uuid()", 'holds .* tenant "b"')):
+        with conn.transaction():
+            conn.execute(f"UPDATE immutable.{change}")
+            [(problem,)] = conn.execute(problems).fetchall()
+            assert re.search(what, problem)
+            raise psycopg.Rollback()

@@ -17,6 +17,7 @@ pub(crate) mod parameters;
 pub(crate) mod payload;
 pub(crate) mod public;
 pub(crate) mod refusals;
+pub(crate) mod retention;
 pub(crate) mod tiles;
 pub(crate) mod verify;
 pub(crate) mod viewer_tokens;

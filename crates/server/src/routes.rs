@@ -14,6 +14,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(resources::viewer_tokens::routes())
         .merge(resources::alerts::routes())
         .merge(resources::exports::routes())
+        .merge(resources::retention::routes())
         .merge(resources::anchors::routes())
         .merge(resources::tiles::routes())
         .merge(resources::openapi::routes())

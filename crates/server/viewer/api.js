@@ -1,4 +1,4 @@
-// Asks the server for events.
+// Asks the server for events, and how long they are kept.
 
 const TIMEOUT = 20_000;
 
@@ -23,7 +23,33 @@ export class ApiError extends Error {
  * @returns {Promise<import('./types.js').Page>}
  */
 export async function getPage({ endpoint, token, parameters, signal }) {
-  const url = `${endpoint}/api/v1/events?${new URLSearchParams({ ...parameters, evidence: 'true' })}`;
+  const { status, body } = await ask(`${endpoint}/api/v1/events?${new URLSearchParams({ ...parameters, evidence: 'true' })}`, token, signal);
+  if (!Array.isArray(body?.data) || typeof body.pagination !== 'object' || body.pagination === null) {
+    throw new ApiError(status, 'unreadable', 'The answer is no page of events.');
+  }
+  // More than was asked for would keep the browser busy for as long as the server likes.
+  if (body.data.length > Number(parameters.limit)) throw new ApiError(status, 'unreadable', 'The answer has more events than were asked for.');
+  return body;
+}
+
+/**
+ * How long events are kept, and what was removed last. A server that does not say it is no error.
+ * @param {{endpoint: string, token: string, signal?: AbortSignal}} request
+ * @returns {Promise<import('./types.js').Retention|null>}
+ */
+export async function getRetention({ endpoint, token, signal }) {
+  const answer = await ask(`${endpoint}/api/v1/retention`, token, signal).catch(() => null);
+  const data = answer?.body?.data;
+  return data && typeof data === 'object' ? data : null;
+}
+
+/**
+ * @param {string} url
+ * @param {string} token
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{status: number, body: any}>}
+ */
+async function ask(url, token, signal) {
   const timeout = AbortSignal.timeout(TIMEOUT);
   /** @type {Response} */
   let response;
@@ -44,12 +70,7 @@ export async function getPage({ endpoint, token, parameters, signal }) {
     throw new ApiError(0, 'unreachable', String(error instanceof Error ? error.message : error));
   }
   if (!response.ok) throw new ApiError(response.status, text(body?.error, 'error'), text(body?.message, `HTTP ${response.status}`));
-  if (!Array.isArray(body?.data) || typeof body.pagination !== 'object' || body.pagination === null) {
-    throw new ApiError(response.status, 'unreadable', 'The answer is no page of events.');
-  }
-  // More than was asked for would keep the browser busy for as long as the server likes.
-  if (body.data.length > Number(parameters.limit)) throw new ApiError(response.status, 'unreadable', 'The answer has more events than were asked for.');
-  return body;
+  return { status: response.status, body };
 }
 
 /**

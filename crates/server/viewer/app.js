@@ -1,6 +1,6 @@
 // The viewer: what it knows, what it asks the server, and which part shows what.
 
-import { ApiError, getPage, getToken } from './api.js';
+import { ApiError, getPage, getRetention, getToken } from './api.js';
 import { Badge, checkpointsOf, weaker } from './badge.js';
 import { parseColumns } from './columns.js';
 import { h, icon } from './dom.js';
@@ -52,6 +52,10 @@ export class App {
     /** @type {AbortController|null} */
     this.exporting = null;
     this.stopped = new AbortController();
+    /** @type {import('./types.js').Retention|null} */
+    this.retention = null;
+    /** @type {string|undefined} The token with which the server was asked for it. */
+    this.askedRemoved = undefined;
     /** @type {{button: HTMLElement, panel: HTMLElement}[]} */
     this.popups = [];
     this.codeHost = new URL(import.meta.url).host;
@@ -128,8 +132,9 @@ export class App {
     this.toolbar = new Toolbar(this);
     this.drawer = new Drawer(this);
     this.footer = h('footer', {});
+    this.removed = h('p', { class: 'removed', hidden: true });
     this.main = h('div', { class: 'main' }, h('header', {}, this.heading(0, {}, this.host.getAttribute('heading') ?? this.say('title')), this.badge.element),
-      h('div', { role: 'search' }, this.toolbar.element, this.toolbar.chips), this.strip, this.scroll, this.footer);
+      h('div', { role: 'search' }, this.toolbar.element, this.toolbar.chips), this.strip, this.scroll, this.removed, this.footer);
     this.root = h('div', { class: 'root', lang: this.speech.lang }, this.main, this.drawer.element, this.status);
     this.root.addEventListener('keydown', (event) => this.#key(event));
     this.host.shadow.replaceChildren(this.root);
@@ -138,6 +143,7 @@ export class App {
     this.ended.observe(this.more);
     this.toolbar.showLive(this.live);
     if (rows.length) this.table.setRows(rows);
+    this.#showRemoved();
     if (this.state !== 'loading') this.#show();
   }
 
@@ -244,6 +250,7 @@ export class App {
     this.toolbar?.show();
     if (this.drawer?.row) this.open(this.drawer.row.id, false);
     this.#showBadge();
+    this.#showRemoved();
   }
 
   /** @param {string} theme */
@@ -328,10 +335,24 @@ export class App {
       this.#enter('ready');
       this.announce(page.rows.length ? this.say('loaded', { count: this.format.count(page.rows.length) }, page.rows.length) : this.say('noneLoaded'));
       this.#tellVerified();
+      if (!cursor) void this.#askRemoved(loading.signal);
     } catch (error) {
       if (!loading.signal.aborted) this.#fail(error);
     }
     this.#schedule();
+  }
+
+  /**
+   * Asks once for each token whether retention has removed events.
+   * @param {AbortSignal} signal
+   */
+  async #askRemoved(signal) {
+    const { endpoint, host } = this;
+    if (this.askedRemoved === host.token) return;
+    this.askedRemoved = host.token;
+    this.retention = await getRetention({ endpoint, token: host.token, signal });
+    if (signal.aborted) this.askedRemoved = undefined;
+    else this.#showRemoved();
   }
 
   /** Adds the next page to a list that grows. */
@@ -560,6 +581,17 @@ export class App {
     this.strip.replaceChildren(icon(name), h('span', {}, `${title}. ${text}`), ...(state === 'error' || state === 'offline' ? [this.#retry()] : []));
   }
 
+  /** Says what retention has removed, and by which rule if the rule of now says so. */
+  #showRemoved() {
+    const { removed, retention } = this;
+    if (!removed) return;
+    const [before, at] = [retention?.pruned_before, retention?.pruned_at].map((time) => new Date(time ?? NaN));
+    removed.hidden = !before || !at || Number.isNaN(before.getTime()) || Number.isNaN(at.getTime());
+    if (removed.hidden || !before || !at) return;
+    const values = { before: this.format.day.format(before), at: this.format.day.format(at), keep: this.format.duration(retention?.keep ?? '') };
+    removed.textContent = this.say(values.keep && fits(retention?.keep ?? '', before, at) ? 'removedByRule' : 'removed', values);
+  }
+
   #showFooter() {
     const { footer, page, table } = this;
     if (!footer || !table) return;
@@ -714,6 +746,20 @@ export class App {
     const failed = rows.filter(({ status }) => status === 'failed').map(({ id }) => id);
     this.#tell('verified', { level: this.page?.level ?? null, events: rows.length, failed, checkpoint: this.page?.checkpoint ?? null });
   }
+}
+
+/**
+ * Whether a rule explains what was removed: it may have been another one then. Rules count back to the last midnight.
+ * @param {string} keep
+ * @param {Date} before
+ * @param {Date} at
+ */
+function fits(keep, before, at) {
+  const [years, months, days, seconds] = ['Y', 'M', 'D', 'S'].map((unit) => Number(new RegExp(`(\\d+)(?:\\.\\d+)?${unit}`).exec(keep)?.[1] ?? 0));
+  const end = new Date(before);
+  end.setUTCMonth(end.getUTCMonth() + 12 * (years ?? 0) + (months ?? 0));
+  const between = (at.getTime() - end.getTime()) / 1000 - (days ?? 0) * 86_400 - (seconds ?? 0);
+  return between > -4 * 86_400 && between < 4 * 86_400;
 }
 
 /**

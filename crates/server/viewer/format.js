@@ -9,6 +9,7 @@ export class Format {
   constructor(lang, zone) {
     const timeZone = zone === 'utc' ? 'UTC' : undefined;
     this.zone = zone;
+    this.lang = lang;
     this.clock = new Intl.DateTimeFormat(lang, { timeZone, hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
     this.minute = new Intl.DateTimeFormat(lang, { timeZone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZoneName: 'short' });
     this.dayOfYear = new Intl.DateTimeFormat(lang, { timeZone, day: 'numeric', month: 'short' });
@@ -66,6 +67,25 @@ export class Format {
       if (size < below) return this.ago.format(Math.round(seconds / unit), name);
     }
     return this.ago.format(Math.round(seconds / 31_556_952), 'year');
+  }
+
+  /**
+   * A duration of ISO 8601 in words, such as that of P1Y; empty for one that is none.
+   * @param {string} iso
+   */
+  duration(iso) {
+    const found = /^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?(?:T(\d+)(?:\.\d+)?S)?$/.exec(iso);
+    const units = ['year', 'month', 'day', 'second'];
+    return (found?.slice(1) ?? []).flatMap((value, at) => (Number(value) ? this.#unit(Number(value), units[at] ?? 'second') : [])).join(' ');
+  }
+
+  /**
+   * @param {number} value
+   * @param {string} unit
+   */
+  #unit(value, unit) {
+    const [number, of] = unit === 'second' && value % 3600 === 0 ? [value / 3600, 'hour'] : [value, unit];
+    return new Intl.NumberFormat(this.lang, { style: 'unit', unit: of, unitDisplay: 'long' }).format(number);
   }
 
   /** @param {number} value */

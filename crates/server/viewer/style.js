@@ -179,6 +179,7 @@ tr.space td { padding: 0; border: 0; background: none; }
 .more { padding: 1rem; text-align: center; color: var(--muted); }
 
 footer { display: flex; align-items: center; flex-wrap: wrap; gap: .5rem .8rem; padding: .6rem 1rem; border-top: 1px solid var(--line); color: var(--muted); }
+.removed { margin: 0; padding: .5rem 1rem; border-top: 1px solid var(--line); color: var(--muted); }
 footer .range { margin-inline-end: auto; font-variant-numeric: tabular-nums; }
 footer label { display: inline-flex; align-items: center; gap: .5em; }
 footer select { color: var(--fg); border-color: var(--line); }

@@ -49,6 +49,14 @@
  */
 
 /**
+ * What GET /api/v1/retention says. Durations are those of ISO 8601.
+ * @typedef {object} Retention
+ * @property {string|null} [keep]
+ * @property {string|null} [pruned_before]
+ * @property {string|null} [pruned_at]
+ */
+
+/**
  * A row of the table. `checkpoint` is the one that covers it, if it is verified: pages that follow one another can have
  * different ones.
  * @typedef {VerifiedRow & {id: string, checkpoint?: Checkpoint|null}} Row

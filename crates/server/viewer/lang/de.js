@@ -40,6 +40,7 @@ export default {
   previous: 'Neuere', next: 'Ältere', pageSize: 'Zeilen', scrolling: 'Scrollen', shown: '{from}–{to} von {total}', shownOpen: '{from}–{to}', about: 'etwa {count}', pages: 'Seiten',
   loaded: { one: '{count} Ereignis geladen', other: '{count} Ereignisse geladen' }, noneLoaded: 'Keine Ereignisse',
   loadingMore: 'Weitere werden geladen…',
+  removed: 'Ereignisse vor dem {before} wurden am {at} entfernt.', removedByRule: 'Ereignisse vor dem {before} wurden am {at} entfernt (Aufbewahrung: {keep}).',
   emptyTitle: 'Noch keine Ereignisse', emptyText: 'Was Menschen und Systeme tun, erscheint hier.',
   noMatchTitle: 'Keine passenden Ereignisse', noMatchText: 'Kein Ereignis passt zu diesen Filtern.',
   expiredTitle: 'Ihr Zugang ist abgelaufen', expiredText: 'Laden Sie die Seite neu oder melden Sie sich wieder an, um weiterzulesen.', expiredWaiting: 'Warten auf neuen Zugang…',

@@ -39,6 +39,7 @@ export default {
   previous: 'Newer', next: 'Older', pageSize: 'Rows', scrolling: 'Scroll', shown: '{from}–{to} of {total}', shownOpen: '{from}–{to}', about: 'about {count}', pages: 'Pages',
   loaded: { one: '{count} event loaded', other: '{count} events loaded' }, noneLoaded: 'No events',
   loadingMore: 'Loading more…',
+  removed: 'Events before {before} were removed on {at}.', removedByRule: 'Events before {before} were removed on {at} (kept for: {keep}).',
   emptyTitle: 'No events yet', emptyText: 'What people and systems do will appear here.',
   noMatchTitle: 'No matching events', noMatchText: 'No event matches these filters.',
   expiredTitle: 'Your access has expired', expiredText: 'Reload this page, or sign in again, to go on reading.', expiredWaiting: 'Waiting for new access…',
