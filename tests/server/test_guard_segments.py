@@ -218,6 +218,21 @@ def test_a_trigger_for_the_deletion_of_events_stops_sealing(riders, table):
     assert rows(riders.conn, COUNTS) == [(3, 3, 1)]
 
 
+def test_a_publication_of_segments_ends_sealing(db):
+    """Without ONLY, the segments that there are become tables of the publication."""
+    for n in range(3):
+        record(db.conn, f"a.{n}")
+    db.conn.execute("CREATE PUBLICATION early FOR TABLE immutable.events WITH (publish = 'insert, update')")
+    seal(db.conn)
+    record(db.conn, "b")
+    db.conn.execute("CREATE PUBLICATION late FOR TABLE immutable.events WITH (publish = 'insert, update')")
+    diag = refused(db.conn, "55000", "CALL immutable.seal(clock_timestamp())")
+    assert "publication late" in diag.message_primary and "ONLY immutable.events" in diag.message_hint
+    db.conn.execute("ALTER PUBLICATION late SET TABLE ONLY immutable.log, ONLY immutable.events, ONLY immutable.event_targets")
+    seal(db.conn)
+    assert rows(db.conn, "SELECT count(*) FROM ONLY immutable.events") == [(1,)]
+
+
 def test_events_that_are_only_in_segments_keep_the_extension(db):
     record(db.conn, "a")
     record(db.conn, "b")

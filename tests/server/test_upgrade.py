@@ -101,6 +101,32 @@ def test_an_upgrade_leaves_the_log_unchanged(install, version):
     assert conn.execute(verify, [json.dumps(heads)]).fetchone() == (True, 126)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("DELETE FROM immutable.events")
+    # What was recorded before moves into segments as it is.
+    before = rows_of(conn)
+    conn.execute("CALL immutable.seal('infinity')")
+    assert conn.execute("SELECT sum(events) FROM immutable.segments").fetchone()[0] > 60
+    assert rows_of(conn) == before and conn.execute(verify, [json.dumps(heads)]).fetchone() == (True, 126)
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_the_new_library_serves_objects_without_segments(install, version):
+    conn = install(version)
+    load(conn, "k-")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        load(conn, "k-")
+    again = ("INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) VALUES ('t1', 'u', 'a', 'k-1') "
+             "ON CONFLICT (tenant_id, idempotency_key) DO NOTHING")
+    assert conn.execute(again).rowcount == 0
+    assert conn.execute("SELECT immutable.track('u', 'a', tenant_id => 't1', idempotency_key => 'k-1', on_conflict => 'answer') "
+                        "->> 'status'").fetchone() == ("conflict",)
+    assert conn.execute("SELECT count(*) > 0 FROM immutable.erase_subject('t1', 'u1', 'a test')").fetchone() == (True,)
+    assert conn.execute("SELECT valid FROM immutable.verify_chain()").fetchone() == (True,)
+    if conn.execute("SELECT to_regclass('immutable.segments')").fetchone() == (None,):
+        # It is declared by the update; a superuser is early.
+        conn.execute("CREATE PROCEDURE seal(before timestamptz, INOUT did jsonb) LANGUAGE c AS '$libdir/immutable', 'immutable_seal'")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as raised:
+            conn.execute("CALL seal(NULL, NULL)")
+        assert raised.value.diag.message_hint == "ALTER EXTENSION immutable UPDATE."
 
 
 # Behind the back of every guard, in the catalogs themselves: one thing of each kind an upgrade script could forget.
