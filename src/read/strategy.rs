@@ -152,6 +152,9 @@ impl Page<'_> {
             walks.into_iter().filter(|rows| self.rows <= rows / 4).map(Strategy::Walk).collect();
         let is_ranged = self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some());
         strategies.extend(match lead {
+            _ if has_segments && self.is_by_tenants() && self.looks_up() && !self.is_reversed => {
+                vec![Strategy::MergeInSegments]
+            }
             _ if self.is_by_tenants() && !self.other_conditions().is_empty() => {
                 vec![Strategy::Widen(walks[1].max(WALKED))]
             }
@@ -180,6 +183,11 @@ impl Page<'_> {
             _ if self.is_by_tenants() && self.tenants(FEW_TENANTS + 1).len() > FEW_TENANTS => [near, 0],
             _ => [0, 0],
         }
+    }
+
+    /// Whether each entry's target or event is looked up and may not pass, so that entries are looked up that no page shows.
+    pub(super) fn looks_up(&self) -> bool {
+        self.filters.target_exists().is_some() && !self.other_conditions().is_empty()
     }
 
     fn has_few_entries(&self, has_segments: bool) -> bool {

@@ -37,17 +37,17 @@ impl Window {
 }
 
 /// All time, cut at the bounds, in the order in which it is read: those stretches that have a moment between `first` and
-/// `last`, the later ones joined.
-fn windows(bounds: &[i64], order: Order, first: Option<i64>, last: Option<i64>) -> Vec<Window> {
+/// `last`, those after the first `single` ones joined.
+fn windows(bounds: &[i64], order: Order, first: Option<i64>, last: Option<i64>, single: usize) -> Vec<Window> {
     let ends: Vec<Option<i64>> = [None].into_iter().chain(bounds.iter().copied().map(Some)).chain([None]).collect();
     let mut all: Vec<Window> = ends.windows(2).map(|pair| Window { from: pair[0], to: pair[1] }).collect();
     all.retain(|window| window.meets(first, last));
     if order == Order::NewestFirst {
         all.reverse();
     }
-    if all.len() > SINGLE + 1 {
-        let (next, end) = (all[SINGLE], all[all.len() - 1]);
-        all.truncate(SINGLE);
+    if all.len() > single.saturating_add(1) {
+        let (next, end) = (all[single], all[all.len() - 1]);
+        all.truncate(single);
         all.push(match order {
             Order::NewestFirst => Window { from: end.from, to: next.to },
             Order::OldestFirst => Window { from: next.from, to: end.to },
@@ -73,8 +73,10 @@ impl Page<'_> {
         bounds.sort_unstable();
         bounds.dedup();
         bounds.retain(|at| time::format(*at).is_some());
+        // Each lookup is a step in every table that the statement reads.
+        let single = if self.looks_up() { usize::MAX } else { SINGLE };
         let mut left = self.rows;
-        for window in windows(&bounds, self.order, first, last) {
+        for window in windows(&bounds, self.order, first, last, single) {
             self.filters.window = window.condition();
             let given = self.filters.arguments.len();
             let statement = match self.is_by_tenants() {
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     fn of(bounds: &[i64], order: Order, first: Option<i64>, last: Option<i64>) -> Vec<(Option<i64>, Option<i64>)> {
-        windows(bounds, order, first, last).iter().map(|window| (window.from, window.to)).collect()
+        windows(bounds, order, first, last, SINGLE).iter().map(|window| (window.from, window.to)).collect()
     }
 
     #[test]

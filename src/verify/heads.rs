@@ -81,10 +81,14 @@ fn find(head: &SavedHead, basis: &Basis, tile: &mut CachedTile) -> Found {
          WHERE e.tenant_id = $1 AND e.lane = $2 AND e.seq = $3 AND NOT {}",
         basis.stray_event("e")
     );
-    spi::read(&statement, &[Arg::text(&head.tenant_id), Arg::Int2(head.lane), Arg::Int8(head.seq)], |row| {
-        let hash = row.at(1).and_then(toast::read);
-        found = Some(Found::Row(row.at(0).map_or(Id::default(), uuid), hash.map(<[u8]>::to_vec)));
-    });
+    spi::read_planned_once(
+        &statement,
+        &[Arg::text(&head.tenant_id), Arg::Int2(head.lane), Arg::Int8(head.seq)],
+        |row| {
+            let hash = row.at(1).and_then(toast::read);
+            found = Some(Found::Row(row.at(0).map_or(Id::default(), uuid), hash.map(<[u8]>::to_vec)));
+        },
+    );
     let begin = basis.begin(&head.tenant_id, head.lane).filter(|begin| head.seq <= begin.seq);
     match (found, begin) {
         (Some(found), _) => found,

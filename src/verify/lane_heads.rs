@@ -13,31 +13,30 @@ use crate::pg::tuple::Tuple;
 use crate::verify::run::refuse;
 use pgrx::pg_sys;
 
-/// The statement that selects the heads of a tenant, $1, or of all. It takes one step of the index for each lane,
-/// however long the lanes are.
+/// The statement that selects the heads of a tenant, $1, or of all. It takes one step of each table's index for each lane,
+/// however long the lanes are: the last event before a lane is the last one of the lane before it. The tables of segments
+/// are asked too, because the last event that is left of a lane is in one of them if somebody has removed those behind it.
 fn statement(of_tenant: bool) -> String {
     let (first, next) = match of_tenant {
         true => ("WHERE e.tenant_id = $1", "AND e.tenant_id = $1"),
         false => ("", ""),
     };
+    let (columns, order) = ("e.tenant_id, e.lane, e.seq, e.event_hash", "e.tenant_id DESC, e.lane DESC, e.seq DESC");
     format!(
-        "WITH RECURSIVE lanes AS ( \
-           (SELECT e.tenant_id, e.lane FROM immutable.events e {first} ORDER BY e.tenant_id, e.lane LIMIT 1) \
+        "WITH RECURSIVE heads AS ( \
+           (SELECT {columns} FROM immutable.events e {first} ORDER BY {order} LIMIT 1) \
            UNION ALL \
-           SELECT n.tenant_id, n.lane FROM lanes l CROSS JOIN LATERAL ( \
-             SELECT e.tenant_id, e.lane FROM immutable.events e \
-             WHERE (e.tenant_id, e.lane) > (l.tenant_id, l.lane) {next} \
-             ORDER BY e.tenant_id, e.lane LIMIT 1) n) \
-         SELECT l.tenant_id, l.lane, h.seq, h.event_hash FROM lanes l CROSS JOIN LATERAL ( \
-           SELECT e.seq, e.event_hash FROM immutable.events e \
-           WHERE e.tenant_id = l.tenant_id AND e.lane = l.lane ORDER BY e.seq DESC LIMIT 1) h"
+           SELECT n.* FROM heads h CROSS JOIN LATERAL ( \
+             SELECT {columns} FROM immutable.events e WHERE (e.tenant_id, e.lane) < (h.tenant_id, h.lane) {next} \
+             ORDER BY {order} LIMIT 1) n) \
+         SELECT h.tenant_id, h.lane, h.seq, h.event_hash FROM heads h ORDER BY h.tenant_id, h.lane"
     )
 }
 
 /// Calls `each` with tenant, lane, seq and hash of every head in the tables that statements mean now.
 fn each_here(tenant_id: Option<Datum>, each: impl FnMut(Tuple<'_>)) {
     let given: Vec<Arg> = tenant_id.into_iter().map(|tenant| Arg::Given(pg_sys::TEXTOID, tenant)).collect();
-    spi::stream(&statement(tenant_id.is_some()), &given, each);
+    spi::stream_planned_once(&statement(tenant_id.is_some()), &given, each);
 }
 
 /// How many events there are, by the last seq of each lane.

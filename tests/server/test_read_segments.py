@@ -277,10 +277,10 @@ def test_cursors_go_on_while_events_move_between_their_calls(db):
     done, taken, position = set(), [], None
     walks = {order: ([], page(db.conn, {"limit": 1, "order": order})) for order in ("desc", "asc")}
     walks = {order: (first, pagination["next_cursor"]) for order, (_, (first, pagination)) in walks.items()}
-    for _ in range(34):
+    for turn in range(24):
         db.conn.execute(ADD, ["a", "u", "[]", 3])
         reader = db.connect(autocommit=False)
-        own = [id for id, in reader.execute("SELECT id::text FROM immutable.events ORDER BY tenant_id, lane, seq")]
+        whole = [line for line, in reader.execute("SELECT immutable.export_events()")]
         reader.execute("DECLARE pinned CURSOR FOR SELECT immutable.export_rows(%s, 'ndjson')", [export])
         reader.execute("DECLARE lines CURSOR FOR SELECT immutable.export_events()")
         read = {name: reader.execute(f"FETCH 7 FROM {name}").fetchall() for name in ("pinned", "lines")}
@@ -291,7 +291,8 @@ def test_cursors_go_on_while_events_move_between_their_calls(db):
             read[name] = [line for line, in lines + reader.execute(f"FETCH ALL FROM {name}").fetchall()]
         reader.rollback()
         assert read["pinned"] == pinned
-        assert [json.loads(line)["id"] for line in read["lines"][1:-1]] == own
+        # The first line says when it was made, and the last one the sum of all.
+        assert read["lines"][1:-1] == whole[1:-1]
         new, position = follow(db.conn, "a1", 100, position)
         taken += new
         for order, (found, cursor) in walks.items():
@@ -299,7 +300,8 @@ def test_cursors_go_on_while_events_move_between_their_calls(db):
                 events, pagination = page(db.conn, {"limit": 4, "order": order, "cursor": cursor})
                 walks[order] = found + events, pagination["next_cursor"]
         numbers = {number for number, _, _ in before}
-        try_to_seal(db)
+        if turn > 20:
+            try_to_seal(db)
         left = {number for number, _, _ in db.conn.execute(SEGMENTS).fetchall()}
         done |= {("dropped",)} if numbers - left else set()
     # What moved while the cursors were open: from the hot table, and from eight segments into one.
@@ -307,4 +309,4 @@ def test_cursors_go_on_while_events_move_between_their_calls(db):
     assert taken == [id for id, in db.conn.execute("SELECT id::text FROM immutable.events WHERE tenant_id = 'a1' ORDER BY lane, seq")]
     assert walks["desc"][0] == stored and len(stored) == 60
     newer = walks["asc"][0]
-    assert newer == model(db.conn, {}, None, "asc")[:len(newer)] and len(newer) == 1 + 34 * 4
+    assert newer == model(db.conn, {}, None, "asc")[:len(newer)] and len(newer) == 1 + 24 * 4

@@ -28,7 +28,7 @@ def ask(conn, statement, *arguments):
 def pages(conn, given, order, count):
     """All pages with all that they say, or the SQLSTATE."""
     names = "".join(f"{name} => %s, " for name in given)
-    statement = f'SELECT immutable.get_events({names}"limit" => 7, "order" => %s, "count" => %s, "cursor" => %s)'
+    statement = f'SELECT immutable.get_events({names}"limit" => 20, "order" => %s, "count" => %s, "cursor" => %s)'
     answers, cursor = [], None
     while True:
         answer = ask(conn, statement, *given.values(), order, count, cursor)
@@ -44,7 +44,7 @@ def changes(conn, tenant, after=None, calls=100):
     """What changes() gives from a position, and the position behind it."""
     found = []
     for _ in range(calls):
-        answer = ask(conn, "SELECT immutable.changes(%s, %s, 5)", tenant, after and json.dumps(after))
+        answer = ask(conn, "SELECT immutable.changes(%s, %s, 12)", tenant, after and json.dumps(after))
         if isinstance(answer, str):
             return answer, None
         found += answer[0]["data"]
@@ -60,11 +60,10 @@ def everything(conn, ids):
     for number, given in enumerate(FILTERS):
         for order, count in (("desc", "auto"), ("asc", "none")):
             said["page", number, order] = pages(conn, given, order, count)
-        names = ", ".join(f"{name} => %s" for name in given)
-        said["export", number] = ask(conn, f"SELECT immutable.export_events({names})", *given.values())
-        if not isinstance(said["export", number], str):
-            # The first line says when it was made, and the last one the sum of all.
-            said["export", number] = said["export", number][1:-1]
+    for of in (None, "mine"):
+        lines = ask(conn, "SELECT immutable.export_events(tenant_id => %s)", of)
+        # The first line says when it was made, and the last one the sum of all.
+        said["export", of] = lines if isinstance(lines, str) else lines[1:-1]
     for tenant, id in ids.items():
         for of in (None, "mine", "rival", ""):
             said["event", tenant, of] = ask(conn, "SELECT immutable.get_event(%s, %s)", id, of)
@@ -107,7 +106,7 @@ def test_every_caller_is_told_the_same_as_before_sealing(db, readers):
         db.conn.execute(
             "INSERT INTO immutable.events (tenant_id, actor_id, action, resource_id, targets) "
             "SELECT t, 'u' || i % 3, 'a.c', t || i, jsonb_build_array(jsonb_build_object('type', 't', 'id', t || i)) "
-            "FROM unnest(ARRAY['rival', 'mine', '']) t, generate_series(1, 4) i")
+            "FROM unnest(ARRAY['rival', 'mine', '']) t, generate_series(1, 2) i")
     times = [at for at, in db.conn.execute("SELECT DISTINCT created_at FROM immutable.events ORDER BY 1")]
     opened = {name: connect() for name, connect in readers.items()}
     before = {name: everything(conn, ids) for name, conn in opened.items()}
@@ -115,10 +114,10 @@ def test_every_caller_is_told_the_same_as_before_sealing(db, readers):
     check_what_is_seen(before, ids)
     for step, at in enumerate([*times[-10:-1], None]):
         seal(db, at)
-        if step in (0, 4, 9):
+        if step in (4, 9):
             for name, connect in readers.items():
                 # With the plans from before, and with new ones.
-                for conn in (opened[name], connect()):
+                for conn in (opened[name], connect()) if step == 9 else (opened[name],):
                     after = everything(conn, ids)
                     assert [what for what in after if after[what] != before[name][what]] == [], (name, step)
                     rest, _ = changes(conn, "mine", half[name][1]) if half[name][1] else ("", None)
@@ -134,10 +133,10 @@ def check_what_is_seen(said, ids):
         answer = said[name]["page", 0, "desc"]
         return answer[0]["pagination"]["total"] if isinstance(answer[0], dict) else answer
     everyone = seen("owner")
-    assert everyone > 150 and seen("auditor") == everyone == seen("key of all")
-    assert seen("viewer of mine") == seen("key of mine") == 52
-    assert 0 < seen("viewer of u1 of mine") < 52 and seen("viewer of nobody") == 0
-    assert seen("viewer of no tenant") == seen("key of no tenant") > 52
+    assert everyone > 90 and seen("auditor") == everyone == seen("key of all")
+    assert seen("viewer of mine") == seen("key of mine") == 32
+    assert 0 < seen("viewer of u1 of mine") < 32 and seen("viewer of nobody") == 0
+    assert seen("viewer of no tenant") == seen("key of no tenant") > 32
     assert seen("viewer without a token") == 0
     assert (seen("server without a key"), seen("key that writes")) == ("28000", "42501")
     assert said["key of mine"]["event", "rival", None] in ("42501", [None])
