@@ -36,7 +36,10 @@ pub extern "C-unwind" fn _PG_init() {
         text: pg::setting::define_session_text,
     });
     pg::setting::reserve_prefix(c"immutable");
+    pg::conflict::register();
     log::lane::register_callbacks();
+    log::own_id::register_callbacks();
+    write::sealed::register_callbacks();
     log::tables::register_callbacks();
     log::distributed::register_callbacks();
     log::shard_range::register_callbacks();

@@ -9,6 +9,7 @@ pub mod lane;
 pub mod log_identity;
 pub mod own_change;
 pub mod own_event;
+pub mod own_id;
 pub mod place;
 pub mod pruned;
 pub mod pruned_before;

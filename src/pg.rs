@@ -5,6 +5,7 @@ pub mod aggregate;
 pub mod call;
 pub mod catalog;
 pub mod command;
+pub mod conflict;
 pub mod datum;
 pub mod encoding;
 pub mod error;

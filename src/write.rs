@@ -9,6 +9,7 @@ pub mod replica;
 pub mod replica_erasures;
 pub mod restore;
 pub mod schemas;
+pub mod sealed;
 pub mod shard;
 pub mod targets;
 pub mod track;

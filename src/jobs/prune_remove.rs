@@ -1,9 +1,10 @@
-//! Removes what a plan lets go, and records it, in the caller's transaction. Segments of which nothing stays are dropped,
-//! and from others the rows are deleted.
+//! Removes what a plan lets go, and records it, in the caller's transaction. The tables of a segment of which nothing stays
+//! are dropped later, once no snapshot needs them: a snapshot that does not see the record must see the events.
 
 use crate::jobs::prune_lanes::{self, Table, EVENTS, OF_LANE};
 use crate::jobs::prune_plan::{Plan, What};
 use crate::jobs::prune_streams;
+use crate::jobs::seal_move::delete_found;
 use crate::jobs::seal_refused::refuse_where_seen;
 use crate::log::own_change::by_log;
 use crate::log::own_event::{record, LogEvent};
@@ -11,11 +12,12 @@ use crate::log::pruned::Begins;
 use crate::log::segments::{self, Segment};
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{in_place_of, Code, Fault};
-use crate::pg::extension::as_own_script;
 use crate::pg::lock::Timeouts;
+use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
 use immutable_format::pruning::{self, Begin};
 use immutable_format::time;
+use pgrx::pg_sys;
 use std::collections::BTreeMap;
 
 /// For how many milliseconds a pruning waits for a lock where the session has no `lock_timeout`.
@@ -52,9 +54,9 @@ pub fn remove(plan: &Plan, segments: &[Segment], begins: &Begins, of: &Record, b
         let whole = whole_segments(plan, segments);
         {
             let _restored = Timeouts { lock: of.wait, ..Timeouts::now() }.set();
-            take_locks(&whole);
+            keep_erasures_away();
         }
-        drop_segments(&whole);
+        empty_segments(&whole);
         for (place, segment) in segments.iter().enumerate() {
             if !whole.iter().any(|whole| whole.number == segment.number) {
                 delete_from_segment(plan, place, segment);
@@ -90,29 +92,28 @@ fn whole_segments<'s>(plan: &Plan, segments: &'s [Segment]) -> Vec<&'s Segment> 
     segments.iter().enumerate().filter_map(is_whole).collect()
 }
 
-/// Keeps erasures away, and waits until nobody reads the segments that are dropped. Raises 55P03 when `lock_timeout` is
-/// over.
-fn take_locks(whole: &[&Segment]) {
+/// Keeps erasures away. Raises 55P03 when `lock_timeout` is over.
+fn keep_erasures_away() {
     let instead = || {
         Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "the events that would go are in use")
-            .detail("A transaction has read their segment or erases values. Nothing was removed.")
+            .detail("A transaction erases values. Nothing was removed.")
             .hint("Try again once it has ended: pg_locks shows it. lock_timeout says how long to wait.")
     };
-    in_place_of(Code::ERRCODE_LOCK_NOT_AVAILABLE, instead, || {
-        segments::move_events();
-        for segment in whole {
-            let (events, targets) = (segment.events_table(), segment.targets_table());
-            spi::execute(&format!("LOCK TABLE ONLY immutable.{events}, ONLY immutable.{targets}"), &[]);
-        }
-    });
+    in_place_of(Code::ERRCODE_LOCK_NOT_AVAILABLE, instead, segments::move_events);
 }
 
-fn drop_segments(whole: &[&Segment]) {
+/// Deletes every event and target of these segments.
+fn empty_segments(whole: &[&Segment]) {
     for segment in whole {
-        let (events, targets) = (segment.events_table(), segment.targets_table());
-        as_own_script(|| spi::execute(&format!("DROP TABLE immutable.{targets}, immutable.{events}"), &[]));
+        for table in [segment.targets_oid(), segment.events_oid()] {
+            OpenRelation::table(table, pg_sys::RowExclusiveLock).get().delete_all();
+        }
         let number = [Arg::Int8(i64::from(segment.number))];
-        spi::execute("DELETE FROM immutable.segments s WHERE s.segment = $1", &number);
+        spi::execute(
+            "UPDATE immutable.segments s SET state = 'emptied', events = 0, targets = 0, \
+               emptied_by = pg_catalog.pg_current_xact_id() WHERE s.segment = $1",
+            &number,
+        );
     }
 }
 
@@ -141,15 +142,17 @@ fn delete(plan: &Plan, from: Table, events: &str, targets: &str) -> Option<(i64,
         Some((&going.key, last))
     });
     let given = prune_lanes::given(concerned);
-    let targets = spi::affected(
+    let targets = delete_found(
+        targets,
         &format!(
-            "DELETE FROM ONLY immutable.{targets} t USING {EVENTS} JOIN ONLY immutable.{events} e \
-               ON {OF_LANE} AND e.seq <= p.seq WHERE t.tenant_id = e.tenant_id AND t.event_id = e.id"
+            "SELECT t.ctid FROM {EVENTS} JOIN ONLY immutable.{events} e ON {OF_LANE} AND e.seq <= p.seq \
+               JOIN ONLY immutable.{targets} t ON t.tenant_id = e.tenant_id AND t.event_id = e.id"
         ),
         &given,
     );
-    let gone = spi::affected(
-        &format!("DELETE FROM ONLY immutable.{events} e USING {EVENTS} WHERE {OF_LANE} AND e.seq <= p.seq"),
+    let gone = delete_found(
+        events,
+        &format!("SELECT e.ctid FROM {EVENTS} JOIN ONLY immutable.{events} e ON {OF_LANE} AND e.seq <= p.seq"),
         &given,
     );
     if gone != expected {

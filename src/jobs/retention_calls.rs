@@ -19,6 +19,7 @@ use crate::pg::{role, transaction};
 use crate::settings;
 use immutable_format::{time, Id};
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// The most months that events are kept if not for ever: a thousand years.
@@ -59,11 +60,58 @@ fn set_retention(call: Call) -> Datum {
     let wait = i64::from(settings::RETENTION_WAIT.get()) * 1_000_000;
     let rule = if wait > 0 { old.at_once(next) } else { next };
     let from = (rule != next).then(|| now.saturating_add(wait));
+    if from.is_some() {
+        commit_soon(now, wait);
+    }
     let change =
         Change { tenant_id: tenant_id.as_deref(), old, next, is_ending: false, from: from.unwrap_or(now), why };
     let event_id = change.record();
     store(tenant_id.as_deref(), rule, from.map(|from| Next { rule: next, from, is_ending: false }), now, event_id);
     timestamptz(from.unwrap_or(now))
+}
+
+/// For how many microseconds at the most a change that waits may stay uncommitted. Nobody else sees it until then.
+const MOST_UNCOMMITTED: i64 = 60_000_000;
+
+thread_local! {
+    /// Until when the transaction must be committed, if it has made a change that waits.
+    static COMMITS_UNTIL: Cell<Option<i64>> = const { Cell::new(None) };
+    static IS_CHECKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Refuses to commit the transaction later than a part of the waiting time: else a change that was kept back for as long
+/// would count before anybody has seen its record.
+fn commit_soon(now: i64, wait: i64) {
+    if !IS_CHECKED.replace(true) {
+        transaction::before_commit(refuse_late_commit);
+        transaction::on_end(|| COMMITS_UNTIL.set(None));
+    }
+    let until = now.saturating_add(MOST_UNCOMMITTED.min(wait / 10));
+    COMMITS_UNTIL.set(Some(COMMITS_UNTIL.get().map_or(until, |known| known.min(until))));
+}
+
+/// What the transaction's end calls. A change in a subtransaction that was rolled back counts too.
+fn refuse_late_commit(is_prepared: bool) {
+    let Some(until) = COMMITS_UNTIL.get() else { return };
+    let begin_anew = "Begin a new transaction, call immutable.set_retention() again, and commit at once.";
+    if is_prepared {
+        Fault::new(
+            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "a transaction that has called immutable.set_retention() cannot be prepared",
+        )
+        .detail("What keeps less counts after a waiting time, in which others must see it.")
+        .hint(begin_anew)
+        .raise()
+    }
+    if transaction::now() > until {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the transaction called immutable.set_retention() too long ago to be committed",
+        )
+        .detail("What keeps less counts after a waiting time, in which others must see it.")
+        .hint(begin_anew)
+        .raise()
+    }
 }
 
 sql_function!(immutable_reset_retention, pg_finfo_immutable_reset_retention, reset_retention);
@@ -89,6 +137,9 @@ fn reset_retention(call: Call) -> Datum {
     let wait = i64::from(settings::RETENTION_WAIT.get()) * 1_000_000;
     let is_at_once = wait <= 0 || default.is_none_or(|default| default.keeps_as_much(own.rule));
     let from = if is_at_once { now } else { now.saturating_add(wait) };
+    if !is_at_once {
+        commit_soon(now, wait);
+    }
     let change = Change { tenant_id: Some(&tenant_id), old: own.rule, next, is_ending: true, from, why };
     let event_id = change.record();
     if is_at_once {

@@ -2,7 +2,7 @@
 
 use crate::jobs::seal_drop::{drop_tables, droppable, warn_standbys};
 use crate::jobs::seal_due::{cut, sealed_to, Wanted, FIRST};
-use crate::jobs::seal_merge::chosen;
+use crate::jobs::seal_merge::{chosen, has_too_many};
 use crate::jobs::seal_move::{fill, Moved};
 use crate::jobs::seal_prepare::prepare;
 use crate::jobs::seal_refused::refuse_where_seen;
@@ -66,11 +66,19 @@ sql_function!(immutable_seal, pg_finfo_immutable_seal, seal);
 fn seal(call: Call) -> Datum {
     call.require_own_transactions("immutable.seal()");
     transaction::require_writable(c"immutable.seal()");
+    segments::require();
     let wanted = call.arg(0).map_or(Wanted::AllButHot, |before| Wanted::Before(micros(before)));
     let mut did = Did::default();
     in_transactions(|transactions| {
         let sealing = Sealing { parts: &ByHand(transactions), wanted, waits: true };
-        while sealing.one(&mut did).is_ok_and(|goes_on| goes_on) {}
+        let mut merged = 0;
+        while sealing.one(&mut did).is_ok_and(|goes_on| goes_on) {
+            // A long log makes many, and whoever reads opens all of them.
+            if merged != did.merged {
+                merged = did.merged;
+                let _ = sealing.drop_emptied(&mut did);
+            }
+        }
         let _ = sealing.drop_emptied(&mut did);
     });
     call.out(&[Some(call.memory().jsonb(&did.json()))])
@@ -164,7 +172,8 @@ fn begin(wanted: Wanted) -> Option<i32> {
         }
         by_log(|| drop_tables(&known.remove(place)));
     }
-    let (from, to, replaces) = if let Some(to) = cut(wanted, &known) {
+    let has_too_many = has_too_many(&known);
+    let (from, to, replaces) = if let Some(to) = cut(wanted, &known).filter(|_| !has_too_many) {
         (sealed_to(&known).unwrap_or(FIRST), to, Vec::new())
     } else {
         let chosen = chosen(&known);

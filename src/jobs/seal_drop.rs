@@ -1,6 +1,7 @@
 //! Dropping the tables of segments that have no events any more.
 
 use crate::log::segments::{Segment, State};
+use crate::pg::error::{Code, Fault};
 use crate::pg::extension::as_own_script;
 use crate::pg::lock::Timeouts;
 use crate::pg::relation::OpenRelation;
@@ -31,8 +32,9 @@ pub fn warn_standbys(segment: &Segment) {
     }
 }
 
-/// Drops the tables of a segment and forgets it. Raises 55P03 if somebody reads them.
+/// Drops the tables of a segment and forgets it. Raises 55P03 if somebody reads them, and XX001 if they have rows.
 pub fn drop_tables(segment: &Segment) {
+    refuse_rows(segment);
     let _restored = Timeouts { lock: WAIT, ..Timeouts::now() }.set();
     as_own_script(|| {
         for (table, oid) in
@@ -44,4 +46,26 @@ pub fn drop_tables(segment: &Segment) {
         }
     });
     spi::execute("DELETE FROM immutable.segments s WHERE s.segment = $1", &[Arg::Int8(i64::from(segment.number))]);
+}
+
+/// Refuses to drop tables that have rows, whatever the segment's state says: events would be lost.
+fn refuse_rows(segment: &Segment) {
+    for (table, oid) in
+        [(segment.events_table(), segment.events_oid()), (segment.targets_table(), segment.targets_oid())]
+    {
+        let mut has_rows = false;
+        if oid != pg_sys::InvalidOid {
+            let one = format!("SELECT FROM ONLY immutable.{table} LIMIT 1");
+            spi::query_now_planned_each_time(&one, &[], |_| has_rows = true);
+        }
+        if has_rows {
+            Fault::new(
+                Code::ERRCODE_DATA_CORRUPTED,
+                format!("immutable.{table} has rows, although immutable.segments says that it is to be dropped"),
+            )
+            .detail("Somebody else than the log has changed one of them. Nothing was dropped.")
+            .hint("Compare them with a backup, and set the segment's state to sealed if its events are nowhere else.")
+            .raise()
+        }
+    }
 }

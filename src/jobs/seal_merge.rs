@@ -31,3 +31,9 @@ pub fn chosen(known: &[Segment]) -> Vec<Segment> {
     let fewest = sealed.windows(2).min_by_key(|pair| pair[0].events + pair[1].events);
     fewest.map_or_else(Vec::new, |pair| pair.iter().map(|segment| (*segment).clone()).collect())
 }
+
+/// Whether there are so many segments that some are merged before another one is made: whoever reads the log opens and
+/// locks all of them.
+pub fn has_too_many(known: &[Segment]) -> bool {
+    known.iter().filter(|segment| segment.state == State::Sealed).count() > MOST && !chosen(known).is_empty()
+}

@@ -1,8 +1,8 @@
 //! What keeps events from being moved. A move is an INSERT and a DELETE, which nobody else's trigger, rule, foreign key
 //! or publication may take for what it looks like.
 
-use crate::log::distributed;
 use crate::log::subscription::others_sleep;
+use crate::log::{distributed, segments};
 use crate::pg::datum::text;
 use crate::pg::error::{Code, Fault};
 use crate::pg::spi;
@@ -14,7 +14,7 @@ struct Obstacle {
     hint: &'static str,
 }
 
-const OBSTACLES: [Obstacle; 4] = [
+const OBSTACLES: [Obstacle; 5] = [
     Obstacle {
         found: "SELECT pg_catalog.format('%s on %s', t.tgname, t.tgrelid::pg_catalog.regclass) FROM pg_catalog.pg_trigger t \
             WHERE t.tgrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
@@ -45,12 +45,23 @@ const OBSTACLES: [Obstacle; 4] = [
               OR p.pubdelete AND EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid \
                 AND r.prrelid IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass))",
         message: |what| format!("publication {what} would send the moves of events"),
-        hint: "Publish FOR TABLE immutable.events, immutable.log, and ALTER PUBLICATION … SET (publish = 'insert, update').",
+        hint: "Publish FOR TABLE ONLY immutable.log, ONLY immutable.events, ONLY immutable.event_targets, and ALTER \
+            PUBLICATION … SET (publish = 'insert, update').",
+    },
+    Obstacle {
+        found: "SELECT pg_catalog.format('%I', p.pubname) FROM pg_catalog.pg_publication p \
+            JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid JOIN pg_catalog.pg_inherits i ON i.inhrelid = r.prrelid \
+            WHERE (p.pubinsert OR p.pubdelete) \
+              AND i.inhparent IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass)",
+        message: |what| format!("publication {what} would send what moves from one segment to another"),
+        hint: "It lists segments as tables of their own. ALTER PUBLICATION … SET TABLE ONLY immutable.log, ONLY \
+            immutable.events, ONLY immutable.event_targets.",
     },
 ];
 
 /// Refuses to move events where somebody else would see it as something else: 0A000, 55000.
 pub fn refuse_where_seen() {
+    segments::require();
     distributed::refuse("segments", "The shards of a distributed log are not divided any further.");
     if others_sleep() {
         Fault::new(

@@ -2,6 +2,7 @@
 
 use crate::pg::call::elements;
 use crate::pg::datum::text;
+use crate::pg::setting;
 use crate::pg::spi::{self, Arg};
 use pgrx::pg_sys;
 use std::fmt::Write;
@@ -68,6 +69,8 @@ const OWN: [&str; 16] = [
 /// a session that has the index open does not see its new targets, and would keep texts of its expressions.
 pub fn further(number: i32) -> Vec<String> {
     let mut made = Vec::new();
+    // With it, PostgreSQL would print names in another way than the definitions below expect.
+    setting::for_transaction(c"quote_all_identifiers", c"off");
     spi::query_now(
         "SELECT t.relname::pg_catalog.text, i.relname::pg_catalog.text, pg_catalog.pg_get_indexdef(i.oid), \
            ARRAY(SELECT pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget) \

@@ -9,7 +9,7 @@ use crate::log::tables::events_oid;
 use crate::pg::datum::{micros, text, Datum};
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::lock::ObjectLock;
-use crate::pg::relation::{named, OpenRelation, Seen};
+use crate::pg::relation::{named, OpenRelation, Seen, Spot};
 use crate::pg::spi;
 use crate::pg::tuple::Values;
 use pgrx::pg_sys::{self, Oid};
@@ -125,6 +125,18 @@ pub fn may_be() -> bool {
     OpenRelation::briefly(events_oid()).get().has_children()
 }
 
+/// Raises 55000 on objects of a version without segments.
+pub fn require() {
+    if !are_there() {
+        Fault::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the extension's objects are of a version that has no segments",
+        )
+        .hint("ALTER EXTENSION immutable UPDATE.")
+        .raise()
+    }
+}
+
 fn are_there() -> bool {
     named(c"segments") != pg_sys::InvalidOid
 }
@@ -185,6 +197,41 @@ pub fn keep_in_place() {
     if are_there() {
         moves().share();
     }
+}
+
+/// Waits for who moves events, if somebody does.
+pub fn wait_for_moves() {
+    moves().wait_for();
+}
+
+/// The state of the table of segments. Whenever events have moved, it is another.
+pub type Mark = Vec<Spot>;
+
+/// The state that it is in now.
+pub fn mark() -> Mark {
+    let mut rows = Vec::new();
+    if are_there() {
+        // A transaction that moves events changes the row of each segment that it changes.
+        OpenRelation::briefly(named(c"segments")).get().rows(None, Seen::Itself, &[], |row| {
+            rows.push(row.spot());
+            true
+        });
+    }
+    rows
+}
+
+/// Whether a table is that of a segment which has its events by now.
+pub fn is_filled(relation: Oid) -> bool {
+    let mut found = false;
+    if are_there() {
+        OpenRelation::briefly(named(c"segments")).get().rows(None, Seen::Now, &[], |row| {
+            let row = row.values();
+            let table = table(&format!("events_{}", row.at(0).map_or(0, Datum::i32)));
+            found = table == relation && row.at(1).map(text) == Some("sealed");
+            !found
+        });
+    }
+    found
 }
 
 /// Takes the right to move events, until the transaction ends. Raises 55P03 when `lock_timeout` is over.

@@ -5,7 +5,7 @@
 use crate::log::columns::{self as c, Layout};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::relation::{named_in_schema, OpenRelation, Relation};
+use crate::pg::relation::{named, named_in_schema, OpenRelation, Relation};
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction::on_relation_change;
 use pgrx::pg_sys::{self, Oid};
@@ -22,10 +22,14 @@ pub struct Events {
     pub chain_index: Oid,
     /// The unique index on (id, tenant_id).
     pub id_index: Oid,
+    /// The index on (idempotency_key, tenant_id) or the reverse: unique in the hot table, and not in a segment's.
+    pub key_index: Option<Oid>,
     /// The event_targets relation whose foreign key points here.
     pub targets: Option<Oid>,
     /// The hot table above it, if it is a segment's table. It is asked for when an event is rewritten.
     hot: OnceCell<Option<Oid>>,
+    /// The tables below it.
+    below: OnceCell<Vec<Oid>>,
     /// Its enabled BEFORE INSERT row triggers, in the order they run in.
     pub before_insert: Vec<CString>,
 }
@@ -119,6 +123,17 @@ impl Events {
         self.hot.get_or_init(|| parent(relation)).unwrap_or_else(|| relation.oid())
     }
 
+    /// The tables below the relation, the oldest first. PostgreSQL says that the relation has changed when one is added.
+    pub fn below(&self, relation: Relation) -> &[Oid] {
+        self.below.get_or_init(|| relation.children())
+    }
+
+    /// What is known about a segment's table; None while it has no keys, because it is not filled.
+    pub fn of_segment(relation: Relation) -> Option<Rc<Events>> {
+        let is_known = EVENTS.with(|known| known.borrow().contains_key(&relation.oid()));
+        (is_known || has_keys(relation)).then(|| Events::of(relation))
+    }
+
     /// What is known about an events relation. Raises 55000 if it does not have the columns and
     /// keys of events.
     pub fn of(relation: Relation) -> Rc<Events> {
@@ -144,6 +159,8 @@ impl Events {
                 .map(|trigger| trigger.tgconstrrelid)
                 .find(|other| *other != pg_sys::InvalidOid && is_targets(*other)),
             hot: OnceCell::new(),
+            below: OnceCell::new(),
+            key_index: idempotency_index(relation, &layout),
             before_insert: before_insert(relation),
             layout,
         });
@@ -214,6 +231,13 @@ impl Targets {
 pub fn has_keys(relation: Relation) -> bool {
     let Ok(layout) = Layout::of(relation.descriptor()) else { return false };
     [&CHAIN_KEY[..], &ID_KEY].into_iter().all(|columns| key_index(relation, &layout, columns).is_some())
+}
+
+fn idempotency_index(relation: Relation, layout: &Layout) -> Option<Oid> {
+    key_index(relation, layout, &[c::TENANT_ID, c::IDEMPOTENCY_KEY]).or_else(|| {
+        let name = CString::new(format!("{}_key", relation.name())).ok()?;
+        Some(named(&name)).filter(|index| relation.indexes().contains(index))
+    })
 }
 
 fn key_index(relation: Relation, layout: &Layout, columns: &[c::Column]) -> Option<Oid> {

@@ -32,18 +32,27 @@ pub fn try_lock(relation: Oid, mode: u32) -> bool {
     for_transaction(|| unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) })
 }
 
-/// Whether this transaction holds a lock on the relation that is as strong as a change of its
-/// definition takes. Such a lock conflicts with other such changes and with VACUUM.
-pub fn may_have_changed(relation: Oid) -> bool {
-    let tag = pg_sys::LOCKTAG {
+fn relation_tag(relation: Oid) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
         locktag_field1: database().to_u32(),
         locktag_field2: relation.to_u32(),
         locktag_field3: 0,
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
+    }
+}
+
+/// Whether this transaction holds a lock on the relation that is as strong as a change of its
+/// definition takes. Such a lock conflicts with other such changes and with VACUUM.
+pub fn may_have_changed(relation: Oid) -> bool {
+    let tag = relation_tag(relation);
     (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock).any(|mode| is_held(&tag, mode as pg_sys::LOCKMODE))
+}
+
+/// Whether this transaction holds the lock of statements that change a relation's rows.
+pub fn is_written(relation: Oid) -> bool {
+    is_held(&relation_tag(relation), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE)
 }
 
 /// Whether this transaction holds a lock of exactly this mode.
@@ -103,9 +112,19 @@ impl ObjectLock {
 
     /// Releases it before the transaction ends.
     pub fn release(self) {
+        self.release_mode(Self::MODE);
+    }
+
+    /// Waits until no other transaction holds it alone.
+    pub fn wait_for(self) {
+        self.share();
+        self.release_mode(pg_sys::ShareLock as pg_sys::LOCKMODE);
+    }
+
+    fn release_mode(self, mode: pg_sys::LOCKMODE) {
         let tag = self.tag();
         // SAFETY: a lock that this transaction has; PostgreSQL only warns where it has it not.
-        for_transaction(|| unsafe { pg_sys::LockRelease(&tag, Self::MODE, false) });
+        for_transaction(|| unsafe { pg_sys::LockRelease(&tag, mode, false) });
     }
 }
 

@@ -16,6 +16,10 @@ use std::ops::Deref;
 /// but if the heap replaced a row by a toasted one, its place would be lost for the indexes.
 const NEVER_TOASTED: u32 = 1900;
 
+/// The OIDs of pg_inherits (inhrelid, inhparent, …) and of its index on inhparent, in every version.
+const INHERITS: u32 = 2611;
+const INHERITS_BY_PARENT: u32 = 2187;
+
 /// The place of a row in a table: the block, and the row's number in it.
 pub type Spot = (u32, u16);
 
@@ -116,6 +120,19 @@ impl<'r> Relation<'r> {
     pub fn indexes(self) -> Vec<Oid> {
         // SAFETY: a list of oids.
         unsafe { cells(pg_sys::RelationGetIndexList(self.0)) }.iter().map(|cell| unsafe { cell.oid_value }).collect()
+    }
+
+    /// The tables that inherit from it by now, whatever the transaction's snapshot sees.
+    pub fn children(self) -> Vec<Oid> {
+        let inherits = OpenRelation::briefly(Oid::from(INHERITS));
+        let parent = Equal { attribute: 2, function: pg_sys::F_OIDEQ, value: Some(Datum::from(self.oid())) };
+        let mut found = Vec::new();
+        inherits.get().rows(Some(Oid::from(INHERITS_BY_PARENT)), Seen::Now, &[parent], |row| {
+            found.extend(row.values().at(0).map(Datum::oid));
+            true
+        });
+        found.sort_unstable_by_key(|child: &Oid| child.to_u32());
+        found
     }
 
     /// The tables that its foreign keys point to.
@@ -320,6 +337,7 @@ impl<'r> Relation<'r> {
                 Seen::Now => std::ptr::null_mut(),
                 Seen::Itself => std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData),
                 Seen::ByStatement => pg_sys::GetActiveSnapshot(),
+                Seen::ByLatest(LatestSnapshot(snapshot)) => snapshot,
             };
             let (count, by) = (scan_keys.len() as i32, index.unwrap_or(pg_sys::InvalidOid));
             let scan = pg_sys::systable_beginscan(self.0, by, index.is_some(), snapshot, count, scan_keys.as_mut_ptr());
@@ -354,6 +372,18 @@ impl<'r> Relation<'r> {
         }
         // SAFETY: later commands see the deletion.
         unsafe { pg_sys::CommandCounterIncrement() };
+    }
+
+    /// Deletes all rows that there are by now, without triggers and without looking for what refers to them. Returns how
+    /// many there were.
+    pub fn delete_all(self) -> i64 {
+        let mut spots: Vec<Spot> = Vec::new();
+        self.rows(None, Seen::Now, &[], |tuple| {
+            spots.push(tuple.spot());
+            true
+        });
+        self.delete_at(&spots);
+        spots.len() as i64
     }
 
     /// Whether no snapshot of any session, prepared transaction or slot sees the table as it was before this
@@ -404,6 +434,25 @@ pub enum Seen {
     Itself,
     /// The rows that the running statement sees.
     ByStatement,
+    /// The rows of a snapshot that was taken now.
+    ByLatest(LatestSnapshot),
+}
+
+/// What is committed at one moment, and what this transaction has written.
+#[derive(Clone, Copy)]
+pub struct LatestSnapshot(pg_sys::Snapshot);
+
+impl LatestSnapshot {
+    /// Takes one, and gives it to `look`.
+    pub fn with<T>(look: impl FnOnce(LatestSnapshot) -> T) -> T {
+        // SAFETY: registered as long as it is used. After an error, the end of the transaction releases it.
+        unsafe {
+            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            let seen = look(LatestSnapshot(snapshot));
+            pg_sys::UnregisterSnapshot(snapshot);
+            seen
+        }
+    }
 }
 
 /// An open relation. It is closed when this is dropped. Its lock is kept until the transaction

@@ -35,6 +35,23 @@ unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, end
     }
 }
 
+/// Calls `check` before a transaction is committed, or prepared, and says which. Unlike other callbacks it may raise an
+/// error: the transaction is then rolled back.
+pub fn before_commit(check: fn(is_prepared: bool)) {
+    // SAFETY: as in `on_end`.
+    unsafe { pg_sys::RegisterXactCallback(Some(transaction_commits), check as Argument) };
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn transaction_commits(event: pg_sys::XactEvent::Type, check: Argument) {
+    use pg_sys::XactEvent::*;
+    if matches!(event, XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE) {
+        // SAFETY: registered with such a function by `before_commit` alone.
+        let check = unsafe { std::mem::transmute::<Argument, fn(bool)>(check) };
+        check(event == XACT_EVENT_PRE_PREPARE);
+    }
+}
+
 /// Calls `aborted` with the number of each subtransaction that is rolled back. Numbers ascend, so
 /// those that began later are its children.
 pub fn on_subtransaction_abort(aborted: fn(u32)) {

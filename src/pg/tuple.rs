@@ -118,6 +118,13 @@ impl<'t> Tuple<'t> {
         values
     }
 
+    /// Its place in the table that it was read from.
+    pub fn spot(self) -> (u32, u16) {
+        // SAFETY: the row is alive.
+        let place = unsafe { (*self.tuple).t_self };
+        (u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo), place.ip_posid)
+    }
+
     /// Whether a value of it is stored out of line.
     pub fn has_external(self) -> bool {
         // SAFETY: the row is alive.

@@ -5,7 +5,9 @@ use crate::access::{binding, client};
 use crate::log::columns::Layout;
 use crate::log::row::with_scratch;
 use crate::log::tables::{is_events_itself, Events};
-use crate::log::{columns as c, lane, log_identity, own_event, seam, shard_range, subscription, tail, uncommitted};
+use crate::log::{
+    columns as c, lane, log_identity, own_event, own_id, seam, shard_range, subscription, tail, uncommitted,
+};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, micros, timestamptz, uuid, Datum};
 use crate::pg::error::{Code, Fault};
@@ -17,7 +19,7 @@ use crate::pg::{random, role, transaction};
 use crate::settings;
 use crate::write::schemas::admission;
 use crate::write::validate::{self, Admitted};
-use crate::write::{restore, watch};
+use crate::write::{restore, sealed, watch};
 use immutable_format::commitment::{seal, Commitments};
 use immutable_format::event::Envelope;
 use immutable_format::link::{self, Link};
@@ -39,16 +41,22 @@ fn chain(call: Call) -> Datum {
         if let Some(tenant) = row.get(&events.layout, c::TENANT_ID) {
             shard_range::hold_to_shard(relation, tenant);
         }
-        return trigger.go_on_with(restore::keep(relation, &events.layout, row));
+        let kept = restore::keep(relation, &events.layout, row);
+        sealed::is_left_out(relation, &events, &kept.values(), false);
+        return trigger.go_on_with(kept);
     }
-    let event = Entering::admit(call, relation, events, row);
+    let event = Entering::admit(call, relation, events.clone(), row);
     event.bind(call);
     event.hold_to_schemas();
     let committed = event.commit();
     let place = event.place();
     let sealed = event.seal(call, &committed, &place);
+    let is_id_new = event.is_id_new;
     let tuple = event.store(&committed, &place, &sealed);
     watch::passed(tuple);
+    if relation.has_children() && sealed::is_left_out(relation, &events, &tuple.values(), is_id_new) {
+        return trigger.nothing();
+    }
     trigger.go_on_with(tuple)
 }
 
@@ -71,6 +79,8 @@ struct Entering<'e> {
     row: Values<'e>,
     admitted: Admitted<'e>,
     id: Id,
+    /// Whether the id was made for it, so that no other event can have it.
+    is_id_new: bool,
     /// Whether it is the log itself that may write.
     by_log: bool,
     /// What says, at a shard, which roles stand behind it.
@@ -111,8 +121,10 @@ impl<'e> Entering<'e> {
             name_tenant(call, relation, &events.layout, &mut row);
         }
         let admitted = validate::admit(&row, &events.layout, by_log);
-        let id = row.get(&events.layout, c::ID).map_or_else(|| random::id(transaction::now()), uuid);
-        Entering { relation, events, row, admitted, id, by_log, seal }
+        let given = row.get(&events.layout, c::ID).map(uuid);
+        let is_id_new = given.as_ref().is_none_or(own_id::take);
+        let id = given.unwrap_or_else(|| random::id(transaction::now()));
+        Entering { relation, events, row, admitted, id, is_id_new, by_log, seal }
     }
 
     /// Refuses a tenant that the caller is not bound to, or that belongs to another shard. A function
@@ -243,5 +255,5 @@ sql_function!(immutable_new_id, pg_finfo_immutable_new_id, new_id);
 
 /// `immutable.new_id()`
 fn new_id(call: Call) -> Datum {
-    call.memory().uuid(&random::id(transaction::now()))
+    call.memory().uuid(&own_id::make())
 }

@@ -16,7 +16,7 @@ use crate::pg::replication::is_subscription_worker;
 use crate::pg::trigger::TriggerCall;
 use crate::pg::tuple::Tuple;
 use crate::pg::{role, transaction};
-use crate::write::replica_erasures;
+use crate::write::{replica_erasures, sealed};
 use pgrx::pg_sys;
 
 /// Writers have INSERT on all columns, and only the chain's trigger, which does not fire here,
@@ -134,6 +134,9 @@ fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
         }
     } else {
         note_arrival(relation);
+        if is_worker() {
+            sealed::refuse_arrived(relation, &layout, &row);
+        }
         if is_worker() && replica_erasures::is_record(&row, &layout) {
             replica_erasures::follow(relation, &layout, &row);
         }

@@ -9,6 +9,7 @@ use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
 use crate::pg::relation::OpenRelation;
 use crate::pg::spi::{self, Arg};
+use crate::write::sealed;
 use pgrx::pg_sys::{self, Oid};
 
 const AFTER_INSERT_ROW: u32 = pg_sys::TRIGGER_EVENT_INSERT | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER;
@@ -22,6 +23,7 @@ fn derive<'c>(call: Call<'c>) -> Datum<'c> {
     let trigger = call.trigger(AFTER_INSERT_ROW);
     let events = Events::of(trigger.relation());
     let event = trigger.row().values();
+    sealed::check_inserted(trigger.relation(), &events, &event);
     let memory = call.memory();
     let targets = event.get(&events.layout, c::TARGETS).map_or_else(Vec::new, derived);
     if targets.is_empty() {

@@ -4,6 +4,7 @@ the log's own statements."""
 import psycopg
 import pytest
 
+from conftest import Database
 from helpers_servers import is_valid, record, rows
 
 BOTH = ("events", "event_targets")
@@ -23,9 +24,10 @@ def seal(conn):
     conn.execute("CALL immutable.seal(clock_timestamp())")
 
 
-@pytest.fixture
-def sealed(db):
-    """A log with a segment of two events; another role owns it."""
+@pytest.fixture(scope="module")
+def sealed_log(server):
+    """A log with a segment of two events, which all tests share that change nothing."""
+    db = Database(server)
     for n in range(3):
         record(db.conn, f"a.{n}", targets=TARGET, idempotency_key=str(n))
     seal(db.conn)
@@ -33,6 +35,13 @@ def sealed(db):
     assert db.numbers and rows(db.conn, COUNTS) == [(3, 3, 1)]
     db.before = rows(db.conn, COUNTS), rows(db.conn, "SELECT s::text FROM immutable.segments s")
     db.tables = [f"immutable.{table}_{db.numbers[0]}" for table in BOTH]
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def sealed(sealed_log):
+    db = sealed_log
     yield db
     db.conn.execute("RESET ALL")
     assert (rows(db.conn, COUNTS), rows(db.conn, "SELECT s::text FROM immutable.segments s")) == db.before

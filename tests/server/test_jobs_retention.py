@@ -243,6 +243,27 @@ def test_rules_are_in_a_dump(db, tmp_path):
         restored.close()
 
 
+def test_what_keeps_less_is_committed_soon(db):
+    """Nobody sees its record before, and the waiting time goes on."""
+    conn = db.conn
+    conn.execute("SET immutable.retention_wait = 2")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="too long ago"), conn.transaction():
+        conn.execute("SELECT immutable.set_retention('1 year')")
+        conn.execute("SELECT pg_sleep(0.3)")
+    assert rule(conn) == (None, False, True, None, None, None)
+    # What counts at once may be committed whenever.
+    with conn.transaction():
+        conn.execute("SELECT immutable.set_retention(NULL, 'bank')")
+        conn.execute("SELECT pg_sleep(0.3)")
+    conn.execute("RESET immutable.retention_wait")
+    conn.execute("BEGIN")
+    conn.execute("SELECT immutable.set_retention('1 year')")
+    with pytest.raises(errors.FeatureNotSupported, match="cannot be prepared"):
+        conn.execute("PREPARE TRANSACTION 'late'")
+    conn.execute("SELECT immutable.set_retention('1 year')")
+    assert rule(conn)[3] == "1 year"
+
+
 def test_a_tenant_without_a_rule_of_its_own_again(db):
     conn = db.conn
 

@@ -5,6 +5,7 @@ import time
 
 import psycopg
 import pytest
+from helpers_log import behind_triggers
 from helpers_segments import Sealing, check_whole, places, prepare_alone, seal
 
 RUN = "CALL immutable.run_maintenance()"
@@ -109,6 +110,35 @@ def test_merging_and_dropping(db):
     assert db.conn.execute("SELECT e.* FROM immutable.events e WHERE tenant_id = 'acme' ORDER BY lane, seq").fetchall() == expected
     check_whole(db.conn)
     assert one(db.conn, "SELECT count(*) FROM pg_class WHERE relname ~ '^events_[0-9]+$'") == len(states)
+
+
+def test_a_long_log_has_never_many_segments(db):
+    """Whoever reads opens all of them: some are merged before more are made."""
+    db.conn.execute("SET immutable.hot_events = 0; SET immutable.seal_events = 2")
+    add(db.conn, 90)
+    assert one(db.conn, "CALL immutable.seal()")["merged"] > 0
+    assert one(db.conn, "SELECT min(segment) FROM immutable.segments WHERE replaces <> '{}'") == 40
+    check_whole(db.conn)
+
+
+@pytest.mark.parametrize("state", ["prepared", "emptied"])
+def test_tables_with_rows_are_never_dropped(db, state):
+    add(db.conn, 10)
+    seal(db)
+    with behind_triggers(db.conn):
+        db.conn.execute(f"UPDATE immutable.segments SET state = '{state}', emptied_by = '3'")
+    refused(db.conn, "XX001", "CALL immutable.seal(now())")
+    assert places(db.conn) == {"events": 1, "events_1": 9}
+    with behind_triggers(db.conn):
+        db.conn.execute("UPDATE immutable.segments SET state = 'sealed', emptied_by = NULL")
+    check_whole(db.conn)
+
+
+def test_further_indexes_come_whatever_the_session_says(db):
+    db.conn.execute("CREATE INDEX mine ON immutable.events (user_agent); SET quote_all_identifiers = on")
+    add(db.conn, 10)
+    seal(db)
+    assert one(db.conn, "SELECT count(*) FROM pg_indexes WHERE indexname = 'events_1_mine'") == 1
 
 
 def test_nobody_else_reads_or_changes_a_segment(db):

@@ -250,3 +250,61 @@ def test_plans_of_segments_sort_and_scan_no_table(db):
     for _ in range(5):
         page(conn, {"tenant_id": "big1", "limit": 20, "cursor": cursor, "count": "none"})
     assert conn.execute(read).fetchone()[1] - before < 1000
+
+
+def try_to_seal(db):
+    """Seals, merges and drops as far as open transactions let it."""
+    conn = db.connect()
+    conn.execute("SET lock_timeout = '50ms'")
+    try:
+        conn.execute("CALL immutable.seal('infinity')")
+    except psycopg.errors.LockNotAvailable:
+        pass
+    finally:
+        conn.close()
+
+
+SEGMENTS = "SELECT segment, state, replaces <> '{}' FROM immutable.segments"
+
+
+def test_cursors_go_on_while_events_move_between_their_calls(db):
+    """Each round opens cursors in a transaction, seals beside them, and reads on: they know the table that the round before
+    has made, so that the events move into it while they are open. Pages and changes() go on from round to round."""
+    db.conn.execute(ADD, ["a", "u", "[]", 60])
+    export, = db.conn.execute("SELECT immutable.create_export()->>'id'").fetchone()
+    pinned = [line for line, in db.conn.execute("SELECT immutable.export_rows(%s, 'ndjson')", [export])]
+    stored = model(db.conn, {}, None, "desc")
+    done, taken, position = set(), [], None
+    walks = {order: ([], page(db.conn, {"limit": 1, "order": order})) for order in ("desc", "asc")}
+    walks = {order: (first, pagination["next_cursor"]) for order, (_, (first, pagination)) in walks.items()}
+    for _ in range(34):
+        db.conn.execute(ADD, ["a", "u", "[]", 3])
+        reader = db.connect(autocommit=False)
+        own = [id for id, in reader.execute("SELECT id::text FROM immutable.events ORDER BY tenant_id, lane, seq")]
+        reader.execute("DECLARE pinned CURSOR FOR SELECT immutable.export_rows(%s, 'ndjson')", [export])
+        reader.execute("DECLARE lines CURSOR FOR SELECT immutable.export_events()")
+        read = {name: reader.execute(f"FETCH 7 FROM {name}").fetchall() for name in ("pinned", "lines")}
+        before = set(db.conn.execute(SEGMENTS).fetchall())
+        try_to_seal(db)
+        done |= {("open", state, merged) for _, state, merged in set(db.conn.execute(SEGMENTS).fetchall()) - before}
+        for name, lines in read.items():
+            read[name] = [line for line, in lines + reader.execute(f"FETCH ALL FROM {name}").fetchall()]
+        reader.rollback()
+        assert read["pinned"] == pinned
+        assert [json.loads(line)["id"] for line in read["lines"][1:-1]] == own
+        new, position = follow(db.conn, "a1", 100, position)
+        taken += new
+        for order, (found, cursor) in walks.items():
+            if cursor is not None:
+                events, pagination = page(db.conn, {"limit": 4, "order": order, "cursor": cursor})
+                walks[order] = found + events, pagination["next_cursor"]
+        numbers = {number for number, _, _ in before}
+        try_to_seal(db)
+        left = {number for number, _, _ in db.conn.execute(SEGMENTS).fetchall()}
+        done |= {("dropped",)} if numbers - left else set()
+    # What moved while the cursors were open: from the hot table, and from eight segments into one.
+    assert {("open", "sealed", False), ("open", "sealed", True), ("open", "emptied", False), ("dropped",)} <= done, done
+    assert taken == [id for id, in db.conn.execute("SELECT id::text FROM immutable.events WHERE tenant_id = 'a1' ORDER BY lane, seq")]
+    assert walks["desc"][0] == stored and len(stored) == 60
+    newer = walks["asc"][0]
+    assert newer == model(db.conn, {}, None, "asc")[:len(newer)] and len(newer) == 1 + 34 * 4

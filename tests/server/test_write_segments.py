@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from conftest import Cluster
 from helpers_servers import EVENTS, TARGETS, Copy, is_valid, record, rows, seams, wait_for
 from test_guard_segments import refused, seal
 from test_write_restore import restore, target  # noqa: F401
@@ -68,18 +69,104 @@ def test_nothing_is_erased_from_a_table_that_is_not_the_logs(db):
     assert rows(db.conn, "SELECT resource_id, erased FROM stray") == [("u9", None)]
 
 
-def test_a_key_is_unique_in_the_hot_table(db):
-    """docs/limits.md: a call that repeats a key of a sealed event records it anew."""
-    call = "SELECT immutable.track('u', %s, tenant_id => 't', idempotency_key => 'k', on_conflict => 'answer') ->> 'status'"
-    assert db.conn.execute(call, ["a"]).fetchone() == ("recorded",)
-    assert db.conn.execute(call, ["a"]).fetchone() == ("duplicate",)
+TRACK = "SELECT immutable.track('u', %s, tenant_id => 't', idempotency_key => %s, on_conflict => 'answer') ->> 'status'"
+INSERT = "INSERT INTO immutable.events (tenant_id, actor_id, action, idempotency_key) "
+SAME_ID = "INSERT INTO immutable.events (id, tenant_id, actor_id, action) VALUES (%s, %s, 'u', 'again') "
+SKIPS = ("", " (tenant_id, idempotency_key)")
+
+
+@pytest.fixture
+def writer(db):
+    """A log with a segment that has the keys k and k2, and a writer in another session."""
+    record(db.conn, "first", idempotency_key="k")
+    record(db.conn, "second", idempotency_key="k2")
     record(db.conn, "tail")
     seal(db.conn)
-    assert db.conn.execute(call, ["b"]).fetchone() == ("recorded",)
-    # The newer event is the one that a call repeats from then on.
-    assert db.conn.execute(call, ["b"]).fetchone() == ("duplicate",)
-    assert db.conn.execute(call, ["a"]).fetchone() == ("conflict",)
+    db.conn.execute("CREATE FUNCTION record_once(key text) RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint; BEGIN "
+                    f"{INSERT} VALUES ('t', 'u', 'again', key) ON CONFLICT DO NOTHING; GET DIAGNOSTICS n = ROW_COUNT; RETURN n; END $$")
+    before = rows(db.conn, "SELECT count(*) FROM immutable.events WHERE action = 'again'")
+    yield db.connect(db.create_role("IN ROLE immutable_writer"))
+    assert rows(db.conn, "SELECT count(*) FROM immutable.events WHERE action = 'again'") == before
+    assert rows(db.conn, "SELECT 1 FROM immutable.events WHERE idempotency_key IS NOT NULL GROUP BY tenant_id, idempotency_key "
+                "HAVING count(*) > 1") == []
+    assert rows(db.conn, "SELECT 1 FROM immutable.events GROUP BY tenant_id, id HAVING count(*) > 1") == []
     assert is_valid(db.conn)
+
+
+def test_a_key_is_unique_in_the_whole_log(db, writer):
+    assert writer.execute(TRACK, ["first", "k"]).fetchone() == ("conflict",)  # another actor
+    assert writer.execute("SELECT immutable.track('u1', 'first', tenant_id => 't', idempotency_key => 'k') ->> 'status'").fetchone() == ("duplicate",)
+    assert "idempotency_key was already used" in refused(
+        writer, "23505", "SELECT immutable.track('u', 'b', tenant_id => 't', idempotency_key => 'k')").message_primary
+    batch = ('[{"actor_id": "u1", "action": "first", "tenant_id": "t", "idempotency_key": "k"}, '
+             '{"actor_id": "u1", "action": "new", "tenant_id": "t", "idempotency_key": "k3"}, '
+             '{"actor_id": "u2", "action": "second", "tenant_id": "t", "idempotency_key": "k2"}]')
+    answers, = writer.execute("SELECT immutable.track_batch(%s::jsonb)", [batch]).fetchone()
+    assert [answer["status"] for answer in answers["events"]] == ["duplicate", "recorded", "conflict"]
+    assert writer.execute(TRACK, ["new", "k3"]).fetchone() == ("conflict",)
+    # other tenants have keys of their own
+    assert writer.execute(TRACK.replace("'t'", "'o'"), ["b", "k"]).fetchone() == ("recorded",)
+    diag = refused(writer, "23505", INSERT + "VALUES ('t', 'u', 'again', 'k')")
+    assert diag.message_primary == "idempotency_key was already used for an event of this tenant" and diag.column_name is None
+    for skip in SKIPS:
+        statement = INSERT + f"VALUES ('t', 'u', 'again', 'k') ON CONFLICT{skip} DO NOTHING"
+        assert writer.execute(statement).rowcount == 0
+        assert writer.execute(f"WITH i AS ({statement} RETURNING 1) SELECT count(*) FROM i").fetchone() == (0,)
+    assert writer.execute("SELECT public.record_once('k')").fetchone() == (0,)
+    # what the statement does not leave out is refused, also where another statement around it would
+    refused(writer, "23505", INSERT + "VALUES ('t', 'u', 'again', 'k') ON CONFLICT (id, tenant_id) DO NOTHING")
+    db.conn.execute("CREATE FUNCTION insert_plainly() RETURNS text LANGUAGE plpgsql AS $$ BEGIN "
+                    f"{INSERT} VALUES ('t', 'u', 'again', 'k'); RETURN 'new'; END $$")
+    refused(writer, "23505", INSERT + "VALUES ('t', 'u', public.insert_plainly(), 'k4') ON CONFLICT DO NOTHING")
+    # the documented import, run again after its events were sealed
+    again = INSERT + "SELECT 't', 'u', 'import', 'i-' || n FROM generate_series(1, 5) n ON CONFLICT (tenant_id, idempotency_key) DO NOTHING"
+    assert [writer.execute(again).rowcount, writer.execute(again).rowcount] == [5, 0]
+    seal(db.conn)
+    assert writer.execute(again.replace("(1, 5)", "(1, 7)")).rowcount == 2
+
+
+def test_a_snapshot_that_does_not_show_the_event_gets_an_error(db, writer):
+    with db.connect(autocommit=False) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        writer.execute(INSERT + "VALUES ('t', 'u', 'late', 'late'), ('t', 'u', 'late', NULL)")
+        seal(db.conn)
+        for state, statement in (("23505", INSERT + "VALUES ('t', 'u', 'again', 'late')"), ("40001", TRACK % ("'late'", "'late'"))):
+            with pytest.raises(psycopg.Error) as raised, old.transaction():
+                old.execute(statement)
+            assert raised.value.sqlstate == state
+
+
+def test_an_id_is_unique_in_the_whole_log(db, writer):
+    first = id_of(db.conn, "first")
+    diag = refused(writer, "23505", SAME_ID, [first, "t"])
+    assert diag.message_primary == f"id {first} was already used for an event of this tenant"
+    assert writer.execute(SAME_ID + "ON CONFLICT DO NOTHING", [first, "t"]).rowcount == 0
+    assert writer.execute(SAME_ID + "ON CONFLICT (id, tenant_id) DO NOTHING", [first, "t"]).rowcount == 0
+    refused(writer, "23505", SAME_ID + "ON CONFLICT (tenant_id, idempotency_key) DO NOTHING", [first, "t"])
+    assert db.conn.execute(SAME_ID.replace("again", "mine"), [first, "o"]).rowcount == 1
+    with pytest.raises(psycopg.errors.UniqueViolation), db.conn.cursor() as cursor:
+        with cursor.copy("COPY immutable.events (id, tenant_id, actor_id, action) FROM STDIN") as copy:
+            copy.write_row([first, "t", "u", "again"])
+    # An id that the log has made counts as new only for the statement that it was made for.
+    with db.connect(autocommit=False) as leaking:
+        leaked, = leaking.execute("SELECT immutable.new_id()").fetchone()
+        writer.execute(SAME_ID.replace("again", "leaked"), [leaked, "t"])
+        record(db.conn, "tail")
+        seal(db.conn)
+        assert len(rows(db.conn, f"SELECT FROM ONLY immutable.events WHERE id = '{leaked}'")) == 0
+        refused(leaking, "23505", SAME_ID, [leaked, "t"])
+    # after a merge as well
+    db.conn.execute("SET immutable.segment_events = 1000000")
+    for n in range(8):
+        record(db.conn, f"m.{n}")
+        seal(db.conn)
+    assert rows(db.conn, "SELECT count(*) FROM immutable.segments WHERE replaces <> '{}'") == [(1,)]
+    refused(writer, "23505", SAME_ID, [first, "t"])
+    assert writer.execute(INSERT + "VALUES ('t', 'u', 'again', 'k') ON CONFLICT DO NOTHING").rowcount == 0
+    # a restore into the log that is there
+    db.conn.execute("SET immutable.restore = on")
+    refused(db.conn, "23505", f"INSERT INTO immutable.events SELECT * FROM immutable.events WHERE id = '{first}' AND tenant_id = 't'")
+    db.conn.execute("RESET immutable.restore")
 
 
 FORMS = {"custom": ["-F", "c"], "parallel": ["-F", "d", "-j", "2"], "inserts": ["--rows-per-insert=2"],
@@ -114,38 +201,11 @@ def test_a_dump_has_the_events_of_segments(db, server, target, tmp_path, form): 
             assert rows(restored, "SELECT sum(events) > 0 FROM immutable.segments") == [(True,)]
 
 
-def test_a_standby_has_segments_and_goes_on_sealing_when_promoted(cluster):
-    primary = cluster(wal_level="replica")
-    writer = primary.connect()
-    writer.execute("CREATE EXTENSION immutable")
-    fill(writer)
-    copy = Copy(primary)
-    try:
-        copy.begin()
-        standby = copy.connect()
-        seal(writer)
-        caught_up(writer, standby)
-        assert rows(standby, EVENTS) == rows(writer, EVENTS) and is_valid(standby)
-        assert rows(standby, PLACES) == rows(writer, PLACES)
-        refused(standby, "25006", "CALL immutable.seal()")
-        preview = "SELECT count(*) FROM immutable.erase_subject('t', 'u9', 'r', dry_run => true)"
-        assert rows(standby, preview) == rows(writer, preview)
-        writer.close()
-        primary.stop("immediate")
-        standby.execute("SELECT pg_promote()")
-        wait_for(standby, "SELECT NOT pg_is_in_recovery()")
-        fill(standby, 2)
-        seal(standby)
-        standby.execute("SELECT immutable.erase_subject('t', 'u9', 'asked to')")
-        assert is_valid(standby) and len(seams(standby)) == 1
-    finally:
-        copy.destroy()
-
-
-@pytest.fixture
-def pair(cluster, tmp_path):
+@pytest.fixture(scope="module")
+def pair(server, tmp_path_factory):
     """A publisher that has segments, and a subscriber that began with a dump of it, as the guide says."""
-    publisher, subscriber = cluster(wal_level="logical"), cluster()
+    publisher, subscriber = Cluster(server.major, wal_level="logical"), Cluster(server.major)
+    dump = tmp_path_factory.mktemp("pair") / "dump"
     there, here = publisher.connect(), subscriber.connect()
     there.execute("CREATE EXTENSION immutable")
     fill(there)
@@ -156,14 +216,16 @@ def pair(cluster, tmp_path):
         snapshot = maker.execute("CREATE_REPLICATION_SLOT audit LOGICAL pgoutput").fetchone()[2]
         fill(there, 1)  # after the snapshot
         restore(publisher, "pg_dump", f"--snapshot={snapshot}", "-n", "immutable", "-e", "immutable", "-d", "postgres",
-                "-f", tmp_path / "dump", options={})
-    restore(subscriber, "psql", "-1", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", tmp_path / "dump")
+                "-f", dump, options={})
+    restore(subscriber, "psql", "-1", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", dump)
     here.execute(f"CREATE SUBSCRIPTION audit CONNECTION '{publisher.dsn()}' PUBLICATION audit "
                  "WITH (create_slot = false, slot_name = 'audit', copy_data = false)")
     there.server, here.server = publisher, subscriber
     yield there, here
     there.close()
     here.close()
+    publisher.destroy()
+    subscriber.destroy()
 
 
 def test_an_erasure_reaches_a_copy_wherever_the_event_is(pair):
@@ -201,3 +263,31 @@ def test_a_copy_with_segments_of_its_own_follows(pair):
     assert is_valid(here)
     assert "ERROR:  events" not in here.server.log.read_text()
     refused(here, "25006", "UPDATE immutable.events SET erased = '[\"actor_name\"]'")
+
+
+def test_a_standby_has_segments_and_goes_on_sealing_when_promoted(pair):
+    """It comes last, because it stops the server."""
+    writer, _ = pair
+    primary = writer.server
+    fill(writer)
+    copy = Copy(primary)
+    try:
+        copy.begin()
+        standby = copy.connect()
+        seal(writer)
+        caught_up(writer, standby)
+        assert rows(standby, EVENTS) == rows(writer, EVENTS) and is_valid(standby)
+        assert rows(standby, PLACES) == rows(writer, PLACES)
+        refused(standby, "25006", "CALL immutable.seal()")
+        preview = "SELECT count(*) FROM immutable.erase_subject('t', 'u9', 'r', dry_run => true)"
+        assert rows(standby, preview) == rows(writer, preview)
+        writer.close()
+        primary.stop("immediate")
+        standby.execute("SELECT pg_promote()")
+        wait_for(standby, "SELECT NOT pg_is_in_recovery()")
+        fill(standby, 2)
+        seal(standby)
+        standby.execute("SELECT immutable.erase_subject('t', 'u9', 'asked to')")
+        assert is_valid(standby) and len(seams(standby)) == 1
+    finally:
+        copy.destroy()
