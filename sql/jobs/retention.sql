@@ -116,8 +116,7 @@ A viewer and an API key of one tenant see that tenant, and no reason of a hold.
   own; of a caller who sees one tenant it is that tenant.
 Returns one row: keep is NULL for ever, is_default says that the tenant has no rule of its own, next_keep and
 next_require_archive count from next_from on, held_since is NULL if nothing holds the events, pruned_before is NULL or
-the time before which events were removed, as the newest record says, and pruned_at when that was. To a viewer whose
-token names no tenant it returns no row.
+the time before which events were removed, as the newest record says, and pruned_at when that was.
 Raises 22023 for a tenant_id that is too long, 42501 for another tenant than the caller sees and without the scope
 read, and 28000 for a proof or a token that is missing or refused.';
 

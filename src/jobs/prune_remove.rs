@@ -2,8 +2,9 @@
 //! are dropped later, once no snapshot needs them: a snapshot that does not see the record must see the events.
 
 use crate::jobs::prune_lanes::{self, Table, EVENTS, OF_LANE};
-use crate::jobs::prune_plan::{Going, Plan, What};
+use crate::jobs::prune_plan::{Plan, What};
 use crate::jobs::prune_streams;
+use crate::jobs::seal_move::delete_found;
 use crate::jobs::seal_refused::refuse_where_seen;
 use crate::log::own_change::by_log;
 use crate::log::own_event::{record, LogEvent};
@@ -64,12 +65,8 @@ pub fn remove(plan: &Plan, segments: &[Segment], begins: &Begins, of: &Record, b
         delete(plan, Table::Left, "events", "event_targets");
     });
     record_erasures_again(&erasures, of.unasked);
-    let mut tenants: BTreeMap<&str, Vec<&Going>> = BTreeMap::new();
-    for going in &plan.going {
-        tenants.entry(&going.key.0).or_default().push(going);
-    }
-    for (tenant_id, going) in tenants {
-        record_pruned(tenant_id, &going, begins, plan.checkpoint_size, before(tenant_id), of);
+    for (tenant_id, lanes) in lanes_to_record(plan, begins) {
+        record_pruned(tenant_id, &lanes, plan.checkpoint_size, before(tenant_id), of);
     }
     prune_streams::note(&missed);
 }
@@ -145,15 +142,17 @@ fn delete(plan: &Plan, from: Table, events: &str, targets: &str) -> Option<(i64,
         Some((&going.key, last))
     });
     let given = prune_lanes::given(concerned);
-    let targets = spi::affected(
+    let targets = delete_found(
+        targets,
         &format!(
-            "DELETE FROM ONLY immutable.{targets} t USING {EVENTS} JOIN ONLY immutable.{events} e \
-               ON {OF_LANE} AND e.seq <= p.seq WHERE t.tenant_id = e.tenant_id AND t.event_id = e.id"
+            "SELECT t.ctid FROM {EVENTS} JOIN ONLY immutable.{events} e ON {OF_LANE} AND e.seq <= p.seq \
+               JOIN ONLY immutable.{targets} t ON t.tenant_id = e.tenant_id AND t.event_id = e.id"
         ),
         &given,
     );
-    let gone = spi::affected(
-        &format!("DELETE FROM ONLY immutable.{events} e USING {EVENTS} WHERE {OF_LANE} AND e.seq <= p.seq"),
+    let gone = delete_found(
+        events,
+        &format!("SELECT e.ctid FROM {EVENTS} JOIN ONLY immutable.{events} e ON {OF_LANE} AND e.seq <= p.seq"),
         &given,
     );
     if gone != expected {
@@ -224,19 +223,30 @@ fn record_erasures_again(erasures: &[Erased], unasked: bool) {
     }
 }
 
-/// Records where the lanes of a tenant begin now, those of earlier prunings included, so that the newest records suffice.
+/// Where the lanes begin now of each tenant whose events go, those of earlier prunings included, and how many events of
+/// each go.
+fn lanes_to_record<'p>(plan: &'p Plan, begins: &Begins) -> BTreeMap<&'p str, BTreeMap<i16, (Begin, i64)>> {
+    let mut tenants: BTreeMap<&str, BTreeMap<i16, (Begin, i64)>> = BTreeMap::new();
+    for going in &plan.going {
+        tenants.entry(&going.key.0).or_default().insert(going.key.1, (going.begin, going.events));
+    }
+    for ((tenant_id, lane), begin) in begins {
+        if let Some(lanes) = tenants.get_mut(tenant_id.as_str()) {
+            lanes.entry(*lane).or_insert((*begin, 0));
+        }
+    }
+    tenants
+}
+
+/// Records where the lanes of a tenant begin now, so that the newest records suffice.
 fn record_pruned(
     tenant_id: &str,
-    going: &[&Going],
-    begins: &Begins,
+    lanes: &BTreeMap<i16, (Begin, i64)>,
     checkpoint_size: i64,
     before: Option<i64>,
     of: &Record,
 ) {
-    let mut lanes: BTreeMap<i16, (Begin, i64)> =
-        begins.iter().filter(|(key, _)| key.0 == tenant_id).map(|(key, begin)| (key.1, (*begin, 0))).collect();
-    lanes.extend(going.iter().map(|going| (going.key.1, (going.begin, going.events))));
-    let lanes: Vec<(Begin, i64)> = lanes.into_values().collect();
+    let lanes: Vec<&(Begin, i64)> = lanes.values().collect();
     let (size, before) = (checkpoint_size.to_string(), before.and_then(time::format).unwrap_or_default());
     let mut words = vec![("before", before.as_str())];
     words.extend(of.archived.map(|archived| ("archived", archived)));

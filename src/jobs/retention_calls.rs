@@ -325,10 +325,7 @@ fn get_retention(call: Call) -> Datum {
     let sees_reasons = sees_every_tenant();
     let tenant_id = match sees_reasons {
         true => given,
-        false => match own_tenant(given.as_deref()) {
-            Some(own) => Some(own),
-            None => return call.null(),
-        },
+        false => Some(own_tenant(given.as_deref())),
     };
     let (rules, holds) = (Rules::at(transaction::now()), Holds::now());
     let (stored, is_own) = match &tenant_id {
@@ -372,16 +369,12 @@ fn sees_every_tenant() -> bool {
     (by_role || proof::is_needed()) && opened.tenant_id.is_none() && settings::viewer_token().is_none()
 }
 
-/// The tenant that the caller sees as a viewer or by its key; None for a viewer who names none and whose token names none.
-/// Raises 42501 for another one.
-fn own_tenant(given: Option<&str>) -> Option<String> {
+/// The tenant that the caller sees as a viewer or by its key. Raises 42501 for another one.
+fn own_tenant(given: Option<&str>) -> String {
     let opened = proof::require(Scope::Read);
-    let shown = shown_here();
-    let is_viewer = shown.is_some();
-    let own = opened.tenant_id.or_else(|| shown.and_then(|shown| shown.tenant_id));
-    match (own, given) {
-        (Some(own), _) if given.is_none_or(|given| given == own) => Some(own),
-        (None, None) if is_viewer => None,
+    let own = opened.tenant_id.or_else(|| shown_here().and_then(|shown| shown.tenant_id));
+    match own {
+        Some(own) if given.is_none_or(|given| given == own) => own,
         _ => Fault::new(
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the caller may not see how long this tenant's events are kept",

@@ -295,8 +295,9 @@ impl Move<'_> {
     }
 }
 
-/// Deletes the rows of a table whose places a statement finds.
-fn delete_found(table: &str, statement: &str, given: &[Arg]) -> i64 {
+/// Deletes the rows of a table whose places a statement finds, without triggers and without looking for what refers to
+/// them. Returns how many there were.
+pub fn delete_found(table: &str, statement: &str, given: &[Arg]) -> i64 {
     let mut spots: Vec<Spot> = Vec::new();
     spi::query_now_planned_each_time(statement, given, |row| spots.extend(row.at(0).map(spot)));
     spots.sort_unstable();

@@ -31,7 +31,8 @@ def test_what_a_key_and_a_token_see(db, http):
     assert ask(everything, tenant_id="kept")[1]["keep"] is None
     # what a token does not name it does not see
     assert ask(token(tenant_id="bank"), tenant_id="shop")[0] == ask(http.key(["read"], "bank"), tenant_id="shop")[0] == 403
-    assert ask(token(actor_id="u1")) == (200, None)
+    of_actor = ask(token(actor_id="u1"))[1]
+    assert (of_actor["tenant_id"], of_actor["keep"]) == ("", None)
     assert ask(http.key(["write"]))[0] == 403 and ask(everything, tenant="x")[0] == 422
 
 

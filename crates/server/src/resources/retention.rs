@@ -12,8 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::Router;
 
-/// Times are in UTC and durations as ISO 8601 has them, whatever the settings of the session are. A token that names no
-/// tenant finds nothing.
+/// Times are in UTC and durations as ISO 8601 has them, whatever the settings of the session are.
 const RETENTION: &str = "SELECT json_build_object('data', (SELECT json_build_object( \
         'tenant_id', r.tenant_id, 'keep', keeps.keep, 'require_archive', r.require_archive, 'is_default', r.is_default, \
         'next_keep', keeps.next_keep, 'next_require_archive', r.next_require_archive, \
