@@ -3,7 +3,7 @@
 REVOKE ALL ON ALL TABLES IN SCHEMA immutable FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA immutable FROM PUBLIC;
 
--- A CHECK, a default and an index's expression run with the rights of the role that inserts. These
+-- A default, a CHECK (of older shards) and an index's expression run with the rights of the role that inserts. These
 -- functions reveal nothing but their arguments.
 GRANT EXECUTE ON FUNCTION
   immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb),

@@ -45,7 +45,8 @@ CREATE FUNCTION immutable.is_chained(lane smallint, seq bigint, previous_event_h
 RETURNS boolean LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'immutable_is_chained';
 COMMENT ON FUNCTION immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb) IS
 'Says whether the columns that the chain sets have the form of a chained event.
-It is the CHECK of immutable.events. It does not compute the hash: immutable.verify_chain() does.
+It is the CHECK of shards that an earlier version has made. It does not compute the hash:
+immutable.verify_chain() does.
 Raises no error.';
 
 CREATE FUNCTION immutable.new_id()
@@ -57,7 +58,8 @@ made.
 Raises no error.';
 
 -- The chain's trigger fills in what the session's settings say, for NULL too. Defaults written in
--- SQL would cost more: PostgreSQL reads them anew in every statement. Only two
+-- SQL would cost more: PostgreSQL reads them anew in every statement, and so it does a CHECK. What
+-- form a row has is therefore held by the triggers, those of a replica too. Only two
 -- columns have a default: id, because object mappers ask the database for the keys that it makes,
 -- and tenant_id, because Citus looks for a row's shard before any trigger runs.
 CREATE TABLE immutable.events (
@@ -95,12 +97,7 @@ CREATE TABLE immutable.events (
   UNIQUE (tenant_id, lane, seq),
   -- The index is not partial, so that ON CONFLICT (tenant_id, idempotency_key) finds it without a
   -- WHERE clause.
-  UNIQUE (tenant_id, idempotency_key),
-  -- With the triggers off, this keeps out a row that has no place in a chain. It is one function,
-  -- because PostgreSQL parses a CHECK anew in every statement, which took longer for SQL than
-  -- hashing takes.
-  CONSTRAINT events_chained_check CHECK (immutable.is_chained(
-    lane, seq, previous_event_hash, event_hash, log_id, salt, erased, actor_id, targets, metadata))
+  UNIQUE (tenant_id, idempotency_key)
 );
 -- Each filter's index ends in the tenant and the order of pages, so that a page with this filter
 -- reads as many entries as it has rows, with and without a tenant. docs/benchmarks.md has the cost

@@ -222,7 +222,7 @@ BEGIN ATOMIC
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
   bad_keys AS (
     SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, coalesce(r.name, x.tab)) AS problem
-    FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
+    FROM (VALUES ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
       ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name) LEFT JOIN tables r ON r.tab = x.tab
     WHERE NOT EXISTS (SELECT FROM pg_constraint k

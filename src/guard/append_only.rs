@@ -8,7 +8,7 @@ use crate::log::tables::{Events, Targets};
 use crate::log::targets::{self, Derived};
 use crate::log::{lane, segments, subscription};
 use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::{bytes, text, Datum};
+use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind};
 use crate::pg::relation::{Key, OpenRelation, Relation};
@@ -215,23 +215,4 @@ fn is_of_event(table: &Targets, row: &Values) -> bool {
             && get(7).map(Datum::i64) == event.get(&events.layout, c::CREATED_AT).map(Datum::i64)
     });
     equal == Some(true)
-}
-
-sql_function!(immutable_is_chained, pg_finfo_immutable_is_chained, is_chained);
-
-/// The CHECK of the events table, for rows that are inserted with the triggers off: all columns of
-/// the chain must be filled in. Whether the hash matches is left to verification.
-fn is_chained(call: Call) -> Datum {
-    let length = |index| call.arg(index).map(|datum| bytes(datum).len());
-    let kind = |index| call.arg(index).map(|datum| Jsonb::new(datum).kind());
-    let lane = call.arg(0).map_or(-1, Datum::i16);
-    let seq = call.arg(1).map_or(0, Datum::i64);
-    let (previous, event_hash, salt) = (length(2), length(3), length(5));
-    let (has_log_id, is_erased, has_actor) = (call.arg(4).is_some(), call.arg(6).is_some(), call.arg(7).is_some());
-    let linked = lane >= 0
-        && seq >= 1
-        && event_hash == Some(32)
-        && if seq == 1 { previous.is_none() && has_log_id } else { previous == Some(32) && !has_log_id };
-    let sealed = if is_erased { salt.is_none() } else { salt == Some(16) && has_actor };
-    Datum::from(linked && sealed && kind(8) == Some(Kind::Array) && kind(9) == Some(Kind::Object))
 }

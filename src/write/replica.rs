@@ -3,6 +3,7 @@
 //! in sessions that replay a replication origin.
 
 use crate::guard::append_only::{append_only, check_update, erase_requested};
+use crate::guard::chained;
 use crate::log::columns::{self as c, Layout};
 use crate::log::own_change::is_by_log;
 use crate::log::seam;
@@ -45,7 +46,7 @@ sql_function!(immutable_replicate, pg_finfo_immutable_replicate, replicate);
 /// own or another. A row is stored as the publisher has it, except for xact, because the
 /// publisher's transactions mean nothing here. If a session sets session_replication_role to
 /// replica without replaying an origin, no trigger is wanted: nothing is refused to a superuser or
-/// the owner, and verification finds what they do.
+/// the owner except rows without the form of an event, and verification finds what they do.
 fn replicate(call: Call) -> Datum {
     let trigger = call.any_trigger();
     let relation = trigger.relation();
@@ -144,6 +145,7 @@ fn event(trigger: TriggerCall<'_>) -> Tuple<'_> {
             row.set(&layout, c::XACT, Datum::from(transaction::full_id()));
         }
     }
+    chained::hold(relation, &layout, &row);
     row.form(relation.descriptor())
 }
 

@@ -41,7 +41,7 @@ def on_shard(shard, targets):
         f"ALTER TABLE {shard} RENAME TO x",
         f"ALTER TABLE {shard} SET SCHEMA public",
         f"ALTER TABLE {shard} DROP COLUMN metadata CASCADE",
-        f"ALTER TABLE {shard} DROP CONSTRAINT events_chained_check",
+        f"ALTER TABLE {shard} DROP CONSTRAINT events_tenant_id_idempotency_key_key",
         f"CREATE RULE x AS ON INSERT TO {shard} DO INSTEAD NOTHING",
         f"CREATE UNIQUE INDEX x ON {shard} (action)",
         f"DROP TABLE {shard} CASCADE",

@@ -164,11 +164,11 @@ def test_an_object_dropped_with_allow_ddl_is_reported_and_can_be_created_again(d
     conn = db.conn
     record(conn)
     conn.execute("SET immutable.allow_ddl = on")
-    conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_chained_check")
+    conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_idempotency_key_key")
     conn.execute("DROP POLICY viewer_select ON immutable.event_targets")
     conn.execute("ALTER TABLE immutable.events DROP CONSTRAINT events_tenant_id_lane_seq_key")
     told = "\n".join(status(conn)["problems"])
-    assert all(word in told for word in ("events_chained_check", "event_targets is missing", "events_tenant_id_lane_seq_key"))
+    assert all(word in told for word in ("events_tenant_id_idempotency_key_key", "event_targets is missing", "events_tenant_id_lane_seq_key"))
     conn.execute("ALTER TABLE immutable.events ADD UNIQUE (tenant_id, lane, seq)")
     record(conn)
     assert "events_tenant_id_lane_seq_key" not in "\n".join(status(conn)["problems"])

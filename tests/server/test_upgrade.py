@@ -151,7 +151,7 @@ FORGOTTEN = {
     "NOT NULL": ("UPDATE pg_attribute SET attnotnull = false WHERE attrelid = 'immutable.events'::regclass AND attname = 'action'", "events.action: not null"),
     "an index too many": ("CREATE INDEX mine ON immutable.events (version)", "too much: relation mine"),
     "an index's state": ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'immutable.events_page'::regclass", "relation events_page: index state"),
-    "a constraint": ("UPDATE pg_constraint SET convalidated = false WHERE conname = 'events_chained_check'", "events_chained_check: validated"),
+    "a constraint": ("UPDATE pg_constraint SET convalidated = false WHERE conname = 'event_targets_event_id_tenant_id_fkey'", "event_targets_event_id_tenant_id_fkey: validated"),
     "a view's options": ("UPDATE pg_class SET reloptions = NULL WHERE oid = 'immutable.activity'::regclass", "relation activity: options"),
     "what a dump holds": ("UPDATE pg_extension SET extconfig = NULL, extcondition = NULL WHERE extname = 'immutable'", "extension immutable: dumped"),
     "membership": ("DELETE FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = 'immutable.track(jsonb,text)'::regprocedure AND deptype = 'e'", "missing: member function immutable.track"),
