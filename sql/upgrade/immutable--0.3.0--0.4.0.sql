@@ -1588,6 +1588,7 @@ CREATE TABLE immutable.retention (
   changed_at timestamptz NOT NULL,
   changed_by text NOT NULL,
   event_id uuid NOT NULL,
+  next_is_default boolean NOT NULL DEFAULT false,
   CONSTRAINT retention_tenant_id_key UNIQUE NULLS NOT DISTINCT (tenant_id)
 );
 COMMENT ON TABLE immutable.retention IS
@@ -1603,6 +1604,9 @@ COMMENT ON COLUMN immutable.retention.next_from IS 'When what waits takes effect
 COMMENT ON COLUMN immutable.retention.changed_at IS 'When the rule was last changed';
 COMMENT ON COLUMN immutable.retention.changed_by IS 'Who changed it, as events.recorded_by names it';
 COMMENT ON COLUMN immutable.retention.event_id IS 'The event immutable.retention_set that records this change';
+COMMENT ON COLUMN immutable.retention.next_is_default IS
+  'Whether the tenant has no rule of its own from next_from on: next_keep and next_require_archive then say what the '
+  'others had when this was asked for';
 
 CREATE TABLE immutable.holds (
   tenant_id text COLLATE "C",
@@ -1663,10 +1667,24 @@ Raises 22023 for a time that is not positive, for more than 1,000 years, for a t
 an empty reason, 22004 if require_archive is NULL, 22001 for a reason that is too long, 25006 in a read-only
 transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log.';
 
+CREATE FUNCTION immutable.reset_retention(tenant_id text, reason text DEFAULT NULL)
+RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_reset_retention';
+COMMENT ON FUNCTION immutable.reset_retention(text, text) IS
+'Ends the rule that a tenant has of its own: what counts for all others counts for it.
+It does so at once if that keeps as much, now and with what waits, and otherwise after immutable.retention_wait. Until
+then what keeps more of both counts. It is recorded as immutable.retention_set with is_default, without a tenant.
+- tenant_id: the tenant; an empty text for the events without one, which are kept for ever then.
+- reason: why; it is recorded.
+Returns when the tenant has no rule of its own: now, or the end of the waiting time.
+Raises 55000 for a tenant without a rule of its own, 22004 if tenant_id is NULL, 22023 for a tenant_id that is too long
+and for an empty reason, 22001 for a reason that is too long, 25006 in a read-only transaction, on a standby and in a
+copy that a replication feeds, and 0A000 for a distributed log.';
+
 CREATE FUNCTION immutable.get_retention(tenant_id text DEFAULT NULL)
 RETURNS TABLE (tenant_id text, keep interval, require_archive boolean, is_default boolean, changed_at timestamptz,
   next_keep interval, next_require_archive boolean, next_from timestamptz, held_since timestamptz, held_because text,
-  pruned_before timestamptz)
+  pruned_before timestamptz, pruned_at timestamptz)
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_get_retention';
 COMMENT ON FUNCTION immutable.get_retention(text) IS
@@ -1675,10 +1693,18 @@ A viewer and an API key of one tenant see that tenant, and no reason of a hold.
 - tenant_id: the tenant; an empty text for the events without one. NULL for the rule of all tenants without their
   own; of a caller who sees one tenant it is that tenant.
 Returns one row: keep is NULL for ever, is_default says that the tenant has no rule of its own, next_keep and
-next_require_archive count from next_from on, held_since is NULL if nothing holds the events, and pruned_before is
-NULL or the time before which events were removed, as the newest record says.
+next_require_archive count from next_from on, held_since is NULL if nothing holds the events, pruned_before is NULL or
+the time before which events were removed, as the newest record says, and pruned_at when that was.
 Raises 22023 for a tenant_id that is too long, 42501 for another tenant than the caller sees and without the scope
 read, and 28000 for a proof or a token that is missing or refused.';
+
+CREATE FUNCTION immutable.changed_retention()
+RETURNS TABLE (changed text, tenant_id text) LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'immutable_changed_retention';
+COMMENT ON FUNCTION immutable.changed_retention() IS
+'Part of immutable.status(): returns the rules and holds that are not what the events of the log say of them.
+Returns the table and the tenant of each. Where the log''s own events were pruned since, it says nothing.
+Raises no error.';
 
 CREATE FUNCTION immutable.hold(tenant_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -1787,6 +1813,15 @@ DROP INDEX immutable.events_erasures;
 
 COMMENT ON ROLE immutable_retainer IS
   'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
+
+COMMENT ON FUNCTION immutable.is_chained(smallint, bigint, bytea, bytea, uuid, bytea, jsonb, text, jsonb, jsonb) IS
+'Says whether the columns that the chain sets have the form of a chained event.
+It is the CHECK of shards that an earlier version has made. It does not compute the hash:
+immutable.verify_chain() does.
+Raises no error.';
+
+-- The triggers hold a row to this form.
+ALTER TABLE immutable.events DROP CONSTRAINT events_chained_check;
 
 COMMENT ON COLUMN immutable.events.recorded_by IS 'session_user of the connection that recorded the event; in a distributed log, the role whose rights it used';
 
@@ -2919,7 +2954,7 @@ BEGIN ATOMIC
       FROM segment_tables t JOIN (VALUES ('events', '~immutable_insert', 'refuse'), ('events', '~immutable_update', 'guard_event'),
           ('events', '~immutable_delete', 'refuse'), ('events', '~immutable_truncate', 'refuse'),
           ('events', '~immutable_apply', 'replicate'), ('events', '~immutable_apply_truncate', 'replicate'),
-          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_target', 'guard_target'),
+          ('event_targets', '~immutable_insert', 'refuse'), ('event_targets', '~immutable_update', 'guard_target'),
           ('event_targets', '~immutable_delete', 'refuse'), ('event_targets', '~immutable_truncate', 'refuse'),
           ('event_targets', '~immutable_apply', 'replicate'), ('event_targets', '~immutable_apply_truncate', 'replicate'))
           x (tab, name, function) ON x.tab = t.tab
@@ -2933,6 +2968,11 @@ BEGIN ATOMIC
     UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
       FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
         AND NOT (SELECT b.is_distributed FROM begun b)),
+  bad_retention AS (
+    SELECT 8 AS place, format('immutable.%s was changed by hand: what it says of %s is not what the log says, and events may be removed too early. Find out who did that, and call immutable.%s again',
+        c.changed, CASE WHEN c.tenant_id IS NULL THEN 'all tenants' ELSE format('tenant "%s"', c.tenant_id) END,
+        CASE c.changed WHEN 'holds' THEN 'hold()' ELSE 'set_retention()' END) AS problem
+    FROM immutable.changed_retention() c),
   bad_triggers AS (
     SELECT format('trigger %I of immutable.%I is %s: events can be recorded outside the chain, or changed. Enable it (ALTER TABLE ... ENABLE TRIGGER, with immutable.allow_ddl = on), then call verify_chain()',
       x.name, coalesce(r.name, x.tab), CASE WHEN t.oid IS NULL THEN 'missing or altered' ELSE 'disabled' END) AS problem
@@ -3035,14 +3075,18 @@ BEGIN ATOMIC
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid IN (SELECT oid FROM tables) AND NOT i.indisvalid),
   bad_keys AS (
     SELECT format('constraint %s of immutable.%s is missing: an event may be recorded outside the chain, or recording may fail. Create it again (ALTER TABLE ... ADD, with immutable.allow_ddl = on), then call verify_chain()', x.name, coalesce(r.name, x.tab)) AS problem
-    FROM (VALUES ('events', 'events_chained_check'), ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
+    FROM (VALUES ('events', 'events_pkey'), ('events', 'events_tenant_id_lane_seq_key'),
       ('events', 'events_tenant_id_idempotency_key_key'), ('event_targets', 'event_targets_pkey'),
       ('event_targets', 'event_targets_event_id_tenant_id_fkey')) x (tab, name) LEFT JOIN tables r ON r.tab = x.tab
     WHERE NOT EXISTS (SELECT FROM pg_constraint k
       WHERE k.conrelid = r.oid AND k.conname::text IN (x.name, x.name || r.suffix) AND k.convalidated)),
   -- By the planner's statistics, or those of the server where there are none.
+  -- The server's are better right after a move, which leaves the file as large as it was.
   hot AS (SELECT sum(CASE WHEN e.reltuples < 0 OR e.relpages = 0 THEN coalesce(pg_stat_get_live_tuples(e.oid), 0)
-      ELSE (e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint END)::bigint AS n,
+      ELSE least((e.reltuples / e.relpages * (pg_relation_size(e.oid) / current_setting('block_size')::integer))::bigint,
+        CASE WHEN coalesce(pg_stat_get_last_autovacuum_time(e.oid), pg_stat_get_last_vacuum_time(e.oid),
+          pg_stat_get_last_autoanalyze_time(e.oid), pg_stat_get_last_analyze_time(e.oid)) IS NOT NULL
+          THEN pg_stat_get_live_tuples(e.oid) END) END)::bigint AS n,
       coalesce(current_setting('immutable.hot_events', true), '100000')::bigint AS most,
       coalesce(current_setting('immutable.seal_events', true), '100000')::bigint AS piece
     FROM events e),
@@ -3182,6 +3226,7 @@ BEGIN ATOMIC
     UNION ALL SELECT place, problem FROM bad_maintenance
     UNION ALL SELECT place, problem FROM bad_streams
     UNION ALL SELECT place, problem FROM bad_segments
+    UNION ALL SELECT place, problem FROM bad_retention
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -3362,6 +3407,7 @@ REVOKE ALL ON FUNCTION immutable.add_cosignature(bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_log_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.begin_incarnation(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.changed_retention() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.client_roles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.consistency_proof(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.count_lanes(integer) FROM PUBLIC;
@@ -3417,6 +3463,7 @@ REVOKE ALL ON FUNCTION immutable.replay_dead_letters(uuid, uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.require_distributable() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.require_scope(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.reset_retention(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume_maintenance() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.revoke_api_key(uuid) FROM PUBLIC;
@@ -3590,7 +3637,7 @@ GRANT EXECUTE ON PROCEDURE immutable.run_maintenance(jsonb) TO immutable_maintai
 GRANT EXECUTE ON FUNCTION immutable.resume_maintenance() TO immutable_maintainer;
 GRANT USAGE ON SCHEMA immutable TO immutable_retainer;
 GRANT SELECT ON immutable.retention, immutable.holds TO immutable_retainer, immutable_auditor;
-GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text), immutable.hold(text, text), immutable.release(text, text), immutable.prune(boolean, text, text) TO immutable_retainer;
+GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text), immutable.reset_retention(text, text), immutable.hold(text, text), immutable.release(text, text), immutable.prune(boolean, text, text) TO immutable_retainer;
 GRANT EXECUTE ON FUNCTION immutable.get_retention(text)
 TO immutable_retainer, immutable_auditor, immutable_viewer, immutable_server;
 GRANT INSERT ON immutable.retention, immutable.holds TO immutable_restorer;
