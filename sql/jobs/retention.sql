@@ -36,6 +36,7 @@ CREATE TABLE immutable.holds (
   held_at timestamptz NOT NULL,
   held_by text NOT NULL,
   event_id uuid NOT NULL,
+  ends_at timestamptz,
   CONSTRAINT holds_tenant_id_key UNIQUE NULLS NOT DISTINCT (tenant_id)
 );
 COMMENT ON TABLE immutable.holds IS
@@ -46,6 +47,8 @@ COMMENT ON COLUMN immutable.holds.reason IS 'Why';
 COMMENT ON COLUMN immutable.holds.held_at IS 'Since when';
 COMMENT ON COLUMN immutable.holds.held_by IS 'Who said so, as events.recorded_by names it';
 COMMENT ON COLUMN immutable.holds.event_id IS 'The event immutable.held that records it';
+COMMENT ON COLUMN immutable.holds.ends_at IS
+  'When it ends, since immutable.release() was called; NULL before. A row whose time is over holds nothing';
 
 CREATE TABLE immutable.prune_position (
   ran_at timestamptz NOT NULL,
@@ -87,7 +90,9 @@ a change before that replaces what waits. It is recorded as immutable.retention_
 Returns when the rule counts fully: now, or the end of the waiting time.
 Raises 22023 for a time that is not positive, for more than 1,000 years, for a tenant_id that is too long and for
 an empty reason, 22004 if require_archive is NULL, 22001 for a reason that is too long, 25006 in a read-only
-transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log.';
+transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log. Where the rule
+waits, it raises 55000 at the commit of a transaction that lasts longer than a minute or a tenth of the wait after
+it, and 0A000 for PREPARE TRANSACTION.';
 
 CREATE FUNCTION immutable.reset_retention(tenant_id text, reason text DEFAULT NULL)
 RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -133,7 +138,8 @@ RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, p
 AS 'MODULE_PATHNAME', 'immutable_hold';
 COMMENT ON FUNCTION immutable.hold(text, text) IS
 'Keeps all events of a tenant, whatever the rule says, until immutable.release().
-It waits for a pruning that runs, and no later one removes them. It is recorded as immutable.held, without a tenant.
+It waits for a pruning that runs, and no later one removes them. A hold that is about to end goes on. It is recorded as
+immutable.held, without a tenant.
 - tenant_id: the tenant; an empty text for the events without one, NULL for all events.
 - reason: why; it is recorded.
 Raises 55000 if the tenant is held already, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id
@@ -141,14 +147,16 @@ that is too long, 22001 for a reason that is too long, 25006 in a read-only tran
 that a replication feeds, and 0A000 for a distributed log.';
 
 CREATE FUNCTION immutable.release(tenant_id text, reason text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_release';
 COMMENT ON FUNCTION immutable.release(text, text) IS
 'Ends what immutable.hold() began: the rule alone says again how long the events are kept.
-It is recorded as immutable.released, without a tenant.
+It counts after immutable.retention_wait. It is recorded as immutable.released, without a tenant.
 - tenant_id: the same as that of immutable.hold().
 - reason: why; it is recorded.
-Raises 55000 if it is not held, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id that is too
+Returns from when it counts.
+Raises 55000 if it is not held or about to be released already, and at the commit of a transaction that lasts too long
+after it, 0A000 for PREPARE TRANSACTION after it, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id that is too
 long, 22001 for a reason that is too long, 25006 in a read-only transaction, on a standby and in a copy that a
 replication feeds, and 0A000 for a distributed log.';
 
@@ -169,6 +177,6 @@ run: would go), or why they stay: held, archive (the rule requires one), unseale
 last (of their lane), records (nothing but records of earlier prunings would go) or damaged (verify_chain() says
 more). first_at and last_at are the created_at of the first and the last, NULL where that is not known.
 Raises 22004 if dry_run is NULL, 22023 for an archived that is no SHA-256 and a tenant_id that is too long, 55000
-for a log without a signed checkpoint, 55P03 if somebody still reads what would go after lock_timeout or ten
-seconds, 25001 above READ COMMITTED unless dry_run is true, 25006 in a read-only transaction, on a standby and in a
+for a log without a signed checkpoint, and after a restore or a promotion until immutable.resume_maintenance() is
+called, 55P03 if somebody erases or seals for longer than lock_timeout or ten seconds, 25001 above READ COMMITTED unless dry_run is true, 25006 in a read-only transaction, on a standby and in a
 copy that a replication feeds, and 0A000 for a distributed log.';

@@ -2,6 +2,7 @@
 
 use crate::access::proof::{self, Scope};
 use crate::access::token::parse_identity;
+use crate::jobs::pause;
 use crate::jobs::prune_lanes::Cuts;
 use crate::jobs::prune_plan::{self, Plan, Terms};
 use crate::jobs::prune_remove::{self, Record};
@@ -13,7 +14,7 @@ use crate::log::segments::{self, Segment};
 use crate::log::tables::events_oid;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{text, timestamptz, Datum};
-use crate::pg::error::Fault;
+use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{named, OpenRelation};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{setting, transaction};
@@ -39,6 +40,15 @@ fn prune(call: Call) -> Datum {
     } else {
         transaction::require_read_committed("immutable.prune(false)");
         require_change(c"immutable.prune()");
+        if pause::is_paused() {
+            Fault::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "nothing is pruned since the log was restored, promoted or copied",
+            )
+            .detail("The rules may be those of another time, or of another log.")
+            .hint("Look at immutable.get_retention() and immutable.holds. Then SELECT immutable.resume_maintenance().")
+            .raise()
+        }
         as_owner(|| {
             segments::become_sealer(true);
             retention::lock(true);

@@ -8,6 +8,7 @@ use crate::pg::datum::{any_micros, micros, text, Datum};
 use crate::pg::lock::ObjectLock;
 use crate::pg::relation::named;
 use crate::pg::time::Interval;
+use crate::pg::transaction;
 use crate::pg::tuple::Values;
 use pgrx::pg_sys::{self, Oid};
 use std::collections::HashMap;
@@ -29,7 +30,14 @@ const RULES: [Oid; 10] = [
 ];
 
 /// `immutable.holds`; its columns are tenant_id, reason, held_at, held_by, event_id.
-const HOLDS: [Oid; 5] = [pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID, pg_sys::UUIDOID];
+const HOLDS: [Oid; 6] = [
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+    pg_sys::UUIDOID,
+    pg_sys::TIMESTAMPTZOID,
+];
 
 const DAY: i64 = 86_400_000_000;
 
@@ -161,6 +169,8 @@ impl Rules {
 pub struct Hold {
     pub since: i64,
     pub reason: String,
+    /// When it ends, if it was released.
+    pub ends_at: Option<i64>,
 }
 
 /// All holds.
@@ -171,12 +181,16 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// The holds that are committed by now.
+    /// The holds that are committed by now and have not ended.
     pub fn now() -> Holds {
+        let now = transaction::now();
         let mut holds = Holds { all: None, tenants: HashMap::new() };
         SmallTable::read(c"holds", &HOLDS).rows(None, &[], |row| {
             let reason = row.at(1).map_or(String::new(), |reason| text(reason).to_string());
-            let hold = Hold { since: row.at(2).map_or(0, any_micros), reason };
+            let hold = Hold { since: row.at(2).map_or(0, any_micros), reason, ends_at: row.at(5).map(any_micros) };
+            if hold.ends_at.is_some_and(|ends_at| ends_at <= now) {
+                return;
+            }
             match row.at(0).map(text) {
                 Some(tenant_id) => drop(holds.tenants.insert(tenant_id.to_string(), hold)),
                 None => holds.all = Some(hold),

@@ -93,20 +93,17 @@ fn commit_soon(now: i64, wait: i64) {
 /// What the transaction's end calls. A change in a subtransaction that was rolled back counts too.
 fn refuse_late_commit(is_prepared: bool) {
     let Some(until) = COMMITS_UNTIL.get() else { return };
-    let begin_anew = "Begin a new transaction, call immutable.set_retention() again, and commit at once.";
+    let begin_anew = "Begin a new transaction, call the function again, and commit at once.";
     if is_prepared {
-        Fault::new(
-            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "a transaction that has called immutable.set_retention() cannot be prepared",
-        )
-        .detail("What keeps less counts after a waiting time, in which others must see it.")
-        .hint(begin_anew)
-        .raise()
+        Fault::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "a transaction that lets events go sooner cannot be prepared")
+            .detail("What keeps less counts after a waiting time, in which others must see it.")
+            .hint(begin_anew)
+            .raise()
     }
     if transaction::now() > until {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "the transaction called immutable.set_retention() too long ago to be committed",
+            "the transaction lets events go sooner, and did so too long ago to be committed",
         )
         .detail("What keeps less counts after a waiting time, in which others must see it.")
         .hint(begin_anew)
@@ -274,7 +271,7 @@ fn hold(call: Call) -> Datum {
         Some(tenant_id) => holds.tenants.get(tenant_id),
         None => holds.all.as_ref(),
     };
-    if held.is_some() {
+    if held.is_some_and(|hold| hold.ends_at.is_none()) {
         Fault::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("{} held already", named(tenant_id.as_deref())),
@@ -285,7 +282,9 @@ fn hold(call: Call) -> Datum {
     }
     let event_id = record_hold("immutable.held", tenant_id.as_deref(), reason);
     holds_to_change().execute(
-        "INSERT INTO immutable.holds (tenant_id, reason, held_at, held_by, event_id) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO immutable.holds (tenant_id, reason, held_at, held_by, event_id) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (tenant_id) DO UPDATE SET reason = excluded.reason, held_at = excluded.held_at, \
+           held_by = excluded.held_by, event_id = excluded.event_id, ends_at = NULL",
         &[
             Arg::maybe_text(tenant_id.as_deref()),
             Arg::text(reason),
@@ -305,15 +304,21 @@ fn release(call: Call) -> Datum {
     let tenant_id = parse_identity("tenant_id", call.arg(0));
     let reason = reason(call, 1);
     lock(true);
-    let statement = format!("DELETE FROM immutable.holds WHERE {IS_OF} RETURNING held_at");
-    if holds_to_change().execute(&statement, &[Arg::maybe_text(tenant_id.as_deref())]) == 0 {
+    let (now, wait) = (transaction::now(), i64::from(settings::RETENTION_WAIT.get()) * 1_000_000);
+    let ends_at = now.saturating_add(wait);
+    if wait > 0 {
+        commit_soon(now, wait);
+    }
+    let statement =
+        format!("UPDATE immutable.holds SET ends_at = $2 WHERE {IS_OF} AND ends_at IS NULL RETURNING held_at");
+    if holds_to_change().execute(&statement, &[Arg::maybe_text(tenant_id.as_deref()), Arg::Time(ends_at)]) == 0 {
         Fault::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, format!("{} not held", named(tenant_id.as_deref())))
             .field("tenant_id")
-            .hint("immutable.holds has the holds. A hold of all events has no tenant_id.")
+            .hint("immutable.holds has the holds, and when those end that were released. A hold of all events has no tenant_id.")
             .raise()
     }
     record_hold("immutable.released", tenant_id.as_deref(), reason);
-    call.void()
+    timestamptz(ends_at)
 }
 
 sql_function!(immutable_get_retention, pg_finfo_immutable_get_retention, get_retention);

@@ -278,6 +278,9 @@ def test_backups_from_before_and_after(log, tmp_path):
             assert len(events(there, "a")) == (2 if number else 10)
             there.execute("SELECT immutable.track('u', 'x')")
             there.execute("CALL immutable.seal(now())")
+            with pytest.raises(errors.ObjectNotInPrerequisiteState, match="since the log was restored"):
+                prune(there)
+            there.execute("SELECT immutable.resume_maintenance()")
             # what came back goes again, and where it did not, the event that was the last one
             assert prune(there)[("a", "pruned")] == (1 if number else 9)
             assert verified(there)[0]

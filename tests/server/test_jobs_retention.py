@@ -139,6 +139,13 @@ def test_holds(db):
     assert [one(conn, held, tenant) for tenant in ("a", "b", "", None)] == ["case 1", "case 2", "case 3", "case 2"]
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match='tenant "a" is held already'):
         conn.execute("SELECT immutable.hold('a', 'case 4')")
+    # a release waits as a shorter rule does, and a new hold takes it back
+    assert one(conn, "SELECT immutable.release(NULL, 'over') - now()") == 7 * DAY
+    assert [one(conn, held, tenant) for tenant in ("a", "b")] == ["case 1", "case 2"]
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="not held"):
+        conn.execute("SELECT immutable.release(NULL, 'over')")
+    conn.execute("SELECT immutable.hold(NULL, 'case 2')")
+    conn.execute("SET immutable.retention_wait = 0")
     conn.execute("SELECT immutable.release(NULL, 'over')")
     assert [one(conn, held, tenant) for tenant in ("a", "b")] == ["case 1", None]
     with conn.transaction():
@@ -146,7 +153,7 @@ def test_holds(db):
         raise psycopg.Rollback()
     assert one(conn, held, "a") == "case 1"
     assert events(conn, "immutable.held")[0] == {"reason": "case 1", "tenant_id": "a"}
-    assert events(conn, "immutable.released") == [{"reason": "over"}]
+    assert events(conn, "immutable.released") == [{"reason": "over"}] * 2
 
 
 def test_sessions_change_rules_one_after_the_other(db):
