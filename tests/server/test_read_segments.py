@@ -331,3 +331,18 @@ def test_kept_plans_are_bounded(db):
             most = max(most, count)
             assert count < 300 and size < 48 << 20, (count, size)
     assert len(made) == 189 and most > 100
+
+
+def test_heads_of_lanes_that_have_lost_their_end(db):
+    """A lane whose last event was removed from the hot table ends where its last event in a segment is."""
+    db.conn.execute(ADD, ["a", "u", "[]", 30])
+    whole = db.conn.execute("SELECT tenant_id, lane, seq FROM immutable.heads()").fetchall()
+    seal(db)
+    assert db.conn.execute("SELECT tenant_id, lane, seq FROM immutable.heads()").fetchall() == whole
+    db.unguard()
+    with db.conn.transaction():
+        db.conn.execute("SET LOCAL session_replication_role = replica")
+        db.conn.execute("DELETE FROM ONLY immutable.events WHERE tenant_id = 'a1'")
+    left = [(tenant, lane, seq - (tenant == "a1")) for tenant, lane, seq in whole]
+    assert db.conn.execute("SELECT tenant_id, lane, seq FROM immutable.heads()").fetchall() == left
+    assert db.conn.execute("SELECT lane, seq FROM immutable.heads('a1')").fetchall() == [row[1:] for row in left if row[0] == "a1"]
