@@ -37,6 +37,9 @@ const LISTED_BY_EVENT: i64 = LIGHT;
 const LISTED_IN_SEGMENTS: i64 = LIGHT;
 const LISTED_IN_SEGMENTS_BY_EVENT: i64 = 200;
 
+/// So many lookups in all segments take as long as planning a statement for each segment, which looks up in it alone.
+const LOOKED_UP: i64 = 5000;
+
 /// A way to read a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strategy {
@@ -152,7 +155,7 @@ impl Page<'_> {
             walks.into_iter().filter(|rows| self.rows <= rows / 4).map(Strategy::Walk).collect();
         let is_ranged = self.filters.pattern.as_ref().is_some_and(|pattern| pattern.range.is_some());
         strategies.extend(match lead {
-            _ if has_segments && self.is_by_tenants() && self.looks_up() && !self.is_reversed => {
+            _ if has_segments && self.is_by_tenants() && !self.is_reversed && self.looks_many_up() => {
                 vec![Strategy::MergeInSegments]
             }
             _ if self.is_by_tenants() && !self.other_conditions().is_empty() => {
@@ -188,6 +191,10 @@ impl Page<'_> {
     /// Whether each entry's target or event is looked up and may not pass, so that entries are looked up that no page shows.
     pub(super) fn looks_up(&self) -> bool {
         self.filters.target_exists().is_some() && !self.other_conditions().is_empty()
+    }
+
+    fn looks_many_up(&self) -> bool {
+        self.looks_up() && self.count_entries(LOOKED_UP) >= LOOKED_UP
     }
 
     fn has_few_entries(&self, has_segments: bool) -> bool {
