@@ -16,7 +16,7 @@ const KEYS: [(&str, &str, &str); 3] = [
 ];
 
 /// The other indexes: table, name, and what follows.
-const OTHERS: [(&str, &str, &str); 13] = [
+const OTHERS: [(&str, &str, &str); 12] = [
     ("events", "key", "(tenant_id, idempotency_key) WITH (fillfactor = 100) WHERE idempotency_key IS NOT NULL"),
     ("events", "page", "(created_at) WITH (fillfactor = 100)"),
     ("events", "tenant", "(tenant_id, created_at DESC) INCLUDE (actor_id) WITH (fillfactor = 100)"),
@@ -39,14 +39,13 @@ const OTHERS: [(&str, &str, &str); 13] = [
     ),
     ("events", "xact", "(xact, tenant_id, id) WITH (fillfactor = 100)"),
     ("events", "erased", "(tenant_id, id) WHERE erased IS NOT NULL"),
-    ("events", "erasures", "(tenant_id) WHERE action = 'immutable.event_erased'"),
     ("event_targets", "type", "(target_type, tenant_id, created_at DESC) WITH (fillfactor = 100)"),
     ("event_targets", "id", "(target_id, tenant_id, created_at DESC) WITH (fillfactor = 100)"),
 ];
 
 /// The hot table's own indexes; the statements above make the segment's. Whatever index somebody has made besides, such as
 /// that of immutable.enable_search(), each segment gets too.
-const OWN: [&str; 16] = [
+const OWN: [&str; 15] = [
     "events_pkey",
     "events_tenant_id_lane_seq_key",
     "events_tenant_id_idempotency_key_key",
@@ -59,7 +58,6 @@ const OWN: [&str; 16] = [
     "events_session",
     "events_xact",
     "events_erased",
-    "events_erasures",
     "event_targets_pkey",
     "event_targets_type",
     "event_targets_id",

@@ -249,7 +249,7 @@ RESET SESSION AUTHORIZATION;
 DROP OWNED BY regress_erasure_writer;
 DROP ROLE regress_erasure_writer;
 
--- With triggers off: what the constraints still refuse. verify_chain() finds the rest. (Rolled back.)
+-- With triggers off: what the replica's trigger still refuses. verify_chain() finds the rest. (Rolled back.)
 BEGIN;
 SET LOCAL session_replication_role = replica;
 SELECT pg_temp.refused($$UPDATE immutable.events SET salt = NULL WHERE id = '00000000-0000-4000-8000-0000000000e3'$$, false);
