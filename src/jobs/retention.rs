@@ -122,6 +122,12 @@ impl Stored {
     }
 }
 
+/// What counts from a time on where nothing changes before, for ever if nobody has said anything.
+fn rule_from(stored: Option<&Stored>, at: i64) -> Rule {
+    let Some(stored) = stored else { return Rule::FOR_EVER };
+    stored.next.filter(|(_, from)| *from <= at).map_or(stored.rule, |(next, _)| next)
+}
+
 /// All rules, as they count at some time.
 pub struct Rules {
     /// The rule of tenants without one of their own.
@@ -142,9 +148,8 @@ impl Rules {
         });
         // A rule that has ended is none, and what waits where one ends is what counts for all others.
         rules.own.retain(|_, stored| !stored.is_ending || stored.next.is_some());
-        let default = rules.default.as_ref().map_or(Rule::FOR_EVER, |stored| stored.rule);
         for stored in rules.own.values_mut().filter(|stored| stored.is_ending) {
-            stored.next = stored.next.map(|(_, from)| (default, from));
+            stored.next = stored.next.map(|(_, from)| (rule_from(rules.default.as_ref(), from), from));
         }
         rules
     }
