@@ -29,6 +29,7 @@ pub mod retention_calls;
 pub mod seal;
 pub mod seal_drop;
 pub mod seal_due;
+pub mod seal_late;
 pub mod seal_merge;
 pub mod seal_move;
 pub mod seal_pace;
