@@ -112,6 +112,9 @@ BEGIN ATOMIC
     UNION ALL SELECT 8, format('segment %s has been prepared since %s, and its events have not moved: CALL immutable.seal() says what it waits for',
         s.segment, s.prepared_at)
       FROM immutable.segments s WHERE s.state = 'prepared' AND s.prepared_at < clock_timestamp() - interval '10 minutes'
+    UNION ALL SELECT 7, format('segment %s: %s events of its time cannot be read, and do not move. Call verify_chain() to find them',
+        s.segment, s.unreadable)
+      FROM immutable.segments s WHERE s.unreadable > 0
     UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
       FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
         AND NOT (SELECT b.is_distributed FROM begun b)),

@@ -31,6 +31,7 @@ mod retention_check;
 pub mod seal;
 pub mod seal_drop;
 pub mod seal_due;
+pub mod seal_late;
 pub mod seal_merge;
 pub mod seal_move;
 pub mod seal_pace;

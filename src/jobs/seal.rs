@@ -2,11 +2,12 @@
 
 use crate::jobs::seal_drop::{drop_tables, droppable, warn_standbys};
 use crate::jobs::seal_due::{cut, sealed_to, Wanted, FIRST};
+use crate::jobs::seal_late::gap;
 use crate::jobs::seal_merge::{chosen, has_too_many};
 use crate::jobs::seal_move::{fill, Moved};
 use crate::jobs::seal_prepare::prepare;
 use crate::jobs::seal_refused::refuse_where_seen;
-use crate::jobs::seal_wait::wait_for_old_transactions;
+use crate::jobs::seal_wait::{note_old_transactions, wait_for_old_transactions};
 use crate::log::own_change::by_log;
 use crate::log::segments::{self, Segment, State};
 use crate::log::tables::events_oid;
@@ -53,9 +54,11 @@ impl Did {
 
     /// As JSON.
     pub fn json(&self) -> String {
-        let Did { sealed, moved: Moved { events, targets }, merged, dropped } = self;
+        let Did { sealed, moved: Moved { events, targets, unreadable }, merged, dropped } = self;
+        let unreadable = if *unreadable > 0 { format!(",\"unreadable\":{unreadable}") } else { String::new() };
         format!(
-            "{{\"segments\":{sealed},\"events\":{events},\"targets\":{targets},\"merged\":{merged},\"dropped\":{dropped}}}"
+            "{{\"segments\":{sealed},\"events\":{events},\"targets\":{targets},\"merged\":{merged},\"dropped\":{dropped}\
+             {unreadable}}}"
         )
     }
 }
@@ -120,7 +123,8 @@ impl<P: Parts> Sealing<'_, P> {
 
     /// Fills a prepared segment.
     fn complete(&self, number: i32, did: &mut Did) -> Result<bool, Refused> {
-        self.part(wait_for_old_transactions)?;
+        self.part(|| note_old_transactions(number))?;
+        self.part(|| wait_for_old_transactions(number))?;
         let filled = self.part(|| {
             let known = segments::now();
             let is_it = |known: &&Segment| known.number == number && known.state == State::Prepared;
@@ -129,6 +133,7 @@ impl<P: Parts> Sealing<'_, P> {
             Some((segment.replaces.len() as i64, fill(segment, &known, !self.waits)))
         })?;
         let Some(Some((merged, moved))) = filled else { return Ok(false) };
+        let Some(moved) = moved else { return Ok(true) };
         if merged > 0 {
             did.merged += merged;
         } else {
@@ -136,6 +141,7 @@ impl<P: Parts> Sealing<'_, P> {
             did.moved.events += moved.events;
             did.moved.targets += moved.targets;
         }
+        did.moved.unreadable += moved.unreadable;
         Ok(true)
     }
 
@@ -175,6 +181,8 @@ fn begin(wanted: Wanted) -> Option<i32> {
     let has_too_many = has_too_many(&known);
     let (from, to, replaces) = if let Some(to) = cut(wanted, &known).filter(|_| !has_too_many) {
         (sealed_to(&known).unwrap_or(FIRST), to, Vec::new())
+    } else if let Some((from, to)) = gap(wanted, &known).filter(|_| !has_too_many) {
+        (from, to, Vec::new())
     } else {
         let chosen = chosen(&known);
         let (first, last) = (chosen.first()?, chosen.last()?);

@@ -9,13 +9,19 @@ const SMALL: usize = 8;
 /// Beyond so many segments, the two neighbours that have the fewest events become one.
 const MOST: usize = 30 + SMALL;
 
-/// The segments that become one now, in the order of their time; none if there are none to merge.
+/// The segments that become one now, or the one that is written anew without what was pruned from it, in the order of their time; none if there are none to merge.
 pub fn chosen(known: &[Segment]) -> Vec<Segment> {
     let enough = i64::from(SEGMENT_EVENTS.get());
     let sealed: Vec<&Segment> = known.iter().filter(|segment| segment.state == State::Sealed).collect();
+    // Of which more than a third is pruned.
+    if let Some(thinned) =
+        sealed.iter().find(|segment| segment.unreadable == 0 && segment.events * 3 < segment.held * 2)
+    {
+        return vec![(*thinned).clone()];
+    }
     let mut run: Vec<&Segment> = Vec::new();
     for segment in &sealed {
-        if segment.events >= enough {
+        if segment.events >= enough || segment.unreadable > 0 {
             run.clear();
             continue;
         }
@@ -28,7 +34,8 @@ pub fn chosen(known: &[Segment]) -> Vec<Segment> {
     if sealed.len() <= MOST {
         return Vec::new();
     }
-    let fewest = sealed.windows(2).min_by_key(|pair| pair[0].events + pair[1].events);
+    let can_merge = |pair: &&[&Segment]| pair.iter().all(|segment| segment.unreadable == 0);
+    let fewest = sealed.windows(2).filter(can_merge).min_by_key(|pair| pair[0].events + pair[1].events);
     fewest.map_or_else(Vec::new, |pair| pair.iter().map(|segment| (*segment).clone()).collect())
 }
 

@@ -26,7 +26,7 @@ pub fn timeouts() -> Timeouts {
 /// Makes a segment for the events from one time to another, and notes it.
 pub fn prepare(from: i64, to: i64, replaces: &[i32]) -> Segment {
     let mut number = 1;
-    spi::query_now("SELECT coalesce(pg_catalog.max(s.segment), 0) + 1 FROM immutable.segments s", &[], |row| {
+    spi::query_now("SELECT pg_catalog.nextval('immutable.segment_number')::pg_catalog.int4", &[], |row| {
         number = row.at(0).map_or(1, Datum::i32);
     });
     let segment = Segment {
@@ -36,6 +36,8 @@ pub fn prepare(from: i64, to: i64, replaces: &[i32]) -> Segment {
         to,
         events: 0,
         targets: 0,
+        held: 0,
+        unreadable: 0,
         left_behind: 0,
         xacts: None,
         replaces: replaces.to_vec(),

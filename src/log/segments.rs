@@ -37,6 +37,10 @@ pub struct Segment {
     pub to: i64,
     pub events: i64,
     pub targets: i64,
+    /// How many events came into it, of which some may be pruned by now.
+    pub held: i64,
+    /// How many events of its time stayed in the hot table because they cannot be read; 1 if it has such ones itself.
+    pub unreadable: i64,
     /// The events of its time that stayed in the hot table, when it was filled.
     pub left_behind: i64,
     /// The least and the greatest xact of its events.
@@ -76,7 +80,7 @@ fn table(name: &str) -> Oid {
 /// The statement that reads all of them, the oldest first.
 const SEGMENTS: &str = "SELECT s.segment, s.state, s.created_from, s.created_to, s.events, s.targets, s.left_behind, \
     s.first_xact::pg_catalog.text, s.last_xact::pg_catalog.text, pg_catalog.array_to_string(s.replaces, ','), \
-    s.emptied_by::pg_catalog.text \
+    s.emptied_by::pg_catalog.text, s.held, s.unreadable \
     FROM immutable.segments s ORDER BY s.created_from, s.segment";
 
 /// The segments that the caller's snapshot sees, the oldest first. None on objects of a version without segments.
@@ -168,6 +172,8 @@ fn segment(row: &Values) -> Segment {
         xacts: xact(7).zip(xact(8)),
         replaces: word(9).split(',').filter_map(|number| number.parse().ok()).collect(),
         emptied_by: xact(10),
+        held: number(11),
+        unreadable: number(12),
     }
 }
 

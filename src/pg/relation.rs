@@ -360,18 +360,30 @@ impl<'r> Relation<'r> {
         }
     }
 
-    /// Deletes the rows at these places, which the transaction's newest snapshot sees, without triggers. Raises PostgreSQL's
-    /// error if somebody has changed one since.
-    pub fn delete_at(self, spots: &[Spot]) {
+    /// Deletes the rows at these places without triggers, but for those that somebody else has changed or deleted since
+    /// their places were found. Returns how many it has deleted. The caller has held a snapshot since then, so that no other
+    /// row can be at one of the places.
+    pub fn delete_at(self, spots: &[Spot]) -> i64 {
+        let mut deleted = 0;
         for (block, number) in spots {
             pgrx::check_for_interrupts!();
             let block = pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: *block as u16 };
             let mut place = pg_sys::ItemPointerData { ip_blkid: block, ip_posid: *number };
-            // SAFETY: the rows are the table's own.
-            unsafe { pg_sys::simple_heap_delete(self.0, &mut place) };
+            // SAFETY: the rows are the table's own; all bytes zero is a valid TM_FailureData.
+            let result = unsafe {
+                let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+                let command = pg_sys::GetCurrentCommandId(true);
+                pg_sys::heap_delete(self.0, &mut place, command, std::ptr::null_mut(), true, &mut failure, false)
+            };
+            match result {
+                pg_sys::TM_Result::TM_Ok => deleted += 1,
+                pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => {}
+                _ => crate::pg::error::internal("a row would be deleted twice"),
+            }
         }
         // SAFETY: later commands see the deletion.
         unsafe { pg_sys::CommandCounterIncrement() };
+        deleted
     }
 
     /// Deletes all rows that there are by now, without triggers and without looking for what refers to them. Returns how

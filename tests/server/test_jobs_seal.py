@@ -3,6 +3,7 @@
 import threading
 import time
 
+import helpers_log as h
 import psycopg
 import pytest
 from helpers_log import behind_triggers
@@ -293,4 +294,73 @@ def test_erase_waits_only_for_the_deletion(db):
     assert sealing.is_alive()
     sealing.go_on()
     assert one(db.conn, "SELECT count(*) FROM immutable.events WHERE actor_id = 'ann'") == 0
+    check_whole(db.conn)
+
+
+def test_who_came_later_is_never_waited_for(db):
+    """A call that has waited in vain notes for whom; the next one waits for those alone, however readers overlap."""
+    add(db.conn, 10)
+    old = db.connect(autocommit=False)
+    one(old, "SELECT count(*) FROM immutable.events")
+    db.conn.execute("SET lock_timeout = '100ms'")
+    refused(db.conn, "55P03", "CALL immutable.seal('infinity')")
+    later = db.connect(autocommit=False)
+    one(later, "SELECT count(*) FROM immutable.events")
+    old.rollback()
+    assert one(db.conn, "CALL immutable.seal('infinity')")["events"] == 9
+    assert places(later) == {"events": 1, "events_1": 9}
+
+
+def test_a_thinned_segment_is_written_anew(db):
+    """Without what was pruned from it; and no number is given twice."""
+    add(db.conn, 9)
+    add(db.conn, 4, "other", TARGETS)
+    seal(db)
+    with h.behind_triggers(db.conn):
+        db.conn.execute("DELETE FROM immutable.events_1 WHERE tenant_id = 'acme' AND seq <= 4")
+        db.conn.execute("UPDATE immutable.segments SET events = events - 4")
+    assert seal(db)["merged"] == 1
+    assert places(db.conn) == {"events": 2, "events_2": 7}
+    assert db.conn.execute(STATES).fetchall()[-1] == (2, "sealed", 7, [1])
+    seal(db)
+    with h.behind_triggers(db.conn):
+        db.conn.execute("DELETE FROM immutable.events_2; DELETE FROM immutable.event_targets_2; SET immutable.allow_ddl = on; "
+                        "DELETE FROM immutable.segments")
+        db.conn.execute("ALTER EXTENSION immutable DROP TABLE immutable.event_targets_2; DROP TABLE immutable.event_targets_2; "
+                        "ALTER EXTENSION immutable DROP TABLE immutable.events_2; DROP TABLE immutable.events_2")
+        db.conn.execute("RESET immutable.allow_ddl")
+    add(db.conn, 3)
+    seal(db)
+    assert one(db.conn, "SELECT min(segment) FROM immutable.segments") == 3
+
+
+def test_a_gap_gets_a_segment(db):
+    """Where a segment was removed, events of its time that can move get one of their own, which overlaps with no other."""
+    add(db.conn, 1, "sleeper")
+    add(db.conn, 5)
+    seal(db)
+    add(db.conn, 5)
+    seal(db)
+    with h.behind_triggers(db.conn):
+        db.conn.execute("SET immutable.allow_ddl = on; DELETE FROM immutable.events_1; DELETE FROM immutable.segments WHERE segment = 1")
+        for table in ("event_targets_1", "events_1"):
+            db.conn.execute(f"ALTER EXTENSION immutable DROP TABLE immutable.{table}; DROP TABLE immutable.{table}")
+        db.conn.execute("RESET immutable.allow_ddl")
+    add(db.conn, 1, "sleeper")
+    seal(db)
+    assert places(db.conn, "tenant_id = 'sleeper'")["events"] == 1
+    assert one(db.conn, "SELECT count(*) FROM immutable.events WHERE tenant_id = 'sleeper'") == 2
+    assert not one(db.conn, "SELECT bool_or(created_from < before) FROM (SELECT created_from, lag(created_to) OVER "
+                   "(ORDER BY created_from) AS before FROM immutable.segments WHERE state = 'sealed') s")
+
+
+def test_an_event_that_cannot_be_copied_stays(db):
+    """It stays where it is, the others move, and both are said. A constraint stands for damaged bytes here."""
+    add(db.conn, 6, targets=TARGETS)
+    db.conn.execute("SET immutable.allow_ddl = on; ALTER TABLE immutable.events ADD CONSTRAINT bad CHECK (seq <> 3) NOT VALID")
+    for events, unreadable in ((4, 1), (0, None)):
+        did = one(db.conn, "CALL immutable.seal('infinity')")
+        assert (did["events"], did.get("unreadable")) == (events, unreadable)
+    assert places(db.conn, "tenant_id = 'acme'") == {"events": 2, "events_1": 4}
+    assert any("cannot be read" in problem for problem in one(db.conn, "SELECT problems FROM immutable.status()"))
     check_whole(db.conn)
