@@ -51,11 +51,14 @@ CREATE TABLE immutable.segments (
   created_to timestamptz NOT NULL,
   events bigint NOT NULL DEFAULT 0,
   targets bigint NOT NULL DEFAULT 0,
+  held bigint NOT NULL DEFAULT 0,
   left_behind bigint NOT NULL DEFAULT 0,
+  unreadable bigint NOT NULL DEFAULT 0,
   first_xact xid8,
   last_xact xid8,
   replaces integer[] NOT NULL DEFAULT '{}',
   prepared_at timestamptz NOT NULL,
+  waits_for text[],
   sealed_at timestamptz,
   emptied_by xid8
 );
@@ -69,20 +72,33 @@ COMMENT ON COLUMN immutable.segments.state IS
   'another segment or are pruned, and its tables are dropped once no snapshot can need them';
 COMMENT ON COLUMN immutable.segments.created_from IS 'Its events have this created_at or a later one';
 COMMENT ON COLUMN immutable.segments.created_to IS
-  'Its events have an earlier created_at. Sealed segments cover all time up to the last of these, without overlapping';
+  'Its events have an earlier created_at. The times of sealed segments never overlap. Where retention has removed '
+  'segments, times of no segment may lie between them and before them, of which immutable.events itself may hold events';
 COMMENT ON COLUMN immutable.segments.events IS 'How many events it holds';
 COMMENT ON COLUMN immutable.segments.targets IS 'How many targets of events it holds';
+COMMENT ON COLUMN immutable.segments.held IS
+  'How many events came into it. Where more than a third of them are pruned, the rest is written into a new segment';
 COMMENT ON COLUMN immutable.segments.left_behind IS
   'How many events of its time stayed in immutable.events itself, because each was the last of its lane';
+COMMENT ON COLUMN immutable.segments.unreadable IS
+  'How many events of its time stayed in immutable.events itself because their stored bytes are damaged; 1 if one of its '
+  'own is, and it is not merged';
 COMMENT ON COLUMN immutable.segments.first_xact IS 'The least xact of its events';
 COMMENT ON COLUMN immutable.segments.last_xact IS 'The greatest xact of its events';
 COMMENT ON COLUMN immutable.segments.replaces IS
   'The segments whose events it takes; empty for one that takes them from immutable.events itself';
 COMMENT ON COLUMN immutable.segments.prepared_at IS 'When its tables were made';
+COMMENT ON COLUMN immutable.segments.waits_for IS
+  'The transactions that may not know of its tables, by their virtualtransaction in pg_locks: those that had locked '
+  'immutable.events or immutable.event_targets once the tables were there. Its events come when they have ended';
 COMMENT ON COLUMN immutable.segments.sealed_at IS 'When its events came';
 COMMENT ON COLUMN immutable.segments.emptied_by IS
   'The transaction that took its events away. Snapshots that do not see this transaction may still need them';
 ALTER TABLE immutable.segments ENABLE ROW LEVEL SECURITY;
+
+-- A number is never given twice: a snapshot may still see the segment that had it.
+CREATE SEQUENCE immutable.segment_number AS integer;
+COMMENT ON SEQUENCE immutable.segment_number IS 'The numbers of segments';
 
 CREATE FUNCTION immutable.guard_brought() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_guard_brought';
 
@@ -1614,6 +1630,7 @@ CREATE TABLE immutable.holds (
   held_at timestamptz NOT NULL,
   held_by text NOT NULL,
   event_id uuid NOT NULL,
+  ends_at timestamptz,
   CONSTRAINT holds_tenant_id_key UNIQUE NULLS NOT DISTINCT (tenant_id)
 );
 COMMENT ON TABLE immutable.holds IS
@@ -1624,6 +1641,8 @@ COMMENT ON COLUMN immutable.holds.reason IS 'Why';
 COMMENT ON COLUMN immutable.holds.held_at IS 'Since when';
 COMMENT ON COLUMN immutable.holds.held_by IS 'Who said so, as events.recorded_by names it';
 COMMENT ON COLUMN immutable.holds.event_id IS 'The event immutable.held that records it';
+COMMENT ON COLUMN immutable.holds.ends_at IS
+  'When it ends, since immutable.release() was called; NULL before. A row whose time is over holds nothing';
 
 CREATE TABLE immutable.prune_position (
   ran_at timestamptz NOT NULL,
@@ -1665,7 +1684,9 @@ a change before that replaces what waits. It is recorded as immutable.retention_
 Returns when the rule counts fully: now, or the end of the waiting time.
 Raises 22023 for a time that is not positive, for more than 1,000 years, for a tenant_id that is too long and for
 an empty reason, 22004 if require_archive is NULL, 22001 for a reason that is too long, 25006 in a read-only
-transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log.';
+transaction, on a standby and in a copy that a replication feeds, and 0A000 for a distributed log. Where the rule
+waits, it raises 55000 at the commit of a transaction that lasts longer than a minute or a tenth of the wait after
+it, and 0A000 for PREPARE TRANSACTION.';
 
 CREATE FUNCTION immutable.reset_retention(tenant_id text, reason text DEFAULT NULL)
 RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -1711,7 +1732,8 @@ RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, p
 AS 'MODULE_PATHNAME', 'immutable_hold';
 COMMENT ON FUNCTION immutable.hold(text, text) IS
 'Keeps all events of a tenant, whatever the rule says, until immutable.release().
-It waits for a pruning that runs, and no later one removes them. It is recorded as immutable.held, without a tenant.
+It waits for a pruning that runs, and no later one removes them. A hold that is about to end goes on. It is recorded as
+immutable.held, without a tenant.
 - tenant_id: the tenant; an empty text for the events without one, NULL for all events.
 - reason: why; it is recorded.
 Raises 55000 if the tenant is held already, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id
@@ -1719,14 +1741,16 @@ that is too long, 22001 for a reason that is too long, 25006 in a read-only tran
 that a replication feeds, and 0A000 for a distributed log.';
 
 CREATE FUNCTION immutable.release(tenant_id text, reason text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_release';
 COMMENT ON FUNCTION immutable.release(text, text) IS
 'Ends what immutable.hold() began: the rule alone says again how long the events are kept.
-It is recorded as immutable.released, without a tenant.
+It counts after immutable.retention_wait. It is recorded as immutable.released, without a tenant.
 - tenant_id: the same as that of immutable.hold().
 - reason: why; it is recorded.
-Raises 55000 if it is not held, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id that is too
+Returns from when it counts.
+Raises 55000 if it is not held or about to be released already, and at the commit of a transaction that lasts too long
+after it, 0A000 for PREPARE TRANSACTION after it, 22004 for a reason that is NULL, 22023 for an empty one and a tenant_id that is too
 long, 22001 for a reason that is too long, 25006 in a read-only transaction, on a standby and in a copy that a
 replication feeds, and 0A000 for a distributed log.';
 
@@ -1747,8 +1771,8 @@ run: would go), or why they stay: held, archive (the rule requires one), unseale
 last (of their lane), records (nothing but records of earlier prunings would go) or damaged (verify_chain() says
 more). first_at and last_at are the created_at of the first and the last, NULL where that is not known.
 Raises 22004 if dry_run is NULL, 22023 for an archived that is no SHA-256 and a tenant_id that is too long, 55000
-for a log without a signed checkpoint, 55P03 if somebody still reads what would go after lock_timeout or ten
-seconds, 25001 above READ COMMITTED unless dry_run is true, 25006 in a read-only transaction, on a standby and in a
+for a log without a signed checkpoint, and after a restore or a promotion until immutable.resume_maintenance() is
+called, 55P03 if somebody erases or seals for longer than lock_timeout or ten seconds, 25001 above READ COMMITTED unless dry_run is true, 25006 in a read-only transaction, on a standby and in a
 copy that a replication feeds, and 0A000 for a distributed log.';
 
 -- sql/jobs/maintenance.sql
@@ -2965,6 +2989,9 @@ BEGIN ATOMIC
     UNION ALL SELECT 8, format('segment %s has been prepared since %s, and its events have not moved: CALL immutable.seal() says what it waits for',
         s.segment, s.prepared_at)
       FROM immutable.segments s WHERE s.state = 'prepared' AND s.prepared_at < clock_timestamp() - interval '10 minutes'
+    UNION ALL SELECT 7, format('segment %s: %s events of its time cannot be read, and do not move. Call verify_chain() to find them',
+        s.segment, s.unreadable)
+      FROM immutable.segments s WHERE s.unreadable > 0
     UNION ALL SELECT 9, format('immutable.events itself has about %s events, far more than immutable.hot_events: inserts become slow. CALL immutable.run_maintenance() says why they do not move', h.n)
       FROM hot h WHERE h.most >= 0 AND h.n > 3 * (h.most + h.piece) + 10000 AND NOT pg_is_in_recovery()
         AND NOT (SELECT b.is_distributed FROM begun b)),

@@ -8,6 +8,7 @@ use crate::jobs::prune_plan::{self, Plan, Terms};
 use crate::jobs::prune_remove::{self, Record};
 use crate::jobs::retention::{self, Holds, Rules};
 use crate::jobs::retention_calls::{refuse_distributed, require_change};
+use crate::jobs::seal_wait::become_sealer;
 use crate::jobs::step::Done;
 use crate::log::pruned::{self, Begins};
 use crate::log::segments::{self, Segment};
@@ -50,7 +51,7 @@ fn prune(call: Call) -> Datum {
             .raise()
         }
         as_owner(|| {
-            segments::become_sealer(true);
+            become_sealer(true);
             retention::lock(true);
             let pruning = transaction::with_new_snapshot(|| {
                 Pruning::planned(tenant_id.as_deref(), archived.is_some(), |_, cut| cut)
@@ -140,7 +141,7 @@ fn rounded(now: i64, cut: i64) -> i64 {
 
 /// Removes what the rules let go, once in a while.
 pub fn step() -> Done {
-    if named(c"prune_position") == pg_sys::InvalidOid || !is_due() || !segments::become_sealer(false) {
+    if named(c"prune_position") == pg_sys::InvalidOid || !is_due() || !become_sealer(false) {
         return Done::NOTHING;
     }
     as_owner(|| {

@@ -7,7 +7,7 @@ use crate::jobs::seal_merge::{chosen, has_too_many};
 use crate::jobs::seal_move::{fill, Moved};
 use crate::jobs::seal_prepare::prepare;
 use crate::jobs::seal_refused::refuse_where_seen;
-use crate::jobs::seal_wait::{note_old_transactions, wait_for_old_transactions};
+use crate::jobs::seal_wait::{become_sealer, note_old_transactions, wait_for_old_transactions};
 use crate::log::own_change::by_log;
 use crate::log::segments::{self, Segment, State};
 use crate::log::tables::events_oid;
@@ -100,7 +100,7 @@ impl<P: Parts> Sealing<'_, P> {
     fn part<T>(&self, body: impl FnOnce() -> T) -> Result<Option<T>, Refused> {
         self.parts.part(|| {
             let events = OpenRelation::table(events_oid(), pg_sys::AccessShareLock);
-            spi::as_owner(events.get(), || segments::become_sealer(self.waits).then(body))
+            spi::as_owner(events.get(), || become_sealer(self.waits).then(body))
         })
     }
 

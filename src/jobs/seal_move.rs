@@ -3,7 +3,7 @@
 
 use crate::jobs::seal_late::{by_indexes, late, NO_TAIL};
 use crate::jobs::seal_pace::Pace;
-use crate::jobs::seal_prepare::timeouts;
+use crate::jobs::seal_wait::timeouts;
 use crate::log::own_change::by_log;
 use crate::log::segment_indexes;
 use crate::log::segments::{self, Segment, State};

@@ -1,27 +1,18 @@
 //! The first transaction of sealing: it makes the tables of a segment. They are empty, so that whoever does not know of
 //! them yet misses nothing.
 
+use crate::jobs::seal_wait::{lock_parents, timeouts};
 use crate::log::segment_triggers;
 use crate::log::segments::{Segment, State};
 use crate::pg::datum::{text, timestamptz, Datum};
 use crate::pg::extension::as_own_script;
-use crate::pg::lock::Timeouts;
 use crate::pg::spi::{self, Arg};
 use crate::pg::{setting, time, transaction};
-
-/// For how many milliseconds sealing waits for a lock where the session has no `lock_timeout`.
-pub const LOCK_TIMEOUT: i32 = 10_000;
 
 /// How the tables are stored. No row of them changes again but by an erasure, and VACUUM freezes them once.
 const OPTIONS: &str = "autovacuum_freeze_min_age = 0, autovacuum_vacuum_insert_threshold = 1000, \
     autovacuum_vacuum_insert_scale_factor = 0, toast.autovacuum_freeze_min_age = 0, \
     toast.autovacuum_vacuum_insert_threshold = 1000, toast.autovacuum_vacuum_insert_scale_factor = 0";
-
-/// The timeouts of the session, with one for locks.
-pub fn timeouts() -> Timeouts {
-    let now = Timeouts::now();
-    Timeouts { lock: if now.lock > 0 { now.lock } else { LOCK_TIMEOUT }, ..now }
-}
 
 /// Makes a segment for the events from one time to another, and notes it.
 pub fn prepare(from: i64, to: i64, replaces: &[i32]) -> Segment {
@@ -35,10 +26,8 @@ pub fn prepare(from: i64, to: i64, replaces: &[i32]) -> Segment {
         from,
         to,
         events: 0,
-        targets: 0,
         held: 0,
         unreadable: 0,
-        left_behind: 0,
         xacts: None,
         replaces: replaces.to_vec(),
         emptied_by: None,
@@ -48,6 +37,7 @@ pub fn prepare(from: i64, to: i64, replaces: &[i32]) -> Segment {
     }
     setting::for_transaction(c"default_table_access_method", c"heap");
     let _restored = timeouts().set();
+    lock_parents();
     as_own_script(|| make_tables(&segment));
     let replaces: Vec<String> = replaces.iter().map(i32::to_string).collect();
     spi::execute(

@@ -1,12 +1,25 @@
 //! The wait between the two transactions of sealing. A statement that was planned before the segment's tables were made
 //! does not read them, so that it would miss the events that are moved there.
 
-use crate::jobs::seal_prepare::timeouts;
 use crate::log::own_change::by_log;
+use crate::log::segments;
+use crate::log::tables::events_oid;
 use crate::pg::datum::text;
-use crate::pg::error::{Code, Fault};
+use crate::pg::error::{in_place_of, Code, Fault};
+use crate::pg::lock::{lock, try_lock, Timeouts};
+use crate::pg::relation::named;
 use crate::pg::spi::{self, Arg};
 use crate::pg::transaction;
+use pgrx::pg_sys;
+
+/// For how many milliseconds sealing waits for a lock where the session has no `lock_timeout`.
+pub const LOCK_TIMEOUT: i32 = 10_000;
+
+/// The timeouts of the session, with one for locks.
+pub fn timeouts() -> Timeouts {
+    let now = Timeouts::now();
+    Timeouts { lock: if now.lock > 0 { now.lock } else { LOCK_TIMEOUT }, ..now }
+}
 
 /// Notes the transactions that hold a lock on a table that readers go through, unless that is noted already. VACUUM and its
 /// like plan nothing.
@@ -62,5 +75,45 @@ pub fn wait_for_old_transactions(number: i32) {
         }
         transaction::sleep(pause);
         pause = (pause * 2).min(100);
+    }
+}
+
+/// Becomes the one session that makes, fills, drops and empties segments; false if another session is that and `waits` is
+/// false. Raises 55P03 when `lock_timeout`, or 10 seconds, are over.
+pub fn become_sealer(waits: bool) -> bool {
+    let instead = || {
+        Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "another session seals or prunes the log")
+            .hint("Nothing was changed. Try again once it has ended. lock_timeout says how long to wait.")
+    };
+    let _restored = timeouts().set();
+    in_place_of(Code::ERRCODE_LOCK_NOT_AVAILABLE, instead, || segments::become_sealer(waits))
+}
+
+/// Takes the locks that making a segment needs on the log's tables. A command that builds an index concurrently waits for
+/// this transaction, so that this one must not wait for it: that would be a deadlock. Autovacuum gives way. Raises
+/// 55P03 where another command works on a table.
+pub fn lock_parents() {
+    for table in [events_oid(), named(c"event_targets")] {
+        if try_lock(table, pg_sys::ShareUpdateExclusiveLock) {
+            continue;
+        }
+        let mut by = None;
+        spi::query_now_planned_each_time(
+            "SELECT pg_catalog.format('process %s', l.pid) FROM pg_catalog.pg_locks l \
+             LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+             WHERE l.locktype = 'relation' AND l.granted AND l.relation = $1 AND l.pid <> pg_catalog.pg_backend_pid() \
+               AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
+               AND a.backend_type IS DISTINCT FROM 'autovacuum worker' \
+               AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) LIMIT 1",
+            &[Arg::Oid(table)],
+            |row| by = row.at(0).map(|who| text(who).to_string()),
+        );
+        if let Some(by) = by {
+            Fault::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "sealing waits for another command on the log's tables")
+                .detail(format!("It is that of {by}, such as VACUUM, REINDEX or CREATE INDEX."))
+                .hint("Nothing was changed. Call immutable.seal() again once that command has ended.")
+                .raise()
+        }
+        lock(table, pg_sys::ShareUpdateExclusiveLock);
     }
 }

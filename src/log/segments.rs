@@ -36,13 +36,10 @@ pub struct Segment {
     /// Its events have an earlier created_at.
     pub to: i64,
     pub events: i64,
-    pub targets: i64,
     /// How many events came into it, of which some may be pruned by now.
     pub held: i64,
     /// How many events of its time stayed in the hot table because they cannot be read; 1 if it has such ones itself.
     pub unreadable: i64,
-    /// The events of its time that stayed in the hot table, when it was filled.
-    pub left_behind: i64,
     /// The least and the greatest xact of its events.
     pub xacts: Option<(u64, u64)>,
     /// The segments whose events it takes; none for one that takes them from the hot table.
@@ -78,7 +75,7 @@ fn table(name: &str) -> Oid {
 }
 
 /// The statement that reads all of them, the oldest first.
-const SEGMENTS: &str = "SELECT s.segment, s.state, s.created_from, s.created_to, s.events, s.targets, s.left_behind, \
+const SEGMENTS: &str = "SELECT s.segment, s.state, s.created_from, s.created_to, s.events, \
     s.first_xact::pg_catalog.text, s.last_xact::pg_catalog.text, pg_catalog.array_to_string(s.replaces, ','), \
     s.emptied_by::pg_catalog.text, s.held, s.unreadable \
     FROM immutable.segments s ORDER BY s.created_from, s.segment";
@@ -167,13 +164,11 @@ fn segment(row: &Values) -> Segment {
         from: row.at(2).map_or(i64::MIN, micros),
         to: row.at(3).map_or(i64::MAX, micros),
         events: number(4),
-        targets: number(5),
-        left_behind: number(6),
-        xacts: xact(7).zip(xact(8)),
-        replaces: word(9).split(',').filter_map(|number| number.parse().ok()).collect(),
-        emptied_by: xact(10),
-        held: number(11),
-        unreadable: number(12),
+        xacts: xact(5).zip(xact(6)),
+        replaces: word(7).split(',').filter_map(|number| number.parse().ok()).collect(),
+        emptied_by: xact(8),
+        held: number(9),
+        unreadable: number(10),
     }
 }
 
