@@ -140,7 +140,7 @@ def test_holds(db):
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match='tenant "a" is held already'):
         conn.execute("SELECT immutable.hold('a', 'case 4')")
     # a release waits as a shorter rule does, and a new hold takes it back
-    assert one(conn, "SELECT immutable.release(NULL, 'over') - now()") == 7 * DAY
+    assert one(conn, "SELECT immutable.release(NULL, 'over') - now()") // DAY == 7
     assert [one(conn, held, tenant) for tenant in ("a", "b")] == ["case 1", "case 2"]
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="not held"):
         conn.execute("SELECT immutable.release(NULL, 'over')")
@@ -195,7 +195,7 @@ def test_who_may_what(db):
                        "SELECT immutable.prune(true)"):
             with pytest.raises(errors.InsufficientPrivilege):
                 attacker.execute(attack)
-    assert one(conn, "SELECT count(*) FROM immutable.holds") == 1
+    assert one(conn, "SELECT count(*) FROM immutable.holds WHERE ends_at IS NULL") == 1
 
 
 def test_what_a_tenant_sees(db):
