@@ -35,6 +35,8 @@ CALLS = {
     "inclusion_proof": [("verify", f"SELECT immutable.inclusion_proof('{ANY}')", "P0002")],
     "consistency_proof": [("verify", "SELECT immutable.consistency_proof(0)", "55000")],
     "receipt": [("verify", f"SELECT immutable.receipt('{ANY}')", "P0002")],
+    "receipt_of_line": [("verify", "SELECT immutable.receipt_of_line('x')", "22023")],
+    "get_retention": [("read", "SELECT * FROM immutable.get_retention()")],
     "create_viewer_token": [("mint", "SELECT immutable.create_viewer_token('mine')")],
     "revoke_viewer_token": [("mint", "SELECT immutable.revoke_viewer_token('jti')")],
     "revoke_viewer_tokens": [("mint", "SELECT immutable.revoke_viewer_tokens('mine')")],
