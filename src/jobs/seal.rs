@@ -112,15 +112,6 @@ impl<P: Parts> Sealing<'_, P> {
         }
     }
 
-    /// Writes the events of segments, which are neighbours, into a new one that replaces them. Returns whether it was done.
-    #[allow(dead_code)] // for what prunes
-    pub fn replace(&self, numbers: &[i32], did: &mut Did) -> Result<bool, Refused> {
-        match self.part(|| begin_replacing(numbers))? {
-            Some(Some(number)) => self.complete(number, did),
-            _ => Ok(false),
-        }
-    }
-
     /// Fills a prepared segment.
     fn complete(&self, number: i32, did: &mut Did) -> Result<bool, Refused> {
         self.part(|| note_old_transactions(number))?;
@@ -190,19 +181,6 @@ fn begin(wanted: Wanted) -> Option<i32> {
     };
     refuse_where_seen();
     Some(by_log(|| prepare(from, to, &replaces)).number)
-}
-
-/// Prepares a segment that replaces others; None if one of them is not there any more, or another segment is prepared.
-fn begin_replacing(numbers: &[i32]) -> Option<i32> {
-    let known = segments::now();
-    if known.iter().any(|segment| segment.state == State::Prepared) {
-        return None;
-    }
-    let is_sealed = |segment: &&Segment| segment.state == State::Sealed && numbers.contains(&segment.number);
-    let sources: Vec<&Segment> = known.iter().filter(is_sealed).collect();
-    let (first, last) = (sources.first()?, sources.last()?);
-    refuse_where_seen();
-    (sources.len() == numbers.len()).then(|| by_log(|| prepare(first.from, last.to, numbers)).number)
 }
 
 /// Whether a prepared segment's tables are there and without pages.
