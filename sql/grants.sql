@@ -291,5 +291,15 @@ GRANT EXECUTE ON FUNCTION immutable.get_retention(text)
 TO immutable_retainer, immutable_auditor, immutable_viewer, immutable_server;
 GRANT INSERT ON immutable.retention, immutable.holds TO immutable_restorer;
 
+-- Row changes. Tracking creates triggers on tables of others with the owner's rights, after it has checked what is asked for.
+GRANT USAGE ON SCHEMA immutable TO immutable_tracker;
+GRANT EXECUTE ON FUNCTION
+  immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[], text),
+  immutable.untrack_table(regclass)
+TO immutable_tracker;
+GRANT SELECT ON immutable.tracked_tables TO immutable_tracker, immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.capture_problem(oid) TO immutable_tracker, immutable_auditor;
+GRANT INSERT ON immutable.tracking TO immutable_restorer;
+
 -- Segments.
 GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;

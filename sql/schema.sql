@@ -24,7 +24,7 @@ DECLARE
 BEGIN
   FOREACH role IN ARRAY ARRAY['immutable_writer', 'immutable_auditor', 'immutable_viewer', 'immutable_eraser',
     'immutable_restorer', 'immutable_maintainer', 'immutable_server',
-    'immutable_deliverer', 'immutable_retainer'] LOOP
+    'immutable_deliverer', 'immutable_retainer', 'immutable_tracker'] LOOP
     BEGIN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -51,3 +51,5 @@ COMMENT ON ROLE immutable_deliverer IS
   'May take the events and alerts of the streams, to deliver them, and may read no table';
 COMMENT ON ROLE immutable_retainer IS
   'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
+COMMENT ON ROLE immutable_tracker IS
+  'May say of which tables row changes are recorded, and may read no event';

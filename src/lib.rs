@@ -6,12 +6,13 @@
 //! of the log: its tables, rows, lanes and seams. [`guard`] refuses changes of its tables and of
 //! what protects them. [`access`] decides who may see or record what. [`write`](mod@write) records
 //! events, [`read`] answers queries, and [`verify`] reports every break. [`erase`] destroys values
-//! that may no longer be kept, and [`citus`] prepares the log for several machines.
+//! that may no longer be kept, [`capture`] records row changes of other tables, and [`citus`] prepares the log for several machines.
 //!
 //! Every SQL object is declared by hand in `sql/`, because signatures, privileges and comments are
 //! part of the product. `sql/install.list` has the order in which the files run.
 
 mod access;
+mod capture;
 mod citus;
 mod erase;
 mod evidence;
@@ -50,4 +51,7 @@ pub extern "C-unwind" fn _PG_init() {
     access::proof::register_callbacks();
     write::schemas::cache::register_callbacks();
     access::lent::register_callbacks();
+    capture::tracked::register_callbacks();
+    capture::buffer::register_callbacks();
+    capture::append::register_callbacks();
 }

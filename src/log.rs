@@ -2,6 +2,7 @@
 
 pub mod alert_state;
 pub mod brought;
+pub mod captured;
 pub mod columns;
 pub mod distributed;
 pub mod event;

@@ -84,6 +84,13 @@ pub static HOT_AGE: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
 /// The setting immutable.retention_wait.
 pub static RETENTION_WAIT: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
 
+/// The setting immutable.trust_context_of.
+pub static TRUST_CONTEXT_OF: Text = Text::new(None);
+/// The setting immutable.mask_key_file.
+pub static MASK_KEY_FILE: Text = Text::new(None);
+/// The setting immutable.max_capture_size.
+pub static MAX_CAPTURE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(4096);
+
 /// A day in seconds.
 const DAY: i32 = 86_400;
 
@@ -95,7 +102,9 @@ enum Kind {
     OwnLimit(&'static GucSetting<i32>, i32, usize),
     /// A time in seconds, set by a superuser.
     Seconds(&'static GucSetting<i32>, i32, usize),
-    /// The same for the whole server.
+    /// A size in megabytes, set by a superuser.
+    Megabytes(&'static GucSetting<i32>, i32, usize),
+    /// A time in seconds for the whole server.
     SecondsOfServer(&'static GucSetting<i32>, i32, usize),
     /// On or off, set by a superuser.
     Switch(&'static GucSetting<bool>),
@@ -123,7 +132,7 @@ type Setting = (&'static CStr, &'static CStr, &'static CStr, Kind);
 const OF_SESSION: &CStr =
     c"Used where an INSERT or track() leaves the column out or gives NULL. Behind a connection pooler, use SET LOCAL.";
 
-const SETTINGS: [Setting; 32] = [
+const SETTINGS: [Setting; 35] = [
     (c"immutable.lanes", c"Maximum number of lanes of each tenant's chain.", c"A new lane begins when a writer finds all others taken. With 1, each tenant has one strict chain and one writer at a time.", Kind::Limit(&LANES, 1, 1024)),
     (c"immutable.max_chains_per_transaction", c"Maximum number of chains (lanes of tenants) that one transaction locks one by one.", c"Beyond it, one lock stands for all other tenants: the lock of a lane for imports, or of the whole log where immutable.lanes is 1.", Kind::Limit(&MAX_CHAINS_PER_TRANSACTION, 1, 1_000_000)),
     (c"immutable.max_targets", c"Maximum number of targets of an event.", c"", Kind::Limit(&MAX_TARGETS, 0, limits::TARGETS)),
@@ -156,6 +165,9 @@ const SETTINGS: [Setting; 32] = [
     (c"immutable.segment_events", c"Number of events that a segment has at the least once smaller ones are merged.", c"", Kind::Limit(&SEGMENT_EVENTS, 1, 1_000_000_000)),
     (c"immutable.hot_age", c"Age at which immutable.run_maintenance() seals events even if there are few.", c"", Kind::Seconds(&HOT_AGE, 0, i32::MAX as usize)),
     (c"immutable.retention_wait", c"How long a shorter retention waits before it takes effect.", c"", Kind::Seconds(&RETENTION_WAIT, 0, i32::MAX as usize)),
+    (c"immutable.trust_context_of", c"Roles whose sessions may say who is the actor, and for which tenant, of row changes.", c"Names with commas between them. The settings immutable.actor_id and others, and request.jwt.claims, count for row changes in their sessions alone.", Kind::Text(&TRUST_CONTEXT_OF)),
+    (c"immutable.mask_key_file", c"File with the key of the HMAC that stands for masked values of row changes.", c"64 hex digits. Without it, an event says only that a masked value has changed.", Kind::File(&MASK_KEY_FILE)),
+    (c"immutable.max_capture_size", c"Maximum size of the row changes that one transaction records.", c"They wait on disk for the commit. A statement that exceeds it is refused.", Kind::Megabytes(&MAX_CAPTURE_SIZE, 1, 1_048_576)),
 ];
 
 /// How a setting is defined that only a session can have, not a file or a whole server.
@@ -178,6 +190,9 @@ pub fn define(of_sessions: &OfSessions) {
             }
             Kind::Seconds(setting, least, most) => {
                 GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Suset, GucFlags::UNIT_S);
+            }
+            Kind::Megabytes(setting, least, most) => {
+                GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Suset, GucFlags::UNIT_MB);
             }
             Kind::SecondsOfServer(setting, least, most) => {
                 GucRegistry::define_int_guc(name, short, long, setting, least, most as i32, Sighup, GucFlags::UNIT_S);

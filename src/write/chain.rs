@@ -6,7 +6,7 @@ use crate::log::columns::Layout;
 use crate::log::row::with_scratch;
 use crate::log::tables::{is_events_itself, Events};
 use crate::log::{
-    columns as c, lane, log_identity, own_event, own_id, seam, shard_range, subscription, tail, uncommitted,
+    captured, columns as c, lane, log_identity, own_event, own_id, seam, shard_range, subscription, tail, uncommitted,
 };
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::{bytes, micros, timestamptz, uuid, Datum};
@@ -37,7 +37,7 @@ fn chain(call: Call) -> Datum {
     refuse_later_trigger(&events, trigger.name());
     subscription::refuse_local_write(relation);
     let row = trigger.row().values();
-    if settings::RESTORE.get() {
+    if settings::RESTORE.get() && !captured::are_appended() {
         if let Some(tenant) = row.get(&events.layout, c::TENANT_ID) {
             shard_range::hold_to_shard(relation, tenant);
         }
@@ -114,10 +114,10 @@ impl<'e> Entering<'e> {
     /// Fills in what the session says for columns that are left out, and refuses what must not
     /// enter.
     fn admit(call: Call, relation: Relation<'e>, events: Rc<Events>, mut row: Values<'e>) -> Entering<'e> {
-        let by_log = role::is_lent_by(relation.owner());
+        let by_log = role::is_lent_by(relation.owner()) && !captured::are_appended();
         let seal = if shard_range::is_shard(relation) { client::take(&mut row, &events.layout) } else { None };
         validate::complete(&mut row, &events.layout);
-        if !own_event::is_recording() {
+        if !own_event::is_recording() && !captured::are_appended() {
             name_tenant(call, relation, &events.layout, &mut row);
         }
         let admitted = validate::admit(&row, &events.layout, by_log);
@@ -138,8 +138,12 @@ impl<'e> Entering<'e> {
     }
 
     /// Refuses an event that does not fit the action schemas, if they are strict. A caller who is
-    /// bound to another tenant was refused before, and learns nothing of this one's.
+    /// bound to another tenant was refused before, and learns nothing of this one's. A change of a row is no event that
+    /// somebody composed, and is held to none.
     fn hold_to_schemas(&self) {
+        if captured::are_appended() {
+            return;
+        }
         let action = self.admitted.text(c::ACTION).unwrap_or_default();
         let metadata = || self.row.get(&self.events.layout, c::METADATA).and_then(Reader::new);
         admission::admit(self.admitted.tenant_id(), action, metadata);

@@ -2,7 +2,7 @@
 
 use crate::log::columns::{self as c, Layout, SetBy};
 use crate::log::targets::{self, Malformed};
-use crate::log::{own_event, session_context};
+use crate::log::{captured, own_event, session_context};
 use crate::pg::datum::{bytes, inet_text, micros, text, Datum};
 use crate::pg::error::{internal, Code, Fault};
 use crate::pg::jsonb::{Jsonb, Kind};
@@ -71,14 +71,14 @@ impl<'e> Admitted<'e> {
 type Texts<'e> = [Option<&'e str>; c::ALL.len()];
 
 /// Treats values that say nothing as left out, and fills in what the session says for columns that
-/// are left out. An event of the log's own takes nothing from the session. Raises 428C9 for a value
+/// are left out. An event of the log's own, and a change of a row, take nothing from the session. Raises 428C9 for a value
 /// in a column that the chain sets, and what [`session_context`] raises.
 pub fn complete(row: &mut Values, layout: &Layout) {
     leave_to_chain(row, layout);
     if row.get(layout, c::IDEMPOTENCY_KEY).is_some_and(|key| bytes(key).is_empty()) {
         row.unset(layout, c::IDEMPOTENCY_KEY);
     }
-    if own_event::is_recording() {
+    if own_event::is_recording() || captured::are_appended() {
         return;
     }
     for context in &session_context::CONTEXT {
@@ -128,14 +128,18 @@ pub fn admit<'e>(row: &Values<'e>, layout: &Layout, by_log: bool) -> Admitted<'e
     let texts = entering_texts(row, layout);
     let action = texts[c::ACTION].unwrap_or_default();
     let recording = by_log && action.starts_with(RESERVED);
-    if texts[c::TENANT_ID].is_none_or(str::is_empty) && settings::REQUIRE_TENANT.get() && !recording {
+    if texts[c::TENANT_ID].is_none_or(str::is_empty)
+        && settings::REQUIRE_TENANT.get()
+        && !recording
+        && !captured::are_appended()
+    {
         refuse_no_tenant()
     }
     check_reserved("action", action, by_log);
     if row.get(layout, c::OCCURRED_AT).is_some_and(|datum| time::format(micros(datum)).is_none()) {
         refuse_time()
     }
-    let bounds = Bounds::of(recording);
+    let bounds = Bounds::of(recording || captured::are_appended());
     let (targets, reordered) = match row.get(layout, c::TARGETS) {
         None => (Vec::new(), false),
         Some(datum) => entering_targets(datum, by_log, &bounds),
@@ -252,11 +256,11 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// The limits that are set. For an event of the log's own they are the format's, because no
-    /// setting may keep an erasure from being recorded.
-    fn of(recording: bool) -> Bounds {
+    /// The limits that are set. For an event of the log's own, and for a change of a row, they are the format's, because
+    /// no setting may keep an erasure from being recorded, or a row from being changed.
+    fn of(are_those_of_format: bool) -> Bounds {
         let set = |setting: i32| setting as usize;
-        match recording {
+        match are_those_of_format {
             true => Bounds {
                 targets: limits::TARGETS,
                 keys: limits::METADATA_KEYS,
