@@ -16,6 +16,8 @@ pub struct Descriptor<'r>(pg_sys::TupleDesc, PhantomData<&'r ()>);
 pub struct Attribute<'r> {
     pub name: &'r CStr,
     pub oid: Oid,
+    /// Whether rows do not have its value, because it is generated when it is read.
+    pub is_virtual: bool,
 }
 
 impl<'r> Descriptor<'r> {
@@ -41,6 +43,16 @@ impl<'r> Descriptor<'r> {
         (unsafe { (*self.0).tdtypeid }, self.width())
     }
 
+    /// Its composite type.
+    pub fn row_type(self) -> Oid {
+        self.shape().0
+    }
+
+    /// The columns that are not dropped, each with its place, counted from 0.
+    pub fn attributes(self) -> impl Iterator<Item = (usize, Attribute<'r>)> {
+        (0..self.width()).filter_map(move |place| Some((place, self.attribute(place)?)))
+    }
+
     /// Whether it has columns of exactly these types, none of them dropped.
     pub fn is_of(self, types: &[Oid]) -> bool {
         let is_one = |(place, oid): (usize, &Oid)| self.attribute(place).is_some_and(|attribute| attribute.oid == *oid);
@@ -63,7 +75,8 @@ impl<'r> Descriptor<'r> {
         };
         // SAFETY: a name ends with a NUL.
         let name = unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) };
-        (!attribute.attisdropped).then_some(Attribute { name, oid: attribute.atttypid })
+        let is_virtual = attribute.attgenerated as u8 == b'v';
+        (!attribute.attisdropped).then_some(Attribute { name, oid: attribute.atttypid, is_virtual })
     }
 }
 
@@ -116,6 +129,15 @@ impl<'t> Tuple<'t> {
         let mut values = Values { values: Vec::new(), nulls: Vec::new(), memory: self.memory };
         values.fill(self);
         values
+    }
+
+    /// The row as a value of the composite type of its relation.
+    pub fn record(self) -> Datum<'t> {
+        // SAFETY: a row of the descriptor, copied into its memory.
+        unsafe {
+            let record = self.memory.within(|| pg_sys::heap_copy_tuple_as_datum(self.tuple, self.descriptor.raw()));
+            Datum::new(record, self.memory)
+        }
     }
 
     /// Its place in the table that it was read from.
