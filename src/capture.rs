@@ -9,6 +9,7 @@ pub mod condition;
 pub mod context;
 pub mod ddl;
 pub mod problem;
+pub mod record;
 pub mod tracked;
 pub mod tracking;
 pub mod triggers;
