@@ -13,6 +13,7 @@ pub mod mask;
 pub mod operation;
 pub mod problem;
 pub mod request;
+pub mod record;
 pub mod tracked;
 pub mod tracking;
 pub mod triggers;

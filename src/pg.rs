@@ -28,6 +28,7 @@ pub mod set;
 pub mod setting;
 pub mod shared;
 pub mod spi;
+pub mod spool;
 pub mod subtransaction;
 pub mod time;
 pub mod toast;
