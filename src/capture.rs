@@ -9,6 +9,7 @@ pub mod condition;
 pub mod context;
 pub mod ddl;
 pub mod eligible;
+pub mod expression;
 pub mod mask;
 pub mod operation;
 pub mod problem;
