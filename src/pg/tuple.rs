@@ -16,6 +16,12 @@ pub struct Descriptor<'r>(pg_sys::TupleDesc, PhantomData<&'r ()>);
 pub struct Attribute<'r> {
     pub name: &'r CStr,
     pub oid: Oid,
+    /// The type's length; -1 for a varlena, and -2 for a C string.
+    pub length: i16,
+    /// Whether its values are passed by value.
+    pub is_by_value: bool,
+    /// Whether it is generated when it is read, so that rows do not have it.
+    pub is_virtual: bool,
 }
 
 impl<'r> Descriptor<'r> {
@@ -41,6 +47,16 @@ impl<'r> Descriptor<'r> {
         (unsafe { (*self.0).tdtypeid }, self.width())
     }
 
+    /// Its composite type.
+    pub fn row_type(self) -> Oid {
+        self.shape().0
+    }
+
+    /// The columns that are not dropped, each with its place, counted from 0.
+    pub fn attributes(self) -> impl Iterator<Item = (usize, Attribute<'r>)> {
+        (0..self.width()).filter_map(move |place| Some((place, self.attribute(place)?)))
+    }
+
     /// Whether it has columns of exactly these types, none of them dropped.
     pub fn is_of(self, types: &[Oid]) -> bool {
         let is_one = |(place, oid): (usize, &Oid)| self.attribute(place).is_some_and(|attribute| attribute.oid == *oid);
@@ -63,7 +79,13 @@ impl<'r> Descriptor<'r> {
         };
         // SAFETY: a name ends with a NUL.
         let name = unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) };
-        (!attribute.attisdropped).then_some(Attribute { name, oid: attribute.atttypid })
+        (!attribute.attisdropped).then_some(Attribute {
+            name,
+            oid: attribute.atttypid,
+            length: attribute.attlen,
+            is_by_value: attribute.attbyval,
+            is_virtual: attribute.attgenerated as u8 == b'v',
+        })
     }
 }
 
@@ -116,6 +138,34 @@ impl<'t> Tuple<'t> {
         let mut values = Values { values: Vec::new(), nulls: Vec::new(), memory: self.memory };
         values.fill(self);
         values
+    }
+
+    /// Whether two rows of the same columns have the same values, byte for byte, with TOAST pointers as they are. False also
+    /// for rows that are laid out in different ways.
+    pub fn is_same_as(self, other: Tuple<'_>) -> bool {
+        // SAFETY: both rows are alive, have a header, and are as long as they say. The header ends with the bitmap of NULLs,
+        // before which are the transactions' fields.
+        unsafe {
+            let (one, two) = (&*self.tuple, &*other.tuple);
+            let layout = |header: &pg_sys::HeapTupleHeaderData| {
+                let nulls = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL;
+                (u32::from(header.t_infomask2) & pg_sys::HEAP_NATTS_MASK, nulls, header.t_hoff)
+            };
+            let bytes = |tuple: &pg_sys::HeapTupleData| {
+                let start = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+                std::slice::from_raw_parts(tuple.t_data.cast::<u8>().add(start), tuple.t_len as usize - start)
+            };
+            one.t_len == two.t_len && layout(&*one.t_data) == layout(&*two.t_data) && bytes(one) == bytes(two)
+        }
+    }
+
+    /// The row as a value of the composite type of its relation.
+    pub fn record(self) -> Datum<'t> {
+        // SAFETY: a row of the descriptor, copied into its memory.
+        unsafe {
+            let record = self.memory.within(|| pg_sys::heap_copy_tuple_as_datum(self.tuple, self.descriptor.raw()));
+            Datum::new(record, self.memory)
+        }
     }
 
     /// Its place in the table that it was read from.
