@@ -68,7 +68,7 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
-    ('placement', '~immutable_record', 'record_at_shard')),
+    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
@@ -78,7 +78,7 @@ BEGIN ATOMIC
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
       'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement', 'retention', 'holds',
-      'prune_position')
+      'prune_position', 'tracking')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
@@ -164,7 +164,8 @@ BEGIN ATOMIC
     SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.name)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
     WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'server_insert', 'server_select',
-      'all_or_none') AND NOT (r.tab = 'placement' AND p.polname = 'all_see')),
+      'all_or_none') AND NOT (r.tab = 'placement' AND p.polname = 'all_see')
+      AND NOT (r.tab = 'tracking' AND p.polname = 'tracker_select')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
@@ -176,6 +177,19 @@ BEGIN ATOMIC
     UNION ALL
     SELECT 'event_triggers is off, which disables the guard: DDL can change the tables without a record. Set it to on'
     WHERE current_setting('event_triggers', true) = 'off'),
+  -- Row changes of other tables.
+  bad_capture AS (
+    SELECT 2 AS place, format('event trigger %s is %s: new partitions and new names of tracked tables go unseen, and commands that keep row changes from being recorded leave no event. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS',
+      x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
+    FROM (VALUES ('immutable_capture_end'), ('immutable_capture_drop'), ('immutable_capture_rewrite')) x (name)
+      LEFT JOIN pg_event_trigger e ON e.evtname = x.name
+        AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'capture_ddl'
+          AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
+    WHERE e.oid IS NULL OR e.evtenabled NOT IN ('O', 'A')
+    UNION ALL
+    SELECT 7, format('row changes of %I.%I: %s', t.schema_name, t.table_name, t.problem)
+    FROM (SELECT k.schema_name, k.table_name, immutable.capture_problem(k.relation) AS problem FROM immutable.tracking k) t
+    WHERE t.problem IS NOT NULL),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
     -- A number below 0 is no lane, but the lock of the writer that gets the next lane.
     WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid IN (SELECT oid FROM events)
@@ -377,6 +391,7 @@ BEGIN ATOMIC
     UNION ALL SELECT place, problem FROM bad_streams
     UNION ALL SELECT place, problem FROM bad_segments
     UNION ALL SELECT place, problem FROM bad_retention
+    UNION ALL SELECT place, problem FROM bad_capture
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)

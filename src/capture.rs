@@ -8,6 +8,7 @@ pub mod collect;
 pub mod condition;
 pub mod context;
 pub mod ddl;
+pub mod mask;
 pub mod problem;
 pub mod tracked;
 pub mod tracking;

@@ -6,7 +6,8 @@
 //! of the log: its tables, rows, lanes and seams. [`guard`] refuses changes of its tables and of
 //! what protects them. [`access`] decides who may see or record what. [`write`](mod@write) records
 //! events, [`read`] answers queries, and [`verify`] reports every break. [`erase`] destroys values
-//! that may no longer be kept, [`capture`] records row changes of other tables, and [`citus`] prepares the log for several machines.
+//! that may no longer be kept, [`capture`] records row changes of other tables, and [`citus`]
+//! prepares the log for several machines.
 //!
 //! Every SQL object is declared by hand in `sql/`, because signatures, privileges and comments are
 //! part of the product. `sql/install.list` has the order in which the files run.

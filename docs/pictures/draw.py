@@ -11,15 +11,16 @@ from xml.sax.saxutils import escape
 
 # Where each room is drawn (column, floor), and what is written below its name.
 ROOMS = {
-    "jobs": (2, 4, "what a scheduler runs"),
+    "jobs": (3, 4, "what a scheduler runs"),
     "write": (0, 3, "from INSERT to the stored row"),
-    "erase": (1, 3, "values destroyed, recorded"),
-    "read": (2, 3, "pages, feed, exports"),
+    "capture": (1, 3, "row changes of tables"),
+    "erase": (2, 3, "values destroyed, recorded"),
+    "read": (3, 3, "pages, feed, exports"),
     "guard": (0, 2, "what is refused"),
     "access": (1, 2, "who may see or write what"),
-    "verify": (4, 3, "breaks"),
-    "evidence": (3, 3, "tree, checkpoints, proofs"),
-    "citus": (3, 2, "many machines"),
+    "verify": (5, 3, "breaks"),
+    "evidence": (4, 3, "tree, checkpoints, proofs"),
+    "citus": (4, 2, "many machines"),
     "log": (1, 1, "what the log is made of"),
     "pg": (0, 0, "PostgreSQL made safe"),
     "settings": (1, 0, "immutable.*"),
@@ -86,9 +87,9 @@ def floors():
     width, height, pitch, high = 162, 46, 98, 78
     left = lambda column: 118 + column * 170
     top = lambda floor: 20 + (len(FLOORS) - 1 - floor) * pitch
-    picture = Picture(980, 38 + len(FLOORS) * pitch, "The rooms of src/ and what they may import")
+    picture = Picture(1150, 38 + len(FLOORS) * pitch, "The rooms of src/ and what they may import")
     for floor, name in enumerate(FLOORS):
-        picture.parts.append(f'<rect class="floor" x="10" y="{top(floor)}" width="960" height="{high}" rx="6"/>')
+        picture.parts.append(f'<rect class="floor" x="10" y="{top(floor)}" width="1130" height="{high}" rx="6"/>')
         picture.text(20, top(floor) + high / 2 + 4, name, "small left")
     for room in MAY_IMPORT:
         below = direct(room)
@@ -101,7 +102,7 @@ def floors():
             picture.arrow((start, top(floor) + 16 + height), (end, top(its_floor) + 16))
     for room, (column, floor, what) in ROOMS.items():
         picture.box(left(column), top(floor) + 16, width, height, [f"*{room}", what], "strong" if floor == 0 else "")
-    picture.text(490, 26 + len(FLOORS) * pitch, "An arrow leads from a room to one that it may import. Every room may also import all that lies below on its arrows.", "small")
+    picture.text(575, 26 + len(FLOORS) * pitch, "An arrow leads from a room to one that it may import. Every room may also import all that lies below on its arrows.", "small")
     return picture.svg()
 
 

@@ -31,6 +31,13 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL;
 END
 $$;
+DO $$
+BEGIN
+  CREATE ROLE immutable_tracker NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+  NULL;
+END
+$$;
 COMMENT ON ROLE immutable_maintainer IS
   'May make checkpoints of the audit log and store their cosignatures, and may read no event';
 COMMENT ON ROLE immutable_server IS
@@ -39,6 +46,8 @@ COMMENT ON ROLE immutable_deliverer IS
   'May take the events and alerts of the streams, to deliver them, and may read no table';
 COMMENT ON ROLE immutable_retainer IS
   'May say how long events are kept, hold a tenant''s events, and remove what may go, and may read no event';
+COMMENT ON ROLE immutable_tracker IS
+  'May say of which tables row changes are recorded, and may read no event';
 
 -- sql/log/segments.sql
 -- The segments: tables below immutable.events and immutable.event_targets that hold older events. Segment 7 is the
@@ -992,6 +1001,171 @@ pruned, 22023 for a number or a width
 that no bundle has, 22004 for NULL, 55000 before the first checkpoint, XX001 if the events are not those
 that the tree covers, 42501 for a proof without the scope verify or of one tenant, and 28000 for a proof
 that is missing or refused.';
+
+-- sql/capture.sql
+-- Row changes of one's own tables, as events of the same chain. docs/row-changes.md is the guide.
+
+CREATE TABLE immutable.tracking (
+  schema_name name NOT NULL,
+  table_name name NOT NULL,
+  relation oid NOT NULL DEFAULT 0,
+  database oid NOT NULL DEFAULT 0,
+  resource_type text COLLATE "C" NOT NULL,
+  id_columns name[] NOT NULL,
+  columns name[],
+  exclude name[] NOT NULL,
+  mask name[] NOT NULL,
+  tenant_column name,
+  subject_columns name[] NOT NULL,
+  operations text[] NOT NULL,
+  condition text,
+  attributes name[] NOT NULL DEFAULT '{}',
+  numbers smallint[] NOT NULL DEFAULT '{}',
+  tracked_at timestamptz NOT NULL,
+  tracked_by text NOT NULL,
+  event_id uuid NOT NULL,
+  PRIMARY KEY (schema_name, table_name)
+);
+COMMENT ON TABLE immutable.tracking IS
+  'The tables whose row changes are recorded, and what is recorded of them. immutable.track_table() writes it; '
+  'immutable.tracked_tables shows it.';
+COMMENT ON COLUMN immutable.tracking.schema_name IS 'The schema of the table';
+COMMENT ON COLUMN immutable.tracking.table_name IS 'The table, or the root of a partitioned table';
+COMMENT ON COLUMN immutable.tracking.relation IS 'The table''s OID in this database';
+COMMENT ON COLUMN immutable.tracking.database IS
+  'The OID of the database that the OID belongs to. A row from a dump has another one, and its table is found by name';
+COMMENT ON COLUMN immutable.tracking.resource_type IS 'What events.resource_type and the actions begin with';
+COMMENT ON COLUMN immutable.tracking.id_columns IS 'The columns that resource_id is made of; empty if there are none';
+COMMENT ON COLUMN immutable.tracking.columns IS 'The columns that are recorded; NULL for all';
+COMMENT ON COLUMN immutable.tracking.exclude IS 'The columns that are not recorded';
+COMMENT ON COLUMN immutable.tracking.mask IS 'The columns of which only that they changed is recorded';
+COMMENT ON COLUMN immutable.tracking.tenant_column IS 'The column that holds the tenant; NULL if there is none';
+COMMENT ON COLUMN immutable.tracking.subject_columns IS 'The columns whose values become targets';
+COMMENT ON COLUMN immutable.tracking.operations IS 'What is recorded: insert, update, delete, truncate';
+COMMENT ON COLUMN immutable.tracking.condition IS 'An SQL condition on a row; rows for which it is not true are not recorded';
+COMMENT ON COLUMN immutable.tracking.attributes IS 'The names of all columns that the row names, as they were last seen';
+COMMENT ON COLUMN immutable.tracking.numbers IS 'The numbers of these columns in the table, which a new name does not change';
+COMMENT ON COLUMN immutable.tracking.tracked_at IS 'When immutable.track_table() was last called';
+COMMENT ON COLUMN immutable.tracking.tracked_by IS 'Who called it, as events.recorded_by names it';
+COMMENT ON COLUMN immutable.tracking.event_id IS 'The event immutable.table_tracked that records it';
+ALTER TABLE immutable.tracking ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tracker_select ON immutable.tracking FOR SELECT TO immutable_auditor, immutable_tracker USING (true);
+COMMENT ON POLICY tracker_select ON immutable.tracking IS 'Auditors and whoever tracks tables see what is tracked';
+SELECT pg_catalog.pg_extension_config_dump('immutable.tracking', '');
+
+CREATE FUNCTION immutable.resolve_tracking() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_resolve_tracking';
+COMMENT ON FUNCTION immutable.resolve_tracking() IS
+'Trigger of immutable.tracking that finds the table and the columns of a row that a dump brings.
+Outside of immutable.track_table() it sets relation, database, attributes and numbers by the names in the row. If the
+table is not there, relation is 0, and immutable.status() names the row.
+Raises no error of its own.';
+CREATE TRIGGER "~immutable_resolve" BEFORE INSERT ON immutable.tracking
+  FOR EACH ROW EXECUTE FUNCTION immutable.resolve_tracking();
+ALTER TABLE immutable.tracking ENABLE ALWAYS TRIGGER "~immutable_resolve";
+
+CREATE FUNCTION immutable.capture() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_capture';
+COMMENT ON FUNCTION immutable.capture() IS
+'Trigger that records row changes of a tracked table. immutable.track_table() creates the triggers.
+It runs AFTER the statement, or after each row of a foreign table and of a table with inheritance, with the rights of
+the role that changes the rows. It keeps the changes until the transaction commits, when they are recorded as events.
+Only the log''s owner may use it in a trigger.
+Raises 54000 if the changes of one transaction exceed immutable.max_capture_size.';
+
+CREATE FUNCTION immutable.track_table(
+  relation regclass, resource_type text DEFAULT NULL, id_columns text[] DEFAULT NULL, columns text[] DEFAULT NULL,
+  exclude text[] DEFAULT '{}', mask text[] DEFAULT '{}', tenant_column text DEFAULT NULL,
+  subject_columns text[] DEFAULT '{}', operations text[] DEFAULT '{insert,update,delete,truncate}',
+  condition text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_track_table';
+COMMENT ON FUNCTION immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[], text) IS
+'Records the row changes of a table from now on, in the transactions that make them.
+A change of one row becomes an event <resource_type>.created, .updated or .deleted, and TRUNCATE one event .truncated.
+Its metadata has one key for each column that changed, {"old": ..., "new": ...}. The call creates triggers on the table
+and on its partitions, for which it locks them (SHARE ROW EXCLUSIVE), and is recorded as immutable.table_tracked. A
+further call for the same table replaces what the call before said.
+- relation: a table, a partitioned table or a foreign table.
+- resource_type: events.resource_type, 1 to 200 bytes; NULL for the table''s name.
+- id_columns: the columns that events.resource_id is made of; NULL for those of the primary key, empty for none.
+- columns: the columns to record; NULL for all, also those that are added later.
+- exclude: columns not to record. A change of these alone records nothing.
+- mask: columns of which the event says only that they changed, or the HMAC of their values where
+  immutable.mask_key_file is set.
+- tenant_column: the column that holds the tenant; without it, events have the tenant of a trusted session, or none.
+- subject_columns: columns that refer to persons. Their values become targets, so that immutable.erase_subject() finds
+  them. The type of the target is the referenced table''s resource_type or name, or the column''s name.
+- operations: which of insert, update, delete and truncate to record.
+- condition: an SQL condition on the columns of one row. A change is recorded if it is true for the old row or the new
+  one. It is evaluated with the rights of the role that changes the row, with search_path pg_catalog.
+Returns nothing.
+Raises 42809 for a relation of another kind, for a temporary and for an unlogged table, 42501 for a table of the log or of
+PostgreSQL, for a reserved resource_type and, where condition is given, for a caller without the TRIGGER privilege on the
+table, 42703 for a column that is not there, 22023 for an argument of the wrong form, 22001 for a resource_type that is
+too long, 22004 for a relation that is NULL, 25006 on a standby and in a read-only transaction, and 0A000 where the log
+or the table is distributed.';
+
+CREATE FUNCTION immutable.untrack_table(relation regclass)
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_untrack_table';
+COMMENT ON FUNCTION immutable.untrack_table(regclass) IS
+'Ends the recording of a table''s row changes, drops the triggers, and records immutable.table_untracked.
+- relation: the table that was given to immutable.track_table().
+Returns whether it was tracked.
+Raises 22004 if relation is NULL, 42501 for a partition or a child of a tracked table, and 25006 on a standby and in a
+read-only transaction.';
+
+CREATE FUNCTION immutable.capture_problem(relation oid) RETURNS text
+LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'immutable_capture_problem';
+COMMENT ON FUNCTION immutable.capture_problem(oid) IS
+'Says what keeps row changes of a tracked table from being recorded as they should be.
+- relation: the OID of a table in immutable.tracking.
+Returns what is wrong, as a sentence without a full stop, or NULL.
+Raises no error.';
+
+CREATE VIEW immutable.tracked_tables AS
+  SELECT pg_catalog.format('%I.%I', t.schema_name, t.table_name) AS relation, t.resource_type, t.id_columns, t.columns,
+    t.exclude, t.mask, t.tenant_column, t.subject_columns, t.operations, t.condition, t.tracked_at, t.tracked_by,
+    immutable.capture_problem(t.relation) AS problem
+  FROM immutable.tracking t;
+COMMENT ON VIEW immutable.tracked_tables IS
+  'The tables whose row changes are recorded, what is recorded of them, and what keeps it from being recorded';
+COMMENT ON COLUMN immutable.tracked_tables.relation IS 'The table, with its schema';
+COMMENT ON COLUMN immutable.tracked_tables.resource_type IS 'events.resource_type of its changes';
+COMMENT ON COLUMN immutable.tracked_tables.id_columns IS 'The columns that events.resource_id is made of';
+COMMENT ON COLUMN immutable.tracked_tables.columns IS 'The columns that are recorded; NULL for all';
+COMMENT ON COLUMN immutable.tracked_tables.exclude IS 'The columns that are not recorded';
+COMMENT ON COLUMN immutable.tracked_tables.mask IS 'The columns of which only that they changed is recorded';
+COMMENT ON COLUMN immutable.tracked_tables.tenant_column IS 'The column that holds the tenant';
+COMMENT ON COLUMN immutable.tracked_tables.subject_columns IS 'The columns whose values become targets';
+COMMENT ON COLUMN immutable.tracked_tables.operations IS 'What is recorded: insert, update, delete, truncate';
+COMMENT ON COLUMN immutable.tracked_tables.condition IS 'A condition on the rows that are recorded';
+COMMENT ON COLUMN immutable.tracked_tables.tracked_at IS 'When immutable.track_table() was last called';
+COMMENT ON COLUMN immutable.tracked_tables.tracked_by IS 'Who called it';
+COMMENT ON COLUMN immutable.tracked_tables.problem IS 'What keeps changes from being recorded as they should be; NULL if nothing does';
+
+-- It is C code, and takes what it does with the owner's rights in itself.
+CREATE FUNCTION immutable.capture_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_capture_ddl';
+COMMENT ON FUNCTION immutable.capture_ddl() IS
+'Event trigger function that keeps the recording of row changes in step with DDL.
+New names of tables and columns go into immutable.tracking, new partitions and children get their triggers, and what
+changes rows past the triggers or switches them off is recorded as an event of the log.
+Raises no error of its own.';
+CREATE EVENT TRIGGER immutable_capture_end ON ddl_command_end
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA', 'ALTER TRIGGER', 'CREATE TABLE', 'CREATE FOREIGN TABLE',
+    'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
+  EXECUTE FUNCTION immutable.capture_ddl();
+CREATE EVENT TRIGGER immutable_capture_drop ON sql_drop
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'DROP TABLE', 'DROP FOREIGN TABLE', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
+    'DROP FUNCTION', 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION', 'DROP SERVER', 'DROP FOREIGN DATA WRAPPER')
+  EXECUTE FUNCTION immutable.capture_ddl();
+CREATE EVENT TRIGGER immutable_capture_rewrite ON table_rewrite EXECUTE FUNCTION immutable.capture_ddl();
+ALTER EVENT TRIGGER immutable_capture_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_capture_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_capture_rewrite ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER immutable_capture_end IS 'Keeps the recording of row changes in step with tables, names, partitions and triggers';
+COMMENT ON EVENT TRIGGER immutable_capture_drop IS 'Notes what is dropped of tracked tables';
+COMMENT ON EVENT TRIGGER immutable_capture_rewrite IS 'Records that a tracked table was rewritten, past its triggers';
 
 -- sql/jobs/alerts.sql
 -- Alerts: the rules, and what they found. CALL immutable.run_maintenance() evaluates them.
@@ -2945,7 +3119,7 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
-    ('placement', '~immutable_record', 'record_at_shard')),
+    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
@@ -2955,7 +3129,7 @@ BEGIN ATOMIC
       'tree_cosignatures', 'witnesses', 'log_keys', 'log_secrets', 'tree_position', 'tree_pending', 'maintenance_position',
       'api_keys', 'api_key_usage', 'exports', 'alert_rules', 'alerts', 'alert_feed', 'alert_state', 'action_schemas',
       'action_schema_modes', 'streams', 'stream_positions', 'dead_letters', 'placement', 'retention', 'holds',
-      'prune_position')
+      'prune_position', 'tracking')
     UNION ALL
     SELECT c.oid, s.tab, c.relname::text, '_' || s.shard, c.relrowsecurity, c.relpersistence
     FROM shard s JOIN pg_class c ON c.oid = s.relation),
@@ -3041,7 +3215,8 @@ BEGIN ATOMIC
     SELECT format('policy %I of immutable.%I does not belong to the extension: check what it permits', p.polname, r.name)
     FROM pg_policy p JOIN tables r ON r.oid = p.polrelid
     WHERE p.polname NOT IN ('writer_insert', 'writer_returning', 'auditor_select', 'viewer_select', 'server_insert', 'server_select',
-      'all_or_none') AND NOT (r.tab = 'placement' AND p.polname = 'all_see')),
+      'all_or_none') AND NOT (r.tab = 'placement' AND p.polname = 'all_see')
+      AND NOT (r.tab = 'tracking' AND p.polname = 'tracker_select')),
   bad_guard AS (
     SELECT format('the guard''s event trigger %s is %s: DDL can change the tables without a record. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS, then call status() again',
       x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
@@ -3053,6 +3228,19 @@ BEGIN ATOMIC
     UNION ALL
     SELECT 'event_triggers is off, which disables the guard: DDL can change the tables without a record. Set it to on'
     WHERE current_setting('event_triggers', true) = 'off'),
+  -- Row changes of other tables.
+  bad_capture AS (
+    SELECT 2 AS place, format('event trigger %s is %s: new partitions and new names of tracked tables go unseen, and commands that keep row changes from being recorded leave no event. Run ALTER EVENT TRIGGER %s ENABLE ALWAYS',
+      x.name, CASE WHEN e.oid IS NULL THEN 'missing' ELSE 'disabled' END, x.name) AS problem
+    FROM (VALUES ('immutable_capture_end'), ('immutable_capture_drop'), ('immutable_capture_rewrite')) x (name)
+      LEFT JOIN pg_event_trigger e ON e.evtname = x.name
+        AND e.evtfoid = (SELECT p.oid FROM pg_proc p WHERE p.proname = 'capture_ddl'
+          AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'immutable'))
+    WHERE e.oid IS NULL OR e.evtenabled NOT IN ('O', 'A')
+    UNION ALL
+    SELECT 7, format('row changes of %I.%I: %s', t.schema_name, t.table_name, t.problem)
+    FROM (SELECT k.schema_name, k.table_name, immutable.capture_problem(k.relation) AS problem FROM immutable.tracking k) t
+    WHERE t.problem IS NOT NULL),
   holds AS (SELECT l.pid, l.objid, l.objsubid, l.virtualtransaction FROM pg_locks l
     -- A number below 0 is no lane, but the lock of the writer that gets the next lane.
     WHERE l.locktype = 'object' AND l.granted AND l.objsubid >= 0 AND l.classid IN (SELECT oid FROM events)
@@ -3254,6 +3442,7 @@ BEGIN ATOMIC
     UNION ALL SELECT place, problem FROM bad_streams
     UNION ALL SELECT place, problem FROM bad_segments
     UNION ALL SELECT place, problem FROM bad_retention
+    UNION ALL SELECT place, problem FROM bad_capture
     UNION ALL SELECT 13, format('logins have pg_read_all_data but not BYPASSRLS: %s. pg_dump by such a login fails at immutable.events, and so does the backup of the whole database. Dump with another login, as docs/backup-and-restore.md says. If none of these logins dumps, nothing is wrong', names)
       FROM held_logins WHERE names IS NOT NULL
     UNION ALL SELECT 10, format('extension immutable has version %s, but its files have version %s: run ALTER EXTENSION immutable UPDATE', extversion, there)
@@ -3434,6 +3623,9 @@ REVOKE ALL ON FUNCTION immutable.add_cosignature(bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_log_key(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.add_witness(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.begin_incarnation(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.capture() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.capture_ddl() FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.capture_problem(oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.changed_retention() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.client_roles() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.consistency_proof(bigint, bigint) FROM PUBLIC;
@@ -3491,6 +3683,7 @@ REVOKE ALL ON FUNCTION immutable.report_checkpoint(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.require_distributable() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.require_scope(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.reset_retention(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.resolve_tracking() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.resume_maintenance() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.revoke_api_key(uuid) FROM PUBLIC;
@@ -3520,8 +3713,11 @@ REVOKE ALL ON FUNCTION immutable.status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.take_delivery(uuid, text, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.test_stream(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.tile(integer, bigint, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[],
+    text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.tree_head() FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.unmatched_events(timestamptz, timestamptz, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION immutable.untrack_table(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.update_alert_rule(uuid, text, jsonb, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.update_stream(uuid, text, jsonb, text, jsonb, boolean, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION immutable.verifier_key() FROM PUBLIC;
@@ -3553,6 +3749,8 @@ REVOKE ALL ON immutable.retention FROM PUBLIC;
 REVOKE ALL ON immutable.segments FROM PUBLIC;
 REVOKE ALL ON immutable.stream_positions FROM PUBLIC;
 REVOKE ALL ON immutable.streams FROM PUBLIC;
+REVOKE ALL ON immutable.tracked_tables FROM PUBLIC;
+REVOKE ALL ON immutable.tracking FROM PUBLIC;
 REVOKE ALL ON immutable.tree FROM PUBLIC;
 REVOKE ALL ON immutable.tree_chunks FROM PUBLIC;
 REVOKE ALL ON immutable.tree_cosignatures FROM PUBLIC;
@@ -3668,6 +3866,14 @@ GRANT EXECUTE ON FUNCTION immutable.set_retention(interval, text, boolean, text)
 GRANT EXECUTE ON FUNCTION immutable.get_retention(text)
 TO immutable_retainer, immutable_auditor, immutable_viewer, immutable_server;
 GRANT INSERT ON immutable.retention, immutable.holds TO immutable_restorer;
+GRANT USAGE ON SCHEMA immutable TO immutable_tracker;
+GRANT EXECUTE ON FUNCTION
+  immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[], text),
+  immutable.untrack_table(regclass)
+TO immutable_tracker;
+GRANT SELECT ON immutable.tracked_tables TO immutable_tracker, immutable_auditor;
+GRANT EXECUTE ON FUNCTION immutable.capture_problem(oid) TO immutable_tracker, immutable_auditor;
+GRANT INSERT ON immutable.tracking TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;
 
 DO $$

@@ -2,17 +2,319 @@
 //! the targets and the tenant.
 
 use crate::capture::buffer::Change;
+use crate::capture::mask::{self, Key};
 use crate::capture::tracked::{Operation, Tracked};
-use crate::pg::tuple::Values;
+use crate::capture::value::{self, VALUE_BYTES};
+use crate::pg::datum::Datum;
+use crate::pg::memory::Memory;
+use crate::pg::output::{difference, Output, Pinned, Text};
+use crate::pg::tuple::{Attribute, Descriptor, Values};
+use immutable_format::{json, limits, sha256};
+use pgrx::pg_sys::Oid;
+use std::borrow::Cow;
+use std::ops::Range;
 
-/// Compares the old and the new row (an INSERT has no old one, a DELETE no new one), and passes the change on to `keep`,
-/// unless nothing changed that is recorded.
-pub fn compare(
-    tracked: &Tracked,
-    operation: Operation,
-    old: Option<&Values<'_>>,
-    new: Option<&Values<'_>>,
-    keep: impl FnOnce(&Change<'_>),
-) {
-    let _ = (tracked, operation, old, new, keep);
+/// Bytes of text up to which a value is never replaced, because its length and hash would hardly be shorter.
+const LEAST_BYTES: usize = 128;
+
+/// The rows of a change: an INSERT has no old one, a DELETE no new one.
+#[derive(Clone, Copy)]
+pub struct Rows<'r, 'm> {
+    pub old: Option<&'r Values<'m>>,
+    pub new: Option<&'r Values<'m>>,
+}
+
+impl<'r, 'm> Rows<'r, 'm> {
+    /// The values at a place, the old one first.
+    fn at(self, place: usize) -> [Option<Datum<'m>>; 2] {
+        [self.old, self.new].map(|row| row.and_then(|row| row.at(place)))
+    }
+
+    /// The row that the event is named after: the old one, if there is one.
+    fn first(self) -> Option<&'r Values<'m>> {
+        self.old.or(self.new)
+    }
+
+    fn operation(self) -> Operation {
+        match (self.old, self.new) {
+            (None, _) => Operation::Insert,
+            (_, None) => Operation::Delete,
+            _ => Operation::Update,
+        }
+    }
+}
+
+/// Compares the rows of one table, for one call of the trigger. What it needs for a row it uses again for the next.
+pub struct Comparison<'c> {
+    tracked: &'c Tracked,
+    descriptor: Descriptor<'c>,
+    /// The recorded columns that rows have, each with its place in `tracked.columns`.
+    columns: Vec<(usize, Attribute<'c>)>,
+    texts: Texts<'c>,
+    /// The key for masked values.
+    key: Option<Key>,
+    fields: Fields,
+    pieces: Vec<Piece>,
+}
+
+/// The texts of the fields of one event.
+#[derive(Default)]
+struct Fields {
+    metadata: String,
+    resource_id: Option<String>,
+    tenant_id: Option<String>,
+    targets: String,
+}
+
+/// What the metadata has of a column: its place in `tracked.columns`, and where its key and value are.
+type Piece = (usize, Range<usize>);
+
+/// Makes texts of values. A type is looked up for its first value.
+struct Texts<'c> {
+    memory: Memory<'c>,
+    settings: &'c Pinned,
+    outputs: Vec<(Oid, Output)>,
+}
+
+impl Texts<'_> {
+    fn of<'m>(&mut self, oid: Oid, value: Datum<'m>) -> Text<'m> {
+        let known = self.outputs.iter().position(|(known, _)| *known == oid);
+        let n = known.unwrap_or_else(|| {
+            self.outputs.push((oid, Output::of(oid, self.memory)));
+            self.outputs.len() - 1
+        });
+        self.outputs[n].1.text(value, self.settings)
+    }
+
+    /// The id of a row: the text of its one column, or a JSON array of texts. None if there is no id, or it is NULL.
+    fn id(&mut self, columns: &[(usize, Oid)], row: &Values<'_>) -> Option<String> {
+        let text = |texts: &mut Self, (place, oid): (usize, Oid)| {
+            let text = texts.of(oid, row.at(place)?);
+            value::plain(&text).map(Cow::into_owned)
+        };
+        match columns {
+            [] => None,
+            [column] => text(self, *column),
+            columns => {
+                let mut id = String::from("[");
+                for (n, column) in columns.iter().enumerate() {
+                    if n > 0 {
+                        id.push(',');
+                    }
+                    match text(self, *column) {
+                        Some(text) => json::write_string(&text, &mut id),
+                        None => id.push_str("null"),
+                    }
+                }
+                id.push(']');
+                Some(id)
+            }
+        }
+    }
+}
+
+/// A text for a field of an event, which may be too long for it.
+fn bounded(text: String, field: &str) -> String {
+    value::bounded(Cow::Owned(text), limits::text_bytes(field)).into_owned()
+}
+
+impl<'c> Comparison<'c> {
+    /// For rows of these columns. `memory` is that of the call.
+    pub fn new(
+        tracked: &'c Tracked,
+        descriptor: Descriptor<'c>,
+        memory: Memory<'c>,
+        settings: &'c Pinned,
+    ) -> Comparison<'c> {
+        let places = tracked.columns.iter().map(|column| column.place).enumerate();
+        let attributes = places.filter_map(|(n, place)| Some((n, descriptor.attribute(place)?)));
+        let columns = attributes.filter(|(_, attribute)| !attribute.is_virtual).collect();
+        let is_masked = tracked.is_stale || tracked.columns.iter().any(|column| column.is_masked);
+        Comparison {
+            tracked,
+            descriptor,
+            columns,
+            texts: Texts { memory, settings, outputs: Vec::new() },
+            key: is_masked.then(mask::key).flatten(),
+            fields: Fields::default(),
+            pieces: Vec::new(),
+        }
+    }
+
+    /// The change between two rows; None if nothing changed that is recorded.
+    pub fn change(&mut self, rows: Rows<'_, '_>) -> Option<Change<'_>> {
+        let operation = rows.operation();
+        self.write_metadata(rows, VALUE_BYTES);
+        if operation == Operation::Update && self.pieces.is_empty() && !self.is_of_another(rows) {
+            return None;
+        }
+        self.shorten(rows);
+        self.write_resource(rows);
+        self.write_tenant(rows);
+        Some(Change {
+            operation,
+            tenant_id: self.fields.tenant_id.as_deref(),
+            resource_id: self.fields.resource_id.as_deref(),
+            targets: &self.fields.targets,
+            metadata: &self.fields.metadata,
+        })
+    }
+
+    /// The id of a row, for comparing ids.
+    pub fn id(&mut self, row: &Values<'_>) -> Option<String> {
+        self.texts.id(&self.tracked.id, row)
+    }
+
+    /// Whether the id, the tenant or a person of the row changed, which may not be among the recorded columns.
+    fn is_of_another(&self, rows: Rows<'_, '_>) -> bool {
+        let subjects = self.tracked.subjects.iter().map(|subject| subject.place);
+        let tenant = self.tracked.tenant.iter().map(|(place, _)| *place);
+        self.is_other_id(rows) || tenant.chain(subjects).any(|place| self.differs(rows, place))
+    }
+
+    fn is_other_id(&self, rows: Rows<'_, '_>) -> bool {
+        self.tracked.id.iter().any(|(place, _)| self.differs(rows, *place))
+    }
+
+    fn differs(&self, rows: Rows<'_, '_>, place: usize) -> bool {
+        match (rows.at(place), self.descriptor.attribute(place)) {
+            ([Some(old), Some(new)], Some(attribute)) => difference(&attribute, old, new).is_some(),
+            ([old, new], _) => old.is_some() != new.is_some(),
+        }
+    }
+
+    /// Writes the metadata. `most` is how many bytes the text of a value may have.
+    fn write_metadata(&mut self, rows: Rows<'_, '_>, most: usize) {
+        self.pieces.clear();
+        self.fields.metadata.clear();
+        self.fields.metadata.push('{');
+        for n in 0..self.columns.len() {
+            self.write_column(n, rows, most);
+        }
+        self.fields.metadata.push('}');
+    }
+
+    /// Writes what the metadata has of a column, if it changed.
+    fn write_column(&mut self, n: usize, rows: Rows<'_, '_>, most: usize) {
+        let (place, attribute) = &self.columns[n];
+        let column = &self.tracked.columns[*place];
+        let values = match rows.at(column.place) {
+            [Some(old), Some(new)] => match difference(attribute, old, new) {
+                Some((old, new)) => [Some(old), Some(new)],
+                None => return,
+            },
+            [None, None] if rows.operation() == Operation::Update => return,
+            values => values,
+        };
+        let [old, new] = values.map(|value| value.map(|value| self.texts.of(column.oid, value)));
+        if rows.operation() == Operation::Update && old == new && old != Some(Text::Unreadable) {
+            return;
+        }
+        let json = &mut self.fields.metadata;
+        if !self.pieces.is_empty() {
+            json.push(',');
+        }
+        let start = json.len();
+        json::write_string(&column.name, json);
+        let is_masked = column.is_masked || self.tracked.is_stale;
+        json.push_str(if is_masked { ":{\"changed\":true" } else { ":{" });
+        for (is_there, name, text) in [(rows.new.is_some(), "new", &new), (rows.old.is_some(), "old", &old)] {
+            if !is_there || is_masked && self.key.is_none() {
+                continue;
+            }
+            if !json.ends_with('{') {
+                json.push(',');
+            }
+            json.push('"');
+            json.push_str(name);
+            match &self.key {
+                Some(key) if is_masked => {
+                    json.push_str("_hmac\":");
+                    value::write_hmac(&key[..], &self.tracked.resource_type, &column.name, text.as_ref(), json);
+                }
+                _ => {
+                    json.push_str("\":");
+                    value::write(text.as_ref(), most, json);
+                }
+            }
+        }
+        json.push('}');
+        self.pieces.push((*place, start..json.len()));
+    }
+
+    /// Makes the metadata short enough for an event: the longest values are replaced first, and then all of it.
+    fn shorten(&mut self, rows: Rows<'_, '_>) {
+        let (count, length) = (self.pieces.len(), self.fields.metadata.len());
+        if count <= limits::METADATA_KEYS && length <= limits::CANONICAL_BYTES {
+            return;
+        }
+        let hash = self.hash_metadata();
+        let mut most = VALUE_BYTES;
+        while count <= limits::METADATA_KEYS && most > LEAST_BYTES {
+            most /= 2;
+            self.write_metadata(rows, most);
+            if self.fields.metadata.len() <= limits::CANONICAL_BYTES {
+                return;
+            }
+        }
+        self.fields.metadata =
+            format!("{{\"columns\":{{\"count\":{count},\"length\":{length},\"sha256\":\"{}\"}}}}", hex::encode(hash));
+    }
+
+    /// The hash of the canonical text of the metadata, whose keys are sorted.
+    fn hash_metadata(&mut self) -> immutable_format::Hash {
+        let columns = &self.tracked.columns;
+        self.pieces.sort_by(|a, b| json::key_order(&columns[a.0].name, &columns[b.0].name));
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * self.pieces.len() + 1);
+        for (_, place) in &self.pieces {
+            parts.push(if parts.is_empty() { b"{" } else { b"," });
+            parts.push(&self.fields.metadata.as_bytes()[place.clone()]);
+        }
+        parts.push(b"}");
+        sha256(&parts)
+    }
+
+    /// Writes the resource's id, and the targets: the id that it has from now on, and the persons in the row.
+    fn write_resource(&mut self, rows: Rows<'_, '_>) {
+        let id = |texts: &mut Texts, row: Option<&Values>| {
+            row.and_then(|row| texts.id(&self.tracked.id, row)).map(|id| bounded(id, "resource_id"))
+        };
+        let resource_id = id(&mut self.texts, rows.first());
+        let mut targets: Vec<(&str, String)> = Vec::new();
+        if rows.operation() == Operation::Update && self.is_other_id(rows) {
+            let changed = id(&mut self.texts, rows.new).filter(|new| Some(new) != resource_id.as_ref());
+            targets.extend(changed.map(|id| (self.tracked.resource_type.as_str(), id)));
+        }
+        for subject in &self.tracked.subjects {
+            for value in rows.at(subject.place).into_iter().flatten() {
+                let text = self.texts.of(subject.oid, value);
+                let id = value::plain(&text).map(|id| bounded(id.into_owned(), "target.id"));
+                let target = id.map(|id| (subject.kind.as_str(), id));
+                targets.extend(target.filter(|target| !targets.contains(target)));
+            }
+        }
+        targets.truncate(limits::TARGETS);
+        let json = &mut self.fields.targets;
+        json.clear();
+        json.push('[');
+        for (kind, id) in &targets {
+            json.push_str(if json.len() == 1 { "{\"type\":" } else { ",{\"type\":" });
+            json::write_string(kind, json);
+            json.push_str(",\"id\":");
+            json::write_string(id, json);
+            json.push('}');
+        }
+        json.push(']');
+        self.fields.resource_id = resource_id;
+    }
+
+    /// Writes the tenant of the row that the event is named after. A row without one has none, whatever the session says.
+    fn write_tenant(&mut self, rows: Rows<'_, '_>) {
+        self.fields.tenant_id = self.tracked.tenant.map(|(place, oid)| {
+            let value = rows.first().and_then(|row| row.at(place));
+            let text = value.map(|value| self.texts.of(oid, value));
+            let tenant = text.as_ref().and_then(value::plain).unwrap_or_default();
+            bounded(tenant.into_owned(), "tenant_id")
+        });
+    }
 }

@@ -26,7 +26,7 @@ use std::ffi::{CStr, CString};
 
 /// The tables that must have no parent and no child tables, and that must keep their triggers,
 /// rules and policies.
-const TABLES: [&CStr; 23] = [
+const TABLES: [&CStr; 24] = [
     c"events",
     c"event_targets",
     c"segments",
@@ -50,6 +50,7 @@ const TABLES: [&CStr; 23] = [
     c"log_secrets",
     c"maintenance_position",
     c"stream_positions",
+    c"tracking",
 ];
 
 /// The prefix of the names of the extension's triggers. Other triggers may only run before them.

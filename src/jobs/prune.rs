@@ -8,7 +8,7 @@ use crate::jobs::prune_plan::{self, Plan, Terms};
 use crate::jobs::prune_remove::{self, Record};
 use crate::jobs::retention::{self, Holds, Rules};
 use crate::jobs::retention_calls::{refuse_distributed, require_change};
-use crate::jobs::seal_wait::become_sealer;
+use crate::jobs::seal_wait::{become_sealer, timeouts};
 use crate::jobs::step::Done;
 use crate::log::pruned::{self, Begins};
 use crate::log::segments::{self, Segment};
@@ -56,11 +56,7 @@ fn prune(call: Call) -> Datum {
             let pruning = transaction::with_new_snapshot(|| {
                 Pruning::planned(tenant_id.as_deref(), archived.is_some(), |_, cut| cut)
             });
-            pruning.remove(&Record {
-                archived: archived.as_deref(),
-                unasked: false,
-                wait: prune_remove::lock_timeout(),
-            });
+            pruning.remove(&Record { archived: archived.as_deref(), unasked: false, wait: timeouts().lock });
             pruning
         })
     };

@@ -4,7 +4,7 @@
 use crate::jobs::prune_lanes::{self, Table, EVENTS, OF_LANE};
 use crate::jobs::prune_plan::{Plan, What};
 use crate::jobs::prune_streams;
-use crate::jobs::seal_move::delete_found;
+use crate::jobs::seal_move::{delete_found, note_emptied};
 use crate::jobs::seal_refused::refuse_where_seen;
 use crate::log::own_change::by_log;
 use crate::log::own_event::{record, LogEvent};
@@ -20,9 +20,6 @@ use immutable_format::time;
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 
-/// For how many milliseconds a pruning waits for a lock where the session has no `lock_timeout`.
-const LOCK_TIMEOUT: i32 = 10_000;
-
 /// How many lanes a record names.
 const RECORD_TARGETS: usize = 100;
 
@@ -34,11 +31,6 @@ pub struct Record<'r> {
     pub unasked: bool,
     /// For how many milliseconds to wait for whoever uses what goes.
     pub wait: i32,
-}
-
-/// For how long a pruning waits that somebody has asked for.
-pub fn lock_timeout() -> i32 {
-    Some(Timeouts::now().lock).filter(|timeout| *timeout > 0).unwrap_or(LOCK_TIMEOUT)
 }
 
 /// Removes the events of the plan, with the rights of the owner, as the only one that seals. `before` gives the time
@@ -108,13 +100,9 @@ fn empty_segments(whole: &[&Segment]) {
         for table in [segment.targets_oid(), segment.events_oid()] {
             OpenRelation::table(table, pg_sys::RowExclusiveLock).get().delete_all();
         }
-        let number = [Arg::Int8(i64::from(segment.number))];
-        spi::execute(
-            "UPDATE immutable.segments s SET state = 'emptied', events = 0, targets = 0, \
-               emptied_by = pg_catalog.pg_current_xact_id() WHERE s.segment = $1",
-            &number,
-        );
     }
+    let numbers: Vec<i32> = whole.iter().map(|segment| segment.number).collect();
+    note_emptied(&numbers);
 }
 
 fn delete_from_segment(plan: &Plan, place: usize, segment: &Segment) {

@@ -440,7 +440,7 @@ fn note(segment: &Segment, moved: Moved) {
 }
 
 /// Notes that segments have no events any more.
-fn note_emptied(numbers: &[i32]) {
+pub fn note_emptied(numbers: &[i32]) {
     for number in numbers {
         spi::affected(
             "UPDATE immutable.segments s SET state = 'emptied', events = 0, targets = 0, held = 0, unreadable = 0, \

@@ -49,6 +49,14 @@ pub fn session_origin() -> Option<String> {
     }
 }
 
+/// Whether this session replays what was changed elsewhere: it is a subscription's worker, or has a replication origin. An
+/// origin that says only that changes are not to be replicated does not count.
+pub fn is_replaying() -> bool {
+    // SAFETY: reads a variable of the one thread there is.
+    let origin = unsafe { pg_sys::replorigin_session_origin };
+    ![NO_ORIGIN, NOT_REPLICATED].contains(&origin) || is_subscription_worker()
+}
+
 /// Whether session_replication_role is replica, so that ordinary triggers do not fire.
 pub fn is_replica_session() -> bool {
     // SAFETY: reads a variable of the one thread there is.

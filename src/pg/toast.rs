@@ -50,6 +50,31 @@ pub fn detoast(datum: Datum<'_>) -> Option<Datum<'_>> {
     }
 }
 
+/// Whether two values are stored in the same bytes: as they are in the row, compressed, or as the same TOAST pointer.
+pub(in crate::pg) fn is_stored_as(one: Datum<'_>, other: Datum<'_>) -> bool {
+    // SAFETY: a varlena is as long as its header says.
+    let stored = |datum: Datum| unsafe {
+        let varlena = varlena(datum);
+        std::slice::from_raw_parts(varlena.cast::<u8>(), pgrx::varlena::varsize_any(varlena))
+    };
+    stored(one) == stored(other)
+}
+
+/// The size of the payload once it is detoasted, as the header or the TOAST pointer says; None if it says nothing.
+pub(in crate::pg) fn raw_size(datum: Datum<'_>) -> Option<usize> {
+    if let Some((header, size)) = sizes(datum) {
+        return Some(size - header);
+    }
+    // SAFETY: a varlena begins with its header, and what is compressed has the size after it.
+    unsafe {
+        if varatt_is_4b_c(varlena(datum)) {
+            let info = varlena(datum).cast::<u32>().add(1).read_unaligned();
+            return Some((info & pg_sys::VARLENA_EXTSIZE_MASK) as usize);
+        }
+    }
+    usize::try_from(place(datum)?.va_rawsize).ok()?.checked_sub(HEADER)
+}
+
 fn varlena(datum: Datum) -> *mut pg_sys::varlena {
     datum.raw().cast_mut_ptr()
 }

@@ -147,6 +147,11 @@ pub fn sleep(milliseconds: i64) {
     unsafe { pg_sys::pg_usleep(milliseconds * 1000) };
 }
 
+/// Raises PostgreSQL's error (57014, 57P01) if the statement is cancelled or the session is ended.
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
 /// Whether this server is a standby, or still recovering.
 pub fn is_in_recovery() -> bool {
     // SAFETY: asks the state of the server.

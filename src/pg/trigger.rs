@@ -18,6 +18,12 @@ pub const BEFORE_INSERT_ROW: u32 =
 pub const BEFORE_UPDATE_ROW: u32 =
     pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_BEFORE;
 
+/// The operations that triggers fire for.
+pub const INSERT: u32 = pg_sys::TRIGGER_EVENT_INSERT;
+pub const UPDATE: u32 = pg_sys::TRIGGER_EVENT_UPDATE;
+pub const DELETE: u32 = pg_sys::TRIGGER_EVENT_DELETE;
+pub const TRUNCATE: u32 = pg_sys::TRIGGER_EVENT_TRUNCATE;
+
 /// The call of a trigger function.
 #[derive(Clone, Copy)]
 pub struct TriggerCall<'c> {
@@ -69,6 +75,10 @@ impl<'c> TriggerCall<'c> {
         unsafe { Relation::of(self.data.tg_relation) }
     }
 
+    pub(in crate::pg) fn data(self) -> &'c pg_sys::TriggerData {
+        self.data
+    }
+
     /// The name of the trigger.
     pub fn name(self) -> &'c CStr {
         // SAFETY: a trigger has a name, which ends with a NUL and lives as long as the trigger
@@ -89,6 +99,11 @@ impl<'c> TriggerCall<'c> {
     /// Whether it is a BEFORE trigger.
     pub fn is_before(self) -> bool {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
+    }
+
+    /// Whether it is an AFTER trigger.
+    pub fn is_after(self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER
     }
 
     /// The row that is inserted or deleted, or the old row of an update. Raises 39P01 if the call

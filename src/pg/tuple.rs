@@ -16,6 +16,12 @@ pub struct Descriptor<'r>(pg_sys::TupleDesc, PhantomData<&'r ()>);
 pub struct Attribute<'r> {
     pub name: &'r CStr,
     pub oid: Oid,
+    /// The type's length; -1 for a varlena, and -2 for a C string.
+    pub length: i16,
+    /// Whether its values are passed by value.
+    pub is_by_value: bool,
+    /// Whether it is generated when it is read, so that rows do not have it.
+    pub is_virtual: bool,
 }
 
 impl<'r> Descriptor<'r> {
@@ -63,7 +69,13 @@ impl<'r> Descriptor<'r> {
         };
         // SAFETY: a name ends with a NUL.
         let name = unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) };
-        (!attribute.attisdropped).then_some(Attribute { name, oid: attribute.atttypid })
+        (!attribute.attisdropped).then_some(Attribute {
+            name,
+            oid: attribute.atttypid,
+            length: attribute.attlen,
+            is_by_value: attribute.attbyval,
+            is_virtual: attribute.attgenerated as u8 == b'v',
+        })
     }
 }
 
@@ -116,6 +128,25 @@ impl<'t> Tuple<'t> {
         let mut values = Values { values: Vec::new(), nulls: Vec::new(), memory: self.memory };
         values.fill(self);
         values
+    }
+
+    /// Whether two rows of the same columns have the same values, byte for byte, with TOAST pointers as they are. False also
+    /// for rows that are laid out in different ways.
+    pub fn is_same_as(self, other: Tuple<'_>) -> bool {
+        // SAFETY: both rows are alive, have a header, and are as long as they say. The header ends with the bitmap of NULLs,
+        // before which are the transactions' fields.
+        unsafe {
+            let (one, two) = (&*self.tuple, &*other.tuple);
+            let layout = |header: &pg_sys::HeapTupleHeaderData| {
+                let nulls = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL;
+                (u32::from(header.t_infomask2) & pg_sys::HEAP_NATTS_MASK, nulls, header.t_hoff)
+            };
+            let bytes = |tuple: &pg_sys::HeapTupleData| {
+                let start = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+                std::slice::from_raw_parts(tuple.t_data.cast::<u8>().add(start), tuple.t_len as usize - start)
+            };
+            one.t_len == two.t_len && layout(&*one.t_data) == layout(&*two.t_data) && bytes(one) == bytes(two)
+        }
     }
 
     /// Its place in the table that it was read from.

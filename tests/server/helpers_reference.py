@@ -26,6 +26,7 @@ PARTS = {
     "Alerts": ["jobs/alerts"],
     "Exports for download": ["jobs/exports"],
     "Deliveries": ["jobs/streams"],
+    "Row changes": ["capture"],
     "Segments and retention": ["jobs/segments", "jobs/retention", "log/segments"],
     "Maintenance": ["jobs/maintenance"],
     "Operating": ["status", "citus", "access/nodes"],
@@ -44,7 +45,7 @@ CONDITIONS = {
     "22023": "invalid_parameter_value", "22P02": "invalid_text_representation", "22P05": "untranslatable_character",
     "23502": "not_null_violation", "23505": "unique_violation", "23514": "check_violation", "25001": "active_sql_transaction", "25006": "read_only_sql_transaction",
     "28000": "invalid_authorization_specification", "40001": "serialization_failure", "428C9": "generated_always",
-    "42501": "insufficient_privilege", "42710": "duplicate_object", "42704": "undefined_object", "42804": "datatype_mismatch",
+    "42501": "insufficient_privilege", "42703": "undefined_column", "42809": "wrong_object_type", "42710": "duplicate_object", "42704": "undefined_object", "42804": "datatype_mismatch",
     "42P01": "undefined_table", "54000": "program_limit_exceeded", "55000": "object_not_in_prerequisite_state",
     "55P03": "lock_not_available", "57014": "query_canceled", "P0002": "no_data_found", "XX001": "data_corrupted",
 }
@@ -74,7 +75,7 @@ ROLES = """SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHE
 SETTINGS = """SELECT name, vartype, boot_val, min_val, max_val, context, short_desc, extra_desc FROM pg_settings
   WHERE name LIKE 'immutable.%' ORDER BY name COLLATE "C" """
 EVENT_TRIGGERS = """SELECT evtname, evtevent, obj_description(oid, 'pg_event_trigger') FROM pg_event_trigger
-  WHERE evtfoid = 'immutable.guard_ddl'::regproc ORDER BY oid"""
+  WHERE evtfoid IN ('immutable.guard_ddl'::regproc, 'immutable.capture_ddl'::regproc) ORDER BY oid"""
 
 
 def code(text):

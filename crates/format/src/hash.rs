@@ -1,6 +1,7 @@
 //! SHA-256 (FIPS 180-4), made fast for the many short texts of this format; hashes as hex digits;
 //! and the memory that hashing uses again for each event.
 
+use hmac::{Hmac, Mac};
 use sha2::digest::generic_array::GenericArray;
 use sha2::{Digest, Sha256};
 
@@ -18,6 +19,21 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
         digest.update(part);
     }
     digest.finalize().into()
+}
+
+/// Returns the SHA-256 (FIPS 180-4) of the bytes that `give` passes on, piece by piece.
+pub fn sha256_of_pieces(give: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Hash {
+    let mut digest = Sha256::new();
+    give(&mut |piece| digest.update(piece));
+    digest.finalize().into()
+}
+
+/// Returns the HMAC-SHA-256 (RFC 2104) under `key` of the bytes that `give` passes on, piece by piece.
+pub fn hmac_sha256(key: &[u8], give: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Hash {
+    // A key of any length is one.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Hash::default() };
+    give(&mut |piece| mac.update(piece));
+    mac.finalize().into_bytes().into()
 }
 
 /// SHA-256 of a text, which is empty afterwards and keeps its capacity. The padding of FIPS 180-4
@@ -179,6 +195,18 @@ mod tests {
             assert_eq!(sha256_of_text(&mut text), expected);
             assert!(text.is_empty());
         }
+    }
+
+    #[test]
+    fn pieces_are_hashed_as_a_whole() {
+        let hash = sha256_of_pieces(|give| ["a", "", "bc"].into_iter().for_each(|piece| give(piece.as_bytes())));
+        assert_eq!(hash, sha256(&[b"abc"]));
+        // RFC 4231, test case 2.
+        let mac = hmac_sha256(b"Jefe", |give| {
+            give(b"what do ya want ");
+            give(b"for nothing?");
+        });
+        assert_eq!(hex::encode(mac), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 
     #[test]
