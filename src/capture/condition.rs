@@ -2,10 +2,11 @@
 //! changes the row.
 
 use crate::capture::tracked::Tracked;
+use crate::pg::relation::Relation;
 use crate::pg::tuple::Tuple;
 
 /// Refuses an expression that is no condition on the rows of the relation (22023, with PostgreSQL's own message as detail).
-pub fn check(relation: &str, condition: &str) {
+pub fn check(relation: Relation, condition: &str) {
     let _ = (relation, condition);
 }
 

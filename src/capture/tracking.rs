@@ -1,13 +1,49 @@
-//! The rows of immutable.tracking: reading, writing, and finding their tables again after a restore.
+//! The rows of immutable.tracking: reading, writing, and finding their tables and columns again after a restore and after
+//! new names.
 
-use crate::capture::tracked::Operation;
-use crate::pg::call::{sql_function, Call};
-use crate::pg::datum::Datum;
-use crate::pg::trigger::BEFORE_INSERT_ROW;
-use immutable_format::Id;
-use pgrx::pg_sys::Oid;
+use crate::capture::operation::Operation;
+use crate::log::own_event::recorder;
+use crate::log::small_table::SmallTable;
+use crate::pg::call::{elements, names, smallints, sql_function, Call};
+use crate::pg::catalog;
+use crate::pg::datum::{micros, name, text, Datum};
+use crate::pg::relation::{named, with_ancestors, OpenRelation};
+use crate::pg::server::database;
+use crate::pg::spi::Arg;
+use crate::pg::transaction::{now, on_relation_change};
+use crate::pg::tuple::Values;
+use pgrx::pg_sys::{self, Oid};
+use std::cell::Cell;
 
-/// A row of immutable.tracking.
+/// The columns of immutable.tracking.
+const TYPES: [Oid; 17] = [
+    pg_sys::NAMEOID,
+    pg_sys::NAMEOID,
+    pg_sys::OIDOID,
+    pg_sys::OIDOID,
+    pg_sys::TEXTOID,
+    pg_sys::NAMEARRAYOID,
+    pg_sys::NAMEARRAYOID,
+    pg_sys::NAMEARRAYOID,
+    pg_sys::NAMEARRAYOID,
+    pg_sys::NAMEOID,
+    pg_sys::NAMEARRAYOID,
+    pg_sys::TEXTARRAYOID,
+    pg_sys::TEXTOID,
+    pg_sys::NAMEARRAYOID,
+    pg_sys::INT2ARRAYOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::TEXTOID,
+];
+
+/// The places of the columns that the trigger sets.
+const RELATION: usize = 2;
+const DATABASE: usize = 3;
+const ATTRIBUTES: usize = 13;
+const NUMBERS: usize = 14;
+
+/// A row of immutable.tracking. Its names are those that the table and its columns have now.
+#[derive(Clone, Default)]
 pub struct Entry {
     pub schema: String,
     pub table: String,
@@ -22,40 +58,262 @@ pub struct Entry {
     pub subject_columns: Vec<String>,
     pub operations: Vec<Operation>,
     pub condition: Option<String>,
-    /// The names of all columns above, each with its number in the table.
-    pub attributes: Vec<(String, i16)>,
-    pub event_id: Id,
+    /// Microseconds since 1970, and who called `track_table()`.
+    pub tracked: (i64, String),
+    /// The columns that the row names and that are not there.
+    pub gone: Vec<String>,
+    /// Where the row has older names: the schema and the table that it names.
+    pub outdated: Option<(String, String)>,
 }
 
-/// All rows, read with the owner's rights.
+impl Entry {
+    /// All columns that the row names, each once.
+    pub fn named_columns(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        let lists = [Some(&self.id_columns), self.columns.as_ref(), Some(&self.exclude), Some(&self.mask)];
+        let lists = lists.into_iter().flatten().chain([&self.subject_columns]);
+        for column in lists.flatten().chain(&self.tenant_column) {
+            if !all.contains(column) {
+                all.push(column.clone());
+            }
+        }
+        all
+    }
+
+    /// Calls `change` with each name of a column.
+    fn each_column(&mut self, mut change: impl FnMut(&mut String)) {
+        let lists = [Some(&mut self.id_columns), self.columns.as_mut(), Some(&mut self.exclude), Some(&mut self.mask)];
+        let lists = lists.into_iter().flatten().chain([&mut self.subject_columns]);
+        lists.flatten().chain(&mut self.tenant_column).for_each(|column| change(column));
+    }
+
+    /// The row as it is stored, and what it says about the table and the columns where it was written.
+    fn read(row: &Values) -> (Entry, Known) {
+        let one = |place: usize| row.at(place).map(|datum| name(datum).to_string_lossy().into_owned());
+        let list = |place: usize| row.at(place).map(names);
+        let words = |place: usize| row.at(place).map(|array| elements(array, pg_sys::TEXTOID)).unwrap_or_default();
+        let operations: Vec<&str> = words(11).into_iter().flatten().map(text).collect();
+        let entry = Entry {
+            schema: one(0).unwrap_or_default(),
+            table: one(1).unwrap_or_default(),
+            relation: pg_sys::InvalidOid,
+            resource_type: row.at(4).map_or(String::new(), |datum| text(datum).to_string()),
+            id_columns: list(5).unwrap_or_default(),
+            columns: list(6),
+            exclude: list(7).unwrap_or_default(),
+            mask: list(8).unwrap_or_default(),
+            tenant_column: one(9),
+            subject_columns: list(10).unwrap_or_default(),
+            operations: Operation::ALL.into_iter().filter(|one| operations.contains(&one.name())).collect(),
+            condition: row.at(12).map(|datum| text(datum).to_string()),
+            tracked: (row.at(15).map_or(0, micros), row.at(16).map_or(String::new(), |datum| text(datum).to_string())),
+            gone: Vec::new(),
+            outdated: None,
+        };
+        let known = Known {
+            relation: row.at(RELATION).map_or(pg_sys::InvalidOid, Datum::oid),
+            database: row.at(DATABASE).map_or(pg_sys::InvalidOid, Datum::oid),
+            attributes: list(ATTRIBUTES).unwrap_or_default(),
+            numbers: row.at(NUMBERS).map(smallints).unwrap_or_default(),
+        };
+        (entry, known)
+    }
+}
+
+/// What a row says about the table and the columns where it was written.
+struct Known {
+    relation: Oid,
+    database: Oid,
+    attributes: Vec<String>,
+    numbers: Vec<i16>,
+}
+
+impl Known {
+    /// The number that a column had.
+    fn number(&self, column: &str) -> Option<i16> {
+        let place = self.attributes.iter().position(|known| known == column)?;
+        self.numbers.get(place).copied().filter(|number| *number > 0)
+    }
+
+    /// Finds the table of the entry and the names that it and its columns have now.
+    fn follow(&self, entry: &mut Entry) {
+        let by_number = self.database == database() && catalog::relation_kind(self.relation) != 0;
+        entry.relation = if by_number { self.relation } else { catalog::relation(&entry.schema, &entry.table) };
+        if entry.relation == pg_sys::InvalidOid {
+            return;
+        }
+        let stored = (entry.schema.clone(), entry.table.clone());
+        if let Some(now) = catalog::name_of_relation(entry.relation) {
+            (entry.schema, entry.table) = now;
+        }
+        let mut is_outdated = !by_number || stored != (entry.schema.clone(), entry.table.clone());
+        let (relation, mut gone) = (entry.relation, Vec::new());
+        entry.each_column(|column| {
+            let number = self.number(column).filter(|_| by_number);
+            let followed = number.and_then(|number| catalog::column_name(relation, number));
+            match followed {
+                Some(now) => {
+                    is_outdated |= now != *column;
+                    *column = now;
+                }
+                None if catalog::column_number(relation, column).is_some() => is_outdated = true,
+                None => gone.push(column.clone()),
+            }
+        });
+        entry.gone = gone;
+        entry.outdated = is_outdated.then_some(stored);
+    }
+}
+
+thread_local! {
+    /// Whether there is any row, and the table that was asked.
+    static IS_ANY: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
+}
+
+/// Called once, when the library is loaded.
+pub fn register_callbacks() {
+    on_relation_change(|changed| {
+        if IS_ANY.get().is_some_and(|(table, _)| changed == table || changed == pg_sys::InvalidOid) {
+            IS_ANY.set(None);
+        }
+    });
+}
+
+/// All rows as they are now, whatever the transaction's snapshot sees, and without regard to the caller's rights. There is
+/// none where the extension is older than its library.
 pub fn all() -> Vec<Entry> {
-    Vec::new()
+    if named(c"tracking") == pg_sys::InvalidOid {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    SmallTable::read(c"tracking", &TYPES).rows(None, &[], |row| found.push(Entry::read(row)));
+    let followed = found.into_iter().map(|(mut entry, known)| {
+        known.follow(&mut entry);
+        entry
+    });
+    followed.collect()
 }
 
 /// Whether there is any row. It is asked by every DDL command, and remembered until the table changes.
 pub fn is_any() -> bool {
-    !all().is_empty()
+    let table = named(c"tracking");
+    if let Some((_, known)) = IS_ANY.get().filter(|(known, _)| *known == table) {
+        return known;
+    }
+    let mut is_any = false;
+    if let Some(tracking) = OpenRelation::read(table) {
+        is_any = tracking.get().any_row(|_| ()).is_some();
+    }
+    IS_ANY.set(Some((table, is_any)));
+    is_any
 }
 
 /// The row of a table, by its OID.
 pub fn of(relation: Oid) -> Option<Entry> {
-    all().into_iter().find(|entry| entry.relation == relation)
+    all().into_iter().find(|entry| entry.relation == relation && relation != pg_sys::InvalidOid)
+}
+
+/// The row of a table or of the nearest table that it inherits from or is a partition of.
+pub fn of_tree(relation: Oid) -> Option<Entry> {
+    let all = all();
+    with_ancestors(relation).into_iter().find_map(|table| all.iter().find(|entry| entry.relation == table).cloned())
 }
 
 /// Writes the row of a table in place of the one before, and has every session read it anew.
 pub fn store(entry: &Entry) {
-    let _ = entry;
+    remove(entry.relation);
+    let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::RowExclusiveLock);
+    delete_named(&tracking, &entry.schema, &entry.table);
+    insert(&tracking, entry);
+}
+
+/// Writes the names that tables and columns have now into all rows that have older ones.
+pub fn refresh() {
+    let outdated: Vec<Entry> = all().into_iter().filter(|entry| entry.outdated.is_some()).collect();
+    if outdated.is_empty() {
+        return;
+    }
+    let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::RowExclusiveLock);
+    // Names may have been swapped.
+    for (schema, table) in outdated.iter().filter_map(|entry| entry.outdated.as_ref()) {
+        delete_named(&tracking, schema, table);
+    }
+    for entry in &outdated {
+        insert(&tracking, entry);
+    }
+}
+
+fn insert(tracking: &SmallTable, entry: &Entry) {
+    let columns = entry.columns.clone().map_or(Arg::Null(pg_sys::TEXTARRAYOID), Arg::Texts);
+    tracking.execute(
+        "INSERT INTO immutable.tracking (schema_name, table_name, resource_type, id_columns, columns, exclude, mask, \
+           tenant_column, subject_columns, operations, condition, tracked_at, tracked_by) \
+         VALUES ($1::pg_catalog.name, $2::pg_catalog.name, $3, $4::pg_catalog.name[], $5::pg_catalog.name[], \
+           $6::pg_catalog.name[], $7::pg_catalog.name[], $8::pg_catalog.name, $9::pg_catalog.name[], $10, $11, $12, $13)",
+        &[
+            Arg::text(entry.schema.as_str()),
+            Arg::text(entry.table.as_str()),
+            Arg::text(entry.resource_type.as_str()),
+            Arg::Texts(entry.id_columns.clone()),
+            columns,
+            Arg::Texts(entry.exclude.clone()),
+            Arg::Texts(entry.mask.clone()),
+            Arg::maybe_text(entry.tenant_column.as_deref()),
+            Arg::Texts(entry.subject_columns.clone()),
+            Arg::Texts(entry.operations.iter().map(|one| one.name().to_string()).collect()),
+            Arg::maybe_text(entry.condition.as_deref()),
+            Arg::Time(entry.tracked.0),
+            Arg::text(entry.tracked.1.as_str()),
+        ],
+    );
+}
+
+fn delete_named(tracking: &SmallTable, schema: &str, table: &str) {
+    tracking.execute(
+        "DELETE FROM immutable.tracking WHERE schema_name OPERATOR(pg_catalog.=) $1::pg_catalog.name \
+           AND table_name OPERATOR(pg_catalog.=) $2::pg_catalog.name RETURNING 1",
+        &[Arg::text(schema), Arg::text(table)],
+    );
+}
+
+/// When a call of `track_table()` is made, and who makes it.
+pub fn tracked_now() -> (i64, String) {
+    (now(), recorder())
 }
 
 /// Deletes the row of a table, and returns whether there was one.
 pub fn remove(relation: Oid) -> bool {
-    let _ = relation;
-    false
+    let Some(entry) = of(relation) else { return false };
+    let (schema, table) = entry.outdated.unwrap_or((entry.schema, entry.table));
+    let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::RowExclusiveLock);
+    delete_named(&tracking, &schema, &table);
+    true
 }
 
 sql_function!(immutable_resolve_tracking, pg_finfo_immutable_resolve_tracking, resolve_tracking);
 
-/// The trigger of immutable.tracking.
+/// The triggers of immutable.tracking.
 fn resolve_tracking(call: Call) -> Datum {
-    call.trigger(BEFORE_INSERT_ROW).go_on()
+    let trigger = call.any_trigger();
+    let tracking = trigger.relation();
+    if !trigger.is_for_row() {
+        tracking.invalidate();
+        return trigger.nothing();
+    }
+    if !tracking.descriptor().is_of(&TYPES) || trigger.operation() != pg_sys::TRIGGER_EVENT_INSERT {
+        return trigger.go_on();
+    }
+    let mut row = trigger.row().values();
+    let (entry, _) = Entry::read(&row);
+    let relation = catalog::relation(&entry.schema, &entry.table);
+    let attributes = entry.named_columns();
+    let number = |column: &String| catalog::column_number(relation, column).unwrap_or(0);
+    let numbers: Vec<i16> = attributes.iter().map(number).collect();
+    let memory = row.memory();
+    row.put(RELATION, Some(Datum::from(relation)));
+    row.put(DATABASE, Some(Datum::from(database())));
+    row.put(ATTRIBUTES, Some(memory.names(&attributes)));
+    row.put(NUMBERS, Some(memory.smallints(&numbers)));
+    let formed = row.form(tracking.descriptor());
+    trigger.go_on_with(formed)
 }

@@ -1,7 +1,12 @@
 //! The triggers on tracked tables: which each relation of a tree needs, making and dropping them.
 
-use crate::capture::tracked::Operation;
-use pgrx::pg_sys::Oid;
+use crate::capture::operation::Operation;
+use crate::log::tables::events_oid;
+use crate::pg::catalog::function_in_schema;
+use crate::pg::lock::lock;
+use crate::pg::relation::{parents, with_descendants, OpenRelation, Relation, Trigger};
+use crate::pg::{spi, trigger_definition};
+use pgrx::pg_sys::{self, Oid};
 
 /// What the names of the triggers begin with; the operation follows.
 pub const PREFIX: &str = "~immutable_capture_";
@@ -18,6 +23,7 @@ pub enum Firing {
 /// What a trigger of a relation is like.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
+    /// It fires always, or the relation needs none because the rows of its partitions fire.
     Fires,
     /// It does not fire always: it was disabled, or fires only in sessions that are not replicas.
     Switched,
@@ -26,22 +32,191 @@ pub enum Condition {
 
 /// The relations of the tree of a tracked table, itself first.
 pub fn tree(root: Oid) -> Vec<Oid> {
-    vec![root]
+    with_descendants(root)
+}
+
+/// Whether PostgreSQL can tell that a foreign table is truncated.
+const FOREIGN_TRUNCATE: bool = !cfg!(feature = "pg15");
+
+/// A relation of a tree and how its triggers are to be.
+struct Member {
+    kind: u8,
+    firing: Firing,
+}
+
+impl Member {
+    /// A relation of a tree whose firing is known.
+    fn new(relation: Oid, firing: Firing) -> Member {
+        Member { kind: pg_class_kind(relation), firing }
+    }
+
+    /// Whether the trigger fires for each row; None if the relation needs none.
+    fn for_row(&self, operation: Operation) -> Option<bool> {
+        let is_foreign = self.kind == pg_sys::RELKIND_FOREIGN_TABLE;
+        match (operation, self.firing) {
+            (Operation::Truncate, _) => (!is_foreign || FOREIGN_TRUNCATE).then_some(false),
+            (_, Firing::Statement) => Some(false),
+            // A trigger for each row of a partitioned table would be copied to its partitions, which have their own.
+            (_, Firing::Row) => (self.kind != pg_sys::RELKIND_PARTITIONED_TABLE).then_some(true),
+        }
+    }
+}
+
+fn pg_class_kind(relation: Oid) -> u8 {
+    crate::pg::catalog::relation_kind(relation)
+}
+
+/// How the triggers of a tree fire. Transition tables of a parent have no columns of its children, and foreign tables
+/// have none at all.
+fn firing(tree: &[Oid]) -> Firing {
+    let is_inherited = |relation: Oid| {
+        let of_kind = OpenRelation::any(relation).map(|open| (open.get().kind(), open.get().is_partition()));
+        match of_kind {
+            Some((pg_sys::RELKIND_FOREIGN_TABLE, _)) => true,
+            Some((pg_sys::RELKIND_PARTITIONED_TABLE, _) | (_, true)) | None => false,
+            Some(_) => tree.len() > 1 || !parents(relation).is_empty(),
+        }
+    };
+    match tree.iter().any(|relation| is_inherited(*relation)) {
+        true => Firing::Row,
+        false => Firing::Statement,
+    }
+}
+
+/// The statement that creates a trigger. The table in it stands for any.
+fn statement(operation: Operation, for_row: bool) -> String {
+    let name = operation.name();
+    let each = if for_row { "ROW" } else { "STATEMENT" };
+    let [old, new] = transition_tables(operation, for_row);
+    let old = if old { " OLD TABLE AS immutable_old" } else { "" };
+    let new = if new { " NEW TABLE AS immutable_new" } else { "" };
+    let referencing = if old.is_empty() && new.is_empty() { "" } else { " REFERENCING" };
+    format!(
+        "CREATE TRIGGER \"{PREFIX}{name}\" AFTER {name} ON pg_catalog.any_table{referencing}{old}{new} \
+         FOR EACH {each} EXECUTE FUNCTION immutable.capture()"
+    )
+}
+
+/// Whether the trigger has a transition table of old rows, and one of new rows.
+fn transition_tables(operation: Operation, for_row: bool) -> [bool; 2] {
+    let old = matches!(operation, Operation::Update | Operation::Delete);
+    let new = matches!(operation, Operation::Update | Operation::Insert);
+    [old && !for_row, new && !for_row]
+}
+
+/// The type of the trigger as pg_trigger has it.
+fn kind_of_trigger(operation: Operation, for_row: bool) -> u32 {
+    let of_operation = match operation {
+        Operation::Insert => pg_sys::TRIGGER_TYPE_INSERT,
+        Operation::Update => pg_sys::TRIGGER_TYPE_UPDATE,
+        Operation::Delete => pg_sys::TRIGGER_TYPE_DELETE,
+        Operation::Truncate => pg_sys::TRIGGER_TYPE_TRUNCATE,
+    };
+    of_operation | if for_row { pg_sys::TRIGGER_TYPE_ROW } else { 0 }
+}
+
+/// Whether a trigger is named and made as the one for the operation, whether or not it fires.
+fn is_made(trigger: &Trigger, operation: Operation, for_row: bool, capture: Oid) -> bool {
+    let [old, new] = transition_tables(operation, for_row);
+    trigger.tgfoid == capture
+        && trigger.tgtype as u32 == kind_of_trigger(operation, for_row)
+        && trigger.tgnattr == 0
+        && trigger.tgqual.is_null()
+        && trigger.transition_tables() == [old.then_some(c"immutable_old"), new.then_some(c"immutable_new")]
+}
+
+fn is_named(trigger: &Trigger, operation: Operation) -> bool {
+    trigger.name().to_bytes().strip_prefix(PREFIX.as_bytes()) == Some(operation.name().as_bytes())
+}
+
+/// Whether a trigger fires in every session.
+fn fires_always(trigger: &Trigger) -> bool {
+    trigger.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS
 }
 
 /// Creates the triggers that are missing on the relations of the tree, drops those that are not needed or are of the other
-/// firing, and has all of them fire always. Locks the relations.
+/// firing, and has all of them fire always. Locks the relations. Event triggers are not told of it.
 pub fn install(root: Oid, operations: &[Operation]) {
-    let _ = (root, operations);
+    let relations = lock_tree(root);
+    let (firing, capture) = (firing(&relations), function_in_schema(c"capture"));
+    for relation in relations {
+        let member = Member::new(relation, firing);
+        for operation in Operation::ALL {
+            let for_row = member.for_row(operation).filter(|_| operations.contains(&operation));
+            install_one(relation, operation, for_row, capture);
+        }
+    }
 }
 
-/// Drops all triggers of the relation.
+/// Locks the relations of a tree so that nobody changes rows or triggers, and returns them.
+pub fn lock_tree(root: Oid) -> Vec<Oid> {
+    lock(root, pg_sys::ShareRowExclusiveLock);
+    let mut relations = tree(root);
+    loop {
+        for relation in &relations[1..] {
+            lock(*relation, pg_sys::ShareRowExclusiveLock);
+        }
+        // While it waited, others may have been made.
+        let again = tree(root);
+        if again == relations {
+            return relations;
+        }
+        relations = again;
+    }
+}
+
+fn install_one(relation: Oid, operation: Operation, for_row: Option<bool>, capture: Oid) {
+    let is_right = |trigger: &Trigger| {
+        for_row.is_some_and(|for_row| is_made(trigger, operation, for_row, capture)) && fires_always(trigger)
+    };
+    let found =
+        each_trigger(relation, |trigger| is_named(trigger, operation).then(|| (trigger.tgoid, is_right(trigger))));
+    match (found.first(), for_row) {
+        (Some((_, true)), _) | (None, None) => return,
+        (Some((trigger, false)), _) => as_owner(|| trigger_definition::drop(*trigger)),
+        (None, Some(_)) => {}
+    }
+    if let Some(for_row) = for_row {
+        as_owner(|| trigger_definition::create(relation, &statement(operation, for_row), capture));
+    }
+}
+
+/// What `look` finds in the triggers of a relation that are nobody's constraint.
+fn each_trigger<T>(relation: Oid, look: impl FnMut(&Trigger) -> Option<T>) -> Vec<T> {
+    let Some(open) = OpenRelation::any(relation) else { return Vec::new() };
+    let of =
+        |open: Relation<'_>| open.triggers().iter().filter(|trigger| !trigger.tgisinternal).filter_map(look).collect();
+    of(open.get())
+}
+
+fn as_owner<T>(body: impl FnOnce() -> T) -> T {
+    let events = OpenRelation::briefly(events_oid());
+    spi::as_owner(events.get(), body)
+}
+
+/// Drops all triggers of the relation. Event triggers are not told of it.
 pub fn remove(relation: Oid) {
-    let _ = relation;
+    let capture = function_in_schema(c"capture");
+    let is_ours = |trigger: &Trigger| {
+        trigger.tgfoid == capture && Operation::ALL.into_iter().any(|operation| is_named(trigger, operation))
+    };
+    for trigger in each_trigger(relation, |trigger| is_ours(trigger).then_some(trigger.tgoid)) {
+        as_owner(|| trigger_definition::drop(trigger));
+    }
 }
 
 /// What the trigger of the relation for an operation is like.
 pub fn condition(relation: Oid, operation: Operation) -> Condition {
-    let _ = (relation, operation);
-    Condition::Missing
+    let root = crate::pg::relation::with_ancestors(relation).pop().unwrap_or(relation);
+    let firing = firing(&tree(root));
+    let Some(for_row) = Member::new(relation, firing).for_row(operation) else { return Condition::Fires };
+    let capture = function_in_schema(c"capture");
+    let made = |trigger: &Trigger| {
+        (is_named(trigger, operation) && is_made(trigger, operation, for_row, capture)).then(|| fires_always(trigger))
+    };
+    match each_trigger(relation, made).first() {
+        Some(true) => Condition::Fires,
+        Some(false) => Condition::Switched,
+        None => Condition::Missing,
+    }
 }

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::pg::datum::{text, Datum};
+use crate::pg::datum::{name, text, Datum};
 use crate::pg::error::{contain, internal, Code, Fault};
 use crate::pg::memory::Memory;
 use pgrx::pg_sys;
@@ -143,23 +143,35 @@ impl<'c> Call<'c> {
 
 /// The elements of an array of a type that is a varlena with the alignment of int4, such as text.
 pub fn elements<'c>(array: Datum<'c>, of: pg_sys::Oid) -> Vec<Option<Datum<'c>>> {
-    apart(array, of, -1, pg_sys::TYPALIGN_INT)
+    apart(array, of, (-1, false), pg_sys::TYPALIGN_INT)
+}
+
+/// The elements of a name[] without its NULLs.
+pub fn names(array: Datum<'_>) -> Vec<String> {
+    let elements = apart(array, pg_sys::NAMEOID, (pg_sys::NAMEDATALEN as i32, false), pg_sys::TYPALIGN_CHAR);
+    elements.into_iter().flatten().map(|element| name(element).to_string_lossy().into_owned()).collect()
+}
+
+/// The elements of a smallint[]; 0 for NULL.
+pub fn smallints(array: Datum<'_>) -> Vec<i16> {
+    let elements = apart(array, pg_sys::INT2OID, (2, true), pg_sys::TYPALIGN_SHORT);
+    elements.into_iter().map(|element| element.map_or(0, Datum::i16)).collect()
 }
 
 /// How many elements an array of uuid has, NULLs among them.
 pub fn count_of_uuids(array: Datum<'_>) -> usize {
-    apart(array, pg_sys::UUIDOID, 16, pg_sys::TYPALIGN_CHAR).len()
+    apart(array, pg_sys::UUIDOID, (16, false), pg_sys::TYPALIGN_CHAR).len()
 }
 
-/// The elements of an array of a type of this width and alignment that is passed by reference.
-fn apart<'c>(array: Datum<'c>, of: pg_sys::Oid, width: i32, align: u8) -> Vec<Option<Datum<'c>>> {
+/// The elements of an array of a type of this alignment; also given are its width, and whether it is passed by value.
+fn apart<'c>(array: Datum<'c>, of: pg_sys::Oid, (width, by_value): (i32, bool), align: u8) -> Vec<Option<Datum<'c>>> {
     let memory = array.memory();
     let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
     // SAFETY: an array of such values, taken apart in its own memory.
     memory.within(|| unsafe {
         let array = pg_sys::pg_detoast_datum(array.raw().cast_mut_ptr()).cast();
         let align = align as std::ffi::c_char;
-        pg_sys::deconstruct_array(array, of, width, false, align, &mut elements, &mut nulls, &mut count);
+        pg_sys::deconstruct_array(array, of, width, by_value, align, &mut elements, &mut nulls, &mut count);
     });
     (0..count as usize)
         .map(|n| {

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys::{self, Oid};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// Catalogs that pgrx has no name for.
 pub const POLICIES: Oid = Oid::from_u32(3256);
@@ -50,6 +50,70 @@ pub fn describe(class: Oid, object: Oid) -> String {
 pub fn relation_kind(relation: Oid) -> u8 {
     // SAFETY: takes any oid.
     unsafe { pg_sys::get_rel_relkind(relation) as u8 }
+}
+
+/// A relation by its schema and its name, without quotes; InvalidOid where there is none.
+pub fn relation(schema: &str, name: &str) -> Oid {
+    let (Ok(schema), Ok(name)) = (CString::new(schema), CString::new(name)) else { return pg_sys::InvalidOid };
+    // SAFETY: looks names up.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        match schema {
+            pg_sys::InvalidOid => schema,
+            _ => pg_sys::get_relname_relid(name.as_ptr(), schema),
+        }
+    }
+}
+
+/// The schema and the name of a relation, without quotes.
+pub fn name_of_relation(relation: Oid) -> Option<(String, String)> {
+    // SAFETY: takes any oids; C strings, or null.
+    unsafe {
+        let name = c_string(pg_sys::get_rel_name(relation))?;
+        let schema = c_string(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)))?;
+        Some((schema, name))
+    }
+}
+
+/// The name of a relation's column by its number, unless the column was dropped.
+pub fn column_name(relation: Oid, number: i16) -> Option<String> {
+    // SAFETY: takes any numbers; a C string, or null for a column that is not there.
+    let name = unsafe { c_string(pg_sys::get_attname(relation, number, true)) }?;
+    // A dropped column has a name that no other column can be looked up by.
+    (column_number(relation, &name) == Some(number)).then_some(name)
+}
+
+/// The number of a relation's column by its name; None for a system column and for one that is not there.
+pub fn column_number(relation: Oid, name: &str) -> Option<i16> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: takes any oid.
+    let number = unsafe { pg_sys::get_attnum(relation, name.as_ptr()) };
+    (number > 0).then_some(number)
+}
+
+/// # Safety
+/// The pointer must be null, or one to a C string.
+unsafe fn c_string(text: *const std::ffi::c_char) -> Option<String> {
+    // SAFETY: as the caller says.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+/// Whether a role may create triggers on a relation.
+pub fn may_create_triggers(role: Oid, relation: Oid) -> bool {
+    // SAFETY: raises an error if there is no such relation.
+    let answer = unsafe { pg_sys::pg_class_aclcheck(relation, role, pg_sys::ACL_TRIGGER as pg_sys::AclMode) };
+    answer == pg_sys::AclResult::ACLCHECK_OK
+}
+
+/// A function without arguments of the schema `immutable`; InvalidOid where there is none.
+pub fn function_in_schema(name: &CStr) -> Oid {
+    // SAFETY: a list of two names in the current memory; looks a function up.
+    unsafe {
+        let names = [c"immutable", name].map(|part| pg_sys::makeString(pg_sys::pstrdup(part.as_ptr())));
+        let list = pg_sys::lappend(std::ptr::null_mut(), names[0].cast());
+        let list = pg_sys::lappend(list, names[1].cast());
+        pg_sys::LookupFuncName(list, 0, std::ptr::null(), true)
+    }
 }
 
 /// The name of a relation in the schema `immutable`; None for another relation.

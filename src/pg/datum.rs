@@ -149,6 +149,19 @@ impl<'m> Memory<'m> {
         unsafe { Datum::new(pg_sys::Datum::from(array), self) }
     }
 
+    /// A name[].
+    pub fn names<T: AsRef<str>>(self, names: &[T]) -> Datum<'m> {
+        let name = |text: &T| self.name(&CString::new(text.as_ref()).unwrap_or_default());
+        let elements: Vec<Datum> = names.iter().map(name).collect();
+        self.array(&elements, pg_sys::NAMEOID, pg_sys::NAMEDATALEN as i32, false, pg_sys::TYPALIGN_CHAR)
+    }
+
+    /// A smallint[].
+    pub fn smallints(self, numbers: &[i16]) -> Datum<'m> {
+        let elements: Vec<Datum> = numbers.iter().map(|number| Datum::from(*number)).collect();
+        self.array(&elements, pg_sys::INT2OID, 2, true, pg_sys::TYPALIGN_SHORT)
+    }
+
     /// A text[].
     pub fn texts<T: AsRef<str>>(self, texts: &[T]) -> Datum<'m> {
         let elements: Vec<Datum> = texts.iter().map(|text| self.text(text.as_ref())).collect();

@@ -14,6 +14,19 @@ pub struct Network {
     bits: u8,
 }
 
+/// An address, perhaps with the length of its network after a slash, in a form that type inet accepts; None for any other
+/// text.
+pub fn address(text: &str) -> Option<String> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr = address.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    match bits.map(str::parse::<u8>) {
+        None => Some(address.to_string()),
+        Some(Ok(bits)) if bits <= most => Some(format!("{address}/{bits}")),
+        Some(_) => None,
+    }
+}
+
 impl Network {
     /// The network in a cidr; None for damaged bytes.
     pub fn read(datum: Datum) -> Option<Network> {

@@ -19,6 +19,8 @@ const NEVER_TOASTED: u32 = 1900;
 /// The OIDs of pg_inherits (inhrelid, inhparent, …) and of its index on inhparent, in every version.
 const INHERITS: u32 = 2611;
 const INHERITS_BY_PARENT: u32 = 2187;
+/// Its index of children.
+const INHERITS_BY_CHILD: u32 = 2680;
 
 /// The place of a row in a table: the block, and the row's number in it.
 pub type Spot = (u32, u16);
@@ -52,6 +54,25 @@ impl<'r> Relation<'r> {
     /// The OID of its owner.
     pub fn owner(self) -> Oid {
         self.form().relowner
+    }
+
+    /// `relpersistence`, one of RELPERSISTENCE_*.
+    pub fn persistence(self) -> u8 {
+        self.form().relpersistence as u8
+    }
+
+    /// Whether it is a catalog, or in a schema of PostgreSQL's own.
+    pub fn is_of_system(self) -> bool {
+        // SAFETY: asks about an open relation; names of schemas are looked up.
+        unsafe {
+            pg_sys::IsSystemRelation(self.0)
+                || self.namespace() == pg_sys::get_namespace_oid(c"information_schema".as_ptr(), true)
+        }
+    }
+
+    /// Whether it is a partition.
+    pub fn is_partition(self) -> bool {
+        self.form().relispartition
     }
 
     /// Whether tables inherit from it, or did so not long ago.
@@ -124,15 +145,24 @@ impl<'r> Relation<'r> {
 
     /// The tables that inherit from it by now, whatever the transaction's snapshot sees.
     pub fn children(self) -> Vec<Oid> {
-        let inherits = OpenRelation::briefly(Oid::from(INHERITS));
-        let parent = Equal { attribute: 2, function: pg_sys::F_OIDEQ, value: Some(Datum::from(self.oid())) };
-        let mut found = Vec::new();
-        inherits.get().rows(Some(Oid::from(INHERITS_BY_PARENT)), Seen::Now, &[parent], |row| {
-            found.extend(row.values().at(0).map(Datum::oid));
-            true
-        });
-        found.sort_unstable_by_key(|child: &Oid| child.to_u32());
-        found
+        children(self.oid())
+    }
+
+    /// The columns of its primary key, as places counted from 0; None if it has none that is valid.
+    pub fn primary_key(self) -> Option<Vec<usize>> {
+        let key = self.indexes().into_iter().find_map(|index| with_index(index, |index| index.primary_key()))?;
+        Some(key.into_iter().map(|number| (number - 1) as usize).collect())
+    }
+
+    /// The tables that its foreign keys of one column point to, each with the place of that column, counted from 0.
+    pub fn references(self) -> Vec<(usize, Oid)> {
+        // SAFETY: a list of the cached foreign keys.
+        unsafe { cells(pg_sys::RelationGetFKeyList(self.0)) }
+            .iter()
+            .map(|key| unsafe { &*key.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>() })
+            .filter(|key| key.nkeys == 1)
+            .map(|key| ((key.conkey[0] - 1) as usize, key.confrelid))
+            .collect()
     }
 
     /// The tables that its foreign keys point to.
@@ -422,6 +452,12 @@ impl<'r> Relation<'r> {
 pub struct Trigger(pg_sys::Trigger);
 
 impl Trigger {
+    /// The names of its transition tables, of the old rows and of the new ones.
+    pub fn transition_tables(&self) -> [Option<&CStr>; 2] {
+        // SAFETY: null, or names that live as long as it.
+        [self.0.tgoldtable, self.0.tgnewtable].map(|name| (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }))
+    }
+
     /// The trigger's name.
     pub fn name(&self) -> &CStr {
         // SAFETY: a trigger has a name, which lives as long as it.
@@ -505,6 +541,14 @@ impl OpenRelation {
         OpenRelation { opened, unlock: pg_sys::NoLock }
     }
 
+    /// Opens a relation of any kind, with a lock that is released when it is closed; None if there is none.
+    pub fn any(relation: Oid) -> Option<OpenRelation> {
+        let unlock = pg_sys::AccessShareLock;
+        // SAFETY: gives null where there is none.
+        let opened = unsafe { pg_sys::try_relation_open(relation, unlock as pg_sys::LOCKMODE) };
+        (!opened.is_null()).then(|| OpenRelation { opened, unlock })
+    }
+
     /// The same, with a lock against changes of its definition that is released when it is closed.
     pub fn briefly(relation: Oid) -> OpenRelation {
         let mut opened = OpenRelation::table(relation, pg_sys::AccessShareLock);
@@ -527,6 +571,54 @@ impl Drop for OpenRelation {
             unsafe { pg_sys::relation_close(self.opened, self.unlock as pg_sys::LOCKMODE) };
         }
     }
+}
+
+/// The tables that inherit from a table by now, or are its partitions, whatever the transaction's snapshot sees.
+pub fn children(parent: Oid) -> Vec<Oid> {
+    let mut found = inheritance(INHERITS_BY_PARENT, 2, parent, 0);
+    found.sort_unstable_by_key(|child| child.to_u32());
+    found
+}
+
+/// The tables that a table inherits from by now, or whose partition it is, in the order in which it names them.
+pub fn parents(child: Oid) -> Vec<Oid> {
+    inheritance(INHERITS_BY_CHILD, 1, child, 1)
+}
+
+/// A table, and then the tables that it inherits from or is a partition of, the nearest first.
+pub fn with_ancestors(relation: Oid) -> Vec<Oid> {
+    closure(relation, parents)
+}
+
+/// A table, and then the tables that inherit from it and its partitions, parents before their children.
+pub fn with_descendants(relation: Oid) -> Vec<Oid> {
+    closure(relation, children)
+}
+
+fn closure(relation: Oid, next: fn(Oid) -> Vec<Oid>) -> Vec<Oid> {
+    let mut all = vec![relation];
+    let mut seen = 0;
+    while let Some(one) = all.get(seen).copied() {
+        for other in next(one) {
+            if !all.contains(&other) {
+                all.push(other);
+            }
+        }
+        seen += 1;
+    }
+    all
+}
+
+/// The OIDs at a place of the rows of pg_inherits whose attribute is a relation.
+fn inheritance(index: u32, attribute: i16, relation: Oid, place: usize) -> Vec<Oid> {
+    let inherits = OpenRelation::briefly(Oid::from(INHERITS));
+    let key = Equal { attribute, function: pg_sys::F_OIDEQ, value: Some(Datum::from(relation)) };
+    let mut found = Vec::new();
+    inherits.get().rows(Some(Oid::from(index)), Seen::Now, &[key], |row| {
+        found.extend(row.values().at(place).map(Datum::oid));
+        true
+    });
+    found
 }
 
 /// The schema `immutable`; InvalidOid where there is none.
@@ -572,6 +664,13 @@ impl Index<'_> {
             && !shape.indisexclusion
             && !self.has_attribute(pg_sys::Anum_pg_index_indexprs)
             && !self.has_attribute(pg_sys::Anum_pg_index_indpred)
+    }
+
+    fn primary_key(self) -> Option<Vec<i16>> {
+        let shape = self.shape();
+        // SAFETY: as many keys as the line before says.
+        let key = || unsafe { shape.indkey.values.as_slice(shape.indnkeyatts as usize) }.to_vec();
+        (shape.indisprimary && shape.indisvalid).then(key)
     }
 
     fn is_unique_on(self, numbers: &[i16]) -> bool {

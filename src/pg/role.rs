@@ -72,6 +72,22 @@ pub fn by_name(name: &CStr) -> Option<Oid> {
     (role != pg_sys::InvalidOid).then_some(role)
 }
 
+/// The names in a list of SQL identifiers with commas between them; none if the list is malformed.
+pub fn names_in(list: &[u8]) -> Vec<CString> {
+    let Ok(list) = CString::new(list) else { return Vec::new() };
+    // SAFETY: PostgreSQL splits a copy of its own, in which the names of the list are.
+    unsafe {
+        let copy = pg_sys::pstrdup(list.as_ptr());
+        let mut names = std::ptr::null_mut();
+        let is_list = pg_sys::SplitIdentifierString(copy, b',' as std::ffi::c_char, &mut names);
+        let count = if is_list && !names.is_null() { (*names).length } else { 0 };
+        let found = (0..count).map(|n| CStr::from_ptr(pg_sys::list_nth(names, n).cast()).to_owned()).collect();
+        pg_sys::list_free(names);
+        pg_sys::pfree(copy.cast());
+        found
+    }
+}
+
 /// A name as an SQL identifier.
 pub fn quoted(name: &str) -> String {
     let name = CString::new(name).unwrap_or_default();

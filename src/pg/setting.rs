@@ -151,6 +151,21 @@ pub fn for_transaction(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
 }
 
+/// Runs `body` with a switch off that a superuser may have on.
+pub fn switched_off<T>(switch: &'static GucSetting<bool>, body: impl FnOnce() -> T) -> T {
+    struct Restored(&'static GucSetting<bool>, bool);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            // SAFETY: the variable of a setting lives as long as the library; a plain write, also while unwinding.
+            unsafe { *self.0.as_ptr() = self.1 };
+        }
+    }
+    let _restored = Restored(switch, switch.get());
+    // SAFETY: as above.
+    unsafe { *switch.as_ptr() = false };
+    body()
+}
+
 /// Runs `body` with other values of these settings. An error puts the old ones back with the transaction or subtransaction
 /// that it ends.
 pub fn with<T>(settings: &[(CString, CString)], body: impl FnOnce() -> T) -> T {

@@ -363,6 +363,65 @@ pub fn affected(statement: &str, given: &[Arg]) -> i64 {
     unsafe { pg_sys::SPI_processed as i64 }
 }
 
+/// Rows on their way into a statement.
+pub struct Given {
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    scratch: ScratchContext,
+    count: usize,
+}
+
+impl Given {
+    /// Adds the row that `make` makes, which has a value or NULL for each column.
+    pub fn put<const COLUMNS: usize>(&mut self, make: impl for<'m> FnOnce(Memory<'m>) -> [Option<Datum<'m>>; COLUMNS]) {
+        self.scratch.once(|memory| {
+            let row = make(memory);
+            let mut values = row.map(|value| value.map_or(pg_sys::Datum::from(0usize), Datum::raw));
+            let mut nulls = row.map(|value| value.is_none());
+            // SAFETY: the store copies as many values as the descriptor has columns.
+            unsafe {
+                assert_eq!((*self.descriptor).natts as usize, COLUMNS, "a row has other columns than declared");
+                pg_sys::tuplestore_putvalues(self.store, self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            }
+        });
+        self.count += 1;
+    }
+}
+
+/// Kilobytes of rows that stay in memory.
+const GIVEN_KILOBYTES: i32 = 16 << 10;
+
+/// Runs a statement that returns nothing, with a new snapshot. It reads the rows that `fill` puts from a table of this
+/// name, which no other statement can see. Without rows it does nothing.
+pub fn execute_with(statement: &str, table: &CStr, columns: &[(&CStr, Oid)], fill: impl FnOnce(&mut Given)) {
+    let _session = Session::connect();
+    // SAFETY: everything is made in the memory of the session, and lives until it ends.
+    unsafe {
+        let descriptor = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
+        for (place, (name, oid)) in columns.iter().enumerate() {
+            pg_sys::TupleDescInitEntry(descriptor, place as i16 + 1, name.as_ptr(), *oid, -1, 0);
+        }
+        let store = pg_sys::tuplestore_begin_heap(false, false, GIVEN_KILOBYTES);
+        let mut given = Given { store, descriptor, scratch: ScratchContext::new(), count: 0 };
+        fill(&mut given);
+        if given.count == 0 {
+            return;
+        }
+        let relation = pg_sys::palloc0(size_of::<pg_sys::EphemeralNamedRelationData>());
+        let relation = relation.cast::<pg_sys::EphemeralNamedRelationData>();
+        (*relation).md.name = pg_sys::pstrdup(table.as_ptr());
+        (*relation).md.tupdesc = descriptor;
+        (*relation).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
+        (*relation).md.enrtuples = given.count as f64;
+        (*relation).reldata = store.cast();
+        if pg_sys::SPI_register_relation(relation) != pg_sys::SPI_OK_REL_REGISTER as i32 {
+            internal("SPI_register_relation failed")
+        }
+        execute_kept(statement, &[], Planned::Once, false);
+        pg_sys::tuplestore_end(store);
+    }
+}
+
 /// Runs a statement that returns nothing, with a new snapshot.
 pub fn execute(statement: &str, given: &[Arg]) {
     query_now(statement, given, |_| {});

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::pg::error::contain;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -48,7 +49,24 @@ unsafe extern "C-unwind" fn transaction_commits(event: pg_sys::XactEvent::Type, 
     if matches!(event, XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE) {
         // SAFETY: registered with such a function by `before_commit` alone.
         let check = unsafe { std::mem::transmute::<Argument, fn(bool)>(check) };
-        check(event == XACT_EVENT_PRE_PREPARE);
+        contain(|| check(event == XACT_EVENT_PRE_PREPARE));
+    }
+}
+
+/// Has `check` of [`before_commit`] called before all others that are registered, also those of other libraries: what they
+/// do elsewhere when this transaction commits, they cannot take back if `check` raises an error. It is called again before
+/// each commit that it is to come first at, because others may have registered since. It does nothing while a transaction
+/// commits.
+pub fn come_first_before_commit(check: fn(is_prepared: bool)) {
+    // SAFETY: the callbacks of a transaction are never called while a portal with resources is active: a commit takes them
+    // from the portal of a procedure, and ends every other portal. So nobody walks the list that is changed here.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        if portal.is_null() || (*portal).resowner.is_null() {
+            return;
+        }
+        pg_sys::UnregisterXactCallback(Some(transaction_commits), check as Argument);
+        pg_sys::RegisterXactCallback(Some(transaction_commits), check as Argument);
     }
 }
 
@@ -57,6 +75,29 @@ unsafe extern "C-unwind" fn transaction_commits(event: pg_sys::XactEvent::Type, 
 pub fn on_subtransaction_abort(aborted: fn(u32)) {
     // SAFETY: as in `on_end`.
     unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), aborted as Argument) };
+}
+
+/// Calls `committed` with the number of each subtransaction that becomes a part of its parent, and with the parent's. The
+/// top transaction has the number [`TOP`].
+pub fn on_subtransaction_commit(committed: fn(own: u32, parent: u32)) {
+    // SAFETY: as in `on_end`.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_joins), committed as Argument) };
+}
+
+/// The number of the top transaction among its subtransactions.
+pub const TOP: u32 = 1;
+
+unsafe extern "C-unwind" fn subtransaction_joins(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    committed: Argument,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB {
+        // SAFETY: registered with such a function by `on_subtransaction_commit` alone.
+        let committed = unsafe { std::mem::transmute::<Argument, fn(u32, u32)>(committed) };
+        guarded(|| committed(subtransaction, parent));
+    }
 }
 
 unsafe extern "C-unwind" fn subtransaction_ends(
@@ -191,6 +232,35 @@ pub fn with_new_snapshot<T>(body: impl FnOnce() -> T) -> T {
         let done = body();
         pg_sys::PopActiveSnapshot();
         done
+    }
+}
+
+/// Runs `body`, which writes before the transaction commits, also if the transaction has become read-only after it had
+/// written. What deferred triggers wait for afterwards is done, and portals are closed, as PostgreSQL did before.
+pub fn write_before_commit(is_prepared: bool, body: impl FnOnce()) {
+    struct Restored(bool);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            // SAFETY: a plain write to memory, also while unwinding.
+            unsafe { pg_sys::XactReadOnly = self.0 };
+        }
+    }
+    // SAFETY: variables of the one thread there is. The top transaction owns what is left of its portals.
+    let _restored = unsafe {
+        pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+        let before = Restored(pg_sys::XactReadOnly);
+        pg_sys::XactReadOnly = false;
+        before
+    };
+    with_new_snapshot(body);
+    // SAFETY: the transaction is about to end, and no query is running.
+    unsafe {
+        loop {
+            pg_sys::AfterTriggerFireDeferred();
+            if !pg_sys::PreCommit_Portals(is_prepared) {
+                break;
+            }
+        }
     }
 }
 

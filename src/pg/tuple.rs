@@ -47,6 +47,16 @@ impl<'r> Descriptor<'r> {
         (unsafe { (*self.0).tdtypeid }, self.width())
     }
 
+    /// Its composite type.
+    pub fn row_type(self) -> Oid {
+        self.shape().0
+    }
+
+    /// The columns that are not dropped, each with its place, counted from 0.
+    pub fn attributes(self) -> impl Iterator<Item = (usize, Attribute<'r>)> {
+        (0..self.width()).filter_map(move |place| Some((place, self.attribute(place)?)))
+    }
+
     /// Whether it has columns of exactly these types, none of them dropped.
     pub fn is_of(self, types: &[Oid]) -> bool {
         let is_one = |(place, oid): (usize, &Oid)| self.attribute(place).is_some_and(|attribute| attribute.oid == *oid);
@@ -146,6 +156,15 @@ impl<'t> Tuple<'t> {
                 std::slice::from_raw_parts(tuple.t_data.cast::<u8>().add(start), tuple.t_len as usize - start)
             };
             one.t_len == two.t_len && layout(&*one.t_data) == layout(&*two.t_data) && bytes(one) == bytes(two)
+        }
+    }
+
+    /// The row as a value of the composite type of its relation.
+    pub fn record(self) -> Datum<'t> {
+        // SAFETY: a row of the descriptor, copied into its memory.
+        unsafe {
+            let record = self.memory.within(|| pg_sys::heap_copy_tuple_as_datum(self.tuple, self.descriptor.raw()));
+            Datum::new(record, self.memory)
         }
     }
 

@@ -1,0 +1,3 @@
+//! SQL expressions on the columns of one row.
+
+#![allow(unsafe_code)]
