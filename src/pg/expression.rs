@@ -19,10 +19,6 @@ pub fn check(relation: Relation, text: &str) {
     // SAFETY: the trees are PostgreSQL's own, in the current memory; each is looked at only after its tag was.
     unsafe {
         let expression = parse(&source);
-        let parsed = CStr::from_ptr(pg_sys::nodeToString(expression.cast()));
-        if parsed.to_string_lossy().to_lowercase().contains("pg_temp") {
-            refuse("must not name temporary objects")
-        }
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
         (*state).p_sourcetext = source.as_ptr();
         let alias = pg_sys::makeAlias(ROW.as_ptr(), std::ptr::null_mut());
@@ -32,6 +28,10 @@ pub fn check(relation: Relation, text: &str) {
         let tree = pg_sys::transformExpr(state, expression, pg_sys::ParseExprKind::EXPR_KIND_TRIGGER_WHEN);
         let tree = pg_sys::coerce_to_boolean(state, tree, c"condition".as_ptr());
         pg_sys::assign_expr_collations(state, tree);
+        let parsed = CStr::from_ptr(pg_sys::nodeToString(expression.cast()));
+        if parsed.to_string_lossy().to_lowercase().contains("pg_temp") {
+            refuse("must not name temporary objects")
+        }
         if pg_sys::contain_volatile_functions(tree) {
             refuse("must not call a volatile function")
         }
@@ -52,9 +52,9 @@ unsafe fn parse(source: &CStr) -> *mut pg_sys::Node {
     unsafe {
         let parsed = pg_sys::raw_parser(source.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
         let raw = cells(parsed).first().map(|cell| cell.ptr_value.cast::<pg_sys::RawStmt>());
-        let Some(raw) = raw.filter(|_| cells(parsed).len() == 1) else { refuse("must be one expression") };
+        let Some(raw) = raw.filter(|_| cells(parsed).len() == 1) else { refuse("must be a single one") };
         if (*(*raw).stmt).type_ != NodeTag::T_SelectStmt {
-            refuse("must be one expression")
+            refuse("must be a single one")
         }
         let select = &*(*raw).stmt.cast::<pg_sys::SelectStmt>();
         let has_more = [
@@ -76,11 +76,11 @@ unsafe fn parse(source: &CStr) -> *mut pg_sys::Node {
             || select.op != pg_sys::SetOperation::SETOP_NONE;
         let targets = cells(select.targetList);
         if has_more || targets.len() != 1 {
-            refuse("must be one expression")
+            refuse("must be a single one")
         }
         let target = &*targets[0].ptr_value.cast::<pg_sys::ResTarget>();
         if !target.name.is_null() || !target.indirection.is_null() {
-            refuse("must be one expression without a name")
+            refuse("must have no name")
         }
         target.val
     }
@@ -100,5 +100,5 @@ fn refuse_column(relation: Relation, number: i16) {
 }
 
 fn refuse(why: &str) -> ! {
-    Fault::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("an expression {why}")).raise()
+    Fault::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("the expression {why}")).raise()
 }
