@@ -3,7 +3,6 @@ everywhere, the rest verifies in the database, from an export and by receipts, a
 
 import json
 
-import psycopg
 import pytest
 
 from helpers_access import SECRET, import_key, present, refused, token
@@ -59,7 +58,7 @@ def check(db, tmp_path, erased):
     assert db.conn.execute("SELECT valid, breaks_found FROM immutable.verify_chain()").fetchone() == (True, 0)
     status, summary = verify(export(db, tmp_path / "export"), tmp_path / "copy")
     assert (status, summary["breaks"]) == (NOT_ANCHORED, [])
-    assert db.conn.execute("SELECT sum(cardinality(erased)) FROM immutable.events").fetchone() == (erased,)
+    assert db.conn.execute("SELECT sum(events_erased)::int FROM immutable.verify_chain()").fetchone() == (erased,)
 
 
 def test_a_captured_value_is_erased_by_its_path(orders, officer, tmp_path):
@@ -79,10 +78,10 @@ def test_a_captured_value_is_erased_by_its_path(orders, officer, tmp_path):
     assert not {"DE02", "DE03"} & set(everything(orders).replace('"', " ").split())
     officer.execute("SELECT path FROM immutable.erase(%s, 'a', '{metadata.iban}', 'ticket 4712')", [created])
     assert "iban" not in orders.conn.execute("SELECT metadata FROM immutable.events WHERE id = %s", [created]).fetchone()[0]
-    check(orders, tmp_path, erased=3)
-    with pytest.raises(psycopg.Error) as error:
-        officer.execute("SELECT path FROM immutable.erase(%s, 'a', '{metadata.nothing.old}', 'ticket 4712')", [event])
-    assert error.value.sqlstate == "22023"
+    check(orders, tmp_path, erased=2)
+    # A part of a column is no path: there is nothing to erase under that name.
+    assert officer.execute("SELECT path FROM immutable.erase(%s, 'a', '{metadata.buyer.old}', 'ticket 4712')", [event]).fetchall() == []
+    assert orders.conn.execute("SELECT metadata FROM immutable.events WHERE id = %s", [event]).fetchone() == (metadata,)
 
 
 def erase_subject(officer, dry_run, subject=("7", "ada@example.com"), keys=("buyer", "payer", "contact", "name", "email", "id")):
@@ -111,7 +110,7 @@ def test_a_person_is_found_by_the_columns_that_refer_to_her(orders, officer, tmp
     assert {path: found for path, found in created.items() if path.startswith("targets.")} == {"targets.0": "exact", "targets.1": "exact"}
     assert created["metadata.buyer"] == "beside" and created["metadata.contact"] == "within"
     assert by_event[the_event(orders, "customer.created", "7", "email")] == {
-        "resource_id": "exact", "metadata.name": "beside", "metadata.email": "beside", "metadata.id": "beside"}
+        "resource_id": "exact", "metadata.name": "beside", "metadata.email": "within", "metadata.id": "beside"}
     # Nobody else's: neither order 107, nor the customer 77 of another tenant.
     assert the_event(orders, "order.created", "107", "buyer") not in by_event
     assert not {event for event, in orders.conn.execute("SELECT id FROM immutable.events WHERE tenant_id = 'b'")} & by_event.keys()
@@ -123,7 +122,7 @@ def test_a_person_is_found_by_the_columns_that_refer_to_her(orders, officer, tmp
         assert word not in left, word
     assert "Bob" in left and "Eve" in left and "eve@example.com" in left
     assert orders.conn.execute("SELECT count(*) FROM immutable.event_targets WHERE tenant_id = 'a' AND target_id = '7'").fetchone() == (0,)
-    check(orders, tmp_path, erased=len(kept))
+    check(orders, tmp_path, erased=len({event for event, _ in kept}))
     # Her name in a note is found by its word, as in every event.
     assert "with Ada" in left
     erase_subject(officer, False, subject=["Ada"], keys=())
