@@ -1,7 +1,7 @@
 //! The trigger on tracked tables: it pairs old and new rows, and keeps what changed until the commit. It runs as the role that
 //! changes the rows.
 
-use crate::capture::buffer::{self, Change};
+use crate::capture::buffer::{self, Change, Context};
 use crate::capture::change::{Comparison, Rows};
 use crate::capture::tracked::{self, Operation, Tracked};
 use crate::capture::{condition, context};
@@ -9,9 +9,8 @@ use crate::log::captured;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::memory::ScratchContext;
+use crate::pg::memory::{Memory, ScratchContext};
 use crate::pg::output::{self, Pinned};
-use crate::pg::transaction::check_for_interrupts;
 use crate::pg::transition::TransitionTable;
 use crate::pg::trigger::TriggerCall;
 use crate::pg::tuple::{RowBuffer, Tuple};
@@ -92,10 +91,12 @@ enum Side {
 struct Collector<'c> {
     tracked: &'c Tracked,
     comparison: Comparison<'c>,
+    /// That of the call.
+    memory: Memory<'c>,
     old: RowBuffer,
     new: RowBuffer,
-    /// Whether the context of the changes is kept already.
-    has_context: bool,
+    /// What the changes have in common, once there is one.
+    context: Option<Context>,
 }
 
 impl<'c> Collector<'c> {
@@ -108,9 +109,10 @@ impl<'c> Collector<'c> {
         Collector {
             tracked,
             comparison: Comparison::new(tracked, descriptor, memory, settings),
+            memory,
             old: RowBuffer::default(),
             new: RowBuffer::default(),
-            has_context: false,
+            context: None,
         }
     }
 
@@ -121,7 +123,7 @@ impl<'c> Collector<'c> {
         metadata.push('}');
         let operation = Operation::Truncate;
         let change = Change { operation, tenant_id: None, resource_id: None, targets: "[]", metadata: &metadata };
-        put(&change, self.tracked, &mut self.has_context);
+        put(&change, self.tracked, &mut self.context);
     }
 
     /// One row.
@@ -152,7 +154,10 @@ impl<'c> Collector<'c> {
         }
         let scratch = ScratchContext::new();
         while old.advance() && new.advance() {
-            scratch.once(|memory| self.keep(Some(old.row(memory)), Some(new.row(memory))));
+            // Most rows of some statements are the same, and need no memory.
+            if !self.comparison.is_same(old.row(self.memory), new.row(self.memory)) {
+                scratch.once(|memory| self.keep(Some(old.row(memory)), Some(new.row(memory))));
+            }
         }
     }
 
@@ -194,14 +199,13 @@ impl<'c> Collector<'c> {
 
     /// Keeps a change of one row, if it is to be recorded.
     fn keep(&mut self, old: Option<Tuple<'_>>, new: Option<Tuple<'_>>) {
-        check_for_interrupts();
-        if old.is_some_and(|old| new.is_some_and(|new| old.is_same_as(new))) || !self.is_wanted(old, new) {
+        if !self.is_wanted(old, new) {
             return;
         }
-        let Collector { comparison, old: old_values, new: new_values, has_context, tracked } = self;
+        let Collector { comparison, old: old_values, new: new_values, context, tracked, .. } = self;
         let mut keep = |rows: Rows<'_, '_>| {
             if let Some(change) = comparison.change(rows) {
-                put(&change, tracked, has_context);
+                put(&change, tracked, context);
             }
         };
         match (old, new) {
@@ -221,12 +225,11 @@ impl<'c> Collector<'c> {
     }
 }
 
-/// Keeps a change, and what all changes of the statement have in common before the first.
-fn put(change: &Change<'_>, tracked: &Tracked, has_context: &mut bool) {
-    if !*has_context {
-        buffer::put_context(&context::of_session(&tracked.resource_type));
-        *has_context = true;
-    }
+/// Keeps a change, and what all changes of the statement have in common. That is said again for each, because a condition
+/// may change another tracked table.
+fn put(change: &Change<'_>, tracked: &Tracked, context: &mut Option<Context>) {
+    let context = context.get_or_insert_with(|| context::of_session(&tracked.resource_type));
+    buffer::put_context(context);
     buffer::put(change);
 }
 
