@@ -1023,7 +1023,6 @@ CREATE TABLE immutable.tracking (
   numbers smallint[] NOT NULL DEFAULT '{}',
   tracked_at timestamptz NOT NULL,
   tracked_by text NOT NULL,
-  event_id uuid NOT NULL,
   PRIMARY KEY (schema_name, table_name)
 );
 COMMENT ON TABLE immutable.tracking IS
@@ -1047,7 +1046,6 @@ COMMENT ON COLUMN immutable.tracking.attributes IS 'The names of all columns tha
 COMMENT ON COLUMN immutable.tracking.numbers IS 'The numbers of these columns in the table, which a new name does not change';
 COMMENT ON COLUMN immutable.tracking.tracked_at IS 'When immutable.track_table() was last called';
 COMMENT ON COLUMN immutable.tracking.tracked_by IS 'Who called it, as events.recorded_by names it';
-COMMENT ON COLUMN immutable.tracking.event_id IS 'The event immutable.table_tracked that records it';
 ALTER TABLE immutable.tracking ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tracker_select ON immutable.tracking FOR SELECT TO immutable_auditor, immutable_tracker USING (true);
 COMMENT ON POLICY tracker_select ON immutable.tracking IS 'Auditors and whoever tracks tables see what is tracked';
@@ -1055,13 +1053,17 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.tracking', '');
 
 CREATE FUNCTION immutable.resolve_tracking() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_resolve_tracking';
 COMMENT ON FUNCTION immutable.resolve_tracking() IS
-'Trigger of immutable.tracking that finds the table and the columns of a row that a dump brings.
-Outside of immutable.track_table() it sets relation, database, attributes and numbers by the names in the row. If the
-table is not there, relation is 0, and immutable.status() names the row.
+'Trigger of immutable.tracking that finds the table and the columns of a row, which a dump may have brought.
+It sets relation, database, attributes and numbers by the names in the row. If the table is not there, relation is 0, the
+table is looked up by its name whenever the row is read, and immutable.tracked_tables names a problem. After a statement
+it has every session read the rows anew.
 Raises no error of its own.';
 CREATE TRIGGER "~immutable_resolve" BEFORE INSERT ON immutable.tracking
   FOR EACH ROW EXECUTE FUNCTION immutable.resolve_tracking();
 ALTER TABLE immutable.tracking ENABLE ALWAYS TRIGGER "~immutable_resolve";
+CREATE TRIGGER "~immutable_tracking" AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON immutable.tracking
+  FOR EACH STATEMENT EXECUTE FUNCTION immutable.resolve_tracking();
+ALTER TABLE immutable.tracking ENABLE ALWAYS TRIGGER "~immutable_tracking";
 
 CREATE FUNCTION immutable.capture() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_capture';
 COMMENT ON FUNCTION immutable.capture() IS
