@@ -157,6 +157,15 @@ impl<'t> Tuple<'t> {
         values
     }
 
+    /// The row as a value of the composite type of its relation.
+    pub fn record(self) -> Datum<'t> {
+        // SAFETY: a row of the descriptor, copied into its memory.
+        unsafe {
+            let record = self.memory.within(|| pg_sys::heap_copy_tuple_as_datum(self.tuple, self.descriptor.raw()));
+            Datum::new(record, self.memory)
+        }
+    }
+
     /// Its place in the table that it was read from.
     pub fn spot(self) -> (u32, u16) {
         // SAFETY: the row is alive.
