@@ -1153,13 +1153,17 @@ COMMENT ON FUNCTION immutable.capture_ddl() IS
 New names of tables and columns go into immutable.tracking, new partitions and children get their triggers, and what
 changes rows past the triggers or switches them off is recorded as an event of the log.
 Raises no error of its own.';
+-- A list of commands each, so that a missing library stops no other command. What can drop a column with CASCADE is in it.
 CREATE EVENT TRIGGER immutable_capture_end ON ddl_command_end
-  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA', 'ALTER TRIGGER', 'CREATE TABLE', 'CREATE FOREIGN TABLE',
-    'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER', 'ALTER TYPE', 'CREATE TABLE',
+    'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
   EXECUTE FUNCTION immutable.capture_ddl();
 CREATE EVENT TRIGGER immutable_capture_drop ON sql_drop
-  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'DROP TABLE', 'DROP FOREIGN TABLE', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION', 'DROP SERVER', 'DROP FOREIGN DATA WRAPPER')
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE', 'ALTER EXTENSION', 'CREATE EXTENSION', 'DROP TABLE', 'DROP FOREIGN TABLE',
+    'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED', 'DROP FUNCTION', 'DROP PROCEDURE', 'DROP ROUTINE', 'DROP AGGREGATE', 'DROP CAST',
+    'DROP COLLATION', 'DROP LANGUAGE', 'DROP OPERATOR', 'DROP OPERATOR CLASS', 'DROP OPERATOR FAMILY', 'DROP ACCESS METHOD',
+    'DROP TYPE', 'DROP DOMAIN', 'DROP VIEW', 'DROP MATERIALIZED VIEW', 'DROP EXTENSION', 'DROP SERVER',
+    'DROP FOREIGN DATA WRAPPER')
   EXECUTE FUNCTION immutable.capture_ddl();
 CREATE EVENT TRIGGER immutable_capture_rewrite ON table_rewrite EXECUTE FUNCTION immutable.capture_ddl();
 ALTER EVENT TRIGGER immutable_capture_end ENABLE ALWAYS;
@@ -3121,7 +3125,8 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
-    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking')),
+    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking'),
+    ('tracking', '~immutable_tracking', 'resolve_tracking')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
@@ -3873,7 +3878,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[], text),
   immutable.untrack_table(regclass)
 TO immutable_tracker;
-GRANT SELECT ON immutable.tracked_tables TO immutable_tracker, immutable_auditor;
+GRANT SELECT ON immutable.tracking, immutable.tracked_tables TO immutable_tracker, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.capture_problem(oid) TO immutable_tracker, immutable_auditor;
 GRANT INSERT ON immutable.tracking TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;
