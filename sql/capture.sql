@@ -148,13 +148,17 @@ COMMENT ON FUNCTION immutable.capture_ddl() IS
 New names of tables and columns go into immutable.tracking, new partitions and children get their triggers, and what
 changes rows past the triggers or switches them off is recorded as an event of the log.
 Raises no error of its own.';
+-- A list of commands each, so that a missing library stops no other command. What can drop a column with CASCADE is in it.
 CREATE EVENT TRIGGER immutable_capture_end ON ddl_command_end
-  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA', 'ALTER TRIGGER', 'CREATE TABLE', 'CREATE FOREIGN TABLE',
-    'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER', 'ALTER TYPE', 'CREATE TABLE',
+    'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
   EXECUTE FUNCTION immutable.capture_ddl();
 CREATE EVENT TRIGGER immutable_capture_drop ON sql_drop
-  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'DROP TABLE', 'DROP FOREIGN TABLE', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION', 'DROP SERVER', 'DROP FOREIGN DATA WRAPPER')
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE', 'ALTER EXTENSION', 'CREATE EXTENSION', 'DROP TABLE', 'DROP FOREIGN TABLE',
+    'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED', 'DROP FUNCTION', 'DROP PROCEDURE', 'DROP ROUTINE', 'DROP AGGREGATE', 'DROP CAST',
+    'DROP COLLATION', 'DROP LANGUAGE', 'DROP OPERATOR', 'DROP OPERATOR CLASS', 'DROP OPERATOR FAMILY', 'DROP ACCESS METHOD',
+    'DROP TYPE', 'DROP DOMAIN', 'DROP VIEW', 'DROP MATERIALIZED VIEW', 'DROP EXTENSION', 'DROP SERVER',
+    'DROP FOREIGN DATA WRAPPER')
   EXECUTE FUNCTION immutable.capture_ddl();
 CREATE EVENT TRIGGER immutable_capture_rewrite ON table_rewrite EXECUTE FUNCTION immutable.capture_ddl();
 ALTER EVENT TRIGGER immutable_capture_end ENABLE ALWAYS;
