@@ -293,14 +293,14 @@ impl<'c> Command<'c> {
 /// # Safety
 /// The change must be one of an ALTER TABLE.
 unsafe fn relative(change: &pg_sys::AlterTableCmd) -> Oid {
-    use pg_sys::AlterTableType::*;
-    // SAFETY: the definition of these changes has such a node.
+    use pg_sys::AlterTableType as Alter;
+    // SAFETY: the definition of these changes is such a node.
     unsafe {
         relation_named(match change.subtype {
-            AT_AttachPartition | AT_DetachPartition | AT_DetachPartitionFinalize => {
+            Alter::AT_AttachPartition | Alter::AT_DetachPartition | Alter::AT_DetachPartitionFinalize => {
                 (*change.def.cast::<pg_sys::PartitionCmd>()).name
             }
-            AT_AddInherit | AT_DropInherit => change.def.cast(),
+            Alter::AT_AddInherit | Alter::AT_DropInherit => change.def.cast(),
             _ => std::ptr::null_mut(),
         })
     }
