@@ -1,11 +1,10 @@
 //! The trigger on tracked tables: it pairs old and new rows, and keeps what changed until the commit. It runs as the role that
 //! changes the rows.
 
-use crate::capture::buffer::{self, Change};
+use crate::capture::buffer::{self, Change, Context};
 use crate::capture::change::{Comparison, Rows};
 use crate::capture::tracked::{self, Operation, Tracked};
 use crate::capture::{condition, context};
-use crate::log::captured;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -59,7 +58,7 @@ fn operation(trigger: TriggerCall) -> Option<Operation> {
 /// Whether changes are not recorded now: rows come from a dump or from a publisher, where they were recorded, or a trigger
 /// on the log itself makes them while captured changes are appended, which would never end.
 fn is_left_out() -> bool {
-    settings::RESTORE.get() || captured::are_appended() || replication::is_replaying()
+    settings::RESTORE.get() || replication::is_replaying() || !buffer::takes_changes()
 }
 
 fn collect(trigger: TriggerCall, operation: Operation, tracked: &Tracked, settings: &Pinned) {
@@ -94,8 +93,8 @@ struct Collector<'c> {
     comparison: Comparison<'c>,
     old: RowBuffer,
     new: RowBuffer,
-    /// Whether the context of the changes is kept already.
-    has_context: bool,
+    /// What the changes have in common, once there is one.
+    context: Option<Context>,
 }
 
 impl<'c> Collector<'c> {
@@ -110,7 +109,7 @@ impl<'c> Collector<'c> {
             comparison: Comparison::new(tracked, descriptor, memory, settings),
             old: RowBuffer::default(),
             new: RowBuffer::default(),
-            has_context: false,
+            context: None,
         }
     }
 
@@ -121,7 +120,7 @@ impl<'c> Collector<'c> {
         metadata.push('}');
         let operation = Operation::Truncate;
         let change = Change { operation, tenant_id: None, resource_id: None, targets: "[]", metadata: &metadata };
-        put(&change, self.tracked, &mut self.has_context);
+        put(&change, self.tracked, &mut self.context);
     }
 
     /// One row.
@@ -198,10 +197,10 @@ impl<'c> Collector<'c> {
         if old.is_some_and(|old| new.is_some_and(|new| old.is_same_as(new))) || !self.is_wanted(old, new) {
             return;
         }
-        let Collector { comparison, old: old_values, new: new_values, has_context, tracked } = self;
+        let Collector { comparison, old: old_values, new: new_values, context, tracked } = self;
         let mut keep = |rows: Rows<'_, '_>| {
             if let Some(change) = comparison.change(rows) {
-                put(&change, tracked, has_context);
+                put(&change, tracked, context);
             }
         };
         match (old, new) {
@@ -221,12 +220,10 @@ impl<'c> Collector<'c> {
     }
 }
 
-/// Keeps a change, and what all changes of the statement have in common before the first.
-fn put(change: &Change<'_>, tracked: &Tracked, has_context: &mut bool) {
-    if !*has_context {
-        buffer::put_context(&context::of_session(&tracked.resource_type));
-        *has_context = true;
-    }
+/// Keeps a change, and what all changes of the statement have in common. A condition on a row may have changed another
+/// tracked table meanwhile, whose changes have another context.
+fn put(change: &Change<'_>, tracked: &Tracked, context: &mut Option<Context>) {
+    buffer::put_context(context.get_or_insert_with(|| context::of_session(&tracked.resource_type)));
     buffer::put(change);
 }
 
