@@ -297,7 +297,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[], text),
   immutable.untrack_table(regclass)
 TO immutable_tracker;
-GRANT SELECT ON immutable.tracked_tables TO immutable_tracker, immutable_auditor;
+GRANT SELECT ON immutable.tracking, immutable.tracked_tables TO immutable_tracker, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.capture_problem(oid) TO immutable_tracker, immutable_auditor;
 GRANT INSERT ON immutable.tracking TO immutable_restorer;
 

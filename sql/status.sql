@@ -68,7 +68,8 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
-    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking')),
+    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking'),
+    ('tracking', '~immutable_tracking', 'resolve_tracking')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence

@@ -13,6 +13,7 @@ pub mod expression;
 pub mod extension;
 pub mod file;
 pub mod jsonb;
+pub mod layout;
 pub mod lock;
 pub mod memory;
 pub mod nesting;

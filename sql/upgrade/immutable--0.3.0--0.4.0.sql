@@ -1023,7 +1023,6 @@ CREATE TABLE immutable.tracking (
   numbers smallint[] NOT NULL DEFAULT '{}',
   tracked_at timestamptz NOT NULL,
   tracked_by text NOT NULL,
-  event_id uuid NOT NULL,
   PRIMARY KEY (schema_name, table_name)
 );
 COMMENT ON TABLE immutable.tracking IS
@@ -1047,7 +1046,6 @@ COMMENT ON COLUMN immutable.tracking.attributes IS 'The names of all columns tha
 COMMENT ON COLUMN immutable.tracking.numbers IS 'The numbers of these columns in the table, which a new name does not change';
 COMMENT ON COLUMN immutable.tracking.tracked_at IS 'When immutable.track_table() was last called';
 COMMENT ON COLUMN immutable.tracking.tracked_by IS 'Who called it, as events.recorded_by names it';
-COMMENT ON COLUMN immutable.tracking.event_id IS 'The event immutable.table_tracked that records it';
 ALTER TABLE immutable.tracking ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tracker_select ON immutable.tracking FOR SELECT TO immutable_auditor, immutable_tracker USING (true);
 COMMENT ON POLICY tracker_select ON immutable.tracking IS 'Auditors and whoever tracks tables see what is tracked';
@@ -1055,13 +1053,17 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.tracking', '');
 
 CREATE FUNCTION immutable.resolve_tracking() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_resolve_tracking';
 COMMENT ON FUNCTION immutable.resolve_tracking() IS
-'Trigger of immutable.tracking that finds the table and the columns of a row that a dump brings.
-Outside of immutable.track_table() it sets relation, database, attributes and numbers by the names in the row. If the
-table is not there, relation is 0, and immutable.status() names the row.
+'Trigger of immutable.tracking that finds the table and the columns of a row, which a dump may have brought.
+It sets relation, database, attributes and numbers by the names in the row. If the table is not there, relation is 0, the
+table is looked up by its name whenever the row is read, and immutable.tracked_tables names a problem. After a statement
+it has every session read the rows anew.
 Raises no error of its own.';
 CREATE TRIGGER "~immutable_resolve" BEFORE INSERT ON immutable.tracking
   FOR EACH ROW EXECUTE FUNCTION immutable.resolve_tracking();
 ALTER TABLE immutable.tracking ENABLE ALWAYS TRIGGER "~immutable_resolve";
+CREATE TRIGGER "~immutable_tracking" AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON immutable.tracking
+  FOR EACH STATEMENT EXECUTE FUNCTION immutable.resolve_tracking();
+ALTER TABLE immutable.tracking ENABLE ALWAYS TRIGGER "~immutable_tracking";
 
 CREATE FUNCTION immutable.capture() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_capture';
 COMMENT ON FUNCTION immutable.capture() IS
@@ -1151,13 +1153,17 @@ COMMENT ON FUNCTION immutable.capture_ddl() IS
 New names of tables and columns go into immutable.tracking, new partitions and children get their triggers, and what
 changes rows past the triggers or switches them off is recorded as an event of the log.
 Raises no error of its own.';
+-- A list of commands each, so that a missing library stops no other command. What can drop a column with CASCADE is in it.
 CREATE EVENT TRIGGER immutable_capture_end ON ddl_command_end
-  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA', 'ALTER TRIGGER', 'CREATE TABLE', 'CREATE FOREIGN TABLE',
-    'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TRIGGER', 'ALTER TYPE', 'CREATE TABLE',
+    'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE TRIGGER', 'IMPORT FOREIGN SCHEMA')
   EXECUTE FUNCTION immutable.capture_ddl();
 CREATE EVENT TRIGGER immutable_capture_drop ON sql_drop
-  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'DROP TABLE', 'DROP FOREIGN TABLE', 'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED',
-    'DROP FUNCTION', 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION', 'DROP SERVER', 'DROP FOREIGN DATA WRAPPER')
+  WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE', 'ALTER EXTENSION', 'CREATE EXTENSION', 'DROP TABLE', 'DROP FOREIGN TABLE',
+    'DROP TRIGGER', 'DROP SCHEMA', 'DROP OWNED', 'DROP FUNCTION', 'DROP PROCEDURE', 'DROP ROUTINE', 'DROP AGGREGATE', 'DROP CAST',
+    'DROP COLLATION', 'DROP LANGUAGE', 'DROP OPERATOR', 'DROP OPERATOR CLASS', 'DROP OPERATOR FAMILY', 'DROP ACCESS METHOD',
+    'DROP TYPE', 'DROP DOMAIN', 'DROP VIEW', 'DROP MATERIALIZED VIEW', 'DROP EXTENSION', 'DROP SERVER',
+    'DROP FOREIGN DATA WRAPPER')
   EXECUTE FUNCTION immutable.capture_ddl();
 CREATE EVENT TRIGGER immutable_capture_rewrite ON table_rewrite EXECUTE FUNCTION immutable.capture_ddl();
 ALTER EVENT TRIGGER immutable_capture_end ENABLE ALWAYS;
@@ -3119,7 +3125,8 @@ BEGIN ATOMIC
     ('action_schemas', '~immutable_changed_all', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed', 'action_schemas_changed'),
     ('action_schema_modes', '~immutable_changed_all', 'action_schemas_changed'),
-    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking')),
+    ('placement', '~immutable_record', 'record_at_shard'), ('tracking', '~immutable_resolve', 'resolve_tracking'),
+    ('tracking', '~immutable_tracking', 'resolve_tracking')),
   shard AS MATERIALIZED (SELECT s.tab, s.shard, s.relation FROM immutable.shards_here() s),
   -- A shard is checked like its table. The names of its triggers and constraints end with its number.
   tables AS (SELECT c.oid, c.relname::text AS tab, c.relname::text AS name, '' AS suffix, c.relrowsecurity, c.relpersistence
@@ -3871,7 +3878,7 @@ GRANT EXECUTE ON FUNCTION
   immutable.track_table(regclass, text, text[], text[], text[], text[], text, text[], text[], text),
   immutable.untrack_table(regclass)
 TO immutable_tracker;
-GRANT SELECT ON immutable.tracked_tables TO immutable_tracker, immutable_auditor;
+GRANT SELECT ON immutable.tracking, immutable.tracked_tables TO immutable_tracker, immutable_auditor;
 GRANT EXECUTE ON FUNCTION immutable.capture_problem(oid) TO immutable_tracker, immutable_auditor;
 GRANT INSERT ON immutable.tracking TO immutable_restorer;
 GRANT EXECUTE ON PROCEDURE immutable.seal(timestamptz, jsonb) TO immutable_maintainer;

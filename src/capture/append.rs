@@ -107,13 +107,13 @@ const COLUMNS: [(&CStr, Oid); 13] = [
 ];
 
 /// It gives every column that has a setting, so that no setting of the session is used.
-const INSERT: &str = "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
+const INSERT: &str =
+    "INSERT INTO immutable.events (tenant_id, actor_id, actor_name, actor_type, action, action_category, \
         resource_type, resource_id, resource_name, targets, metadata, session_id, idempotency_key, ip_address, \
         ip_country, ip_city, user_agent, version, occurred_at) \
     SELECT c.tenant_id, c.actor_id, c.actor_name, c.actor_type, c.action, NULL, c.resource_type, c.resource_id, NULL, \
         c.targets, c.metadata, c.session_id, NULL, c.ip_address, NULL, NULL, c.user_agent, NULL, c.occurred_at \
     FROM immutable_captured c";
-
 
 /// What is still to be recorded.
 struct Rest<'k> {
@@ -190,8 +190,8 @@ fn row<'m>(memory: Memory<'m>, context: &Context, change: &Change<'_>) -> [Optio
 
 /// Records an event of the log's own about a table.
 fn record_notice(notice: &Notice, cause: &Cause) {
-    let metadata: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&notice.metadata).unwrap_or_else(|_| internal("the metadata of a notice is no JSON object"));
+    let metadata: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&notice.metadata)
+        .unwrap_or_else(|_| internal("the metadata of a notice is no JSON object"));
     let metadata: Vec<(&str, String)> = metadata.iter().map(|(key, value)| (&**key, value.to_string())).collect();
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(key, json)| (*key, &**json)).collect();
     let event = LogEvent {

@@ -101,6 +101,7 @@ fn entry(table: Relation, request: Request) -> Entry {
         condition: request.condition,
         tracked: tracking::tracked_now(),
         gone: Vec::new(),
+        dropped: Vec::new(),
         outdated: None,
     }
 }

@@ -6,9 +6,10 @@ use crate::capture::mask::{self, Key};
 use crate::capture::tracked::{Operation, Tracked};
 use crate::capture::value::{self, VALUE_BYTES};
 use crate::pg::datum::Datum;
+use crate::pg::layout::Layout;
 use crate::pg::memory::Memory;
 use crate::pg::output::{difference, Output, Pinned, Text};
-use crate::pg::tuple::{Attribute, Descriptor, Values};
+use crate::pg::tuple::{Attribute, Descriptor, Tuple, Values};
 use immutable_format::{json, limits, sha256};
 use pgrx::pg_sys::Oid;
 use std::borrow::Cow;
@@ -27,7 +28,8 @@ pub struct Rows<'r, 'm> {
 impl<'r, 'm> Rows<'r, 'm> {
     /// The values at a place, the old one first.
     fn at(self, place: usize) -> [Option<Datum<'m>>; 2] {
-        [self.old, self.new].map(|row| row.and_then(|row| row.at(place)))
+        let at = |row: Option<&Values<'m>>| row.and_then(|row| row.at(place));
+        [at(self.old), at(self.new)]
     }
 
     /// The row that the event is named after: the old one, if there is one.
@@ -48,6 +50,8 @@ impl<'r, 'm> Rows<'r, 'm> {
 pub struct Comparison<'c> {
     tracked: &'c Tracked,
     descriptor: Descriptor<'c>,
+    /// Where the values of all columns are that count.
+    layout: Layout,
     /// The recorded columns that rows have, each with its place in `tracked.columns`.
     columns: Vec<(usize, Attribute<'c>)>,
     texts: Texts<'c>,
@@ -118,6 +122,12 @@ fn bounded(text: String, field: &str) -> String {
     value::bounded(Cow::Owned(text), limits::text_bytes(field)).into_owned()
 }
 
+/// The places of the columns that the id, the tenant and the persons of a row come from.
+fn others(tracked: &Tracked) -> impl Iterator<Item = usize> + '_ {
+    let subjects = tracked.subjects.iter().map(|subject| subject.place);
+    tracked.id.iter().chain(&tracked.tenant).map(|(place, _)| *place).chain(subjects)
+}
+
 impl<'c> Comparison<'c> {
     /// For rows of these columns. `memory` is that of the call.
     pub fn new(
@@ -133,6 +143,7 @@ impl<'c> Comparison<'c> {
         Comparison {
             tracked,
             descriptor,
+            layout: Layout::new(descriptor, tracked.columns.iter().map(|column| column.place).chain(others(tracked))),
             columns,
             texts: Texts { memory, settings, outputs: Vec::new() },
             key: is_masked.then(mask::key).flatten(),
@@ -160,6 +171,11 @@ impl<'c> Comparison<'c> {
         })
     }
 
+    /// Whether two rows are the same where it counts, as far as their bytes show.
+    pub fn is_same(&self, old: Tuple<'_>, new: Tuple<'_>) -> bool {
+        self.layout.is_same(old, new)
+    }
+
     /// The id of a row, for comparing ids.
     pub fn id(&mut self, row: &Values<'_>) -> Option<String> {
         self.texts.id(&self.tracked.id, row)
@@ -167,9 +183,7 @@ impl<'c> Comparison<'c> {
 
     /// Whether the id, the tenant or a person of the row changed, which may not be among the recorded columns.
     fn is_of_another(&self, rows: Rows<'_, '_>) -> bool {
-        let subjects = self.tracked.subjects.iter().map(|subject| subject.place);
-        let tenant = self.tracked.tenant.iter().map(|(place, _)| *place);
-        self.is_other_id(rows) || tenant.chain(subjects).any(|place| self.differs(rows, place))
+        others(self.tracked).any(|place| self.differs(rows, place))
     }
 
     fn is_other_id(&self, rows: Rows<'_, '_>) -> bool {
@@ -195,7 +209,7 @@ impl<'c> Comparison<'c> {
     }
 
     /// Writes what the metadata has of a column, if it changed.
-    fn write_column(&mut self, n: usize, rows: Rows<'_, '_>, most: usize) {
+    fn write_column<'m>(&mut self, n: usize, rows: Rows<'_, 'm>, most: usize) {
         let (place, attribute) = &self.columns[n];
         let column = &self.tracked.columns[*place];
         let values = match rows.at(column.place) {
@@ -206,7 +220,8 @@ impl<'c> Comparison<'c> {
             [None, None] if rows.operation() == Operation::Update => return,
             values => values,
         };
-        let [old, new] = values.map(|value| value.map(|value| self.texts.of(column.oid, value)));
+        let mut text = |value: Option<Datum<'m>>| value.map(|value| self.texts.of(column.oid, value));
+        let [old, new] = [text(values[0]), text(values[1])];
         if rows.operation() == Operation::Update && old == new && old != Some(Text::Unreadable) {
             return;
         }

@@ -8,9 +8,8 @@ use crate::capture::{condition, context};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
-use crate::pg::memory::ScratchContext;
+use crate::pg::memory::{Memory, ScratchContext};
 use crate::pg::output::{self, Pinned};
-use crate::pg::transaction::check_for_interrupts;
 use crate::pg::transition::TransitionTable;
 use crate::pg::trigger::TriggerCall;
 use crate::pg::tuple::{RowBuffer, Tuple};
@@ -91,6 +90,8 @@ enum Side {
 struct Collector<'c> {
     tracked: &'c Tracked,
     comparison: Comparison<'c>,
+    /// That of the call.
+    memory: Memory<'c>,
     old: RowBuffer,
     new: RowBuffer,
     /// What the changes have in common, once there is one.
@@ -107,6 +108,7 @@ impl<'c> Collector<'c> {
         Collector {
             tracked,
             comparison: Comparison::new(tracked, descriptor, memory, settings),
+            memory,
             old: RowBuffer::default(),
             new: RowBuffer::default(),
             context: None,
@@ -151,7 +153,10 @@ impl<'c> Collector<'c> {
         }
         let scratch = ScratchContext::new();
         while old.advance() && new.advance() {
-            scratch.once(|memory| self.keep(Some(old.row(memory)), Some(new.row(memory))));
+            // Most rows of some statements are the same, and need no memory.
+            if !self.comparison.is_same(old.row(self.memory), new.row(self.memory)) {
+                scratch.once(|memory| self.keep(Some(old.row(memory)), Some(new.row(memory))));
+            }
         }
     }
 
@@ -193,11 +198,10 @@ impl<'c> Collector<'c> {
 
     /// Keeps a change of one row, if it is to be recorded.
     fn keep(&mut self, old: Option<Tuple<'_>>, new: Option<Tuple<'_>>) {
-        check_for_interrupts();
-        if old.is_some_and(|old| new.is_some_and(|new| old.is_same_as(new))) || !self.is_wanted(old, new) {
+        if !self.is_wanted(old, new) {
             return;
         }
-        let Collector { comparison, old: old_values, new: new_values, context, tracked } = self;
+        let Collector { comparison, old: old_values, new: new_values, context, tracked, .. } = self;
         let mut keep = |rows: Rows<'_, '_>| {
             if let Some(change) = comparison.change(rows) {
                 put(&change, tracked, context);
@@ -220,10 +224,11 @@ impl<'c> Collector<'c> {
     }
 }
 
-/// Keeps a change, and what all changes of the statement have in common. A condition on a row may have changed another
-/// tracked table meanwhile, whose changes have another context.
+/// Keeps a change, and what all changes of the statement have in common. That is said again for each, because a condition
+/// may change another tracked table.
 fn put(change: &Change<'_>, tracked: &Tracked, context: &mut Option<Context>) {
-    buffer::put_context(context.get_or_insert_with(|| context::of_session(&tracked.resource_type)));
+    let context = context.get_or_insert_with(|| context::of_session(&tracked.resource_type));
+    buffer::put_context(context);
     buffer::put(change);
 }
 

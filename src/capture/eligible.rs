@@ -19,7 +19,7 @@ pub fn refuse_kind(relation: Relation) {
             .hint("The log records what happens to it by itself.")
             .raise()
     }
-    if relation.is_of_system() {
+    if relation.is_of_system() && relation.kind() != pg_sys::RELKIND_TOASTVALUE {
         Fault::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("{name} is a system catalog"))
             .field("relation")
             .hint("PostgreSQL allows no triggers on it.")

@@ -1,6 +1,7 @@
 //! What is recorded of a relation: its row of immutable.tracking, resolved for this relation and kept until a catalog
 //! changes. A partition is looked up through the root of its tree, and has its columns in other places.
 
+use crate::capture::expression;
 pub use crate::capture::operation::Operation;
 use crate::capture::tracking::{self, Entry};
 use crate::pg::catalog;
@@ -47,7 +48,7 @@ pub struct Tracked {
     /// The column that holds the tenant, as place and type.
     pub tenant: Option<(usize, Oid)>,
     pub subjects: Vec<SubjectColumn>,
-    /// An SQL condition on a row.
+    /// The statement that evaluates the condition on a row; None if there is none, or none that can be evaluated.
     pub condition: Option<String>,
     /// Whether a name that `track_table()` was given is gone, so that no value can be recorded safely: every column is
     /// masked then.
@@ -125,7 +126,7 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
         id: id.unwrap_or_default(),
         tenant: entry.tenant_column.as_ref().and_then(|column| places.get(column.as_str()).copied()),
         subjects: subjects(relation, entry, &all, watched),
-        condition: entry.condition.clone(),
+        condition: entry.condition.as_ref().and_then(|condition| expression::statement(relation, condition)),
         is_stale,
     })
 }

@@ -60,8 +60,10 @@ pub struct Entry {
     pub condition: Option<String>,
     /// Microseconds since 1970, and who called `track_table()`.
     pub tracked: (i64, String),
-    /// The columns that the row names and that are not there.
+    /// The columns that the row names and that are not there, so that nobody knows what they are called now.
     pub gone: Vec<String>,
+    /// The columns in `exclude` and `mask` that were dropped. A new column of such a name is not shown either.
+    pub dropped: Vec<String>,
     /// Where the row has older names: the schema and the table that it names.
     pub outdated: Option<(String, String)>,
 }
@@ -108,6 +110,7 @@ impl Entry {
             condition: row.at(12).map(|datum| text(datum).to_string()),
             tracked: (row.at(15).map_or(0, micros), row.at(16).map_or(String::new(), |datum| text(datum).to_string())),
             gone: Vec::new(),
+            dropped: Vec::new(),
             outdated: None,
         };
         let known = Known {
@@ -128,11 +131,22 @@ struct Known {
     numbers: Vec<i16>,
 }
 
+/// The number of a column that was dropped.
+const DROPPED: i16 = -1;
+
 impl Known {
     /// The number that a column had.
     fn number(&self, column: &str) -> Option<i16> {
+        self.number_or_state(column).filter(|number| *number > 0)
+    }
+
+    fn is_dropped(&self, column: &str) -> bool {
+        self.number_or_state(column) == Some(DROPPED)
+    }
+
+    fn number_or_state(&self, column: &str) -> Option<i16> {
         let place = self.attributes.iter().position(|known| known == column)?;
-        self.numbers.get(place).copied().filter(|number| *number > 0)
+        self.numbers.get(place).copied()
     }
 
     /// Finds the table of the entry and the names that it and its columns have now.
@@ -147,7 +161,7 @@ impl Known {
             (entry.schema, entry.table) = now;
         }
         let mut is_outdated = !by_number || stored != (entry.schema.clone(), entry.table.clone());
-        let (relation, mut gone) = (entry.relation, Vec::new());
+        let (relation, mut gone, mut dropped) = (entry.relation, Vec::new(), Vec::new());
         entry.each_column(|column| {
             let number = self.number(column).filter(|_| by_number);
             let followed = number.and_then(|number| catalog::column_name(relation, number));
@@ -157,10 +171,11 @@ impl Known {
                     *column = now;
                 }
                 None if catalog::column_number(relation, column).is_some() => is_outdated = true,
+                None if self.is_dropped(column) => dropped.push(column.clone()),
                 None => gone.push(column.clone()),
             }
         });
-        entry.gone = gone;
+        (entry.gone, entry.dropped) = (gone, dropped);
         entry.outdated = is_outdated.then_some(stored);
     }
 }
@@ -229,11 +244,13 @@ pub fn store(entry: &Entry) {
 
 /// Writes the names that tables and columns have now into all rows that have older ones.
 pub fn refresh() {
-    let outdated: Vec<Entry> = all().into_iter().filter(|entry| entry.outdated.is_some()).collect();
-    if outdated.is_empty() {
+    let outdated = || -> Vec<Entry> { all().into_iter().filter(|entry| entry.outdated.is_some()).collect() };
+    if outdated().is_empty() {
         return;
     }
-    let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::RowExclusiveLock);
+    let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::ShareRowExclusiveLock);
+    // While it waited, another session may have written the names.
+    let outdated = outdated();
     // Names may have been swapped.
     for (schema, table) in outdated.iter().filter_map(|entry| entry.outdated.as_ref()) {
         delete_named(&tracking, schema, table);
@@ -247,9 +264,10 @@ fn insert(tracking: &SmallTable, entry: &Entry) {
     let columns = entry.columns.clone().map_or(Arg::Null(pg_sys::TEXTARRAYOID), Arg::Texts);
     tracking.execute(
         "INSERT INTO immutable.tracking (schema_name, table_name, resource_type, id_columns, columns, exclude, mask, \
-           tenant_column, subject_columns, operations, condition, tracked_at, tracked_by) \
+           tenant_column, subject_columns, operations, condition, tracked_at, tracked_by, attributes, numbers) \
          VALUES ($1::pg_catalog.name, $2::pg_catalog.name, $3, $4::pg_catalog.name[], $5::pg_catalog.name[], \
-           $6::pg_catalog.name[], $7::pg_catalog.name[], $8::pg_catalog.name, $9::pg_catalog.name[], $10, $11, $12, $13)",
+           $6::pg_catalog.name[], $7::pg_catalog.name[], $8::pg_catalog.name, $9::pg_catalog.name[], $10, $11, $12, $13, \
+           $14::pg_catalog.name[], ARRAY(SELECT (-1)::pg_catalog.int2 FROM pg_catalog.unnest($14)))",
         &[
             Arg::text(entry.schema.as_str()),
             Arg::text(entry.table.as_str()),
@@ -264,6 +282,7 @@ fn insert(tracking: &SmallTable, entry: &Entry) {
             Arg::maybe_text(entry.condition.as_deref()),
             Arg::Time(entry.tracked.0),
             Arg::text(entry.tracked.1.as_str()),
+            Arg::Texts(entry.dropped.clone()),
         ],
     );
 }
@@ -290,6 +309,38 @@ pub fn remove(relation: Oid) -> bool {
     true
 }
 
+/// Deletes the row of a table that was dropped, by the names in it.
+pub fn remove_dropped(schema: &str, table: &str) {
+    delete_named(&SmallTable::open(c"tracking", &TYPES, pg_sys::RowExclusiveLock), schema, table);
+}
+
+/// Notes that columns of a table were dropped, by their numbers. A column that is recorded, or whose values become targets,
+/// is forgotten. One that is not to be shown keeps its name in the row, for another that may get it. The columns of the key
+/// and of the tenant stay in the row, and are missed.
+pub fn forget_columns(relation: Oid, numbers: &[i16]) {
+    let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::ShareRowExclusiveLock);
+    let mut found = None;
+    tracking.rows(None, &[], |row| {
+        let (entry, known) = Entry::read(row);
+        if known.database == database() && known.relation == relation {
+            found = Some((entry, known));
+        }
+    });
+    let Some((mut entry, known)) = found else { return };
+    let is_dropped = |column: &String| known.number(column).is_some_and(|number| numbers.contains(&number));
+    entry.columns = entry.columns.map(|columns| columns.into_iter().filter(|column| !is_dropped(column)).collect());
+    entry.subject_columns.retain(|column| !is_dropped(column));
+    let stored = (entry.schema.clone(), entry.table.clone());
+    known.follow(&mut entry);
+    let is_needed = |column: &String| entry.id_columns.contains(column) || entry.tenant_column.as_ref() == Some(column);
+    let (dropped, gone): (Vec<_>, Vec<_>) =
+        entry.gone.drain(..).partition(|column| is_dropped(column) && !is_needed(column));
+    entry.gone = gone;
+    entry.dropped.extend(dropped);
+    delete_named(&tracking, &stored.0, &stored.1);
+    insert(&tracking, &entry);
+}
+
 sql_function!(immutable_resolve_tracking, pg_finfo_immutable_resolve_tracking, resolve_tracking);
 
 /// The triggers of immutable.tracking.
@@ -304,10 +355,14 @@ fn resolve_tracking(call: Call) -> Datum {
         return trigger.go_on();
     }
     let mut row = trigger.row().values();
-    let (entry, _) = Entry::read(&row);
+    let (entry, known) = Entry::read(&row);
     let relation = catalog::relation(&entry.schema, &entry.table);
     let attributes = entry.named_columns();
-    let number = |column: &String| catalog::column_number(relation, column).unwrap_or(0);
+    let number = |column: &String| match catalog::column_number(relation, column) {
+        Some(number) => number,
+        None if known.is_dropped(column) => DROPPED,
+        None => 0,
+    };
     let numbers: Vec<i16> = attributes.iter().map(number).collect();
     let memory = row.memory();
     row.put(RELATION, Some(Datum::from(relation)));

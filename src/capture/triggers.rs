@@ -2,7 +2,7 @@
 
 use crate::capture::operation::Operation;
 use crate::log::tables::events_oid;
-use crate::pg::catalog::function_in_schema;
+use crate::pg::catalog::{self, function_in_schema};
 use crate::pg::lock::lock;
 use crate::pg::relation::{parents, with_descendants, OpenRelation, Relation, Trigger};
 use crate::pg::{spi, trigger_definition};
@@ -47,7 +47,7 @@ struct Member {
 impl Member {
     /// A relation of a tree whose firing is known.
     fn new(relation: Oid, firing: Firing) -> Member {
-        Member { kind: pg_class_kind(relation), firing }
+        Member { kind: catalog::relation_kind(relation), firing }
     }
 
     /// Whether the trigger fires for each row; None if the relation needs none.
@@ -62,22 +62,17 @@ impl Member {
     }
 }
 
-fn pg_class_kind(relation: Oid) -> u8 {
-    crate::pg::catalog::relation_kind(relation)
-}
-
 /// How the triggers of a tree fire. Transition tables of a parent have no columns of its children, and foreign tables
-/// have none at all.
+/// have none at all. A statement on a parent that is not tracked fires the triggers for each row alone.
 fn firing(tree: &[Oid]) -> Firing {
-    let is_inherited = |relation: Oid| {
-        let of_kind = OpenRelation::any(relation).map(|open| (open.get().kind(), open.get().is_partition()));
-        match of_kind {
-            Some((pg_sys::RELKIND_FOREIGN_TABLE, _)) => true,
-            Some((pg_sys::RELKIND_PARTITIONED_TABLE, _) | (_, true)) | None => false,
-            Some(_) => tree.len() > 1 || !parents(relation).is_empty(),
-        }
+    let is_inherited = |relation: Oid| match catalog::relation_kind(relation) {
+        pg_sys::RELKIND_FOREIGN_TABLE => true,
+        pg_sys::RELKIND_PARTITIONED_TABLE | 0 => false,
+        _ if catalog::is_partition(relation) => false,
+        _ => tree.len() > 1,
     };
-    match tree.iter().any(|relation| is_inherited(*relation)) {
+    let is_part = tree.first().is_some_and(|root| !parents(*root).is_empty());
+    match is_part || tree.iter().any(|relation| is_inherited(*relation)) {
         true => Firing::Row,
         false => Firing::Statement,
     }
@@ -143,7 +138,49 @@ pub fn install(root: Oid, operations: &[Operation]) {
         let member = Member::new(relation, firing);
         for operation in Operation::ALL {
             let for_row = member.for_row(operation).filter(|_| operations.contains(&operation));
-            install_one(relation, operation, for_row, capture);
+            install_one(relation, operation, for_row, capture, fires_always);
+        }
+    }
+}
+
+/// Creates the triggers of the relations that have come into a tree, and puts all of its triggers right if they have to
+/// fire in the other way now. Triggers that somebody has disabled stay disabled, and relations that have what they need are
+/// not locked. A tree that has lost a relation is looked at as a whole.
+pub fn adapt(root: Oid, operations: &[Operation], new: &[Oid], has_lost: bool) {
+    let relations = tree(root);
+    let (firing, capture) = (firing(&relations), function_in_schema(c"capture"));
+    let for_row = |relation: Oid, operation: Operation| {
+        Member::new(relation, firing).for_row(operation).filter(|_| operations.contains(&operation))
+    };
+    let is_wrong = |relation: Oid| {
+        Operation::ALL.into_iter().any(|operation| {
+            let made = for_row(relation, operation);
+            let is_right = |trigger: &Trigger| made.is_some_and(|made| is_made(trigger, operation, made, capture));
+            let found = each_trigger(relation, |trigger| is_named(trigger, operation).then(|| is_right(trigger)));
+            found.first() == Some(&false)
+        })
+    };
+    let examined = if has_lost { &relations[..] } else { &relations[..1] };
+    let are_wrong = examined.iter().any(|relation| is_wrong(*relation));
+    for relation in relations.into_iter().filter(|relation| are_wrong || new.contains(relation)) {
+        lock(relation, pg_sys::ShareRowExclusiveLock);
+        for operation in Operation::ALL {
+            install_one(relation, operation, for_row(relation, operation), capture, |_| true);
+        }
+    }
+}
+
+/// Has the triggers of a relation fire always that ENABLE TRIGGER has made fire in sessions that are no replicas.
+pub fn fire_always(relation: Oid, operations: &[Operation]) {
+    let capture = function_in_schema(c"capture");
+    for operation in operations {
+        let for_row = each_trigger(relation, |trigger| {
+            let is_one = is_named(trigger, *operation) && trigger.tgfoid == capture;
+            is_one.then_some(u32::from(trigger.tgtype as u16) & pg_sys::TRIGGER_TYPE_ROW != 0)
+        });
+        if let Some(for_row) = for_row.first() {
+            let keeps = |trigger: &Trigger| trigger.tgenabled as u8 != pg_sys::TRIGGER_FIRES_ON_ORIGIN;
+            install_one(relation, *operation, Some(*for_row), capture, keeps);
         }
     }
 }
@@ -165,9 +202,17 @@ pub fn lock_tree(root: Oid) -> Vec<Oid> {
     }
 }
 
-fn install_one(relation: Oid, operation: Operation, for_row: Option<bool>, capture: Oid) {
+/// Has a relation have the trigger for an operation, or none. One that is made as it should be is left as it is if it
+/// `may_stay`.
+fn install_one(
+    relation: Oid,
+    operation: Operation,
+    for_row: Option<bool>,
+    capture: Oid,
+    may_stay: impl Fn(&Trigger) -> bool,
+) {
     let is_right = |trigger: &Trigger| {
-        for_row.is_some_and(|for_row| is_made(trigger, operation, for_row, capture)) && fires_always(trigger)
+        for_row.is_some_and(|for_row| is_made(trigger, operation, for_row, capture)) && may_stay(trigger)
     };
     let found =
         each_trigger(relation, |trigger| is_named(trigger, operation).then(|| (trigger.tgoid, is_right(trigger))));
@@ -197,26 +242,70 @@ fn as_owner<T>(body: impl FnOnce() -> T) -> T {
 /// Drops all triggers of the relation. Event triggers are not told of it.
 pub fn remove(relation: Oid) {
     let capture = function_in_schema(c"capture");
-    let is_ours = |trigger: &Trigger| {
-        trigger.tgfoid == capture && Operation::ALL.into_iter().any(|operation| is_named(trigger, operation))
-    };
-    for trigger in each_trigger(relation, |trigger| is_ours(trigger).then_some(trigger.tgoid)) {
+    for trigger in each_trigger(relation, |trigger| (trigger.tgfoid == capture).then_some(trigger.tgoid)) {
         as_owner(|| trigger_definition::drop(trigger));
     }
 }
 
-/// What the trigger of the relation for an operation is like.
-pub fn condition(relation: Oid, operation: Operation) -> Condition {
-    let root = crate::pg::relation::with_ancestors(relation).pop().unwrap_or(relation);
-    let firing = firing(&tree(root));
-    let Some(for_row) = Member::new(relation, firing).for_row(operation) else { return Condition::Fires };
+/// Calls `each` with the triggers that the relations of a tree need for the operations, and what they are like.
+pub fn each_of_tree(root: Oid, operations: &[Operation], each: impl FnMut(Oid, Operation, Condition)) {
+    let relations = tree(root);
+    each_of_relations(firing(&relations), &relations, operations, each);
+}
+
+/// The same for one relation of the tree.
+pub fn each_of(root: Oid, relation: Oid, operations: &[Operation], mut each: impl FnMut(Operation, Condition)) {
+    each_of_relations(firing(&tree(root)), &[relation], operations, |_, operation, condition| {
+        each(operation, condition)
+    });
+}
+
+fn each_of_relations(
+    firing: Firing,
+    relations: &[Oid],
+    operations: &[Operation],
+    mut each: impl FnMut(Oid, Operation, Condition),
+) {
     let capture = function_in_schema(c"capture");
-    let made = |trigger: &Trigger| {
-        (is_named(trigger, operation) && is_made(trigger, operation, for_row, capture)).then(|| fires_always(trigger))
-    };
-    match each_trigger(relation, made).first() {
-        Some(true) => Condition::Fires,
-        Some(false) => Condition::Switched,
-        None => Condition::Missing,
+    for relation in relations {
+        let member = Member::new(*relation, firing);
+        for operation in operations {
+            let Some(for_row) = member.for_row(*operation) else { continue };
+            let made = |trigger: &Trigger| {
+                let is_it = is_named(trigger, *operation) && is_made(trigger, *operation, for_row, capture);
+                is_it.then(|| fires_always(trigger))
+            };
+            let condition = match each_trigger(*relation, made).first() {
+                Some(true) => Condition::Fires,
+                Some(false) => Condition::Switched,
+                None => Condition::Missing,
+            };
+            each(*relation, *operation, condition);
+        }
     }
+}
+
+/// The operation that a trigger of that name is for.
+pub fn operation_of(trigger: &str) -> Option<Operation> {
+    let name = trigger.strip_prefix(PREFIX)?;
+    Operation::ALL.into_iter().find(|operation| operation.name() == name)
+}
+
+/// Whether a relation has a trigger that records changes under another name than those that are created here.
+pub fn has_stray(relation: Oid) -> bool {
+    let capture = function_in_schema(c"capture");
+    let is_stray = |trigger: &Trigger| {
+        let is_known = Operation::ALL.into_iter().any(|operation| is_named(trigger, operation));
+        (trigger.tgfoid == capture && !is_known).then_some(())
+    };
+    !each_trigger(relation, is_stray).is_empty()
+}
+
+/// The operations for which a relation has a trigger of ours that fires always.
+pub fn firing_now(relation: Oid) -> Vec<Operation> {
+    let capture = function_in_schema(c"capture");
+    each_trigger(relation, |trigger| {
+        let operation = Operation::ALL.into_iter().find(|operation| is_named(trigger, *operation))?;
+        (trigger.tgfoid == capture && fires_always(trigger)).then_some(operation)
+    })
 }

@@ -531,7 +531,7 @@ fn is_own_trigger(name: &[u8]) -> bool {
 
 /// Whether the events table's own triggers would fire for an INSERT now, and find the keys that
 /// they need.
-fn can_append(events: Relation) -> bool {
+pub fn can_append(events: Relation) -> bool {
     if seam::is_copy(events) {
         return false;
     }

@@ -52,6 +52,12 @@ pub fn relation_kind(relation: Oid) -> u8 {
     unsafe { pg_sys::get_rel_relkind(relation) as u8 }
 }
 
+/// Whether a relation is a partition. It is not opened, so that nobody waits.
+pub fn is_partition(relation: Oid) -> bool {
+    // SAFETY: takes any oid.
+    unsafe { pg_sys::get_rel_relispartition(relation) }
+}
+
 /// A relation by its schema and its name, without quotes; InvalidOid where there is none.
 pub fn relation(schema: &str, name: &str) -> Oid {
     let (Ok(schema), Ok(name)) = (CString::new(schema), CString::new(name)) else { return pg_sys::InvalidOid };
@@ -73,6 +79,13 @@ pub fn name_of_relation(relation: Oid) -> Option<(String, String)> {
         let schema = c_string(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)))?;
         Some((schema, name))
     }
+}
+
+/// A schema and a name as SQL writes them.
+pub fn qualified(schema: &str, name: &str) -> String {
+    let (Ok(schema), Ok(name)) = (CString::new(schema), CString::new(name)) else { return String::new() };
+    // SAFETY: gives a C string.
+    unsafe { c_string(pg_sys::quote_qualified_identifier(schema.as_ptr(), name.as_ptr())) }.unwrap_or_default()
 }
 
 /// The name of a relation's column by its number, unless the column was dropped.

@@ -232,6 +232,9 @@ pub struct TableChange<'c> {
     pub kind: pg_sys::AlterTableType::Type,
     /// The column, trigger or other part that it names.
     pub part: Option<&'c CStr>,
+    /// The partition that it attaches or detaches, or the parent that the table inherits from or no longer inherits from;
+    /// InvalidOid for another change.
+    pub relative: Oid,
 }
 
 impl<'c> Collected<'c> {
@@ -252,15 +255,54 @@ impl<'c> Collected<'c> {
         if command.kind() == NodeTag::T_AlterTableMoveAllStmt {
             return Some(Vec::new());
         }
+        command.table_changes()
+    }
+}
+
+impl<'c> Command<'c> {
+    /// What an ALTER TABLE is to change; None for another command.
+    pub fn table_changes(self) -> Option<Vec<TableChange<'c>>> {
         // SAFETY: the node of this tag, with a list of changes, whose names are C strings or null.
         unsafe {
-            let statement: &pg_sys::AlterTableStmt = command.cast(NodeTag::T_AlterTableStmt)?;
+            let statement: &pg_sys::AlterTableStmt = self.cast(NodeTag::T_AlterTableStmt)?;
             let change = |change: &pg_sys::ListCell| {
                 let change = &*change.ptr_value.cast::<pg_sys::AlterTableCmd>();
-                TableChange { kind: change.subtype, part: name(change.name) }
+                TableChange { kind: change.subtype, part: name(change.name), relative: relative(change) }
             };
             Some(cells(statement.cmds).iter().map(change).collect())
         }
+    }
+
+    /// Whether it creates a table that is a partition of another or inherits from one.
+    pub fn creates_child(self) -> bool {
+        // SAFETY: the nodes of these tags. A foreign table's begins with a table's.
+        let statement: Option<&pg_sys::CreateStmt> = unsafe {
+            match self.kind() {
+                NodeTag::T_CreateForeignTableStmt => self
+                    .cast::<pg_sys::CreateForeignTableStmt>(NodeTag::T_CreateForeignTableStmt)
+                    .map(|statement| &statement.base),
+                _ => self.cast(NodeTag::T_CreateStmt),
+            }
+        };
+        statement.is_some_and(|statement| !statement.inhRelations.is_null())
+    }
+}
+
+/// The other table of a change that makes or ends a partition or an inheritance; InvalidOid for another change.
+///
+/// # Safety
+/// The change must be one of an ALTER TABLE.
+unsafe fn relative(change: &pg_sys::AlterTableCmd) -> Oid {
+    use pg_sys::AlterTableType as Alter;
+    // SAFETY: the definition of these changes is such a node.
+    unsafe {
+        relation_named(match change.subtype {
+            Alter::AT_AttachPartition | Alter::AT_DetachPartition | Alter::AT_DetachPartitionFinalize => {
+                (*change.def.cast::<pg_sys::PartitionCmd>()).name
+            }
+            Alter::AT_AddInherit | Alter::AT_DropInherit => change.def.cast(),
+            _ => std::ptr::null_mut(),
+        })
     }
 }
 

@@ -322,6 +322,12 @@ fn plan(statement: &str, types: &[Oid], planned: Planned) -> pg_sys::SPIPlanPtr 
     plan
 }
 
+/// Whether there is a caller's snapshot. It is missing in a command that ends one transaction and begins another.
+pub fn has_snapshot() -> bool {
+    // SAFETY: reads a variable of the one thread there is.
+    unsafe { pg_sys::ActiveSnapshotSet() }
+}
+
 /// Runs a query with the caller's snapshot and calls `each` with its rows. It takes no transaction
 /// ID, so it works on a hot standby.
 pub fn read(statement: &str, given: &[Arg], each: impl FnMut(&Values)) {

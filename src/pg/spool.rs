@@ -37,9 +37,8 @@ impl File {
     fn write(&self, at: u64, bytes: &[u8]) {
         let event = pg_sys::WaitEventIO::WAIT_EVENT_BUFFILE_WRITE;
         // SAFETY: as many bytes as said, which PostgreSQL only reads.
-        let written = unsafe {
-            pg_sys::FileWrite(self.0, bytes.as_ptr().cast_mut().cast(), bytes.len() as _, at as i64, event)
-        };
+        let written =
+            unsafe { pg_sys::FileWrite(self.0, bytes.as_ptr().cast_mut().cast(), bytes.len() as _, at as i64, event) };
         // PostgreSQL takes a write that was cut short for a full disk.
         if written as i64 != bytes.len() as i64 {
             self.fail("write", &std::io::Error::last_os_error())
@@ -50,9 +49,7 @@ impl File {
     fn read(&self, at: u64, bytes: &mut [u8]) {
         let event = pg_sys::WaitEventIO::WAIT_EVENT_BUFFILE_READ;
         // SAFETY: as much room as said.
-        let read = unsafe {
-            pg_sys::FileRead(self.0, bytes.as_mut_ptr().cast(), bytes.len() as _, at as i64, event)
-        };
+        let read = unsafe { pg_sys::FileRead(self.0, bytes.as_mut_ptr().cast(), bytes.len() as _, at as i64, event) };
         match read as i64 {
             ..0 => self.fail("read", &std::io::Error::last_os_error()),
             read if read != bytes.len() as i64 => internal("a temporary file is cut off"),

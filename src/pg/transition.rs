@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::pg::memory::Memory;
+use crate::pg::transaction::check_for_interrupts;
 use crate::pg::trigger::TriggerCall;
 use crate::pg::tuple::{Descriptor, Tuple};
 use pgrx::pg_sys;
@@ -59,8 +60,10 @@ impl TransitionTable<'_> {
         unsafe { pg_sys::tuplestore_rescan(self.store) };
     }
 
-    /// Goes to the next row; false if there is none.
+    /// Goes to the next row; false if there is none. Raises PostgreSQL's error (57014, 57P01) if the statement is cancelled
+    /// or the session is ended.
     pub fn advance(&mut self) -> bool {
+        check_for_interrupts();
         // SAFETY: the table and the slot are alive. A row that is read from disk is made in the current context, and freed
         // by the slot when it gets the next one.
         unsafe { pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot) }

@@ -65,18 +65,7 @@ impl<'r> Descriptor<'r> {
 
     /// The column at a place, counted from 0; None if it was dropped.
     pub fn attribute(self, place: usize) -> Option<Attribute<'r>> {
-        assert!(place < self.width(), "a row has no column {place}");
-        // SAFETY: the place is one of the descriptor's.
-        let attribute = unsafe {
-            #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-            {
-                &*(*self.0).attrs.as_ptr().add(place)
-            }
-            #[cfg(feature = "pg18")]
-            {
-                &*pg_sys::TupleDescAttr(self.0, place as i32)
-            }
-        };
+        let attribute = self.form(place);
         // SAFETY: a name ends with a NUL.
         let name = unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) };
         (!attribute.attisdropped).then_some(Attribute {
@@ -86,6 +75,34 @@ impl<'r> Descriptor<'r> {
             is_by_value: attribute.attbyval,
             is_virtual: attribute.attgenerated as u8 == b'v',
         })
+    }
+
+    /// The length and the alignment in bytes of the values at a place, which rows may have of a dropped column too. The
+    /// length is -1 for a varlena, and -2 for a C string.
+    pub(in crate::pg) fn stored(self, place: usize) -> (i16, u8) {
+        let attribute = self.form(place);
+        let align = match attribute.attalign as u8 {
+            pg_sys::TYPALIGN_CHAR => 1,
+            pg_sys::TYPALIGN_SHORT => 2,
+            pg_sys::TYPALIGN_INT => 4,
+            _ => 8,
+        };
+        (attribute.attlen, align)
+    }
+
+    fn form(self, place: usize) -> &'r pg_sys::FormData_pg_attribute {
+        assert!(place < self.width(), "a row has no column {place}");
+        // SAFETY: the place is one of the descriptor's.
+        unsafe {
+            #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+            {
+                &*(*self.0).attrs.as_ptr().add(place)
+            }
+            #[cfg(feature = "pg18")]
+            {
+                &*pg_sys::TupleDescAttr(self.0, place as i32)
+            }
+        }
     }
 }
 
@@ -138,25 +155,6 @@ impl<'t> Tuple<'t> {
         let mut values = Values { values: Vec::new(), nulls: Vec::new(), memory: self.memory };
         values.fill(self);
         values
-    }
-
-    /// Whether two rows of the same columns have the same values, byte for byte, with TOAST pointers as they are. False also
-    /// for rows that are laid out in different ways.
-    pub fn is_same_as(self, other: Tuple<'_>) -> bool {
-        // SAFETY: both rows are alive, have a header, and are as long as they say. The header ends with the bitmap of NULLs,
-        // before which are the transactions' fields.
-        unsafe {
-            let (one, two) = (&*self.tuple, &*other.tuple);
-            let layout = |header: &pg_sys::HeapTupleHeaderData| {
-                let nulls = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL;
-                (u32::from(header.t_infomask2) & pg_sys::HEAP_NATTS_MASK, nulls, header.t_hoff)
-            };
-            let bytes = |tuple: &pg_sys::HeapTupleData| {
-                let start = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
-                std::slice::from_raw_parts(tuple.t_data.cast::<u8>().add(start), tuple.t_len as usize - start)
-            };
-            one.t_len == two.t_len && layout(&*one.t_data) == layout(&*two.t_data) && bytes(one) == bytes(two)
-        }
     }
 
     /// The row as a value of the composite type of its relation.
