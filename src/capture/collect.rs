@@ -203,11 +203,7 @@ impl<'c> Collector<'c> {
             return;
         }
         let Collector { comparison, old: old_values, new: new_values, context, tracked, .. } = self;
-        let mut keep = |rows: Rows<'_, '_>| {
-            if let Some(change) = comparison.change(rows) {
-                put(&change, tracked, context);
-            }
-        };
+        let mut keep = |rows: Rows<'_, '_>| comparison.change(rows, |change| put(change, tracked, context));
         match (old, new) {
             (Some(old), Some(new)) => old_values.take_apart(old, |old| {
                 new_values.take_apart(new, |new| keep(Rows { old: Some(old), new: Some(new) }));
