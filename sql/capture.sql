@@ -114,8 +114,8 @@ CREATE FUNCTION immutable.untrack_table(relation regclass)
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_untrack_table';
 COMMENT ON FUNCTION immutable.untrack_table(regclass) IS
-'Ends the recording of a table''s row changes, drops the triggers, for which it locks the table with its partitions
-and children (ACCESS EXCLUSIVE), and records immutable.table_untracked.
+'Ends the recording of a table''s row changes, and records that as immutable.table_untracked.
+It drops the triggers, for which it locks the table with its partitions and children (ACCESS EXCLUSIVE).
 - relation: the table that was given to immutable.track_table().
 Returns whether it was tracked.
 Raises 22004 if relation is NULL, 42809 for a partition or a child of a tracked table, 25006 on a standby, in a
