@@ -76,7 +76,7 @@ def as_recorded(kind, text):
     if text is None:
         return None
     if kind in NUMBERS:
-        return {"true": True, "false": False}[text] if kind == "boolean" else int(text)
+        return {"t": True, "f": False}[text] if kind == "boolean" else int(text)
     size = len(text.encode())
     return text if size <= 8192 else {"length": size, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
