@@ -1,7 +1,7 @@
-//! Values of a row as JSON. NULL, booleans and integers are what they are in JSON: canonical JSON here keeps all digits of a
-//! number, so that those of 64 bits are safe. Every other value, numeric too (it may be NaN), is the text that its type's
-//! output function makes under pinned settings, so that no code of others runs. A value whose text is too long is
-//! `{"length": bytes, "sha256": hex}`, and one that cannot be read is `{"unreadable": true}`.
+//! Values of a row as JSON. NULL, booleans and integers are what they are in JSON: canonical JSON here keeps all digits
+//! of a number, so that those of 64 bits are safe. Every other value, numeric too (it may be NaN), is the text that its
+//! type's output function makes under pinned settings, so that no code of others runs. A value whose text is too long
+//! is `{"length": bytes, "sha256": hex}`, and one that cannot be read is `{"unreadable": true}`.
 
 use crate::pg::output::Text;
 use immutable_format::hash::{hmac_sha256, sha256_of_pieces};

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-/// Bytes of a stored value beyond which its output function may fail because the text is larger than PostgreSQL's memory
-/// chunks, so that its error is caught.
+/// Bytes of a stored value beyond which its output function may fail because the text is larger than PostgreSQL's
+/// memory chunks, so that its error is caught.
 const LARGE: usize = 16 * 1024 * 1024;
 
 /// A value as it can be written.
@@ -65,8 +65,8 @@ pub struct Pinned {
     are: Cell<u8>,
 }
 
-/// Runs `body`, which writes values. An error puts the session's settings back with the transaction or subtransaction that
-/// it ends.
+/// Runs `body`, which writes values. An error puts the session's settings back with the transaction or subtransaction
+/// that it ends.
 pub fn pinned<T>(body: impl FnOnce(&Pinned) -> T) -> T {
     let pinned = Pinned { level: Cell::new(None), are: Cell::new(NONE) };
     let done = body(&pinned);
@@ -129,8 +129,8 @@ enum Way {
     Function,
 }
 
-/// What is known of the type of a column, for one call of a function. The output function is looked up here, and what it
-/// keeps for itself lives as long as the call.
+/// What is known of the type of a column, for one call of a function. The output function is looked up here, and what
+/// it keeps for itself lives as long as the call.
 pub struct Output {
     way: Way,
     needs: u8,
@@ -191,8 +191,8 @@ impl Output {
     }
 
     fn print<'m>(&mut self, value: Datum<'m>) -> Cow<'m, str> {
-        // SAFETY: the type's output function, with a value of the type. It makes a C string in the current context, which
-        // is that of the value, or lives as long.
+        // SAFETY: the type's output function, with a value of the type. It makes a C string in the current context,
+        // which is that of the value, or lives as long.
         let printed = unsafe {
             let function: *mut pg_sys::FmgrInfo = &mut *self.function;
             CStr::from_ptr(value.memory().within(|| pg_sys::OutputFunctionCall(function, value.raw())))
@@ -245,9 +245,9 @@ fn needs(base: Oid) -> u8 {
     }
 }
 
-/// Compares two values of a column. None if they are the same, byte for byte once they are detoasted; else the two, each
-/// detoasted if that was necessary to know. Values whose sizes differ, and TOAST pointers that are the same, are not
-/// fetched.
+/// Compares two values of a column. None if they are the same, byte for byte once they are detoasted; else the two,
+/// each detoasted if that was necessary to know. Values whose sizes differ, and TOAST pointers that are the same, are
+/// not fetched.
 pub fn difference<'m>(column: &Attribute<'_>, old: Datum<'m>, new: Datum<'m>) -> Option<(Datum<'m>, Datum<'m>)> {
     let is_same = match column.length {
         _ if column.is_by_value => old.raw() == new.raw(),
