@@ -5,6 +5,7 @@ use crate::pg::expression;
 use crate::pg::relation::Relation;
 use crate::pg::setting;
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::fmt::Write;
 
@@ -26,8 +27,24 @@ const SETTINGS: [(&CStr, &CStr); 14] = [
     (c"xmlbinary", c"base64"),
 ];
 
-/// Runs `body` with the settings for the evaluation. An error in it must end a subtransaction.
+thread_local! {
+    /// Whether the settings are those for the evaluation.
+    static ARE_PINNED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body` with the settings for the evaluation: of one row, or of all rows of a statement, because to set them takes
+/// longer than to evaluate an expression. An error in it must end a transaction or a subtransaction.
 pub fn pinned<T>(body: impl FnOnce() -> T) -> T {
+    struct Restored;
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            ARE_PINNED.set(false);
+        }
+    }
+    if ARE_PINNED.replace(true) {
+        return body();
+    }
+    let _restored = Restored;
     let differing = SETTINGS.iter().filter(|(name, value)| setting::value(name).as_deref() != Some(value));
     let settings: Vec<(CString, CString)> =
         differing.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
