@@ -5,7 +5,6 @@ use crate::capture::buffer::{self, Change, Context};
 use crate::capture::change::{Comparison, Rows};
 use crate::capture::tracked::{self, Operation, Tracked};
 use crate::capture::{condition, context, expression};
-use crate::log::captured;
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -62,7 +61,7 @@ fn operation(trigger: TriggerCall) -> Option<Operation> {
 /// Whether changes are not recorded now: rows come from a dump or from a publisher, where they were recorded, or a trigger
 /// on the log itself makes them while captured changes are appended, which would never end.
 fn is_left_out() -> bool {
-    settings::RESTORE.get() || captured::are_appended() || replication::is_replaying()
+    settings::RESTORE.get() || replication::is_replaying() || !buffer::takes_changes()
 }
 
 fn collect(trigger: TriggerCall, operation: Operation, tracked: &Tracked, settings: &Pinned) {
@@ -203,11 +202,7 @@ impl<'c> Collector<'c> {
             return;
         }
         let Collector { comparison, old: old_values, new: new_values, context, tracked, .. } = self;
-        let mut keep = |rows: Rows<'_, '_>| {
-            if let Some(change) = comparison.change(rows) {
-                put(&change, tracked, context);
-            }
-        };
+        let mut keep = |rows: Rows<'_, '_>| comparison.change(rows, |change| put(change, tracked, context));
         match (old, new) {
             (Some(old), Some(new)) => old_values.take_apart(old, |old| {
                 new_values.take_apart(new, |new| keep(Rows { old: Some(old), new: Some(new) }));
