@@ -359,12 +359,12 @@ pub fn forget_columns(relation: Oid, numbers: &[i16]) {
     let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::ShareRowExclusiveLock);
     let mut found = None;
     tracking.rows(None, &[], |row| {
-        let (entry, known) = Entry::read(row);
-        if known.database == database() && known.relation == relation {
-            found = Some((entry, known));
+        let row = Row::read(row);
+        if row.known.database == database() && row.known.relation == relation {
+            found = Some(row);
         }
     });
-    let Some((mut entry, known)) = found else { return };
+    let Some(Row { mut entry, known }) = found else { return };
     let is_dropped = |column: &String| known.number(column).is_some_and(|number| numbers.contains(&number));
     entry.columns = entry.columns.map(|columns| columns.into_iter().filter(|column| !is_dropped(column)).collect());
     entry.subject_columns.retain(|column| !is_dropped(column));
