@@ -30,7 +30,7 @@ impl Request {
         let resource_type = resource_type(call, relation);
         let present = Present::of(relation);
         let list = |index, name| present.list(call, index, name);
-        let id_columns = list(2, "id_columns").unwrap_or_else(|| present.primary_key(relation));
+        let id_columns = list(2, "id_columns").unwrap_or_else(|| primary_key(relation));
         let tenant_column = call.arg(6).map(|column| present.column("tenant_column", text(column)));
         let request = Request {
             resource_type,
@@ -171,10 +171,10 @@ impl Present {
             .raise(),
         }
     }
+}
 
-    fn primary_key(&self, relation: Relation) -> Vec<String> {
-        let places = relation.primary_key().unwrap_or_default();
-        let attributes = places.into_iter().filter_map(|place| relation.descriptor().attribute(place));
-        attributes.map(|attribute| attribute.name.to_string_lossy().into_owned()).collect()
-    }
+fn primary_key(relation: Relation) -> Vec<String> {
+    let places = relation.primary_key().unwrap_or_default();
+    let attributes = places.into_iter().filter_map(|place| relation.descriptor().attribute(place));
+    attributes.map(|attribute| attribute.name.to_string_lossy().into_owned()).collect()
 }
