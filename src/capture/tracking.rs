@@ -7,7 +7,7 @@ use crate::log::small_table::SmallTable;
 use crate::pg::call::{elements, names, smallints, sql_function, Call};
 use crate::pg::catalog;
 use crate::pg::datum::{micros, name, text, Datum};
-use crate::pg::relation::{named, with_ancestors, OpenRelation};
+use crate::pg::relation::{named, OpenRelation};
 use crate::pg::server::database;
 use crate::pg::spi::Arg;
 use crate::pg::transaction::{now, on_relation_change};
@@ -226,12 +226,6 @@ pub fn is_any() -> bool {
 /// The row of a table, by its OID.
 pub fn of(relation: Oid) -> Option<Entry> {
     all().into_iter().find(|entry| entry.relation == relation && relation != pg_sys::InvalidOid)
-}
-
-/// The row of a table or of the nearest table that it inherits from or is a partition of.
-pub fn of_tree(relation: Oid) -> Option<Entry> {
-    let all = all();
-    with_ancestors(relation).into_iter().find_map(|table| all.iter().find(|entry| entry.relation == table).cloned())
 }
 
 /// Writes the row of a table in place of the one before, and has every session read it anew.
