@@ -19,6 +19,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
 use crate::settings;
 use pgrx::pg_sys::{self, AlterTableType as Alter, NodeTag, Oid};
+use std::ffi::CStr;
 
 /// ALTER TABLE … DISABLE TRIGGER and ENABLE REPLICA TRIGGER.
 const SWITCH_OFF: [Alter::Type; 4] =
@@ -115,7 +116,10 @@ fn collect(row: &Values, steps: &mut Vec<Step>) {
                 _ => None,
             });
         }
-        let is_any = |kinds: &[Alter::Type]| changes.iter().any(|change| kinds.contains(&change.kind));
+        let is_of_ours = |part: &CStr| triggers::operation_of(&part.to_string_lossy()).is_some();
+        let is_any = |kinds: &[Alter::Type]| {
+            changes.iter().any(|change| kinds.contains(&change.kind) && change.part.is_none_or(is_of_ours))
+        };
         if is_any(&SWITCH_OFF) || is_any(&SWITCH_ON) {
             steps.push(Step::Switched(object, is_any(&SWITCH_OFF)));
         }
