@@ -26,15 +26,13 @@ const SETTINGS: [(&CStr, &CStr); 14] = [
     (c"xmlbinary", c"base64"),
 ];
 
-/// Runs `body` with the settings for the evaluation. An error in it must end a subtransaction.
+/// Runs `body` with the settings for the evaluation. What a function of the expression sets does not outlast it, or the
+/// values of the row would be written in another form. An error in it must end a subtransaction.
 pub fn pinned<T>(body: impl FnOnce() -> T) -> T {
     let differing = SETTINGS.iter().filter(|(name, value)| setting::value(name).as_deref() != Some(value));
     let settings: Vec<(CString, CString)> =
         differing.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    match settings.is_empty() {
-        true => body(),
-        false => setting::with(&settings, body),
-    }
+    setting::with_and_undone(&settings, body)
 }
 
 /// Whether an error is the expression's own, and not one that ends the user's statement: a cancel, a timeout, the end of

@@ -3,6 +3,7 @@
 
 use crate::capture::expression;
 pub use crate::capture::operation::Operation;
+use crate::capture::request::can_be_type;
 use crate::capture::tracking::{self, Entry};
 use crate::pg::catalog;
 use crate::pg::relation::{named, with_ancestors, Relation};
@@ -119,7 +120,7 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
     Some(Tracked {
         root: entry.relation,
         name: relation.qualified_name(),
-        resource_type: entry.resource_type.clone(),
+        resource_type: resource_type(entry),
         operations: entry.operations.clone(),
         columns: columns(relation, entry, is_stale),
         // A part of a key would name other rows too.
@@ -129,6 +130,14 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
         condition: entry.condition.as_ref().and_then(|condition| expression::statement(relation, condition)),
         is_stale,
     })
+}
+
+/// The entry's resource_type. One that no event can have must not fail the changes of the table.
+fn resource_type(entry: &Entry) -> String {
+    match can_be_type(&entry.resource_type) {
+        true => entry.resource_type.clone(),
+        false => format!("table {}", entry.table),
+    }
 }
 
 /// The columns that are recorded. If a name is gone, the column that it meant may have any name: no value is shown.
@@ -159,7 +168,7 @@ fn subjects(relation: Relation, entry: &Entry, all: &[Entry], watched: &mut Hash
         watched.extend(referenced);
         let tracked = referenced.and_then(|table| all.iter().find(|entry| entry.relation == table));
         let table = referenced.and_then(catalog::name_of_relation).map(|(_, table)| table);
-        let kinds = [tracked.map(|entry| entry.resource_type.clone()), table, Some(name)];
+        let kinds = [tracked.map(resource_type), table, Some(name)];
         let kind = kinds.into_iter().flatten().find(|kind| !kind.starts_with(RESERVED) && !kind.is_empty());
         SubjectColumn { place, oid, kind: kind.unwrap_or_else(|| "subject".to_string()) }
     };
