@@ -49,8 +49,8 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.tracking', '');
 CREATE FUNCTION immutable.resolve_tracking() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_resolve_tracking';
 COMMENT ON FUNCTION immutable.resolve_tracking() IS
 'Trigger of immutable.tracking that finds the table and the columns of a row, which a dump may have brought.
-It sets relation, database, attributes and numbers by the names in the row. If the table is not there, relation is 0, the
-table is looked up by its name whenever the row is read, and immutable.tracked_tables names a problem. After a statement
+It sets relation, database, attributes and numbers by the names in the row. If the table is not there, relation is 0,
+the table is looked up by its name whenever the row is read, and immutable.tracked_tables names a problem. After a statement
 it has every session read the rows anew.
 Raises no error of its own.';
 CREATE TRIGGER "~immutable_resolve" BEFORE INSERT ON immutable.tracking
@@ -79,37 +79,47 @@ COMMENT ON FUNCTION immutable.track_table(regclass, text, text[], text[], text[]
 'Records the row changes of a table from now on, in the transactions that make them.
 A change of one row becomes an event <resource_type>.created, .updated or .deleted, and TRUNCATE one event .truncated.
 Its metadata has one key for each column that changed, {"old": ..., "new": ...}. The call creates triggers on the table
-and on its partitions, for which it locks them (SHARE ROW EXCLUSIVE), and is recorded as immutable.table_tracked. A
-further call for the same table replaces what the call before said.
-- relation: a table, a partitioned table or a foreign table.
+and on its partitions and children, for which it locks them (SHARE ROW EXCLUSIVE, and ACCESS EXCLUSIVE where it drops a
+trigger), and is recorded as immutable.table_tracked. A further call for the same table replaces what the call before
+said. What is recorded follows new names of the table and of its columns. If a name can no longer be followed, only that
+columns changed is recorded, until the function is called again.
+- relation: a table, a partitioned table, a foreign table, or a table with its children. Partitions and children are
+  tracked with it. Before PostgreSQL 16, TRUNCATE of a foreign table is not recorded.
 - resource_type: events.resource_type, 1 to 200 bytes; NULL for the table''s name.
-- id_columns: the columns that events.resource_id is made of; NULL for those of the primary key, empty for none.
+- id_columns: the columns that events.resource_id is made of; NULL for those of the primary key, empty for none. They
+  cannot be in exclude or mask.
 - columns: the columns to record; NULL for all, also those that are added later.
 - exclude: columns not to record. A change of these alone records nothing.
 - mask: columns of which the event says only that they changed, or the HMAC of their values where
-  immutable.mask_key_file is set.
+  immutable.mask_key_file is set. It cannot name columns whose values are recorded elsewhere in the event.
 - tenant_column: the column that holds the tenant; without it, events have the tenant of a trusted session, or none.
 - subject_columns: columns that refer to persons. Their values become targets, so that immutable.erase_subject() finds
   them. The type of the target is the referenced table''s resource_type or name, or the column''s name.
 - operations: which of insert, update, delete and truncate to record.
 - condition: an SQL condition on the columns of one row. A change is recorded if it is true for the old row or the new
-  one. It is evaluated with the rights of the role that changes the row, with search_path pg_catalog.
+  one, and where it raises an error. It is evaluated with the rights of the role that changes the row, with search_path
+  pg_catalog and other settings that do not depend on the session. It is one boolean expression without a subquery, an
+  aggregate, a set, a volatile function, a temporary object, a system column or the name of the table.
+Names of columns are taken as they are in the catalog, without quotes.
 Returns nothing.
-Raises 42809 for a relation of another kind, for a temporary and for an unlogged table, 42501 for a table of the log or of
-PostgreSQL, for a reserved resource_type and, where condition is given, for a caller without the TRIGGER privilege on the
-table, 42703 for a column that is not there, 22023 for an argument of the wrong form, 22001 for a resource_type that is
-too long, 22004 for a relation that is NULL, 25006 on a standby and in a read-only transaction, and 0A000 where the log
-or the table is distributed.';
+Raises 42809 for a relation of another kind, for a temporary and for an unlogged table, for a partition, and for a table
+whose parents or children are tracked, 42501 for a table of the log or of PostgreSQL, for a reserved resource_type and,
+where condition is given, for a caller without the TRIGGER privilege on the table, 42P01 for a table and 42703 for a
+column that is not there, 22023 for an argument of the wrong form, for columns that two arguments name and for a
+condition that is none, 22001 for a resource_type that is too long, 22004 for a relation, operations or an element of a
+list that is NULL, 25006 on a standby, in a read-only transaction and in a copy of a log, and 0A000 where the log or
+the table is distributed.';
 
 CREATE FUNCTION immutable.untrack_table(relation regclass)
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'immutable_untrack_table';
 COMMENT ON FUNCTION immutable.untrack_table(regclass) IS
-'Ends the recording of a table''s row changes, drops the triggers, and records immutable.table_untracked.
+'Ends the recording of a table''s row changes, and records that as immutable.table_untracked.
+It drops the triggers, for which it locks the table with its partitions and children (ACCESS EXCLUSIVE).
 - relation: the table that was given to immutable.track_table().
 Returns whether it was tracked.
-Raises 22004 if relation is NULL, 42501 for a partition or a child of a tracked table, and 25006 on a standby and in a
-read-only transaction.';
+Raises 22004 if relation is NULL, 42809 for a partition or a child of a tracked table, 25006 on a standby, in a
+read-only transaction and in a copy of a log, and 0A000 where the log is distributed.';
 
 CREATE FUNCTION immutable.capture_problem(relation oid) RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

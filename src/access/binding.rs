@@ -5,7 +5,7 @@ use crate::access::grants_table::{grants, hold_to_known, rows_of, Mode, ROLE, RO
 use crate::access::proof::{require_recording, Opened};
 use crate::log::shared_table::is_session_of_citus;
 use crate::log::small_table::SmallTable;
-use crate::log::{columns as c, session_context};
+use crate::log::{captured, columns as c, session_context};
 use crate::pg::call::Call;
 use crate::pg::datum::{text, Datum};
 use crate::pg::error::{Code, Fault};
@@ -97,6 +97,16 @@ fn refuse_other_tenant(bound: &[Vec<String>], tenant_id: &str) -> ! {
                 .to_string(),
         )
     };
+    if captured::are_appended() {
+        let whose =
+            if tenant_id.is_empty() { "no tenant".to_string() } else { format!("tenant {}", quoted(tenant_id)) };
+        refuse(
+            format!("tenant_id must be {}: a row of {whose} was changed", shown(common.iter().copied())),
+            "The role cannot record for another tenant. Change rows of its own tenant only, or as another role. An \
+             administrator can bind the role to another tenant with immutable.grant_tenant()."
+                .to_string(),
+        )
+    }
     let setting = match session_context::source_of(c::TENANT_ID, tenant_id) {
         Some(setting) => format!("The tenant comes from {setting}. Set it to {}.", quoted(first)),
         None if tenant_id.is_empty() => format!("Give tenant_id, or set immutable.tenant_id to {}.", quoted(first)),

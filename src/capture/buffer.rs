@@ -133,6 +133,11 @@ fn refuse_late() -> ! {
     .raise()
 }
 
+/// Whether a change that is made now is kept. Raises 55000 if it would have to be, and cannot.
+pub fn takes_changes() -> bool {
+    BUFFER.with_borrow(Buffer::takes_changes)
+}
+
 /// Says what the changes that follow have in common. It is kept with the first of them.
 pub fn put_context(context: &Context) {
     BUFFER.with_borrow_mut(|buffer| {

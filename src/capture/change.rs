@@ -66,7 +66,6 @@ pub struct Comparison<'c> {
 struct Fields {
     metadata: String,
     resource_id: Option<String>,
-    tenant_id: Option<String>,
     targets: String,
 }
 
@@ -152,23 +151,33 @@ impl<'c> Comparison<'c> {
         }
     }
 
-    /// The change between two rows; None if nothing changed that is recorded.
-    pub fn change(&mut self, rows: Rows<'_, '_>) -> Option<Change<'_>> {
+    /// Passes the change between two rows to `keep`, unless nothing changed that is recorded. A row that gets another
+    /// tenant is passed twice, for the one that had it and for the one that has it now.
+    pub fn change(&mut self, rows: Rows<'_, '_>, mut keep: impl FnMut(&Change<'_>)) {
         let operation = rows.operation();
         self.write_metadata(rows, VALUE_BYTES);
         if operation == Operation::Update && self.pieces.is_empty() && !self.is_of_another(rows) {
-            return None;
+            return;
         }
         self.shorten(rows);
         self.write_resource(rows);
-        self.write_tenant(rows);
-        Some(Change {
+        let tenant_id = self.tenant(rows.first());
+        let next_tenant_id = match operation {
+            Operation::Update => self.tenant(rows.new).filter(|next| Some(next) != tenant_id.as_ref()),
+            _ => None,
+        };
+        let mut change = Change {
             operation,
-            tenant_id: self.fields.tenant_id.as_deref(),
+            tenant_id: tenant_id.as_deref(),
             resource_id: self.fields.resource_id.as_deref(),
             targets: &self.fields.targets,
             metadata: &self.fields.metadata,
-        })
+        };
+        keep(&change);
+        if next_tenant_id.is_some() {
+            change.tenant_id = next_tenant_id.as_deref();
+            keep(&change);
+        }
     }
 
     /// Whether two rows are the same where it counts, as far as their bytes show.
@@ -323,13 +332,11 @@ impl<'c> Comparison<'c> {
         self.fields.resource_id = resource_id;
     }
 
-    /// Writes the tenant of the row that the event is named after. A row without one has none, whatever the session says.
-    fn write_tenant(&mut self, rows: Rows<'_, '_>) {
-        self.fields.tenant_id = self.tracked.tenant.map(|(place, oid)| {
-            let value = rows.first().and_then(|row| row.at(place));
-            let text = value.map(|value| self.texts.of(oid, value));
-            let tenant = text.as_ref().and_then(value::plain).unwrap_or_default();
-            bounded(tenant.into_owned(), "tenant_id")
-        });
+    /// The tenant of a row, if there is a column for it. A row without one has none, whatever the session says.
+    fn tenant(&mut self, row: Option<&Values<'_>>) -> Option<String> {
+        let (place, oid) = self.tracked.tenant?;
+        let text = row.and_then(|row| row.at(place)).map(|value| self.texts.of(oid, value));
+        let tenant = text.as_ref().and_then(value::plain).unwrap_or_default();
+        Some(bounded(tenant.into_owned(), "tenant_id"))
     }
 }

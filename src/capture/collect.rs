@@ -4,8 +4,7 @@
 use crate::capture::buffer::{self, Change, Context};
 use crate::capture::change::{Comparison, Rows};
 use crate::capture::tracked::{self, Operation, Tracked};
-use crate::capture::{condition, context};
-use crate::log::captured;
+use crate::capture::{condition, context, expression};
 use crate::pg::call::{sql_function, Call};
 use crate::pg::datum::Datum;
 use crate::pg::error::{Code, Fault};
@@ -31,7 +30,11 @@ fn capture(call: Call) -> Datum {
     if let Some(operation) = operation(trigger).filter(|_| !is_left_out()) {
         let tracked = tracked::of(trigger.relation());
         if let Some(tracked) = tracked.filter(|tracked| tracked.operations.contains(&operation)) {
-            output::pinned(|settings| collect(trigger, operation, &tracked, settings));
+            let collect = || output::pinned(|settings| collect(trigger, operation, &tracked, settings));
+            match tracked.condition.is_some() {
+                true => expression::pinned(collect),
+                false => collect(),
+            }
         }
     }
     trigger.nothing()
@@ -58,7 +61,7 @@ fn operation(trigger: TriggerCall) -> Option<Operation> {
 /// Whether changes are not recorded now: rows come from a dump or from a publisher, where they were recorded, or a trigger
 /// on the log itself makes them while captured changes are appended, which would never end.
 fn is_left_out() -> bool {
-    settings::RESTORE.get() || captured::are_appended() || replication::is_replaying()
+    settings::RESTORE.get() || replication::is_replaying() || !buffer::takes_changes()
 }
 
 fn collect(trigger: TriggerCall, operation: Operation, tracked: &Tracked, settings: &Pinned) {
@@ -101,10 +104,6 @@ struct Collector<'c> {
 
 impl<'c> Collector<'c> {
     fn new(trigger: TriggerCall<'c>, tracked: &'c Tracked, settings: &'c Pinned) -> Collector<'c> {
-        if tracked.condition.is_some() {
-            // A condition is to be true for the same rows in every session.
-            settings.pin_all();
-        }
         let (descriptor, memory) = (trigger.relation().descriptor(), trigger.call.memory());
         Collector {
             tracked,
@@ -203,11 +202,7 @@ impl<'c> Collector<'c> {
             return;
         }
         let Collector { comparison, old: old_values, new: new_values, context, tracked, .. } = self;
-        let mut keep = |rows: Rows<'_, '_>| {
-            if let Some(change) = comparison.change(rows) {
-                put(&change, tracked, context);
-            }
-        };
+        let mut keep = |rows: Rows<'_, '_>| comparison.change(rows, |change| put(change, tracked, context));
         match (old, new) {
             (Some(old), Some(new)) => old_values.take_apart(old, |old| {
                 new_values.take_apart(new, |new| keep(Rows { old: Some(old), new: Some(new) }));

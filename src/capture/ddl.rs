@@ -201,7 +201,7 @@ fn fired_before(relation: Oid) -> Vec<Operation> {
         "SELECT t.tgname::pg_catalog.text FROM pg_catalog.pg_trigger t \
          WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND t.tgenabled OPERATOR(pg_catalog.=) 'A'::pg_catalog.\"char\" \
            AND t.tgfoid OPERATOR(pg_catalog.=) $2",
-        &[Arg::Oid(relation), Arg::Oid(catalog::function_in_schema(c"capture"))],
+        &[Arg::Oid(relation), Arg::Oid(triggers::capture_function())],
         |row| {
             let operation = row.at(0).and_then(|name| triggers::operation_of(text(name)));
             fired.extend(operation);

@@ -5,6 +5,7 @@ use crate::pg::expression;
 use crate::pg::relation::Relation;
 use crate::pg::setting;
 use crate::pg::subtransaction::{attempt, sqlstate, Refused};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::fmt::Write;
 
@@ -26,9 +27,25 @@ const SETTINGS: [(&CStr, &CStr); 14] = [
     (c"xmlbinary", c"base64"),
 ];
 
-/// Runs `body` with the settings for the evaluation. What a function of the expression sets does not outlast it, or the
-/// values of the row would be written in another form. An error in it must end a subtransaction.
+thread_local! {
+    /// Whether the settings are those for the evaluation.
+    static ARE_PINNED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body` with the settings for the evaluation: of one row, or of all rows of a statement, because to set them takes
+/// longer than to evaluate an expression. An error in it must end a transaction or a subtransaction. What a
+/// function of the expression sets does not outlast `body`, or values would be written in another form.
 pub fn pinned<T>(body: impl FnOnce() -> T) -> T {
+    struct Restored;
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            ARE_PINNED.set(false);
+        }
+    }
+    if ARE_PINNED.replace(true) {
+        return setting::with_and_undone(&[], body);
+    }
+    let _restored = Restored;
     let differing = SETTINGS.iter().filter(|(name, value)| setting::value(name).as_deref() != Some(value));
     let settings: Vec<(CString, CString)> =
         differing.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -133,7 +133,7 @@ fn fires_always(trigger: &Trigger) -> bool {
 /// firing, and has all of them fire always. Locks the relations. Event triggers are not told of it.
 pub fn install(root: Oid, operations: &[Operation]) {
     let relations = lock_tree(root);
-    let (firing, capture) = (firing(&relations), function_in_schema(c"capture"));
+    let (firing, capture) = (firing(&relations), capture_function());
     for relation in relations {
         let member = Member::new(relation, firing);
         for operation in Operation::ALL {
@@ -148,7 +148,7 @@ pub fn install(root: Oid, operations: &[Operation]) {
 /// not locked. A tree that has lost a relation is looked at as a whole.
 pub fn adapt(root: Oid, operations: &[Operation], new: &[Oid], has_lost: bool) {
     let relations = tree(root);
-    let (firing, capture) = (firing(&relations), function_in_schema(c"capture"));
+    let (firing, capture) = (firing(&relations), capture_function());
     let for_row = |relation: Oid, operation: Operation| {
         Member::new(relation, firing).for_row(operation).filter(|_| operations.contains(&operation))
     };
@@ -172,7 +172,7 @@ pub fn adapt(root: Oid, operations: &[Operation], new: &[Oid], has_lost: bool) {
 
 /// Has the triggers of a relation fire always that ENABLE TRIGGER has made fire in sessions that are no replicas.
 pub fn fire_always(relation: Oid, operations: &[Operation]) {
-    let capture = function_in_schema(c"capture");
+    let capture = capture_function();
     for operation in operations {
         let for_row = each_trigger(relation, |trigger| {
             let is_one = is_named(trigger, *operation) && trigger.tgfoid == capture;
@@ -234,6 +234,11 @@ fn each_trigger<T>(relation: Oid, look: impl FnMut(&Trigger) -> Option<T>) -> Ve
     of(open.get())
 }
 
+/// The function of the triggers. To look it up needs a right on its schema.
+pub fn capture_function() -> Oid {
+    as_owner(|| function_in_schema(c"capture"))
+}
+
 fn as_owner<T>(body: impl FnOnce() -> T) -> T {
     let events = OpenRelation::briefly(events_oid());
     spi::as_owner(events.get(), body)
@@ -241,7 +246,7 @@ fn as_owner<T>(body: impl FnOnce() -> T) -> T {
 
 /// Drops all triggers of the relation. Event triggers are not told of it.
 pub fn remove(relation: Oid) {
-    let capture = function_in_schema(c"capture");
+    let capture = capture_function();
     for trigger in each_trigger(relation, |trigger| (trigger.tgfoid == capture).then_some(trigger.tgoid)) {
         as_owner(|| trigger_definition::drop(trigger));
     }
@@ -266,7 +271,7 @@ fn each_of_relations(
     operations: &[Operation],
     mut each: impl FnMut(Oid, Operation, Condition),
 ) {
-    let capture = function_in_schema(c"capture");
+    let capture = capture_function();
     for relation in relations {
         let member = Member::new(*relation, firing);
         for operation in operations {
@@ -293,7 +298,7 @@ pub fn operation_of(trigger: &str) -> Option<Operation> {
 
 /// Whether a relation has a trigger that records changes under another name than those that are created here.
 pub fn has_stray(relation: Oid) -> bool {
-    let capture = function_in_schema(c"capture");
+    let capture = capture_function();
     let is_stray = |trigger: &Trigger| {
         let is_known = Operation::ALL.into_iter().any(|operation| is_named(trigger, operation));
         (trigger.tgfoid == capture && !is_known).then_some(())
@@ -303,7 +308,7 @@ pub fn has_stray(relation: Oid) -> bool {
 
 /// The operations for which a relation has a trigger of ours that fires always.
 pub fn firing_now(relation: Oid) -> Vec<Operation> {
-    let capture = function_in_schema(c"capture");
+    let capture = capture_function();
     each_trigger(relation, |trigger| {
         let operation = Operation::ALL.into_iter().find(|operation| is_named(trigger, *operation))?;
         (trigger.tgfoid == capture && fires_always(trigger)).then_some(operation)

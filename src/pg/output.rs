@@ -48,7 +48,8 @@ const SETTINGS: [Setting; 8] = [
     Setting { name: c"bytea_output", value: c"hex", is_same: |value| value == b"hex" },
     Setting { name: c"lc_monetary", value: c"C", is_same: |value| matches!(value, b"C" | b"POSIX") },
     Setting { name: c"quote_all_identifiers", value: c"off", is_same: |value| value == b"off" },
-    Setting { name: c"search_path", value: c"pg_catalog", is_same: |value| value == b"pg_catalog" },
+    // Without pg_temp at its end, a session's temporary types would come first.
+    Setting { name: c"search_path", value: c"pg_catalog, pg_temp", is_same: |value| value == b"pg_catalog, pg_temp" },
 ];
 
 /// Which of [`SETTINGS`] the texts of a type depend on, as bits.
@@ -79,11 +80,6 @@ pub fn pinned<T>(body: impl FnOnce(&Pinned) -> T) -> T {
 }
 
 impl Pinned {
-    /// Pins all settings, for code that may depend on any of them.
-    pub fn pin_all(&self) {
-        self.pin(ALL);
-    }
-
     fn pin(&self, needed: u8) {
         let missing = needed & !self.are.get();
         if missing == 0 {

@@ -132,10 +132,10 @@ def test_migrations_of_django_run_on_tracked_tables(db, shop, recorded, owner):
 
     # This rewrites the table past its triggers, and is recorded as such, by whom it was done.
     shop.migrate(migrations.AlterField("invoice", "amount", models.BigIntegerField(default=0)))
-    rewritten = db.conn.execute("SELECT actor_id, metadata::text FROM immutable.events WHERE action = 'immutable.table_rewritten'").fetchall()
-    assert rewritten and all(actor == owner and "shop_invoice" in metadata for actor, metadata in rewritten)
+    rewritten = db.conn.execute("SELECT actor_id, resource_id, metadata FROM immutable.events WHERE action = 'immutable.table_rewritten'").fetchall()
+    assert rewritten == [(owner, "public.shop_invoice", {"cause": "ALTER TABLE", "columns": "amount"})]
     assert recorded() == []
-    assert change(amount=2**40) == [changed(amount=("10", str(2**40)))]
+    assert change(amount=2**40) == [changed(amount=(10, 2**40))]
 
     shop.migrate(migrations.RenameField("invoice", "notes", "remarks"))
     assert change(remarks="late") == [changed(remarks=(None, "late"))]
@@ -151,7 +151,7 @@ def test_migrations_of_django_run_on_tracked_tables(db, shop, recorded, owner):
     # An index and a constraint are no changes of rows.
     shop.migrate(migrations.AddIndex("bill", models.Index(fields=["paid"], name="bill_paid")),
                  migrations.AddConstraint("bill", models.UniqueConstraint(fields=["number", "paid"], name="bill_number_paid")))
-    assert change(amount=1) == [changed(amount=(str(2**40), "1"))]
+    assert change(amount=1) == [changed(amount=(2**40, 1))]
     no_problem(db)
     # The table goes, and the log says so.
     shop.migrate(migrations.DeleteModel("Bill"))
@@ -176,7 +176,7 @@ def test_every_way_of_django_to_write(db, shop, recorded):
     from django.db.models import F
     model, customers = shop.model("Invoice"), shop.model("Customer")
     ada = customers.objects.create(name="Ada")
-    assert recorded() == [("customer.created", str(ada.pk), {"id": {"new": str(ada.pk)}, "name": {"new": "Ada"}})]
+    assert recorded() == [("customer.created", str(ada.pk), {"id": {"new": ada.pk}, "name": {"new": "Ada"}})]
 
     many = model.objects.bulk_create([model(number=f"B-{n}", amount=n, customer=ada) for n in range(3)])
     assert [(action, key, metadata["number"]) for action, key, metadata in recorded()] == [
@@ -228,7 +228,7 @@ def test_savepoints_and_a_test_that_rolls_back(db, shop, recorded):
         for number in ("taken back", "kept"):
             try:
                 with transaction.atomic():
-                    model.objects.create(number="also taken back" + number)
+                    model.objects.create(number="with " + number)
                     model.objects.create(number=number)
                     if number == "taken back":
                         raise ValueError
@@ -277,7 +277,7 @@ class Author(Base):
     __tablename__ = "authors"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column()
     books: Mapped[list["Book"]] = relationship(back_populates="author", cascade="all, delete-orphan")
     __mapper_args__ = {"version_id_col": version}
 

@@ -217,6 +217,44 @@ UPDATE app.parent SET b = 'more';
 SELECT action, resource_id, metadata FROM immutable.events WHERE resource_type = 'parent' ORDER BY tenant_id, lane, seq;
 SELECT immutable.untrack_table('app.parent');
 
+\echo '-- Foreign tables have no transition tables, and neither has a tree with one of them.'
+CREATE FOREIGN DATA WRAPPER regress_wrapper;
+CREATE SERVER regress_server FOREIGN DATA WRAPPER regress_wrapper;
+CREATE FOREIGN TABLE app.foreign_table (a integer, b text) SERVER regress_server;
+SELECT immutable.track_table('app.foreign_table', operations => '{insert,update,delete}');
+SELECT * FROM public.triggers('app.foreign_table');
+SELECT immutable.untrack_table('app.foreign_table');
+SELECT immutable.track_table('app.parted', operations => '{insert}');
+SELECT immutable.untrack_table('app.parted');
+ALTER TABLE app.parted DROP CONSTRAINT parted_pkey;
+CREATE FOREIGN TABLE app.parted_2 PARTITION OF app.parted FOR VALUES IN (2) SERVER regress_server;
+SELECT immutable.track_table('app.parted', operations => '{insert}');
+SELECT * FROM public.triggers('app.parted');
+SELECT * FROM public.triggers('app.parted_1_1');
+SELECT * FROM public.triggers('app.parted_2');
+DROP FOREIGN TABLE app.parted_2;
+SELECT immutable.track_table('app.parted', operations => '{insert,truncate}');
+SELECT * FROM public.triggers('app.parted');
+SELECT * FROM public.triggers('app.parted_1_1');
+SELECT immutable.untrack_table('app.parted');
+DROP FOREIGN TABLE app.foreign_table;
+DROP SERVER regress_server;
+DROP FOREIGN DATA WRAPPER regress_wrapper;
+
+\echo '-- A further call repairs what was done to the triggers.'
+SELECT immutable.track_table('app.toasted');
+ALTER TABLE app.toasted DISABLE TRIGGER "~immutable_capture_insert";
+ALTER TABLE app.toasted ENABLE REPLICA TRIGGER "~immutable_capture_update";
+DROP TRIGGER "~immutable_capture_delete" ON app.toasted;
+CREATE FUNCTION app.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+CREATE TRIGGER "~immutable_capture_delete" AFTER DELETE ON app.toasted FOR EACH STATEMENT EXECUTE FUNCTION app.nothing();
+DROP TRIGGER "~immutable_capture_truncate" ON app.toasted;
+CREATE TRIGGER "~immutable_capture_truncate" BEFORE TRUNCATE ON app.toasted EXECUTE FUNCTION immutable.capture();
+SELECT immutable.track_table('app.toasted');
+SELECT * FROM public.triggers('app.toasted');
+SELECT immutable.untrack_table('app.toasted');
+SELECT count(*) FROM public.triggers('app.toasted');
+
 \echo '-- The types of subjects: the referenced table''s resource_type or name, or the column''s name.'
 SELECT immutable.track_table('app.invoices', id_columns => '{number}', subject_columns => '{person,org}', columns => '{amount}');
 INSERT INTO app.persons VALUES (7, 'Ada');
@@ -236,10 +274,14 @@ UPDATE app.bills SET account = 'DE1', amount = 3;
 SELECT tenant_id, resource_id, metadata FROM immutable.events WHERE action = 'bill.updated' ORDER BY tenant_id, lane, seq;
 ALTER TABLE app.bills DROP COLUMN account;
 UPDATE app.bills SET amount = 4, search = 'a';
-SELECT tenant_id, resource_id, metadata FROM immutable.events WHERE action = 'bill.updated' AND metadata -> 'amount' -> 'old' IS NULL;
+SELECT tenant_id, resource_id, metadata FROM immutable.events WHERE action = 'bill.updated' AND metadata -> 'amount' ->> 'new' = '4';
+ALTER TABLE app.bills DROP COLUMN tenant;
+SELECT problem FROM immutable.tracked_tables;
+UPDATE app.bills SET amount = 4.5;
+SELECT tenant_id, resource_id, metadata FROM immutable.events WHERE action = 'bill.updated' AND metadata -> 'amount' -> 'new' IS NULL;
 SELECT immutable.track_table('app.bills', 'bill', '{no}');
 UPDATE app.bills SET amount = 5;
-SELECT metadata FROM immutable.events WHERE action = 'bill.updated' AND tenant_id = '';
+SELECT metadata FROM immutable.events WHERE action = 'bill.updated' AND metadata -> 'amount' ->> 'new' = '5';
 
 \echo '-- Who may: members of immutable_tracker, and for a condition whoever may create triggers.'
 SET ROLE regress_nobody;
