@@ -106,10 +106,16 @@ fn entry(table: Relation, request: Request) -> Entry {
     }
 }
 
+/// Bytes of a list of columns beyond which the event has their number and a hash, because all lists are to fit into it.
+const LIST_BYTES: usize = 8192;
+
 /// What the event says of the configuration: names alone. A condition may contain values.
 fn metadata(entry: &Entry) -> String {
     let operations: Vec<&str> = entry.operations.iter().map(|operation| operation.name()).collect();
-    let names = |list: &[String]| array(list.iter().map(String::as_str));
+    let names = |list: &[String]| match array(list.iter().map(String::as_str)) {
+        names if names.len() > LIST_BYTES => format!("{{\"count\":{},\"sha256\":\"{}\"}}", list.len(), hex_of(&names)),
+        names => names,
+    };
     let or_null = |json: Option<String>| json.unwrap_or_else(|| "null".to_string());
     let digest = |text: &String| format!("{{\"length\":{},\"sha256\":\"{}\"}}", text.len(), hex_of(text));
     let members = [

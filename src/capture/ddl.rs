@@ -188,7 +188,11 @@ fn trigger_changed(tag: &str, trigger: Oid) {
         triggers::adapt(root.relation, &root.operations, &[relation], false);
         return;
     }
-    note_enabled(tag, relation, &triggers::firing_now(relation), &fired_before(relation));
+    let (now, before) = (triggers::firing_now(relation), fired_before(relation));
+    note_enabled(tag, relation, &now, &before);
+    // CREATE OR REPLACE TRIGGER may have put another in the place of ours.
+    let off: Vec<Operation> = before.into_iter().filter(|operation| !now.contains(operation)).collect();
+    note_disabled(tag, relation, &off);
 }
 
 /// The operations for which a relation had a trigger that fired, before the command.

@@ -80,6 +80,13 @@ fn refuse_both(one: (&str, &[String]), other: (&str, &[String]), hint: &str) {
     }
 }
 
+/// Whether events can have the resource_type. A row of immutable.tracking that somebody has changed may have any.
+pub fn can_be_type(resource_type: &str) -> bool {
+    !resource_type.is_empty()
+        && resource_type.len() <= RESOURCE_TYPE_BYTES
+        && !format!("{resource_type}.").starts_with(RESERVED)
+}
+
 /// The resource_type that is given, or the table's name.
 fn resource_type(call: Call, relation: Relation) -> String {
     let given = call.arg(1).map(text);

@@ -3,6 +3,7 @@
 
 use crate::capture::expression;
 pub use crate::capture::operation::Operation;
+use crate::capture::request::can_be_type;
 use crate::capture::tracking::{self, Entry};
 use crate::pg::catalog;
 use crate::pg::relation::{named, with_ancestors, Relation};
@@ -104,8 +105,11 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
     let rows = tracking::rows();
     let ancestors = with_ancestors(relation.oid());
     watched.extend(&ancestors);
-    let types: HashMap<Oid, String> =
-        rows.iter().map(|row| (row.relation(), row.resource_type().to_string())).collect();
+    let types: HashMap<Oid, String> = rows
+        .iter()
+        .filter(|row| can_be_type(row.resource_type()))
+        .map(|row| (row.relation(), row.resource_type().to_string()))
+        .collect();
     let entry = &tracking::nearest(rows, &ancestors)?;
     let is_stale = !entry.gone.is_empty();
     let places: HashMap<String, (usize, Oid)> = relation
@@ -118,7 +122,7 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
         entry.id_columns.iter().map(|column| places.get(column.as_str()).copied()).collect();
     Some(Tracked {
         name: relation.qualified_name(),
-        resource_type: entry.resource_type.clone(),
+        resource_type: resource_type(entry),
         operations: entry.operations.clone(),
         columns: columns(relation, entry, is_stale),
         // A part of a key would name other rows too.
@@ -128,6 +132,14 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
         condition: entry.condition.as_ref().and_then(|condition| expression::statement(relation, condition)),
         is_stale,
     })
+}
+
+/// The entry's resource_type. One that no event can have must not fail the changes of the table.
+fn resource_type(entry: &Entry) -> String {
+    match can_be_type(&entry.resource_type) {
+        true => entry.resource_type.clone(),
+        false => format!("table {}", entry.table),
+    }
 }
 
 /// The columns that are recorded. If a name is gone, the column that it meant may have any name: no value is shown.
