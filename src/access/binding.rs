@@ -98,7 +98,8 @@ fn refuse_other_tenant(bound: &[Vec<String>], tenant_id: &str) -> ! {
         )
     };
     if captured::are_appended() {
-        let whose = if tenant_id.is_empty() { "no tenant".to_string() } else { format!("tenant {}", quoted(tenant_id)) };
+        let whose =
+            if tenant_id.is_empty() { "no tenant".to_string() } else { format!("tenant {}", quoted(tenant_id)) };
         refuse(
             format!("tenant_id must be {}: a row of {whose} was changed", shown(common.iter().copied())),
             "The role cannot record for another tenant. Change rows of its own tenant only, or as another role. An \
