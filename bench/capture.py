@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what recording the row changes of a table costs, in four ways side by side; see capture.sh.
+"""Measures what recording the row changes of a table costs, in several ways side by side; see capture.sh.
 
 Each way has a database of its own, made anew in every round, whose history only grows within the round. Every change is made
 in each of them in turn; a ratio is formed within a turn, so that what the machine does meanwhile meets both sides, and the
@@ -22,8 +22,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 
-# The ways: their names in the tables.
-WAYS = {"none": "no trigger", "jsonb": "jsonb history", "supa_audit": "supa_audit's way", "immutable": "immutable"}
+# The ways: their names in the tables. The empty trigger gets the old and the new rows of a statement, as the extension's does.
+WAYS = {"none": "no trigger", "empty": "empty trigger", "jsonb": "jsonb history", "supa_audit": "supa_audit's way",
+        "immutable": "immutable"}
 OURS = "immutable"
 
 ONE_COLUMN = "UPDATE invoice SET status = 'sent ' || id % 10"
@@ -49,7 +50,7 @@ class Workload:
     def __init__(self, name, statement, clients=None, turns=1, excluded=False, bar=None, cpu_bar=None):
         self.name, self.statement, self.clients, self.turns = name, statement, clients, turns
         self.excluded, self.bar, self.cpu_bar = excluded, bar, cpu_bar
-        self.ways = ("none", OURS) if excluded else tuple(WAYS)
+        self.ways = ("none", "empty", OURS) if excluded else tuple(way for way in WAYS if way != "empty")
 
 
 WORKLOADS = [
@@ -113,14 +114,14 @@ class Way:
 
     def recorded(self):
         """How many changes are recorded."""
-        query = {"none": "SELECT 0", "jsonb": "SELECT count(*) FROM history",
+        query = {"none": "SELECT 0", "empty": "SELECT 0", "jsonb": "SELECT count(*) FROM history",
                  "supa_audit": "SELECT count(*) FROM audit.record_version",
                  OURS: "SELECT count(*) FROM immutable.events WHERE resource_type = 'invoice' AND action LIKE 'invoice.%'"}
         return self.conn.execute(query[self.name]).fetchone()[0]
 
     def expected(self, workload, rows):
         """How many changes the workload should leave."""
-        return 0 if self.name == "none" or self.name == OURS and workload.excluded else rows
+        return 0 if self.name in ("none", "empty") or self.name == OURS and workload.excluded else rows
 
     def run(self, workload):
         """Rows a second, microseconds of the server's processor time and bytes of WAL for each row."""
@@ -188,7 +189,7 @@ def measure(options):
         for way in ways:
             way.prepare()
         for workload in chosen:
-            for _ in range(workload.turns):
+            for _ in range(1 if options.quick else workload.turns):
                 turn += 1
                 for way in ways if turn % 2 else reversed(ways):
                     if way.name not in workload.ways:
@@ -299,7 +300,7 @@ def main():
     about["minutes"] = round((time.monotonic() - begun) / 60, 1)
     print(f"\n{about['at']}, PostgreSQL {about['postgresql']}, {about['processors']} processors ({about['model']}), load "
           f"{about['load_at_start']:.1f} before and {about['load_at_end']:.1f} after; "
-          f"{about['rounds']} rounds, {about['minutes']} minutes. Medians; ratios with the least and the greatest.")
+          f"rounds: {about['rounds']}, in {about['minutes']} minutes. Medians; ratios with the least and the greatest.")
     rates(results, options)
     costs(results, options, "processor_us", "µs of processor time a row", "{:.1f}")
     costs(results, options, "wal_bytes", "bytes of WAL a row", "{:,.0f}")

@@ -106,23 +106,31 @@ fn entry(table: Relation, request: Request) -> Entry {
     }
 }
 
+/// Bytes of a list of columns beyond which the event has their number and a hash, because all lists are to fit into it.
+const LIST_BYTES: usize = 8192;
+
 /// What the event says of the configuration: names alone. A condition may contain values.
 fn metadata(entry: &Entry) -> String {
     let operations: Vec<&str> = entry.operations.iter().map(|operation| operation.name()).collect();
-    let names = |list: &[String]| array(list.iter().map(String::as_str));
-    let mut json = format!("{{\"resource_type\":{}", string(&entry.resource_type));
-    let mut member = |key: &str, value: String| json.push_str(&format!(",\"{key}\":{value}"));
-    member("id_columns", names(&entry.id_columns));
-    member("columns", entry.columns.as_deref().map_or("null".to_string(), names));
-    member("exclude", names(&entry.exclude));
-    member("mask", names(&entry.mask));
-    member("tenant_column", entry.tenant_column.as_deref().map_or("null".to_string(), string));
-    member("subject_columns", names(&entry.subject_columns));
-    member("operations", array(operations.into_iter()));
+    let names = |list: &[String]| match array(list.iter().map(String::as_str)) {
+        names if names.len() > LIST_BYTES => format!("{{\"count\":{},\"sha256\":\"{}\"}}", list.len(), hex_of(&names)),
+        names => names,
+    };
+    let or_null = |json: Option<String>| json.unwrap_or_else(|| "null".to_string());
     let digest = |text: &String| format!("{{\"length\":{},\"sha256\":\"{}\"}}", text.len(), hex_of(text));
-    member("condition", entry.condition.as_ref().map_or("null".to_string(), digest));
-    json.push('}');
-    json
+    let members = [
+        ("resource_type", string(&entry.resource_type)),
+        ("id_columns", names(&entry.id_columns)),
+        ("columns", or_null(entry.columns.as_deref().map(names))),
+        ("exclude", names(&entry.exclude)),
+        ("mask", names(&entry.mask)),
+        ("tenant_column", or_null(entry.tenant_column.as_deref().map(string))),
+        ("subject_columns", names(&entry.subject_columns)),
+        ("operations", array(operations.into_iter())),
+        ("condition", or_null(entry.condition.as_ref().map(digest))),
+    ];
+    let members: Vec<String> = members.iter().map(|(key, json)| format!("\"{key}\":{json}")).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 fn hex_of(text: &str) -> String {

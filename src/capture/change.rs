@@ -1,5 +1,5 @@
-//! A change of one row, as the fields of its event: metadata with one key for each column that changed, the resource's id,
-//! the targets and the tenant.
+//! A change of one row, as the fields of its event: metadata with one key for each column that changed, the resource's
+//! id, the targets and the tenant.
 
 use crate::capture::buffer::Change;
 use crate::capture::mask::{self, Key};
@@ -191,17 +191,21 @@ impl<'c> Comparison<'c> {
     }
 
     /// Whether the id, the tenant or a person of the row changed, which may not be among the recorded columns.
-    fn is_of_another(&self, rows: Rows<'_, '_>) -> bool {
-        others(self.tracked).any(|place| self.differs(rows, place))
+    fn is_of_another(&mut self, rows: Rows<'_, '_>) -> bool {
+        let tracked = self.tracked;
+        others(tracked).any(|place| self.differs(rows, place))
     }
 
-    fn is_other_id(&self, rows: Rows<'_, '_>) -> bool {
-        self.tracked.id.iter().any(|(place, _)| self.differs(rows, *place))
+    fn is_other_id(&mut self, rows: Rows<'_, '_>) -> bool {
+        let tracked = self.tracked;
+        tracked.id.iter().any(|(place, _)| self.differs(rows, *place))
     }
 
-    fn differs(&self, rows: Rows<'_, '_>, place: usize) -> bool {
+    /// Whether the text of a column differs.
+    fn differs(&mut self, rows: Rows<'_, '_>, place: usize) -> bool {
         match (rows.at(place), self.descriptor.attribute(place)) {
-            ([Some(old), Some(new)], Some(attribute)) => difference(&attribute, old, new).is_some(),
+            ([Some(old), Some(new)], Some(attribute)) => difference(&attribute, old, new)
+                .is_some_and(|(old, new)| self.texts.of(attribute.oid, old) != self.texts.of(attribute.oid, new)),
             ([old, new], _) => old.is_some() != new.is_some(),
         }
     }

@@ -1,5 +1,5 @@
-//! The trigger on tracked tables: it pairs old and new rows, and keeps what changed until the commit. It runs as the role that
-//! changes the rows.
+//! The trigger on tracked tables: it pairs old and new rows, and keeps what changed until the commit. It runs as the
+//! role that changes the rows.
 
 use crate::capture::buffer::{self, Change, Context};
 use crate::capture::change::{Comparison, Rows};
@@ -58,8 +58,8 @@ fn operation(trigger: TriggerCall) -> Option<Operation> {
     }
 }
 
-/// Whether changes are not recorded now: rows come from a dump or from a publisher, where they were recorded, or a trigger
-/// on the log itself makes them while captured changes are appended, which would never end.
+/// Whether changes are not recorded now: rows come from a dump or from a publisher, where they were recorded, or a
+/// trigger on the log itself makes them while captured changes are appended, which would never end.
 fn is_left_out() -> bool {
     settings::RESTORE.get() || replication::is_replaying() || !buffer::takes_changes()
 }
@@ -145,8 +145,8 @@ impl<'c> Collector<'c> {
         }
     }
 
-    /// The rows of an UPDATE. PostgreSQL puts each into both tables at once, so that they pair by position. A row that moves
-    /// to another partition may be missing from the new ones: a BEFORE trigger there may have left it out.
+    /// The rows of an UPDATE. PostgreSQL puts each into both tables at once, so that they pair by position. A row that
+    /// moves to another partition may be missing from the new ones: a BEFORE trigger there may have left it out.
     fn updated(&mut self, mut old: TransitionTable<'_>, mut new: TransitionTable<'_>) {
         if old.count() != new.count() {
             return self.updated_by_id(old, new);
@@ -161,8 +161,8 @@ impl<'c> Collector<'c> {
     }
 
     /// The rows of an UPDATE of which some have no new row. The others are in the same order in both tables. An old row
-    /// whose id no new row has is a deletion. A new row that comes before the one with the old row's id has got a new id, and
-    /// which row it was cannot be known: it is an insertion. Rows of a table without an id pair with none.
+    /// whose id no new row has is a deletion. A new row that comes before the one with the old row's id has got a new
+    /// id, and which row it was cannot be known: it is an insertion. Rows of a table without an id pair with none.
     ///
     /// This is the only place that needs memory for each row: some 30 bytes.
     fn updated_by_id(&mut self, mut old: TransitionTable<'_>, mut new: TransitionTable<'_>) {
@@ -220,16 +220,16 @@ impl<'c> Collector<'c> {
     }
 }
 
-/// Keeps a change, and what all changes of the statement have in common. That is said again for each, because a condition
-/// may change another tracked table.
+/// Keeps a change, and what all changes of the statement have in common. That is said again for each, because a
+/// condition may change another tracked table.
 fn put(change: &Change<'_>, tracked: &Tracked, context: &mut Option<Context>) {
     let context = context.get_or_insert_with(|| context::of_session(&tracked.resource_type));
     buffer::put_context(context);
     buffer::put(change);
 }
 
-/// How often each id occurs. Two ids that hash alike count as one, after which rows may be recorded as inserted and deleted
-/// that were updated.
+/// How often each id occurs. Two ids that hash alike count as one, after which rows may be recorded as inserted and
+/// deleted that were updated.
 #[derive(Default)]
 struct Ids {
     state: RandomState,

@@ -19,6 +19,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::tuple::Values;
 use crate::settings;
 use pgrx::pg_sys::{self, AlterTableType as Alter, NodeTag, Oid};
+use std::ffi::CStr;
 
 /// ALTER TABLE … DISABLE TRIGGER and ENABLE REPLICA TRIGGER.
 const SWITCH_OFF: [Alter::Type; 4] =
@@ -115,7 +116,10 @@ fn collect(row: &Values, steps: &mut Vec<Step>) {
                 _ => None,
             });
         }
-        let is_any = |kinds: &[Alter::Type]| changes.iter().any(|change| kinds.contains(&change.kind));
+        let is_of_ours = |part: &CStr| triggers::operation_of(&part.to_string_lossy()).is_some();
+        let is_any = |kinds: &[Alter::Type]| {
+            changes.iter().any(|change| kinds.contains(&change.kind) && change.part.is_none_or(is_of_ours))
+        };
         if is_any(&SWITCH_OFF) || is_any(&SWITCH_ON) {
             steps.push(Step::Switched(object, is_any(&SWITCH_OFF)));
         }
@@ -184,7 +188,11 @@ fn trigger_changed(tag: &str, trigger: Oid) {
         triggers::adapt(root.relation, &root.operations, &[relation], false);
         return;
     }
-    note_enabled(tag, relation, &triggers::firing_now(relation), &fired_before(relation));
+    let (now, before) = (triggers::firing_now(relation), fired_before(relation));
+    note_enabled(tag, relation, &now, &before);
+    // CREATE OR REPLACE TRIGGER may have put another in the place of ours.
+    let off: Vec<Operation> = before.into_iter().filter(|operation| !now.contains(operation)).collect();
+    note_disabled(tag, relation, &off);
 }
 
 /// The operations for which a relation had a trigger that fired, before the command.

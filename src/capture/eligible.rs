@@ -7,6 +7,8 @@ use crate::pg::error::{Code, Fault};
 use crate::pg::relation::{schema, with_ancestors, with_descendants, Relation};
 use pgrx::pg_sys;
 
+const TABLES: &str = "Tables, partitioned tables and foreign tables can be tracked.";
+
 /// Refuses what cannot be tracked, whoever asks: 42501, 42809 or 0A000. The relation need not be locked.
 pub fn refuse_kind(relation: Relation) {
     let name = relation.qualified_name();
@@ -25,7 +27,6 @@ pub fn refuse_kind(relation: Relation) {
             .hint("PostgreSQL allows no triggers on it.")
             .raise()
     }
-    const TABLES: &str = "Tables, partitioned tables and foreign tables can be tracked.";
     match relation.kind() {
         pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE | pg_sys::RELKIND_FOREIGN_TABLE => {}
         pg_sys::RELKIND_VIEW => refuse("is a view", "Track the tables that its rows come from."),

@@ -33,7 +33,8 @@ thread_local! {
 }
 
 /// Runs `body` with the settings for the evaluation: of one row, or of all rows of a statement, because to set them takes
-/// longer than to evaluate an expression. An error in it must end a transaction or a subtransaction.
+/// longer than to evaluate an expression. An error in it must end a transaction or a subtransaction. What a
+/// function of the expression sets does not outlast `body`, or values would be written in another form.
 pub fn pinned<T>(body: impl FnOnce() -> T) -> T {
     struct Restored;
     impl Drop for Restored {
@@ -42,16 +43,13 @@ pub fn pinned<T>(body: impl FnOnce() -> T) -> T {
         }
     }
     if ARE_PINNED.replace(true) {
-        return body();
+        return setting::with_and_undone(&[], body);
     }
     let _restored = Restored;
     let differing = SETTINGS.iter().filter(|(name, value)| setting::value(name).as_deref() != Some(value));
     let settings: Vec<(CString, CString)> =
         differing.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    match settings.is_empty() {
-        true => body(),
-        false => setting::with(&settings, body),
-    }
+    setting::with_and_undone(&settings, body)
 }
 
 /// Whether an error is the expression's own, and not one that ends the user's statement: a cancel, a timeout, the end of

@@ -1,5 +1,6 @@
-//! The key of the HMAC that stands for masked values: the first line of the file of immutable.mask_key_file, 64 hex digits.
-//! A file that cannot be used is no reason to refuse a change of a row; its events say only that the value changed.
+//! The key of the HMAC that stands for masked values: the first line of the file of immutable.mask_key_file, 64 hex
+//! digits. A file that cannot be used is no reason to refuse a change of a row; its events say only that the value
+//! changed.
 
 use crate::pg::file;
 use crate::settings;

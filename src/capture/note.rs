@@ -35,7 +35,8 @@ pub fn note_disabled(tag: &str, relation: Oid, operations: &[Operation]) {
 
 fn note_triggers(action: &str, tag: &str, relation: Oid, operations: &[Operation]) {
     if !operations.is_empty() {
-        let names: Vec<String> = operations.iter().map(|operation| format!("{PREFIX}{}", operation.name())).collect();
+        let in_order = Operation::ALL.iter().filter(|operation| operations.contains(operation));
+        let names: Vec<String> = in_order.map(|operation| format!("{PREFIX}{}", operation.name())).collect();
         note(action, shown(relation), tag, &[("triggers", &names.join(", "))]);
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps row changes of a tracked table from being recorded as they should be.
 
 use crate::capture::eligible::shown;
+use crate::capture::request::can_be_type;
 use crate::capture::triggers::{self, Condition, PREFIX};
 use crate::capture::{expression, mask, tracking};
 use crate::pg::call::{sql_function, Call};
@@ -15,6 +16,7 @@ pub fn of(relation: Oid) -> Option<String> {
     let entry = tracking::of(relation)?;
     of_triggers(&entry)
         .or_else(|| of_columns(&entry))
+        .or_else(|| of_type(&entry))
         .or_else(|| of_persistence(open.get()))
         .or_else(|| of_condition(open.get(), &entry))
         .or_else(|| of_mask(&entry))
@@ -55,6 +57,13 @@ fn of_columns(entry: &tracking::Entry) -> Option<String> {
         "column \"{column}\" is not there, and every value is masked. Call immutable.track_table() again with the columns \
          that the table has"
     ))
+}
+
+fn of_type(entry: &tracking::Entry) -> Option<String> {
+    (!can_be_type(&entry.resource_type)).then(|| {
+        "events cannot have the resource_type, and have the table's name instead. Call immutable.track_table() again"
+            .to_string()
+    })
 }
 
 fn of_persistence(table: Relation) -> Option<String> {

@@ -30,7 +30,7 @@ impl Request {
         let resource_type = resource_type(call, relation);
         let present = Present::of(relation);
         let list = |index, name| present.list(call, index, name);
-        let id_columns = list(2, "id_columns").unwrap_or_else(|| present.primary_key(relation));
+        let id_columns = list(2, "id_columns").unwrap_or_else(|| primary_key(relation));
         let tenant_column = call.arg(6).map(|column| present.column("tenant_column", text(column)));
         let request = Request {
             resource_type,
@@ -78,6 +78,13 @@ fn refuse_both(one: (&str, &[String]), other: (&str, &[String]), hint: &str) {
     if let Some(column) = one.1.iter().find(|column| other.1.contains(column)) {
         Fault::invalid(one.0, format!("{} and {} both name column \"{column}\"", one.0, other.0)).hint(hint).raise()
     }
+}
+
+/// Whether events can have the resource_type. A row of immutable.tracking that somebody has changed may have any.
+pub fn can_be_type(resource_type: &str) -> bool {
+    !resource_type.is_empty()
+        && resource_type.len() <= RESOURCE_TYPE_BYTES
+        && !format!("{resource_type}.").starts_with(RESERVED)
 }
 
 /// The resource_type that is given, or the table's name.
@@ -171,10 +178,10 @@ impl Present {
             .raise(),
         }
     }
+}
 
-    fn primary_key(&self, relation: Relation) -> Vec<String> {
-        let places = relation.primary_key().unwrap_or_default();
-        let attributes = places.into_iter().filter_map(|place| relation.descriptor().attribute(place));
-        attributes.map(|attribute| attribute.name.to_string_lossy().into_owned()).collect()
-    }
+fn primary_key(relation: Relation) -> Vec<String> {
+    let places = relation.primary_key().unwrap_or_default();
+    let attributes = places.into_iter().filter_map(|place| relation.descriptor().attribute(place));
+    attributes.map(|attribute| attribute.name.to_string_lossy().into_owned()).collect()
 }

@@ -3,6 +3,7 @@
 
 use crate::capture::expression;
 pub use crate::capture::operation::Operation;
+use crate::capture::request::can_be_type;
 use crate::capture::tracking::{self, Entry};
 use crate::pg::catalog;
 use crate::pg::relation::{named, with_ancestors, Relation};
@@ -35,8 +36,6 @@ pub struct SubjectColumn {
 
 /// What is recorded of a relation.
 pub struct Tracked {
-    /// The table that `track_table()` was called for: the relation, or an ancestor of it.
-    pub root: Oid,
     /// The relation's own name, with its schema.
     pub name: String,
     pub resource_type: String,
@@ -103,10 +102,15 @@ pub fn of(relation: Relation<'_>) -> Option<Rc<Tracked>> {
 }
 
 fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
-    let all = tracking::all();
+    let rows = tracking::rows();
     let ancestors = with_ancestors(relation.oid());
     watched.extend(&ancestors);
-    let entry = ancestors.iter().find_map(|table| all.iter().find(|entry| entry.relation == *table))?;
+    let types: HashMap<Oid, String> = rows
+        .iter()
+        .filter(|row| can_be_type(row.resource_type()))
+        .map(|row| (row.relation(), row.resource_type().to_string()))
+        .collect();
+    let entry = &tracking::nearest(rows, &ancestors)?;
     let is_stale = !entry.gone.is_empty();
     let places: HashMap<String, (usize, Oid)> = relation
         .descriptor()
@@ -117,18 +121,25 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
     let id: Option<Vec<(usize, Oid)>> =
         entry.id_columns.iter().map(|column| places.get(column.as_str()).copied()).collect();
     Some(Tracked {
-        root: entry.relation,
         name: relation.qualified_name(),
-        resource_type: entry.resource_type.clone(),
+        resource_type: resource_type(entry),
         operations: entry.operations.clone(),
         columns: columns(relation, entry, is_stale),
         // A part of a key would name other rows too.
         id: id.unwrap_or_default(),
         tenant: entry.tenant_column.as_ref().and_then(|column| places.get(column.as_str()).copied()),
-        subjects: subjects(relation, entry, &all, watched),
+        subjects: subjects(relation, entry, &types, watched),
         condition: entry.condition.as_ref().and_then(|condition| expression::statement(relation, condition)),
         is_stale,
     })
+}
+
+/// The entry's resource_type. One that no event can have must not fail the changes of the table.
+fn resource_type(entry: &Entry) -> String {
+    match can_be_type(&entry.resource_type) {
+        true => entry.resource_type.clone(),
+        false => format!("table {}", entry.table),
+    }
 }
 
 /// The columns that are recorded. If a name is gone, the column that it meant may have any name: no value is shown.
@@ -147,7 +158,12 @@ fn columns(relation: Relation, entry: &Entry, is_stale: bool) -> Vec<Column> {
 }
 
 /// The columns whose values become targets. A foreign key of a partition's root is one of the partition too.
-fn subjects(relation: Relation, entry: &Entry, all: &[Entry], watched: &mut HashSet<Oid>) -> Vec<SubjectColumn> {
+fn subjects(
+    relation: Relation,
+    entry: &Entry,
+    types: &HashMap<Oid, String>,
+    watched: &mut HashSet<Oid>,
+) -> Vec<SubjectColumn> {
     let references = relation.references();
     let attributes = relation.descriptor().attributes().filter(|(_, attribute)| !attribute.is_virtual);
     let subjects = attributes.filter_map(|(place, attribute)| {
@@ -157,9 +173,9 @@ fn subjects(relation: Relation, entry: &Entry, all: &[Entry], watched: &mut Hash
     let of_one = |(place, oid, name): (usize, Oid, String)| {
         let referenced = references.iter().find(|(column, _)| *column == place).map(|(_, table)| *table);
         watched.extend(referenced);
-        let tracked = referenced.and_then(|table| all.iter().find(|entry| entry.relation == table));
+        let tracked = referenced.and_then(|table| types.get(&table).cloned());
         let table = referenced.and_then(catalog::name_of_relation).map(|(_, table)| table);
-        let kinds = [tracked.map(|entry| entry.resource_type.clone()), table, Some(name)];
+        let kinds = [tracked, table, Some(name)];
         let kind = kinds.into_iter().flatten().find(|kind| !kind.starts_with(RESERVED) && !kind.is_empty());
         SubjectColumn { place, oid, kind: kind.unwrap_or_else(|| "subject".to_string()) }
     };

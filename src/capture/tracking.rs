@@ -7,7 +7,7 @@ use crate::log::small_table::SmallTable;
 use crate::pg::call::{elements, names, smallints, sql_function, Call};
 use crate::pg::catalog;
 use crate::pg::datum::{micros, name, text, Datum};
-use crate::pg::relation::{named, with_ancestors, OpenRelation};
+use crate::pg::relation::{named, OpenRelation};
 use crate::pg::server::database;
 use crate::pg::spi::Arg;
 use crate::pg::transaction::{now, on_relation_change};
@@ -83,10 +83,10 @@ impl Entry {
     }
 
     /// Calls `change` with each name of a column.
-    fn each_column(&mut self, mut change: impl FnMut(&mut String)) {
+    fn each_column(&mut self, change: impl FnMut(&mut String)) {
         let lists = [Some(&mut self.id_columns), self.columns.as_mut(), Some(&mut self.exclude), Some(&mut self.mask)];
         let lists = lists.into_iter().flatten().chain([&mut self.subject_columns]);
-        lists.flatten().chain(&mut self.tenant_column).for_each(|column| change(column));
+        lists.flatten().chain(&mut self.tenant_column).for_each(change);
     }
 
     /// The row as it is stored, and what it says about the table and the columns where it was written.
@@ -149,10 +149,14 @@ impl Known {
         self.numbers.get(place).copied()
     }
 
-    /// Finds the table of the entry and the names that it and its columns have now.
+    /// Whether the table is known by its OID, and its columns by their numbers.
+    fn is_of_here(&self) -> bool {
+        self.database == database() && catalog::relation_kind(self.relation) != 0
+    }
+
+    /// Finds the names that the entry's table and its columns have now.
     fn follow(&self, entry: &mut Entry) {
-        let by_number = self.database == database() && catalog::relation_kind(self.relation) != 0;
-        entry.relation = if by_number { self.relation } else { catalog::relation(&entry.schema, &entry.table) };
+        let by_number = self.is_of_here();
         if entry.relation == pg_sys::InvalidOid {
             return;
         }
@@ -194,19 +198,53 @@ pub fn register_callbacks() {
     });
 }
 
+/// A row as it is stored, and its table.
+pub struct Row {
+    entry: Entry,
+    known: Known,
+}
+
+impl Row {
+    fn read(row: &Values) -> Row {
+        let (mut entry, known) = Entry::read(row);
+        entry.relation = match known.is_of_here() {
+            true => known.relation,
+            false => catalog::relation(&entry.schema, &entry.table),
+        };
+        Row { entry, known }
+    }
+
+    /// The table; InvalidOid if there is none of its name.
+    pub fn relation(&self) -> Oid {
+        self.entry.relation
+    }
+
+    /// What events call the table's rows.
+    pub fn resource_type(&self) -> &str {
+        &self.entry.resource_type
+    }
+
+    /// The row with the names that there are now.
+    pub fn entry(mut self) -> Entry {
+        self.known.follow(&mut self.entry);
+        self.entry
+    }
+}
+
 /// All rows as they are now, whatever the transaction's snapshot sees, and without regard to the caller's rights. There is
 /// none where the extension is older than its library.
-pub fn all() -> Vec<Entry> {
+pub fn rows() -> Vec<Row> {
     if named(c"tracking") == pg_sys::InvalidOid {
         return Vec::new();
     }
     let mut found = Vec::new();
-    SmallTable::read(c"tracking", &TYPES).rows(None, &[], |row| found.push(Entry::read(row)));
-    let followed = found.into_iter().map(|(mut entry, known)| {
-        known.follow(&mut entry);
-        entry
-    });
-    followed.collect()
+    SmallTable::read(c"tracking", &TYPES).rows(None, &[], |row| found.push(Row::read(row)));
+    found
+}
+
+/// The same with the names that there are now.
+pub fn all() -> Vec<Entry> {
+    rows().into_iter().map(Row::entry).collect()
 }
 
 /// Whether there is any row. It is asked by every DDL command, and remembered until the table changes.
@@ -225,13 +263,13 @@ pub fn is_any() -> bool {
 
 /// The row of a table, by its OID.
 pub fn of(relation: Oid) -> Option<Entry> {
-    all().into_iter().find(|entry| entry.relation == relation && relation != pg_sys::InvalidOid)
+    rows().into_iter().find(|row| row.relation() == relation && relation != pg_sys::InvalidOid).map(Row::entry)
 }
 
-/// The row of a table or of the nearest table that it inherits from or is a partition of.
-pub fn of_tree(relation: Oid) -> Option<Entry> {
-    let all = all();
-    with_ancestors(relation).into_iter().find_map(|table| all.iter().find(|entry| entry.relation == table).cloned())
+/// The row of the first of the tables that has one.
+pub fn nearest(rows: Vec<Row>, tables: &[Oid]) -> Option<Entry> {
+    let table = tables.iter().find(|table| rows.iter().any(|row| row.relation() == **table))?;
+    rows.into_iter().find(|row| row.relation() == *table).map(Row::entry)
 }
 
 /// Writes the row of a table in place of the one before, and has every session read it anew.
@@ -321,12 +359,12 @@ pub fn forget_columns(relation: Oid, numbers: &[i16]) {
     let tracking = SmallTable::open(c"tracking", &TYPES, pg_sys::ShareRowExclusiveLock);
     let mut found = None;
     tracking.rows(None, &[], |row| {
-        let (entry, known) = Entry::read(row);
-        if known.database == database() && known.relation == relation {
-            found = Some((entry, known));
+        let row = Row::read(row);
+        if row.known.database == database() && row.known.relation == relation {
+            found = Some(row);
         }
     });
-    let Some((mut entry, known)) = found else { return };
+    let Some(Row { mut entry, known }) = found else { return };
     let is_dropped = |column: &String| known.number(column).is_some_and(|number| numbers.contains(&number));
     entry.columns = entry.columns.map(|columns| columns.into_iter().filter(|column| !is_dropped(column)).collect());
     entry.subject_columns.retain(|column| !is_dropped(column));

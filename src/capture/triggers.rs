@@ -261,7 +261,7 @@ pub fn each_of_tree(root: Oid, operations: &[Operation], each: impl FnMut(Oid, O
 /// The same for one relation of the tree.
 pub fn each_of(root: Oid, relation: Oid, operations: &[Operation], mut each: impl FnMut(Operation, Condition)) {
     each_of_relations(firing(&tree(root)), &[relation], operations, |_, operation, condition| {
-        each(operation, condition)
+        each(operation, condition);
     });
 }
 

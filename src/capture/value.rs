@@ -1,7 +1,7 @@
-//! Values of a row as JSON. NULL, booleans and integers are what they are in JSON: canonical JSON here keeps all digits of a
-//! number, so that those of 64 bits are safe. Every other value, numeric too (it may be NaN), is the text that its type's
-//! output function makes under pinned settings, so that no code of others runs. A value whose text is too long is
-//! `{"length": bytes, "sha256": hex}`, and one that cannot be read is `{"unreadable": true}`.
+//! Values of a row as JSON. NULL, booleans and integers are what they are in JSON: canonical JSON here keeps all digits
+//! of a number, so that those of 64 bits are safe. Every other value, numeric too (it may be NaN), is the text that its
+//! type's output function makes under pinned settings, so that no code of others runs. A value whose text is too long
+//! is `{"length": bytes, "sha256": hex}`, and one that cannot be read is `{"unreadable": true}`.
 
 use crate::pg::output::Text;
 use immutable_format::hash::{hmac_sha256, sha256_of_pieces};
@@ -29,7 +29,7 @@ pub fn write(value: Option<&Text<'_>>, most: usize, out: &mut String) {
             out.push_str(&hex::encode(sha256_of_pieces(|give| pieces(value, give))));
             out.push_str("\"}");
         }
-        Some(Text::Text(text)) => json::write_string(text, out),
+        Some(Text::Text(text) | Text::Padded(text)) => json::write_string(text, out),
         Some(Text::Bytes(bytes)) => {
             out.push_str("\"\\\\x");
             hex_digits(bytes, &mut |digits| out.push_str(digits));
@@ -46,7 +46,7 @@ fn push(out: &mut String, number: impl std::fmt::Display) {
 /// Bytes of the text of a value.
 fn length(value: &Text<'_>) -> usize {
     match value {
-        Text::Text(text) => text.len(),
+        Text::Text(text) | Text::Padded(text) => text.len(),
         Text::Bytes(bytes) => 2 + 2 * bytes.len(),
         _ => 0,
     }
@@ -59,6 +59,7 @@ fn pieces(value: &Text<'_>, give: &mut dyn FnMut(&[u8])) {
             give(b"\\x");
             hex_digits(bytes, &mut |digits| give(digits.as_bytes()));
         }
+        Text::Padded(text) => give(text.as_bytes()),
         value => give(plain(value).unwrap_or_default().as_bytes()),
     }
 }
@@ -74,12 +75,13 @@ fn hex_digits(bytes: &[u8], give: &mut dyn FnMut(&str)) {
     }
 }
 
-/// The text of a value; None if it cannot be read.
+/// The text of a value, as a key or a name that others compare; None if it cannot be read.
 pub fn plain<'v>(value: &'v Text<'_>) -> Option<Cow<'v, str>> {
     Some(match value {
         Text::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
         Text::Integer(value) => Cow::Owned(value.to_string()),
         Text::Text(text) => Cow::Borrowed(text),
+        Text::Padded(text) => Cow::Borrowed(text.trim_end_matches(' ')),
         Text::Bytes(bytes) => Cow::Owned(format!("\\x{}", hex::encode(bytes))),
         Text::Unreadable => return None,
     })

@@ -118,14 +118,21 @@ pub fn may_create_triggers(role: Oid, relation: Oid) -> bool {
     answer == pg_sys::AclResult::ACLCHECK_OK
 }
 
-/// A function without arguments of the schema `immutable`; InvalidOid where there is none.
+/// A function without arguments of the schema `immutable`; InvalidOid where there is none. It needs no right to the schema,
+/// which the owner of a tracked table may not have.
 pub fn function_in_schema(name: &CStr) -> Oid {
-    // SAFETY: a list of two names in the current memory; looks a function up.
+    // SAFETY: looks names up; the arguments are an empty vector in the current memory.
     unsafe {
-        let names = [c"immutable", name].map(|part| pg_sys::makeString(pg_sys::pstrdup(part.as_ptr())));
-        let list = pg_sys::lappend(std::ptr::null_mut(), names[0].cast());
-        let list = pg_sys::lappend(list, names[1].cast());
-        pg_sys::LookupFuncName(list, 0, std::ptr::null(), true)
+        let schema = pg_sys::get_namespace_oid(c"immutable".as_ptr(), true);
+        let arguments = pg_sys::buildoidvector(std::ptr::null(), 0);
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
+            pg_sys::Anum_pg_proc_oid as i16,
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(arguments),
+            pg_sys::Datum::from(schema),
+            pg_sys::Datum::from(0usize),
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where the values of a row are in its bytes. Two rows are compared by it without taking them apart, which costs more than
-//! the comparison when an UPDATE of many rows changes nothing that matters.
+//! Where the values of a row are in its bytes. Two rows are compared by it without taking them apart, which costs more
+//! than the comparison when an UPDATE of many rows changes nothing that matters.
 
 #![allow(unsafe_code)]
 
@@ -38,8 +38,8 @@ impl Layout {
         Layout(columns)
     }
 
-    /// Whether two rows are the same in the compared columns, byte for byte, with TOAST pointers as they are. If they are
-    /// not, their values may be the same nevertheless.
+    /// Whether two rows are the same in the compared columns, byte for byte, with TOAST pointers as they are. If they
+    /// are not, their values may be the same nevertheless.
     pub fn is_same(&self, one: Tuple<'_>, other: Tuple<'_>) -> bool {
         let (Some(mut one), Some(mut other)) = (self.bytes(one), self.bytes(other)) else { return false };
         self.0.iter().enumerate().all(|(place, column)| {

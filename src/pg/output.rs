@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-/// Bytes of a stored value beyond which its output function may fail because the text is larger than PostgreSQL's memory
-/// chunks, so that its error is caught.
+/// Bytes of a stored value beyond which its output function may fail because the text is larger than PostgreSQL's
+/// memory chunks, so that its error is caught.
 const LARGE: usize = 16 * 1024 * 1024;
 
 /// A value as it can be written.
@@ -24,6 +24,8 @@ pub enum Text<'m> {
     /// A smallint, an integer or a bigint.
     Integer(i64),
     Text(Cow<'m, str>),
+    /// A char(n), with the blanks that fill it up and mean nothing.
+    Padded(Cow<'m, str>),
     /// A bytea, whose text is `\x` and two hex digits for each byte.
     Bytes(&'m [u8]),
     /// It is damaged, or its text is too large for PostgreSQL.
@@ -65,8 +67,8 @@ pub struct Pinned {
     are: Cell<u8>,
 }
 
-/// Runs `body`, which writes values. An error puts the session's settings back with the transaction or subtransaction that
-/// it ends.
+/// Runs `body`, which writes values. An error puts the session's settings back with the transaction or subtransaction
+/// that it ends.
 pub fn pinned<T>(body: impl FnOnce(&Pinned) -> T) -> T {
     let pinned = Pinned { level: Cell::new(None), are: Cell::new(NONE) };
     let done = body(&pinned);
@@ -124,17 +126,22 @@ enum Way {
     Int8,
     /// The bytes are the text.
     Text,
+    /// So they are, with blanks behind it.
+    Padded,
     Bytea,
     /// Its output function.
     Function,
 }
 
-/// What is known of the type of a column, for one call of a function. The output function is looked up here, and what it
-/// keeps for itself lives as long as the call.
+/// What is known of the type of a column, for one call of a function. The output function is looked up here, and what
+/// it keeps for itself lives as long as the call.
 pub struct Output {
     way: Way,
     needs: u8,
     is_varlena: bool,
+    /// Whether somebody has made the type: an array or a row of rows, whose text doubles its quotes at each level, or a type
+    /// of another extension.
+    is_made: bool,
     function: Box<pg_sys::FmgrInfo>,
 }
 
@@ -144,8 +151,13 @@ impl Output {
         // SAFETY: asks for a type that a column has; domains are looked through.
         let base = unsafe { pg_sys::getBaseType(oid) };
         let way = way(base);
-        let mut output =
-            Output { way, needs: needs(base), is_varlena: false, function: Box::new(pg_sys::FmgrInfo::default()) };
+        let mut output = Output {
+            way,
+            needs: needs(base),
+            is_varlena: false,
+            is_made: base.to_u32() >= pg_sys::FirstNormalObjectId,
+            function: Box::new(pg_sys::FmgrInfo::default()),
+        };
         if way == Way::Function {
             let mut function = pg_sys::InvalidOid;
             // SAFETY: the places are alive; what the function keeps is made in the memory of the call.
@@ -167,6 +179,7 @@ impl Output {
             Way::Int4 => Text::Integer(i64::from(value.i32())),
             Way::Int8 => Text::Integer(value.i64()),
             Way::Text => toast::read(value).map_or(Text::Unreadable, |bytes| Text::Text(readable(bytes))),
+            Way::Padded => toast::read(value).map_or(Text::Unreadable, |bytes| Text::Padded(readable(bytes))),
             Way::Bytea => toast::read(value).map_or(Text::Unreadable, Text::Bytes),
             Way::Function => {
                 settings.pin(self.needs);
@@ -180,19 +193,17 @@ impl Output {
             return Text::Text(self.print(value));
         }
         let Some(whole) = toast::detoast(value) else { return Text::Unreadable };
-        if toast::read(whole).is_some_and(|bytes| bytes.len() < LARGE) {
+        if !self.is_made && toast::read(whole).is_some_and(|bytes| bytes.len() < LARGE) {
             return Text::Text(self.print(whole));
         }
-        let is_caught = |code: Code, _| {
-            use Code::{ERRCODE_INTERNAL_ERROR, ERRCODE_OUT_OF_MEMORY, ERRCODE_PROGRAM_LIMIT_EXCEEDED};
-            matches!(code, ERRCODE_PROGRAM_LIMIT_EXCEEDED | ERRCODE_OUT_OF_MEMORY | ERRCODE_INTERNAL_ERROR)
-        };
+        // Neither a cancel nor the end of the session is the value's fault.
+        let is_caught = |code: Code, _| !subtransaction::sqlstate(code).starts_with("57");
         subtransaction::attempt(|| Text::Text(self.print(whole)), is_caught).unwrap_or(Text::Unreadable)
     }
 
     fn print<'m>(&mut self, value: Datum<'m>) -> Cow<'m, str> {
-        // SAFETY: the type's output function, with a value of the type. It makes a C string in the current context, which
-        // is that of the value, or lives as long.
+        // SAFETY: the type's output function, with a value of the type. It makes a C string in the current context,
+        // which is that of the value, or lives as long.
         let printed = unsafe {
             let function: *mut pg_sys::FmgrInfo = &mut *self.function;
             CStr::from_ptr(value.memory().within(|| pg_sys::OutputFunctionCall(function, value.raw())))
@@ -212,7 +223,8 @@ fn way(base: Oid) -> Way {
         pg_sys::INT2OID => Way::Int2,
         pg_sys::INT4OID => Way::Int4,
         pg_sys::INT8OID => Way::Int8,
-        pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::JSONOID => Way::Text,
+        pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::JSONOID => Way::Text,
+        pg_sys::BPCHAROID => Way::Padded,
         pg_sys::BYTEAOID => Way::Bytea,
         _ => Way::Function,
     }
@@ -245,9 +257,9 @@ fn needs(base: Oid) -> u8 {
     }
 }
 
-/// Compares two values of a column. None if they are the same, byte for byte once they are detoasted; else the two, each
-/// detoasted if that was necessary to know. Values whose sizes differ, and TOAST pointers that are the same, are not
-/// fetched.
+/// Compares two values of a column. None if they are the same, byte for byte once they are detoasted; else the two,
+/// each detoasted if that was necessary to know. Values whose sizes differ, and TOAST pointers that are the same, are
+/// not fetched.
 pub fn difference<'m>(column: &Attribute<'_>, old: Datum<'m>, new: Datum<'m>) -> Option<(Datum<'m>, Datum<'m>)> {
     let is_same = match column.length {
         _ if column.is_by_value => old.raw() == new.raw(),

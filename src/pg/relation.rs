@@ -150,6 +150,7 @@ impl<'r> Relation<'r> {
 
     /// The columns of its primary key, as places counted from 0; None if it has none that is valid.
     pub fn primary_key(self) -> Option<Vec<usize>> {
+        #[allow(clippy::redundant_closure_for_method_calls)] // the method is not general enough
         let key = self.indexes().into_iter().find_map(|index| with_index(index, |index| index.primary_key()))?;
         Some(key.into_iter().map(|number| (number - 1) as usize).collect())
     }

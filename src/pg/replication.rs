@@ -49,8 +49,8 @@ pub fn session_origin() -> Option<String> {
     }
 }
 
-/// Whether this session replays what was changed elsewhere: it is a subscription's worker, or has a replication origin. An
-/// origin that says only that changes are not to be replicated does not count.
+/// Whether this session replays what was changed elsewhere: it is a subscription's worker, or has a replication origin.
+/// An origin that says only that changes are not to be replicated does not count.
 pub fn is_replaying() -> bool {
     // SAFETY: reads a variable of the one thread there is.
     let origin = unsafe { pg_sys::replorigin_session_origin };

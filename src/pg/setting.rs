@@ -169,14 +169,23 @@ pub fn switched_off<T>(switch: &'static GucSetting<bool>, body: impl FnOnce() ->
 /// Runs `body` with other values of these settings. An error puts the old ones back with the transaction or subtransaction
 /// that it ends.
 pub fn with<T>(settings: &[(CString, CString)], body: impl FnOnce() -> T) -> T {
+    at_own_level(settings, true, body)
+}
+
+/// The same, for a body that runs code of others: whatever it sets is undone too.
+pub fn with_and_undone<T>(settings: &[(CString, CString)], body: impl FnOnce() -> T) -> T {
+    at_own_level(settings, false, body)
+}
+
+fn at_own_level<T>(settings: &[(CString, CString)], keeps_others: bool, body: impl FnOnce() -> T) -> T {
     // SAFETY: a level that is ended below.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     for (name, value) in settings {
         set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
     }
     let done = body();
-    // SAFETY: begun above.
-    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    // SAFETY: begun above. A level that is not kept takes back what was set in it.
+    unsafe { pg_sys::AtEOXact_GUC(keeps_others, level) };
     done
 }
 

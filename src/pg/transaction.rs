@@ -53,13 +53,13 @@ unsafe extern "C-unwind" fn transaction_commits(event: pg_sys::XactEvent::Type, 
     }
 }
 
-/// Has `check` of [`before_commit`] called before all others that are registered, also those of other libraries: what they
-/// do elsewhere when this transaction commits, they cannot take back if `check` raises an error. It is called again before
-/// each commit that it is to come first at, because others may have registered since. It does nothing while a transaction
-/// commits.
+/// Has `check` of [`before_commit`] called before all others that are registered, also those of other libraries: what
+/// they do elsewhere when this transaction commits, they cannot take back if `check` raises an error. It is called
+/// again before each commit that it is to come first at, because others may have registered since. It does nothing
+/// while a transaction commits.
 pub fn come_first_before_commit(check: fn(is_prepared: bool)) {
-    // SAFETY: the callbacks of a transaction are never called while a portal with resources is active: a commit takes them
-    // from the portal of a procedure, and ends every other portal. So nobody walks the list that is changed here.
+    // SAFETY: the callbacks of a transaction are never called while a portal with resources is active: a commit takes
+    // them from the portal of a procedure, and ends every other portal. So nobody walks the list that is changed here.
     unsafe {
         let portal = pg_sys::ActivePortal;
         if portal.is_null() || (*portal).resowner.is_null() {
@@ -77,8 +77,8 @@ pub fn on_subtransaction_abort(aborted: fn(u32)) {
     unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), aborted as Argument) };
 }
 
-/// Calls `committed` with the number of each subtransaction that becomes a part of its parent, and with the parent's. The
-/// top transaction has the number [`TOP`].
+/// Calls `committed` with the number of each subtransaction that becomes a part of its parent, and with the parent's.
+/// The top transaction has the number [`TOP`].
 pub fn on_subtransaction_commit(committed: fn(own: u32, parent: u32)) {
     // SAFETY: as in `on_end`.
     unsafe { pg_sys::RegisterSubXactCallback(Some(subtransaction_joins), committed as Argument) };
@@ -223,7 +223,8 @@ pub fn require_writable(command: &CStr) {
     }
 }
 
-/// Runs `body` with one new snapshot, which sees what this transaction has written and what others have committed by now.
+/// Runs `body` with one new snapshot, which sees what this transaction has written and what others have committed by
+/// now.
 pub fn with_new_snapshot<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: pushed, and then popped; after an error PostgreSQL pops it.
     unsafe {
@@ -266,8 +267,8 @@ pub fn write_before_commit(is_prepared: bool, body: impl FnOnce()) {
     }
 }
 
-/// Refuses (25001) what needs a new snapshot for each statement in a transaction that has one for all. The message names
-/// `what`.
+/// Refuses (25001) what needs a new snapshot for each statement in a transaction that has one for all. The message
+/// names `what`.
 pub fn require_read_committed(what: &str) {
     // SAFETY: reads a variable of the one thread there is.
     if unsafe { pg_sys::XactIsoLevel } > pg_sys::XACT_READ_COMMITTED as i32 {

@@ -1,5 +1,5 @@
-//! The transition tables of an AFTER trigger for a statement: the rows that the statement changed, as they were and as they
-//! are. They are read where PostgreSQL keeps them, without SQL and without a copy.
+//! The transition tables of an AFTER trigger for a statement: the rows that the statement changed, as they were and as
+//! they are. They are read where PostgreSQL keeps them, without SQL and without a copy.
 
 #![allow(unsafe_code)]
 
@@ -10,8 +10,8 @@ use crate::pg::tuple::{Descriptor, Tuple};
 use pgrx::pg_sys;
 use std::marker::PhantomData;
 
-/// A transition table, read from its first row on. All triggers of a statement read the same one, each in a place of its
-/// own.
+/// A transition table, read from its first row on. All triggers of a statement read the same one, each in a place of
+/// its own.
 pub struct TransitionTable<'c> {
     store: *mut pg_sys::Tuplestorestate,
     slot: *mut pg_sys::TupleTableSlot,
@@ -60,20 +60,20 @@ impl TransitionTable<'_> {
         unsafe { pg_sys::tuplestore_rescan(self.store) };
     }
 
-    /// Goes to the next row; false if there is none. Raises PostgreSQL's error (57014, 57P01) if the statement is cancelled
-    /// or the session is ended.
+    /// Goes to the next row; false if there is none. Raises PostgreSQL's error (57014, 57P01) if the statement is
+    /// cancelled or the session is ended.
     pub fn advance(&mut self) -> bool {
         check_for_interrupts();
-        // SAFETY: the table and the slot are alive. A row that is read from disk is made in the current context, and freed
-        // by the slot when it gets the next one.
+        // SAFETY: the table and the slot are alive. A row that is read from disk is made in the current context, and
+        // freed by the slot when it gets the next one.
         unsafe { pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot) }
     }
 
     /// The row that it is at. Values that are detoasted are detoasted in this memory.
     pub fn row<'t>(&'t self, memory: Memory<'t>) -> Tuple<'t> {
         let slot = self.slot.cast::<pg_sys::MinimalTupleTableSlot>();
-        // SAFETY: a slot for minimal tuples, which has the row as a heap tuple too. It stays until the slot gets another
-        // one, which takes a mutable reference.
+        // SAFETY: a slot for minimal tuples, which has the row as a heap tuple too. It stays until the slot gets
+        // another one, which takes a mutable reference.
         unsafe {
             assert!((*slot).base.tts_flags & pg_sys::TTS_FLAG_EMPTY as u16 == 0, "a transition table is at no row");
             Tuple::of((*slot).tuple, self.descriptor, memory)
