@@ -152,32 +152,46 @@ impl<'c> Comparison<'c> {
     }
 
     /// Passes the change between two rows to `keep`, unless nothing changed that is recorded. A row that gets another
-    /// tenant is passed twice, for the one that had it and for the one that has it now.
+    /// tenant is passed twice. The one that had it sees the old row alone, and the one that has it now the new row alone:
+    /// neither may see the other's values.
     pub fn change(&mut self, rows: Rows<'_, '_>, mut keep: impl FnMut(&Change<'_>)) {
         let operation = rows.operation();
         self.write_metadata(rows, VALUE_BYTES);
         if operation == Operation::Update && self.pieces.is_empty() && !self.is_of_another(rows) {
             return;
         }
+        let tenant_id = self.tenant(rows.first());
+        if operation == Operation::Update {
+            let next_tenant_id = self.tenant(rows.new);
+            if next_tenant_id != tenant_id {
+                let (left, entered) = (Rows { new: None, ..rows }, Rows { old: None, ..rows });
+                for (tenant_id, rows) in [(tenant_id, left), (next_tenant_id, entered)] {
+                    self.write_metadata(rows, VALUE_BYTES);
+                    self.pass(operation, tenant_id.as_deref(), rows, &mut keep);
+                }
+                return;
+            }
+        }
+        self.pass(operation, tenant_id.as_deref(), rows, &mut keep);
+    }
+
+    /// Passes a change whose metadata is written to `keep`.
+    fn pass(
+        &mut self,
+        operation: Operation,
+        tenant_id: Option<&str>,
+        rows: Rows<'_, '_>,
+        keep: &mut impl FnMut(&Change<'_>),
+    ) {
         self.shorten(rows);
         self.write_resource(rows);
-        let tenant_id = self.tenant(rows.first());
-        let next_tenant_id = match operation {
-            Operation::Update => self.tenant(rows.new).filter(|next| Some(next) != tenant_id.as_ref()),
-            _ => None,
-        };
-        let mut change = Change {
+        keep(&Change {
             operation,
-            tenant_id: tenant_id.as_deref(),
+            tenant_id,
             resource_id: self.fields.resource_id.as_deref(),
             targets: &self.fields.targets,
             metadata: &self.fields.metadata,
-        };
-        keep(&change);
-        if next_tenant_id.is_some() {
-            change.tenant_id = next_tenant_id.as_deref();
-            keep(&change);
-        }
+        });
     }
 
     /// Whether two rows are the same where it counts, as far as their bytes show.
