@@ -261,6 +261,36 @@ def test_an_event_that_cannot_be_recorded_takes_the_changes_back(db):
     assert [change[1] for change in changes(db.conn)] == [1]
 
 
+@pytest.mark.parametrize("is_local_first", [True, False])
+def test_changes_are_recorded_before_another_extension_commits_elsewhere(db, is_local_first):
+    """postgres_fdw commits at the other server when this transaction is about to, and cannot take it back."""
+    track(db.conn)
+    role = db.create_role()
+    db.conn.execute(f"""
+        CREATE EXTENSION postgres_fdw;
+        CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw
+            OPTIONS (host '{db.server.host}', port '{db.server.port}', dbname '{db.name}');
+        CREATE USER MAPPING FOR {role} SERVER itself OPTIONS (user 'postgres', password_required 'false');
+        CREATE TABLE elsewhere (n int);
+        CREATE FOREIGN TABLE remote (n int) SERVER itself OPTIONS (table_name 'elsewhere');
+        GRANT ALL ON account, remote TO {role};
+        SELECT immutable.grant_tenant('{role}', 'a', 'write')""")
+    with db.connect(role, autocommit=False) as conn:
+        # postgres_fdw joins the commits of a session when it connects.
+        conn.execute("SELECT FROM remote")
+        conn.commit()
+        for allowed, tenant in [(True, "a"), (False, "b")]:
+            statements = [f"INSERT INTO account VALUES (ascii('{tenant}'), '{tenant}', 0)", f"INSERT INTO remote VALUES (ascii('{tenant}'))"]
+            for statement in statements if is_local_first else reversed(statements):
+                conn.execute(statement)
+            if allowed:
+                conn.commit()
+            else:
+                refused("42501", conn.commit)
+    assert rows(db.conn, "SELECT n FROM elsewhere") == [(ord("a"),)]
+    assert [change[1] for change in changes(db.conn)] == [ord("a")]
+
+
 def hold_lane(db, tenant="a"):
     """A connection that holds the tenant's only lane."""
     holder = db.connect(autocommit=False)
