@@ -1054,8 +1054,8 @@ SELECT pg_catalog.pg_extension_config_dump('immutable.tracking', '');
 CREATE FUNCTION immutable.resolve_tracking() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'immutable_resolve_tracking';
 COMMENT ON FUNCTION immutable.resolve_tracking() IS
 'Trigger of immutable.tracking that finds the table and the columns of a row, which a dump may have brought.
-It sets relation, database, attributes and numbers by the names in the row. If the table is not there, relation is 0, the
-table is looked up by its name whenever the row is read, and immutable.tracked_tables names a problem. After a statement
+It sets relation, database, attributes and numbers by the names in the row. If the table is not there, relation is 0,
+the table is looked up by its name whenever the row is read, and immutable.tracked_tables names a problem. After a statement
 it has every session read the rows anew.
 Raises no error of its own.';
 CREATE TRIGGER "~immutable_resolve" BEFORE INSERT ON immutable.tracking
@@ -1086,8 +1086,8 @@ A change of one row becomes an event <resource_type>.created, .updated or .delet
 Its metadata has one key for each column that changed, {"old": ..., "new": ...}. The call creates triggers on the table
 and on its partitions and children, for which it locks them (SHARE ROW EXCLUSIVE, and ACCESS EXCLUSIVE where it drops a
 trigger), and is recorded as immutable.table_tracked. A further call for the same table replaces what the call before
-said. What is recorded follows new names of the table and of its columns. If a column that the call names is gone, only
-that columns changed is recorded, until the function is called again.
+said. What is recorded follows new names of the table and of its columns. If a name can no longer be followed, only that
+columns changed is recorded, until the function is called again.
 - relation: a table, a partitioned table, a foreign table, or a table with its children. Partitions and children are
   tracked with it. Before PostgreSQL 16, TRUNCATE of a foreign table is not recorded.
 - resource_type: events.resource_type, 1 to 200 bytes; NULL for the table''s name.
@@ -1110,10 +1110,10 @@ Returns nothing.
 Raises 42809 for a relation of another kind, for a temporary and for an unlogged table, for a partition, and for a table
 whose parents or children are tracked, 42501 for a table of the log or of PostgreSQL, for a reserved resource_type and,
 where condition is given, for a caller without the TRIGGER privilege on the table, 42P01 for a table and 42703 for a
-column that is not there, 22023 for an argument of the wrong form, for columns that two arguments name and for a condition
-that is none, 22001 for a resource_type that is too long, 22004 for a relation, operations or an element of a list that is
-NULL, 25006 on a standby, in a read-only transaction and in a copy of a log, and 0A000 where the log or the table is
-distributed.';
+column that is not there, 22023 for an argument of the wrong form, for columns that two arguments name and for a
+condition that is none, 22001 for a resource_type that is too long, 22004 for a relation, operations or an element of a
+list that is NULL, 25006 on a standby, in a read-only transaction and in a copy of a log, and 0A000 where the log or
+the table is distributed.';
 
 CREATE FUNCTION immutable.untrack_table(relation regclass)
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -1123,8 +1123,8 @@ COMMENT ON FUNCTION immutable.untrack_table(regclass) IS
 It drops the triggers, for which it locks the table with its partitions and children (ACCESS EXCLUSIVE).
 - relation: the table that was given to immutable.track_table().
 Returns whether it was tracked.
-Raises 22004 if relation is NULL, 42809 for a partition or a child of a tracked table, 25006 on a standby, in a read-only
-transaction and in a copy of a log, and 0A000 where the log is distributed.';
+Raises 22004 if relation is NULL, 42809 for a partition or a child of a tracked table, 25006 on a standby, in a
+read-only transaction and in a copy of a log, and 0A000 where the log is distributed.';
 
 CREATE FUNCTION immutable.capture_problem(relation oid) RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
