@@ -1,7 +1,7 @@
 //! The condition of track_table(): an SQL expression on the columns of one row, evaluated with the rights of the role that
 //! changes the row.
 
-use crate::capture::expression::{is_of_expression, pinned, problem};
+use crate::capture::expression::{evaluated, is_of_expression, problem};
 use crate::capture::tracked::Tracked;
 use crate::pg::datum::Datum;
 use crate::pg::error::Fault;
@@ -28,7 +28,7 @@ pub fn holds(tracked: &Tracked, row: Tuple<'_>) -> bool {
     let Some(statement) = &tracked.condition else { return true };
     let evaluate = || {
         let mut is_true = false;
-        pinned(|| {
+        evaluated(|| {
             let given = Arg::Given(row.descriptor().row_type(), row.record());
             spi::read_planned_once(statement, &[given], |answer| is_true = answer.at(0).is_some_and(Datum::bool));
         });

@@ -32,24 +32,42 @@ thread_local! {
     static ARE_PINNED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Puts [`ARE_PINNED`] back when this is dropped.
+struct Restored(bool);
+
+impl Restored {
+    fn after(are_pinned: bool) -> Restored {
+        Restored(ARE_PINNED.replace(are_pinned))
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        ARE_PINNED.set(self.0);
+    }
+}
+
 /// Runs `body` with the settings for the evaluation: of one row, or of all rows of a statement, because to set them takes
-/// longer than to evaluate an expression. An error in it must end a transaction or a subtransaction. What a
-/// function of the expression sets does not outlast `body`, or values would be written in another form.
+/// longer than to evaluate an expression. An error in it must end a transaction or a subtransaction.
 pub fn pinned<T>(body: impl FnOnce() -> T) -> T {
-    struct Restored;
-    impl Drop for Restored {
-        fn drop(&mut self) {
-            ARE_PINNED.set(false);
-        }
+    if ARE_PINNED.get() {
+        return body();
     }
-    if ARE_PINNED.replace(true) {
-        return setting::with_and_undone(&[], body);
-    }
-    let _restored = Restored;
+    let _restored = Restored::after(true);
     let differing = SETTINGS.iter().filter(|(name, value)| setting::value(name).as_deref() != Some(value));
     let settings: Vec<(CString, CString)> =
         differing.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    setting::with_and_undone(&settings, body)
+    setting::with(&settings, body)
+}
+
+/// Runs `body`, which evaluates an expression, with the settings. Code of others may run in it. What that sets does not
+/// outlast it, or values would be written in another form; and a row that it changes in another table is not held to have
+/// the settings, because it may change the row with others.
+pub fn evaluated<T>(body: impl FnOnce() -> T) -> T {
+    pinned(|| {
+        let _restored = Restored::after(false);
+        setting::with_and_undone(&[], body)
+    })
 }
 
 /// Whether an error is the expression's own, and not one that ends the user's statement: a cancel, a timeout, the end of

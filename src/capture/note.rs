@@ -53,7 +53,9 @@ pub fn note(action: &str, table: String, tag: &str, more: &[(&str, &str)]) {
     let mut metadata = String::from("{\"cause\":");
     write_string(tag, &mut metadata);
     for (key, value) in more {
-        metadata.push_str(&format!(",\"{key}\":"));
+        metadata.push(',');
+        write_string(key, &mut metadata);
+        metadata.push(':');
         write_string(value, &mut metadata);
     }
     metadata.push('}');

@@ -29,7 +29,7 @@ pub fn write(value: Option<&Text<'_>>, most: usize, out: &mut String) {
             out.push_str(&hex::encode(sha256_of_pieces(|give| pieces(value, give))));
             out.push_str("\"}");
         }
-        Some(Text::Text(text) | Text::Padded(text)) => json::write_string(text, out),
+        Some(Text::Plain(text) | Text::Padded(text)) => json::write_string(text, out),
         Some(Text::Bytes(bytes)) => {
             out.push_str("\"\\\\x");
             hex_digits(bytes, &mut |digits| out.push_str(digits));
@@ -46,7 +46,7 @@ fn push(out: &mut String, number: impl std::fmt::Display) {
 /// Bytes of the text of a value.
 fn length(value: &Text<'_>) -> usize {
     match value {
-        Text::Text(text) | Text::Padded(text) => text.len(),
+        Text::Plain(text) | Text::Padded(text) => text.len(),
         Text::Bytes(bytes) => 2 + 2 * bytes.len(),
         _ => 0,
     }
@@ -80,7 +80,7 @@ pub fn plain<'v>(value: &'v Text<'_>) -> Option<Cow<'v, str>> {
     Some(match value {
         Text::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
         Text::Integer(value) => Cow::Owned(value.to_string()),
-        Text::Text(text) => Cow::Borrowed(text),
+        Text::Plain(text) => Cow::Borrowed(text),
         Text::Padded(text) => Cow::Borrowed(text.trim_end_matches(' ')),
         Text::Bytes(bytes) => Cow::Owned(format!("\\x{}", hex::encode(bytes))),
         Text::Unreadable => return None,

@@ -23,7 +23,7 @@ pub enum Text<'m> {
     Bool(bool),
     /// A smallint, an integer or a bigint.
     Integer(i64),
-    Text(Cow<'m, str>),
+    Plain(Cow<'m, str>),
     /// A char(n), with the blanks that fill it up and mean nothing.
     Padded(Cow<'m, str>),
     /// A bytea, whose text is `\x` and two hex digits for each byte.
@@ -178,7 +178,7 @@ impl Output {
             Way::Int2 => Text::Integer(i64::from(value.i16())),
             Way::Int4 => Text::Integer(i64::from(value.i32())),
             Way::Int8 => Text::Integer(value.i64()),
-            Way::Text => toast::read(value).map_or(Text::Unreadable, |bytes| Text::Text(readable(bytes))),
+            Way::Text => toast::read(value).map_or(Text::Unreadable, |bytes| Text::Plain(readable(bytes))),
             Way::Padded => toast::read(value).map_or(Text::Unreadable, |bytes| Text::Padded(readable(bytes))),
             Way::Bytea => toast::read(value).map_or(Text::Unreadable, Text::Bytes),
             Way::Function => {
@@ -190,15 +190,15 @@ impl Output {
 
     fn printed<'m>(&mut self, value: Datum<'m>) -> Text<'m> {
         if !self.is_varlena {
-            return Text::Text(self.print(value));
+            return Text::Plain(self.print(value));
         }
         let Some(whole) = toast::detoast(value) else { return Text::Unreadable };
         if !self.is_made && toast::read(whole).is_some_and(|bytes| bytes.len() < LARGE) {
-            return Text::Text(self.print(whole));
+            return Text::Plain(self.print(whole));
         }
         // Neither a cancel nor the end of the session is the value's fault.
         let is_caught = |code: Code, _| !subtransaction::sqlstate(code).starts_with("57");
-        subtransaction::attempt(|| Text::Text(self.print(whole)), is_caught).unwrap_or(Text::Unreadable)
+        subtransaction::attempt(|| Text::Plain(self.print(whole)), is_caught).unwrap_or(Text::Unreadable)
     }
 
     fn print<'m>(&mut self, value: Datum<'m>) -> Cow<'m, str> {

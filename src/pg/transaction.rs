@@ -237,20 +237,22 @@ pub fn with_new_snapshot<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// Runs `body`, which writes before the transaction commits, also if the transaction has become read-only after it had
-/// written. What deferred triggers wait for afterwards is done, and portals are closed, as PostgreSQL did before.
+/// written, and with the triggers of a session that is no replica. What deferred triggers wait for afterwards is done, and
+/// portals are closed, as PostgreSQL did before.
 pub fn write_before_commit(is_prepared: bool, body: impl FnOnce()) {
-    struct Restored(bool);
+    struct Restored(bool, i32);
     impl Drop for Restored {
         fn drop(&mut self) {
-            // SAFETY: a plain write to memory, also while unwinding.
-            unsafe { pg_sys::XactReadOnly = self.0 };
+            // SAFETY: plain writes to memory, also while unwinding.
+            unsafe { (pg_sys::XactReadOnly, pg_sys::SessionReplicationRole) = (self.0, self.1) };
         }
     }
     // SAFETY: variables of the one thread there is. The top transaction owns what is left of its portals.
     let _restored = unsafe {
         pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-        let before = Restored(pg_sys::XactReadOnly);
+        let before = Restored(pg_sys::XactReadOnly, pg_sys::SessionReplicationRole);
         pg_sys::XactReadOnly = false;
+        pg_sys::SessionReplicationRole = pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32;
         before
     };
     with_new_snapshot(body);

@@ -60,6 +60,21 @@ RESET ROLE;
 SELECT metadata - 'id' AS metadata FROM public.recorded WHERE action = 'sets.created' ORDER BY resource_id;
 SELECT current_setting('DateStyle') LIKE 'German%' AS date_style_stays;
 
+-- What a condition changes in another table is recorded if that table's condition is true, whatever the first one has set.
+SET ROLE regress_condition_giver;
+CREATE FUNCTION app.abs(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 0';
+CREATE TABLE app.watched (id integer PRIMARY KEY);
+CREATE FUNCTION app.writes(id integer) RETURNS boolean LANGUAGE plpgsql VOLATILE AS
+  'BEGIN INSERT INTO app.watched VALUES (-50 - id); RETURN true; END';
+CREATE FUNCTION app.hides(id integer) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = app, pg_catalog AS
+  'BEGIN RETURN writes(id); END';
+CREATE TABLE app.hiding (id integer PRIMARY KEY);
+SELECT immutable.track_table('app.hiding', condition => 'app.hides(id)'),
+  immutable.track_table('app.watched', condition => 'abs(id) > 10') \g /dev/null
+INSERT INTO app.hiding VALUES (1), (2);
+RESET ROLE;
+SELECT action, resource_id FROM public.recorded WHERE action ~ '^(hiding|watched)' ORDER BY action, resource_id;
+
 -- The text of rows within rows doubles its quotes at each level, up to more than PostgreSQL can hold.
 DO $$
 BEGIN
