@@ -124,3 +124,9 @@ SELECT action, resource_type, resource_id FROM immutable.events WHERE action LIK
 SELECT problem FROM immutable.tracked_tables WHERE relation = 'app.edited';
 
 SELECT valid, breaks_found FROM immutable.verify_chain();
+
+SET client_min_messages = warning;
+DROP SCHEMA app CASCADE;
+DROP VIEW public.recorded;
+DROP OWNED BY regress_attacker, regress_condition_giver;
+DROP ROLE regress_attacker, regress_condition_giver;

@@ -7,20 +7,20 @@
 \pset null (null)
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS immutable;
-CREATE SCHEMA app;
-SET search_path = app;
-CREATE VIEW app.told AS SELECT action, resource_id, metadata FROM immutable.events
-  WHERE action LIKE 'immutable.%' AND resource_id LIKE 'app%' AND action <> 'immutable.table_tracked' ORDER BY seq;
-CREATE VIEW app.state AS SELECT relation, id_columns, columns, exclude, mask, tenant_column, subject_columns, problem
+CREATE SCHEMA capture_ddl;
+SET search_path = capture_ddl;
+CREATE VIEW capture_ddl.told AS SELECT action, resource_id, metadata FROM immutable.events
+  WHERE action LIKE 'immutable.%' AND resource_id LIKE 'capture\_ddl.%' AND action <> 'immutable.table_tracked' ORDER BY seq;
+CREATE VIEW capture_ddl.state AS SELECT relation, id_columns, columns, exclude, mask, tenant_column, subject_columns, problem
   FROM immutable.tracked_tables ORDER BY relation COLLATE "C";
 
-CREATE TABLE bill (id integer PRIMARY KEY, org text, iban text, note text, total integer);
-SELECT immutable.track_table('bill', mask => '{iban}', exclude => '{note}', tenant_column => 'org');
+CREATE TABLE receipt (id integer PRIMARY KEY, org text, iban text, note text, total integer);
+SELECT immutable.track_table('receipt', mask => '{iban}', exclude => '{note}', tenant_column => 'org');
 
 -- New names, also by a command of a function, and inside of a transaction that is rolled back.
 DO $$ BEGIN
-  ALTER TABLE app.bill RENAME COLUMN iban TO account;
-  ALTER TABLE app.bill RENAME TO invoice;
+  ALTER TABLE capture_ddl.receipt RENAME COLUMN iban TO account;
+  ALTER TABLE capture_ddl.receipt RENAME TO invoice;
 END $$;
 BEGIN;
 ALTER TABLE invoice RENAME TO lost;
@@ -36,14 +36,14 @@ ALTER TABLE invoice ADD COLUMN account text, ADD COLUMN remark text;
 INSERT INTO invoice VALUES (1, 'o', 10, 'secret', 'open');
 ALTER TABLE invoice RENAME COLUMN remark TO note;
 UPDATE invoice SET note = 'hidden', account = 'secret too';
-SELECT action, metadata FROM immutable.events WHERE action LIKE 'bill.%' ORDER BY seq;
+SELECT action, metadata FROM immutable.events WHERE action LIKE 'receipt.%' ORDER BY seq;
 
 -- The recording is switched off and on: by one statement, by a block, and for one trigger.
 DO $$ BEGIN
-  ALTER TABLE app.invoice DISABLE TRIGGER USER;
-  ALTER TABLE app.invoice ENABLE TRIGGER USER;
-  ALTER TABLE app.invoice ENABLE TRIGGER USER;
-  ALTER TABLE app.invoice DISABLE TRIGGER "~immutable_capture_delete", ENABLE REPLICA TRIGGER "~immutable_capture_insert";
+  ALTER TABLE capture_ddl.invoice DISABLE TRIGGER USER;
+  ALTER TABLE capture_ddl.invoice ENABLE TRIGGER USER;
+  ALTER TABLE capture_ddl.invoice ENABLE TRIGGER USER;
+  ALTER TABLE capture_ddl.invoice DISABLE TRIGGER "~immutable_capture_delete", ENABLE REPLICA TRIGGER "~immutable_capture_insert";
 END $$;
 SELECT * FROM told;
 SELECT problem FROM state;
@@ -79,11 +79,11 @@ SELECT * FROM told OFFSET 4;
 BEGIN;
 SET LOCAL immutable.restore = on;
 INSERT INTO immutable.tracking (schema_name, table_name, resource_type, id_columns, exclude, mask, subject_columns, operations, tracked_at, tracked_by)
-VALUES ('app', 'nowhere', 'n', '{}', '{}', '{}', '{}', '{insert}', '2026-01-01', 'x');
+VALUES ('capture_ddl', 'nowhere', 'n', '{}', '{}', '{}', '{}', '{insert}', '2026-01-01', 'x');
 SELECT * FROM state;
 SELECT p FROM immutable.status() s, unnest(s.problems) p WHERE p LIKE 'row changes%';
 ROLLBACK;
 
 RESET search_path;
-DROP SCHEMA app CASCADE;
+DROP SCHEMA capture_ddl CASCADE;
 SELECT count(*) FROM immutable.tracking;
