@@ -176,11 +176,13 @@ def test_a_customer_sees_the_row_changes_of_its_tenant_and_no_others(orders):
 def test_a_row_that_moves_to_another_tenant_is_seen_and_erased_in_both(orders, officer, tmp_path):
     orders.conn.execute("UPDATE customers SET org = 'b', email = 'new@example.com' WHERE id = 8")
     moved = "SELECT tenant_id, resource_id, metadata FROM immutable.events WHERE metadata ? 'org' AND action = 'customer.updated' ORDER BY tenant_id"
-    change = {"org": {"old": "a", "new": "b"}, "email": {"old": "bob@example.com", "new": "new@example.com"}}
-    assert orders.conn.execute(moved).fetchall() == [("a", "8", change), ("b", "8", change)]
+    left = {"id": {"old": 8}, "org": {"old": "a"}, "name": {"old": "Bob"}, "email": {"old": "bob@example.com"}}
+    entered = {"id": {"new": 8}, "org": {"new": "b"}, "name": {"new": "Bob"}, "email": {"new": "new@example.com"}}
+    # Neither tenant sees the other's values.
+    assert orders.conn.execute(moved).fetchall() == [("a", "8", left), ("b", "8", entered)]
     # Each tenant has its own, and each is erased for itself.
-    for tenant in ("a", "b"):
+    for tenant, change in (("a", left), ("b", entered)):
         officer.execute("SELECT path FROM immutable.erase_subject(%s, '8', 'ticket 4714', metadata_keys => '{email}')", [tenant]).fetchall()
-        left = dict((row[0], row[2]) for row in orders.conn.execute(moved))
-        assert left[tenant] == {"org": change["org"]}
+        seen = dict((row[0], row[2]) for row in orders.conn.execute(moved))
+        assert seen[tenant] == {key: change[key] for key in ("id", "org", "name")}
     assert "new@example.com" not in everything(orders)
