@@ -44,7 +44,7 @@ SELECT count(*), count(DISTINCT event_id) AS events FROM immutable.erase_subject
 SELECT path, found FROM immutable.erase_subject('person columns', '{sarah@example.com}'::text[], 'request', dry_run => true);
 RESET SESSION AUTHORIZATION;
 SELECT count(*) AS records, min(jsonb_array_length(targets)) AS events, min(metadata::text) AS metadata FROM immutable.events WHERE tenant_id = 'person columns' AND action = 'immutable.event_erased';
-SELECT string_agg(t ->> 'id', ', ') AS targets, (SELECT string_agg(concat_ws(', ', actor_id, actor_name, resource_id, session_id), ', ' ORDER BY seq) FROM immutable.events WHERE tenant_id = 'person columns' AND concat_ws(', ', actor_id, actor_name, resource_id, session_id) ILIKE '%sarah%') AS columns FROM immutable.events, jsonb_array_elements(targets) t WHERE tenant_id = 'person columns' AND t ->> 'id' ILIKE '%sarah%';
+SELECT string_agg(t ->> 'id', ', ' ORDER BY t ->> 'id' COLLATE "C") AS targets, (SELECT string_agg(concat_ws(', ', actor_id, actor_name, resource_id, session_id), ', ' ORDER BY seq) FROM immutable.events WHERE tenant_id = 'person columns' AND concat_ws(', ', actor_id, actor_name, resource_id, session_id) ILIKE '%sarah%') AS columns FROM immutable.events, jsonb_array_elements(targets) t WHERE tenant_id = 'person columns' AND t ->> 'id' ILIKE '%sarah%';
 SELECT valid, breaks FROM immutable.verify_chain('person columns');
 
 -- What is refused.
