@@ -39,6 +39,7 @@ pub extern "C-unwind" fn _PG_init() {
     });
     pg::setting::reserve_prefix(c"immutable");
     pg::conflict::register();
+    pg::merge::register();
     log::lane::register_callbacks();
     log::own_id::register_callbacks();
     write::sealed::register_callbacks();

@@ -16,6 +16,7 @@ pub mod jsonb;
 pub mod layout;
 pub mod lock;
 pub mod memory;
+pub mod merge;
 pub mod nesting;
 pub mod network;
 pub mod output;

@@ -13,7 +13,7 @@ use crate::pg::output::{self, Pinned};
 use crate::pg::transition::TransitionTable;
 use crate::pg::trigger::TriggerCall;
 use crate::pg::tuple::{RowBuffer, Tuple};
-use crate::pg::{replication, trigger};
+use crate::pg::{merge, replication, trigger};
 use crate::settings;
 use immutable_format::json;
 use std::collections::HashMap;
@@ -71,7 +71,38 @@ fn collect(trigger: TriggerCall, operation: Operation, tracked: &Tracked, settin
         _ if trigger.is_for_row() => collector.row(trigger, operation),
         Operation::Insert => collector.all(new_table(trigger), Side::New),
         Operation::Delete => collector.all(old_table(trigger), Side::Old),
-        Operation::Update => collector.updated(old_table(trigger), new_table(trigger)),
+        Operation::Update => {
+            let old = old_table(trigger);
+            refuse_unseen(trigger, tracked, old.count());
+            collector.updated(old, new_table(trigger));
+        }
+    }
+}
+
+/// Refuses a MERGE that moved rows to another partition (0A000), unless the triggers for deleted and for inserted rows see
+/// them: PostgreSQL shows them to no trigger for updates. `seen` is how many updated rows the trigger sees. What the first
+/// statement of a session moved is not known, so that it is to be sent again (40001).
+fn refuse_unseen(trigger: TriggerCall, tracked: &Tracked, seen: i64) {
+    let Some(merge) = merge::of(trigger.relation().oid()) else { return };
+    let both = [Operation::Delete, Operation::Insert];
+    let are_shown = merge.deletes_and_inserts && both.iter().all(|operation| tracked.operations.contains(operation));
+    let name = &tracked.name;
+    match merge.updated {
+        None => Fault::new(
+            Code::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            format!("whether this MERGE moved rows of {name} to another partition is not known"),
+        )
+        .detail("It is the first statement of the session that changes a tracked table.")
+        .hint("Retry the transaction in this session.")
+        .raise(),
+        Some(updated) if updated > seen && !are_shown => Fault::new(
+            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("MERGE cannot move rows of {name} to another partition, because its row changes are recorded"),
+        )
+        .detail("PostgreSQL shows rows that MERGE moves to no trigger, so that their changes would be lost.")
+        .hint("Nothing was changed. Move rows with UPDATE, and leave the partition key out of the MERGE.")
+        .raise(),
+        Some(_) => {}
     }
 }
 

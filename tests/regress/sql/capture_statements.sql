@@ -127,6 +127,18 @@ TABLE recorded;
 TRUNCATE p;
 SELECT action, metadata FROM recorded ORDER BY metadata ->> 'relation';
 
+-- MERGE shows moved rows to no trigger for updates: it is refused, unless it deletes and inserts as well.
+CREATE TABLE m (id int PRIMARY KEY, k int, s text);
+INSERT INTO p VALUES (1, 1, 'a'), (2, 1, 'b'); INSERT INTO m VALUES (1, 2, 'moved'), (3, 1, 'new');
+MERGE INTO p USING m ON p.id = m.id WHEN MATCHED THEN UPDATE SET s = m.s;
+TABLE recorded;
+MERGE INTO p USING m ON p.id = m.id WHEN MATCHED THEN UPDATE SET k = m.k, s = m.s;
+MERGE INTO p USING m ON p.id = m.id WHEN MATCHED THEN UPDATE SET k = m.k WHEN NOT MATCHED THEN INSERT VALUES (m.id, m.k, m.s);
+SELECT p.id, p.k, p.s FROM p ORDER BY p.id;
+MERGE INTO p USING m ON p.id = m.id WHEN MATCHED AND p.s = 'gone' THEN DELETE WHEN MATCHED THEN UPDATE SET k = m.k
+  WHEN NOT MATCHED THEN INSERT VALUES (m.id, m.k, m.s);
+TABLE recorded;
+
 -- Inheritance.
 CREATE TABLE base (id int PRIMARY KEY, s text);
 CREATE TABLE derived (more text) INHERITS (base);
