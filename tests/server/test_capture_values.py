@@ -271,3 +271,16 @@ def test_changes_of_a_foreign_table_are_recorded(db):
         ("far.created", "2", {"id": {"new": 2}, "s": {"new": "b"}}),
         ("far.updated", "2", {"s": {"old": "b", "new": "changed"}}),
         ("far.deleted", "1", {"id": {"old": 1}, "s": {"old": "a"}})]
+
+
+def test_xml_is_recorded_as_it_is_printed(db):
+    db.conn.execute("CREATE TABLE v (id int PRIMARY KEY, x xml)")
+    db.conn.execute("SELECT immutable.track_table('v')")
+    try:
+        db.conn.execute("INSERT INTO v VALUES (1, '<a b=\"1\">t</a>')")
+        value = '<a b="1">t</a>'
+    except psycopg.errors.FeatureNotSupported:  # a server that is built without libxml
+        db.conn.execute("INSERT INTO v VALUES (1, NULL)")
+        value = None
+    (metadata,), = db.conn.execute("SELECT metadata FROM immutable.events WHERE resource_type = 'v'").fetchall()
+    assert metadata == {"id": {"new": 1}, "x": {"new": value}}

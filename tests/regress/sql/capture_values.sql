@@ -27,7 +27,7 @@ CREATE TYPE pair AS (name text, at timestamptz, data bytea);
 CREATE TABLE v (
   id int PRIMARY KEY, b bool, i2 smallint, i8 bigint, p positive, w word, n numeric, f4 real, f8 double precision, t text,
   c char(5), vc varchar(9), nm name, ch "char", by bytea, d date, ti time, tz timestamptz, ts timestamp, iv interval, u uuid,
-  j json, jb jsonb, ar int[], ta text[], tsa timestamptz[], co pair, cos pair[], r tstzrange, mr int4multirange, m mood, x xml,
+  j json, jb jsonb, ar int[], ta text[], tsa timestamptz[], co pair, cos pair[], r tstzrange, mr int4multirange, m mood, x text,
   mo money, tv tsvector, rc regclass, rt regtype, o oid, bt bit(4), vb varbit, ip inet, ci cidr, mac macaddr, pt point,
   gen int GENERATED ALWAYS AS (id * 2) STORED);
 SELECT immutable.track_table('v');
