@@ -23,11 +23,20 @@ STATE=$(realpath -m -- "$STATE")
 
 # The default place is in a directory where anyone may create names, so what we find there must be
 # ours and nobody else's to write: we run programs from it.
-check_state_dir() {
-    [[ -d $STATE && -O $STATE ]] || die "$STATE is not a directory of our own; set IMMUTABLE_STATE to another"
-    (((8#$(stat -c %a -- "$STATE") & 8#022) == 0)) || die "$STATE may be written by others; set IMMUTABLE_STATE to another"
+check_own_dir() { # DIRECTORY VARIABLE
+    [[ -d $1 && ! -L $1 && -O $1 ]] || die "$1 is not a directory of our own; set $2 to another"
+    (((8#$(stat -c %a -- "$1") & 8#022) == 0)) || die "$1 may be written by others; set $2 to another"
 }
+check_state_dir() { check_own_dir "$STATE" IMMUTABLE_STATE; }
 [[ ! -e $STATE ]] || check_state_dir
+
+# Where the clusters are. tests/run may choose the directory in memory instead.
+IN_MEMORY=/dev/shm/immutable-$EUID-$(printf %s "$STATE" | sha256sum | cut -c1-8)
+CLUSTERS=${IMMUTABLE_CLUSTERS:-$STATE/clusters}
+[[ $CLUSTERS =~ ^/[A-Za-z0-9_./+-]+$ ]] || die "IMMUTABLE_CLUSTERS: only letters, digits and _ . / + - are possible: $CLUSTERS"
+for place in "$CLUSTERS" "$IN_MEMORY"; do
+    [[ ! -e $place ]] || check_own_dir "$place" IMMUTABLE_CLUSTERS
+done
 
 # The major version of the distribution's PostgreSQL; scripts/setup notes which one it found.
 IMMUTABLE_PG=${IMMUTABLE_PG:-$(cat "$STATE/major" 2>/dev/null || echo 15)}

@@ -297,7 +297,7 @@ def test_a_part_of_the_tree_is_not_signed(db, server, target, tmp_path, lost):  
 
 def test_the_key_file_comes_along(db, server, target, tmp_path):  # noqa: F811
     """Where the keys are in a file, a restored log may resume: whoever says so answers for it."""
-    place = pathlib.Path(os.environ["IMMUTABLE_STATE"]) / "clusters" / f"keys_{os.getpid()}"
+    place = pathlib.Path(os.environ["IMMUTABLE_CLUSTERS"]) / f"keys_{os.getpid()}"
     write_file(place, "11" * 32 + "\n")
     place.chmod(0o600)
     try:
@@ -508,7 +508,7 @@ def test_a_subscriber(cluster, published):
 
 
 def test_point_in_time_recovery(cluster):
-    archive = pathlib.Path(os.environ["IMMUTABLE_STATE"]) / "clusters" / f"archive_of_notes_{os.getpid()}"
+    archive = pathlib.Path(os.environ["IMMUTABLE_CLUSTERS"]) / f"archive_of_notes_{os.getpid()}"
     shutil.rmtree(archive, ignore_errors=True)
     archive.mkdir()
     if os.geteuid() == 0:

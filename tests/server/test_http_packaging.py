@@ -114,5 +114,4 @@ def test_make_serve_prints_what_a_script_needs_and_ends_without_a_trace(server):
         serve.stdout.close()
     with pytest.raises(httpx.ConnectError):
         httpx.get(said["base_url"] + "/healthz")
-    clusters = pathlib.Path(os.environ["IMMUTABLE_STATE"]) / "clusters"
-    assert not list(clusters.glob("*-serve"))
+    assert not list(pathlib.Path(os.environ["IMMUTABLE_CLUSTERS"]).glob("*-serve"))

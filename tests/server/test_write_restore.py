@@ -383,7 +383,7 @@ def test_fifty_thousand_tenants_restore_with_default_settings(db, server, target
 
 
 def test_point_in_time_recovery_goes_on_and_shows_the_seam(cluster):
-    archive = pathlib.Path(os.environ["IMMUTABLE_STATE"]) / "clusters" / f"archive_{os.getpid()}"
+    archive = pathlib.Path(os.environ["IMMUTABLE_CLUSTERS"]) / f"archive_{os.getpid()}"
     shutil.rmtree(archive, ignore_errors=True)
     archive.mkdir()
     if os.geteuid() == 0:
