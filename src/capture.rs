@@ -16,6 +16,7 @@ pub mod note;
 pub mod operation;
 pub mod problem;
 pub mod record;
+pub mod recording;
 pub mod request;
 pub mod tracked;
 pub mod tracking;

@@ -38,8 +38,7 @@ pub extern "C-unwind" fn _PG_init() {
         text: pg::setting::define_session_text,
     });
     pg::setting::reserve_prefix(c"immutable");
-    pg::conflict::register();
-    pg::merge::register();
+    pg::statement::register();
     log::lane::register_callbacks();
     log::own_id::register_callbacks();
     write::sealed::register_callbacks();

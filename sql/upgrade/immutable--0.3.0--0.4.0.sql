@@ -98,7 +98,7 @@ COMMENT ON COLUMN immutable.segments.replaces IS
   'The segments whose events it takes; empty for one that takes them from immutable.events itself';
 COMMENT ON COLUMN immutable.segments.prepared_at IS 'When its tables were made';
 COMMENT ON COLUMN immutable.segments.waits_for IS
-  'The transactions that may not know of its tables, by their virtualtransaction in pg_locks: those that had locked '
+  'The transactions that may not know of its tables, by their virtualtransaction and pid in pg_locks: those that had locked '
   'immutable.events or immutable.event_targets once the tables were there. Its events come when they have ended';
 COMMENT ON COLUMN immutable.segments.sealed_at IS 'When its events came';
 COMMENT ON COLUMN immutable.segments.emptied_by IS

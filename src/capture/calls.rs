@@ -2,7 +2,8 @@
 
 use crate::capture::buffer::{put_notice, Notice};
 use crate::capture::eligible::{refuse_kind, refuse_part, shown};
-use crate::capture::request::Request;
+use crate::capture::recording::Recording;
+use crate::capture::request;
 use crate::capture::tracking::{self, Entry};
 use crate::capture::{condition, triggers};
 use crate::log::tables::events_oid;
@@ -32,15 +33,15 @@ fn track_table(call: Call) -> Datum {
     // Before the lock it may have become something else.
     refuse_kind(table.get());
     refuse_part(table.get());
-    let request = Request::read(call, table.get());
-    if let Some(expression) = &request.condition {
+    let recording = request::read(call, table.get());
+    if let Some(expression) = &recording.condition {
         condition::check(table.get(), expression);
     }
-    let entry = entry(table.get(), request);
+    let entry = entry(table.get(), recording);
     drop(table);
     tracking::refresh();
     tracking::store(&entry);
-    triggers::install(relation, &entry.operations);
+    triggers::install(relation, &entry.recording.operations);
     put_notice(&Notice {
         action: "immutable.table_tracked".to_string(),
         table: shown(relation),
@@ -84,25 +85,15 @@ fn refuse_others_condition(call: Call, relation: Oid) {
     }
 }
 
-fn entry(table: Relation, request: Request) -> Entry {
+fn entry(table: Relation, recording: Recording) -> Entry {
     let (schema, name) = catalog::name_of_relation(table.oid()).unwrap_or_default();
     Entry {
         schema,
         table: name,
         relation: table.oid(),
-        resource_type: request.resource_type,
-        id_columns: request.id_columns,
-        columns: request.columns,
-        exclude: request.exclude,
-        mask: request.mask,
-        tenant_column: request.tenant_column,
-        subject_columns: request.subject_columns,
-        operations: request.operations,
-        condition: request.condition,
+        recording,
         tracked: tracking::tracked_now(),
-        gone: Vec::new(),
-        dropped: Vec::new(),
-        outdated: None,
+        ..Entry::default()
     }
 }
 
@@ -111,7 +102,7 @@ const LIST_BYTES: usize = 8192;
 
 /// What the event says of the configuration: names alone. A condition may contain values.
 fn metadata(entry: &Entry) -> String {
-    let operations: Vec<&str> = entry.operations.iter().map(|operation| operation.name()).collect();
+    let operations: Vec<&str> = entry.recording.operations.iter().map(|operation| operation.name()).collect();
     let names = |list: &[String]| match array(list.iter().map(String::as_str)) {
         names if names.len() > LIST_BYTES => format!("{{\"count\":{},\"sha256\":\"{}\"}}", list.len(), hex_of(&names)),
         names => names,
@@ -119,15 +110,15 @@ fn metadata(entry: &Entry) -> String {
     let or_null = |json: Option<String>| json.unwrap_or_else(|| "null".to_string());
     let digest = |text: &String| format!("{{\"length\":{},\"sha256\":\"{}\"}}", text.len(), hex_of(text));
     let members = [
-        ("resource_type", string(&entry.resource_type)),
-        ("id_columns", names(&entry.id_columns)),
-        ("columns", or_null(entry.columns.as_deref().map(names))),
-        ("exclude", names(&entry.exclude)),
-        ("mask", names(&entry.mask)),
-        ("tenant_column", or_null(entry.tenant_column.as_deref().map(string))),
-        ("subject_columns", names(&entry.subject_columns)),
+        ("resource_type", string(&entry.recording.resource_type)),
+        ("id_columns", names(&entry.recording.id_columns)),
+        ("columns", or_null(entry.recording.columns.as_deref().map(names))),
+        ("exclude", names(&entry.recording.exclude)),
+        ("mask", names(&entry.recording.mask)),
+        ("tenant_column", or_null(entry.recording.tenant_column.as_deref().map(string))),
+        ("subject_columns", names(&entry.recording.subject_columns)),
         ("operations", array(operations.into_iter())),
-        ("condition", or_null(entry.condition.as_ref().map(digest))),
+        ("condition", or_null(entry.recording.condition.as_ref().map(digest))),
     ];
     let members: Vec<String> = members.iter().map(|(key, json)| format!("\"{key}\":{json}")).collect();
     format!("{{{}}}", members.join(","))

@@ -132,7 +132,7 @@ fn attached(tag: &str, relation: Oid) {
     if root.relation != relation {
         note("immutable.partition_attached", shown(relation), tag, &[("tracked_table", &shown(root.relation))]);
     }
-    triggers::adapt(root.relation, &root.operations, &with_descendants(relation), false);
+    triggers::adapt(root.relation, &root.recording.operations, &with_descendants(relation), false);
 }
 
 /// A relation is no partition or child of another any more.
@@ -141,10 +141,10 @@ fn detached(tag: &str, relation: Oid, parent: Oid) {
     let new = root_of(relation);
     if let Some(root) = &old {
         note("immutable.partition_detached", shown(relation), tag, &[("tracked_table", &shown(root.relation))]);
-        triggers::adapt(root.relation, &root.operations, &[], true);
+        triggers::adapt(root.relation, &root.recording.operations, &[], true);
     }
     match new {
-        Some(root) => triggers::adapt(root.relation, &root.operations, &with_descendants(relation), true),
+        Some(root) => triggers::adapt(root.relation, &root.recording.operations, &with_descendants(relation), true),
         None => {
             for member in with_descendants(relation) {
                 if root_of(member).is_none() {
@@ -158,12 +158,12 @@ fn detached(tag: &str, relation: Oid, parent: Oid) {
 /// Triggers of a relation were enabled or disabled.
 fn switched(tag: &str, relation: Oid, is_off: bool) {
     let Some(root) = root_of(relation) else { return };
-    triggers::fire_always(relation, &root.operations);
+    triggers::fire_always(relation, &root.recording.operations);
     let fire = triggers::firing_now(relation);
     let fired = fired_before(relation);
     note_enabled(tag, relation, &fire, &fired);
     let mut off = Vec::new();
-    triggers::each_of(root.relation, relation, &root.operations, |operation, _| {
+    triggers::each_of(root.relation, relation, &root.recording.operations, |operation, _| {
         if !fire.contains(&operation) && (is_off || fired.contains(&operation)) {
             off.push(operation);
         }
@@ -185,7 +185,7 @@ fn trigger_changed(tag: &str, trigger: Oid) {
     let Some(root) = root_of(relation) else { return };
     if tag == "ALTER TRIGGER" && triggers::has_stray(relation) {
         triggers::remove(relation);
-        triggers::adapt(root.relation, &root.operations, &[relation], false);
+        triggers::adapt(root.relation, &root.recording.operations, &[relation], false);
         return;
     }
     let (now, before) = (triggers::firing_now(relation), fired_before(relation));

@@ -109,7 +109,7 @@ fn tables(tag: &str) {
         }
     }
     for root in roots.into_iter().filter_map(tracking::of) {
-        triggers::adapt(root.relation, &root.operations, &[], true);
+        triggers::adapt(root.relation, &root.recording.operations, &[], true);
     }
 }
 

@@ -30,7 +30,7 @@ fn of_missing(_: Oid) -> String {
 
 fn of_triggers(entry: &tracking::Entry) -> Option<String> {
     let mut bad: Vec<(Oid, &str, String)> = Vec::new();
-    triggers::each_of_tree(entry.relation, &entry.operations, |relation, operation, condition| {
+    triggers::each_of_tree(entry.relation, &entry.recording.operations, |relation, operation, condition| {
         let state = match condition {
             Condition::Fires => return,
             Condition::Switched => "disabled",
@@ -60,7 +60,7 @@ fn of_columns(entry: &tracking::Entry) -> Option<String> {
 }
 
 fn of_type(entry: &tracking::Entry) -> Option<String> {
-    (!can_be_type(&entry.resource_type)).then(|| {
+    (!can_be_type(&entry.recording.resource_type)).then(|| {
         "events cannot have the resource_type, and have the table's name instead. Call immutable.track_table() again"
             .to_string()
     })
@@ -73,7 +73,7 @@ fn of_persistence(table: Relation) -> Option<String> {
 }
 
 fn of_condition(table: Relation, entry: &tracking::Entry) -> Option<String> {
-    let condition = entry.condition.as_deref()?;
+    let condition = entry.recording.condition.as_deref()?;
     expression::problem(table, condition).map(|refused| {
         format!(
             "the condition cannot be evaluated ({}), and every change is recorded. Call immutable.track_table() again with \
@@ -85,7 +85,7 @@ fn of_condition(table: Relation, entry: &tracking::Entry) -> Option<String> {
 
 fn of_mask(entry: &tracking::Entry) -> Option<String> {
     let is_set = settings::MASK_KEY_FILE.get().is_some_and(|file| !file.is_empty());
-    (!entry.mask.is_empty() && is_set && mask::key().is_none()).then(|| {
+    (!entry.recording.mask.is_empty() && is_set && mask::key().is_none()).then(|| {
         "the file of immutable.mask_key_file cannot be used, and events say only that a masked value has changed. Write 64 hex \
          digits into it, and let PostgreSQL's user alone read it"
             .to_string()

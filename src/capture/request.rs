@@ -1,6 +1,7 @@
 //! What `track_table()` is asked for: its arguments, held to the columns of the table.
 
 use crate::capture::operation::Operation;
+use crate::capture::recording::Recording;
 use crate::pg::call::{texts, Call};
 use crate::pg::datum::text;
 use crate::pg::error::{Code, Fault};
@@ -11,65 +12,50 @@ use std::collections::HashMap;
 /// The most bytes of a resource_type. The action is longer.
 const RESOURCE_TYPE_BYTES: usize = 200;
 
-/// The arguments of `track_table()`.
-pub struct Request {
-    pub resource_type: String,
-    pub id_columns: Vec<String>,
-    pub columns: Option<Vec<String>>,
-    pub exclude: Vec<String>,
-    pub mask: Vec<String>,
-    pub tenant_column: Option<String>,
-    pub subject_columns: Vec<String>,
-    pub operations: Vec<Operation>,
-    pub condition: Option<String>,
+/// Reads the arguments of `track_table()`. Raises 22004, 22001, 22023, 42501 or 42703, and names the argument.
+pub fn read(call: Call, relation: Relation) -> Recording {
+    let resource_type = resource_type(call, relation);
+    let present = Present::of(relation);
+    let list = |index, name| present.list(call, index, name);
+    let id_columns = list(2, "id_columns").unwrap_or_else(|| primary_key(relation));
+    let tenant_column = call.arg(6).map(|column| present.column("tenant_column", text(column)));
+    let recording = Recording {
+        resource_type,
+        id_columns,
+        columns: list(3, "columns"),
+        exclude: list(4, "exclude").unwrap_or_default(),
+        mask: list(5, "mask").unwrap_or_default(),
+        tenant_column,
+        subject_columns: list(7, "subject_columns").unwrap_or_default(),
+        operations: operations(call),
+        condition: call.arg(9).map(|condition| text(condition).to_string()),
+    };
+    refuse_contradictions(&recording);
+    recording
 }
 
-impl Request {
-    /// Reads the arguments. Raises 22004, 22001, 22023, 42501 or 42703, and names the argument.
-    pub fn read(call: Call, relation: Relation) -> Request {
-        let resource_type = resource_type(call, relation);
-        let present = Present::of(relation);
-        let list = |index, name| present.list(call, index, name);
-        let id_columns = list(2, "id_columns").unwrap_or_else(|| primary_key(relation));
-        let tenant_column = call.arg(6).map(|column| present.column("tenant_column", text(column)));
-        let request = Request {
-            resource_type,
-            id_columns,
-            columns: list(3, "columns"),
-            exclude: list(4, "exclude").unwrap_or_default(),
-            mask: list(5, "mask").unwrap_or_default(),
-            tenant_column,
-            subject_columns: list(7, "subject_columns").unwrap_or_default(),
-            operations: operations(call),
-            condition: call.arg(9).map(|condition| text(condition).to_string()),
-        };
-        request.refuse_contradictions();
-        request
+fn refuse_contradictions(of: &Recording) {
+    if of.columns.as_ref().is_some_and(Vec::is_empty) {
+        Fault::invalid("columns", "columns must not be empty")
+            .hint("Leave columns out to record all, and name in mask those whose values must not be recorded.")
+            .raise()
     }
-
-    fn refuse_contradictions(&self) {
-        if self.columns.as_ref().is_some_and(Vec::is_empty) {
-            Fault::invalid("columns", "columns must not be empty")
-                .hint("Leave columns out to record all, and name in mask those whose values must not be recorded.")
-                .raise()
-        }
-        let columns = self.columns.as_deref().unwrap_or_default();
-        refuse_both(("exclude", &self.exclude), ("columns", columns), "Name the column in one of them.");
-        refuse_both(("exclude", &self.exclude), ("mask", &self.mask), "Name the column in one of them.");
-        let of_id = "The key is recorded as it is. Give id_columns => '{}' to record no key, or other columns.";
-        refuse_both(("mask", &self.mask), ("id_columns", &self.id_columns), of_id);
-        refuse_both(("exclude", &self.exclude), ("id_columns", &self.id_columns), of_id);
-        let in_clear =
-            "Its values are recorded as they are. Name the column in exclude, so that they are not in metadata too.";
-        refuse_both(("mask", &self.mask), ("subject_columns", &self.subject_columns), in_clear);
-        let tenant: Vec<String> = self.tenant_column.iter().cloned().collect();
-        refuse_both(("mask", &self.mask), ("tenant_column", &tenant), in_clear);
-        let unrecorded = self.columns.as_ref().and_then(|all| self.mask.iter().find(|column| !all.contains(column)));
-        if let Some(column) = unrecorded {
-            Fault::invalid("mask", format!("mask names column \"{column}\", which columns does not"))
-                .hint("Name it in both, or in neither.")
-                .raise()
-        }
+    let columns = of.columns.as_deref().unwrap_or_default();
+    refuse_both(("exclude", &of.exclude), ("columns", columns), "Name the column in one of them.");
+    refuse_both(("exclude", &of.exclude), ("mask", &of.mask), "Name the column in one of them.");
+    let of_id = "The key is recorded as it is. Give id_columns => '{}' to record no key, or other columns.";
+    refuse_both(("mask", &of.mask), ("id_columns", &of.id_columns), of_id);
+    refuse_both(("exclude", &of.exclude), ("id_columns", &of.id_columns), of_id);
+    let in_clear =
+        "Its values are recorded as they are. Name the column in exclude, so that they are not in metadata too.";
+    refuse_both(("mask", &of.mask), ("subject_columns", &of.subject_columns), in_clear);
+    let tenant: Vec<String> = of.tenant_column.iter().cloned().collect();
+    refuse_both(("mask", &of.mask), ("tenant_column", &tenant), in_clear);
+    let unrecorded = of.columns.as_ref().and_then(|all| of.mask.iter().find(|column| !all.contains(column)));
+    if let Some(column) = unrecorded {
+        Fault::invalid("mask", format!("mask names column \"{column}\", which columns does not"))
+            .hint("Name it in both, or in neither.")
+            .raise()
     }
 }
 

@@ -119,25 +119,25 @@ fn resolve(relation: Relation, watched: &mut HashSet<Oid>) -> Option<Tracked> {
         .map(|(place, attribute)| (attribute.name.to_string_lossy().into_owned(), (place, attribute.oid)))
         .collect();
     let id: Option<Vec<(usize, Oid)>> =
-        entry.id_columns.iter().map(|column| places.get(column.as_str()).copied()).collect();
+        entry.recording.id_columns.iter().map(|column| places.get(column.as_str()).copied()).collect();
     Some(Tracked {
         name: relation.qualified_name(),
         resource_type: resource_type(entry),
-        operations: entry.operations.clone(),
+        operations: entry.recording.operations.clone(),
         columns: columns(relation, entry, is_stale),
         // A part of a key would name other rows too.
         id: id.unwrap_or_default(),
-        tenant: entry.tenant_column.as_ref().and_then(|column| places.get(column.as_str()).copied()),
+        tenant: entry.recording.tenant_column.as_ref().and_then(|column| places.get(column.as_str()).copied()),
         subjects: subjects(relation, entry, &types, watched),
-        condition: entry.condition.as_ref().and_then(|condition| expression::statement(relation, condition)),
+        condition: entry.recording.condition.as_ref().and_then(|condition| expression::statement(relation, condition)),
         is_stale,
     })
 }
 
 /// The entry's resource_type. One that no event can have must not fail the changes of the table.
 fn resource_type(entry: &Entry) -> String {
-    match can_be_type(&entry.resource_type) {
-        true => entry.resource_type.clone(),
+    match can_be_type(&entry.recording.resource_type) {
+        true => entry.recording.resource_type.clone(),
         false => format!("table {}", entry.table),
     }
 }
@@ -145,13 +145,13 @@ fn resource_type(entry: &Entry) -> String {
 /// The columns that are recorded. If a name is gone, the column that it meant may have any name: no value is shown.
 fn columns(relation: Relation, entry: &Entry, is_stale: bool) -> Vec<Column> {
     let is_recorded = |name: &String| {
-        let is_listed = is_stale || entry.columns.as_ref().is_none_or(|columns| columns.contains(name));
-        is_listed && !entry.exclude.contains(name)
+        let is_listed = is_stale || entry.recording.columns.as_ref().is_none_or(|columns| columns.contains(name));
+        is_listed && !entry.recording.exclude.contains(name)
     };
     let attributes = relation.descriptor().attributes().filter(|(_, attribute)| !attribute.is_virtual);
     let columns = attributes.map(|(place, attribute)| {
         let name = attribute.name.to_string_lossy().into_owned();
-        let is_masked = is_stale || entry.mask.contains(&name);
+        let is_masked = is_stale || entry.recording.mask.contains(&name);
         Column { place, oid: attribute.oid, is_masked, name }
     });
     columns.filter(|column| is_recorded(&column.name)).collect()
@@ -168,7 +168,7 @@ fn subjects(
     let attributes = relation.descriptor().attributes().filter(|(_, attribute)| !attribute.is_virtual);
     let subjects = attributes.filter_map(|(place, attribute)| {
         let name = attribute.name.to_string_lossy().into_owned();
-        entry.subject_columns.contains(&name).then_some((place, attribute.oid, name))
+        entry.recording.subject_columns.contains(&name).then_some((place, attribute.oid, name))
     });
     let of_one = |(place, oid, name): (usize, Oid, String)| {
         let referenced = references.iter().find(|(column, _)| *column == place).map(|(_, table)| *table);

@@ -2,6 +2,7 @@
 //! new names.
 
 use crate::capture::operation::Operation;
+use crate::capture::recording::Recording;
 use crate::log::own_event::recorder;
 use crate::log::small_table::SmallTable;
 use crate::pg::call::{elements, names, smallints, sql_function, Call};
@@ -49,15 +50,7 @@ pub struct Entry {
     pub table: String,
     /// The table; InvalidOid if there is none of this name.
     pub relation: Oid,
-    pub resource_type: String,
-    pub id_columns: Vec<String>,
-    pub columns: Option<Vec<String>>,
-    pub exclude: Vec<String>,
-    pub mask: Vec<String>,
-    pub tenant_column: Option<String>,
-    pub subject_columns: Vec<String>,
-    pub operations: Vec<Operation>,
-    pub condition: Option<String>,
+    pub recording: Recording,
     /// Microseconds since 1970, and who called `track_table()`.
     pub tracked: (i64, String),
     /// The columns that the row names and that are not there, so that nobody knows what they are called now.
@@ -69,36 +62,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// All columns that the row names, each once.
-    pub fn named_columns(&self) -> Vec<String> {
-        let mut all: Vec<String> = Vec::new();
-        let lists = [Some(&self.id_columns), self.columns.as_ref(), Some(&self.exclude), Some(&self.mask)];
-        let lists = lists.into_iter().flatten().chain([&self.subject_columns]);
-        for column in lists.flatten().chain(&self.tenant_column) {
-            if !all.contains(column) {
-                all.push(column.clone());
-            }
-        }
-        all
-    }
-
-    /// Calls `change` with each name of a column.
-    fn each_column(&mut self, change: impl FnMut(&mut String)) {
-        let lists = [Some(&mut self.id_columns), self.columns.as_mut(), Some(&mut self.exclude), Some(&mut self.mask)];
-        let lists = lists.into_iter().flatten().chain([&mut self.subject_columns]);
-        lists.flatten().chain(&mut self.tenant_column).for_each(change);
-    }
-
     /// The row as it is stored, and what it says about the table and the columns where it was written.
     fn read(row: &Values) -> (Entry, Known) {
         let one = |place: usize| row.at(place).map(|datum| name(datum).to_string_lossy().into_owned());
         let list = |place: usize| row.at(place).map(names);
         let words = |place: usize| row.at(place).map(|array| elements(array, pg_sys::TEXTOID)).unwrap_or_default();
         let operations: Vec<&str> = words(11).into_iter().flatten().map(text).collect();
-        let entry = Entry {
-            schema: one(0).unwrap_or_default(),
-            table: one(1).unwrap_or_default(),
-            relation: pg_sys::InvalidOid,
+        let recording = Recording {
             resource_type: row.at(4).map_or(String::new(), |datum| text(datum).to_string()),
             id_columns: list(5).unwrap_or_default(),
             columns: list(6),
@@ -108,10 +78,13 @@ impl Entry {
             subject_columns: list(10).unwrap_or_default(),
             operations: Operation::ALL.into_iter().filter(|one| operations.contains(&one.name())).collect(),
             condition: row.at(12).map(|datum| text(datum).to_string()),
+        };
+        let entry = Entry {
+            schema: one(0).unwrap_or_default(),
+            table: one(1).unwrap_or_default(),
+            recording,
             tracked: (row.at(15).map_or(0, micros), row.at(16).map_or(String::new(), |datum| text(datum).to_string())),
-            gone: Vec::new(),
-            dropped: Vec::new(),
-            outdated: None,
+            ..Entry::default()
         };
         let known = Known {
             relation: row.at(RELATION).map_or(pg_sys::InvalidOid, Datum::oid),
@@ -166,7 +139,7 @@ impl Known {
         }
         let mut is_outdated = !by_number || stored != (entry.schema.clone(), entry.table.clone());
         let (relation, mut gone, mut dropped) = (entry.relation, Vec::new(), Vec::new());
-        entry.each_column(|column| {
+        entry.recording.each_column(|column| {
             let number = self.number(column).filter(|_| by_number);
             let followed = number.and_then(|number| catalog::column_name(relation, number));
             match followed {
@@ -221,7 +194,7 @@ impl Row {
 
     /// What events call the table's rows.
     pub fn resource_type(&self) -> &str {
-        &self.entry.resource_type
+        &self.entry.recording.resource_type
     }
 
     /// The row with the names that there are now.
@@ -299,7 +272,7 @@ pub fn refresh() {
 }
 
 fn insert(tracking: &SmallTable, entry: &Entry) {
-    let columns = entry.columns.clone().map_or(Arg::Null(pg_sys::TEXTARRAYOID), Arg::Texts);
+    let columns = entry.recording.columns.clone().map_or(Arg::Null(pg_sys::TEXTARRAYOID), Arg::Texts);
     tracking.execute(
         "INSERT INTO immutable.tracking (schema_name, table_name, resource_type, id_columns, columns, exclude, mask, \
            tenant_column, subject_columns, operations, condition, tracked_at, tracked_by, attributes, numbers) \
@@ -309,15 +282,15 @@ fn insert(tracking: &SmallTable, entry: &Entry) {
         &[
             Arg::text(entry.schema.as_str()),
             Arg::text(entry.table.as_str()),
-            Arg::text(entry.resource_type.as_str()),
-            Arg::Texts(entry.id_columns.clone()),
+            Arg::text(entry.recording.resource_type.as_str()),
+            Arg::Texts(entry.recording.id_columns.clone()),
             columns,
-            Arg::Texts(entry.exclude.clone()),
-            Arg::Texts(entry.mask.clone()),
-            Arg::maybe_text(entry.tenant_column.as_deref()),
-            Arg::Texts(entry.subject_columns.clone()),
-            Arg::Texts(entry.operations.iter().map(|one| one.name().to_string()).collect()),
-            Arg::maybe_text(entry.condition.as_deref()),
+            Arg::Texts(entry.recording.exclude.clone()),
+            Arg::Texts(entry.recording.mask.clone()),
+            Arg::maybe_text(entry.recording.tenant_column.as_deref()),
+            Arg::Texts(entry.recording.subject_columns.clone()),
+            Arg::Texts(entry.recording.operations.iter().map(|one| one.name().to_string()).collect()),
+            Arg::maybe_text(entry.recording.condition.as_deref()),
             Arg::Time(entry.tracked.0),
             Arg::text(entry.tracked.1.as_str()),
             Arg::Texts(entry.dropped.clone()),
@@ -366,11 +339,14 @@ pub fn forget_columns(relation: Oid, numbers: &[i16]) {
     });
     let Some(Row { mut entry, known }) = found else { return };
     let is_dropped = |column: &String| known.number(column).is_some_and(|number| numbers.contains(&number));
-    entry.columns = entry.columns.map(|columns| columns.into_iter().filter(|column| !is_dropped(column)).collect());
-    entry.subject_columns.retain(|column| !is_dropped(column));
+    entry.recording.columns =
+        entry.recording.columns.map(|columns| columns.into_iter().filter(|column| !is_dropped(column)).collect());
+    entry.recording.subject_columns.retain(|column| !is_dropped(column));
     let stored = (entry.schema.clone(), entry.table.clone());
     known.follow(&mut entry);
-    let is_needed = |column: &String| entry.id_columns.contains(column) || entry.tenant_column.as_ref() == Some(column);
+    let is_needed = |column: &String| {
+        entry.recording.id_columns.contains(column) || entry.recording.tenant_column.as_ref() == Some(column)
+    };
     let (dropped, gone): (Vec<_>, Vec<_>) =
         entry.gone.drain(..).partition(|column| is_dropped(column) && !is_needed(column));
     entry.gone = gone;
@@ -395,7 +371,7 @@ fn resolve_tracking(call: Call) -> Datum {
     let mut row = trigger.row().values();
     let (entry, known) = Entry::read(&row);
     let relation = catalog::relation(&entry.schema, &entry.table);
-    let attributes = entry.named_columns();
+    let attributes = entry.recording.named_columns();
     let number = |column: &String| match catalog::column_number(relation, column) {
         Some(number) => number,
         None if known.is_dropped(column) => DROPPED,

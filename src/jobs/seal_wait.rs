@@ -22,8 +22,10 @@ pub fn timeouts() -> Timeouts {
 }
 
 /// Notes the transactions that hold a lock on a table that readers go through, unless that is noted already. VACUUM and its
-/// like plan nothing.
-const NOTE_LOCKERS: &str = "UPDATE immutable.segments s SET waits_for = ARRAY(SELECT DISTINCT l.virtualtransaction FROM pg_catalog.pg_locks l \
+/// like plan nothing. Virtual transactions are counted anew after a crash, so each is noted with its process; a prepared
+/// transaction, which outlives a crash, has none.
+const NOTE_LOCKERS: &str = "UPDATE immutable.segments s SET waits_for = ARRAY(SELECT DISTINCT pg_catalog.concat(l.virtualtransaction, ' ' || l.pid) \
+    FROM pg_catalog.pg_locks l \
     WHERE l.locktype = 'relation' AND l.granted AND l.mode <> 'ShareUpdateExclusiveLock' \
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
       AND l.relation IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass) \
@@ -39,7 +41,7 @@ const LEFT: &str = "SELECT CASE WHEN l.pid IS NULL THEN pg_catalog.format('a pre
           coalesce(a.usename, 'unknown'), coalesce(pg_catalog.quote_literal(NULLIF(a.application_name, '')), 'unnamed'), \
           coalesce(a.xact_start::pg_catalog.text, 'an unknown time')) END \
     FROM (SELECT DISTINCT l.virtualtransaction, l.pid FROM pg_catalog.pg_locks l \
-      WHERE l.locktype = 'relation' AND l.granted AND l.virtualtransaction = ANY ($1) \
+      WHERE l.locktype = 'relation' AND l.granted AND pg_catalog.concat(l.virtualtransaction, ' ' || l.pid) = ANY ($1) \
         AND l.relation IN ('immutable.events'::pg_catalog.regclass, 'immutable.event_targets'::pg_catalog.regclass)) l \
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid ORDER BY a.xact_start LIMIT 1";
 

@@ -4,7 +4,7 @@
 //! PostgreSQL may run code of others inside of such a statement: a trigger, an event trigger, or a function in an index
 //! or in a CHECK. So what passes is the statement itself, and not a statement that is run inside of it.
 
-use crate::pg::nesting::depth;
+use crate::pg::statement::depth;
 use std::cell::Cell;
 
 thread_local! {

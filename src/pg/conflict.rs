@@ -4,83 +4,17 @@
 #![allow(unsafe_code)]
 
 use crate::pg::relation::cells;
-use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use crate::pg::statement::running;
 use pgrx::pg_sys::{self, Oid};
-use std::cell::Cell;
-
-thread_local! {
-    /// The statement that runs, the innermost of those that run inside of others.
-    static RUNNING: Cell<*const pg_sys::PlannedStmt> = const { Cell::new(std::ptr::null()) };
-    static NEXT: Cell<pg_sys::ExecutorRun_hook_type> = const { Cell::new(None) };
-}
-
-/// Called once, when the library is loaded. That may be while a statement is set up, which then is seen to run.
-pub fn register() {
-    // SAFETY: variables of the one thread there is. The library is never unloaded.
-    unsafe {
-        NEXT.set(pg_sys::ExecutorRun_hook);
-        pg_sys::ExecutorRun_hook = Some(run);
-    }
-}
-
-/// A statement that runs, until it is dropped: also when the statement fails.
-struct Running(*const pg_sys::PlannedStmt);
-
-impl Running {
-    fn begin(query: *const pg_sys::QueryDesc) -> Running {
-        // SAFETY: PostgreSQL passes a statement that it runs.
-        Running(RUNNING.replace(unsafe { (*query).plannedstmt }))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        RUNNING.set(self.0);
-    }
-}
-
-#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-    once: bool,
-) {
-    let _running = Running::begin(query);
-    // SAFETY: passes on what PostgreSQL gave.
-    unsafe {
-        match NEXT.get() {
-            Some(next) => pg_guard_ffi_boundary(|| next(query, direction, count, once)),
-            None => pg_sys::standard_ExecutorRun(query, direction, count, once),
-        }
-    }
-}
-
-#[cfg(feature = "pg18")]
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64) {
-    let _running = Running::begin(query);
-    // SAFETY: passes on what PostgreSQL gave.
-    unsafe {
-        match NEXT.get() {
-            Some(next) => pg_guard_ffi_boundary(|| next(query, direction, count)),
-            None => pg_sys::standard_ExecutorRun(query, direction, count),
-        }
-    }
-}
 
 /// Whether the running statement leaves out a row of this relation that conflicts with another in this unique index. A
 /// statement that was not seen to begin does not.
 pub fn is_left_out(relation: Oid, index: Oid) -> bool {
-    let statement = RUNNING.get();
-    if statement.is_null() {
-        return false;
-    }
+    let Some(query) = running() else { return false };
     let mut found = false;
     // SAFETY: the statement runs, so that its plan is there.
     unsafe {
-        let statement = &*statement;
+        let statement = &*(*query).plannedstmt;
         let subplans = cells(statement.subplans).iter().map(|cell| cell.ptr_value.cast::<pg_sys::Plan>());
         for plan in subplans.chain([statement.planTree]) {
             let Some(change) = change_of(plan, statement, relation) else { continue };

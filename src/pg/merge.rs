@@ -5,45 +5,8 @@
 #![allow(unsafe_code)]
 
 use crate::pg::relation::cells;
-use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use crate::pg::statement::running;
 use pgrx::pg_sys::{self, Oid};
-use std::cell::Cell;
-
-thread_local! {
-    /// The statement whose triggers run, the innermost of those that run inside of others.
-    static FINISHING: Cell<*const pg_sys::QueryDesc> = const { Cell::new(std::ptr::null()) };
-    static NEXT: Cell<pg_sys::ExecutorFinish_hook_type> = const { Cell::new(None) };
-}
-
-/// Called once, when the library is loaded. Of a statement that loads it by its triggers, only the plan is known.
-pub fn register() {
-    // SAFETY: variables of the one thread there is. The library is never unloaded.
-    unsafe {
-        NEXT.set(pg_sys::ExecutorFinish_hook);
-        pg_sys::ExecutorFinish_hook = Some(finish);
-    }
-}
-
-/// A statement that ends, until it is dropped: also when the statement fails.
-struct Finishing(*const pg_sys::QueryDesc);
-
-impl Drop for Finishing {
-    fn drop(&mut self) {
-        FINISHING.set(self.0);
-    }
-}
-
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
-    let _finishing = Finishing(FINISHING.replace(query));
-    // SAFETY: passes on what PostgreSQL gave.
-    unsafe {
-        match NEXT.get() {
-            Some(next) => pg_guard_ffi_boundary(|| next(query)),
-            None => pg_sys::standard_ExecutorFinish(query),
-        }
-    }
-}
 
 /// What a MERGE does to a relation.
 pub struct Merge {
@@ -56,10 +19,9 @@ pub struct Merge {
 
 /// The MERGE whose triggers run, if it changes this relation.
 pub fn of(relation: Oid) -> Option<Merge> {
-    let query = FINISHING.get();
-    if query.is_null() {
+    let Some(query) = running() else {
         return may_move(relation).then_some(Merge { updated: None, deletes_and_inserts: false });
-    }
+    };
     // SAFETY: the statement is ending, so that its state is there. A node of it says what it is.
     unsafe {
         let aux = cells((*(*query).estate).es_auxmodifytables).iter().map(|cell| cell.ptr_value.cast());

@@ -1,7 +1,6 @@
 """A receiver of webhooks: in this process, or in one of its own that can be killed."""
 
 import collections
-import http.server
 import json
 import pathlib
 import subprocess
@@ -9,53 +8,35 @@ import sys
 import threading
 import time
 
+from helpers_destinations import Http
+
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-class Receiver:
-    """Keeps what it gets. `answer(id, number)` gives (status, headers) for the number-th try to deliver an id."""
+class Receiver(Http):
+    """Keeps what it gets. `answer(id, number)` gives (status, headers) for the number-th try to deliver an id; without a
+    status the connection ends."""
 
     def __init__(self, answer=lambda id, number: (200, {})):
         self.got, self.tries, self.answer = [], collections.Counter(), answer
         self.lock = threading.Lock()
-        outer = self
+        super().__init__(self.take)
+        self.url += "/in"
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                id = self.headers["webhook-id"]
-                with outer.lock:
-                    outer.tries[id] += 1
-                    number = outer.tries[id]
-                status, headers = outer.answer(id, number)
-                if status is None:
-                    self.close_connection = True
-                    return
-                with outer.lock:
-                    if status < 300:
-                        outer.got.append(body)
-                self.send_response(status)
-                for name, value in {"content-length": "0", **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=[0.05], daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/in"
+    def take(self, request):
+        id = request.headers["webhook-id"]
+        with self.lock:
+            self.tries[id] += 1
+            number = self.tries[id]
+        status, headers = self.answer(id, number)
+        if status and status < 300:
+            with self.lock:
+                self.got.append(json.loads(request.body))
+        return status, headers, b""
 
     def actions(self):
         with self.lock:
             return [body["data"]["action"] for body in self.got]
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 CODE = '''

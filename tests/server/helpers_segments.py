@@ -55,17 +55,17 @@ class Sealing(threading.Thread):
         prepare()
         self.holder = connect(autocommit=False)
         self.holder.execute("LOCK TABLE immutable.events_1 IN ROW EXCLUSIVE MODE")
-        self.conn, self.did = connect(), None
+        self.conn, self.did, self.error = connect(), None, None
         self.start()
         while not self.holder.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'immutable.events_1'::regclass").fetchone()[0]:
-            assert self.is_alive()
+            assert self.is_alive(), f"it did not wait: {self.did or self.error!r}"
             time.sleep(0.01)
 
     def run(self):
         try:
             self.did = self.conn.execute("CALL immutable.seal('infinity')").fetchone()[0]
-        except psycopg.OperationalError:
-            pass
+        except psycopg.OperationalError as error:
+            self.error = error
 
     def go_on(self):
         self.holder.rollback()
@@ -74,9 +74,13 @@ class Sealing(threading.Thread):
         return self.did
 
 
-def prepare_alone(connect):
-    """Leaves segment 1 prepared and empty."""
+def prepare_alone(connect, before=0):
+    """Leaves segment 1 prepared and empty. The transaction that it waits for is the session's last one, after `before`
+    others."""
     reader, conn = connect(autocommit=False), connect()
+    for _ in range(before):
+        reader.execute("SELECT")
+        reader.rollback()
     reader.execute("SELECT FROM immutable.events LIMIT 1")
     conn.execute("SET lock_timeout = '50ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable):

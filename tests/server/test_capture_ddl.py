@@ -485,3 +485,23 @@ def test_an_upgraded_database_tracks(server):
     finally:
         with server.connect() as admin:
             admin.execute("DROP DATABASE ddl_upgraded WITH (FORCE)")
+
+
+def test_the_first_child_waits_for_triggers_that_are_deferred(app):
+    """The triggers of the table are made anew for each row, which PostgreSQL refuses while the table has events to come."""
+    app.make()
+    app.track()
+    app.owner.execute("CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    app.owner.execute("CREATE CONSTRAINT TRIGGER look AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look()")
+    with app.db.connect(app.role, autocommit=False) as conn:
+        conn.execute("SET search_path = app")
+        conn.execute("INSERT INTO t VALUES (1, 1, 'x')")
+        with pytest.raises(psycopg.Error) as raised:
+            conn.execute("CREATE TABLE child () INHERITS (t)")
+        assert raised.value.sqlstate == "55006" and "pending trigger events" in str(raised.value)
+        conn.rollback()
+        conn.execute("INSERT INTO app.t VALUES (2, 1, 'x')")
+        conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        conn.execute("CREATE TABLE app.child () INHERITS (app.t)")
+        conn.execute("INSERT INTO app.child VALUES (3, 1, 'x')")
+    assert [key for _, key, _ in app.changes()] == ["2", "3"] and app.problem() is None

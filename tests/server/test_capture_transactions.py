@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from helpers_capture import changes, lanes_held, track, wait_until_it_waits
-from helpers_servers import is_valid, record, rows, wait_for
+from helpers_servers import as_server, is_valid, record, rows, wait_for
 
 INSERT = "INSERT INTO account VALUES (%s, %s, %s)"
 
@@ -461,6 +461,29 @@ def test_temp_file_limit(db):
             conn.execute("DELETE FROM account")
             conn.commit()
     assert rows(db.conn, "SELECT count(*) FROM immutable.events WHERE action = 'account.created'") == [(40_000,)]
+
+
+def test_a_file_of_the_log_that_cannot_grow_at_the_commit(cluster):
+    """As on a full disk: nothing is committed, and the session goes on."""
+    server = cluster()
+    conn = server.connect()
+    conn.execute("CREATE EXTENSION immutable")
+    track(conn)
+    with server.connect(autocommit=False) as writer:
+        pid = writer.info.backend_pid
+        writer.execute("INSERT INTO account SELECT n, 'a', 0 FROM generate_series(1, 60000) n")
+        # The limit is for this backend alone; WAL segments, of 16 MB, stay possible.
+        as_server("prlimit", "--pid", pid, f"--fsize={17 << 20}")
+        with pytest.raises(psycopg.Error, match="could not extend file"):
+            writer.commit()
+        assert rows(conn, "SELECT count(*) FROM account") == [(0,)] and changes(conn) == []
+        as_server("prlimit", "--pid", pid, "--fsize=unlimited")
+        writer.rollback()
+        writer.execute(INSERT, [1, "a", 2])
+        writer.commit()
+    assert changes(conn) == [("created", 1, "a", 2)]
+    assert is_valid(conn)
+    conn.close()
 
 
 WRITERS = 12

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 
-import helpers_receivers as receivers
+import helpers_destinations as receivers
 import pytest
 import standardwebhooks
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

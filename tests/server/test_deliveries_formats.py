@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 
-import helpers_receivers as receivers
+import helpers_destinations as receivers
 import jsonschema
 import ocsf_json_schema
 import pytest

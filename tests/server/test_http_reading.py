@@ -64,6 +64,20 @@ def test_every_filter_alone_and_together(db, http):
     assert bare_event["tenant_id"] is None and bare_event["actor_name"] is None and bare_event["targets"] == []
 
 
+def test_row_changes_are_events_like_others(db, http):
+    db.conn.execute("CREATE TABLE invoice (id int PRIMARY KEY, org text, total numeric, iban text)")
+    db.conn.execute("SELECT immutable.track_table('invoice', tenant_column => 'org', mask => '{iban}')")
+    db.conn.execute("INSERT INTO invoice VALUES (7, 'acme', 120.00, 'DE02'), (8, 'other', 1, 'DE03')")
+    db.conn.execute("UPDATE invoice SET total = 90.00, iban = 'DE04' WHERE id = 7")
+    key, token = http.key(["read"]), http.post("/api/v1/viewer-token", http.key(["mint"]), {"tenant_id": "acme"}).json()["token"]
+    changed, created = events(http, key, resource="invoice", resource_id="7").json()["data"]
+    assert (changed["action"], created["action"], changed["tenant_id"]) == ("invoice.updated", "invoice.created", "acme")
+    assert changed["metadata"]["total"] == {"old": "120.00", "new": "90.00"} and "iban" in changed["metadata"]
+    for shown in (events(http, key), events(http, token)):
+        assert "DE0" not in shown.text
+    assert events(http, token, resource="invoice").json()["data"] == [changed, created]
+
+
 def test_numbers_keep_their_digits(db, http):
     db.conn.execute("""SELECT immutable.track('{"actor_id": "u", "action": "a.b", "metadata": {"n": 12345678901234567890.123456789}}'::jsonb)""")
     assert '12345678901234567890.123456789' in events(http, http.key(["read"])).text

@@ -105,3 +105,36 @@ def test_kill_while_it_copies(cluster):
         assert conn.execute("CALL immutable.seal('infinity')").fetchone()[0]["events"] == 17
         assert sum(places(conn).values()) == 20 and places(conn)["events"] == 3
         check_whole(conn)
+
+
+OWN = "SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid'"
+
+
+def test_a_transaction_after_a_crash_is_not_taken_for_one_before_it(cluster):
+    """Virtual transactions are counted anew after a crash. Sealing waits for none that has the number of a noted one."""
+    server = cluster(autovacuum="off")
+    with server.connect() as conn:
+        conn.execute("CREATE EXTENSION immutable")
+        conn.execute(INSERT, ["k"])
+    prepare_alone(lambda autocommit=True: server.connect(autocommit=autocommit), before=50)
+    with server.connect() as conn:
+        (noted,), = conn.execute("SELECT waits_for FROM immutable.segments").fetchone()
+    noted = noted.split()[0]
+    server.kill9()
+    server.start()
+    sessions = [server.connect() for _ in range(10)]
+    is_of_slot = lambda session: session.execute(OWN).fetchone()[0].split("/")[0] == noted.split("/")[0]
+    session = next(filter(is_of_slot, sessions))
+    for _ in range(100):
+        session.execute("BEGIN")
+        if session.execute(OWN).fetchone()[0] == noted:
+            break
+        session.execute("COMMIT")
+    assert session.execute(OWN).fetchone()[0] == noted
+    session.execute("SELECT FROM immutable.events LIMIT 1")
+    with server.connect() as conn:
+        conn.execute("SET lock_timeout = '1s'")
+        assert conn.execute("CALL immutable.seal('infinity')").fetchone()[0]["events"] == 17
+        check_whole(conn)
+    for session in sessions:
+        session.close()

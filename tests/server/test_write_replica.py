@@ -150,6 +150,24 @@ def test_nothing_is_recorded_on_a_subscriber_until_it_is_promoted(pair):
     early.close()
 
 
+def test_row_changes_are_refused_on_a_subscriber(pair):
+    """Also those of a table that was tracked before the log became a copy: no change goes unrecorded."""
+    there, here = pair
+    here.execute("CREATE TABLE invoice (id int PRIMARY KEY)")
+    refused(here, "25006", "SELECT immutable.track_table('invoice')")
+    here.execute("DROP SUBSCRIPTION audit")
+    here.execute("SELECT immutable.track_table('invoice')")
+    here.execute("INSERT INTO invoice VALUES (1)")
+    here.execute(f"CREATE SUBSCRIPTION audit CONNECTION '{there.server.dsn()}' PUBLICATION audit WITH (copy_data = false)")
+    diag = refused(here, "25006", "INSERT INTO invoice VALUES (2)")
+    assert "DROP SUBSCRIPTION" in diag.message_hint
+    assert rows(here, "SELECT id FROM invoice") == [(1,)]
+    here.execute("DROP SUBSCRIPTION audit")
+    here.execute("INSERT INTO invoice VALUES (3)")
+    assert rows(here, "SELECT resource_id FROM immutable.events WHERE action = 'invoice.created' ORDER BY seq") == [("1",), ("3",)]
+    assert is_valid(here)
+
+
 def stops(here, text):
     """The subscription's worker fails, and its log says why."""
     def said():

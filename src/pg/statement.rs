@@ -1,5 +1,5 @@
-//! How deep the running statement is: whether it is one that the session began, or one that a function, a trigger or an
-//! event trigger runs inside of another. Counting begins when it is first asked for, so that most sessions pay nothing.
+//! The statement that runs: what it is, and how deep it is inside of others. A function, a trigger or an event trigger runs
+//! statements inside of the one that the session began.
 
 #![allow(unsafe_code)]
 
@@ -7,54 +7,82 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use std::cell::Cell;
 
-thread_local! {
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    static NEXT: Cell<Option<Next>> = const { Cell::new(None) };
+/// The innermost statement. PostgreSQL keeps a query's description for as long as the query runs.
+#[derive(Clone, Copy)]
+struct Running {
+    depth: u32,
+    query: *const pg_sys::QueryDesc,
 }
 
-/// What was to be called before counting began.
+/// What was to be called before this module was.
 #[derive(Clone, Copy)]
 struct Next {
-    plan: pg_sys::planner_hook_type,
     run: pg_sys::ExecutorRun_hook_type,
     finish: pg_sys::ExecutorFinish_hook_type,
+}
+
+#[derive(Clone, Copy)]
+struct NextOfOthers {
+    plan: pg_sys::planner_hook_type,
     utility: pg_sys::ProcessUtility_hook_type,
 }
 
-/// One statement more, until it is dropped: also when the statement fails.
-struct Deeper;
+thread_local! {
+    static RUNNING: Cell<Running> = const { Cell::new(Running { depth: 0, query: std::ptr::null() }) };
+    static NEXT: Cell<Next> = const { Cell::new(Next { run: None, finish: None }) };
+    static NEXT_OF_OTHERS: Cell<Option<NextOfOthers>> = const { Cell::new(None) };
+}
 
-impl Deeper {
-    fn begin() -> Deeper {
-        DEPTH.set(DEPTH.get() + 1);
-        Deeper
+/// Called once, when the library is loaded. That may be while a statement is set up, which then is seen to run, or by the
+/// triggers of one, which then is seen only to finish.
+pub fn register() {
+    // SAFETY: variables of the one thread there is. The library is never unloaded.
+    unsafe {
+        NEXT.set(Next { run: pg_sys::ExecutorRun_hook, finish: pg_sys::ExecutorFinish_hook });
+        pg_sys::ExecutorRun_hook = Some(run);
+        pg_sys::ExecutorFinish_hook = Some(finish);
     }
 }
 
-impl Drop for Deeper {
-    fn drop(&mut self) {
-        DEPTH.set(DEPTH.get().saturating_sub(1));
-    }
+/// The query that runs, or whose AFTER triggers run; None if the library was loaded after it began.
+pub(super) fn running() -> Option<*const pg_sys::QueryDesc> {
+    let query = RUNNING.get().query;
+    (!query.is_null()).then_some(query)
 }
 
-/// How many statements run now, one inside the other, of those that began since counting did.
+/// How many statements run now, one inside the other. Those count that began since this was first asked, and queries that
+/// began before; only a comparison of two depths means something. Most sessions never ask, and pay nothing for the count of
+/// what is not a query.
 pub fn depth() -> u32 {
-    if NEXT.get().is_none() {
-        // SAFETY: variables of the one thread there is. The library is never unloaded.
+    if NEXT_OF_OTHERS.get().is_none() {
+        // SAFETY: as in register().
         unsafe {
-            NEXT.set(Some(Next {
-                plan: pg_sys::planner_hook,
-                run: pg_sys::ExecutorRun_hook,
-                finish: pg_sys::ExecutorFinish_hook,
-                utility: pg_sys::ProcessUtility_hook,
-            }));
+            NEXT_OF_OTHERS.set(Some(NextOfOthers { plan: pg_sys::planner_hook, utility: pg_sys::ProcessUtility_hook }));
             pg_sys::planner_hook = Some(plan);
-            pg_sys::ExecutorRun_hook = Some(run);
-            pg_sys::ExecutorFinish_hook = Some(finish);
             pg_sys::ProcessUtility_hook = Some(utility);
         }
     }
-    DEPTH.get()
+    RUNNING.get().depth
+}
+
+/// One statement more, until it is dropped: also when the statement fails.
+struct Inner {
+    outer: Running,
+}
+
+impl Inner {
+    /// None is what is no query of its own.
+    fn begin(query: Option<*const pg_sys::QueryDesc>) -> Inner {
+        let outer = RUNNING.get();
+        RUNNING.set(Running { depth: outer.depth + 1, query: query.unwrap_or(outer.query) });
+        Inner { outer }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        RUNNING.set(self.outer);
+    }
 }
 
 /// The planner evaluates functions of others too: those of constants, in the expressions of indexes.
@@ -65,10 +93,10 @@ unsafe extern "C-unwind" fn plan(
     options: std::ffi::c_int,
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    let _deeper = Deeper::begin();
+    let _inner = Inner::begin(None);
     // SAFETY: passes on what PostgreSQL gave.
     unsafe {
-        match NEXT.get().and_then(|next| next.plan) {
+        match NEXT_OF_OTHERS.get().and_then(|next| next.plan) {
             Some(next) => pg_guard_ffi_boundary(|| next(query, text, options, parameters)),
             None => pg_sys::standard_planner(query, text, options, parameters),
         }
@@ -83,10 +111,10 @@ unsafe extern "C-unwind" fn run(
     count: u64,
     once: bool,
 ) {
-    let _deeper = Deeper::begin();
+    let _inner = Inner::begin(Some(query));
     // SAFETY: passes on what PostgreSQL gave.
     unsafe {
-        match NEXT.get().and_then(|next| next.run) {
+        match NEXT.get().run {
             Some(next) => pg_guard_ffi_boundary(|| next(query, direction, count, once)),
             None => pg_sys::standard_ExecutorRun(query, direction, count, once),
         }
@@ -96,10 +124,10 @@ unsafe extern "C-unwind" fn run(
 #[cfg(feature = "pg18")]
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64) {
-    let _deeper = Deeper::begin();
+    let _inner = Inner::begin(Some(query));
     // SAFETY: passes on what PostgreSQL gave.
     unsafe {
-        match NEXT.get().and_then(|next| next.run) {
+        match NEXT.get().run {
             Some(next) => pg_guard_ffi_boundary(|| next(query, direction, count)),
             None => pg_sys::standard_ExecutorRun(query, direction, count),
         }
@@ -108,10 +136,10 @@ unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc, direction: pg_sys
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
-    let _deeper = Deeper::begin();
+    let _inner = Inner::begin(Some(query));
     // SAFETY: passes on what PostgreSQL gave.
     unsafe {
-        match NEXT.get().and_then(|next| next.finish) {
+        match NEXT.get().finish {
             Some(next) => pg_guard_ffi_boundary(|| next(query)),
             None => pg_sys::standard_ExecutorFinish(query),
         }
@@ -130,10 +158,10 @@ unsafe extern "C-unwind" fn utility(
     receiver: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    let _deeper = Deeper::begin();
+    let _inner = Inner::begin(None);
     // SAFETY: passes on what PostgreSQL gave.
     unsafe {
-        match NEXT.get().and_then(|next| next.utility) {
+        match NEXT_OF_OTHERS.get().and_then(|next| next.utility) {
             Some(next) => pg_guard_ffi_boundary(|| {
                 next(statement, text, is_kept, context, parameters, environment, receiver, completion);
             }),

@@ -108,7 +108,8 @@ class Authority:
 
 
 class Http:
-    """A receiver that speaks HTTP. `answer(request)` gives a status, or a status, headers and a body."""
+    """A receiver that speaks HTTP. `answer(request)` gives a status, or a status, headers and a body; None instead of a
+    status ends the connection without an answer."""
 
     def __init__(self, answer=lambda request: 200, context=None):
         self.requests = requests = []
@@ -120,6 +121,9 @@ class Http:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 requests.append(request := types.SimpleNamespace(path=self.path, headers=self.headers, body=body))
                 status, headers, body = given if isinstance(given := answer(request), tuple) else (given, {}, b"")
+                if status is None:
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
