@@ -473,7 +473,7 @@ def test_a_file_of_the_log_that_cannot_grow_at_the_commit(cluster):
         pid = writer.info.backend_pid
         writer.execute("INSERT INTO account SELECT n, 'a', 0 FROM generate_series(1, 60000) n")
         # The limit is for this backend alone; WAL segments, of 16 MB, stay possible.
-        as_server("prlimit", "--pid", pid, f"--fsize={17 << 20}")
+        as_server("prlimit", "--pid", pid, f"--fsize={17 << 20}:unlimited")
         with pytest.raises(psycopg.Error, match="could not extend file"):
             writer.commit()
         assert rows(conn, "SELECT count(*) FROM account") == [(0,)] and changes(conn) == []
