@@ -14,6 +14,9 @@ import pytest
 from conftest import ROOT
 from test_packaging import VERSION, run
 
+# They build, and wait for whoever builds in the same directory.
+pytestmark = pytest.mark.timeout(600)
+
 NAME = "immutable-server"
 CHANNEL = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
 

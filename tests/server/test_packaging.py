@@ -13,6 +13,9 @@ import pytest
 from conftest import ROOT
 from helpers_catalog import released
 
+# They build, and wait for whoever builds in the same directory.
+pytestmark = pytest.mark.timeout(600)
+
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 SCRIPTS = {f"immutable--{version}.sql" for version in {*released(), VERSION}} | {path.name for path in (ROOT / "sql/upgrade").glob("*.sql")}
 EXTENSION = SCRIPTS | {"immutable.control"}
